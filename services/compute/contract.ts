@@ -1,0 +1,151 @@
+/** What others may know of compute: the records that metadata, console and `hive` read. */
+import { subject } from "../bus/subject.ts";
+
+/** KV buckets. Keys are `<account_id>.<resource id>`. */
+export const buckets = {
+  instances: "ec2_instances",
+  volumes: "ec2_volumes",
+  images: "ec2_images",
+  keyPairs: "ec2_key_pairs",
+  tags: "ec2_tags",
+} as const;
+
+export type InstanceState =
+  | "pending"
+  | "running"
+  | "shutting-down"
+  | "terminated"
+  | "stopping"
+  | "stopped";
+
+export interface Attachment {
+  readonly volume_id: string;
+  /** As the caller named it: `/dev/sdf`, `/dev/xvda`. */
+  readonly device: string;
+  readonly status: "attaching" | "attached" | "detaching" | "busy";
+  /** ISO 8601. */
+  readonly attach_time: string;
+  readonly delete_on_termination: boolean;
+  /** Which PCIe root port holds it; 0 is the root volume's. */
+  readonly slot: number;
+}
+
+export interface InstanceRecord {
+  /** `i-` and 17 hex digits. */
+  readonly instance_id: string;
+  readonly account_id: string;
+  readonly reservation_id: string;
+  readonly launch_index: number;
+  readonly client_token?: string;
+  readonly image_id: string;
+  readonly instance_type: string;
+  readonly architecture: "x86_64" | "arm64";
+  readonly key_name?: string;
+  /** OpenSSH form, for metadata. */
+  readonly public_key?: string;
+  /** Base64, as given. */
+  readonly user_data?: string;
+  readonly node_id: string;
+  readonly az: string;
+  /** What the user asked for last; the reconcile loop brings `state` there. */
+  readonly wanted: "running" | "stopped" | "terminated";
+  readonly state: InstanceState;
+  /** AWS's form, for example `Server.InternalError`. */
+  readonly state_reason?: { readonly code: string; readonly message: string };
+  /** ISO 8601. */
+  readonly launch_time: string;
+  readonly state_time: string;
+  readonly network: {
+    readonly private_ip: string;
+    readonly private_dns_name: string;
+    readonly mac: string;
+    readonly subnet_id: string;
+    readonly vpc_id: string;
+    readonly interface_id: string;
+    /** Loopback port of the node that reaches the guest's port 22; set while it runs. */
+    readonly ssh_port?: number;
+  };
+  readonly metadata_options: {
+    readonly http_tokens: "optional" | "required";
+    readonly http_endpoint: "enabled" | "disabled";
+    readonly instance_metadata_tags: "enabled" | "disabled";
+  };
+  readonly root_device_name: string;
+  readonly attachments: readonly Attachment[];
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Instance id to everything `hive ssh` and `hive console` need. */
+export interface InstanceAccess {
+  readonly instance_id: string;
+  readonly ssh_port?: number;
+  /** Path of the serial console's Unix socket. */
+  readonly console_socket?: string;
+  /** Path of the file with the serial console's output. */
+  readonly console_log: string;
+}
+export const instanceAccess = subject<{ instance_id: string }, InstanceAccess>(
+  "compute.instance_access",
+);
+
+/**
+ * Brings a disk image file of this node into the block store and registers it as an AMI. Takes
+ * minutes; progress is said on `compute.event.import.<image_id>`.
+ */
+export interface ImportImageRequest {
+  /** Absolute path on this node, readable by compute. */
+  readonly path: string;
+  readonly format: "raw" | "qcow2" | "vmdk";
+  readonly name: string;
+  readonly description?: string;
+  readonly architecture: "x86_64" | "arm64";
+  readonly account_id: string;
+  readonly tags?: Readonly<Record<string, string>>;
+}
+export const importImage = subject<ImportImageRequest, { readonly image_id: string }>(
+  "compute.import_image",
+  1_800_000,
+);
+export interface ImportProgress {
+  readonly name: string;
+  readonly percent: number;
+}
+
+/** Shuts every guest of this node down for a stop of the stack; answers what still runs. */
+export const quiesce = subject<
+  { readonly timeout_ms: number },
+  { readonly still_running: readonly string[] }
+>("compute.quiesce", 300_000);
+/** Event, while quiescing: which guests are still waited for. */
+export const quiesceProgress = "compute.event.quiesce";
+
+/** EC2 actions that are answered on `ec2.<Action>`. */
+export const computeActions = [
+  "AttachVolume",
+  "CreateKeyPair",
+  "CreateTags",
+  "CreateVolume",
+  "DeleteKeyPair",
+  "DeleteTags",
+  "DeleteVolume",
+  "DeregisterImage",
+  "DescribeAvailabilityZones",
+  "DescribeImages",
+  "DescribeInstanceStatus",
+  "DescribeInstanceTypes",
+  "DescribeInstances",
+  "DescribeKeyPairs",
+  "DescribeRegions",
+  "DescribeTags",
+  "DescribeVolumeStatus",
+  "DescribeVolumes",
+  "DetachVolume",
+  "GetConsoleOutput",
+  "ImportKeyPair",
+  "RebootInstances",
+  "RegisterImage",
+  "RunInstances",
+  "StartInstances",
+  "StopInstances",
+  "TerminateInstances",
+] as const;

@@ -1,0 +1,177 @@
+/**
+ * What one node is: its names, ports and directories. Written once by `hive admin init` as
+ * `<data_dir>/config.json`, read by every service, changed only by the operator.
+ */
+import { isAbsolute, join } from "node:path";
+
+export const configVersion = 1;
+
+/** TCP ports on this node. All but the metadata sockets listen on the loopback unless `bind` says otherwise. */
+export interface Ports {
+  /** All AWS services and the console, HTTPS. */
+  readonly gateway: number;
+  /** S3 alone, HTTPS, straight to predastore. */
+  readonly s3: number;
+  /** NATS clients, loopback. */
+  readonly nats: number;
+}
+
+export const defaultPorts: Ports = { gateway: 9999, s3: 9002, nats: 4222 };
+
+export interface NodeConfig {
+  readonly version: 1;
+  readonly cluster_id: string;
+  readonly node_id: string;
+  /** For example `ap-southeast-2`. */
+  readonly region: string;
+  /** For example `ap-southeast-2a`. */
+  readonly az: string;
+  /** Absolute; everything that the node keeps lives under it. */
+  readonly data_dir: string;
+  /** The address that the gateway and S3 listen on. */
+  readonly bind: string;
+  readonly ports: Ports;
+  /** The AWS CLI profile that `up` writes. */
+  readonly profile: string;
+  readonly storage: {
+    /** Directories or disks that hold object shards; at least `data_shards + parity_shards`. */
+    readonly blobs: readonly string[];
+    readonly data_shards: number;
+    readonly parity_shards: number;
+    /** Bytes of free disk that no launch, volume or upload may eat into. */
+    readonly reserve_bytes: number;
+  };
+  readonly compute: {
+    /** `auto` takes KVM where the self-test passes and TCG elsewhere. */
+    readonly accelerator: "auto" | "kvm" | "tcg";
+    /** vCPUs sold per processor core. */
+    readonly cpu_overcommit: number;
+    /** MiB of memory kept from guests for the host and the services. */
+    readonly reserve_memory_mib: number;
+  };
+}
+
+/** Where each thing lives below the data directory. Pure arithmetic on names: nothing is created. */
+export interface Paths {
+  readonly root: string;
+  readonly config: string;
+  /** Unix sockets; kept short, since a socket's path may have 107 bytes at most. */
+  readonly run: string;
+  readonly logs: string;
+  readonly bin: string;
+  readonly tls: {
+    readonly ca: string;
+    readonly caKey: string;
+    readonly cert: string;
+    readonly key: string;
+  };
+  readonly secrets: string;
+  readonly masterKey: string;
+  readonly nats: string;
+  readonly natsConfig: string;
+  readonly aws: string;
+  /** The private directory of one service. */
+  service(name: string): string;
+  /** The file that holds a service's NATS nkey seed. */
+  nkey(name: string): string;
+  /** predastore's sockets: `front` verifies signatures, `system` trusts its peer. */
+  readonly s3Front: string;
+  readonly s3System: string;
+  /** The NBD socket of a mounted volume. */
+  nbd(volumeId: string): string;
+  /** QEMU's machine-protocol socket of an instance. */
+  qmp(instanceId: string): string;
+  /** The metadata service's socket of an instance. */
+  imds(instanceId: string): string;
+}
+
+export function pathsOf(root: string): Paths {
+  const at = (...parts: string[]) => join(root, ...parts);
+  return {
+    root,
+    config: at("config.json"),
+    run: at("run"),
+    logs: at("logs"),
+    bin: at("bin"),
+    tls: {
+      ca: at("tls", "ca.crt"),
+      caKey: at("tls", "ca.key"),
+      cert: at("tls", "server.crt"),
+      key: at("tls", "server.key"),
+    },
+    secrets: at("secrets"),
+    masterKey: at("secrets", "master.key"),
+    nats: at("nats"),
+    natsConfig: at("nats", "nats.conf"),
+    aws: at("aws"),
+    service: (name) => at(name),
+    nkey: (name) => at("secrets", "nkeys", `${name}.seed`),
+    s3Front: at("run", "s3-front.sock"),
+    s3System: at("run", "s3-system.sock"),
+    nbd: (volumeId) => at("run", `${volumeId}.nbd`),
+    qmp: (instanceId) => at("run", `${instanceId}.qmp`),
+    imds: (instanceId) => at("run", `${instanceId}.imds`),
+  };
+}
+
+/** The configuration is missing, unreadable or of another version; the message says what to do. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+/** Checks what `hive admin init` wrote, or what somebody edited by hand. */
+export function parseConfig(text: string, path: string): NodeConfig {
+  let value: Partial<NodeConfig>;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ConfigError(`${path} is not valid JSON. Mend it, or restore it from a backup.`, {
+      cause,
+    });
+  }
+  const fail = (what: string): never => {
+    throw new ConfigError(`${path}: ${what}. Mend the file, or restore it from a backup.`);
+  };
+  if (value.version !== configVersion) {
+    fail(
+      `version ${value.version} is not readable by this release, which knows version ${configVersion}`,
+    );
+  }
+  for (
+    const name of ["cluster_id", "node_id", "region", "az", "data_dir", "bind", "profile"] as const
+  ) {
+    if (typeof value[name] !== "string" || value[name] === "") fail(`"${name}" must be a string`);
+  }
+  if (!isAbsolute(value.data_dir ?? "")) fail(`"data_dir" must be an absolute path`);
+  for (const name of ["gateway", "s3", "nats"] as const) {
+    const port = value.ports?.[name];
+    if (!Number.isInteger(port) || Number(port) < 1 || Number(port) > 65535) {
+      fail(`"ports.${name}" must be a port number`);
+    }
+  }
+  const storage = value.storage;
+  if (
+    storage === undefined || !Array.isArray(storage.blobs) ||
+    !(storage.data_shards >= 1) || !(storage.parity_shards >= 0) ||
+    storage.blobs.length < storage.data_shards + storage.parity_shards
+  ) fail(`"storage" needs at least data_shards + parity_shards directories in "blobs"`);
+  if (value.compute === undefined) fail(`"compute" is missing`);
+  return value as NodeConfig;
+}
+
+/** Reads the configuration of the node whose data directory is `dataDir`. */
+export async function readConfig(dataDir: string): Promise<NodeConfig> {
+  const path = pathsOf(dataDir).config;
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    throw new ConfigError(
+      `${path} cannot be read. Run \`deno task up\` or \`hive admin init\` first.`,
+      {
+        cause,
+      },
+    );
+  }
+  return parseConfig(text, path);
+}

@@ -1,0 +1,263 @@
+/**
+ * The one table of services. The dev supervisor, the NATS permissions, the systemd units and the
+ * health page are all made from it; what is not said here, a service may not do.
+ *
+ * Path templates: `{data}` is the node's data directory, `{repo}` the checkout (the bundle's folder
+ * on the appliance). Deno grants FFI only as a whole and FFI reaches past every other permission,
+ * so the units of services with `ffi` are their real fence; see DESIGN in the README.
+ */
+
+export type ServiceName =
+  | "nats"
+  | "predastore"
+  | "viperblock"
+  | "identity"
+  | "gateway"
+  | "compute"
+  | "metadata"
+  | "console";
+
+export interface DenoPermissions {
+  /** `host:port` templates with `{gateway}`, `{s3}`, `{nats}`; `"any"` for every address. */
+  readonly net?: readonly string[] | "any";
+  readonly read?: readonly string[];
+  readonly write?: readonly string[];
+  readonly env?: readonly string[];
+  readonly run?: readonly string[];
+  readonly sys?: readonly string[];
+  readonly ffi?: true;
+}
+
+/** What a service may say and hear on the bus; NATS enforces it by the service's nkey. */
+export interface BusPermissions {
+  /** Subjects that it answers or listens to. */
+  readonly hears: readonly string[];
+  /** Subjects that it asks or publishes. */
+  readonly says: readonly string[];
+  /** KV buckets that it writes; `reads` are watched only. */
+  readonly writes?: readonly string[];
+  readonly reads?: readonly string[];
+}
+
+export interface ServiceSpec {
+  readonly name: ServiceName;
+  readonly summary: string;
+  /** Entry module below the repository, or a program that is not ours. */
+  readonly entry: string | { readonly program: string; readonly args: readonly string[] };
+  /** Services that must be healthy before it starts. */
+  readonly after: readonly ServiceName[];
+  /** Its Unix user on the appliance; every service has one of its own. */
+  readonly user: string;
+  /** Further Unix groups, by which sockets and devices are shared. */
+  readonly groups: readonly string[];
+  /** Ports it listens on, by their name in the node's configuration. */
+  readonly ports: readonly ("gateway" | "s3" | "nats")[];
+  readonly permissions: DenoPermissions;
+  readonly bus: BusPermissions;
+  /** How the supervisor knows that it is well: the bus subject `health.<name>.<node>`, or a TCP port. */
+  readonly health: "bus" | "tcp";
+  /** Unstable Deno features that it needs. */
+  readonly unstable?: readonly string[];
+  /** How long a graceful stop may take before it is killed. */
+  readonly stop_timeout_ms: number;
+}
+
+const natsLoopback = "127.0.0.1:{nats}";
+/** Environment that the AWS and NATS client packages look at, besides our own. */
+const env = ["MULGA_DATA_DIR", "MULGA_LOG"];
+const own = (name: string) => [
+  "{data}/config.json",
+  `{data}/secrets/nkeys/${name}.seed`,
+  `{data}/${name}`,
+];
+
+export const services: readonly ServiceSpec[] = [
+  {
+    name: "nats",
+    summary: "Bus and state: NATS with JetStream",
+    entry: { program: "{data}/bin/nats-server", args: ["-c", "{data}/nats/nats.conf"] },
+    after: [],
+    user: "mulga-nats",
+    groups: [],
+    ports: ["nats"],
+    permissions: {},
+    bus: { hears: [], says: [] },
+    health: "tcp",
+    stop_timeout_ms: 15_000,
+  },
+  {
+    name: "predastore",
+    summary: "S3: objects as Reed-Solomon shards in append-only segments",
+    entry: "services/predastore/main.ts",
+    after: ["nats"],
+    user: "mulga-s3",
+    groups: ["mulga"],
+    ports: ["s3"],
+    permissions: {
+      // Blob directories may be anywhere, and FFI needs the libraries wherever Debian put them.
+      net: "any",
+      read: ["any"],
+      write: ["any"],
+      env,
+      ffi: true,
+      sys: ["cpus", "systemMemoryInfo"],
+    },
+    bus: { hears: ["s3.>"], says: ["identity.signing_key", "identity.authorize", "s3.event.>"] },
+    health: "bus",
+    stop_timeout_ms: 30_000,
+  },
+  {
+    name: "viperblock",
+    summary: "EBS: log-structured volumes served over NBD",
+    entry: "services/viperblock/main.ts",
+    after: ["nats", "predastore"],
+    user: "mulga-ebs",
+    groups: ["mulga"],
+    ports: [],
+    permissions: {
+      net: [natsLoopback],
+      read: ["any"],
+      write: ["{data}"],
+      env,
+      ffi: true,
+      sys: ["cpus", "systemMemoryInfo"],
+    },
+    bus: {
+      hears: ["ebs.>", "node.*.ebs.>"],
+      says: ["ebs.event.>"],
+      writes: ["ebs_volumes", "ebs_snapshots"],
+    },
+    health: "bus",
+    stop_timeout_ms: 60_000,
+  },
+  {
+    name: "identity",
+    summary: "Accounts, access keys, signing keys and authorisation (IAM, STS)",
+    entry: "services/identity/main.ts",
+    after: ["nats"],
+    user: "mulga-identity",
+    groups: ["mulga"],
+    ports: [],
+    permissions: {
+      net: [natsLoopback],
+      read: [...own("identity"), "{data}/secrets/master.key"],
+      write: ["{data}/identity"],
+      env,
+    },
+    bus: {
+      hears: ["identity.>", "iam.>", "sts.>"],
+      says: ["identity.changed"],
+      writes: ["iam_accounts", "iam_users", "iam_keys"],
+    },
+    health: "bus",
+    stop_timeout_ms: 10_000,
+  },
+  {
+    name: "gateway",
+    summary: "HTTPS front door: SigV4, AWS protocols, dispatch, audit",
+    entry: "services/gateway/main.ts",
+    after: ["nats", "identity", "predastore"],
+    user: "mulga-gateway",
+    groups: ["mulga"],
+    ports: ["gateway"],
+    permissions: {
+      net: ["{bind}:{gateway}", natsLoopback],
+      read: [...own("gateway"), "{data}/tls", "{data}/run"],
+      write: ["{data}/run"],
+      env,
+      // Used once, to set TCP_NODELAY on the listening socket, and then given up by the process.
+      ffi: true,
+    },
+    bus: {
+      hears: ["identity.changed"],
+      says: [
+        "ec2.>",
+        "iam.>",
+        "sts.>",
+        "s3.>",
+        "identity.signing_key",
+        "identity.authorize",
+        "console.>",
+        "audit.>",
+      ],
+    },
+    health: "bus",
+    stop_timeout_ms: 30_000,
+  },
+  {
+    name: "compute",
+    summary: "EC2 (hived): instances, images, keys and volumes; QEMU through QMP",
+    entry: "services/compute/main.ts",
+    after: ["nats", "viperblock", "identity"],
+    user: "mulga-compute",
+    groups: ["mulga", "kvm"],
+    ports: [],
+    permissions: {
+      net: "any",
+      read: ["any"],
+      write: ["{data}", "/dev/kvm"],
+      env,
+      run: ["qemu-system-x86_64", "qemu-system-aarch64", "qemu-img"],
+      ffi: true,
+      sys: ["cpus", "systemMemoryInfo", "hostname"],
+    },
+    bus: {
+      hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>"],
+      says: ["ebs.>", "node.*.ebs.>", "node.*.ec2.>", "compute.event.>", "identity.authorize"],
+      writes: ["ec2_*"],
+    },
+    health: "bus",
+    stop_timeout_ms: 120_000,
+  },
+  {
+    name: "metadata",
+    summary: "Instance metadata at 169.254.169.254 (IMDSv2)",
+    entry: "services/metadata/main.ts",
+    after: ["nats"],
+    user: "mulga-metadata",
+    groups: ["mulga"],
+    ports: [],
+    permissions: {
+      net: [natsLoopback],
+      read: [...own("metadata"), "{data}/run"],
+      write: ["{data}/run", "{data}/metadata"],
+      env,
+    },
+    bus: { hears: ["metadata.>"], says: [], reads: ["ec2_instances", "ec2_images"] },
+    health: "bus",
+    stop_timeout_ms: 10_000,
+  },
+  {
+    name: "console",
+    summary: "The web page of the node, served through the gateway",
+    entry: "services/console/main.ts",
+    after: ["nats", "gateway"],
+    user: "mulga-console",
+    groups: ["mulga"],
+    ports: [],
+    permissions: {
+      net: [natsLoopback],
+      read: [...own("console")],
+      write: ["{data}/console"],
+      env,
+    },
+    bus: {
+      hears: ["console.>"],
+      says: ["health.>"],
+      reads: ["ec2_instances", "ec2_volumes", "ec2_images"],
+    },
+    health: "bus",
+    stop_timeout_ms: 10_000,
+  },
+];
+
+/** The service of that name. @throws RangeError when there is none */
+export function serviceNamed(name: string): ServiceSpec {
+  const found = services.find((service) => service.name === name);
+  if (found === undefined) {
+    throw new RangeError(
+      `There is no service "${name}"; there are ${services.map((s) => s.name).join(", ")}.`,
+    );
+  }
+  return found;
+}

@@ -1,0 +1,117 @@
+/**
+ * How every service starts, answers for its health and stops.
+ *
+ * `MULGA_DATA_DIR` names the node's data directory. A service that cannot start says why in one log
+ * line and exits with 1; the supervisor or systemd starts it again. SIGTERM and SIGINT stop it
+ * gracefully: no new work, what runs finishes, then the connections close. An error that nobody
+ * caught ends the process, since its state can no longer be trusted; all state is built to be found
+ * again.
+ */
+import { Bus } from "../bus/bus.ts";
+import { subject } from "../bus/subject.ts";
+import { type NodeConfig, type Paths, pathsOf, readConfig } from "../config/node_config.ts";
+import { createLog, errorFields, type Level, type Log } from "../log/log.ts";
+
+export interface Health {
+  readonly service: string;
+  readonly node_id: string;
+  readonly status: "ok" | "degraded";
+  /** One sentence for the operator when degraded. */
+  readonly detail?: string;
+  readonly uptime_ms: number;
+  readonly rss_bytes: number;
+  /** What the service likes to tell about itself: counts, sizes, rates. */
+  readonly facts: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** The health of one service of one node. */
+export const healthOf = (service: string, nodeId: string) =>
+  subject<null, Health>(`health.${service}.${nodeId}`, 2_000);
+
+export interface Service {
+  readonly name: string;
+  readonly config: NodeConfig;
+  readonly paths: Paths;
+  readonly bus: Bus;
+  readonly log: Log;
+  /** Aborts when the service is told to stop. */
+  readonly stopping: AbortSignal;
+  /** Called for every health check; merge what is worth telling. */
+  reportHealth(report: () => Pick<Health, "status" | "facts"> & { detail?: string }): void;
+  /** Runs `work` at stop, last registered first. */
+  onStop(work: () => Promise<void> | void): void;
+}
+
+/** Starts a service; returns never before it is told to stop. */
+export async function runService(
+  name: string,
+  start: (service: Service) => Promise<void>,
+): Promise<void> {
+  const started = performance.now();
+  const log = createLog(name, { minimum: (Deno.env.get("MULGA_LOG") as Level) ?? "info" });
+  const die = (event: string, error: unknown) => {
+    log.error(event, errorFields(error));
+    Deno.exit(1);
+  };
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    die("unhandled_rejection", event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    die("unhandled_error", event.error);
+  });
+
+  const stop = new AbortController();
+  const told = Promise.withResolvers<string>();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => told.resolve(signal));
+  }
+  try {
+    const dataDir = Deno.env.get("MULGA_DATA_DIR");
+    if (dataDir === undefined) throw new Error("MULGA_DATA_DIR is not set");
+    const config = await readConfig(dataDir);
+    const paths = pathsOf(dataDir);
+    const seed = await Deno.readFile(paths.nkey(name));
+    const bus = await Bus.connect({
+      service: name,
+      url: `nats://127.0.0.1:${config.ports.nats}`,
+      seed: seed.subarray(0, seed.at(-1) === 10 ? -1 : undefined),
+      log,
+    });
+    const stops: (() => Promise<void> | void)[] = [];
+    let report: () => Pick<Health, "status" | "facts"> & { detail?: string } = () => ({
+      status: "ok",
+      facts: {},
+    });
+    await start({
+      name,
+      config,
+      paths,
+      bus,
+      log,
+      stopping: stop.signal,
+      reportHealth: (made) => report = made,
+      onStop: (work) => stops.push(work),
+    });
+    // Health is answered last: who hears it knows that everything before it stands.
+    bus.answer(healthOf(name, config.node_id), () => ({
+      service: name,
+      node_id: config.node_id,
+      uptime_ms: Math.round(performance.now() - started),
+      rss_bytes: Deno.memoryUsage().rss,
+      ...report(),
+    }), { queue: null });
+    await bus.connection.flush();
+    log.info("service_ready", { start_ms: Math.round(performance.now() - started) });
+
+    log.info("service_stopping", { reason: await told.promise });
+    stop.abort();
+    for (const work of stops.reverse()) await work();
+    await bus.drain();
+    log.info("service_stopped");
+    Deno.exit(0);
+  } catch (error) {
+    die("service_failed", error);
+  }
+}

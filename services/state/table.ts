@@ -1,0 +1,268 @@
+/**
+ * Tables of state in JetStream KV: the truth about everything but disks and objects.
+ *
+ * A table is one KV bucket of values that are versioned JSON with a checksum. Every write is
+ * compare-and-set on the revision; a lost race is a `Conflict`, which `modify` retries. Reads come
+ * from a local copy that watches the bucket and knows how far it has come: a caller that has just
+ * written waits for the revision that the write returned, and so reads its own writes. A watcher
+ * hears of a value again after a reconnect, so each is applied only when its revision is newer.
+ *
+ * When NATS is away, reads go on from the last known state and writes fail with
+ * `ServiceUnavailable`.
+ */
+import { jetstream, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
+import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
+import { crc32 } from "node:zlib";
+import { unavailable } from "../aws/errors.ts";
+import type { Bus } from "../bus/bus.ts";
+import { errorFields, type Log } from "../log/log.ts";
+
+export interface Row<T> {
+  readonly key: string;
+  readonly value: T;
+  /** Sequence of the write in the bucket; grows with every write to any key. */
+  readonly revision: number;
+}
+
+export interface Change<T> {
+  readonly key: string;
+  /** Undefined when the row was deleted. */
+  readonly row: Row<T> | undefined;
+}
+
+/** Somebody else wrote the key first (JetStream's error 10071). Read again and decide again. */
+export class Conflict extends Error {
+  override readonly name = "Conflict";
+  constructor(readonly key: string, cause?: unknown) {
+    super(`${key} was changed by somebody else`, { cause });
+  }
+}
+
+/** A stored value does not match its checksum or format. */
+export class CorruptRow extends Error {
+  override readonly name = "CorruptRow";
+}
+
+const wrongLastSequence = 10071;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Format 1: `{"v":1,"crc":<CRC-32 of the JSON text of d>,"d":<value>}`. */
+export function encodeRow(value: unknown): Uint8Array {
+  const data = JSON.stringify(value);
+  return encoder.encode(`{"v":1,"crc":${crc32(data)},"d":${data}}`);
+}
+
+export function decodeRow<T>(key: string, bytes: Uint8Array): T {
+  const text = decoder.decode(bytes);
+  const match = /^\{"v":(\d+),"crc":(\d+),"d":/.exec(text);
+  if (match === null) throw new CorruptRow(`${key}: not a row`);
+  if (match[1] !== "1") {
+    throw new CorruptRow(`${key}: version ${match[1]} is newer than this release`);
+  }
+  const data = text.slice(match[0].length, -1);
+  if (crc32(data) !== Number(match[2])) throw new CorruptRow(`${key}: checksum does not match`);
+  return JSON.parse(data) as T;
+}
+
+function isConflict(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === wrongLastSequence;
+}
+
+export class Table<T> implements AsyncDisposable {
+  readonly #kv: KV;
+  readonly #log: Log;
+  readonly #rows = new Map<string, Row<T>>();
+  /** Newest revision seen of each key, deletions included: what is older is a repetition. */
+  readonly #seen = new Map<string, number>();
+  readonly #watchers = new Set<(change: Change<T>) => void>();
+  readonly #waiting = new Map<() => void, number>();
+  #applied = 0;
+  #stopped = false;
+  readonly #closed: () => boolean;
+  #stop: () => void = () => {};
+
+  private constructor(readonly bucket: string, kv: KV, closed: () => boolean, log: Log) {
+    this.#kv = kv;
+    this.#closed = closed;
+    this.#log = log;
+  }
+
+  /** Opens the bucket, making it if need be, and waits until the local copy is complete. */
+  static async open<T>(bus: Bus, bucket: string, log: Log): Promise<Table<T>> {
+    // A server that has just started answers before JetStream does: the client's own retry is short.
+    const js: JetStreamClient = jetstream(bus.connection, { timeout: 10_000 });
+    const kv = await new Kvm(js).create(bucket, { history: 1 });
+    const table = new Table<T>(bucket, kv, () => bus.connection.isClosed(), log.with({ bucket }));
+    await table.#watch();
+    return table;
+  }
+
+  async #watch(): Promise<void> {
+    const { values, streamInfo } = await this.#kv.status();
+    const updates = await this.#kv.watch();
+    this.#stop = () => {
+      this.#stopped = true;
+      updates.stop();
+    };
+    void (async () => {
+      for await (const entry of updates) this.#apply(entry);
+      if (this.#stopped || this.#closed()) return;
+      this.#log.warn("table_watch_ended");
+      await this.#watch();
+    })().catch((error) => {
+      this.#log.error("table_watch_failed", errorFields(error));
+      throw error;
+    });
+    // The newest write is never superseded by an older one, so it, or one after it, will be heard.
+    if (values > 0) await this.waitFor(streamInfo.state.last_seq);
+  }
+
+  #apply(entry: KvEntry): void {
+    this.#advance(entry.revision);
+    if (entry.revision <= (this.#seen.get(entry.key) ?? 0)) return;
+    this.#seen.set(entry.key, entry.revision);
+    let row: Row<T> | undefined;
+    if (entry.operation === "PUT") {
+      try {
+        row = {
+          key: entry.key,
+          value: decodeRow<T>(entry.key, entry.value),
+          revision: entry.revision,
+        };
+      } catch (error) {
+        this.#log.error("row_corrupt", { key: entry.key, ...errorFields(error) });
+        return;
+      }
+      this.#rows.set(entry.key, row);
+    } else {
+      this.#rows.delete(entry.key);
+    }
+    for (const watcher of this.#watchers) {
+      try {
+        watcher({ key: entry.key, row });
+      } catch (error) {
+        this.#log.error("table_watcher_failed", { key: entry.key, ...errorFields(error) });
+      }
+    }
+  }
+
+  #advance(revision: number): void {
+    if (revision <= this.#applied) return;
+    this.#applied = revision;
+    for (const [resolve, wanted] of this.#waiting) {
+      if (wanted <= revision) {
+        this.#waiting.delete(resolve);
+        resolve();
+      }
+    }
+  }
+
+  /** Returns when the local copy has applied `revision`. */
+  async waitFor(revision: number): Promise<void> {
+    if (revision <= this.#applied) return;
+    await new Promise<void>((resolve) => this.#waiting.set(resolve, revision));
+  }
+
+  /** The row as the local copy knows it. */
+  get(key: string): Row<T> | undefined {
+    return this.#rows.get(key);
+  }
+
+  /** All rows whose key starts with `prefix`, sorted by key. */
+  list(prefix = ""): Row<T>[] {
+    return [...this.#rows.values()]
+      .filter((row) => row.key.startsWith(prefix))
+      .sort((a, b) => a.key < b.key ? -1 : 1);
+  }
+
+  get size(): number {
+    return this.#rows.size;
+  }
+
+  /** The row as the server knows it; for decisions that must not rest on an old copy. */
+  async read(key: string): Promise<Row<T> | undefined> {
+    const entry = await this.#try(() => this.#kv.get(key));
+    if (entry === null || entry.operation !== "PUT") return undefined;
+    return { key, value: decodeRow<T>(key, entry.value), revision: entry.revision };
+  }
+
+  /** @throws Conflict when the key exists */
+  async create(key: string, value: T): Promise<Row<T>> {
+    return await this.#written(key, value, () => this.#kv.create(key, encodeRow(value)));
+  }
+
+  /** @throws Conflict when the key is no longer at `revision` */
+  async update(key: string, value: T, revision: number): Promise<Row<T>> {
+    return await this.#written(key, value, () => this.#kv.update(key, encodeRow(value), revision));
+  }
+
+  /**
+   * Changes a row by compare-and-set, again from the newest state after each lost race.
+   * @param change gets the value (undefined when there is none) and returns the new one; returning
+   *   the same object leaves the row as it is; what it throws is thrown, and nothing is written
+   */
+  async modify(key: string, change: (value: T | undefined) => T): Promise<Row<T>> {
+    let row = this.get(key) ?? await this.read(key);
+    for (let attempt = 0;; attempt++) {
+      const value = change(row?.value);
+      if (row !== undefined && value === row.value) return row;
+      try {
+        return row === undefined
+          ? await this.create(key, value)
+          : await this.update(key, value, row.revision);
+      } catch (error) {
+        if (!(error instanceof Conflict) || attempt === 100) throw error;
+        row = await this.read(key);
+      }
+    }
+  }
+
+  /** Deletes a row; deleting what is not there is no error. @throws Conflict */
+  async delete(key: string, revision?: number): Promise<void> {
+    await this.#try(async () => {
+      try {
+        await this.#kv.purge(key, revision === undefined ? {} : { previousSeq: revision });
+      } catch (error) {
+        if (isConflict(error)) throw new Conflict(key, error);
+        throw error;
+      }
+    });
+    // The purge does not tell its revision; its own watcher does, and the server's state is at least that.
+    const status = await this.#try(() => this.#kv.status());
+    await this.waitFor(status.streamInfo.state.last_seq);
+  }
+
+  /** Hears of every change from now on; call the result to stop. */
+  watch(watcher: (change: Change<T>) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  async #written(key: string, value: T, write: () => Promise<number>): Promise<Row<T>> {
+    const revision = await this.#try(async () => {
+      try {
+        return await write();
+      } catch (error) {
+        if (isConflict(error)) throw new Conflict(key, error);
+        throw error;
+      }
+    });
+    await this.waitFor(revision);
+    return { key, value, revision };
+  }
+
+  async #try<R>(work: () => Promise<R>): Promise<R> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Conflict || error instanceof CorruptRow) throw error;
+      throw unavailable("the state store", error);
+    }
+  }
+
+  // deno-lint-ignore require-await
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop();
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * What others may know of viperblock: volumes are made, mounted (served on a Unix socket over NBD),
+ * unmounted (flushed to the object store) and deleted; snapshots freeze them.
+ */
+import { subject } from "../bus/subject.ts";
+
+export interface BlockVolume {
+  /** `vol-…` */
+  readonly volume_id: string;
+  /** A multiple of 4096. */
+  readonly size_bytes: number;
+  /** The snapshot that it was cloned from, if any. */
+  readonly snapshot_id?: string;
+  /** The node that has it mounted; undefined when it is not. */
+  readonly mounted_on?: string;
+  /** Grows with each mount: names the writer in every log segment and chunk. */
+  readonly epoch: number;
+}
+
+export interface BlockSnapshot {
+  readonly snapshot_id: string;
+  readonly size_bytes: number;
+  /** Bytes that are not zero. */
+  readonly stored_bytes: number;
+}
+
+export interface CreateVolumeRequest {
+  readonly volume_id: string;
+  /** Rounded up to 4096; at least the snapshot's size. */
+  readonly size_bytes: number;
+  readonly snapshot_id?: string;
+}
+
+export interface MountReply {
+  /** Path of the Unix socket. The export's name is the volume's id. */
+  readonly socket: string;
+  readonly size_bytes: number;
+}
+
+export interface BlockCapacity {
+  /** Bytes that new data may still take on this node, the reserve already taken off. */
+  readonly available_bytes: number;
+  readonly total_bytes: number;
+  /** Logical bytes promised to volumes (thin: may exceed the total). */
+  readonly provisioned_bytes: number;
+}
+
+/** Every call may be repeated: making what is there with the same parameters is no error. */
+export const createVolume = subject<CreateVolumeRequest, BlockVolume>("ebs.volume.create");
+export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
+/** Refused with `VolumeInUse` while mounted. */
+export const deleteVolume = subject<{ volume_id: string }, null>("ebs.volume.delete", 120_000);
+/** Serves the volume on this node. Mounting what is mounted answers the same socket. */
+export const mountVolume = subject<{ volume_id: string }, MountReply>("ebs.mount", 60_000);
+/** Flushes the log to the object store and stops serving. */
+export const unmountVolume = subject<{ volume_id: string }, null>("ebs.unmount", 300_000);
+/** Freezes an unmounted volume's content as a snapshot, in constant time. */
+export const createSnapshot = subject<
+  { volume_id: string; snapshot_id: string },
+  BlockSnapshot
+>("ebs.snapshot.create", 300_000);
+export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
+  "ebs.snapshot.describe",
+);
+/** Refused with `InvalidSnapshot.InUse` while volumes are cloned from it and still need its chunks. */
+export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
+  "ebs.snapshot.delete",
+  120_000,
+);
+/** Every snapshot there is. */
+export const listSnapshots = subject<null, readonly BlockSnapshot[]>("ebs.snapshot.list");
+export const blockCapacity = subject<null, BlockCapacity>("ebs.capacity", 5_000);
