@@ -39,7 +39,10 @@ export interface CallContext {
 }
 
 /** The context of a call that the system makes for itself. */
-export function systemContext(timeout_ms: number, request_id = crypto.randomUUID()): CallContext {
+export function systemContext(
+  timeout_ms: number,
+  request_id: string = crypto.randomUUID(),
+): CallContext {
   return {
     request_id,
     account_id: "",

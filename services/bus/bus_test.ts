@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { startNats } from "../../tests/kit/nats.ts";
+import { AwsError } from "../aws/errors.ts";
+import { subject, systemContext } from "./subject.ts";
+
+const double = subject<{ n: number }, { n: number; request_id: string }>("test.double", 1_000);
+
+Deno.test("an answer comes back typed, with the asker's request id at the other end", async () => {
+  await using nats = await startNats();
+  const [asker, answerer] = [await nats.bus("asker"), await nats.bus("answerer")];
+  answerer.answer(double, ({ n }, context) => ({ n: n * 2, request_id: context.request_id }));
+  await answerer.connection.flush();
+  const context = systemContext(1_000, "req-1");
+  assert.deepEqual(await asker.ask(double, { n: 21 }, context), { n: 42, request_id: "req-1" });
+});
+
+Deno.test("an AwsError crosses the bus whole; another error says nothing of its insides", async () => {
+  await using nats = await startNats();
+  const [asker, answerer] = [await nats.bus("asker"), await nats.bus("answerer")];
+  answerer.answer(double, ({ n }) => {
+    if (n === 1) throw new AwsError("InvalidVolume.NotFound", "no such volume", { status: 400 });
+    throw new Error("the password is hunter2");
+  });
+  await answerer.connection.flush();
+  await assert.rejects(asker.ask(double, { n: 1 }), {
+    name: "AwsError",
+    code: "InvalidVolume.NotFound",
+    message: "no such volume",
+    status: 400,
+  });
+  await assert.rejects(asker.ask(double, { n: 2 }), (error: AwsError) => {
+    assert.equal(error.code, "InternalError");
+    assert.equal(error.status, 500);
+    assert.doesNotMatch(error.message, /hunter2/);
+    return true;
+  });
+});
+
+Deno.test("nobody there, or nobody in time, is ServiceUnavailable and never a hang", async () => {
+  await using nats = await startNats();
+  const [asker, answerer] = [await nats.bus("asker"), await nats.bus("answerer")];
+  await assert.rejects(asker.ask(double, { n: 1 }), { code: "ServiceUnavailable", status: 503 });
+  const never = Promise.withResolvers<never>();
+  answerer.answer(double, () => never.promise);
+  await answerer.connection.flush();
+  const started = performance.now();
+  await assert.rejects(asker.ask(double, { n: 1 }, systemContext(200)), {
+    code: "ServiceUnavailable",
+  });
+  assert.ok(performance.now() - started < 900, "gave up at the caller's deadline");
+  never.reject(new AwsError("Cancelled", "the test is over"));
+});

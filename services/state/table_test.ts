@@ -1,0 +1,86 @@
+import assert from "node:assert/strict";
+import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { Conflict, decodeRow, encodeRow, Table } from "./table.ts";
+
+interface Counter {
+  readonly count: number;
+}
+
+Deno.test("a row whose bytes changed is refused", () => {
+  const bytes = encodeRow({ count: 7 });
+  assert.deepEqual(decodeRow("k", bytes), { count: 7 });
+  bytes[bytes.indexOf(55, 20)] = 56;
+  assert.throws(() => decodeRow("k", bytes), { name: "CorruptRow" });
+});
+
+Deno.test("a writer reads its own writes and a lost race is a Conflict", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using table = await Table.open<Counter>(bus, "counters", testLog);
+  await using other = await Table.open<Counter>(await nats.bus("other"), "counters", testLog);
+
+  const first = await table.create("a.b", { count: 1 });
+  assert.deepEqual(table.get("a.b"), first);
+  await assert.rejects(table.create("a.b", { count: 2 }), Conflict);
+  await other.waitFor(first.revision);
+  await other.update("a.b", { count: 2 }, first.revision);
+  await assert.rejects(table.update("a.b", { count: 3 }, first.revision), Conflict);
+
+  await Promise.all(
+    Array.from(
+      { length: 10 },
+      (_, at) =>
+        (at % 2 ? table : other).modify("a.b", (value) => ({ count: (value?.count ?? 0) + 1 })),
+    ),
+  );
+  assert.equal((await table.read("a.b"))?.value.count, 12);
+
+  await table.delete("a.b");
+  assert.equal(table.get("a.b"), undefined);
+  await table.create("a.b", { count: 1 });
+});
+
+Deno.test("a table opened later holds what was written before, deletions too", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using table = await Table.open<Counter>(bus, "counters", testLog);
+  for (let count = 0; count < 20; count++) await table.create(`k.${count}`, { count });
+  await table.delete("k.19");
+  await using later = await Table.open<Counter>(bus, "counters", testLog);
+  assert.equal(later.size, 19);
+  assert.deepEqual(later.list("k.1").map((row) => row.value.count), [
+    1,
+    10,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+    17,
+    18,
+  ]);
+});
+
+Deno.test("acknowledged writes survive kill -9 of the server and watching goes on", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using table = await Table.open<Counter>(bus, "counters", testLog);
+  await table.create("a", { count: 1 });
+  await nats.kill();
+  await assert.rejects(table.create("b", { count: 1 }), { code: "ServiceUnavailable" });
+  assert.equal(table.get("a")?.value.count, 1);
+  await nats.start();
+  const limit = performance.now() + 20_000;
+  for (;;) {
+    try {
+      await table.modify("c", () => ({ count: 3 }));
+      break;
+    } catch (error) {
+      if (performance.now() > limit) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  assert.equal(table.get("c")?.value.count, 3);
+  assert.equal(table.get("a")?.value.count, 1);
+});
