@@ -30,6 +30,9 @@ const contextFields = [
   "source_ip",
 ] as const;
 
+/** How long a question or a write waits for a lost connection: a restart of the server takes less. */
+export const reconnect_wait_ms = 5_000;
+
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -72,9 +75,12 @@ export type Handler<Input, Output> = (
 export class Bus implements AsyncDisposable {
   readonly #log: Log;
   readonly #inflight = new Set<Promise<void>>();
+  /** Settled while the connection stands; replaced at a disconnect. */
+  #connected = Promise.withResolvers<void>();
 
   private constructor(readonly connection: NatsConnection, log: Log) {
     this.#log = log;
+    this.#connected.resolve();
   }
 
   /** Connects, waiting for as long as the server is not there yet. */
@@ -98,11 +104,28 @@ export class Bus implements AsyncDisposable {
 
   async #reportStatus(): Promise<void> {
     for await (const status of this.connection.status()) {
+      if (status.type === "disconnect") this.#connected = Promise.withResolvers<void>();
+      if (status.type === "reconnect") this.#connected.resolve();
       if (status.type === "disconnect" || status.type === "reconnect") {
         this.#log.warn(`bus_${status.type}`, { server: status.server });
       } else if (status.type === "error") {
         this.#log.error("bus_error", errorFields(status.error));
       }
+    }
+  }
+
+  /**
+   * Waits for the connection to stand: what is sent while it does not may be lost, and is only
+   * missed after its whole time-out.
+   * @throws AwsError `ServiceUnavailable` when it does not come back within `timeout_ms`
+   */
+  async ready(timeout_ms: number): Promise<void> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(unavailable("the bus")), timeout_ms);
+    try {
+      await Promise.race([this.#connected.promise, late]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -173,7 +196,10 @@ export class Bus implements AsyncDisposable {
     input: Input,
     context: CallContext = systemContext(subject.timeout_ms),
   ): Promise<Output> {
-    const timeout = Math.max(1, Math.min(subject.timeout_ms, context.deadline_ms - Date.now()));
+    const patience = () =>
+      Math.max(1, Math.min(subject.timeout_ms, context.deadline_ms - Date.now()));
+    await this.ready(Math.min(reconnect_wait_ms, patience()));
+    const timeout = patience();
     let reply: Msg;
     try {
       reply = await this.connection.request(

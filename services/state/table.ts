@@ -13,8 +13,8 @@
 import { jetstream, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
 import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
 import { crc32 } from "node:zlib";
-import { unavailable } from "../aws/errors.ts";
-import type { Bus } from "../bus/bus.ts";
+import { AwsError, unavailable } from "../aws/errors.ts";
+import { type Bus, reconnect_wait_ms } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
 
 export interface Row<T> {
@@ -79,21 +79,21 @@ export class Table<T> implements AsyncDisposable {
   readonly #waiting = new Map<() => void, number>();
   #applied = 0;
   #stopped = false;
-  readonly #closed: () => boolean;
+  readonly #bus: Bus;
   #stop: () => void = () => {};
 
-  private constructor(readonly bucket: string, kv: KV, closed: () => boolean, log: Log) {
+  private constructor(readonly bucket: string, kv: KV, bus: Bus, log: Log) {
     this.#kv = kv;
-    this.#closed = closed;
+    this.#bus = bus;
     this.#log = log;
   }
 
   /** Opens the bucket, making it if need be, and waits until the local copy is complete. */
   static async open<T>(bus: Bus, bucket: string, log: Log): Promise<Table<T>> {
     // A server that has just started answers before JetStream does: the client's own retry is short.
-    const js: JetStreamClient = jetstream(bus.connection, { timeout: 10_000 });
+    const js: JetStreamClient = jetstream(bus.connection, { timeout: 4_000 });
     const kv = await new Kvm(js).create(bucket, { history: 1 });
-    const table = new Table<T>(bucket, kv, () => bus.connection.isClosed(), log.with({ bucket }));
+    const table = new Table<T>(bucket, kv, bus, log.with({ bucket }));
     await table.#watch();
     return table;
   }
@@ -107,7 +107,7 @@ export class Table<T> implements AsyncDisposable {
     };
     void (async () => {
       for await (const entry of updates) this.#apply(entry);
-      if (this.#stopped || this.#closed()) return;
+      if (this.#stopped || this.#bus.connection.isClosed()) return;
       this.#log.warn("table_watch_ended");
       await this.#watch();
     })().catch((error) => {
@@ -254,9 +254,12 @@ export class Table<T> implements AsyncDisposable {
 
   async #try<R>(work: () => Promise<R>): Promise<R> {
     try {
+      await this.#bus.ready(reconnect_wait_ms);
       return await work();
     } catch (error) {
-      if (error instanceof Conflict || error instanceof CorruptRow) throw error;
+      if (error instanceof AwsError || error instanceof Conflict || error instanceof CorruptRow) {
+        throw error;
+      }
       throw unavailable("the state store", error);
     }
   }
