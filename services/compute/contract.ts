@@ -7,7 +7,7 @@ export const buckets = {
   volumes: "ec2_volumes",
   images: "ec2_images",
   keyPairs: "ec2_key_pairs",
-  tags: "ec2_tags",
+  clientTokens: "ec2_client_tokens",
 } as const;
 
 export type InstanceState =
@@ -72,6 +72,79 @@ export interface InstanceRecord {
   };
   readonly root_device_name: string;
   readonly attachments: readonly Attachment[];
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+/** Where a volume is, or is on its way to or from. */
+export interface VolumeAttachment {
+  readonly instance_id: string;
+  readonly node_id: string;
+  readonly device: string;
+  readonly status: "attaching" | "attached" | "detaching";
+  /** ISO 8601. */
+  readonly attach_time: string;
+  readonly delete_on_termination: boolean;
+  readonly slot: number;
+}
+
+export interface VolumeRecord {
+  /** `vol-` and 17 hex digits. */
+  readonly volume_id: string;
+  readonly account_id: string;
+  readonly az: string;
+  readonly size_gib: number;
+  readonly volume_type: "gp3";
+  readonly iops: number;
+  /** MiB/s. */
+  readonly throughput: number;
+  readonly snapshot_id?: string;
+  /** ISO 8601. */
+  readonly create_time: string;
+  readonly state: "creating" | "available" | "in-use" | "deleting" | "error";
+  /** One writer: there is at most one. Set as long as the state is `in-use`. */
+  readonly attachment?: VolumeAttachment;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface ImageRecord {
+  /** `ami-` and 17 hex digits. */
+  readonly image_id: string;
+  readonly account_id: string;
+  readonly name: string;
+  readonly description?: string;
+  readonly architecture: "x86_64" | "arm64";
+  readonly state: "pending" | "available" | "failed";
+  readonly boot_mode: "uefi";
+  readonly root_device_name: string;
+  /** The first is the root device's. */
+  readonly block_devices: readonly ImageBlockDevice[];
+  readonly public: boolean;
+  /** ISO 8601. */
+  readonly creation_date: string;
+  /** Whether the snapshots belong to the image alone and go with it. */
+  readonly owns_snapshots: boolean;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface ImageBlockDevice {
+  readonly device: string;
+  /** Absent: an empty volume. */
+  readonly snapshot_id?: string;
+  readonly size_gib: number;
+  readonly delete_on_termination: boolean;
+}
+
+export interface KeyPairRecord {
+  /** `key-` and 17 hex digits; follows from account and name, which are unique together. */
+  readonly key_pair_id: string;
+  readonly account_id: string;
+  readonly key_name: string;
+  readonly key_type: "rsa" | "ed25519";
+  readonly fingerprint: string;
+  /** OpenSSH form with the name as its comment. */
+  readonly public_key: string;
+  /** ISO 8601. */
+  readonly create_time: string;
   readonly tags: Readonly<Record<string, string>>;
 }
 

@@ -1,0 +1,18 @@
+/**
+ * The machine's side of an attachment: what puts a served volume into a running guest and takes it
+ * out again. The records' side is in `volume_attachment.ts`.
+ */
+import type { Attachment, InstanceRecord } from "./contract.ts";
+
+export interface VolumePlugger {
+  /**
+   * Puts the volume that is served on `socket` (export name: the volume's id) into the running
+   * guest. Plugging what is plugged is no error: it is repeated after a crash.
+   */
+  plug(instance: InstanceRecord, attachment: Attachment, socket: string): Promise<void>;
+  /**
+   * Takes the volume out of the guest and returns when QEMU has let it go. What is not plugged, or a
+   * guest that no longer runs, is no error.
+   */
+  unplug(instance: InstanceRecord, attachment: Attachment): Promise<void>;
+}

@@ -1,0 +1,284 @@
+/**
+ * A resource type is a table of facts; the framework makes the same behaviour of it everywhere: ids,
+ * ownership, describe with filters and pages, tags, error codes.
+ *
+ * Records live in a KV bucket under `<account_id>.<resource id>`. An account sees its own records
+ * and, where the type says so, those that others share with it. An ordered index of the keys
+ * follows the table, so that a page costs what the page holds and not what the account holds.
+ */
+import type { CallContext } from "../bus/subject.ts";
+import type { Bus } from "../bus/bus.ts";
+import type { Log } from "../log/log.ts";
+import { Conflict, type Row, Table } from "../state/table.ts";
+import { AwsError } from "../aws/errors.ts";
+import { type Attributes, compileFilters } from "./filters.ts";
+import { checkId, type IdErrors, notFound } from "./ids.ts";
+import { makeToken, type PageLimits, pageSize, type Query, readToken } from "./paging.ts";
+import { SortedKeys } from "./sorted_keys.ts";
+import type { Tags } from "./tags.ts";
+import type { ActionName, Filter } from "./wire.ts";
+
+export interface ResourceRecord {
+  readonly account_id: string;
+  readonly tags: Tags;
+}
+
+export interface ResourceType<R extends ResourceRecord> {
+  /** AWS's name of the type, in `TagSpecifications`, DescribeTags and ARNs: `key-pair`. */
+  readonly name: string;
+  /** `vol-` */
+  readonly idPrefix: string;
+  readonly errors: IdErrors;
+  readonly bucket: string;
+  readonly id: (record: R) => string;
+  /** The states that a record goes through, for documentation and its tests. */
+  readonly states: readonly string[];
+  /** What each `Filter` name reads; `tag:KEY`, `tag-key` and `tag-value` come by themselves. */
+  readonly attributes: Attributes<R>;
+  readonly page: PageLimits;
+  /** Whether an account that does not own the record may see it; nobody unless given. */
+  readonly shared?: (record: R, account: string) => boolean;
+  /** Whether the record counts as there: an instance stays visible a while after its end. */
+  readonly gone?: (record: R) => boolean;
+}
+
+export interface DescribeRequest {
+  readonly action: ActionName;
+  readonly ids?: readonly string[] | undefined;
+  readonly filters?: readonly Filter[] | undefined;
+  readonly maxResults?: number | undefined;
+  readonly nextToken?: string | undefined;
+  /** What else decides which records are shown, since a token is bound to it. */
+  readonly parameters?: unknown;
+}
+
+export interface Page<R> {
+  readonly records: readonly R[];
+  readonly nextToken?: string;
+}
+
+/** Part of the bus's largest message that one page may fill; encoded headers and names need the rest. */
+const payloadShare = 0.7;
+
+/** The records of one type: what its actions work with. */
+export class Resources<R extends ResourceRecord> implements AsyncDisposable {
+  readonly #keys = new SortedKeys();
+  /** Keys of records that are shared beyond their account. */
+  readonly #shared = new SortedKeys();
+  readonly #unwatch: () => void;
+
+  private constructor(
+    readonly type: ResourceType<R>,
+    readonly table: Table<R>,
+    readonly pageBytes: number,
+  ) {
+    const note = (key: string, row: Row<R> | undefined) => {
+      if (row === undefined) this.#keys.remove(key);
+      else this.#keys.add(key);
+      if (row !== undefined && type.shared?.(row.value, "") === true) this.#shared.add(key);
+      else this.#shared.remove(key);
+    };
+    this.#unwatch = table.watch(({ key, row }) => note(key, row));
+    for (const row of table.list()) note(row.key, row);
+  }
+
+  static async open<R extends ResourceRecord>(
+    type: ResourceType<R>,
+    bus: Bus,
+    log: Log,
+  ): Promise<Resources<R>> {
+    const table = await Table.open<R>(bus, type.bucket, log);
+    const largest = bus.connection.info?.max_payload ?? 1 << 20;
+    return new Resources(type, table, Math.floor(largest * payloadShare));
+  }
+
+  keyOf(account: string, id: string): string {
+    return `${account}.${id}`;
+  }
+
+  arnOf(context: Pick<CallContext, "region" | "account_id">, id: string): string {
+    return `arn:aws:ec2:${context.region}:${context.account_id}:${this.type.name}/${id}`;
+  }
+
+  /** The account's record as the local copy knows it; undefined when there is none. */
+  get(account: string, id: string): R | undefined {
+    const record = this.table.get(this.keyOf(account, id))?.value;
+    return record === undefined || this.type.gone?.(record) === true ? undefined : record;
+  }
+
+  /** A record that the account owns or that is shared with it. */
+  visible(account: string, id: string): R | undefined {
+    const own = this.get(account, id);
+    if (own !== undefined || this.type.shared === undefined) return own;
+    for (const key of this.#shared.after("", "")) {
+      if (!key.endsWith(`.${id}`)) continue;
+      const record = this.table.get(key)?.value;
+      if (record !== undefined && this.type.shared(record, account)) return record;
+    }
+    return undefined;
+  }
+
+  /**
+   * The account's own record, asked of the server when the local copy has none yet.
+   * @throws AwsError malformed or not found, in the type's own codes
+   */
+  async require(account: string, id: string): Promise<R> {
+    checkId(this.type.idPrefix, id, this.type.errors);
+    const record = this.get(account, id) ??
+      (await this.table.read(this.keyOf(account, id)))?.value;
+    if (record === undefined || this.type.gone?.(record) === true) {
+      throw notFound([id], this.type.errors);
+    }
+    return record;
+  }
+
+  /** @throws Conflict when it exists */
+  async create(record: R): Promise<R> {
+    const row = await this.table.create(
+      this.keyOf(record.account_id, this.type.id(record)),
+      record,
+    );
+    return row.value;
+  }
+
+  /** Makes the record, or answers the one that is there: for steps that may be repeated. */
+  async ensure(record: R): Promise<R> {
+    try {
+      return await this.create(record);
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+      return (await this.table.read(error.key))?.value ?? await this.ensure(record);
+    }
+  }
+
+  /**
+   * Changes the account's record by compare-and-set. What `change` throws is believed only when it
+   * was decided on the newest record.
+   * @throws AwsError not found in the type's own code, or what `change` throws
+   */
+  async modify(account: string, id: string, change: (record: R) => R): Promise<R> {
+    const key = this.keyOf(account, id);
+    const apply = (record: R | undefined) => {
+      if (record === undefined || this.type.gone?.(record) === true) {
+        throw notFound([id], this.type.errors);
+      }
+      return change(record);
+    };
+    const known = this.table.get(key)?.revision;
+    try {
+      return (await this.table.modify(key, apply)).value;
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+      const newest = await this.table.read(key);
+      if (newest === undefined || newest.revision === known) throw error;
+      await this.table.waitFor(newest.revision);
+      return (await this.table.modify(key, apply)).value;
+    }
+  }
+
+  /** Deleting what is not there is no error. */
+  async delete(account: string, id: string): Promise<void> {
+    await this.table.delete(this.keyOf(account, id));
+  }
+
+  /** Every record of the account, or of all accounts, in the order of ids. */
+  *all(account?: string): Generator<R> {
+    const prefix = account === undefined ? "" : `${account}.`;
+    for (const key of this.#keys.after(prefix, "")) {
+      const record = this.table.get(key)?.value;
+      if (record !== undefined) yield record;
+    }
+  }
+
+  /**
+   * The records of a Describe: by ids, filters and page.
+   * @throws AwsError for unknown ids, filters, tokens and page sizes
+   */
+  async describe(request: DescribeRequest, context: CallContext): Promise<Page<R>> {
+    const ids = [...new Set(request.ids ?? [])];
+    const account = context.account_id;
+    const size = pageSize(request.maxResults, this.type.page, ids.length > 0);
+    const matches = compileFilters<R>(
+      request.filters,
+      this.type.attributes,
+      (record) => record.tags,
+    );
+    const query: Query = {
+      account,
+      action: request.action,
+      parameters: [ids, request.filters ?? [], request.parameters ?? null],
+    };
+    const after = request.nextToken === undefined || request.nextToken === ""
+      ? ""
+      : readToken(query, request.nextToken);
+    const candidates = ids.length > 0
+      ? await this.#named(account, ids, after)
+      : this.#candidates(account, after);
+    const records: R[] = [];
+    let bytes = 0;
+    let lastKey = after;
+    for (const [key, record] of candidates) {
+      if (!matches(record)) continue;
+      const length = JSON.stringify(record).length * 2;
+      if (records.length === size || (records.length > 0 && bytes + length > this.pageBytes)) {
+        return { records, nextToken: makeToken(query, lastKey) };
+      }
+      records.push(record);
+      bytes += length;
+      lastKey = key;
+    }
+    return { records };
+  }
+
+  async #named(account: string, ids: string[], after: string): Promise<[string, R][]> {
+    const found: [string, R][] = [];
+    const missing: string[] = [];
+    for (const id of ids) {
+      checkId(this.type.idPrefix, id, this.type.errors);
+      const record = this.visible(account, id) ??
+        (await this.table.read(this.keyOf(account, id)))?.value;
+      if (record === undefined || this.type.gone?.(record) === true) missing.push(id);
+      else found.push([this.keyOf(record.account_id, id), record]);
+    }
+    if (missing.length > 0) throw notFound(missing, this.type.errors);
+    return found.filter(([key]) => key > after).sort((a, b) => a[0] < b[0] ? -1 : 1);
+  }
+
+  *#candidates(account: string, after: string): Generator<[string, R]> {
+    const prefix = `${account}.`;
+    if (this.type.shared === undefined) {
+      yield* this.#records(this.#keys.after(prefix, after), account);
+      return;
+    }
+    // Shared records of others and the account's own, merged in the order of keys.
+    const own = this.#keys.after(prefix, after);
+    const shared = this.#shared.after("", after);
+    let mine = own.next();
+    let theirs = shared.next();
+    while (!mine.done || !theirs.done) {
+      if (!theirs.done && theirs.value.startsWith(prefix)) {
+        theirs = shared.next();
+      } else if (theirs.done || (!mine.done && mine.value < theirs.value)) {
+        yield* this.#records([mine.value as string], account);
+        mine = own.next();
+      } else {
+        yield* this.#records([theirs.value], account);
+        theirs = shared.next();
+      }
+    }
+  }
+
+  *#records(keys: Iterable<string>, account: string): Generator<[string, R]> {
+    for (const key of keys) {
+      const record = this.table.get(key)?.value;
+      if (record === undefined || this.type.gone?.(record) === true) continue;
+      if (record.account_id !== account && this.type.shared?.(record, account) !== true) continue;
+      yield [key, record];
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unwatch();
+    await this.table[Symbol.asyncDispose]();
+  }
+}
