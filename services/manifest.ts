@@ -37,6 +37,8 @@ export interface BusPermissions {
   /** KV buckets that it writes; `reads` are watched only. */
   readonly writes?: readonly string[];
   readonly reads?: readonly string[];
+  /** JetStream streams that it makes and follows besides its buckets. */
+  readonly streams?: readonly string[];
 }
 
 export interface ServiceSpec {
@@ -180,6 +182,7 @@ export const services: readonly ServiceSpec[] = [
         "console.>",
         "audit.>",
       ],
+      streams: ["AUDIT"],
     },
     health: "bus",
     stop_timeout_ms: 30_000,
