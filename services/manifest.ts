@@ -207,7 +207,7 @@ export const services: readonly ServiceSpec[] = [
     bus: {
       hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>"],
       says: ["ebs.>", "node.*.ebs.>", "node.*.ec2.>", "compute.event.>", "identity.authorize"],
-      writes: ["ec2_*"],
+      writes: ["ec2_instances", "ec2_volumes", "ec2_images", "ec2_key_pairs", "ec2_tags"],
     },
     health: "bus",
     stop_timeout_ms: 120_000,
