@@ -1,0 +1,27 @@
+/** Files that are whole or not there: written beside, synced, then renamed into place. */
+export async function writeWhole(path: string, content: string, mode: number): Promise<void> {
+  const beside = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
+  try {
+    {
+      using file = await Deno.open(beside, { write: true, createNew: true, mode });
+      const bytes = new TextEncoder().encode(content);
+      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      await file.sync();
+    }
+    await Deno.rename(beside, path);
+  } catch (error) {
+    await Deno.remove(beside).catch(() => {});
+    throw error;
+  }
+}
+
+/** Whether something is there, of whatever kind. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
