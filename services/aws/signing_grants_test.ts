@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { startNats } from "../../tests/kit/nats.ts";
+import { identityChanged, signingKey } from "../identity/contract.ts";
+import { AwsError } from "./errors.ts";
+import { SigningGrants } from "./signing_grants.ts";
+
+const scope = (access_key_id: string) => ({
+  access_key_id,
+  date: "20261121",
+  region: "ap-southeast-2",
+  service: "ec2",
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  const limit = performance.now() + 5_000;
+  while (!condition()) {
+    if (performance.now() > limit) throw new Error("the condition did not come to hold");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+Deno.test("grants are asked for once, bounded, forgotten in time and when identity changes", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  let asked = 0;
+  bus.answer(signingKey, (of) => {
+    asked++;
+    if (of.access_key_id === "UNKNOWN") {
+      throw new AwsError("InvalidClientTokenId", "unknown", { status: 403 });
+    }
+    return {
+      key: "AAAA",
+      account_id: "1",
+      principal_arn: "arn",
+      user_id: "u",
+      valid_until_ms: 60_000,
+    };
+  });
+  let now = 1_000;
+  await using grants = new SigningGrants(bus, { capacity: 3, now: () => now });
+  await bus.connection.flush();
+
+  await Promise.all([grants.lookup(scope("A")), grants.lookup(scope("A"))]);
+  await grants.lookup(scope("A"));
+  assert.equal(asked, 1, "one question for three requests");
+  now = 61_000;
+  await grants.lookup(scope("A"));
+  assert.equal(asked, 2, "asked again when it expired");
+
+  now = 1_000;
+  await grants.lookup(scope("B"));
+  bus.say(identityChanged, { access_key_id: "A" });
+  await until(() => grants.size === 1);
+  assert.equal(asked, 3);
+  await grants.lookup(scope("A"));
+  assert.equal(asked, 4, "asked again after a change");
+
+  await assert.rejects(grants.lookup(scope("UNKNOWN")), { code: "InvalidClientTokenId" });
+  await assert.rejects(grants.lookup(scope("UNKNOWN")), { code: "InvalidClientTokenId" });
+  assert.equal(asked, 5, "a refusal is remembered");
+  now += 1_001;
+  await assert.rejects(grants.lookup(scope("UNKNOWN")), { code: "InvalidClientTokenId" });
+  assert.equal(asked, 6, "and forgotten after a second");
+
+  for (const key of ["C", "D", "E", "F"]) await grants.lookup(scope(key));
+  assert.equal(grants.size, 3);
+});
+
+Deno.test("without identity every unknown scope is ServiceUnavailable, and asked again next time", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using grants = new SigningGrants(bus);
+  await assert.rejects(grants.lookup(scope("A")), { code: "ServiceUnavailable" });
+  await until(() => grants.size === 0);
+});
