@@ -170,7 +170,7 @@ export async function startStack(options: { args?: readonly string[] } = {}): Pr
     async aws<T>(...args: string[]): Promise<T> {
       const ran = await awsRaw(...args);
       if (ran.code !== 0) throw new CommandFailed(["aws", ...args], ran);
-      return (ran.stdout.trim() === "" ? {} : JSON.parse(ran.stdout)) as T;
+      return (/^\s*[{[]/.test(ran.stdout) ? JSON.parse(ran.stdout) : {}) as T;
     },
     async hive(...args) {
       const ran = await hiveRaw(args);
