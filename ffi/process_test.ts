@@ -1,0 +1,13 @@
+import assert from "node:assert/strict";
+import { killProcessOf } from "./process.ts";
+
+Deno.test("a process is ended only when its command line says that it is the one", async () => {
+  const child = new Deno.Command("sleep", { args: ["86399"] }).spawn();
+  assert.equal(killProcessOf(child.pid, "86398"), false);
+  assert.equal(killProcessOf(child.pid, "86399"), true);
+  assert.equal((await child.status).signal, "SIGKILL");
+});
+
+Deno.test("a process that is not there is no error", () => {
+  assert.equal(killProcessOf(0x3fffff, "sleep"), false);
+});

@@ -1,0 +1,162 @@
+/**
+ * The command line of one guest's QEMU. Pure: the same specification always gives the same line.
+ *
+ * What always holds: UEFI with variables of its own, virtio for everything, a PCIe root port for
+ * every disk that may ever be plugged in (`pcie.0` takes no hot-plug; 26 ports cost OVMF under half
+ * a second under TCG), and SMBIOS as EC2 has it, so that unmodified images find EC2's metadata. A
+ * guest that powers off leaves its QEMU waiting (`shutdown=pause`): the difference between "the
+ * guest shut down" and "QEMU died" is told by QEMU itself, also to a compute that was away.
+ *
+ * A disk whose server is gone makes the guest's requests wait for minutes and then stops the guest;
+ * no error ever reaches it. Resuming sends the requests again.
+ */
+import { createHash } from "node:crypto";
+import { type Disk, diskSlots, type MachineSpec } from "./hypervisor.ts";
+import type { MachinePaths } from "./machine_paths.ts";
+import type { Firmware } from "./qemu_firmware.ts";
+
+/** The NBD client tries again after 1, 2, 4, 8, 16 s: a delay of seconds gives up between two tries. */
+const reconnectDelay_s = 300;
+/** How long adding a disk may wait for its server. */
+const openTimeout_s = 10;
+/** Translated code that TCG keeps per guest; its own default is a gigabyte. */
+const translationBuffer_mib = 256;
+
+export interface QemuOptions {
+  readonly accelerator: "kvm" | "tcg";
+  readonly firmware: Firmware;
+  readonly paths: MachinePaths;
+}
+
+/** Name of QEMU's block node, and the disk's serial: 20 bytes, all that virtio-blk has room for. */
+export function blockNode(volumeId: string): string {
+  return volumeId.replace("-", "");
+}
+
+export const deviceId = (volumeId: string) => `disk-${blockNode(volumeId)}`;
+
+export function blockdev(disk: Disk): Record<string, unknown> {
+  return {
+    driver: "nbd",
+    "node-name": blockNode(disk.volume_id),
+    server: { type: "unix", path: disk.socket },
+    export: disk.volume_id,
+    "reconnect-delay": reconnectDelay_s,
+    "open-timeout": openTimeout_s,
+    discard: "unmap",
+    cache: { direct: true },
+  };
+}
+
+export function diskDevice(disk: Disk): Record<string, unknown> {
+  return {
+    driver: "virtio-blk-pci",
+    id: deviceId(disk.volume_id),
+    drive: blockNode(disk.volume_id),
+    serial: blockNode(disk.volume_id),
+    bus: `slot${disk.slot}`,
+    iothread: "disks",
+    "disable-legacy": "on",
+    physical_block_size: 4096,
+    werror: "stop",
+    rerror: "stop",
+    ...(disk.slot === 0 ? { bootindex: 0 } : {}),
+  };
+}
+
+/** Starts with `ec2`, as image software looks for, and is the same at every start. */
+export function machineUuid(instanceId: string): string {
+  const hash = createHash("sha256").update(instanceId).digest("hex");
+  const digits = `ec2${hash.slice(0, 29)}`;
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+/** A comma ends a value in QEMU's own option syntax; doubled it stands for itself. */
+export const optionValue = (text: string) => text.replaceAll(",", ",,");
+
+function processor(architecture: MachineSpec["architecture"], accelerator: "kvm" | "tcg"): string {
+  if (accelerator === "kvm") return "host";
+  // Under TCG a named model: today's distributions want x86-64-v3, and `max` changes between releases.
+  return architecture === "x86_64" ? "Haswell" : "neoverse-n1";
+}
+
+function rootPorts(): string[] {
+  return Array.from({ length: diskSlots }, (_, slot) => [
+    "-device",
+    JSON.stringify({
+      driver: "pcie-root-port",
+      id: `slot${slot}`,
+      bus: "pcie.0",
+      chassis: slot + 1,
+      addr: `0x${(8 + (slot >> 3)).toString(16)}.${slot & 7}`,
+      multifunction: "on",
+      // virtio 1.0 needs no I/O ports, of which there are too few for this many bridges.
+      "io-reserve": 0,
+    }),
+  ]).flat();
+}
+
+export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[] {
+  const { accelerator, firmware, paths } = options;
+  const uuid = machineUuid(spec.instance_id);
+  const machine = spec.architecture === "x86_64"
+    ? "q35,smm=off,hpet=off"
+    : `virt,gic-version=${accelerator === "kvm" ? "host" : "3"}`;
+  return [
+    ...["-name", spec.instance_id, "-uuid", uuid],
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-daemonize", "-pidfile", paths.pid],
+    // The network starts a program per metadata connection, so starting programs stays allowed.
+    ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,resourcecontrol=deny"],
+    ...["-machine", `${machine},pflash0=firmware,pflash1=firmware_variables`],
+    ...[
+      "-accel",
+      accelerator === "kvm" ? "kvm" : `tcg,thread=multi,tb-size=${translationBuffer_mib}`,
+    ],
+    ...["-cpu", processor(spec.architecture, accelerator)],
+    ...["-smp", String(spec.vcpus), "-m", `${spec.memory_mib}M`],
+    ...["-rtc", "base=utc"],
+    ...["-action", "shutdown=pause,reboot=reset"],
+    ...[
+      "-blockdev",
+      JSON.stringify({
+        driver: "raw",
+        "node-name": "firmware",
+        "read-only": true,
+        file: { driver: "file", filename: firmware.code },
+      }),
+    ],
+    ...[
+      "-blockdev",
+      JSON.stringify({
+        driver: "raw",
+        "node-name": "firmware_variables",
+        file: { driver: "file", filename: paths.firmwareVariables },
+      }),
+    ],
+    ...["-smbios", "type=0,vendor=Amazon EC2,version=1.0,uefi=on"],
+    ...[
+      "-smbios",
+      `type=1,manufacturer=Amazon EC2,product=${
+        optionValue(spec.instance_type)
+      },uuid=${uuid},serial=${uuid}`,
+    ],
+    ...["-smbios", `type=2,manufacturer=Amazon EC2,asset=${spec.instance_id}`],
+    ...["-smbios", `type=3,manufacturer=Amazon EC2,asset=Amazon EC2`],
+    ...["-qmp", `unix:${optionValue(paths.qmp)},server=on,wait=off`],
+    ...[
+      "-chardev",
+      `socket,id=console,path=${optionValue(paths.consoleSocket)},server=on,wait=off,` +
+      `logfile=${optionValue(paths.consoleLog)},logappend=on`,
+    ],
+    ...["-serial", "chardev:console"],
+    ...["-object", "rng-random,id=entropy,filename=/dev/urandom"],
+    ...["-device", "virtio-rng-pci,rng=entropy,max-bytes=65536,period=1000"],
+    ...["-object", "iothread,id=disks"],
+    ...rootPorts(),
+    ...spec.network,
+    ...spec.disks.flatMap((disk) => [
+      ...["-blockdev", JSON.stringify(blockdev(disk))],
+      ...["-device", JSON.stringify(diskDevice(disk))],
+    ]),
+  ];
+}
