@@ -20,7 +20,10 @@ export function isProcessOf(pid: number, argument: string): boolean {
   try {
     return Deno.readTextFileSync(`/proc/${pid}/cmdline`).split("\0").includes(argument);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
+    // ESRCH: it ended between the opening and the reading.
+    const gone = error instanceof Deno.errors.NotFound ||
+      (error as { code?: string }).code === "ESRCH";
+    if (gone) return false;
     throw error;
   }
 }

@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
-import { killProcessOf } from "./process.ts";
+import { isProcessOf, killProcessOf } from "./process.ts";
 
 Deno.test("a process is ended only when its command line says that it is the one", async () => {
   const child = new Deno.Command("sleep", { args: ["86399"] }).spawn();
+  // Between its fork and its exec the child still has the parent's command line.
+  const limit = performance.now() + 5_000;
+  while (!isProcessOf(child.pid, "86399") && performance.now() < limit) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
   assert.equal(killProcessOf(child.pid, "86398"), false);
   assert.equal(killProcessOf(child.pid, "86399"), true);
   assert.equal((await child.status).signal, "SIGKILL");
