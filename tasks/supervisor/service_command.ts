@@ -1,0 +1,97 @@
+/**
+ * The command line and environment of a service, from its entry in the service table: exactly the
+ * Deno permissions that stand there and nothing of the caller's environment that it was not given.
+ */
+import { resolve } from "node:path";
+import type { NodeConfig } from "../../services/config/node_config.ts";
+import type { DenoPermissions, ServiceSpec } from "../../services/manifest.ts";
+
+export interface CommandContext {
+  readonly config: NodeConfig;
+  /** The checkout. */
+  readonly repository: string;
+}
+
+export interface ServiceCommand {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Fills `{data}`, `{repo}`, `{bind}`, `{gateway}`, `{s3}` and `{nats}`. @throws RangeError */
+export function fillTemplate(text: string, { config, repository }: CommandContext): string {
+  const values: Readonly<Record<string, string>> = {
+    data: config.data_dir,
+    repo: repository,
+    bind: config.bind.includes(":") ? `[${config.bind}]` : config.bind,
+    gateway: String(config.ports.gateway),
+    s3: String(config.ports.s3),
+    nats: String(config.ports.nats),
+  };
+  return text.replaceAll(/\{(\w+)\}/g, (whole, name: string) => {
+    const value = values[name];
+    if (value === undefined) throw new RangeError(`unknown template ${whole} in "${text}"`);
+    return value;
+  });
+}
+
+/** Deno's flags for a set of permissions; what is not granted is refused without a question. */
+export function permissionFlags(
+  permissions: DenoPermissions,
+  context: CommandContext,
+): string[] {
+  const flag = (name: string, allowed: readonly string[] | "any" | undefined): string[] => {
+    if (allowed === undefined || allowed.length === 0) return [];
+    if (allowed === "any" || allowed.includes("any")) return [`--allow-${name}`];
+    // A comma separates entries; one inside an entry is doubled.
+    const entries = allowed.map((one) => fillTemplate(one, context).replaceAll(",", ",,"));
+    return [`--allow-${name}=${entries.join(",")}`];
+  };
+  return [
+    ...flag("net", permissions.net),
+    ...flag("read", permissions.read),
+    ...flag("write", permissions.write),
+    ...flag("env", permissions.env),
+    ...flag("run", permissions.run),
+    ...flag("sys", permissions.sys),
+    ...(permissions.ffi === true ? ["--allow-ffi"] : []),
+  ];
+}
+
+/** What a service inherits: where programs and Deno's cache are, and nothing else. */
+const inherited = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TZ", "MULGA_LOG"];
+
+export function serviceCommand(spec: ServiceSpec, context: CommandContext): ServiceCommand {
+  const env: Record<string, string> = {
+    MULGA_DATA_DIR: context.config.data_dir,
+    NO_COLOR: "1",
+    DENO_NO_UPDATE_CHECK: "1",
+    DENO_NO_PROMPT: "1",
+  };
+  for (const name of inherited) {
+    const value = Deno.env.get(name);
+    if (value !== undefined) env[name] = value;
+  }
+  if (typeof spec.entry !== "string") {
+    return {
+      program: fillTemplate(spec.entry.program, context),
+      args: spec.entry.args.map((argument) => fillTemplate(argument, context)),
+      env,
+    };
+  }
+  return {
+    program: Deno.execPath(),
+    args: [
+      "run",
+      "--cached-only",
+      "--no-prompt",
+      "--quiet",
+      "--config",
+      resolve(context.repository, "deno.json"),
+      ...(spec.unstable ?? []).map((feature) => `--unstable-${feature}`),
+      ...permissionFlags(spec.permissions, context),
+      resolve(context.repository, spec.entry),
+    ],
+    env,
+  };
+}
