@@ -5,6 +5,7 @@ import { subject } from "../bus/subject.ts";
 export const buckets = {
   instances: "ec2_instances",
   volumes: "ec2_volumes",
+  snapshots: "ec2_snapshots",
   images: "ec2_images",
   keyPairs: "ec2_key_pairs",
   clientTokens: "ec2_client_tokens",
@@ -72,7 +73,29 @@ export interface InstanceRecord {
   };
   readonly root_device_name: string;
   readonly attachments: readonly Attachment[];
+  /** What a shutdown from inside the guest leads to; `stop` unless given. */
+  readonly shutdown_behavior?: "stop" | "terminate";
+  /** Volumes that the launch makes; each is in `attachments` as well. */
+  readonly planned_volumes?: readonly PlannedVolume[];
+  /** How far the work on the instance has come; compute's own. */
+  readonly progress?: Progress;
   readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface PlannedVolume {
+  readonly volume_id: string;
+  readonly size_gib: number;
+  readonly iops?: number;
+  readonly throughput?: number;
+  readonly snapshot_id?: string;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface Progress {
+  /** Names of the steps that are done, in their order. */
+  readonly done: readonly string[];
+  /** Set once the work has failed and is being undone: what the instance will say of it. */
+  readonly failed?: { readonly code: string; readonly message: string };
 }
 
 /** Where a volume is, or is on its way to or from. */
@@ -103,6 +126,19 @@ export interface VolumeRecord {
   readonly state: "creating" | "available" | "in-use" | "deleting" | "error";
   /** One writer: there is at most one. Set as long as the state is `in-use`. */
   readonly attachment?: VolumeAttachment;
+  readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface SnapshotRecord {
+  /** `snap-` and 17 hex digits. */
+  readonly snapshot_id: string;
+  readonly account_id: string;
+  readonly size_gib: number;
+  readonly description?: string;
+  /** `deleting` until no volume needs its chunks any more. */
+  readonly state: "completed" | "deleting";
+  /** ISO 8601. */
+  readonly start_time: string;
   readonly tags: Readonly<Record<string, string>>;
 }
 
