@@ -107,7 +107,9 @@ export class Table<T> implements AsyncDisposable {
     };
     void (async () => {
       for await (const entry of updates) this.#apply(entry);
-      if (this.#stopped || this.#bus.connection.isClosed()) return;
+      if (this.#stopped || this.#bus.connection.isClosed() || this.#bus.connection.isDraining()) {
+        return;
+      }
       this.#log.warn("table_watch_ended");
       await this.#watch();
     })().catch((error) => {
