@@ -21,10 +21,17 @@ export interface SigningGrant {
   readonly valid_until_ms: number;
 }
 
-/** @throws AwsError `InvalidClientTokenId` (403) for an unknown or inactive access key */
+/**
+ * @throws AwsError `InvalidClientTokenId` (403) for an unknown or inactive access key,
+ *   `SignatureDoesNotMatch` (403) for a scope that cannot be: a date more than a day away, a region
+ *   or service that is no name
+ */
 export const signingKey = subject<SigningScope, SigningGrant>("identity.signing_key", 5_000);
 
-/** Event: what was granted for this access key (or, without one, anything) may have changed. */
+/**
+ * Event: what was granted for this access key (or, without one, anything) may have changed. Who
+ * lost its connection to the bus may have missed one, and forgets all grants when it reconnects.
+ */
 export const identityChanged = "identity.changed";
 export interface IdentityChanged {
   readonly access_key_id?: string;
@@ -36,10 +43,22 @@ export interface AuthorizeRequest {
   readonly action: string;
   /** ARN, or `*`. */
   readonly resource: string;
+  /**
+   * Condition keys of this request, for example `ec2:InstanceType` or `aws:RequestTag/team`.
+   * Identity itself adds those of the principal, the time, and (from the call's context)
+   * `aws:SourceIp` and `aws:RequestedRegion`; these win over what is given here.
+   */
+  readonly conditions?: Readonly<Record<string, string | readonly string[]>>;
+}
+
+export interface AuthorizeDecision {
+  readonly allowed: boolean;
+  /** Why not: a statement denies, or none allows. */
+  readonly reason?: "explicit_deny" | "implicit_deny";
 }
 
 /** Whether the caller may. Deny is an answer, not an error. */
-export const authorize = subject<AuthorizeRequest, { readonly allowed: boolean }>(
+export const authorize = subject<AuthorizeRequest, AuthorizeDecision>(
   "identity.authorize",
   5_000,
 );
@@ -50,14 +69,44 @@ export interface AdminCredentials {
   readonly secret_access_key: string;
 }
 
-/** The credentials of the account made at first start; only the operator's nkey may ask. */
+/**
+ * The oldest active credentials of the administrator made at first start; only the operator's nkey
+ * may ask.
+ * @throws AwsError `NoSuchEntity` (404) when the administrator has no active key left
+ */
 export const adminCredentials = subject<null, AdminCredentials>(
   "identity.admin_credentials",
   5_000,
 );
 
+/**
+ * The text of a new master key file (`paths.masterKey`, mode 0600): one key a line, each 32 random
+ * bytes in base64. The first line seals; the lines after it are older keys that still open. Whoever
+ * sets the node up writes it, once: identity itself only ever reads it, since a key made by mistake
+ * would orphan every secret.
+ */
+export function newMasterKey(): string {
+  return `${crypto.getRandomValues(new Uint8Array(32)).toBase64()}\n`;
+}
+
 /** Actions answered on `iam.<Action>` and `sts.<Action>`. */
 export const identityActions = {
-  iam: ["CreateAccessKey", "DeleteAccessKey", "GetUser", "ListAccessKeys", "UpdateAccessKey"],
+  iam: [
+    "AttachUserPolicy",
+    "CreateAccessKey",
+    "CreateUser",
+    "DeleteAccessKey",
+    "DeleteUser",
+    "DeleteUserPolicy",
+    "DetachUserPolicy",
+    "GetUser",
+    "GetUserPolicy",
+    "ListAccessKeys",
+    "ListAttachedUserPolicies",
+    "ListUserPolicies",
+    "ListUsers",
+    "PutUserPolicy",
+    "UpdateAccessKey",
+  ],
   sts: ["GetAccessKeyInfo", "GetCallerIdentity"],
 } as const;

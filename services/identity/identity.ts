@@ -1,0 +1,85 @@
+/**
+ * The identity service on a bus: opens its state, makes sure that there is an account, and answers.
+ *
+ * Nothing is written before the master key is known to be the right one, and nothing is answered
+ * before the first account stands.
+ */
+import type { Bus } from "../bus/bus.ts";
+import { type Subject, subject } from "../bus/subject.ts";
+import type { Log } from "../log/log.ts";
+import { iamActions, stsActions } from "./actions.ts";
+import { callOf, noSuchEntity } from "./call.ts";
+import {
+  type AdminCredentials,
+  adminCredentials,
+  authorize,
+  identityActions,
+  signingKey,
+} from "./contract.ts";
+import { firstAccount, firstStart } from "./first_start.ts";
+import { type MasterKeys } from "./master_key.ts";
+import { authorizeRequest } from "./principals.ts";
+import { checkMasterKeys, sealAnew, secretOf } from "./secrets.ts";
+import { grantSigningKey } from "./signing.ts";
+import { State } from "./state.ts";
+
+export interface IdentityOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly masterKeys: MasterKeys;
+  /** Where the master key came from, for what the operator is told. */
+  readonly masterKeyPath: string;
+  readonly clusterId: string;
+}
+
+export interface Identity extends AsyncDisposable {
+  readonly state: State;
+  /** Access keys whose secret does not open. */
+  readonly unreadableSecrets: number;
+}
+
+function credentialsOfAdmin(state: State, masterKeys: MasterKeys): AdminCredentials {
+  const account = firstAccount(state);
+  const keys = account === undefined
+    ? []
+    : state.keysOf(account.account_id, account.first_start.user_id);
+  const key = keys.find((row) => row.value.status === "Active")?.value;
+  if (account === undefined || key === undefined) {
+    throw noSuchEntity("The administrator has no active access key.");
+  }
+  return {
+    account_id: account.account_id,
+    access_key_id: key.access_key_id,
+    secret_access_key: secretOf(key, masterKeys),
+  };
+}
+
+/** @throws MasterKeyError when another master key sealed what is there */
+export async function startIdentity(options: IdentityOptions): Promise<Identity> {
+  const { bus, log, masterKeys } = options;
+  const state = await State.open(bus, log);
+  checkMasterKeys(state, masterKeys, options.masterKeyPath);
+  await firstStart(state, masterKeys, options.clusterId, log);
+  const unreadableSecrets = await sealAnew(state, masterKeys, log);
+
+  bus.answer(signingKey, (scope) => grantSigningKey(state, masterKeys, scope));
+  bus.answer(authorize, (request, context) => authorizeRequest(state, request, context));
+  bus.answer(adminCredentials, () => credentialsOfAdmin(state, masterKeys));
+  const handlers = { iam: iamActions, sts: stsActions };
+  for (const service of ["iam", "sts"] as const) {
+    for (const action of identityActions[service]) {
+      const handle = (handlers[service] as Record<string, (typeof iamActions)["GetUser"]>)[action];
+      if (handle === undefined) continue;
+      const on: Subject<never, unknown> = subject(`${service}.${action}`);
+      bus.answer(
+        on,
+        (input, context) => handle(input ?? ({} as never), callOf(state, masterKeys, context)),
+      );
+    }
+  }
+  return {
+    state,
+    unreadableSecrets,
+    [Symbol.asyncDispose]: () => state[Symbol.asyncDispose](),
+  };
+}

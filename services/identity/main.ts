@@ -1,0 +1,28 @@
+/** Starts the identity service. */
+import { runService } from "../runtime/run_service.ts";
+import { startIdentity } from "./identity.ts";
+import { readMasterKeys } from "./master_key.ts";
+
+await runService("identity", async ({ bus, config, log, paths, reportHealth }) => {
+  const masterKeys = await readMasterKeys(paths.masterKey);
+  const identity = await startIdentity({
+    bus,
+    log,
+    masterKeys,
+    masterKeyPath: paths.masterKey,
+    clusterId: config.cluster_id,
+  });
+  reportHealth(() => ({
+    status: identity.unreadableSecrets === 0 ? "ok" : "degraded",
+    ...(identity.unreadableSecrets === 0 ? {} : {
+      detail:
+        `${identity.unreadableSecrets} access keys cannot be used: their secrets were altered in the state store.`,
+    }),
+    facts: {
+      accounts: identity.state.accounts.size,
+      users: identity.state.users.size,
+      access_keys: identity.state.keys.size,
+      master_key: masterKeys.currentId,
+    },
+  }));
+});

@@ -1,0 +1,53 @@
+/**
+ * The decision: a statement that denies wins over any that allows; without one that allows, the
+ * answer is no.
+ */
+import type { Policy, Statement } from "./document.ts";
+import { holds } from "./conditions.ts";
+import { type Context, matches, matchesArn } from "./pattern.ts";
+
+export interface Request {
+  /** For example `ec2:RunInstances`. */
+  readonly action: string;
+  /** ARN, or `*` where the action knows no resource. */
+  readonly resource: string;
+  readonly context: Context;
+}
+
+export type Decision = "allowed" | "explicit_deny" | "implicit_deny";
+
+export function evaluate(policies: Iterable<Policy>, request: Request): Decision {
+  let allowed = false;
+  for (const policy of policies) {
+    for (const statement of policy.statements) {
+      if (statement.effect === "Allow" && allowed) continue;
+      if (!applies(statement, request)) continue;
+      if (statement.effect === "Deny") return "explicit_deny";
+      allowed = true;
+    }
+  }
+  return allowed ? "allowed" : "implicit_deny";
+}
+
+function applies(statement: Statement, request: Request): boolean {
+  return appliesToAction(statement, request) && appliesToResource(statement, request) &&
+    statement.conditions.every((condition) => holds(condition, request.context));
+}
+
+function appliesToAction(statement: Statement, { action, context }: Request): boolean {
+  const lower = action.toLowerCase();
+  const named = statement.actions.some((pattern) => matches(pattern, lower, context) === true);
+  return named !== statement.notActions;
+}
+
+function appliesToResource(statement: Statement, { resource, context }: Request): boolean {
+  let unresolved = false;
+  for (const pattern of statement.resources) {
+    const matched = matchesArn(pattern, resource, context);
+    if (matched === true) return !statement.notResources;
+    unresolved ||= matched === undefined;
+  }
+  // A variable without a value never widens what is allowed, nor narrows what is denied.
+  if (statement.notResources) return !unresolved || statement.effect === "Deny";
+  return false;
+}
