@@ -13,6 +13,7 @@ import {
 } from "./call.ts";
 import { newAccessKeyId, newSecret, now } from "./ids.ts";
 import {
+  keyOrder,
   type KeyRecord,
   keySlot,
   keysPerOwner,
@@ -91,7 +92,7 @@ export function listAccessKeys(
   const user = targetUser(call, "iam:ListAccessKeys", input.UserName);
   const { account_id } = call.caller;
   const rows = call.state.keysOf(account_id, user?.user_id ?? rootOwner);
-  const page = pageOf(rows, (row) => `${row.value.created}|${row.value.access_key_id}`, input);
+  const page = pageOf(rows, (row) => keyOrder(row.value), input);
   return {
     AccessKeyMetadata: page.items.map(({ value }) => ({
       UserName: nameOf(user, account_id),

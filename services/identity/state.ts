@@ -81,6 +81,9 @@ export function userKey(accountId: string, name: string): string {
   return `${accountId}.${safe}`;
 }
 
+/** By what keys are sorted and paged. */
+export const keyOrder = (key: KeyRecord) => `${key.created}|${key.access_key_id}`;
+
 export const rootArn = (accountId: string) => `arn:aws:iam::${accountId}:root`;
 export const userArn = (user: Pick<UserRecord, "account_id" | "path" | "name">) =>
   `arn:aws:iam::${user.account_id}:user${user.path}${user.name}`;
@@ -161,14 +164,14 @@ export class State implements AsyncDisposable {
     return key === undefined ? undefined : this.users.get(key);
   }
 
-  /** The keys of a user id or of `root`, oldest first. */
+  /** The keys of a user id or of `root`, oldest first, those of one second by their id. */
   keysOf(accountId: string, owner: string): Row<KeyRecord>[] {
     const rows: Row<KeyRecord>[] = [];
     for (let slot = 0; slot < keysPerOwner; slot++) {
       const row = this.keys.get(keySlot(accountId, owner, slot));
       if (row !== undefined) rows.push(row);
     }
-    return rows.sort((a, b) => a.value.created.localeCompare(b.value.created));
+    return rows.sort((a, b) => keyOrder(a.value) < keyOrder(b.value) ? -1 : 1);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
