@@ -77,6 +77,14 @@ export interface InstanceRecord {
   readonly shutdown_behavior?: "stop" | "terminate";
   /** Volumes that the launch makes; each is in `attachments` as well. */
   readonly planned_volumes?: readonly PlannedVolume[];
+  /** Why the state is what it is, in AWS's form: `User initiated (2026-01-31 12:00:00 GMT)`. */
+  readonly state_transition_reason?: string;
+  /** A stop that does not wait for the guest. */
+  readonly forced?: true;
+  /** A reboot was asked for and is not done yet. */
+  readonly rebooting?: true;
+  /** Why the guest stands still, while it does: a disk that does not answer. */
+  readonly impaired?: string;
   /** How far the work on the instance has come; compute's own. */
   readonly progress?: Progress;
   readonly tags: Readonly<Record<string, string>>;

@@ -29,6 +29,8 @@ export interface IdErrors {
   readonly malformed: string;
   /** As AWS words it, for example `volume`. */
   readonly noun: string;
+  /** AWS's sentence for a missing id, where it is not the usual one. */
+  readonly missing?: (id: string) => string;
 }
 
 /** EC2 takes 8 hex digits (ids of long ago) or 17. */
@@ -52,7 +54,9 @@ export function checkId(prefix: string, id: string, errors: IdErrors): void {
 export function notFound(ids: readonly string[], errors: IdErrors): AwsError {
   return new AwsError(
     errors.notFound,
-    ids.length === 1
+    errors.missing !== undefined
+      ? errors.missing(ids.join(", "))
+      : ids.length === 1
       ? `The ${errors.noun} ID '${ids[0]}' does not exist`
       : `The ${errors.noun} IDs '${ids.join(", ")}' do not exist`,
   );

@@ -42,7 +42,7 @@ export interface ResourceType<R extends ResourceRecord> {
   readonly gone?: (record: R) => boolean;
 }
 
-export interface DescribeRequest {
+export interface DescribeRequest<R> {
   readonly action: ActionName;
   readonly ids?: readonly string[] | undefined;
   readonly filters?: readonly Filter[] | undefined;
@@ -50,6 +50,10 @@ export interface DescribeRequest {
   readonly nextToken?: string | undefined;
   /** What else decides which records are shown, since a token is bound to it. */
   readonly parameters?: unknown;
+  /** What a record must be besides, by those parameters. */
+  readonly where?: (record: R) => boolean;
+  /** What filters read in this action, where it differs from the type's. */
+  readonly attributes?: Attributes<R>;
 }
 
 export interface Page<R> {
@@ -194,13 +198,13 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
    * The records of a Describe: by ids, filters and page.
    * @throws AwsError for unknown ids, filters, tokens and page sizes
    */
-  async describe(request: DescribeRequest, context: CallContext): Promise<Page<R>> {
+  async describe(request: DescribeRequest<R>, context: CallContext): Promise<Page<R>> {
     const ids = [...new Set(request.ids ?? [])];
     const account = context.account_id;
     const size = pageSize(request.maxResults, this.type.page, ids.length > 0);
     const matches = compileFilters<R>(
       request.filters,
-      this.type.attributes,
+      request.attributes ?? this.type.attributes,
       (record) => record.tags,
     );
     const query: Query = {
@@ -218,7 +222,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     let bytes = 0;
     let lastKey = after;
     for (const [key, record] of candidates) {
-      if (!matches(record)) continue;
+      if (!matches(record) || request.where?.(record) === false) continue;
       const length = JSON.stringify(record).length * 2;
       if (records.length === size || (records.length > 0 && bytes + length > this.pageBytes)) {
         return { records, nextToken: makeToken(query, lastKey) };

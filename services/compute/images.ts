@@ -1,0 +1,263 @@
+/**
+ * DescribeImages, RegisterImage, DeregisterImage.
+ *
+ * A name is unique in its account: a new image is written as `pending`, and becomes available only
+ * when no older record has its name. Of two at once the one that was written first wins.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { ActionTable } from "../resources/actions.ts";
+import {
+  invalidParameter,
+  invalidValue,
+  missingParameter,
+  unsupported,
+} from "../resources/errors.ts";
+import { newId } from "../resources/ids.ts";
+import { tagsFromSpecifications } from "../resources/tags.ts";
+import type { Input } from "../resources/wire.ts";
+import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
+import { imageType, showImage } from "./image_type.ts";
+import type { SnapshotKeeper } from "./snapshots.ts";
+import type { ComputeState } from "./state.ts";
+import { checkPerformance, checkVolumeType } from "./volumes.ts";
+
+/** @throws AwsError `InvalidAMIName.Malformed` */
+export function checkImageName(name: string): void {
+  if (!/^[A-Za-z0-9()[\] ./\-'@_]{3,128}$/.test(name)) {
+    throw new AwsError(
+      "InvalidAMIName.Malformed",
+      "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, and ( ) [ ] . / - ' @ _ and blanks.",
+    );
+  }
+}
+
+/** @throws AwsError `InvalidAMIName.Duplicate` when another image that counts has the name */
+export function checkNameIsFree(
+  { images }: ComputeState,
+  account: string,
+  name: string,
+  mine?: { readonly image_id: string; readonly revision: number },
+): void {
+  for (const other of images.all(account)) {
+    if (other.name !== name || other.image_id === mine?.image_id || other.state === "failed") {
+      continue;
+    }
+    const revision = images.table.get(images.keyOf(account, other.image_id))?.revision ?? 0;
+    if (mine === undefined || other.state === "available" || revision < mine.revision) {
+      throw new AwsError(
+        "InvalidAMIName.Duplicate",
+        `AMI name ${name} is already in use by AMI ${other.image_id}`,
+      );
+    }
+  }
+}
+
+/** Writes a new image and makes it available. @throws AwsError and leaves nothing */
+export async function addImage(state: ComputeState, image: ImageRecord): Promise<ImageRecord> {
+  const { images } = state;
+  const { account_id, image_id, name } = image;
+  const present = images.get(account_id, image_id);
+  if (present?.state === "available") return present;
+  await images.ensure({ ...image, state: "pending" });
+  const row = images.table.get(images.keyOf(account_id, image_id));
+  try {
+    checkNameIsFree(state, account_id, name, { image_id, revision: row?.revision ?? 0 });
+  } catch (error) {
+    await images.delete(account_id, image_id);
+    throw error;
+  }
+  return await images.modify(account_id, image_id, (now) => ({ ...now, state: "available" }));
+}
+
+type Mapping = NonNullable<Input<"RegisterImage">["BlockDeviceMappings"]>[number];
+
+async function blockDevice(
+  { snapshots }: ComputeState,
+  account: string,
+  mapping: Mapping,
+): Promise<ImageBlockDevice> {
+  const { DeviceName: device, Ebs: ebs } = mapping;
+  if (device === undefined || device === "") {
+    throw missingParameter("BlockDeviceMapping.DeviceName");
+  }
+  if (ebs === undefined) {
+    throw new AwsError(
+      "InvalidBlockDeviceMapping",
+      `The device '${device}' needs an Ebs block; there are no instance stores.`,
+    );
+  }
+  checkVolumeType(ebs.VolumeType);
+  if (ebs.Encrypted === true || ebs.KmsKeyId !== undefined) {
+    throw unsupported("Encrypted volumes are not offered. Leave Encrypted and KmsKeyId out.");
+  }
+  const snapshot = ebs.SnapshotId === undefined
+    ? undefined
+    : await snapshots.require(account, ebs.SnapshotId);
+  const size_gib = ebs.VolumeSize ?? snapshot?.size_gib;
+  if (size_gib === undefined) {
+    throw missingParameter("BlockDeviceMapping.Ebs.VolumeSize");
+  }
+  if (snapshot !== undefined && size_gib < snapshot.size_gib) {
+    throw new AwsError(
+      "InvalidBlockDeviceMapping",
+      `Volume of size ${size_gib}GB is smaller than snapshot '${snapshot.snapshot_id}', expect size>= ${snapshot.size_gib}GB`,
+    );
+  }
+  checkPerformance(size_gib, ebs.Iops, ebs.Throughput);
+  return {
+    device,
+    size_gib,
+    delete_on_termination: ebs.DeleteOnTermination ?? true,
+    ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
+  };
+}
+
+function checkRegister(input: Input<"RegisterImage">): void {
+  if (input.ImageLocation !== undefined) {
+    throw unsupported(
+      "Images are registered from snapshots. For a file, use `hive image import FILE`.",
+    );
+  }
+  if (input.Name === undefined) throw missingParameter("Name");
+  checkImageName(input.Name);
+  const architecture = input.Architecture ?? "x86_64";
+  if (architecture !== "x86_64" && architecture !== "arm64") {
+    throw invalidParameter("architecture", architecture, "Expected: x86_64 or arm64.");
+  }
+  if ((input.VirtualizationType ?? "hvm") !== "hvm") {
+    throw invalidParameter("virtualizationType", input.VirtualizationType, "Expected: hvm.");
+  }
+  const boot = input.BootMode ?? "uefi";
+  if (boot !== "uefi" && boot !== "uefi-preferred") {
+    throw unsupported(`Guests boot with UEFI; the boot mode '${boot}' is not offered.`);
+  }
+  for (
+    const name of ["KernelId", "RamdiskId", "BillingProducts", "TpmSupport", "UefiData"] as const
+  ) {
+    if (input[name] !== undefined) throw unsupported(`${name} is not offered. Leave it out.`);
+  }
+  if ((input.Description ?? "").length > 255) {
+    throw invalidValue("Description is longer than 255 characters");
+  }
+  const mappings = input.BlockDeviceMappings ?? [];
+  if (mappings.length === 0) throw missingParameter("BlockDeviceMapping");
+  const names = mappings.map((mapping) => mapping.DeviceName);
+  if (new Set(names).size !== names.length) {
+    throw new AwsError("InvalidBlockDeviceMapping", "A device name is mapped more than once.");
+  }
+  const root = mappings.find((mapping) =>
+    mapping.DeviceName === (input.RootDeviceName ?? names[0])
+  );
+  if (root?.Ebs?.SnapshotId === undefined) {
+    throw new AwsError(
+      "InvalidBlockDeviceMapping",
+      "The root device needs a mapping with an Ebs.SnapshotId.",
+    );
+  }
+  tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
+}
+
+function ownersTest(
+  owners: readonly string[] | undefined,
+  account: string,
+): (image: ImageRecord) => boolean {
+  if (owners === undefined || owners.length === 0) return () => true;
+  const wanted = new Set<string>();
+  for (const owner of owners) {
+    if (owner === "self") wanted.add(account);
+    else if (/^\d{12}$/.test(owner)) wanted.add(owner);
+    else if (!["amazon", "aws-marketplace", "aws-backup-vault"].includes(owner)) {
+      throw new AwsError("InvalidUserID.Malformed", `Invalid user id: "${owner}"`);
+    }
+  }
+  return (image) => wanted.has(image.account_id);
+}
+
+function usersTest(users: readonly string[] | undefined): (image: ImageRecord) => boolean {
+  if (users === undefined || users.length === 0) return () => true;
+  for (const user of users) {
+    if (user !== "self" && user !== "all" && !/^\d{12}$/.test(user)) {
+      throw new AwsError("InvalidUserID.Malformed", `Invalid user id: "${user}"`);
+    }
+  }
+  // Launch permissions are for everybody or nobody: none is ever given to one account by name.
+  return (image) => users.includes("all") && image.public;
+}
+
+export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper) {
+  const { images } = state;
+  return {
+    DescribeImages: {
+      run: async (input, call) => {
+        const owned = ownersTest(input.Owners, call.account_id);
+        const executable = usersTest(input.ExecutableUsers);
+        const page = await images.describe({
+          action: "DescribeImages",
+          ids: input.ImageIds,
+          filters: input.Filters,
+          maxResults: input.MaxResults,
+          nextToken: input.NextToken,
+          parameters: [input.Owners ?? [], input.ExecutableUsers ?? []],
+          where: (image) => owned(image) && executable(image),
+        }, call);
+        return { Images: page.records.map(showImage), NextToken: page.nextToken };
+      },
+    },
+
+    RegisterImage: {
+      check: (input) => checkRegister(input),
+      run: async (input, call) => {
+        const account = call.account_id;
+        checkNameIsFree(state, account, input.Name);
+        const devices: ImageBlockDevice[] = [];
+        for (const mapping of input.BlockDeviceMappings ?? []) {
+          devices.push(await blockDevice(state, account, mapping));
+        }
+        const rootName = input.RootDeviceName ?? devices[0]?.device ?? "";
+        const image = await addImage(state, {
+          image_id: newId(imageType.idPrefix),
+          account_id: account,
+          name: input.Name,
+          ...(input.Description === undefined ? {} : { description: input.Description }),
+          architecture: input.Architecture === "arm64" ? "arm64" : "x86_64",
+          state: "pending",
+          boot_mode: "uefi",
+          root_device_name: rootName,
+          block_devices: devices.sort((a, b) =>
+            Number(b.device === rootName) - Number(a.device === rootName)
+          ),
+          public: false,
+          creation_date: new Date().toISOString(),
+          owns_snapshots: false,
+          tags: tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"])["image"] ??
+            {},
+        });
+        return { ImageId: image.image_id };
+      },
+    },
+
+    DeregisterImage: {
+      resources: (input, call) => [images.arnOf(call, input.ImageId)],
+      check: async (input, call) => {
+        await images.require(call.account_id, input.ImageId);
+      },
+      run: async (input, call) => {
+        const account = call.account_id;
+        const image = await images.require(account, input.ImageId);
+        await images.delete(account, input.ImageId);
+        const results = [];
+        if (input.DeleteAssociatedSnapshots === true || image.owns_snapshots) {
+          for (const { snapshot_id: id } of image.block_devices) {
+            if (id === undefined) continue;
+            const removed = await snapshotKeeper.remove(account, id);
+            results.push({ SnapshotId: id, ReturnCode: removed ? "success" : "skipped" } as const);
+          }
+        }
+        return {
+          Return: true,
+          ...(input.DeleteAssociatedSnapshots === true ? { DeleteSnapshotResults: results } : {}),
+        };
+      },
+    },
+  } satisfies ActionTable;
+}

@@ -1,0 +1,40 @@
+/** The tables that compute keeps besides its instances, opened once and shared by its actions. */
+import type { Bus } from "../bus/bus.ts";
+import type { Log } from "../log/log.ts";
+import { ClientTokens } from "../resources/client_tokens.ts";
+import { Resources } from "../resources/resource.ts";
+import { buckets } from "./contract.ts";
+import type { ImageRecord, KeyPairRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
+import { imageType } from "./image_type.ts";
+import { keyPairType } from "./key_pairs.ts";
+import { snapshotType, volumeType } from "./volume_type.ts";
+
+export interface ComputeState extends AsyncDisposable {
+  readonly volumes: Resources<VolumeRecord>;
+  readonly snapshots: Resources<SnapshotRecord>;
+  readonly images: Resources<ImageRecord>;
+  readonly keyPairs: Resources<KeyPairRecord>;
+  readonly tokens: ClientTokens;
+}
+
+export async function openState(bus: Bus, log: Log): Promise<ComputeState> {
+  const [volumes, snapshots, images, keyPairs, tokens] = await Promise.all([
+    Resources.open(volumeType, bus, log),
+    Resources.open(snapshotType, bus, log),
+    Resources.open(imageType, bus, log),
+    Resources.open(keyPairType, bus, log),
+    ClientTokens.open(bus, buckets.clientTokens, log),
+  ]);
+  return {
+    volumes,
+    snapshots,
+    images,
+    keyPairs,
+    tokens,
+    async [Symbol.asyncDispose]() {
+      for (const one of [volumes, snapshots, images, keyPairs, tokens]) {
+        await one[Symbol.asyncDispose]();
+      }
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/**
+ * The beginning and the end of a volume, as steps that may be repeated from any point: the record
+ * says what is meant (`creating`, `deleting`), the block store is brought there, then the record
+ * says so. A crash between two steps leaves a record from which the next run goes on.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { Bus } from "../bus/bus.ts";
+import type { Log } from "../log/log.ts";
+import type { NodeConfig } from "../config/node_config.ts";
+import type { Resources } from "../resources/resource.ts";
+import {
+  blockCapacity,
+  createVolume,
+  deleteVolume,
+  unmountVolume,
+} from "../viperblock/contract.ts";
+import type { InstanceRecord, VolumeAttachment, VolumeRecord } from "./contract.ts";
+import type { VolumePlugger } from "./volume_plugger.ts";
+
+export const gib = 1024 ** 3;
+
+export interface VolumeDependencies {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly config: Pick<NodeConfig, "node_id" | "az" | "region">;
+  readonly volumes: Resources<VolumeRecord>;
+  readonly instances: Resources<InstanceRecord>;
+  readonly plugger: VolumePlugger;
+}
+
+/** What the maker of a volume decides. */
+export interface NewVolume {
+  readonly volume_id: string;
+  readonly account_id: string;
+  readonly size_gib: number;
+  readonly iops?: number;
+  readonly throughput?: number;
+  readonly snapshot_id?: string;
+  readonly tags: Readonly<Record<string, string>>;
+  /** A launch makes its volumes as its own: nobody can attach them in between. */
+  readonly attachment?: VolumeAttachment;
+}
+
+/** gp3's, when nothing else is asked for. */
+export const baseline = { iops: 3000, throughput: 125 } as const;
+
+/**
+ * Refuses what the block store has no room for.
+ * @throws AwsError `InsufficientVolumeCapacity`
+ */
+export async function checkCapacity(bus: Bus, size_gib: number): Promise<void> {
+  const { available_bytes } = await bus.ask(blockCapacity, null);
+  if (size_gib * gib > available_bytes) {
+    throw new AwsError(
+      "InsufficientVolumeCapacity",
+      `There is room for ${
+        Math.max(0, Math.floor(available_bytes / gib))
+      } GiB and not for ${size_gib} GiB. Delete volumes or snapshots, or add a disk.`,
+    );
+  }
+}
+
+/** Writes down that the volume is to be made; repeating it answers the record that is there. */
+export async function planVolume(
+  { volumes, config }: VolumeDependencies,
+  plan: NewVolume,
+): Promise<VolumeRecord> {
+  const { attachment, snapshot_id, ...rest } = plan;
+  return await volumes.ensure({
+    ...rest,
+    iops: plan.iops ?? baseline.iops,
+    throughput: plan.throughput ?? baseline.throughput,
+    ...(snapshot_id === undefined ? {} : { snapshot_id }),
+    ...(attachment === undefined ? {} : { attachment }),
+    az: config.az,
+    volume_type: "gp3",
+    create_time: new Date().toISOString(),
+    state: "creating",
+  });
+}
+
+/** Makes what a `creating` record plans; a record in another state is answered as it is. */
+export async function makePlanned(
+  { volumes, bus }: VolumeDependencies,
+  planned: VolumeRecord,
+): Promise<VolumeRecord> {
+  if (planned.state !== "creating") return planned;
+  await bus.ask(createVolume, {
+    volume_id: planned.volume_id,
+    size_bytes: planned.size_gib * gib,
+    ...(planned.snapshot_id === undefined ? {} : { snapshot_id: planned.snapshot_id }),
+  });
+  return await volumes.modify(
+    planned.account_id,
+    planned.volume_id,
+    (volume) =>
+      volume.state === "creating"
+        ? { ...volume, state: volume.attachment === undefined ? "available" : "in-use" }
+        : volume,
+  );
+}
+
+/** An answer that says the volume is not in the block store: what a deletion wanted. */
+export async function unlessMissing(work: Promise<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") return;
+    throw error;
+  }
+}
+
+/** Ends a `deleting` volume: its blocks first, then its record. */
+export async function destroyDeleting(
+  { volumes, bus }: VolumeDependencies,
+  { account_id, volume_id }: VolumeRecord,
+): Promise<void> {
+  try {
+    await unlessMissing(bus.ask(deleteVolume, { volume_id }));
+  } catch (error) {
+    if (!(error instanceof AwsError && error.code === "VolumeInUse")) throw error;
+    // Served still, by a launch that did not come to its end: nobody may use it any more.
+    await unlessMissing(bus.ask(unmountVolume, { volume_id }));
+    await unlessMissing(bus.ask(deleteVolume, { volume_id }));
+  }
+  await volumes.delete(account_id, volume_id);
+}

@@ -1,0 +1,251 @@
+/**
+ * CreateVolume, DeleteVolume, DescribeVolumes, DescribeVolumeStatus, AttachVolume, DetachVolume.
+ *
+ * gp3 is the one type. IOPS and throughput are checked against gp3's rules and kept; they are not
+ * throttled: a volume is as fast as the disk below it.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { ActionTable } from "../resources/actions.ts";
+import {
+  invalidCombination,
+  invalidValue,
+  missingParameter,
+  unsupported,
+} from "../resources/errors.ts";
+import { checkId, newId } from "../resources/ids.ts";
+import { tagsFromSpecifications } from "../resources/tags.ts";
+import type { Input } from "../resources/wire.ts";
+import type { ComputeState } from "./state.ts";
+import { checkAttach, checkDevice } from "./volume_attachment.ts";
+import type { VolumeKeeper } from "./volume_keeper.ts";
+import { baseline, checkCapacity, type NewVolume } from "./volume_lifecycle.ts";
+import { describeVolumeStatus } from "./volume_status.ts";
+import { showAttachment, showVolume } from "./volume_type.ts";
+import { zoneId } from "./zone_names.ts";
+
+const limits = {
+  size_gib: 65_536,
+  iops: 80_000,
+  iopsPerGib: 500,
+  throughput: 2000,
+  throughputPerIops: 0.25,
+} as const;
+
+/** gp3's ranges. @throws AwsError `InvalidParameterValue`, `InvalidParameterCombination` */
+export function checkPerformance(
+  size_gib: number,
+  iops: number | undefined,
+  throughput: number | undefined,
+): { readonly iops: number; readonly throughput: number } {
+  if (!Number.isInteger(size_gib) || size_gib < 1) {
+    throw invalidValue(`Volume of ${size_gib}GiB is too small; minimum is 1GiB.`);
+  }
+  if (size_gib > limits.size_gib) {
+    throw invalidValue(`Volume of ${size_gib}GiB is too large; maximum is ${limits.size_gib}GiB.`);
+  }
+  const wanted = { iops: iops ?? baseline.iops, throughput: throughput ?? baseline.throughput };
+  if (wanted.iops < baseline.iops || wanted.iops > limits.iops) {
+    throw invalidValue(
+      `Volume iops of ${wanted.iops} is out of range; gp3 has ${baseline.iops} to ${limits.iops}.`,
+    );
+  }
+  if (wanted.throughput < baseline.throughput || wanted.throughput > limits.throughput) {
+    throw invalidValue(
+      `Throughput of ${wanted.throughput} is out of range; gp3 has ${baseline.throughput} to ${limits.throughput} MiB/s.`,
+    );
+  }
+  if (wanted.iops > baseline.iops && wanted.iops > size_gib * limits.iopsPerGib) {
+    throw invalidCombination(
+      `Iops to volume size ratio of ${
+        (wanted.iops / size_gib).toFixed(6)
+      } is too high; maximum is ${limits.iopsPerGib} IOPS per GiB.`,
+    );
+  }
+  if (wanted.throughput > wanted.iops * limits.throughputPerIops) {
+    throw invalidCombination(
+      `Throughput (MiBps) to iops ratio of ${
+        (wanted.throughput / wanted.iops).toFixed(6)
+      } is too high; maximum is ${limits.throughputPerIops.toFixed(6)} MiBps per iops.`,
+    );
+  }
+  return wanted;
+}
+
+/** Types that AWS has and this cloud does not. @throws AwsError `UnknownVolumeType` */
+export function checkVolumeType(type: string | undefined): void {
+  if (type !== undefined && type !== "gp3") {
+    throw new AwsError(
+      "UnknownVolumeType",
+      `Unsupported volume type '${type}' for volume creation. Use gp3.`,
+    );
+  }
+}
+
+type CreateInput = Input<"CreateVolume">;
+
+function checkCreate(input: CreateInput, az: string): void {
+  const zone = input.AvailabilityZone;
+  if (zone === undefined && input.AvailabilityZoneId === undefined) {
+    throw missingParameter("availabilityZone");
+  }
+  if (zone !== undefined && zone !== az) {
+    throw new AwsError("InvalidZone.NotFound", `The zone '${zone}' does not exist.`);
+  }
+  if (input.AvailabilityZoneId !== undefined && input.AvailabilityZoneId !== zoneId(az)) {
+    throw new AwsError(
+      "InvalidZone.NotFound",
+      `The zone '${input.AvailabilityZoneId}' does not exist.`,
+    );
+  }
+  checkVolumeType(input.VolumeType);
+  if (input.Size === undefined && input.SnapshotId === undefined) {
+    throw missingParameter("size/snapshot");
+  }
+  if (input.Encrypted === true || input.KmsKeyId !== undefined) {
+    throw unsupported("Encrypted volumes are not offered. Leave Encrypted and KmsKeyId out.");
+  }
+  if (input.MultiAttachEnabled === true) {
+    throw invalidCombination("gp3 volumes cannot be attached to several instances at once.");
+  }
+  if (input.OutpostArn !== undefined) throw unsupported("There are no Outposts here.");
+  if (input.VolumeInitializationRate !== undefined) {
+    throw unsupported("Volumes need no initialization: their blocks are read as they are needed.");
+  }
+  tagsFromSpecifications(input.TagSpecifications, ["volume"]);
+  if (input.Size !== undefined) checkPerformance(input.Size, input.Iops, input.Throughput);
+}
+
+async function planOf(
+  state: ComputeState,
+  account: string,
+  id: string,
+  input: CreateInput,
+): Promise<NewVolume> {
+  const snapshot = input.SnapshotId === undefined || input.SnapshotId === ""
+    ? undefined
+    : await state.snapshots.require(account, input.SnapshotId);
+  const size_gib = input.Size ?? snapshot?.size_gib ?? 0;
+  if (snapshot !== undefined && size_gib < snapshot.size_gib) {
+    throw invalidValue(
+      `The size of a volume, ${size_gib} GiB, is smaller than its snapshot's, ${snapshot.size_gib} GiB.`,
+    );
+  }
+  return {
+    volume_id: id,
+    account_id: account,
+    size_gib,
+    ...checkPerformance(size_gib, input.Iops, input.Throughput),
+    ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
+    tags: tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {},
+  };
+}
+
+export function volumeActions(keeper: VolumeKeeper, state: ComputeState) {
+  const { bus, config, volumes, instances } = keeper.dependencies;
+  const show = async (account: string, id: string) =>
+    showVolume(await volumes.require(account, id));
+  return {
+    CreateVolume: {
+      check: (input) => checkCreate(input, config.az),
+      run: (input, call) =>
+        state.tokens.once(call, {
+          action: "CreateVolume",
+          input,
+          choose: () => newId("vol-"),
+          work: async (id) => {
+            const plan = await planOf(state, call.account_id, id, input);
+            await checkCapacity(bus, plan.size_gib);
+            return showVolume(await keeper.provision(plan));
+          },
+          again: (id) => show(call.account_id, id),
+        }),
+    },
+
+    DeleteVolume: {
+      resources: (input, call) => [volumes.arnOf(call, input.VolumeId)],
+      check: async (input, call) => {
+        await volumes.require(call.account_id, input.VolumeId);
+      },
+      run: async (input, call) => {
+        await keeper.remove(call.account_id, input.VolumeId);
+        return {};
+      },
+    },
+
+    DescribeVolumes: {
+      run: async (input, call) => {
+        const page = await volumes.describe({
+          action: "DescribeVolumes",
+          ids: input.VolumeIds,
+          filters: input.Filters,
+          maxResults: input.MaxResults,
+          nextToken: input.NextToken,
+        }, call);
+        return { Volumes: page.records.map(showVolume), NextToken: page.nextToken };
+      },
+    },
+
+    DescribeVolumeStatus: {
+      run: (input, call) => describeVolumeStatus(bus, volumes, input, call),
+    },
+
+    AttachVolume: {
+      resources: (input, call) => [
+        volumes.arnOf(call, input.VolumeId),
+        instances.arnOf(call, input.InstanceId),
+      ],
+      check: async (input, call) => {
+        if ((input.EbsCardIndex ?? 0) !== 0) throw unsupported("There is one EBS card: 0.");
+        if (deviceOf(input) !== undefined) checkDevice(input.Device, []);
+        await checkAttach(keeper.dependencies, requestOf(input, call.account_id));
+      },
+      run: async (input, call) => {
+        const instance = await instances.require(call.account_id, input.InstanceId);
+        const request = requestOf(input, call.account_id);
+        return showAttachment(await keeper.attach(request, instance.node_id, call));
+      },
+    },
+
+    DetachVolume: {
+      resources: (input, call) => [volumes.arnOf(call, input.VolumeId)],
+      check: async (input, call) => {
+        await volumes.require(call.account_id, input.VolumeId);
+        if (input.InstanceId !== undefined && input.InstanceId !== "") {
+          checkId(instances.type.idPrefix, input.InstanceId, instances.type.errors);
+        }
+      },
+      run: async (input, call) => {
+        const volume = await volumes.require(call.account_id, input.VolumeId);
+        const node = volume.attachment?.node_id ?? config.node_id;
+        const detached = await keeper.detach(
+          {
+            account_id: call.account_id,
+            volume_id: input.VolumeId,
+            ...(input.InstanceId === undefined || input.InstanceId === ""
+              ? {}
+              : { instance_id: input.InstanceId }),
+            ...(input.Device === undefined || input.Device === "" ? {} : { device: input.Device }),
+          },
+          node,
+          call,
+        );
+        return showAttachment(detached);
+      },
+    },
+  } satisfies ActionTable;
+}
+
+function deviceOf(input: Input<"AttachVolume">): string | undefined {
+  const device: string | undefined = input.Device;
+  return device === undefined || device === "" ? undefined : device;
+}
+
+function requestOf(input: Input<"AttachVolume">, account: string) {
+  const device = deviceOf(input);
+  return {
+    account_id: account,
+    volume_id: input.VolumeId,
+    instance_id: input.InstanceId,
+    ...(device === undefined ? {} : { device }),
+  };
+}
