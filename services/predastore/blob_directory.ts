@@ -1,0 +1,485 @@
+/**
+ * One directory (best: one disk) of segment files that are only ever appended to.
+ *
+ * Shards are written by reference, past the page cache, any number at once; small records are
+ * gathered, written as one batch and made durable by one fdatasync for all who wait (group commit). A
+ * process never writes into a segment that an earlier process wrote. A directory that fails a write or
+ * a sync goes offline and takes no more writes until it has been looked at again; reads of what it
+ * holds may go on.
+ */
+import { join } from "node:path";
+import {
+  alignedBuffer,
+  DirectFile,
+  IoError,
+  pageBytes,
+  syncDirectory,
+} from "../../ffi/direct_io.ts";
+import { crc32c } from "../../ffi/libisal.ts";
+import {
+  type Durable,
+  headerBytes,
+  readHeader,
+  recordAlign,
+  type RecordHeader,
+  recordSpan,
+  recordTypes,
+  roundUp,
+  type ShardMeta,
+  type SmallRecord,
+  writeShardPage,
+  writeSmallRecord,
+} from "./record.ts";
+
+/** Where a record stands. */
+export interface Location {
+  readonly directory: number;
+  readonly segment: number;
+  readonly offset: number;
+  /** From the record's start to the next. */
+  readonly bytes: number;
+}
+
+/** `mulga-store.json`: tells whose directory this is, whatever path it is mounted at. */
+interface Identity {
+  readonly version: 1;
+  /** Hexadecimal. */
+  readonly store_id: string;
+  readonly directory: number;
+}
+
+const identityName = "mulga-store.json";
+const segmentName = (id: number) => `${String(id).padStart(10, "0")}.seg`;
+
+export class DirectoryOffline extends Error {
+  override readonly name = "DirectoryOffline";
+}
+
+interface Waiting {
+  readonly records: readonly SmallRecord[];
+  readonly done: PromiseWithResolvers<readonly Location[]>;
+}
+
+interface Active {
+  readonly id: number;
+  readonly file: DirectFile;
+  end: number;
+}
+
+/** Who owns the directory at `path`; undefined when it is empty or not there. */
+export async function readIdentity(
+  path: string,
+): Promise<{ readonly storeId: bigint; readonly directory: number } | undefined> {
+  try {
+    const value: Identity = JSON.parse(await Deno.readTextFile(join(path, identityName)));
+    if (value.version !== 1) throw new Error(`${path} belongs to another release of the store`);
+    return { storeId: BigInt(`0x${value.store_id}`), directory: value.directory };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+export interface BlobDirectoryOptions {
+  readonly path: string;
+  readonly number: number;
+  readonly storeId: bigint;
+  readonly segmentBytes: number;
+  /** Segment ids below this have been used here before, whatever files are left. */
+  readonly firstSegment: number;
+  /** Called once each time that it goes offline. */
+  readonly onOffline: (reason: unknown) => void;
+}
+
+export class BlobDirectory {
+  readonly number: number;
+  readonly path: string;
+  readonly #options: BlobDirectoryOptions;
+  #active: Active | undefined;
+  #nextSegment: number;
+  #offline: unknown;
+  /** Offsets of shard writes on their way, as a position that grows over segments. */
+  readonly #inFlight = new Map<number, Durable>();
+  #inFlightId = 0;
+  readonly #dirty = new Map<number, DirectFile>();
+  readonly #readers = new Map<number, DirectFile>();
+  #durable: Durable;
+  #queue: Waiting[] = [];
+  #committing: Promise<void> | undefined;
+  /** Batches that are durable but not yet in the index. */
+  readonly #unapplied = new Map<number, Durable>();
+
+  constructor(options: BlobDirectoryOptions) {
+    this.#options = options;
+    this.number = options.number;
+    this.path = options.path;
+    this.#nextSegment = options.firstSegment;
+    this.#durable = { segment: options.firstSegment, offset: 0 };
+  }
+
+  /** Makes the directory ours, or finds that it is. */
+  async prepare(): Promise<void> {
+    await Deno.mkdir(join(this.path, "segments"), { recursive: true, mode: 0o750 });
+    if (await readIdentity(this.path) === undefined) {
+      const identity: Identity = {
+        version: 1,
+        store_id: this.#options.storeId.toString(16).padStart(16, "0"),
+        directory: this.number,
+      };
+      const path = join(this.path, identityName);
+      {
+        using file = await Deno.open(`${path}.new`, { create: true, truncate: true, write: true });
+        await file.write(new TextEncoder().encode(JSON.stringify(identity)));
+        await file.sync();
+      }
+      await Deno.rename(`${path}.new`, path);
+      syncDirectory(this.path);
+    }
+    for (const id of await this.segments()) {
+      this.#nextSegment = Math.max(this.#nextSegment, id + 1);
+    }
+    this.#durable = { segment: this.#nextSegment, offset: 0 };
+  }
+
+  get online(): boolean {
+    return this.#offline === undefined;
+  }
+
+  /** Why it is offline. */
+  get reason(): unknown {
+    return this.#offline;
+  }
+
+  goOffline(reason: unknown): void {
+    if (this.#offline !== undefined) return;
+    this.#offline = reason ?? new DirectoryOffline(`${this.path} is offline`);
+    this.#dropActive();
+    this.#options.onOffline(reason);
+  }
+
+  /** Takes writes again, in a new segment. */
+  async comeBack(): Promise<void> {
+    await this.prepare();
+    for (const file of this.#readers.values()) file[Symbol.dispose]();
+    this.#readers.clear();
+    this.#offline = undefined;
+  }
+
+  /** Whether the directory at the path is still ours and there. */
+  async isThere(): Promise<boolean> {
+    try {
+      const identity = await readIdentity(this.path);
+      return identity?.storeId === this.#options.storeId && identity.directory === this.number;
+    } catch {
+      return false;
+    }
+  }
+
+  #dropActive(): void {
+    this.#active?.file[Symbol.dispose]();
+    this.#active = undefined;
+    for (const file of this.#dirty.values()) file[Symbol.dispose]();
+    this.#dirty.clear();
+  }
+
+  /** Ids of the segment files that are there, in order. */
+  async segments(): Promise<number[]> {
+    const ids: number[] = [];
+    for await (const entry of Deno.readDir(join(this.path, "segments"))) {
+      const match = /^(\d{10})\.seg$/.exec(entry.name);
+      if (match !== null) ids.push(Number(match[1]));
+    }
+    return ids.sort((a, b) => a - b);
+  }
+
+  /** The segment that is written now: never to be compacted. */
+  get activeSegment(): number {
+    return this.#active?.id ?? this.#nextSegment;
+  }
+
+  /** The place before which everything durable here is also in the index. */
+  get appliedUpTo(): Durable {
+    let least = this.#durable;
+    for (const position of this.#unapplied.values()) {
+      if (before(position, least)) least = position;
+    }
+    return least;
+  }
+
+  /** Reserves room in the active segment, opening a new one when it is full. */
+  #place(bytes: number): { file: DirectFile; segment: number; offset: number } {
+    if (this.#offline !== undefined) {
+      throw new DirectoryOffline(`${this.path} is offline`, { cause: this.#offline });
+    }
+    let active = this.#active;
+    if (active === undefined || active.end + bytes > this.#options.segmentBytes && active.end > 0) {
+      const id = this.#nextSegment++;
+      const folder = join(this.path, "segments");
+      const file = DirectFile.open(join(folder, segmentName(id)), { write: true, create: true });
+      syncDirectory(folder);
+      active = this.#active = { id, file, end: 0 };
+    }
+    const offset = active.end;
+    active.end += bytes;
+    this.#dirty.set(active.id, active.file);
+    return { file: active.file, segment: active.id, offset };
+  }
+
+  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DirectoryOffline)) this.goOffline(error);
+      throw error;
+    }
+  }
+
+  /**
+   * Writes a shard whose payload stands at `pageBytes` of `buffer`, zero-padded to a page. Returns when
+   * it is written; the next `commit` makes it durable.
+   */
+  writeShard(
+    buffer: Uint8Array<ArrayBuffer>,
+    payloadBytes: number,
+    meta: ShardMeta,
+  ): Promise<Location> {
+    return this.#guarded(async () => {
+      const bytes = pageBytes + roundUp(payloadBytes, pageBytes);
+      const { file, segment, offset } = this.#place(bytes);
+      const id = this.#inFlightId++;
+      this.#inFlight.set(id, { segment, offset });
+      try {
+        const place = { storeId: this.#options.storeId, segment, offset, durable: this.#durable };
+        writeShardPage(buffer, payloadBytes, meta, place);
+        await file.write(buffer.subarray(0, bytes), offset);
+      } finally {
+        this.#inFlight.delete(id);
+      }
+      return { directory: this.number, segment, offset, bytes };
+    });
+  }
+
+  /**
+   * Appends small records and returns where they stand when they, and every shard written before,
+   * are durable. The caller says `applied` once the index has them.
+   */
+  commit(records: readonly SmallRecord[]): Promise<readonly Location[]> {
+    const done = Promise.withResolvers<readonly Location[]>();
+    this.#queue.push({ records, done });
+    this.#committing ??= this.#commitAll().finally(() => this.#committing = undefined);
+    return done.promise;
+  }
+
+  /** The index holds the records of a commit that began at `location`. */
+  applied(location: Location): void {
+    this.#unapplied.delete(position(location));
+  }
+
+  async #commitAll(): Promise<void> {
+    // Whoever comes in the same turn of the event loop rides along.
+    await Promise.resolve();
+    while (this.#queue.length > 0) {
+      const group: Waiting[] = [];
+      for (let bytes = 0; this.#queue.length > 0 && bytes < 4 << 20;) {
+        const next = this.#queue.shift() as Waiting;
+        group.push(next);
+        for (const record of next.records) bytes += record.meta.length + record.payload.length;
+      }
+      try {
+        const locations = await this.#guarded(() => this.#commitGroup(group));
+        for (const [at, waiting] of group.entries()) waiting.done.resolve(locations[at] ?? []);
+      } catch (error) {
+        for (const waiting of group) waiting.done.reject(error);
+      }
+    }
+  }
+
+  async #commitGroup(group: readonly Waiting[]): Promise<readonly (readonly Location[])[]> {
+    const spanOf = (record: SmallRecord) =>
+      roundUp(headerBytes + record.meta.length + record.payload.length, recordAlign);
+    let total = 0;
+    for (const { records } of group) for (const record of records) total += spanOf(record);
+    const bytes = roundUp(Math.max(total, 1), pageBytes);
+    const { file, segment, offset } = this.#place(bytes);
+    const buffer = alignedBuffer(bytes);
+    const locations: Location[][] = [];
+    let at = 0;
+    for (const { records } of group) {
+      const mine: Location[] = [];
+      locations.push(mine);
+      for (const record of records) {
+        const span = spanOf(record);
+        writeSmallRecord(buffer.subarray(at, at + span), record, {
+          storeId: this.#options.storeId,
+          segment,
+          offset: offset + at,
+          durable: this.#durable,
+        });
+        mine.push({ directory: this.number, segment, offset: offset + at, bytes: span });
+        at += span;
+      }
+    }
+    const firsts = locations.flatMap((mine) => mine.slice(0, 1));
+    for (const first of firsts) this.#unapplied.set(position(first), first);
+    try {
+      await file.write(buffer, offset);
+      await this.#sync();
+    } catch (error) {
+      for (const first of firsts) this.#unapplied.delete(position(first));
+      throw error;
+    }
+    return locations;
+  }
+
+  async #sync(): Promise<void> {
+    const active = this.#active;
+    if (active === undefined) throw new DirectoryOffline(`${this.path} is offline`);
+    // What is still being written, on any segment, is not covered by the syncs that start now.
+    let covered: Durable = { segment: active.id, offset: active.end };
+    const inFlight = [...this.#inFlight.values()];
+    for (const position of inFlight) if (before(position, covered)) covered = position;
+    const dirty = [...this.#dirty];
+    await Promise.all(dirty.map(([, file]) => file.sync()));
+    for (const [id, file] of dirty) {
+      if (id === this.#active?.id || inFlight.some((position) => position.segment === id)) continue;
+      this.#dirty.delete(id);
+      file[Symbol.dispose]();
+    }
+    if (before(this.#durable, covered)) this.#durable = covered;
+  }
+
+  #reader(segment: number): DirectFile {
+    if (this.#active?.id === segment) return this.#active.file;
+    let file = this.#readers.get(segment);
+    if (file !== undefined) {
+      // Most recently used last.
+      this.#readers.delete(segment);
+    } else {
+      file = DirectFile.open(join(this.path, "segments", segmentName(segment)), { write: false });
+      for (const [oldest, idle] of this.#readers) {
+        if (this.#readers.size < 256) break;
+        this.#readers.delete(oldest);
+        idle[Symbol.dispose]();
+      }
+    }
+    this.#readers.set(segment, file);
+    return file;
+  }
+
+  /** Reads into an aligned buffer. @returns how many bytes there were @throws IoError */
+  async read(
+    segment: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    offset: number,
+  ): Promise<number> {
+    return await this.#reader(segment).read(buffer, offset);
+  }
+
+  /** A segment's size; 0 when it is gone. */
+  async segmentSize(segment: number): Promise<number> {
+    try {
+      return (await Deno.stat(join(this.path, "segments", segmentName(segment)))).size;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return 0;
+      throw error;
+    }
+  }
+
+  async removeSegment(segment: number): Promise<void> {
+    if (segment === this.#active?.id) throw new Error("the active segment is never removed");
+    const file = this.#readers.get(segment);
+    this.#readers.delete(segment);
+    file?.[Symbol.dispose]();
+    const folder = join(this.path, "segments");
+    await Deno.remove(join(folder, segmentName(segment)));
+    syncDirectory(folder);
+  }
+
+  /**
+   * Every whole record of a segment from `from` on, in order. What is torn or rotten is stepped over
+   * page by page. Small records come with their payload, checked; a shard's payload is not read.
+   */
+  async *scan(segment: number, from = 0): AsyncGenerator<ScannedRecord> {
+    const size = await this.segmentSize(segment);
+    let window = alignedBuffer(256 * 1024);
+    let start = 0;
+    let held = 0;
+    for (let at = from; at + headerBytes <= size;) {
+      let need = headerBytes;
+      let header: RecordHeader | undefined;
+      let bytes = window.subarray(0, 0);
+      for (;;) {
+        if (at < start || at + need > start + held) {
+          start = at - at % pageBytes;
+          const wanted = roundUp(at + need - start, pageBytes);
+          if (wanted > window.length) window = alignedBuffer(wanted);
+          held = await this.read(segment, window, start);
+          if (at + need > start + held) break;
+        }
+        bytes = window.subarray(at - start, held);
+        const place = { storeId: this.#options.storeId, segment, offset: at };
+        const found = readHeader(bytes, place);
+        if (found === undefined) break;
+        if ("short" in found) {
+          need = found.short;
+          continue;
+        }
+        const inside = found.type === recordTypes.shard
+          ? headerBytes + found.metaBytes
+          : headerBytes + found.metaBytes + found.payloadBytes;
+        if (inside > maximumScan) break;
+        if (at + inside > start + held) {
+          need = inside;
+          continue;
+        }
+        header = found;
+        break;
+      }
+      if (header === undefined) {
+        at = (Math.floor(at / pageBytes) + 1) * pageBytes;
+        continue;
+      }
+      const metaEnd = headerBytes + header.metaBytes;
+      const payload = header.type === recordTypes.shard
+        ? undefined
+        : bytes.slice(metaEnd, metaEnd + header.payloadBytes);
+      const span = recordSpan(header);
+      if (payload === undefined || crc32c(payload) === header.payloadCrc) {
+        yield {
+          header,
+          meta: bytes.slice(headerBytes, metaEnd),
+          payload: payload ?? new Uint8Array(0),
+          location: { directory: this.number, segment, offset: at, bytes: span },
+        };
+      }
+      at += span;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#committing;
+    this.#dropActive();
+    for (const file of this.#readers.values()) file[Symbol.dispose]();
+    this.#readers.clear();
+  }
+}
+
+const maximumScan = 64 << 20;
+
+export interface ScannedRecord {
+  readonly header: RecordHeader;
+  readonly meta: Uint8Array<ArrayBuffer>;
+  readonly payload: Uint8Array<ArrayBuffer>;
+  readonly location: Location;
+}
+
+/** Whether `a` stands before `b` in a directory. */
+export function before(a: Durable, b: Durable): boolean {
+  return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
+}
+
+const position = (location: Location) => location.segment * 2 ** 32 + location.offset / 64;
+
+export { IoError };

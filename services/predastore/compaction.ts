@@ -1,0 +1,232 @@
+/**
+ * Gives the space of deleted and overwritten data back: a segment that is mostly dead has what lives
+ * copied into the active one, and is removed.
+ *
+ * A copy is durable and in the index before the old one goes, and the old segment stays until every
+ * reader that may look into it is done: at each moment one whole copy is named by the index, and a
+ * crash at any point leaves at worst a segment to be compacted again. A tombstone is carried on while an
+ * older segment, which may hold what it deletes, is still in its directory.
+ */
+import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
+import { errorFields } from "../log/log.ts";
+import type { BlobDirectory, Location, ScannedRecord } from "./blob_directory.ts";
+import type {
+  BucketRow,
+  ExtentRow,
+  ObjectRecord,
+  PartRecord,
+  RecordOwner,
+  UploadRecord,
+} from "./index_db.ts";
+import { sameLocation, shardPayload, type ShardPlace } from "./layout.ts";
+import { readMeta } from "./recovery.ts";
+import { readShardPage, recordTypes, roundUp, type SmallRecord } from "./record.ts";
+import type { Store } from "./store.ts";
+
+/** A segment is worth compacting when less than this part of it lives. */
+const liveLimit = 0.4;
+
+export class Compactor {
+  readonly #store: Store;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  /** Since the start. */
+  segments_removed = 0;
+  bytes_freed = 0;
+
+  constructor(store: Store) {
+    this.#store = store;
+  }
+
+  /** Looks through all directories once; returns at once when it is already at it. */
+  run(limit = liveLimit): Promise<void> {
+    return this.#running ??= this.#all(limit)
+      .catch((error) => this.#store.options.log.error("compaction_failed", errorFields(error)))
+      .finally(() => this.#running = undefined);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #all(limit: number): Promise<void> {
+    for (const directory of this.#store.directories.online) {
+      const live = this.#store.index.liveBytes(directory.number);
+      const active = directory.activeSegment;
+      for (const segment of await directory.segments()) {
+        if (segment >= active) continue;
+        const size = await directory.segmentSize(segment);
+        if ((live.get(segment) ?? 0) > size * limit) continue;
+        if (this.#stopped || !directory.online) break;
+        await this.compact(directory, segment);
+      }
+    }
+  }
+
+  /** Moves what lives out of one segment and removes it. */
+  async compact(directory: BlobDirectory, segment: number): Promise<void> {
+    const { index, directories, options: { log } } = this.#store;
+    const size = await directory.segmentSize(segment);
+    const oldest = (await directory.segments())[0] === segment;
+    const shards = new Map<number, { from: ShardPlace; to: Location }[]>();
+    const small: { record: SmallRecord; owner: RecordOwner | undefined; from: Location }[] = [];
+    for await (const record of directory.scan(segment)) {
+      if (this.#stopped) return;
+      if (record.header.type === recordTypes.shard) {
+        const moved = await this.#moveShard(directory, record);
+        if (moved === undefined) continue;
+        const list = shards.get(moved.extent) ?? [];
+        list.push({ from: record.location, to: moved.to });
+        shards.set(moved.extent, list);
+        continue;
+      }
+      const owner = ownerOf(record);
+      const lives = owner === undefined
+        ? !oldest || directories.online.length < directories.all.length || isPartial(record)
+        : index.usesRecord(owner, record.location);
+      if (!lives) continue;
+      small.push({
+        owner,
+        from: record.location,
+        record: {
+          type: record.header.type,
+          sequence: record.header.sequence,
+          meta: record.meta,
+          payload: record.payload,
+        },
+      });
+    }
+    // Extents whose shards moved get a record with their new places, in every directory that has one.
+    for (const [id, moves] of shards) await this.#relocate(id, moves);
+    while (small.length > 0) {
+      const batch = small.splice(0, 256);
+      await this.#store.rewrite(directory, batch.map(({ record }) => record), (locations) => {
+        for (const [at, { owner, from }] of batch.entries()) {
+          const to = locations[at];
+          if (owner !== undefined && to !== undefined) index.moveRecord(owner, from, to);
+        }
+      });
+    }
+    await this.#store.readersDone();
+    if (this.#stopped) return;
+    const left = index.liveBytes(directory.number).get(segment) ?? 0;
+    if (left > 0) {
+      log.error("segment_still_in_use", { path: directory.path, segment, live_bytes: left });
+      return;
+    }
+    await directory.removeSegment(segment);
+    await index.write(() => index.forgetSegment(directory.number, segment));
+    this.segments_removed++;
+    this.bytes_freed += size;
+    log.info("segment_compacted", { path: directory.path, segment, bytes: size });
+  }
+
+  async #moveShard(
+    directory: BlobDirectory,
+    record: ScannedRecord,
+  ): Promise<{ extent: number; to: Location } | undefined> {
+    const { index, reader, storeId } = this.#store;
+    const { location, header } = record;
+    const extent = index.extent(header.sequence);
+    if (extent === undefined) return undefined;
+    const page = alignedBuffer(pageBytes);
+    await directory.read(location.segment, page, location.offset);
+    const found = readShardPage(page, { storeId, ...location });
+    if (found === undefined) return undefined;
+    const { meta } = found;
+    const place = extent.stripes[meta.stripe]?.shards[meta.shard];
+    if (place === undefined || !sameLocation(place, location)) return undefined;
+    const bytes = shardPayload(
+      extent.stripes[meta.stripe] ?? { bytes: 0, shardBytes: 0 },
+      extent.k,
+      meta.shard,
+    );
+    let payload: Uint8Array<ArrayBuffer>;
+    try {
+      payload = await reader.readShard(extent, meta.stripe, meta.shard, 0, bytes);
+    } catch (error) {
+      // Rot is mended on the way where the others allow it.
+      payload = await reader.reconstruct(extent, meta.stripe, meta.shard, error);
+    }
+    const buffer = alignedBuffer(pageBytes + roundUp(bytes, pageBytes));
+    buffer.set(payload.subarray(0, bytes), pageBytes);
+    return { extent: extent.id, to: await directory.writeShard(buffer, bytes, meta) };
+  }
+
+  async #relocate(id: number, moves: readonly { from: ShardPlace; to: Location }[]): Promise<void> {
+    const { index, directories } = this.#store;
+    const extent = index.extent(id);
+    if (extent === undefined) return;
+    const moved = withMoves(extent, moves);
+    const holders = extent.locations.map(({ directory }) => directories.byNumber(directory));
+    const target = directories.byNumber(moves[0]?.to.directory ?? -1);
+    const revision = this.#store.nextSequence();
+    const copies = await directories.commit(
+      [target, ...holders],
+      [this.#store.extentRecord(moved, revision)],
+    );
+    try {
+      await index.write(() => {
+        // It may have been deleted meanwhile, or changed by another compaction.
+        const now = index.extent(id);
+        if (now !== undefined && now.revision === extent.revision) {
+          index.applyExtent(moved, revision, copies[0] ?? []);
+        }
+      });
+    } finally {
+      directories.applied(copies);
+    }
+  }
+}
+
+function withMoves(
+  extent: ExtentRow,
+  moves: readonly { readonly from: ShardPlace; readonly to: Location }[],
+): ExtentRow {
+  const key = (place: ShardPlace) => `${place.directory}/${place.segment}/${place.offset}`;
+  const byOld = new Map(moves.map(({ from, to }) => [key(from), to]));
+  const { revision: _revision, locations: _locations, ...rest } = extent;
+  return {
+    ...rest,
+    revision: 0,
+    locations: [],
+    stripes: extent.stripes.map((stripe) => ({
+      ...stripe,
+      shards: stripe.shards.map((place) => {
+        const to = place === undefined ? undefined : byOld.get(key(place));
+        return to === undefined
+          ? place
+          : { directory: to.directory, segment: to.segment, offset: to.offset };
+      }),
+    })),
+  };
+}
+
+/** Whether some directory that may hold what this deletes did not hear of it. */
+function isPartial(record: ScannedRecord): boolean {
+  return record.header.type === recordTypes.bucketGone ||
+    readMeta<{ partial?: true }>(record).partial === true;
+}
+
+/** Which row a record belongs to; undefined for those that only say that something is gone. */
+function ownerOf(record: ScannedRecord): RecordOwner | undefined {
+  switch (record.header.type) {
+    case recordTypes.bucket:
+      return { kind: "bucket", id: readMeta<BucketRow>(record).id };
+    case recordTypes.object: {
+      const { bucket, key } = readMeta<ObjectRecord>(record);
+      return { kind: "object", bucket, key };
+    }
+    case recordTypes.extent:
+      return { kind: "extent", id: readMeta<{ id: number }>(record).id };
+    case recordTypes.upload:
+      return { kind: "upload", id: readMeta<UploadRecord>(record).id };
+    case recordTypes.part: {
+      const { upload, number } = readMeta<PartRecord>(record);
+      return { kind: "part", upload, number };
+    }
+    default:
+      return undefined;
+  }
+}

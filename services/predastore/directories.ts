@@ -1,0 +1,271 @@
+/**
+ * All blob directories of the node: who is there, where an object goes, and how a record is made
+ * durable in enough of them.
+ *
+ * An object's directories follow from its name by rendezvous hashing, so that adding one moves little.
+ * A directory that is away or full is left out; writes go on while k remain. One that came back empty
+ * is a new directory with a new number: nothing of it is mistaken for what was there.
+ */
+import { statfs } from "node:fs/promises";
+import { crc32c } from "../../ffi/libisal.ts";
+import { AwsError } from "../aws/errors.ts";
+import { errorFields, type Log } from "../log/log.ts";
+import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
+import { tooFewDirectories } from "./extent_writer.ts";
+import type { ObjectIndex } from "./index_db.ts";
+import type { SmallRecord } from "./record.ts";
+
+export class StoreMismatch extends Error {
+  override readonly name = "StoreMismatch";
+}
+
+export interface DirectoriesOptions {
+  readonly paths: readonly string[];
+  readonly k: number;
+  readonly m: number;
+  readonly reserve_bytes: number;
+  readonly segment_bytes: number;
+  readonly log: Log;
+}
+
+interface Space {
+  free: number;
+  total: number;
+  full: boolean;
+  read_ms: number;
+}
+
+const encoder = new TextEncoder();
+/** How old a look at the free space may be. */
+const spaceAge_ms = 500;
+const highestDirectory = 254;
+
+/** The store's id as the directories tell it; a new one when all are empty. */
+export async function findStoreId(paths: readonly string[]): Promise<bigint> {
+  let found: bigint | undefined;
+  for (const path of paths) {
+    const identity = await readIdentity(path).catch(() => undefined);
+    if (identity === undefined) continue;
+    if (found !== undefined && found !== identity.storeId) {
+      throw new StoreMismatch(
+        `${path} belongs to another store than the directories before it. Mend "storage.blobs".`,
+      );
+    }
+    found = identity.storeId;
+  }
+  return found ?? crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
+}
+
+export class Directories {
+  readonly all: readonly BlobDirectory[];
+  readonly #byNumber = new Map<number, BlobDirectory>();
+  readonly #space = new Map<BlobDirectory, Space>();
+  readonly #options: DirectoriesOptions;
+
+  private constructor(options: DirectoriesOptions, all: readonly BlobDirectory[]) {
+    this.#options = options;
+    this.all = all;
+    for (const directory of all) this.#byNumber.set(directory.number, directory);
+  }
+
+  static async open(
+    options: DirectoriesOptions,
+    storeId: bigint,
+    index: ObjectIndex,
+  ): Promise<Directories> {
+    const { paths, log } = options;
+    let next = Number(index.value("next_directory") ?? 0);
+    const identities = await Promise.all(
+      paths.map((path) => readIdentity(path).catch(() => undefined)),
+    );
+    for (const identity of identities) next = Math.max(next, (identity?.directory ?? -1) + 1);
+    const all: BlobDirectory[] = [];
+    for (const [at, path] of paths.entries()) {
+      const number = identities[at]?.directory ?? next++;
+      if (number > highestDirectory) {
+        throw new RangeError("too many blob directories came and went");
+      }
+      if (all.some((other) => other.number === number)) {
+        throw new StoreMismatch(
+          `${path} is a copy of another blob directory. Mend "storage.blobs".`,
+        );
+      }
+      const directory = new BlobDirectory({
+        path,
+        number,
+        storeId,
+        segmentBytes: options.segment_bytes,
+        firstSegment: index.highestSegment(number) + 1,
+        onOffline: (reason) =>
+          log.error("blob_directory_offline", { path, ...errorFields(reason) }),
+      });
+      try {
+        await directory.prepare();
+      } catch (error) {
+        directory.goOffline(error);
+      }
+      all.push(directory);
+    }
+    index.transaction(() => index.setValue("next_directory", String(next)));
+    const directories = new Directories(options, all);
+    if (directories.online.length < options.k) {
+      throw new Error(
+        `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.k} are needed: ` +
+          all.filter((one) => !one.online).map((one) => one.path).join(", "),
+      );
+    }
+    return directories;
+  }
+
+  get online(): readonly BlobDirectory[] {
+    return this.all.filter((directory) => directory.online);
+  }
+
+  byNumber(number: number): BlobDirectory | undefined {
+    return this.#byNumber.get(number);
+  }
+
+  /** The n directories for a key, undefined where one is away and no other can take its place. */
+  place(bucket: number, key: string): readonly (BlobDirectory | undefined)[] {
+    const n = this.#options.k + this.#options.m;
+    const usable = this.online.filter((one) => this.#space.get(one)?.full !== true);
+    if (this.all.length === n) {
+      return this.all.map((one) => usable.includes(one) ? one : undefined);
+    }
+    const name = encoder.encode(`${bucket}/${key}`);
+    const seed = crc32c(name);
+    const ranked = usable
+      .map((one) => ({ one, rank: crc32c(encoder.encode(`${one.number}`), seed) }))
+      .sort((a, b) => b.rank - a.rank)
+      .slice(0, n)
+      .map(({ one }) => one);
+    return Array.from({ length: n }, (_, at) => ranked[at]);
+  }
+
+  /**
+   * Makes records durable in the given directories.
+   * @returns for each record where its copies stand
+   * @throws AwsError `ServiceUnavailable` when fewer than k directories have them
+   */
+  async commit(
+    to: readonly (BlobDirectory | undefined)[],
+    records: readonly SmallRecord[],
+  ): Promise<readonly (readonly Location[])[]> {
+    const online = [...new Set(to)].filter((one) => one?.online === true) as BlobDirectory[];
+    const results = await Promise.allSettled(online.map((one) => one.commit(records)));
+    const copies: Location[][] = records.map(() => []);
+    let durable = 0;
+    let reason: unknown;
+    for (const result of results) {
+      if (result.status === "rejected") {
+        reason = result.reason;
+        continue;
+      }
+      durable++;
+      for (const [at, location] of result.value.entries()) copies[at]?.push(location);
+    }
+    if (durable < this.#options.k) {
+      this.applied(copies);
+      throw tooFewDirectories(reason);
+    }
+    return copies;
+  }
+
+  /** The index holds what `commit` returned, or never will. */
+  applied(copies: readonly (readonly Location[])[]): void {
+    for (const location of copies[0] ?? []) {
+      this.#byNumber.get(location.directory)?.applied(location);
+    }
+  }
+
+  /** Looks after each directory: its space, and whether it went away or came back. */
+  async inspect(): Promise<void> {
+    for (const directory of this.all) {
+      const there = await directory.isThere();
+      if (directory.online && !there) {
+        directory.goOffline(new Error(`${directory.path} is gone or no longer ours`));
+      } else if (!directory.online && there) {
+        try {
+          await directory.comeBack();
+          this.#options.log.info("blob_directory_back", { path: directory.path });
+        } catch (error) {
+          this.#options.log.warn("blob_directory_still_offline", {
+            path: directory.path,
+            ...errorFields(error),
+          });
+        }
+      }
+    }
+    await this.lookAtSpace(0);
+  }
+
+  async lookAtSpace(age_ms = spaceAge_ms): Promise<void> {
+    await Promise.all(this.online.map(async (directory) => {
+      const known = this.#space.get(directory);
+      if (known !== undefined && performance.now() - known.read_ms < age_ms) return;
+      try {
+        const { bavail, bsize, blocks } = await statfs(directory.path);
+        const free = Number(bavail) * Number(bsize);
+        const reserve = this.#options.reserve_bytes;
+        // Once full, a good deal must come free before it takes writes again.
+        const limit = known?.full === true ? reserve + Math.min(reserve / 8, 64 << 20) : reserve;
+        const full = free < limit;
+        if (full !== (known?.full ?? false)) {
+          this.#options.log.warn(full ? "blob_directory_full" : "blob_directory_has_room", {
+            path: directory.path,
+            free_bytes: free,
+            reserve_bytes: reserve,
+          });
+        }
+        this.#space.set(directory, {
+          free,
+          total: Number(blocks) * Number(bsize),
+          full,
+          read_ms: performance.now(),
+        });
+      } catch (error) {
+        directory.goOffline(error);
+      }
+    }));
+  }
+
+  /**
+   * Refuses what would eat into the reserve, before anything is written.
+   * @throws AwsError `InsufficientCapacity`
+   */
+  async admit(bytes: number): Promise<void> {
+    await this.lookAtSpace();
+    const each = Math.ceil(bytes / this.#options.k);
+    const roomy = this.online.filter((directory) => {
+      const space = this.#space.get(directory);
+      return space !== undefined && !space.full &&
+        space.free - each >= this.#options.reserve_bytes;
+    });
+    if (roomy.length < this.#options.k) {
+      throw new AwsError(
+        "InsufficientCapacity",
+        `The object store has no room for ${bytes} bytes more above its reserve. Delete objects, or add a disk.`,
+        { status: 503 },
+      );
+    }
+  }
+
+  /** Bytes of objects that may still be stored, and that all directories could hold. */
+  capacity(): { free_bytes: number; total_bytes: number } {
+    const k = this.#options.k;
+    const n = k + this.#options.m;
+    let free = 0;
+    let total = 0;
+    for (const directory of this.online) {
+      const space = this.#space.get(directory);
+      if (space === undefined) continue;
+      free += Math.max(0, space.free - this.#options.reserve_bytes);
+      total += space.total;
+    }
+    return { free_bytes: Math.floor(free * k / n), total_bytes: Math.floor(total * k / n) };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map((directory) => directory.close()));
+  }
+}

@@ -1,0 +1,234 @@
+/**
+ * Brings the index up to what stands in the segments: from a stored place after a crash, or from
+ * nothing when the index is lost.
+ *
+ * What was acknowledged is durable, so it is found. What was not may be torn: an extent whose shards
+ * are not all below the place that was known to be durable is read and checked, and left out with its
+ * object when it cannot be read whole; the object's older version then stands. Buckets and uploads
+ * are read first, then extents, then objects; deletions leave marks, so the order among directories
+ * does not matter.
+ */
+import { errorFields, type Log } from "../log/log.ts";
+import { before, type ScannedRecord } from "./blob_directory.ts";
+import type { Directories } from "./directories.ts";
+import type { ExtentReader } from "./extent_reader.ts";
+import type {
+  BucketRow,
+  ExtentRecord,
+  ObjectIndex,
+  ObjectRecord,
+  PartRecord,
+  UploadRecord,
+} from "./index_db.ts";
+import { shardPayload, unpackLayout } from "./layout.ts";
+import { type Durable, recordTypes } from "./record.ts";
+
+const decoder = new TextDecoder();
+
+export const readMeta = <T>(record: ScannedRecord): T =>
+  JSON.parse(decoder.decode(record.meta)) as T;
+
+/** An extent as its record has it: the layout packed, in base64. */
+export type ExtentMeta = Omit<ExtentRecord, "stripes"> & { readonly layout: string };
+
+export function extentOf(meta: ExtentMeta): ExtentRecord {
+  const { layout, ...rest } = meta;
+  return { ...rest, stripes: unpackLayout(Uint8Array.fromBase64(layout), meta.k + meta.m) };
+}
+
+export interface RecoveryReport {
+  readonly records: number;
+  readonly extents_refused: number;
+  readonly objects_refused: number;
+  readonly highest_sequence: number;
+}
+
+const batch = 1000;
+
+export async function recover(
+  index: ObjectIndex,
+  directories: Directories,
+  reader: ExtentReader,
+  log: Log,
+): Promise<RecoveryReport> {
+  const durable = new Map<number, Durable>();
+  let records = 0;
+  let extents_refused = 0;
+  let objects_refused = 0;
+  let highest_sequence = index.highestSequence();
+  const replayed = new Set<number>();
+  const tails: { directory: typeof directories.all[number]; segments: number[]; from: Durable }[] =
+    [];
+  for (const directory of directories.online) {
+    const from = index.position(directory.number) ?? { segment: 0, offset: 0 };
+    const segments = (await directory.segments()).filter((id) => id >= from.segment);
+    tails.push({ directory, segments, from });
+  }
+
+  async function* scan(): AsyncGenerator<ScannedRecord> {
+    for (const { directory, segments, from } of tails) {
+      for (const segment of segments) {
+        yield* directory.scan(segment, segment === from.segment ? from.offset : 0);
+      }
+    }
+  }
+  const pass = async (
+    apply: (record: ScannedRecord) => (() => void) | undefined | Promise<void>,
+  ) => {
+    let waiting: (() => void)[] = [];
+    const flush = () => {
+      const work = waiting;
+      waiting = [];
+      if (work.length > 0) index.transaction(() => work.forEach((one) => one()));
+    };
+    for await (const record of scan()) {
+      try {
+        const work = await apply(record);
+        if (work !== undefined) waiting.push(work);
+      } catch (error) {
+        log.error("record_unreadable", { ...record.location, ...errorFields(error) });
+      }
+      if (waiting.length >= batch) flush();
+    }
+    flush();
+  };
+
+  index.recovering = true;
+  try {
+    await pass((record) => {
+      records++;
+      highest_sequence = Math.max(highest_sequence, record.header.sequence);
+      const { directory } = record.location;
+      const known = durable.get(directory);
+      if (known === undefined || before(known, record.header.durable)) {
+        durable.set(directory, record.header.durable);
+      }
+      const { sequence, type } = record.header;
+      switch (type) {
+        case recordTypes.bucket: {
+          const bucket = readMeta<BucketRow>(record);
+          return () => index.applyBucket(bucket, sequence, [record.location]);
+        }
+        case recordTypes.bucketGone: {
+          const { id } = readMeta<{ id: number }>(record);
+          return () => index.applyBucketGone(id);
+        }
+        case recordTypes.upload: {
+          const upload = readMeta<UploadRecord>(record);
+          return () => index.applyUpload(upload, [record.location]);
+        }
+        default:
+          return undefined;
+      }
+    });
+
+    const surely = (extent: ExtentRecord) =>
+      extent.stripes.every((stripe) =>
+        stripe.shards.every((place) => {
+          if (place === undefined) return true;
+          const upTo = durable.get(place.directory) ?? index.position(place.directory);
+          return upTo !== undefined && before(place, upTo);
+        })
+      );
+    const whole = async (extent: ExtentRecord): Promise<boolean> => {
+      for (const [at, stripe] of extent.stripes.entries()) {
+        let sound = 0;
+        for (let shard = 0; shard < extent.k + extent.m; shard++) {
+          const bytes = shardPayload(stripe, extent.k, shard);
+          if (bytes === 0) {
+            sound++;
+            continue;
+          }
+          try {
+            await reader.readShard(extent, at, shard, 0, bytes);
+            sound++;
+          } catch {
+            // Counted by its absence.
+          }
+        }
+        if (sound < extent.k) return false;
+      }
+      return true;
+    };
+    const refused = new Set<number>();
+    const checked = new Set<number>();
+    await pass((record) => {
+      if (record.header.type !== recordTypes.extent) return undefined;
+      const extent = extentOf(readMeta<ExtentMeta>(record));
+      const apply = () => {
+        replayed.add(extent.id);
+        index.applyExtent(extent, record.header.sequence, [record.location]);
+      };
+      if (refused.has(extent.id)) return undefined;
+      if (checked.has(record.header.sequence) || surely(extent)) return apply;
+      return whole(extent).then((sound) => {
+        if (sound) {
+          checked.add(record.header.sequence);
+          index.transaction(apply);
+        } else {
+          // A later revision of an extent that stands is not needed; a new one goes with its object.
+          if (index.extent(extent.id) === undefined) refused.add(extent.id);
+          extents_refused++;
+          log.warn("extent_refused", { extent: extent.id, key: extent.key });
+        }
+      });
+    });
+
+    await pass((record) => {
+      const { sequence, type } = record.header;
+      switch (type) {
+        case recordTypes.object: {
+          const object = readMeta<ObjectRecord>(record);
+          return () => {
+            if (object.extents?.some(([id]) => index.extent(id) === undefined)) {
+              const known = index.object(object.bucket, object.key);
+              // A newer one in the index has already taken its extents away.
+              if (known === undefined || known.sequence < sequence) objects_refused++;
+              return;
+            }
+            index.applyObject(object, sequence, [record.location]);
+          };
+        }
+        case recordTypes.tombstone: {
+          const { bucket, key } = readMeta<{ bucket: number; key: string }>(record);
+          return () => index.applyTombstone(bucket, key, sequence);
+        }
+        case recordTypes.part: {
+          const part = readMeta<PartRecord>(record);
+          return () => {
+            if (index.extent(part.extent) !== undefined) {
+              index.applyPart(part, sequence, [record.location]);
+            }
+          };
+        }
+        case recordTypes.uploadGone: {
+          const { upload } = readMeta<{ upload: string }>(record);
+          return () => index.applyUploadGone(upload);
+        }
+        default:
+          return undefined;
+      }
+    });
+
+    index.transaction(() => index.sweepRecovered());
+    let ids = [...replayed];
+    while (ids.length > 0) {
+      const now = ids.slice(0, batch);
+      ids = ids.slice(batch);
+      index.transaction(() => {
+        for (const id of now) {
+          const extent = index.extent(id);
+          if (extent !== undefined && !index.isReferenced(extent)) index.dropExtent(id);
+        }
+      });
+    }
+    index.transaction(() => {
+      for (const { directory } of tails) {
+        index.setPosition(directory.number, directory.activeSegment, 0);
+      }
+    });
+  } finally {
+    index.recovering = false;
+  }
+  return { records, extents_refused, objects_refused, highest_sequence };
+}
