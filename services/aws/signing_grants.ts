@@ -83,6 +83,11 @@ export class SigningGrants implements AsyncDisposable {
     return entry.answer;
   };
 
+  /** Drops everything: what changed while the bus was away was not heard. */
+  forget(): void {
+    this.#entries.clear();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#entries.clear();
     await this.#changes.close();

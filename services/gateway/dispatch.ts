@@ -1,0 +1,127 @@
+/**
+ * One query call from its signature to its answer: verify, name the action, authorise, decode, ask
+ * the owner over the bus, encode.
+ *
+ * Each step may throw an `AwsError`, which `server.ts` turns into the protocol's words; nothing has
+ * happened to any resource before the owner is asked.
+ */
+import { createHash } from "node:crypto";
+import { type QueryService, queryService } from "../aws/catalog.ts";
+import { AwsError } from "../aws/errors.ts";
+import { actionOf, readCall, readParameters, writeAnswer } from "../aws/query_protocol.ts";
+import type { SigningGrants } from "../aws/signing_grants.ts";
+import { type Verified, verify } from "../aws/sigv4.ts";
+import type { Bus } from "../bus/bus.ts";
+import { type CallContext, subject } from "../bus/subject.ts";
+import { computeActions } from "../compute/contract.ts";
+import { identityActions } from "../identity/contract.ts";
+import type { Authorizer } from "./authorizer.ts";
+import { type Edge, largestQueryBody_bytes, readBody } from "./edge.ts";
+import { xmlHeaders } from "./error_reply.ts";
+
+const launch_ms = 300_000;
+const ordinary_ms = 30_000;
+
+/** Who answers what. What AWS knows and nobody here owns is `UnsupportedOperation`. */
+export const ownedActions: Readonly<Record<string, ReadonlySet<string>>> = {
+  ec2: new Set(computeActions),
+  iam: new Set(identityActions.iam),
+  sts: new Set(identityActions.sts),
+};
+
+/** What became known of a call on its way; the audit entry is made from it, however it ends. */
+export interface CallNotes {
+  service: string;
+  action: string;
+  account_id: string;
+  principal_arn: string;
+}
+
+export interface DispatchParts {
+  readonly bus: Bus;
+  readonly grants: SigningGrants;
+  readonly authorizer: Authorizer;
+}
+
+function unsupported(service: QueryService, action: string): AwsError {
+  return new AwsError(
+    "UnsupportedOperation",
+    `The operation ${service.name}:${action} is not supported by this cloud.`,
+  );
+}
+
+function denied(service: QueryService, action: string, principal_arn: string): AwsError {
+  const who = `User: ${principal_arn} is not authorized to perform: ${service.name}:${action}`;
+  return service.name === "ec2"
+    ? new AwsError(
+      "UnauthorizedOperation",
+      `You are not authorized to perform this operation. ${who}`,
+      { status: 403 },
+    )
+    : new AwsError("AccessDenied", who, { status: 403 });
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+function textOf(body: Uint8Array): string {
+  try {
+    return decoder.decode(body);
+  } catch (cause) {
+    throw new AwsError("MalformedQueryString", "The request body is not UTF-8 text.", { cause });
+  }
+}
+
+async function verified(edge: Edge, body: Uint8Array, parts: DispatchParts): Promise<Verified> {
+  const body_sha256 = createHash("sha256").update(body).digest("hex");
+  return await verify(edge, parts.grants.lookup, { body_sha256 });
+}
+
+/** Answers a signed call to `claimed`, the service that its credential scope names. */
+export async function dispatch(
+  edge: Edge,
+  claimed: string,
+  parts: DispatchParts,
+  notes: CallNotes,
+): Promise<Response> {
+  if (edge.method !== "POST" && edge.method !== "GET") {
+    throw new AwsError("MethodNotAllowed", `The method ${edge.method} is not allowed here.`, {
+      status: 405,
+    });
+  }
+  const body = await readBody(edge.request, largestQueryBody_bytes);
+  const { grant, scope } = await verified(edge, body, parts);
+  notes.account_id = grant.account_id;
+  notes.principal_arn = grant.principal_arn;
+  const service = queryService(claimed);
+  if (service === undefined) {
+    throw new AwsError("UnknownOperationException", `This cloud has no service "${claimed}".`);
+  }
+  const parameters = readParameters(service, edge.query, textOf(body));
+  const action = actionOf(service, parameters);
+  notes.action = action;
+  if (ownedActions[service.name]?.has(action) !== true) throw unsupported(service, action);
+
+  const timeout_ms = action === "RunInstances" ? launch_ms : ordinary_ms;
+  const context: CallContext = {
+    request_id: edge.request_id,
+    account_id: grant.account_id,
+    principal_arn: grant.principal_arn,
+    access_key_id: scope.access_key_id,
+    region: scope.region,
+    source_ip: edge.source_ip,
+    deadline_ms: Date.now() + timeout_ms,
+  };
+  // Identity knows which user or key each of its own calls touches, and asks itself for exactly that.
+  if (service.name === "ec2" && !await parts.authorizer.may(`ec2:${action}`, context)) {
+    throw denied(service, action, grant.principal_arn);
+  }
+  const call = readCall(service, parameters);
+  const output = await parts.bus.ask(
+    subject<typeof call.input, unknown>(`${service.name}.${action}`, timeout_ms),
+    call.input,
+    context,
+  );
+  return new Response(writeAnswer(service, call.operation, output, edge.request_id), {
+    headers: xmlHeaders(edge.request_id),
+  });
+}

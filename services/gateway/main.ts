@@ -1,0 +1,31 @@
+/** Starts the gateway service. */
+import { runService } from "../runtime/run_service.ts";
+import { startGateway } from "./server.ts";
+
+/** Less than the supervisor waits before it kills. */
+const graceful_ms = 20_000;
+
+await runService("gateway", async ({ bus, config, log, paths, reportHealth, onStop }) => {
+  const gateway = await startGateway({
+    bus,
+    log,
+    hostname: config.bind,
+    port: config.ports.gateway,
+    cert: await Deno.readTextFile(paths.tls.cert),
+    key: await Deno.readTextFile(paths.tls.key),
+    s3Front: paths.s3Front,
+  });
+  log.info("gateway_listening", { bind: config.bind, port: gateway.port });
+  reportHealth(() => ({
+    status: gateway.audit.dropped === 0 ? "ok" : "degraded",
+    ...(gateway.audit.dropped === 0
+      ? {}
+      : { detail: `${gateway.audit.dropped} audit entries were lost; see the log.` }),
+    facts: {
+      calls: gateway.calls,
+      in_flight: gateway.inFlight,
+      audit_pending: gateway.audit.pending,
+    },
+  }));
+  onStop(() => gateway.stop(graceful_ms));
+});

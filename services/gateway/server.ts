@@ -1,0 +1,230 @@
+/**
+ * The front door: one HTTPS listener for every AWS service, the console and the health check.
+ *
+ * Which way a request goes is decided by its credential scope alone; S3 is streamed to predastore,
+ * query calls are dispatched over the bus. Every API call leaves an audit entry, and no error, of
+ * whatever kind, ends the process or leaks its insides.
+ */
+import { Hono } from "hono";
+import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
+import { AwsError } from "../aws/errors.ts";
+import { SigningGrants } from "../aws/signing_grants.ts";
+import { claimedScope } from "../aws/sigv4.ts";
+import type { Bus } from "../bus/bus.ts";
+import { errorFields, inRequest, type Log } from "../log/log.ts";
+import { Audit } from "./audit.ts";
+import { Authorizer } from "./authorizer.ts";
+import { consoleError, consoleReply } from "./console_door.ts";
+import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
+import { type Edge, edgeOf } from "./edge.ts";
+import { errorFormOf, errorReply, visible } from "./error_reply.ts";
+import { checkS3Method, isAnonymousS3, s3Action, S3Door } from "./s3_door.ts";
+
+export interface GatewayOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly hostname: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** PEM. */
+  readonly cert: string;
+  readonly key: string;
+  /** Path of predastore's front door. */
+  readonly s3Front: string;
+  /** Gives the FFI permission up once the listener stands; only tests that need it later say no. */
+  readonly revokeFfi?: boolean;
+}
+
+export interface Gateway {
+  readonly port: number;
+  readonly audit: Audit;
+  /** Requests that are being answered now. */
+  readonly inFlight: number;
+  /** Calls since the start. */
+  readonly calls: number;
+  /** Takes no more connections, lets what runs finish for `timeout_ms`, then ends it. */
+  stop(timeout_ms: number): Promise<void>;
+}
+
+interface Bindings {
+  readonly remote: Deno.Addr;
+}
+
+const wantsPage = (edge: Edge) => (edge.headers.get("accept") ?? "").includes("text/html");
+
+class Door {
+  inFlight = 0;
+  calls = 0;
+  readonly #log: Log;
+  readonly #parts: DispatchParts;
+  readonly #audit: Audit;
+  readonly #s3: S3Door;
+
+  constructor(parts: DispatchParts, audit: Audit, s3: S3Door, log: Log) {
+    this.#parts = parts;
+    this.#audit = audit;
+    this.#s3 = s3;
+    this.#log = log;
+  }
+
+  app(): Hono<{ Bindings: Bindings }> {
+    const app = new Hono<{ Bindings: Bindings }>();
+    const edge = (raw: Request, bindings: Bindings) => edgeOf(raw, bindings.remote);
+    app.get("/health", () => this.#health());
+    app.all("/console/*", (c) => this.#console(edge(c.req.raw, c.env)));
+    app.all("/*", (c) => this.#api(edge(c.req.raw, c.env)));
+    app.onError((error) => this.#failed(error));
+    return app;
+  }
+
+  async #health(): Promise<Response> {
+    try {
+      await this.#parts.bus.ready(50);
+      return Response.json({ status: "ok" });
+    } catch {
+      return Response.json({ status: "unavailable", detail: "the bus is not connected" }, {
+        status: 503,
+      });
+    }
+  }
+
+  #failed(error: unknown): Response {
+    const request_id = crypto.randomUUID();
+    this.#log.error("request_failed", { request_id, ...errorFields(error) });
+    return errorReply("query", "", visible(error), request_id);
+  }
+
+  async #console(edge: Edge): Promise<Response> {
+    // A bucket may be called `console`; who signs a request means it.
+    if (claimedScope(edge) !== undefined) return await this.#api(edge);
+    return await inRequest(edge.request_id, async () => {
+      try {
+        return await consoleReply(edge, this.#parts.bus);
+      } catch (cause) {
+        const error = visible(cause);
+        if (error.status >= 500) this.#log.warn("console_failed", errorFields(cause));
+        return consoleError(error, edge.request_id);
+      }
+    });
+  }
+
+  async #api(edge: Edge): Promise<Response> {
+    const scope = claimedScope(edge);
+    const s3 = scope === undefined ? isAnonymousS3(edge) : scope.service === "s3";
+    if (scope === undefined && !s3 && edge.method === "GET" && wantsPage(edge)) {
+      return new Response(null, { status: 302, headers: { location: "/console" } });
+    }
+    const service = s3 ? "s3" : scope?.service ?? "";
+    const notes: CallNotes = {
+      service: service === "" ? "unknown" : service,
+      action: s3 ? s3Action(edge) : "unknown",
+      account_id: "",
+      principal_arn: "",
+    };
+    this.inFlight++;
+    this.calls++;
+    let status = 500;
+    let error: AwsError | undefined;
+    try {
+      return await inRequest(edge.request_id, async () => {
+        try {
+          if (s3) checkS3Method(edge);
+          const reply = s3
+            ? await this.#s3.forward(edge, notes)
+            : await dispatch(edge, service, this.#parts, notes);
+          status = reply.status;
+          return reply;
+        } catch (cause) {
+          error = visible(cause);
+          status = error.status;
+          const fields = { service: notes.service, action: notes.action, code: error.code };
+          if (status >= 500) this.#log.error("call_failed", { ...fields, ...errorFields(cause) });
+          else this.#log.info("call_refused", fields);
+          const form = errorFormOf(service, edge.headers);
+          return errorReply(form, service, error, edge.request_id, edge.path);
+        }
+      });
+    } finally {
+      this.inFlight--;
+      this.#record(edge, notes, status, error);
+    }
+  }
+
+  #record(edge: Edge, notes: CallNotes, status: number, error: AwsError | undefined): void {
+    this.#audit.record({
+      ts: new Date().toISOString(),
+      request_id: edge.request_id,
+      ...notes,
+      source_ip: edge.source_ip,
+      user_agent: (edge.headers.get("user-agent") ?? "").slice(0, 256),
+      status,
+      ...(error === undefined ? {} : { error_code: error.code }),
+      duration_ms: Math.round((performance.now() - edge.started_ms) * 100) / 100,
+    });
+  }
+}
+
+/** Forgets what may have changed unheard while the bus was away. */
+async function forgetOnReconnect(bus: Bus, forget: () => void): Promise<void> {
+  for await (const status of bus.connection.status()) {
+    if (status.type === "reconnect") forget();
+  }
+}
+
+/** Starts to listen. @throws when the port is taken or the certificate is not usable */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { bus, log } = options;
+  const grants = new SigningGrants(bus);
+  const authorizer = new Authorizer(bus);
+  const audit = new Audit(bus, log);
+  await audit.prepare();
+  void forgetOnReconnect(bus, () => {
+    grants.forget();
+    authorizer.forget();
+  });
+  const s3 = new S3Door(options.s3Front);
+  const door = new Door({ bus, grants, authorizer }, audit, s3, log);
+  const app = door.app();
+  const abort = new AbortController();
+  const listening = Promise.withResolvers<number>();
+  const server = Deno.serve({
+    hostname: options.hostname,
+    port: options.port,
+    cert: options.cert,
+    key: options.key,
+    signal: abort.signal,
+    onListen: ({ port }) => listening.resolve(port),
+    onError: (error) => {
+      log.error("request_failed", errorFields(error));
+      return errorReply("query", "", visible(error), crypto.randomUUID());
+    },
+  }, (request, info) => app.fetch(request, { remote: info.remoteAddr }));
+  const port = await listening.promise;
+  const sockets = setNoDelayOnListeners();
+  if (sockets === 0) log.warn("no_delay_not_set", { detail: "answers may take 40 ms longer" });
+  // From here on nothing that handles a request can reach past Deno's permissions.
+  if (options.revokeFfi !== false) await Deno.permissions.revoke({ name: "ffi" });
+
+  return {
+    port,
+    audit,
+    get inFlight() {
+      return door.inFlight;
+    },
+    get calls() {
+      return door.calls;
+    },
+    stop: async (timeout_ms) => {
+      const timer = setTimeout(() => {
+        log.warn("requests_cut_off", { in_flight: door.inFlight });
+        abort.abort();
+      }, timeout_ms);
+      await server.shutdown();
+      clearTimeout(timer);
+      await audit[Symbol.asyncDispose]();
+      await grants[Symbol.asyncDispose]();
+      await authorizer[Symbol.asyncDispose]();
+      s3[Symbol.dispose]();
+    },
+  };
+}
