@@ -1,0 +1,74 @@
+/** `status`: how the node and each of its services are, as a table or as JSON. */
+import { pathsOf, readConfig } from "../../services/config/node_config.ts";
+import { dataDirOf } from "../init/data_dir.ts";
+import { exists } from "../init/write_file.ts";
+import { statusOf } from "../supervisor/control.ts";
+import type { ServiceState } from "../supervisor/running_service.ts";
+import { green, red, yellow } from "../terminal/progress.ts";
+import { bytes, duration, table } from "../terminal/table.ts";
+import { apiAnswers, endpointOf } from "./endpoint.ts";
+
+const colour = (state: ServiceState): string =>
+  state === "ok"
+    ? green(state)
+    : state === "starting" || state === "waiting" || state === "degraded" || state === "stopping"
+    ? yellow(state)
+    : red(state);
+
+/** Prints the status. @returns 0 when all is well, 1 when not, 3 when the node does not run */
+export async function status(dataDirOption: string | undefined, json: boolean): Promise<number> {
+  const dataDir = dataDirOf(dataDirOption);
+  const paths = pathsOf(dataDir);
+  const node = await exists(paths.config) ? await statusOf(paths) : undefined;
+  if (node === undefined) {
+    if (json) console.log(JSON.stringify({ data_dir: dataDir, running: false, services: [] }));
+    else console.log(`MulgaOS is not running from ${dataDir}; \`deno task up\` starts it.`);
+    return 3;
+  }
+  const config = await readConfig(dataDir);
+  const answers = await apiAnswers(config, paths);
+  const well = answers && node.services.every((one) => one.state === "ok");
+  if (json) {
+    console.log(JSON.stringify(
+      {
+        data_dir: dataDir,
+        running: true,
+        well,
+        endpoint: endpointOf(config),
+        s3_endpoint: endpointOf(config, config.ports.s3),
+        api_answers: answers,
+        node_id: config.node_id,
+        cluster_id: config.cluster_id,
+        region: config.region,
+        az: config.az,
+        ...node,
+      },
+      null,
+      2,
+    ));
+    return well ? 0 : 1;
+  }
+  console.log(
+    `${endpointOf(config)}  ${answers ? green("answers") : red("does not answer")}   ` +
+      `${config.region} (${config.az})  node ${config.node_id}  ${dataDir}\n`,
+  );
+  console.log(table(
+    ["SERVICE", "STATE", "PID", "UP", "RESTARTS", "MEMORY", ""],
+    node.services.map((one) => [
+      one.name,
+      colour(one.state),
+      String(one.pid ?? "-"),
+      one.uptime_ms === undefined ? "-" : duration(one.uptime_ms),
+      String(one.restarts),
+      one.rss_bytes === undefined ? "-" : bytes(one.rss_bytes),
+      one.detail ?? one.last_error ?? factsLine(one.facts),
+    ]),
+  ));
+  return well ? 0 : 1;
+}
+
+function factsLine(facts: Readonly<Record<string, string | number | boolean>> | undefined): string {
+  return Object.entries(facts ?? {}).slice(0, 6).map(([name, value]) => `${name}=${value}`).join(
+    " ",
+  );
+}
