@@ -23,8 +23,8 @@ export const capacityBucket = "ec2_capacity";
 const claimGrace_ms = 10 * 60_000;
 
 /**
- * What QEMU itself takes beside the guest's memory. Measured with a tiny guest: 26 to 30 MiB resident
- * without the guest's memory and translated code; TCG adds its translation buffer as it fills.
+ * An allowance for QEMU itself beside the guest's memory: its own heap, and under TCG translated code
+ * as it fills up.
  */
 export const overhead_mib = { kvm: 48, tcg: 160 } as const;
 
