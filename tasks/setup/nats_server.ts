@@ -69,7 +69,7 @@ export async function fetchNatsServer(progress: Progress): Promise<void> {
     }
     if (package_ === undefined) throw new CommandError("apt downloaded no nats-server package.");
     await must(["dpkg", "-x", join(folder, package_), join(folder, "unpacked")], folder);
-    await install(join(folder, "unpacked/usr/bin/nats-server"), cachedPrograms());
+    await install(join(folder, "unpacked/usr/sbin/nats-server"), cachedPrograms());
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
