@@ -161,11 +161,11 @@ async function ensureConfig(
 
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)).toHex();
 
+/** One line of base64; a rotation puts a new line before it. */
 async function ensureMasterKey(paths: Paths): Promise<void> {
   if (await exists(paths.masterKey)) return;
-  const beside = `${paths.masterKey}.new`;
-  await Deno.writeFile(beside, crypto.getRandomValues(new Uint8Array(32)), { mode: 0o600 });
-  await Deno.rename(beside, paths.masterKey);
+  const key = crypto.getRandomValues(new Uint8Array(32));
+  await writeWhole(paths.masterKey, `${key.toBase64()}\n`, 0o600);
 }
 
 /** The public nkey of a name; its seed is made when there is none. */

@@ -11,7 +11,7 @@ import {
 } from "../../services/config/node_config.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
-import { askSupervisor } from "../supervisor/control.ts";
+import { askSupervisor, statusOf } from "../supervisor/control.ts";
 import {
   processesOf,
   startOf,
@@ -22,7 +22,6 @@ import { endLeftovers } from "../supervisor/supervisor.ts";
 import { CommandError } from "../terminal/command.ts";
 import { Progress } from "../terminal/progress.ts";
 import { removeUserProfile } from "./aws_profile.ts";
-import { statusOf } from "../supervisor/control.ts";
 import { quietLog } from "./quiet_log.ts";
 
 export interface StopOptions {
@@ -48,11 +47,13 @@ export async function stop(options: StopOptions): Promise<number> {
 
 /** Stops supervisor and services. @returns whether anything ran */
 async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
-  using progress = new Progress("Stopping");
   const before = await statusOf(paths);
+  if (before === undefined && processesOf(paths.root).length === 0) return false;
+  using progress = new Progress("Stopping");
   if (before === undefined) {
     const ended = await endLeftovers(paths, quietLog, (text) => progress.update(text));
     await endGuests(paths, force, progress);
+    progress.done("what was left has stopped");
     return ended > 0;
   }
   const supervisor = {
@@ -60,7 +61,7 @@ async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
     pid: before.pid,
     started: startOf(before.pid) ?? "",
   };
-  for await (const reply of askSupervisor(paths, { ask: "stop", force })) {
+  for await (const reply of askSupervisor(paths, { ask: "stop" })) {
     if ("say" in reply) progress.update(reply.say);
     if ("error" in reply) throw new CommandError(reply.error);
   }

@@ -17,7 +17,7 @@ export interface NodeStatus {
 
 export type ControlRequest =
   | { readonly ask: "status" }
-  | { readonly ask: "stop"; readonly force: boolean }
+  | { readonly ask: "stop" }
   | { readonly ask: "restart"; readonly service: string };
 
 export type ControlReply =

@@ -22,7 +22,13 @@ import {
 } from "./control.ts";
 import { HealthProbes } from "./health_probe.ts";
 import { LogFile, type LogLine } from "./log_file.ts";
-import { type ProcessIdentity, readRecord, stopProcess, writeRecord } from "./process_identity.ts";
+import {
+  isAlive,
+  type ProcessIdentity,
+  readRecord,
+  stopProcess,
+  writeRecord,
+} from "./process_identity.ts";
 import { RunningService } from "./running_service.ts";
 import { serviceCommand } from "./service_command.ts";
 
@@ -259,6 +265,7 @@ export async function endLeftovers(
   const left = (await readRecord(recordFile(paths))).reverse();
   let ended = 0;
   for (const identity of left) {
+    if (!isAlive(identity)) continue;
     log.warn("leftover_ended", { leftover: identity.name, pid: identity.pid });
     say(`${identity.name} was left running: stopping it`);
     await stopProcess(identity, 15_000);

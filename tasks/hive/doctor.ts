@@ -1,0 +1,59 @@
+/** `hive doctor`: what setup checks, and how the running node is, with advice for what is not well. */
+import { pathsOf } from "../../services/config/node_config.ts";
+import { dataDirOf } from "../init/data_dir.ts";
+import { exists } from "../init/write_file.ts";
+import { type Finding, machineFindings } from "../setup/machine.ts";
+import { findingsTable, softwareFindings } from "../setup/setup.ts";
+import { apiAnswers, endpointOf } from "../stack/endpoint.ts";
+import { statusOf } from "../supervisor/control.ts";
+import { nodeOf } from "./node.ts";
+
+async function runningFindings(dataDir: string): Promise<Finding[]> {
+  const paths = pathsOf(dataDir);
+  if (!await exists(paths.config)) {
+    return [{ what: "Node", state: "warn", detail: `none in ${dataDir}`, advice: "deno task up" }];
+  }
+  const { config } = await nodeOf(dataDir);
+  const status = await statusOf(paths);
+  if (status === undefined) {
+    return [{
+      what: "Node",
+      state: "warn",
+      detail: `${config.node_id} in ${dataDir} is not running`,
+      advice: "deno task up",
+    }];
+  }
+  const answers = await apiAnswers(config, paths);
+  return [
+    {
+      what: "API",
+      state: answers ? "ok" : "bad",
+      detail: `${endpointOf(config)} ${answers ? "answers" : "does not answer"}`,
+      ...(answers ? {} : { advice: "deno task logs gateway" }),
+    },
+    ...status.services.map((one): Finding => ({
+      what: one.name,
+      state: one.state === "ok" ? (one.restarts > 0 ? "warn" : "ok") : "bad",
+      detail: [
+        one.state,
+        ...(one.restarts > 0 ? [`restarted ${one.restarts} times`] : []),
+        ...(one.start_ms === undefined ? [] : [`started in ${one.start_ms} ms`]),
+        ...(one.detail === undefined ? [] : [one.detail]),
+        ...(one.last_error === undefined ? [] : [one.last_error]),
+      ].join("; "),
+      advice: `deno task logs ${one.name}`,
+    })),
+  ];
+}
+
+/** @returns 0 when nothing is bad */
+export async function doctor(dataDirOption: string | undefined, json: boolean): Promise<number> {
+  const dataDir = dataDirOf(dataDirOption);
+  const findings = [
+    ...await softwareFindings("run"),
+    ...await machineFindings(dataDir, { fresh: true }),
+    ...await runningFindings(dataDir),
+  ];
+  console.log(json ? JSON.stringify(findings, null, 2) : findingsTable(findings));
+  return findings.some((one) => one.state === "bad") ? 1 : 0;
+}
