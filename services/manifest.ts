@@ -166,7 +166,12 @@ export const services: readonly ServiceSpec[] = [
       net: ["{bind}:{gateway}", natsLoopback],
       read: [...own("gateway"), "{data}/tls", "{data}/run"],
       write: ["{data}/run"],
-      env,
+      // The AWS clients, whose schemas the codecs read, look at two more while they load.
+      env: [
+        ...env,
+        "AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA",
+        "AWS_LAMBDA_BENCHMARK_MODE",
+      ],
       // Used once, to set TCP_NODELAY on the listening socket, and then given up by the process.
       ffi: true,
     },
@@ -247,13 +252,13 @@ export const services: readonly ServiceSpec[] = [
     ports: [],
     permissions: {
       net: [natsLoopback],
-      read: [...own("console")],
-      write: ["{data}/console"],
+      read: [...own("console"), "{data}/tls/ca.crt"],
       env,
     },
     bus: {
       hears: ["console.>"],
       says: ["health.>"],
+      writes: ["console_sessions"],
       reads: ["ec2_instances", "ec2_volumes", "ec2_images"],
     },
     health: "bus",
