@@ -167,6 +167,12 @@ export interface ImageRecord {
   readonly creation_date: string;
   /** Whether the snapshots belong to the image alone and go with it. */
   readonly owns_snapshots: boolean;
+  /** While a file is being brought in: what must go when that comes to nothing. */
+  readonly importing?: {
+    readonly node_id: string;
+    readonly volume_id: string;
+    readonly snapshot_id: string;
+  };
   readonly tags: Readonly<Record<string, string>>;
 }
 
@@ -218,6 +224,8 @@ export interface ImportImageRequest {
   readonly architecture: "x86_64" | "arm64";
   readonly account_id: string;
   readonly tags?: Readonly<Record<string, string>>;
+  /** Whether every account may use it; true unless given: the operator brings images in for all. */
+  readonly public?: boolean;
 }
 export const importImage = subject<ImportImageRequest, { readonly image_id: string }>(
   "compute.import_image",

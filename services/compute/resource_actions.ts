@@ -1,0 +1,102 @@
+/**
+ * Everything of compute but the instances themselves, wired: key pairs, images, volumes, tags,
+ * regions, instance types, and the work on them that goes on in the background.
+ */
+import type { Bus } from "../bus/bus.ts";
+import type { NodeConfig } from "../config/node_config.ts";
+import type { Log } from "../log/log.ts";
+import type { CompleteTable } from "../resources/actions.ts";
+import type { Resources } from "../resources/resource.ts";
+import type { computeActions, InstanceRecord } from "./contract.ts";
+import { ImageImporter } from "./image_import.ts";
+import { imageActions } from "./images.ts";
+import { type HostSize, instanceTypeActions } from "./instance_types.ts";
+import { keyPairActions } from "./key_pairs.ts";
+import { regionActions } from "./regions.ts";
+import { SnapshotKeeper } from "./snapshots.ts";
+import type { ComputeState } from "./state.ts";
+import { tagActions, taggable } from "./tags.ts";
+import { VolumeKeeper } from "./volume_keeper.ts";
+import type { VolumePlugger } from "./volume_plugger.ts";
+import { volumeActions } from "./volumes.ts";
+
+export interface ResourceSideOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly config: NodeConfig;
+  readonly state: ComputeState;
+  readonly instances: Resources<InstanceRecord>;
+  readonly plugger: VolumePlugger;
+  readonly host: HostSize;
+}
+
+/** Actions of instances, which the other half answers. */
+export type InstanceAction =
+  | "DescribeInstanceStatus"
+  | "DescribeInstances"
+  | "GetConsoleOutput"
+  | "RebootInstances"
+  | "RunInstances"
+  | "StartInstances"
+  | "StopInstances"
+  | "TerminateInstances";
+
+export type ResourceAction = Exclude<(typeof computeActions)[number], InstanceAction>;
+
+/** How often claims on client tokens that are a day old are looked for. */
+const expire_ms = 3600_000;
+
+export class ResourceSide {
+  readonly keeper: VolumeKeeper;
+  readonly snapshots: SnapshotKeeper;
+  readonly importer: ImageImporter;
+  readonly actions: CompleteTable<ResourceAction>;
+  readonly #options: ResourceSideOptions;
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(options: ResourceSideOptions) {
+    const { bus, log, config, state, instances, plugger, host } = options;
+    this.#options = options;
+    const { volumes, snapshots, images, keyPairs } = state;
+    this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
+    this.snapshots = new SnapshotKeeper(bus, log, state);
+    this.importer = new ImageImporter({ bus, log, config, state });
+    this.actions = {
+      ...keyPairActions(state),
+      ...imageActions(state, this.snapshots),
+      ...volumeActions(this.keeper, state),
+      ...regionActions(config),
+      ...instanceTypeActions(host),
+      ...tagActions([
+        taggable(instances),
+        taggable(volumes),
+        taggable(snapshots),
+        taggable(images),
+        taggable(keyPairs),
+      ]),
+    };
+  }
+
+  /** Takes up what an earlier run left, and answers the node's own questions. */
+  start(): void {
+    this.keeper.start();
+    this.snapshots.start();
+    this.importer.start();
+    const { state, log } = this.#options;
+    this.#timer = setInterval(
+      () =>
+        void state.tokens.expire().catch((error) =>
+          log.warn("client_tokens_expire_failed", { error: String(error) })
+        ),
+      expire_ms,
+    );
+  }
+
+  /** Lets what runs come to its end; what is left is taken up at the next start. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.importer.stop();
+    await this.keeper.stop();
+    await this.snapshots.stop();
+  }
+}
