@@ -1,0 +1,16 @@
+/** `deno task test`: installs what the tests need, then checks and tests everything but the long suites. */
+import { ensureMachine } from "./setup/setup.ts";
+import { parse, runCommand } from "./terminal/command.ts";
+import { checkSteps, integrationStep, runSteps } from "./testing/run_tests.ts";
+
+await runCommand(async () => {
+  const parsed = parse({
+    name: "deno task test",
+    summary: "Installs what the tests need, then runs `check` and the integration tests.",
+    options: { "no-setup": { type: "boolean", help: "Do not look for missing packages" } },
+    notes: ["The last line is `N passed, N failed`."],
+  }, Deno.args);
+  if (parsed === undefined) return;
+  if (parsed.options["no-setup"] !== true) await ensureMachine("tests");
+  return await runSteps([...checkSteps, integrationStep()]);
+});
