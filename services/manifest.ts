@@ -163,9 +163,21 @@ export const services: readonly ServiceSpec[] = [
     groups: ["mulga"],
     ports: ["gateway"],
     permissions: {
-      net: ["{bind}:{gateway}", natsLoopback],
-      read: [...own("gateway"), "{data}/tls", "{data}/run"],
-      write: ["{data}/run"],
+      net: [
+        "{bind}:{gateway}",
+        natsLoopback,
+        // predastore's door, and the name under which it is asked there.
+        "unix:{data}/run/s3-front.sock",
+        "predastore:80",
+      ],
+      // Of the certificates' directory only its own two: the authority's key is none of its business.
+      read: [
+        ...own("gateway"),
+        "{data}/tls/server.crt",
+        "{data}/tls/server.key",
+        "{data}/run/s3-front.sock",
+      ],
+      write: ["{data}/run/s3-front.sock"],
       // The AWS clients, whose schemas the codecs read, look at two more while they load.
       env: [
         ...env,

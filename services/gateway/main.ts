@@ -25,6 +25,8 @@ await runService("gateway", async ({ bus, config, log, paths, reportHealth, onSt
       calls: gateway.calls,
       in_flight: gateway.inFlight,
       audit_pending: gateway.audit.pending,
+      ffi: gateway.ffi,
+      no_delay_sockets: gateway.noDelaySockets,
     },
   }));
   onStop(() => gateway.stop(graceful_ms));

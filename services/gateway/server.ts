@@ -38,6 +38,9 @@ export interface GatewayOptions {
 export interface Gateway {
   readonly port: number;
   readonly audit: Audit;
+  /** Listening sockets that answer without delay; what became of the FFI permission that this took. */
+  readonly noDelaySockets: number;
+  readonly ffi: Deno.PermissionState;
   /** Requests that are being answered now. */
   readonly inFlight: number;
   /** Calls since the start. */
@@ -137,7 +140,7 @@ class Door {
         } catch (cause) {
           error = visible(cause);
           status = error.status;
-          const fields = { service: notes.service, action: notes.action, code: error.code };
+          const fields = { aws_service: notes.service, action: notes.action, code: error.code };
           if (status >= 500) this.#log.error("call_failed", { ...fields, ...errorFields(cause) });
           else this.#log.info("call_refused", fields);
           const form = errorFormOf(service, edge.headers);
@@ -200,14 +203,19 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     },
   }, (request, info) => app.fetch(request, { remote: info.remoteAddr }));
   const port = await listening.promise;
-  const sockets = setNoDelayOnListeners();
-  if (sockets === 0) log.warn("no_delay_not_set", { detail: "answers may take 40 ms longer" });
+  const noDelaySockets = setNoDelayOnListeners();
+  if (noDelaySockets === 0) {
+    log.warn("no_delay_not_set", { detail: "answers may take 40 ms longer" });
+  }
   // From here on nothing that handles a request can reach past Deno's permissions.
   if (options.revokeFfi !== false) await Deno.permissions.revoke({ name: "ffi" });
+  const { state: ffi } = await Deno.permissions.query({ name: "ffi" });
 
   return {
     port,
     audit,
+    noDelaySockets,
+    ffi,
     get inFlight() {
       return door.inFlight;
     },

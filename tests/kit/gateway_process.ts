@@ -1,0 +1,123 @@
+/**
+ * The gateway as a process of its own: a fresh node, a nats-server with the node's permissions, and
+ * `services/gateway/main.ts` with exactly the rights that the service table gives it. The test speaks
+ * on the bus with the keys of the services it stands in for.
+ */
+import { join } from "node:path";
+import { AwsError } from "../../services/aws/errors.ts";
+import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { Bus } from "../../services/bus/bus.ts";
+import { authorize, signingKey } from "../../services/identity/contract.ts";
+import { type ServiceName, serviceNamed } from "../../services/manifest.ts";
+import { type Health, healthOf } from "../../services/runtime/run_service.ts";
+import { initNode, type Node } from "../../tasks/init/init.ts";
+import { serviceCommand } from "../../tasks/supervisor/service_command.ts";
+import { cachedPrograms, freePort, testLog } from "./nats.ts";
+
+const repository = new URL("../../", import.meta.url).pathname;
+
+export interface GatewayProcess extends AsyncDisposable {
+  readonly node: Node;
+  readonly endpoint: string;
+  /** Milliseconds from its start until it answered for its health. */
+  readonly start_ms: number;
+  readonly pid: number;
+  /** What it has written to its log so far. */
+  readonly log: () => string;
+  /** A bus connection with the rights of that service. */
+  bus(service: ServiceName | "operator"): Promise<Bus>;
+  health(): Promise<Health>;
+  /** Asks it to stop, and waits. @returns its exit code */
+  stop(): Promise<number>;
+}
+
+export async function startGatewayProcess(): Promise<GatewayProcess> {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-gw-" });
+  const ports = { gateway: freePort(), s3: freePort(), nats: freePort() };
+  const node = await initNode(directory, { ports });
+  const nats = new Deno.Command(join(cachedPrograms(), "nats-server"), {
+    args: ["-c", node.paths.natsConfig, "-l", join(directory, "nats.log")],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const buses: Bus[] = [];
+  const bus = async (service: string) => {
+    const seed = await Deno.readFile(node.paths.nkey(service));
+    const url = `nats://127.0.0.1:${ports.nats}`;
+    const made = await Bus.connect({ service, url, seed, log: testLog });
+    buses.push(made);
+    return made;
+  };
+  const identity = await bus("identity");
+  identity.answer(signingKey, (scope) => {
+    if (scope.access_key_id !== "AKIATEST") {
+      throw new AwsError("InvalidClientTokenId", "The security token is invalid.", { status: 403 });
+    }
+    return {
+      key: deriveSigningKey("secret", scope).toBase64(),
+      account_id: "123456789012",
+      principal_arn: "arn:aws:iam::123456789012:user/test",
+      user_id: "AIDATEST",
+      valid_until_ms: Date.now() + 60_000,
+    };
+  });
+  identity.answer(authorize, () => ({ allowed: true }));
+  await identity.connection.flush();
+  const operator = await bus("operator");
+
+  const started = performance.now();
+  const command = serviceCommand(serviceNamed("gateway"), { config: node.config, repository });
+  const child = new Deno.Command(command.program, {
+    args: [...command.args],
+    env: { ...command.env },
+    clearEnv: true,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  let log = "";
+  const gather = async (from: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const text of from.pipeThrough(new TextDecoderStream())) log += text;
+  };
+  const gathered = Promise.all([gather(child.stdout), gather(child.stderr)]);
+  let exited = false;
+  void child.status.then(() => exited = true);
+  const health = () => operator.ask(healthOf("gateway", node.config.node_id), null);
+  const limit = started + 30_000;
+  while (true) {
+    try {
+      await health();
+      break;
+    } catch {
+      if (exited || performance.now() > limit) {
+        throw new Error(`the gateway did not start:\n${log}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+  const start_ms = performance.now() - started;
+  const stop = async () => {
+    if (!exited) child.kill("SIGTERM");
+    const { code } = await child.status;
+    await gathered;
+    return code;
+  };
+  return {
+    node,
+    endpoint: `https://localhost:${ports.gateway}`,
+    start_ms,
+    pid: child.pid,
+    log: () => log,
+    bus,
+    health,
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      for (const one of buses) await one.drain();
+      nats.kill("SIGKILL");
+      await nats.status;
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+}
