@@ -35,7 +35,7 @@ export interface GuestConnection {
 
 export interface GuestNetwork {
   defaults(account: string, az: string): Promise<DefaultNetwork>;
-  /** Claims an address for an instance; the claim is the instance's until it is released. */
+  /** Claims an address for an instance, or answers the one that it has claimed already. */
   claim(instance: NetworkOwner): Promise<InstanceNetwork>;
   /** Gives the address back; repeating it is no error. */
   release(instance: NetworkOwner, network: Pick<InstanceNetwork, "private_ip">): Promise<void>;
@@ -107,7 +107,13 @@ export class UserNetwork implements GuestNetwork {
   }
 
   async claim(instance: NetworkOwner): Promise<InstanceNetwork> {
-    const { claims, region } = this.#options;
+    const { claims } = this.#options;
+    // A launch that is repeated after a crash goes on with the address that it has.
+    for (const row of claims.list(`${instance.account_id}.`)) {
+      if (row.value.instance_id !== instance.instance_id) continue;
+      const address = row.key.slice(row.key.indexOf(".") + 1).replaceAll("-", ".");
+      return await this.#networkOf(instance, address);
+    }
     const offset = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     for (let step = 0; step < hosts; step++) {
       const host = firstHost + (offset + step) % hosts;
@@ -123,20 +129,25 @@ export class UserNetwork implements GuestNetwork {
         if (error instanceof Conflict) continue;
         throw error;
       }
-      const { vpc_id, subnet_id } = await this.defaults(instance.account_id, instance.az);
-      return {
-        private_ip: address,
-        private_dns_name: `ip-${address.replaceAll(".", "-")}.${region}.compute.internal`,
-        mac: macOf(instance.instance_id),
-        subnet_id,
-        vpc_id,
-        interface_id: await idOf("eni-", instance.instance_id),
-      };
+      return await this.#networkOf(instance, address);
     }
     throw new AwsError(
       "InsufficientFreeAddressesInSubnet",
       `The subnet ${subnetCidr} has no free address left. Terminate instances to get some back.`,
     );
+  }
+
+  async #networkOf(instance: NetworkOwner, address: string): Promise<InstanceNetwork> {
+    const { vpc_id, subnet_id } = await this.defaults(instance.account_id, instance.az);
+    const name = `ip-${address.replaceAll(".", "-")}`;
+    return {
+      private_ip: address,
+      private_dns_name: `${name}.${this.#options.region}.compute.internal`,
+      mac: macOf(instance.instance_id),
+      subnet_id,
+      vpc_id,
+      interface_id: await idOf("eni-", instance.instance_id),
+    };
   }
 
   async release(

@@ -41,6 +41,7 @@ Deno.test("a full subnet is refused, and what is given back is handed out again"
   await using opened = await network(nats);
   const { network: net, claims } = opened;
   const first = await net.claim(owner(1));
+  assert.deepEqual(await net.claim(owner(1)), first, "claiming again claims no second address");
   // Every other address taken by another instance, written straight into the table.
   const writes: Promise<unknown>[] = [];
   for (let host = 4; host <= 4094; host++) {
