@@ -1,0 +1,127 @@
+/**
+ * Writes the map out: to the local checkpoint, after which log segments that hold nothing live are free
+ * to be used again, or to the object store when a volume is unmounted.
+ *
+ * The map is captured at one moment; before its first byte leaves, everything that it contains is made
+ * durable in the log. So a checkpoint never knows of more than the log does, and a segment or chunk is
+ * given up only when no durable map refers to it.
+ */
+import type { Memory } from "../../../ffi/libc.ts";
+import type { BlockMap } from "../block_map.ts";
+import { MapWriter } from "../map_stream.ts";
+import type { FromWorker } from "../mailbox.ts";
+import type { LogWriter } from "./log_writer.ts";
+import type { Chunk, Places, Segment } from "./places.ts";
+
+export interface CheckpointOptions {
+  readonly volumeId: string;
+  readonly epoch: number;
+  readonly savedEpoch: number;
+  readonly map: BlockMap;
+  readonly places: Places;
+  readonly log: LogWriter;
+  readonly piece: Memory;
+  readonly post: (message: FromWorker) => void;
+  /** Whether the chunk is being read from the store. */
+  readonly chunkInUse: (chunk: number) => boolean;
+  /** Segments that are free now. */
+  readonly freed: (segments: readonly Segment[]) => void;
+}
+
+export class Checkpointer {
+  readonly #o: CheckpointOptions;
+  #writer: MapWriter | undefined;
+  #target: "checkpoint" | "map" = "checkpoint";
+  #first = true;
+  #segments: Segment[] = [];
+  #chunks: number[] = [];
+  #done: (ok: boolean) => void = () => {};
+  #running = false;
+  /** Log bytes written when the last one was taken. */
+  lastAtBytes = 0;
+
+  constructor(options: CheckpointOptions) {
+    this.#o = options;
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** @param done hears whether the map is durable where it was sent */
+  start(target: "checkpoint" | "map", done: (ok: boolean) => void = () => {}): void {
+    const { log, places, map } = this.#o;
+    this.#running = true;
+    this.#target = target;
+    this.#done = done;
+    log.submit();
+    const sequence = log.nextSequence - 1;
+    this.lastAtBytes = log.writtenBytes;
+    this.#segments = [];
+    for (const segment of places.segments.values()) {
+      if (segment.sealed && segment.live === 0) this.#segments.push(segment);
+    }
+    this.#chunks = [];
+    for (const [number, chunk] of places.chunks.entries()) {
+      if (chunk !== undefined && chunk.live === 0) this.#chunks.push(number);
+    }
+    this.#writer = new MapWriter(
+      {
+        volumeId: this.#o.volumeId,
+        epoch: this.#o.epoch,
+        sizeBlocks: map.sizeBlocks,
+        sequence,
+        nextSegment: log.nextSegment,
+      },
+      map.capture(),
+      places.chunks.map((chunk) => chunk === undefined ? undefined : { ...chunk }),
+    );
+    this.#first = true;
+    log.flushThen(() => this.#next());
+  }
+
+  #next(): void {
+    const writer = this.#writer as MapWriter;
+    const length = writer.fill(this.#o.piece.bytes);
+    this.#o.post({
+      kind: "piece",
+      target: this.#target,
+      first: this.#first,
+      last: writer.done,
+      length,
+    });
+    this.#first = false;
+  }
+
+  /** The main thread has taken the piece. */
+  pieceWritten(ok: boolean): void {
+    if (this.#writer === undefined) return;
+    if (ok && !this.#writer.done) {
+      this.#next();
+      return;
+    }
+    this.#writer = undefined;
+    this.#running = false;
+    // A map in the store frees nothing here: the local checkpoint still refers to the log.
+    if (ok && this.#target === "checkpoint") {
+      this.#o.freed(this.#segments);
+      this.#giveUpChunks();
+    }
+    this.#segments = [];
+    this.#done(ok);
+  }
+
+  #giveUpChunks(): void {
+    const { places, volumeId, savedEpoch } = this.#o;
+    const keys: string[] = [];
+    for (const number of this.#chunks) {
+      if (this.#o.chunkInUse(number)) continue;
+      const chunk = places.chunks[number] as Chunk;
+      // Older chunks, and those of others, may be part of the saved map, a snapshot or a clone.
+      if (chunk.name.owner === volumeId && chunk.name.epoch > savedEpoch) keys.push(chunk.key);
+      places.removeChunk(number);
+    }
+    this.#chunks = [];
+    if (keys.length > 0) this.#o.post({ kind: "dead_chunks", keys });
+  }
+}

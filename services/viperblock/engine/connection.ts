@@ -1,0 +1,514 @@
+/**
+ * One NBD client: bytes from its socket become requests, finished requests become replies.
+ *
+ * One receive and one send are under way at a time. A receive takes whatever has come, often dozens of
+ * requests; everything that is ready to be answered leaves in one send, headers and data by
+ * reference. The payload of a write goes from the receive buffer straight into the log, block by
+ * block as it arrives, so that a write of any length needs no buffer of its own.
+ *
+ * A client that breaks the protocol loses its connection and nothing else. A connection is gone only
+ * when none of its requests is under way any more.
+ */
+import { closeFile, mapMemory, type Memory, shutdownSocket } from "../../../ffi/libc.ts";
+import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { blockBytes } from "../format.ts";
+import {
+  commandFlag,
+  type Export,
+  hello,
+  maximumPayload,
+  nbdCommand,
+  nbdError,
+  nbdMagic,
+  Negotiation,
+} from "./nbd_protocol.ts";
+import { requestCapacity, type Requests } from "./requests.ts";
+import type { Slots } from "./slots.ts";
+
+const receiveBytes = 512 << 10;
+/** Room that a receive should find; what is left over is moved to the front when there is less. */
+const receiveRoom = 64 << 10;
+const headersPerSend = 480;
+const bytesPerSend = 8 << 20;
+const requestHeaderBytes = 28;
+const replyHeaderBytes = 16;
+const messageHeaderAt = 0;
+const vectorAt = 4096;
+const headersAt = vectorAt + headersPerSend * 32;
+const negotiationAt = headersAt + headersPerSend * replyHeaderBytes;
+const negotiationBytes = 16 << 10;
+const controlBytes = negotiationAt + negotiationBytes;
+/** MSG_NOSIGNAL, and MSG_WAITALL so that the kernel goes on after a short send. */
+const sendFlags = 0x4000 | 0x100;
+
+/** What a connection asks of the volume. Each answers false when it has no room now. */
+export interface Commands {
+  /** The request's fields are set; its slot is not. */
+  read(request: number): boolean;
+  /** A whole block of a write. */
+  writeBlock(block: number, from: Uint8Array, at: number): boolean;
+  /** A part of a block of write `request`. */
+  writePart(request: number, offset: number, from: Uint8Array, at: number, length: number): boolean;
+  /** All of the write's payload was taken. */
+  writeTaken(request: number): void;
+  flush(request: number): void;
+  zero(request: number): boolean;
+}
+
+export class Connection {
+  readonly #ring: Ring;
+  readonly #requests: Requests;
+  readonly #slots: Slots;
+  readonly #commands: Commands;
+  readonly #served: Export;
+  readonly #input: Memory;
+  readonly #inputView: DataView;
+  readonly #control: Memory;
+  readonly #controlWords: Int32Array;
+  readonly #controlView: DataView;
+  readonly #receiveKind: number;
+  readonly #sendKind: number;
+  readonly #outgoing = new Int32Array(requestCapacity);
+  readonly #batch = new Int32Array(headersPerSend);
+
+  fd = -1;
+  #negotiation: Negotiation | undefined;
+  #answers: Uint8Array[] = [];
+  #start = 0;
+  #end = 0;
+  #receiving = false;
+  #sending = false;
+  #sendBytes = 0;
+  #batchCount = 0;
+  #head = 0;
+  #tail = 0;
+  #inFlight = 0;
+  #closing = false;
+  #endAfterSend = false;
+  #write = -1;
+  #writeOffset = 0;
+  #writeLeft = 0;
+  #discard = false;
+  /** It waits for room in the log, a slot or a request. */
+  stalled = false;
+
+  constructor(
+    readonly number: number,
+    ring: Ring,
+    kinds: { receive: number; send: number },
+    requests: Requests,
+    slots: Slots,
+    commands: Commands,
+    served: Export,
+  ) {
+    this.#ring = ring;
+    this.#receiveKind = kinds.receive;
+    this.#sendKind = kinds.send;
+    this.#requests = requests;
+    this.#slots = slots;
+    this.#commands = commands;
+    this.#served = served;
+    this.#input = mapMemory(receiveBytes);
+    this.#inputView = new DataView(this.#input.buffer);
+    this.#control = mapMemory(controlBytes);
+    this.#controlWords = new Int32Array(this.#control.buffer);
+    this.#controlView = new DataView(this.#control.buffer);
+  }
+
+  get open(): boolean {
+    return this.fd >= 0;
+  }
+
+  /** Still negotiating: the first to go when there are too many. */
+  get negotiating(): boolean {
+    return this.#negotiation !== undefined;
+  }
+
+  /** Replies are ready that could be sent now. */
+  get hasReplies(): boolean {
+    return this.fd >= 0 && !this.#sending && !this.#closing && this.#head !== this.#tail;
+  }
+
+  /** Nothing of this client is under way. */
+  get quiet(): boolean {
+    return this.#inFlight === 0 && this.#head === this.#tail && !this.#sending;
+  }
+
+  /** A write's payload is being received. */
+  get writing(): boolean {
+    return this.#write >= 0;
+  }
+
+  begin(fd: number): void {
+    this.fd = fd;
+    this.#negotiation = new Negotiation(this.#served);
+    this.#answers = [hello()];
+    this.#start = this.#end = 0;
+    this.#head = this.#tail = 0;
+    this.#inFlight = 0;
+    this.#closing = false;
+    this.#endAfterSend = false;
+    this.#write = -1;
+    this.stalled = false;
+  }
+
+  /** Ends the connection as soon as the kernel lets go of it. */
+  drop(): void {
+    if (this.fd < 0 || this.#closing) return;
+    this.#closing = true;
+    shutdownSocket(this.fd);
+  }
+
+  /** Once each turn: sends what is ready, receives if there is room, goes on after a stall. */
+  advance(): void {
+    if (this.fd < 0) return;
+    if (this.stalled && !this.#closing) {
+      this.stalled = false;
+      this.#consume();
+    }
+    if (this.#closing) {
+      this.#abandonWrite();
+      this.#discardReplies();
+      if (!this.#sending && !this.#receiving && this.#inFlight === 0) {
+        closeFile(this.fd);
+        this.fd = -1;
+      }
+      return;
+    }
+    this.#send();
+    if (this.#endAfterSend && !this.#sending && this.#inFlight === 0) this.drop();
+    this.#receive();
+  }
+
+  #abandonWrite(): void {
+    if (this.#write < 0) return;
+    const request = this.#write;
+    this.#write = -1;
+    // What was taken stays written, as with any write that was cut off.
+    this.#commands.writeTaken(request);
+  }
+
+  #receive(): void {
+    if (this.#receiving || this.stalled || this.#closing || this.#endAfterSend) return;
+    if (this.#start === this.#end) this.#start = this.#end = 0;
+    else if (this.#end > receiveBytes - receiveRoom) {
+      this.#input.bytes.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    this.#receiving = true;
+    this.#ring.queue(
+      ringOperations.receive,
+      this.fd,
+      0,
+      this.#input.address + this.#end,
+      receiveBytes - this.#end,
+      0,
+      this.#receiveKind,
+      this.number,
+    );
+  }
+
+  received(result: number): void {
+    this.#receiving = false;
+    if (result <= 0) {
+      this.drop();
+      return;
+    }
+    this.#end += result;
+    if (!this.#closing) this.#consume();
+  }
+
+  #consume(): void {
+    if (this.#negotiation !== undefined && !this.#negotiate(this.#negotiation)) return;
+    while (!this.#endAfterSend) {
+      if (this.#write >= 0) {
+        if (!this.#takePayload()) return;
+      } else if (!this.#takeRequest()) return;
+    }
+  }
+
+  /** Returns whether requests follow. */
+  #negotiate(negotiation: Negotiation): boolean {
+    const { used, answers, next } = negotiation.feed(
+      this.#input.bytes.subarray(this.#start, this.#end),
+    );
+    this.#start += used;
+    this.#answers.push(...answers);
+    if (next === "close") this.#endAfterSend = true;
+    if (next === "transmit") this.#negotiation = undefined;
+    // A client that asks faster than it reads is not waited for.
+    if (this.#answers.reduce((sum, each) => sum + each.length, 0) > negotiationBytes) this.drop();
+    return next === "transmit";
+  }
+
+  #takeRequest(): boolean {
+    if (this.#end - this.#start < requestHeaderBytes) return false;
+    const view = this.#inputView;
+    const at = this.#start;
+    if (view.getUint32(at) !== nbdMagic.request) {
+      this.drop();
+      return false;
+    }
+    const type = view.getUint16(at + 6);
+    const length = view.getUint32(at + 24);
+    if (type === nbdCommand.disconnect) {
+      this.#endAfterSend = true;
+      return false;
+    }
+    if (type === nbdCommand.write && length > maximumPayload) {
+      // Nobody can tell whether that much follows, so nothing after it can be understood.
+      this.drop();
+      return false;
+    }
+    const id = this.#requests.take();
+    if (id < 0) {
+      this.stalled = true;
+      return false;
+    }
+    const requests = this.#requests;
+    requests.connection[id] = this.number;
+    requests.type[id] = type;
+    requests.flags[id] = view.getUint16(at + 4);
+    requests.cookieA[id] = view.getInt32(at + 8, true);
+    requests.cookieB[id] = view.getInt32(at + 12, true);
+    requests.length[id] = length;
+    requests.offset[id] = view.getUint32(at + 16) * 4294967296 + view.getUint32(at + 20);
+    requests.error[id] = this.#validate(id);
+    this.#inFlight++;
+    if (!this.#dispatch(id)) {
+      this.#inFlight--;
+      requests.free(id);
+      this.stalled = true;
+      return false;
+    }
+    this.#start = at + requestHeaderBytes;
+    return true;
+  }
+
+  /** The error that a request deserves before anything is done for it. */
+  #validate(id: number): number {
+    const { type, flags, length, offset } = this.#requests;
+    const kind = type[id] as number;
+    const allowed = kind === nbdCommand.writeZeroes
+      ? commandFlag.fua | commandFlag.noHole | commandFlag.fastZero
+      : commandFlag.fua;
+    if (((flags[id] as number) & ~allowed) !== 0) return nbdError.invalid;
+    if (kind === nbdCommand.flush) {
+      return length[id] === 0 && offset[id] === 0 ? 0 : nbdError.invalid;
+    }
+    const end = (offset[id] as number) + (length[id] as number);
+    const outside = end > this.#served.sizeBytes;
+    switch (kind) {
+      case nbdCommand.read:
+        if (length[id] === 0 || outside) return nbdError.invalid;
+        return (length[id] as number) > maximumPayload ? nbdError.overflow : 0;
+      case nbdCommand.write:
+      case nbdCommand.writeZeroes:
+        if (outside) return nbdError.noSpace;
+        return length[id] === 0 ? nbdError.invalid : 0;
+      case nbdCommand.trim:
+        return outside || length[id] === 0 ? nbdError.invalid : 0;
+      default:
+        return nbdError.invalid;
+    }
+  }
+
+  /** Returns false when there was no room; nothing was done then. */
+  #dispatch(id: number): boolean {
+    const requests = this.#requests;
+    const kind = requests.type[id];
+    if (kind === nbdCommand.write) {
+      this.#write = id;
+      this.#writeOffset = requests.offset[id] as number;
+      this.#writeLeft = requests.length[id] as number;
+      this.#discard = requests.error[id] !== 0;
+      return true;
+    }
+    if (requests.error[id] !== 0) {
+      this.reply(id);
+      return true;
+    }
+    switch (kind) {
+      case nbdCommand.read:
+        return this.#commands.read(id);
+      case nbdCommand.flush:
+        this.#commands.flush(id);
+        return true;
+      default:
+        return this.#commands.zero(id);
+    }
+  }
+
+  /** Takes what has come of a write's payload; returns whether that was all of it. */
+  #takePayload(): boolean {
+    const request = this.#write;
+    while (this.#writeLeft > 0) {
+      const available = this.#end - this.#start;
+      if (this.#discard) {
+        const length = Math.min(available, this.#writeLeft);
+        if (length === 0) return false;
+        this.#taken(length);
+        continue;
+      }
+      const inBlock = this.#writeOffset % blockBytes;
+      const length = Math.min(blockBytes - inBlock, this.#writeLeft);
+      if (available < length) return false;
+      const done = length === blockBytes
+        ? this.#commands.writeBlock(
+          this.#writeOffset / blockBytes,
+          this.#input.bytes,
+          this.#start,
+        )
+        : this.#commands.writePart(
+          request,
+          this.#writeOffset,
+          this.#input.bytes,
+          this.#start,
+          length,
+        );
+      if (!done) {
+        this.stalled = true;
+        return false;
+      }
+      this.#taken(length);
+    }
+    this.#write = -1;
+    this.#commands.writeTaken(request);
+    return true;
+  }
+
+  #taken(length: number): void {
+    this.#start += length;
+    this.#writeOffset += length;
+    this.#writeLeft -= length;
+  }
+
+  /** The write that waits for room fails; the rest of its payload is thrown away. */
+  refuseWrite(error: number): void {
+    if (this.#write < 0 || this.#discard) return;
+    this.#requests.error[this.#write] = error;
+    this.#discard = true;
+  }
+
+  /** The request is done; its error, and for a read its slot, are set. */
+  reply(id: number): void {
+    this.#outgoing[this.#tail & (requestCapacity - 1)] = id;
+    this.#tail = (this.#tail + 1) | 0;
+  }
+
+  #discardReplies(): void {
+    while (this.#head !== this.#tail) {
+      this.#release(this.#outgoing[this.#head & (requestCapacity - 1)] as number);
+      this.#head = (this.#head + 1) | 0;
+    }
+  }
+
+  #release(id: number): void {
+    const slot = this.#requests.slot[id] as number;
+    if (slot >= 0) this.#slots.free(slot);
+    this.#requests.free(id);
+    this.#inFlight--;
+  }
+
+  #send(): void {
+    if (this.#sending) return;
+    if (this.#answers.length > 0) {
+      this.#sendAnswers();
+      return;
+    }
+    if (this.#head === this.#tail) return;
+    const words = this.#controlWords;
+    const headersAddress = this.#control.address + headersAt;
+    let vector = (vectorAt >> 2) - 4;
+    let headersEnd = -1;
+    let count = 0;
+    let total = 0;
+    while (this.#head !== this.#tail && count < headersPerSend && total < bytesPerSend) {
+      const id = this.#outgoing[this.#head & (requestCapacity - 1)] as number;
+      this.#head = (this.#head + 1) | 0;
+      this.#batch[count] = id;
+      const header = headersAt + count * replyHeaderBytes;
+      const error = this.#requests.error[id] as number;
+      this.#controlView.setUint32(header, nbdMagic.reply);
+      this.#controlView.setUint32(header + 4, error);
+      words[(header >> 2) + 2] = this.#requests.cookieA[id] as number;
+      words[(header >> 2) + 3] = this.#requests.cookieB[id] as number;
+      if (headersEnd === count) {
+        words[vector + 2] = (words[vector + 2] as number) + replyHeaderBytes;
+      } else {
+        vector += 4;
+        this.#setVector(vector, headersAddress + count * replyHeaderBytes, replyHeaderBytes);
+      }
+      headersEnd = count + 1;
+      total += replyHeaderBytes;
+      const slot = this.#requests.slot[id] as number;
+      if (slot >= 0 && error === 0) {
+        const length = this.#requests.length[id] as number;
+        const skip = (this.#requests.offset[id] as number) % blockBytes;
+        vector += 4;
+        this.#setVector(
+          vector,
+          this.#slots.memory.address + (this.#slots.start[slot] as number) + skip,
+          length,
+        );
+        headersEnd = -1;
+        total += length;
+      }
+      count++;
+    }
+    this.#batchCount = count;
+    const vectors = ((vector - (vectorAt >> 2)) >> 2) + 1;
+    this.#sendMessage(vectors, total);
+  }
+
+  #setVector(word: number, address: number, length: number): void {
+    const words = this.#controlWords;
+    words[word] = address | 0;
+    words[word + 1] = (address / 4294967296) | 0;
+    words[word + 2] = length;
+    words[word + 3] = 0;
+  }
+
+  #sendMessage(vectors: number, total: number): void {
+    // struct msghdr: name, its length, vector, count, control, its length, flags.
+    const words = this.#controlWords;
+    const vector = this.#control.address + vectorAt;
+    words.fill(0, messageHeaderAt, 16);
+    words[4] = vector | 0;
+    words[5] = (vector / 4294967296) | 0;
+    words[6] = vectors;
+    this.#sendBytes = total;
+    this.#sending = true;
+    this.#ring.queue(
+      ringOperations.sendMessage,
+      this.fd,
+      0,
+      this.#control.address,
+      1,
+      sendFlags,
+      this.#sendKind,
+      this.number,
+    );
+  }
+
+  #sendAnswers(): void {
+    let length = 0;
+    for (const answer of this.#answers) {
+      if (length + answer.length > negotiationBytes) break;
+      this.#control.bytes.set(answer, negotiationAt + length);
+      length += answer.length;
+    }
+    this.#answers = [];
+    this.#batchCount = 0;
+    this.#setVector(vectorAt >> 2, this.#control.address + negotiationAt, length);
+    this.#sendMessage(1, length);
+  }
+
+  sent(result: number): void {
+    this.#sending = false;
+    for (let i = 0; i < this.#batchCount; i++) this.#release(this.#batch[i] as number);
+    this.#batchCount = 0;
+    if (result !== this.#sendBytes) this.drop();
+  }
+}

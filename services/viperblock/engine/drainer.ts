@@ -1,0 +1,187 @@
+/**
+ * Moves what still lives in log segments into chunk objects, one chunk at a time in the background.
+ *
+ * The blocks of a chunk are gathered from the segments with the least to move, sorted by their number
+ * in the volume, read from the log into the transfer buffer, and handed to the main thread to store.
+ * Only when the chunk is durable does the map name it, and only for blocks that were not written
+ * again in the meantime. A block that does not match its checksum is moved as it is, with the checksum
+ * that it should have: reading it goes on to fail, and nothing else is held up by it.
+ */
+import { crc32c } from "../../../ffi/crc32c.ts";
+import type { Memory } from "../../../ffi/libc.ts";
+import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { offsetInLeaf } from "../block_map.ts";
+import { writeChunkHeader } from "../chunk_record.ts";
+import {
+  blockBytes,
+  chunkBlocks,
+  chunkContainer,
+  chunkHeaderBytes,
+  chunkKey,
+  type ChunkName,
+} from "../format.ts";
+import type { FromWorker } from "../mailbox.ts";
+import type { LogWriter } from "./log_writer.ts";
+import type { Places, Segment } from "./places.ts";
+
+/** Blocks of one read from the log at most: 512 KiB, so that a guest's reads get in between. */
+const readBlocks = 128;
+
+export interface DrainerOptions {
+  readonly ring: Ring;
+  readonly volumeId: string;
+  readonly epoch: number;
+  readonly places: Places;
+  readonly log: LogWriter;
+  /** A whole chunk, header and all. */
+  readonly chunk: Memory;
+  readonly post: (message: FromWorker) => void;
+  readonly damaged: (block: number, container: number, index: number) => void;
+}
+
+interface Entry {
+  readonly block: number;
+  readonly segment: Segment;
+  readonly index: number;
+  readonly checksum: number;
+}
+
+export class Drainer {
+  readonly #o: DrainerOptions;
+  readonly #kind: number;
+  #entries: Entry[] = [];
+  #readsLeft = 0;
+  #running = false;
+  #nextSequence = 1;
+  #name: ChunkName | undefined;
+  #done: (ok: boolean) => void = () => {};
+  /** Chunks stored so far. */
+  stored = 0;
+
+  constructor(options: DrainerOptions) {
+    this.#o = options;
+    this.#kind = options.ring.kind((read, result) => this.#onRead(read, result));
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /**
+   * Makes one chunk of what lives in sealed segments.
+   * @returns false when there is nothing to move
+   */
+  start(done: (ok: boolean) => void): boolean {
+    this.#entries = this.#gather();
+    if (this.#entries.length === 0) return false;
+    this.#running = true;
+    this.#done = done;
+    this.#entries.sort((a, b) => a.block - b.block);
+    this.#readsLeft = 1;
+    for (let i = 0; i < this.#entries.length;) i += this.#read(i);
+    this.#readDone();
+    return true;
+  }
+
+  #gather(): Entry[] {
+    const { places, log } = this.#o;
+    const candidates = [...places.segments.values()]
+      .filter((each) => each.sealed && each.live > 0 && each.lastSequence <= log.committedSequence)
+      .sort((a, b) => a.live - b.live);
+    const entries: Entry[] = [];
+    for (const segment of candidates) {
+      for (let index = 0; index < segment.blocks.length; index++) {
+        const block = segment.blocks[index] as number;
+        if (!this.#livesAt(block, segment, index)) continue;
+        const leaf = places.map.leaf(block) as Uint32Array;
+        entries.push({
+          block,
+          segment,
+          index,
+          checksum: leaf[offsetInLeaf(block) + 2] as number,
+        });
+        if (entries.length === chunkBlocks) return entries;
+      }
+    }
+    return entries;
+  }
+
+  #livesAt(block: number, segment: Segment, index: number): boolean {
+    const leaf = this.#o.places.map.leaf(block);
+    const at = offsetInLeaf(block);
+    return leaf !== undefined && leaf[at] === segment.number && leaf[at + 1] === index;
+  }
+
+  /** Reads the run that begins at entry `first`; returns its length. */
+  #read(first: number): number {
+    const start = this.#entries[first] as Entry;
+    let run = 1;
+    for (; run < readBlocks && first + run < this.#entries.length; run++) {
+      const next = this.#entries[first + run] as Entry;
+      if (next.segment !== start.segment || next.index !== start.index + run) break;
+    }
+    this.#readsLeft++;
+    start.segment.readers++;
+    this.#o.ring.queue(
+      ringOperations.read,
+      start.segment.fd,
+      start.index * blockBytes,
+      this.#o.chunk.address + chunkHeaderBytes + first * blockBytes,
+      run * blockBytes,
+      0,
+      this.#kind,
+      first,
+    );
+    return run;
+  }
+
+  #onRead(first: number, _result: number): void {
+    // A read that failed or came short leaves bytes that do not match their checksums.
+    (this.#entries[first] as Entry).segment.readers--;
+    this.#readDone();
+  }
+
+  #readDone(): void {
+    if (--this.#readsLeft > 0) return;
+    const { chunk, volumeId, epoch } = this.#o;
+    const count = this.#entries.length;
+    const blocks = new Uint32Array(count);
+    const checksums = new Uint32Array(count);
+    for (const [i, entry] of this.#entries.entries()) {
+      blocks[i] = entry.block;
+      checksums[i] = entry.checksum;
+      const at = chunkHeaderBytes + i * blockBytes;
+      if (crc32c(chunk.bytes.subarray(at, at + blockBytes)) !== entry.checksum) {
+        this.#o.damaged(entry.block, entry.segment.number, entry.index);
+      }
+    }
+    const name = { owner: volumeId, epoch, sequence: this.#nextSequence++ };
+    this.#name = name;
+    writeChunkHeader(chunk.bytes, name, blocks, checksums, count);
+    this.#o.post({
+      kind: "store",
+      key: chunkKey(name),
+      length: chunkHeaderBytes + count * blockBytes,
+    });
+  }
+
+  /** The main thread has stored the chunk, or could not. */
+  storedChunk(ok: boolean): void {
+    const name = this.#name;
+    if (name === undefined) return;
+    this.#name = undefined;
+    this.#running = false;
+    if (ok) {
+      this.stored++;
+      const { places } = this.#o;
+      const container = chunkContainer(places.addChunk(name, this.#entries.length));
+      for (const [i, entry] of this.#entries.entries()) {
+        if (this.#livesAt(entry.block, entry.segment, entry.index)) {
+          places.place(entry.block, container, i, entry.checksum);
+        }
+      }
+    }
+    this.#entries = [];
+    this.#done(ok);
+  }
+}

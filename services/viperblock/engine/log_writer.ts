@@ -1,0 +1,397 @@
+/**
+ * The write-ahead log: blocks are gathered into batches, each written by one O_DIRECT write, and a
+ * request is answered when its batch and all batches before it are written (group commit).
+ *
+ * Invariants: batches are answered in the order of their sequence, so that what a client was told is
+ * always a prefix of the log; the map names a block's place in the log as soon as the block is in a
+ * batch, and `buffered` finds it in memory until the batch is written; a flush covers every batch
+ * made before it. Failure: a log write or sync that fails ends the worker (`LogFailed`); it is
+ * started again and replays, and clients repeat what they had no answer to. When there is no segment to go
+ * on with, `put` and `hole` answer false and the caller waits.
+ */
+import { crc32cOf } from "../../../ffi/crc32c.ts";
+import { mapMemory, type Memory } from "../../../ffi/libc.ts";
+import { type Ring, ringOperations, syncDataOnly } from "../../../ffi/liburing.ts";
+import {
+  batchDataBlocks,
+  batchEntries,
+  blockBytes,
+  entryData,
+  entryHole,
+  hole as holeContainer,
+  segmentBlocks,
+} from "../format.ts";
+import {
+  entryWords,
+  firstEntryWord,
+  headerWord,
+  prepareHeader,
+  sealHeader,
+} from "../log_record.ts";
+import { offsetInLeaf } from "../block_map.ts";
+import type { Places, Segment, SpareFile } from "./places.ts";
+
+/** The log can no longer be trusted to be written. */
+export class LogFailed extends Error {
+  override readonly name = "LogFailed";
+}
+
+const buffers = 8;
+const bufferBytes = (batchDataBlocks + 1) * blockBytes;
+/** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
+const maximumInFlight = 4;
+/** CRC-32C of 4096 zero bytes. */
+const zeroBlockChecksum = 0x98f94189;
+
+const free = 0;
+const filling = 1;
+const inFlight = 2;
+const written = 3;
+
+export interface LogOptions {
+  readonly volumeId: string;
+  readonly epoch: number;
+  readonly nextSegment: number;
+  readonly nextSequence: number;
+  /** Called when a request's batches are all written. */
+  readonly committed: (request: number) => void;
+  /** Called when a flush that the request waited for is done. */
+  readonly flushed: (request: number) => void;
+}
+
+export class LogWriter {
+  readonly #ring: Ring;
+  readonly #places: Places;
+  readonly #options: LogOptions;
+  readonly #memory: Memory;
+  readonly #words: Uint32Array;
+  readonly #state = new Uint8Array(buffers);
+  readonly #segmentOf = new Float64Array(buffers);
+  readonly #positionOf = new Int32Array(buffers);
+  readonly #dataOf = new Int32Array(buffers);
+  readonly #sequenceOf = new Float64Array(buffers);
+  readonly #waiting: number[][] = Array.from({ length: buffers }, () => []);
+  readonly #writeKind: number;
+  readonly #syncKind: number;
+
+  #buffer = 0;
+  #oldest = 0;
+  #inFlight = 0;
+  #entries = 0;
+  #data = 0;
+  #capacity = 0;
+  #segment: Segment | undefined;
+  #position = 0;
+  #nextSegment: number;
+  #nextSequence: number;
+  #committed: number;
+
+  /** Files ready to become segments. */
+  readonly spares: SpareFile[] = [];
+  /** A batch could not be opened for want of a segment. */
+  starved = false;
+
+  #unsynced: Segment[] = [];
+  #flushQueue: number[] = [];
+  #flushRunning: number[] = [];
+  #thenQueue: (() => void)[] = [];
+  #thenRunning: (() => void)[] = [];
+  #flushTarget = -1;
+  #syncsLeft = 0;
+  /** Bytes written to the log since it was opened, headers included. */
+  writtenBytes = 0;
+
+  constructor(ring: Ring, places: Places, options: LogOptions) {
+    this.#ring = ring;
+    this.#places = places;
+    this.#options = options;
+    this.#nextSegment = options.nextSegment;
+    this.#nextSequence = options.nextSequence;
+    this.#committed = options.nextSequence - 1;
+    this.#memory = mapMemory(buffers * bufferBytes, { low: true, populate: true });
+    this.#words = new Uint32Array(this.#memory.buffer);
+    for (let i = 0; i < buffers; i++) {
+      prepareHeader(
+        this.#memory.bytes.subarray(i * bufferBytes, i * bufferBytes + blockBytes),
+        options.volumeId,
+        options.epoch,
+      );
+    }
+    this.#writeKind = ring.kind((id, result) => this.#onWritten(id, result));
+    this.#syncKind = ring.kind((_id, result) => this.#onSynced(result));
+  }
+
+  get memory(): Memory {
+    return this.#memory;
+  }
+
+  /** The sequence that the next batch will have. */
+  get nextSequence(): number {
+    return this.#nextSequence;
+  }
+
+  /** Every batch up to this one is written. */
+  get committedSequence(): number {
+    return this.#committed;
+  }
+
+  get nextSegment(): number {
+    return this.#nextSegment;
+  }
+
+  /** Nothing is being gathered, written or synced. */
+  get idle(): boolean {
+    return this.#entries === 0 && this.#inFlight === 0 && this.#flushTarget < 0 &&
+      this.#flushQueue.length === 0 && this.#thenQueue.length === 0;
+  }
+
+  #open(): boolean {
+    if (this.#state[this.#buffer] === filling) return true;
+    if (this.#state[this.#buffer] !== free) return false;
+    if (this.#segment === undefined || this.#position + 2 > segmentBlocks) {
+      if (!this.#nextFile()) return false;
+    }
+    this.#state[this.#buffer] = filling;
+    this.#entries = 0;
+    this.#data = 0;
+    this.#capacity = Math.min(batchDataBlocks, segmentBlocks - this.#position - 1);
+    return true;
+  }
+
+  #nextFile(): boolean {
+    const file = this.spares.pop();
+    if (file === undefined) {
+      this.starved = true;
+      return false;
+    }
+    this.starved = false;
+    this.sealSegment();
+    this.#segment = this.#places.addSegment(this.#nextSegment++, file, this.#nextSequence);
+    this.#position = 0;
+    return true;
+  }
+
+  /** The next batch begins a new segment, so that this one may be drained. */
+  sealSegment(): void {
+    if (this.#entries > 0) this.submit();
+    if (this.#state[this.#buffer] === filling) this.#state[this.#buffer] = free;
+    if (this.#segment !== undefined) this.#segment.sealed = true;
+    this.#segment = undefined;
+  }
+
+  /**
+   * Puts one block into the log. A block of zeros becomes a hole and takes no space.
+   * @returns false when there is no room now; nothing was done then
+   */
+  put(block: number, source: Uint8Array, from: number): boolean {
+    if (!this.#open()) return false;
+    const base = this.#buffer * bufferBytes;
+    const at = base + (this.#data + 1) * blockBytes;
+    this.#memory.bytes.set(source.subarray(from, from + blockBytes), at);
+    const checksum = crc32cOf(this.#memory, at, blockBytes);
+    if (checksum === zeroBlockChecksum && this.#isZero(at)) return this.hole(block, 1);
+    const segment = this.#segment as Segment;
+    const index = this.#position + 1 + this.#data;
+    const word = (base >> 2) + firstEntryWord + this.#entries * entryWords;
+    this.#words[word] = block;
+    this.#words[word + 1] = checksum;
+    this.#words[word + 2] = entryData;
+    segment.blocks[index] = block;
+    this.#data++;
+    this.#entries++;
+    this.#places.place(block, segment.number, index, checksum);
+    if (this.#data === this.#capacity || this.#entries === batchEntries) this.submit();
+    return true;
+  }
+
+  #isZero(at: number): boolean {
+    const first = at >> 2;
+    for (let i = first; i < first + (blockBytes >> 2); i++) {
+      if (this.#words[i] !== 0) return false;
+    }
+    return true;
+  }
+
+  /** Makes holes. Returns false when there is no room now; nothing was done then. */
+  hole(first: number, count: number): boolean {
+    if (count === 1) {
+      const leaf = this.#places.map.leaf(first);
+      if (leaf === undefined || leaf[offsetInLeaf(first)] === holeContainer) return true;
+    } else if (!this.#places.map.anyMapped(first, count)) return true;
+    if (!this.#open()) return false;
+    const entries = (this.#buffer * bufferBytes >> 2) + firstEntryWord;
+    const last = entries + (this.#entries - 1) * entryWords;
+    if (
+      this.#entries > 0 && this.#words[last + 2] === entryHole &&
+      (this.#words[last] as number) + (this.#words[last + 1] as number) === first
+    ) {
+      this.#words[last + 1] = (this.#words[last + 1] as number) + count;
+    } else {
+      const word = entries + this.#entries * entryWords;
+      this.#words[word] = first;
+      this.#words[word + 1] = count;
+      this.#words[word + 2] = entryHole;
+      this.#entries++;
+    }
+    this.#places.clear(first, count);
+    if (this.#entries === batchEntries) this.submit();
+    return true;
+  }
+
+  /** Answers the request once everything put so far is written. */
+  attach(request: number): void {
+    if (this.#entries > 0) (this.#waiting[this.#buffer] as number[]).push(request);
+    else if (this.#inFlight > 0) {
+      const last = (this.#buffer + buffers - 1) % buffers;
+      (this.#waiting[last] as number[]).push(request);
+    } else this.#options.committed(request);
+  }
+
+  /** Byte offset in `memory` of a block that is not on disk yet, or -1. */
+  buffered(container: number, index: number): number {
+    for (let i = this.#oldest, n = 0; n < buffers; i = (i + 1) % buffers, n++) {
+      if (this.#state[i] === free) return -1;
+      const isCurrent = this.#state[i] === filling;
+      const segment = isCurrent ? this.#segment?.number : this.#segmentOf[i];
+      if (segment !== container) continue;
+      const position = isCurrent ? this.#position : this.#positionOf[i] as number;
+      const data = isCurrent ? this.#data : this.#dataOf[i] as number;
+      if (index > position && index <= position + data) {
+        return i * bufferBytes + (index - position) * blockBytes;
+      }
+    }
+    return -1;
+  }
+
+  /** Writes the gathered batch, if there is one. */
+  submit(): void {
+    if (this.#entries === 0) return;
+    this.#write();
+  }
+
+  /** Writes a batch without entries, which marks where this epoch's log begins. */
+  mark(): void {
+    if (!this.#open()) throw new LogFailed("there is no segment to begin the log in");
+    this.#write();
+  }
+
+  #write(): void {
+    const segment = this.#segment as Segment;
+    const base = this.#buffer * bufferBytes;
+    const words = this.#words;
+    const header = base >> 2;
+    const sequence = this.#nextSequence++;
+    words[header + headerWord.segment] = segment.number;
+    words[header + headerWord.position] = this.#position;
+    words[header + headerWord.sequenceLow] = sequence;
+    words[header + headerWord.sequenceHigh] = Math.floor(sequence / 4294967296);
+    words[header + headerWord.dataCount] = this.#data;
+    words[header + headerWord.entryCount] = this.#entries;
+    sealHeader(this.#memory.bytes.subarray(base, base + blockBytes));
+    const length = (this.#data + 1) * blockBytes;
+    this.#state[this.#buffer] = inFlight;
+    this.#segmentOf[this.#buffer] = segment.number;
+    this.#positionOf[this.#buffer] = this.#position;
+    this.#dataOf[this.#buffer] = this.#data;
+    this.#sequenceOf[this.#buffer] = sequence;
+    segment.lastSequence = sequence;
+    this.#ring.queue(
+      ringOperations.write,
+      segment.fd,
+      this.#position * blockBytes,
+      this.#memory.address + base,
+      length,
+      0,
+      this.#writeKind,
+      this.#buffer,
+    );
+    this.writtenBytes += length;
+    this.#position += this.#data + 1;
+    this.#inFlight++;
+    this.#entries = 0;
+    this.#data = 0;
+    this.#buffer = (this.#buffer + 1) % buffers;
+    if (!this.#unsynced.includes(segment)) this.#unsynced.push(segment);
+  }
+
+  #onWritten(buffer: number, result: number): void {
+    const length = ((this.#dataOf[buffer] as number) + 1) * blockBytes;
+    if (result !== length) {
+      throw new LogFailed(`a log write of ${length} bytes answered ${result}`);
+    }
+    this.#state[buffer] = written;
+    while (this.#state[this.#oldest] === written) {
+      const done = this.#oldest;
+      this.#state[done] = free;
+      this.#oldest = (done + 1) % buffers;
+      this.#inFlight--;
+      this.#committed = this.#sequenceOf[done] as number;
+      const waiting = this.#waiting[done] as number[];
+      for (let i = 0; i < waiting.length; i++) this.#options.committed(waiting[i] as number);
+      waiting.length = 0;
+    }
+  }
+
+  /** Answers the request when everything that was put before is on stable storage. */
+  flush(request: number): void {
+    this.#flushQueue.push(request);
+  }
+
+  /** As `flush`, for the engine itself. */
+  flushThen(work: () => void): void {
+    this.#thenQueue.push(work);
+  }
+
+  /** Once each turn: writes what has gathered when the disk is free for it, and moves flushes on. */
+  advance(): void {
+    if (this.#entries > 0 && this.#inFlight < maximumInFlight) this.submit();
+    if (this.#syncsLeft > 0) return;
+    if (this.#flushTarget < 0) {
+      if (this.#flushQueue.length === 0 && this.#thenQueue.length === 0) return;
+      this.submit();
+      [this.#flushRunning, this.#flushQueue] = [this.#flushQueue, this.#flushRunning];
+      [this.#thenRunning, this.#thenQueue] = [this.#thenQueue, this.#thenRunning];
+      this.#flushTarget = this.#nextSequence - 1;
+    }
+    if (this.#committed < this.#flushTarget) return;
+    const segments = this.#unsynced;
+    // A segment that is written to while it is synced is unsynced again afterwards.
+    this.#unsynced = [];
+    this.#syncsLeft = segments.length;
+    for (const segment of segments) {
+      this.#ring.queue(
+        ringOperations.sync,
+        segment.fd,
+        0,
+        0,
+        0,
+        syncDataOnly,
+        this.#syncKind,
+        0,
+      );
+      if (this.#hasInFlight(segment.number)) this.#unsynced.push(segment);
+    }
+    if (segments.length === 0) this.#finishFlush();
+  }
+
+  #hasInFlight(segment: number): boolean {
+    for (let i = 0; i < buffers; i++) {
+      if ((this.#state[i] as number) >= inFlight && this.#segmentOf[i] === segment) return true;
+    }
+    return false;
+  }
+
+  #onSynced(result: number): void {
+    if (result < 0) throw new LogFailed(`fdatasync of the log answered ${result}`);
+    if (--this.#syncsLeft === 0) this.#finishFlush();
+  }
+
+  #finishFlush(): void {
+    this.#flushTarget = -1;
+    const requests = this.#flushRunning;
+    for (let i = 0; i < requests.length; i++) this.#options.flushed(requests[i] as number);
+    requests.length = 0;
+    const work = this.#thenRunning.splice(0);
+    for (const each of work) each();
+  }
+}

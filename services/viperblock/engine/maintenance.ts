@@ -1,0 +1,154 @@
+/**
+ * Keeps the log in room: asks for new segment files while the budget allows, drains and checkpoints
+ * when the log grows, gives freed files back to the log, and says when the disk is full.
+ *
+ * Under pressure writes wait (they find no segment); when they have waited longer than the patience
+ * and nothing was freed, `full` is set and they fail with ENOSPC until there is room again. Data
+ * that was acknowledged is never touched by any of this.
+ */
+import { closeFile } from "../../../ffi/libc.ts";
+import type { FromWorker } from "../mailbox.ts";
+import type { Checkpointer } from "./checkpoint.ts";
+import type { Drainer } from "./drainer.ts";
+import type { LogWriter } from "./log_writer.ts";
+import type { Places, Segment, SpareFile } from "./places.ts";
+
+/** Files that are kept ready, so that the log never waits for one under load. */
+const wantedSpares = 2;
+/** Freed files beyond these are removed. */
+const maximumSpares = 4;
+/** Log bytes after which a checkpoint is taken, to bound the replay after a crash. */
+const checkpointEveryBytes = 512 << 20;
+
+export interface MaintenanceOptions {
+  readonly places: Places;
+  readonly log: LogWriter;
+  readonly drainer: Drainer;
+  readonly checkpointer: Checkpointer;
+  readonly segmentBudget: number;
+  readonly spacePatienceMs: number;
+  readonly post: (message: FromWorker) => void;
+}
+
+export class Maintenance {
+  readonly #o: MaintenanceOptions;
+  readonly #retiring: Segment[] = [];
+  #asked = false;
+  #refusedAt = 0;
+  #starvedSince = 0;
+  #drainFailedAt = 0;
+  /** Writes have waited too long for space. */
+  full = false;
+
+  constructor(options: MaintenanceOptions) {
+    this.#o = options;
+  }
+
+  /** Something here waits for time to pass. */
+  get wantsTick(): boolean {
+    return this.#retiring.length > 0 || this.#drainFailedAt > 0 || this.#refusedAt > 0;
+  }
+
+  /** Asks the main thread for a log file. */
+  wantSegment(): void {
+    if (this.#asked) return;
+    this.#asked = true;
+    this.#o.post({ kind: "segment_wanted" });
+  }
+
+  segmentCame(file: SpareFile): void {
+    this.#asked = false;
+    this.#refusedAt = 0;
+    this.#addSpare(file);
+  }
+
+  segmentRefused(): void {
+    this.#asked = false;
+    this.#refusedAt = performance.now();
+    if (this.#starvedSince === 0) this.#starvedSince = this.#refusedAt;
+  }
+
+  #addSpare(file: SpareFile): void {
+    this.#o.log.spares.push(file);
+    this.#starvedSince = 0;
+    this.full = false;
+  }
+
+  /** Moves on when time has passed; used while the log has not begun yet. */
+  tick(): void {
+    const now = performance.now();
+    if (this.#refusedAt > 0 && now - this.#refusedAt > 500) {
+      this.#refusedAt = 0;
+      this.wantSegment();
+    }
+    if (this.#starvedSince > 0 && now - this.#starvedSince > this.#o.spacePatienceMs) {
+      this.full = true;
+    }
+  }
+
+  /** These segments hold nothing that any durable map refers to. */
+  retire(segments: readonly Segment[]): void {
+    this.#retiring.push(...segments);
+    this.#recycle();
+  }
+
+  #recycle(): void {
+    const { places, log, post } = this.#o;
+    for (let i = this.#retiring.length - 1; i >= 0; i--) {
+      const segment = this.#retiring[i] as Segment;
+      if (segment.readers > 0) continue;
+      this.#retiring.splice(i, 1);
+      const file = places.removeSegment(segment);
+      if (log.spares.length < maximumSpares) this.#addSpare(file);
+      else {
+        closeFile(file.fd);
+        post({ kind: "drop_file", path: file.path });
+      }
+    }
+  }
+
+  /** Once each turn. @param stalled something waits for room */
+  advance(stalled: boolean): void {
+    const { log, places, segmentBudget } = this.#o;
+    if (this.#retiring.length > 0) this.#recycle();
+    const starving = stalled && log.starved && log.spares.length === 0;
+    if (starving && this.#starvedSince === 0) this.#starvedSince = performance.now();
+    if (!starving && log.spares.length > 0) {
+      this.#starvedSince = 0;
+      this.full = false;
+    }
+    if (this.#refusedAt > 0 || this.#starvedSince > 0) this.tick();
+    const segments = places.segments.size;
+    if (
+      log.spares.length < wantedSpares && this.#refusedAt === 0 &&
+      segments + log.spares.length < segmentBudget
+    ) this.wantSegment();
+    if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
+    else if (log.writtenBytes - this.#o.checkpointer.lastAtBytes > checkpointEveryBytes) {
+      if (!this.#o.checkpointer.running) this.#o.checkpointer.start("checkpoint");
+    }
+  }
+
+  #makeRoom(): void {
+    const { places, drainer, checkpointer, log } = this.#o;
+    if (drainer.running || checkpointer.running) return;
+    if (this.#drainFailedAt > 0) {
+      if (performance.now() - this.#drainFailedAt < 1000) return;
+      this.#drainFailedAt = 0;
+    }
+    let dead = 0;
+    for (const segment of places.segments.values()) {
+      if (segment.sealed && segment.live === 0 && !this.#retiring.includes(segment)) dead++;
+    }
+    // A checkpoint is worth its bytes when it frees several segments, or when nothing else is left.
+    if (dead >= Math.max(1, places.segments.size >> 3) || (dead > 0 && log.spares.length === 0)) {
+      checkpointer.start("checkpoint", (ok) => this.#settled(ok));
+      return;
+    }
+    drainer.start((ok) => this.#settled(ok));
+  }
+
+  #settled(ok: boolean): void {
+    this.#drainFailedAt = ok ? 0 : performance.now();
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The containers that blocks live in, and how many live blocks each holds.
+ *
+ * `place` and `clear` are the only ways by which the map changes, so the counts always agree with
+ * it: a segment or chunk whose count is zero holds nothing that the volume needs.
+ */
+import { closeFile } from "../../../ffi/libc.ts";
+import type { BlockMap } from "../block_map.ts";
+import { chunkKey, type ChunkName, chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
+
+export interface Segment {
+  readonly number: number;
+  readonly path: string;
+  readonly fd: number;
+  /** Which block of the volume each of its blocks holds; `noBlock` for headers. */
+  readonly blocks: Uint32Array;
+  live: number;
+  /** Reads under way from its file. */
+  readers: number;
+  /** No batch will be added to it. */
+  sealed: boolean;
+  firstSequence: number;
+  lastSequence: number;
+}
+
+export const noBlock = 0xffff_ffff;
+
+export interface SpareFile {
+  readonly path: string;
+  readonly fd: number;
+}
+
+export interface Chunk {
+  readonly name: ChunkName;
+  readonly key: string;
+  readonly blocks: number;
+  live: number;
+}
+
+export class Places {
+  readonly segments = new Map<number, Segment>();
+  /** Chunks by number. The numbers of dead ones are used again only by the next mount. */
+  readonly chunks: (Chunk | undefined)[] = [];
+  readonly #freeNumbers: number[] = [];
+  #lastSegment: Segment | undefined;
+  readonly #release = (container: number) => this.#lose(container);
+
+  constructor(readonly map: BlockMap) {}
+
+  segment(number: number): Segment | undefined {
+    if (this.#lastSegment?.number === number) return this.#lastSegment;
+    return this.#lastSegment = this.segments.get(number);
+  }
+
+  addSegment(number: number, file: SpareFile, firstSequence: number): Segment {
+    const segment: Segment = {
+      number,
+      path: file.path,
+      fd: file.fd,
+      blocks: new Uint32Array(segmentBlocks).fill(noBlock),
+      live: 0,
+      readers: 0,
+      sealed: false,
+      firstSequence,
+      lastSequence: firstSequence - 1,
+    };
+    this.segments.set(number, segment);
+    return segment;
+  }
+
+  /** Forgets the segment and returns its file. */
+  removeSegment(segment: Segment): SpareFile {
+    this.segments.delete(segment.number);
+    if (this.#lastSegment === segment) this.#lastSegment = undefined;
+    return { path: segment.path, fd: segment.fd };
+  }
+
+  /** Names a new chunk; returns its number. */
+  addChunk(name: ChunkName, blocks: number): number {
+    const chunk: Chunk = { name, key: chunkKey(name), blocks, live: 0 };
+    const number = this.#freeNumbers.pop();
+    if (number === undefined) return this.chunks.push(chunk) - 1;
+    this.chunks[number] = chunk;
+    return number;
+  }
+
+  /** Sets what a stored map says; used while it is loaded. */
+  restoreChunk(number: number, name: ChunkName | undefined, blocks: number): void {
+    while (this.chunks.length < number) this.chunks.push(undefined);
+    this.chunks[number] = name === undefined
+      ? undefined
+      : { name, key: chunkKey(name), blocks, live: 0 };
+    if (name === undefined) this.#freeNumbers.push(number);
+  }
+
+  /** No durable map knows the chunk any more. Its number stays unused while the read cache lives. */
+  removeChunk(number: number): void {
+    this.chunks[number] = undefined;
+  }
+
+  /** The block now lives there. */
+  place(block: number, container: number, index: number, checksum: number): void {
+    const before = this.map.set(block, container, index, checksum);
+    if (isChunk(container)) {
+      const chunk = this.chunks[chunkNumber(container)];
+      if (chunk !== undefined) chunk.live++;
+    } else {
+      const segment = this.segment(container);
+      if (segment !== undefined) segment.live++;
+    }
+    if (before !== hole) this.#lose(before);
+  }
+
+  /** The blocks are holes now. Returns how many were not before. */
+  clear(first: number, count: number): number {
+    return this.map.clear(first, count, this.#release);
+  }
+
+  #lose(container: number): void {
+    if (isChunk(container)) {
+      const chunk = this.chunks[chunkNumber(container)];
+      if (chunk !== undefined) chunk.live--;
+    } else {
+      const segment = this.segment(container);
+      if (segment !== undefined) segment.live--;
+    }
+  }
+
+  closeFiles(): void {
+    for (const segment of this.segments.values()) closeFile(segment.fd);
+    this.segments.clear();
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * Gathers the blocks of a read into its slot: zeros for holes, copies from the log's buffers and the
+ * read cache, O_DIRECT reads from log segments, windows of chunks from the object store.
+ *
+ * Every block that comes from a disk or from the store is held against the checksum that the map had
+ * for it when the read began; one that does not match fails the read and is never served. Segments with
+ * reads under way are not reused. The data is copied, never referred to: a reply may be on its way
+ * long after the block's old place was given to another.
+ */
+import { crc32c } from "../../../ffi/crc32c.ts";
+import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { offsetInLeaf } from "../block_map.ts";
+import { blockBytes, hole, isChunk } from "../format.ts";
+import type { ReadCache } from "../read_cache.ts";
+import { type Fetcher, windowBlocks } from "./fetcher.ts";
+import type { LogWriter } from "./log_writer.ts";
+import { nbdError } from "./nbd_protocol.ts";
+import type { Places, Segment } from "./places.ts";
+import type { Requests } from "./requests.ts";
+import type { Slots } from "./slots.ts";
+
+const pieceCapacity = 16384;
+/** Blocks of one disk read at most: 1 MiB. */
+const pieceBlocks = 256;
+
+export interface ReaderOptions {
+  readonly ring: Ring;
+  readonly places: Places;
+  readonly cache: ReadCache;
+  readonly requests: Requests;
+  readonly slots: Slots;
+  readonly log: LogWriter;
+  /** Called when every block of the request is in its slot, or one of them failed. */
+  readonly done: (request: number) => void;
+  readonly damaged: (block: number, container: number, index: number) => void;
+}
+
+export class Reader {
+  readonly #o: ReaderOptions;
+  readonly #kind: number;
+  #fetcher: Fetcher | undefined;
+  // A piece is one run of blocks of a request that comes from one place.
+  readonly #pieceRequest = new Int32Array(pieceCapacity);
+  readonly #pieceFirst = new Int32Array(pieceCapacity);
+  readonly #pieceCount = new Int32Array(pieceCapacity);
+  readonly #freePieces = new Int32Array(pieceCapacity);
+  #pieces = pieceCapacity;
+
+  constructor(options: ReaderOptions) {
+    this.#o = options;
+    this.#kind = options.ring.kind((piece, result) => this.#onRead(piece, result));
+    for (let i = 0; i < pieceCapacity; i++) this.#freePieces[i] = i;
+  }
+
+  useFetcher(fetcher: Fetcher): void {
+    this.#fetcher = fetcher;
+  }
+
+  /** Whether a read of that many blocks may begin: each may need a piece of its own. */
+  hasRoom(blocks: number): boolean {
+    return this.#pieces >= blocks;
+  }
+
+  /** Begins the read of request `id`, whose slot is taken. `done` may be called before this returns. */
+  start(id: number): void {
+    const { places, slots, requests, log, cache } = this.#o;
+    const slot = requests.slot[id] as number;
+    const base = slots.start[slot] as number;
+    const column = slots.firstBlock[slot] as number;
+    const offset = requests.offset[id] as number;
+    const firstBlock = Math.floor(offset / blockBytes);
+    const count = Math.ceil((offset + (requests.length[id] as number)) / blockBytes) - firstBlock;
+    const to = slots.memory.bytes;
+    requests.left[id] = 1;
+    for (let i = 0; i < count;) {
+      const block = firstBlock + i;
+      const leaf = places.map.leaf(block);
+      const word = offsetInLeaf(block);
+      const container = leaf === undefined ? hole : leaf[word] as number;
+      const index = leaf === undefined ? 0 : leaf[word + 1] as number;
+      slots.container[column + i] = container;
+      slots.index[column + i] = index;
+      const at = base + i * blockBytes;
+      if (container === hole) {
+        to.fill(0, at, at + blockBytes);
+        i++;
+        continue;
+      }
+      const checksum = (leaf as Uint32Array)[word + 2] as number;
+      slots.checksum[column + i] = checksum;
+      const cached = cache.lookup(container, index);
+      if (cached >= 0) {
+        to.set(cache.bytes.subarray(cached, cached + blockBytes), at);
+        // Blocks of a fetched window are in the cache before anybody has looked at them.
+        if (isChunk(container) && !this.#matches(to, at, checksum)) {
+          this.#fail(id, block, container, index);
+        }
+        i++;
+        continue;
+      }
+      if (!isChunk(container)) {
+        const waiting = log.buffered(container, index);
+        if (waiting >= 0) {
+          to.set(log.memory.bytes.subarray(waiting, waiting + blockBytes), at);
+          i++;
+          continue;
+        }
+      }
+      i += this.#startPiece(id, i, count, firstBlock, column, base);
+    }
+    this.#finishPart(id);
+  }
+
+  /** Reads the run that begins at the request's block `first`; returns its length. */
+  #startPiece(
+    id: number,
+    first: number,
+    count: number,
+    firstBlock: number,
+    column: number,
+    base: number,
+  ): number {
+    const { places, slots, log, cache, requests } = this.#o;
+    const container = slots.container[column + first] as number;
+    const index = slots.index[column + first] as number;
+    const inChunk = isChunk(container);
+    const limit = Math.min(
+      count - first,
+      inChunk ? windowBlocks - index % windowBlocks : pieceBlocks,
+    );
+    let run = 1;
+    for (; run < limit; run++) {
+      const block = firstBlock + first + run;
+      const leaf = places.map.leaf(block);
+      const word = offsetInLeaf(block);
+      if (
+        leaf === undefined || leaf[word] !== container || leaf[word + 1] !== index + run ||
+        cache.has(container, index + run) ||
+        (!inChunk && log.buffered(container, index + run) >= 0)
+      ) break;
+      slots.container[column + first + run] = container;
+      slots.index[column + first + run] = index + run;
+      slots.checksum[column + first + run] = leaf[word + 2] as number;
+    }
+    const piece = this.#freePieces[--this.#pieces] as number;
+    this.#pieceRequest[piece] = id;
+    this.#pieceFirst[piece] = first;
+    this.#pieceCount[piece] = run;
+    requests.left[id] = (requests.left[id] as number) + 1;
+    if (inChunk) {
+      this.#fetcher?.want(container, index, piece);
+      return run;
+    }
+    const segment = places.segment(container);
+    if (segment === undefined) {
+      this.#fail(id, firstBlock + first, container, index);
+      this.#freePieces[this.#pieces++] = piece;
+      this.#finishPart(id);
+      return run;
+    }
+    segment.readers++;
+    this.#o.ring.queue(
+      ringOperations.read,
+      segment.fd,
+      index * blockBytes,
+      slots.memory.address + base + first * blockBytes,
+      run * blockBytes,
+      0,
+      this.#kind,
+      piece,
+    );
+    return run;
+  }
+
+  #matches(bytes: Uint8Array<ArrayBuffer>, at: number, checksum: number): boolean {
+    return crc32c(bytes.subarray(at, at + blockBytes)) === checksum;
+  }
+
+  #fail(id: number, block: number, container: number, index: number): void {
+    this.#o.requests.error[id] = nbdError.io;
+    this.#o.damaged(block, container, index);
+  }
+
+  #onRead(piece: number, result: number): void {
+    const { requests, slots, places, cache } = this.#o;
+    const id = this.#pieceRequest[piece] as number;
+    const first = this.#pieceFirst[piece] as number;
+    const count = this.#pieceCount[piece] as number;
+    const slot = requests.slot[id] as number;
+    const column = slots.firstBlock[slot] as number;
+    const base = slots.start[slot] as number;
+    const segment = places.segment(slots.container[column + first] as number);
+    if (segment !== undefined) (segment as Segment).readers--;
+    if (result !== count * blockBytes) {
+      this.#failFrom(id, first, column);
+    } else {
+      for (let i = first; i < first + count; i++) {
+        const at = base + i * blockBytes;
+        if (!this.#matches(slots.memory.bytes, at, slots.checksum[column + i] as number)) {
+          this.#failFrom(id, i, column);
+        } else {
+          cache.insert(
+            slots.container[column + i] as number,
+            slots.index[column + i] as number,
+            slots.memory.bytes,
+            at,
+          );
+        }
+      }
+    }
+    this.#freePieces[this.#pieces++] = piece;
+    this.#finishPart(id);
+  }
+
+  #failFrom(id: number, i: number, column: number): void {
+    const { requests, slots } = this.#o;
+    this.#fail(
+      id,
+      Math.floor((requests.offset[id] as number) / blockBytes) + i,
+      slots.container[column + i] as number,
+      slots.index[column + i] as number,
+    );
+  }
+
+  /** A window that a piece waited for has come (or not). */
+  arrived(piece: number, window: Uint8Array | undefined, windowFirst: number): void {
+    const { requests, slots } = this.#o;
+    const id = this.#pieceRequest[piece] as number;
+    const first = this.#pieceFirst[piece] as number;
+    const count = this.#pieceCount[piece] as number;
+    const slot = requests.slot[id] as number;
+    const column = slots.firstBlock[slot] as number;
+    const base = slots.start[slot] as number;
+    for (let i = first; i < first + count; i++) {
+      if (window === undefined) {
+        this.#failFrom(id, i, column);
+        continue;
+      }
+      const from = ((slots.index[column + i] as number) - windowFirst) * blockBytes;
+      const at = base + i * blockBytes;
+      slots.memory.bytes.set(window.subarray(from, from + blockBytes), at);
+      if (!this.#matches(slots.memory.bytes, at, slots.checksum[column + i] as number)) {
+        this.#failFrom(id, i, column);
+      }
+    }
+    this.#freePieces[this.#pieces++] = piece;
+    this.#finishPart(id);
+  }
+
+  #finishPart(id: number): void {
+    const { requests } = this.#o;
+    const left = (requests.left[id] as number) - 1;
+    requests.left[id] = left;
+    if (left === 0) this.#o.done(id);
+  }
+}
