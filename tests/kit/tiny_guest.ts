@@ -309,11 +309,14 @@ export async function tinyGuestImage(): Promise<string> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
+  const yesterday = Date.now() - 24 * 3_600_000;
   for await (const entry of Deno.readDir(cache)) {
-    // What a killed build left behind; the lock says that none is running.
-    if (entry.name.startsWith("build-")) {
-      await Deno.remove(join(cache, entry.name), { recursive: true });
-    }
+    const file = join(cache, entry.name);
+    // What a killed build left behind; the lock says that none is running. And images of recipes
+    // that nobody has any more.
+    const stale = entry.name.startsWith("build-") || entry.name.endsWith(".raw") &&
+        ((await Deno.stat(file)).mtime?.getTime() ?? 0) < yesterday;
+    if (stale) await Deno.remove(file, { recursive: true });
   }
   await build(architecture, cache, path);
   return path;
