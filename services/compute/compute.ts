@@ -1,0 +1,230 @@
+/**
+ * Compute, wired: the tables, the resource side, the instance side, the actions and what others may
+ * ask. `main.ts` starts it on a node; tests start it on theirs.
+ */
+import { join } from "node:path";
+import type { Bus } from "../bus/bus.ts";
+import { onNode } from "../bus/subject.ts";
+import type { NodeConfig, Paths } from "../config/node_config.ts";
+import { errorFields, type Log } from "../log/log.ts";
+import { type CompleteTable, register } from "../resources/actions.ts";
+import { Resources } from "../resources/resource.ts";
+import { Table } from "../state/table.ts";
+import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
+import { boundConsole, readConsole } from "./console_output.ts";
+import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
+import type { Hypervisor } from "./hypervisor.ts";
+import { consoleHere, instanceActions } from "./instance_actions.ts";
+import { instanceType, type ShowContext } from "./instance_resource.ts";
+import { sizeOf } from "./instance_types.ts";
+import type { InstanceDependencies } from "./launch.ts";
+import { machinePaths } from "./machine_paths.ts";
+import { MachinePlugger } from "./machine_plugger.ts";
+import { addressBucket, type AddressClaim, UserNetwork } from "./network.ts";
+import { hostArchitecture, machineSize } from "./node_machine.ts";
+import { quiesceNode } from "./quiesce.ts";
+import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
+import { ResourceSide } from "./resource_actions.ts";
+import { openState } from "./state.ts";
+
+export interface ComputeOptions {
+  readonly bus: Bus;
+  readonly log: Log;
+  readonly config: NodeConfig;
+  readonly paths: Paths;
+  readonly hypervisor: Hypervisor;
+  readonly bounds?: Bounds;
+}
+
+export interface Compute {
+  readonly reconciler: Reconciler;
+  readonly capacity: Capacity;
+  /** Counts for the health page. */
+  facts(): Readonly<Record<string, string | number | boolean>>;
+  stop(): Promise<void>;
+}
+
+/** How often consoles are bounded, and claims and machines that nobody owns are looked for. */
+const housekeeping_ms = 30_000;
+
+export async function startCompute(options: ComputeOptions): Promise<Compute> {
+  const { bus, log, config, paths, hypervisor } = options;
+  const [state, instances, claims, nodes] = await Promise.all([
+    openState(bus, log),
+    Resources.open(instanceType, bus, log),
+    Table.open<AddressClaim>(bus, addressBucket, log),
+    Table.open<NodeClaims>(bus, capacityBucket, log),
+  ]);
+  const total = nodeTotal(config.compute, machineSize());
+  const capacity = new Capacity({
+    table: nodes,
+    node_id: config.node_id,
+    total,
+    overhead_mib: overhead_mib[hypervisor.accelerator],
+  });
+  const network = new UserNetwork({
+    claims,
+    paths,
+    region: config.region,
+    cluster_id: config.cluster_id,
+  });
+  const plugger = new MachinePlugger(() => reconciler.machines);
+  const resources = new ResourceSide({
+    bus,
+    log,
+    config,
+    state,
+    instances,
+    plugger,
+    host: { architecture: hostArchitecture, ...total },
+  });
+  const dependencies: InstanceDependencies = {
+    bus,
+    log,
+    config,
+    paths,
+    instances,
+    keeper: resources.keeper,
+    hypervisor,
+    network,
+    capacity,
+    sizeOf,
+  };
+  const reconciler: Reconciler = new Reconciler(dependencies, options.bounds ?? usualBounds);
+  const show = async (account: string): Promise<ShowContext> => {
+    const { security_group_id } = await network.defaults(account, config.az);
+    return {
+      vcpus: (name) => sizeOf(name)?.vcpus ?? 1,
+      securityGroup: () => security_group_id,
+    };
+  };
+  await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
+  resources.start();
+  reconciler.start();
+  const table: CompleteTable<(typeof computeActions)[number]> = {
+    ...resources.actions,
+    ...instanceActions({
+      ...dependencies,
+      state,
+      offered: sizeOf,
+      show,
+      isQuiescing: () => reconciler.isQuiescing,
+    }),
+  };
+  register(bus, table);
+  answerOthers(options, reconciler);
+
+  const housekeeping = setInterval(() => {
+    void keepHouse(reconciler, paths, log)
+      .catch((error) => log.warn("housekeeping_failed", errorFields(error)));
+  }, housekeeping_ms);
+  void endOrphans(reconciler, paths, log)
+    .catch((error) => log.warn("orphans_failed", errorFields(error)));
+  return {
+    reconciler,
+    capacity,
+    facts: () => {
+      const used = capacity.used;
+      return {
+        accelerator: hypervisor.accelerator,
+        guests: reconciler.machines.known.length,
+        instances: instances.table.size,
+        vcpus_used: used.vcpus,
+        vcpus_total: total.vcpus,
+        memory_used_mib: used.memory_mib,
+        memory_total_mib: total.memory_mib,
+      };
+    },
+    stop: async () => {
+      clearInterval(housekeeping);
+      await resources.stop();
+      await reconciler.stop();
+      for (const one of [state, instances, claims, nodes]) await one[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What `hive`, `down` and other nodes ask. */
+function answerOthers({ bus, config, paths, log }: ComputeOptions, reconciler: Reconciler): void {
+  const { instances } = reconciler.dependencies;
+  bus.answer(
+    onNode(config.node_id, consoleHere),
+    ({ instance_id }) => readConsole(machinePaths(paths, instance_id)),
+    { queue: null },
+  );
+  const access = async ({ instance_id }: { instance_id: string }) => {
+    const instance = await instanceNamed(instances, instance_id);
+    const files = machinePaths(paths, instance_id);
+    const isRunning = instance.state === "running" || instance.state === "stopping";
+    return {
+      instance_id,
+      ...(isRunning && instance.network.ssh_port !== undefined
+        ? { ssh_port: instance.network.ssh_port }
+        : {}),
+      ...(isRunning ? { console_socket: files.consoleSocket } : {}),
+      console_log: files.consoleLog,
+    };
+  };
+  const accessHere = onNode(config.node_id, { ...instanceAccess, name: "ec2.instance.access" });
+  bus.answer(accessHere, access, { queue: null });
+  bus.answer(instanceAccess, async (input, context) => {
+    const { node_id } = await instanceNamed(instances, input.instance_id);
+    if (node_id === config.node_id) return await access(input);
+    return await bus.ask(
+      onNode(node_id, { ...instanceAccess, name: accessHere.name }),
+      input,
+      context,
+    );
+  });
+  bus.answer(quiesce, async ({ timeout_ms }) => {
+    log.info("quiesce_begun", { timeout_ms });
+    const still_running = await quiesceNode(reconciler, timeout_ms);
+    log.info("quiesce_done", { ended_by_force: still_running });
+    return { still_running };
+  });
+}
+
+/** The system's own callers name an instance without its account. */
+async function instanceNamed(
+  instances: Resources<InstanceRecord>,
+  instanceId: string,
+): Promise<InstanceRecord> {
+  for (const instance of instances.all()) {
+    if (instance.instance_id === instanceId) return instance;
+  }
+  return await instances.require("000000000000", instanceId);
+}
+
+async function keepHouse(reconciler: Reconciler, paths: Paths, log: Log): Promise<void> {
+  const { capacity, config, instances, network } = reconciler.dependencies;
+  for (const machine of reconciler.machines.known) {
+    await boundConsole(machinePaths(paths, machine.instance_id));
+  }
+  const holding = new Set<string>();
+  const existing = new Set<string>();
+  for (const instance of instances.all()) {
+    if (instance.state !== "terminated") {
+      existing.add(`${instance.account_id}.${instance.instance_id}`);
+      if (instance.state !== "stopped" && instance.node_id === config.node_id) {
+        holding.add(instance.instance_id);
+      }
+    }
+  }
+  await capacity.sweep((id) => holding.has(id));
+  await network.sweep((account, id) => existing.has(`${account}.${id}`));
+  await endOrphans(reconciler, paths, log);
+}
+
+/** Machines without a record: their state was lost or purged, and nobody will ever end them. */
+async function endOrphans(reconciler: Reconciler, paths: Paths, log: Log): Promise<void> {
+  const { hypervisor, instances } = reconciler.dependencies;
+  for await (const entry of Deno.readDir(join(paths.service("compute"), "machines"))) {
+    // Asked anew for each: a launch writes its record before it makes its machine.
+    if ([...instances.all()].some((instance) => instance.instance_id === entry.name)) continue;
+    const machine = await hypervisor.find(entry.name);
+    log.warn("orphan_machine", { instance_id: entry.name, running: machine !== undefined });
+    await machine?.end();
+    await machine?.release();
+    await hypervisor.forget(entry.name);
+  }
+}

@@ -1,0 +1,13 @@
+/** Starts compute on this node. */
+import { runService } from "../runtime/run_service.ts";
+import { startCompute } from "./compute.ts";
+import { chooseAccelerator } from "./node_machine.ts";
+import { QemuHypervisor } from "./qemu.ts";
+
+await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
+  const accelerator = await chooseAccelerator(config.compute.accelerator, log);
+  const hypervisor = new QemuHypervisor({ paths, accelerator, log });
+  const compute = await startCompute({ bus, log, config, paths, hypervisor });
+  onStop(() => compute.stop());
+  reportHealth(() => ({ status: "ok", facts: compute.facts() }));
+});
