@@ -1,0 +1,102 @@
+/**
+ * A block store of names and sizes that answers viperblock's subjects, for tests of those who ask.
+ * It keeps viperblock's rules (repeatable calls, what is mounted is not deleted, what is missing is
+ * not found), holds no data, and can be told to fail.
+ */
+import { AwsError } from "../../services/aws/errors.ts";
+import type { Bus } from "../../services/bus/bus.ts";
+import type { Subject } from "../../services/bus/subject.ts";
+import {
+  blockCapacity,
+  type BlockSnapshot,
+  type BlockVolume,
+  createSnapshot,
+  createVolume,
+  deleteSnapshot,
+  deleteVolume,
+  describeVolume,
+  mountVolume,
+  unmountVolume,
+} from "../../services/viperblock/contract.ts";
+
+export class TestBlockStore {
+  readonly volumes = new Map<string, BlockVolume>();
+  readonly snapshots = new Map<string, BlockSnapshot>();
+  readonly mounted = new Set<string>();
+  /** Snapshots that volumes still need. */
+  readonly needed = new Set<string>();
+  readonly calls: string[] = [];
+  available_bytes = 2 ** 40;
+  /** Called before each call is done; what it throws is the answer. */
+  before: (call: string) => void | Promise<void> = () => {};
+  /** Called after a mount, to serve the volume for real. */
+  serve: (volume: BlockVolume) => Promise<string> = (volume) =>
+    Promise.resolve(`/run/${volume.volume_id}.nbd`);
+  /** Called before an unmount, to stop serving. */
+  unserve: (volumeId: string) => Promise<void> = () => Promise.resolve();
+
+  constructor(bus: Bus) {
+    const answer = <Input, Output>(
+      subject: Subject<Input, Output>,
+      handler: (input: Input) => Output | Promise<Output>,
+    ) =>
+      bus.answer(subject, async (input) => {
+        this.calls.push(subject.name);
+        await this.before(subject.name);
+        return await handler(input);
+      });
+    answer(blockCapacity, () => ({
+      available_bytes: this.available_bytes,
+      total_bytes: 2 ** 40,
+      provisioned_bytes: 0,
+    }));
+    answer(createVolume, (request) => {
+      const present = this.volumes.get(request.volume_id);
+      if (present !== undefined) return present;
+      const volume = { ...request, epoch: 0 };
+      this.volumes.set(request.volume_id, volume);
+      return volume;
+    });
+    answer(describeVolume, ({ volume_id }) => this.#volume(volume_id));
+    answer(deleteVolume, ({ volume_id }) => {
+      this.#volume(volume_id);
+      if (this.mounted.has(volume_id)) throw new AwsError("VolumeInUse", `${volume_id} is mounted`);
+      this.volumes.delete(volume_id);
+      return null;
+    });
+    answer(mountVolume, async ({ volume_id }) => {
+      const volume = this.#volume(volume_id);
+      this.mounted.add(volume_id);
+      return { socket: await this.serve(volume), size_bytes: volume.size_bytes };
+    });
+    answer(unmountVolume, async ({ volume_id }) => {
+      this.#volume(volume_id);
+      await this.unserve(volume_id);
+      this.mounted.delete(volume_id);
+      return null;
+    });
+    answer(createSnapshot, ({ volume_id, snapshot_id }) => {
+      const { size_bytes } = this.#volume(volume_id);
+      if (this.mounted.has(volume_id)) throw new AwsError("VolumeInUse", `${volume_id} is mounted`);
+      const snapshot = { snapshot_id, size_bytes, stored_bytes: 0 };
+      this.snapshots.set(snapshot_id, snapshot);
+      return snapshot;
+    });
+    answer(deleteSnapshot, ({ snapshot_id }) => {
+      if (!this.snapshots.has(snapshot_id)) {
+        throw new AwsError("InvalidSnapshot.NotFound", `${snapshot_id} is not there`);
+      }
+      if (this.needed.has(snapshot_id)) {
+        throw new AwsError("InvalidSnapshot.InUse", `${snapshot_id} is needed`);
+      }
+      this.snapshots.delete(snapshot_id);
+      return null;
+    });
+  }
+
+  #volume(id: string): BlockVolume {
+    const volume = this.volumes.get(id);
+    if (volume === undefined) throw new AwsError("InvalidVolume.NotFound", `${id} is not there`);
+    return volume;
+  }
+}
