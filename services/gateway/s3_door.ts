@@ -68,6 +68,7 @@ export class S3Door implements Disposable {
         client: this.#client,
       });
     } catch (cause) {
+      // A client that goes away in the middle of its upload ends here too.
       throw unavailable("predastore", cause);
     }
     notes.action = reply.headers.get(frontReplyHeaders.action) ?? notes.action;
