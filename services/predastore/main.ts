@@ -1,0 +1,109 @@
+/**
+ * Starts predastore: opens the store (recovering its index), makes the system's buckets, and listens on
+ * the public port and on the two Unix sockets.
+ */
+import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
+import { SigningGrants } from "../aws/signing_grants.ts";
+import { errorFields } from "../log/log.ts";
+import { runService, type Service } from "../runtime/run_service.ts";
+import { systemBuckets } from "./contract.ts";
+import { Door } from "./s3/door.ts";
+import { Store } from "./store.ts";
+
+const inspection_ms = 5_000;
+const compaction_ms = 60_000;
+
+/** Listens on a Unix socket that user and group may use. */
+async function serveUnix(
+  path: string,
+  handler: (request: Request) => Promise<Response>,
+): Promise<Deno.HttpServer<Deno.UnixAddr>> {
+  await Deno.remove(path).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  const server = Deno.serve({ path, handler, onListen: () => {} });
+  await Deno.chmod(path, 0o660);
+  return server;
+}
+
+async function start(service: Service): Promise<void> {
+  const { config, paths, log } = service;
+  const { storage } = config;
+  await Deno.mkdir(paths.run, { recursive: true });
+  const store = await Store.open({
+    index: `${paths.service("predastore")}/index.db`,
+    blobs: storage.blobs,
+    data_shards: storage.data_shards,
+    parity_shards: storage.parity_shards,
+    reserve_bytes: storage.reserve_bytes,
+    log,
+  });
+  service.onStop(() => store[Symbol.asyncDispose]());
+  for (const name of Object.values(systemBuckets)) {
+    await store.createBucket(name, "", config.region);
+  }
+  const grants = new SigningGrants(service.bus);
+  service.onStop(() => grants[Symbol.asyncDispose]());
+  const door = new Door({ store, region: config.region, log, lookup: grants.lookup });
+  service.onStop(() => door[Symbol.dispose]());
+
+  const https = Deno.serve({
+    hostname: config.bind,
+    port: config.ports.s3,
+    cert: await Deno.readTextFile(paths.tls.cert),
+    key: await Deno.readTextFile(paths.tls.key),
+    handler: door.handler("public"),
+    onListen: () => {
+      setNoDelayOnListeners();
+    },
+  });
+  const servers = [
+    https,
+    await serveUnix(paths.s3Front, door.handler("front")),
+    await serveUnix(paths.s3System, door.handler("system")),
+  ];
+  service.onStop(async () => {
+    await Promise.all(servers.map((server) => server.shutdown()));
+  });
+
+  const failed = (event: string) => (error: unknown) => log.error(event, errorFields(error));
+  const timers = [
+    setInterval(() => {
+      store.directories.inspect().catch(failed("inspection_failed"));
+    }, inspection_ms),
+    setInterval(() => {
+      void store.compactor.run();
+    }, compaction_ms),
+  ];
+  service.onStop(() => timers.forEach(clearInterval));
+
+  service.reportHealth(() => {
+    const { objects, bytes, buckets, missing } = store.index.totals();
+    const { free_bytes, total_bytes } = store.directories.capacity();
+    const away = store.directories.all.filter((directory) => !directory.online);
+    return {
+      status: away.length > 0 || missing > 0 ? "degraded" : "ok",
+      ...(away.length > 0
+        ? { detail: `Storage directories are away: ${away.map(({ path }) => path).join(", ")}.` }
+        : missing > 0
+        ? { detail: `${missing} shards are missing and wait for repair.` }
+        : {}),
+      facts: {
+        objects,
+        bytes,
+        buckets,
+        free_bytes,
+        total_bytes,
+        degraded_shards: missing,
+        degraded_reads: store.degraded_reads,
+        directories: store.directories.all.length,
+        directories_online: store.directories.online.length,
+        code: `RS(${storage.data_shards},${storage.parity_shards})`,
+        requests: door.requests,
+        segments_compacted: store.compactor.segments_removed,
+      },
+    };
+  });
+}
+
+if (import.meta.main) await runService("predastore", start);

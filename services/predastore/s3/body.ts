@@ -1,0 +1,209 @@
+/**
+ * A request's body on its way into the store: `aws-chunked` framing taken off, and held against
+ * everything that the client said of it (length, SHA-256, MD5, checksum, trailers) before it is made
+ * visible. The digests run on other threads while the body is written.
+ */
+import { Digest } from "../../../ffi/libcrypto.ts";
+import { AwsChunkedDecoder, chunkedMode } from "../../aws/chunked.ts";
+import { AwsError } from "../../aws/errors.ts";
+import type { BodyDigest } from "../extent_writer.ts";
+import type { ChecksumMeta, ObjectMeta } from "../index_db.ts";
+import type { IncomingBody } from "../store.ts";
+import { isSystem, largestDocument_bytes, type S3Call } from "./call.ts";
+import {
+  type Algorithm,
+  badDigest,
+  type ClaimedChecksum,
+  claimedChecksum,
+  startChecksum,
+  trailedChecksum,
+} from "./checksums.ts";
+
+export const largestPut_bytes = 5 * 2 ** 30;
+
+const entityTooLarge = (proposed: number) =>
+  new AwsError(
+    "EntityTooLarge",
+    `Your proposed upload exceeds the maximum allowed size: ${proposed} of ${largestPut_bytes} bytes`,
+  );
+const incomplete = (cause?: unknown) =>
+  new AwsError(
+    "IncompleteBody",
+    "You did not provide the number of bytes specified by the Content-Length HTTP header",
+    { cause },
+  );
+
+function lengthOf(value: string | null, name: string): number | undefined {
+  if (value === null) return undefined;
+  if (!/^\d{1,15}$/.test(value)) {
+    throw new AwsError("InvalidArgument", `The ${name} header is not a length.`);
+  }
+  return Number(value);
+}
+
+/** The Content-MD5 header. @throws AwsError `InvalidDigest` */
+function claimedMd5(headers: Headers): string | undefined {
+  const value = headers.get("content-md5");
+  if (value === null) return undefined;
+  try {
+    if (Uint8Array.fromBase64(value).length === 16) return value;
+  } catch {
+    // Falls through to the error for every malformed value.
+  }
+  throw new AwsError("InvalidDigest", "The Content-MD5 you specified is not valid.");
+}
+
+/** The body's bytes as they come; a client that stops sending is cut off. */
+async function* bytesOf(call: S3Call): AsyncGenerator<Uint8Array> {
+  const body = call.request.body;
+  if (body === null) return;
+  const reader = body.getReader();
+  let late = false;
+  const watched = call.watch.begin(() => {
+    late = true;
+    void reader.cancel().catch(() => {});
+  });
+  let ended = false;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (late) {
+        throw new AwsError(
+          "RequestTimeout",
+          "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.",
+        );
+      }
+      if (done) {
+        ended = true;
+        return;
+      }
+      watched.progress();
+      yield value;
+    }
+  } catch (cause) {
+    throw cause instanceof AwsError ? cause : incomplete(cause);
+  } finally {
+    watched.end();
+    if (!ended) void reader.cancel().catch(() => {});
+  }
+}
+
+export interface BodyOptions {
+  readonly headers: ObjectMeta["headers"];
+  readonly user: ObjectMeta["user"];
+  /** A checksum to compute even though the client names none: that of its multipart upload. */
+  readonly checksum?: Algorithm;
+}
+
+/** Prepares a body for the store. Dispose of it when the store is done with it. */
+export function incomingBody(call: S3Call, options: BodyOptions): IncomingBody & Disposable {
+  const { headers, verified } = call;
+  const mode = chunkedMode(verified?.payload_hash);
+  const contentLength = lengthOf(headers.get("content-length"), "Content-Length");
+  const expected = mode === undefined
+    ? contentLength
+    : lengthOf(headers.get("x-amz-decoded-content-length"), "x-amz-decoded-content-length");
+  if (expected === undefined && !isSystem(call) && !headers.has("transfer-encoding")) {
+    throw new AwsError(
+      "MissingContentLength",
+      "You must provide the Content-Length HTTP header.",
+      { status: 411 },
+    );
+  }
+  if ((expected ?? 0) > largestPut_bytes) throw entityTooLarge(expected ?? 0);
+  const md5Claim = claimedMd5(headers);
+  const claimed: ClaimedChecksum | undefined = claimedChecksum(headers) ??
+    (options.checksum === undefined
+      ? undefined
+      : { algorithm: options.checksum, value: undefined });
+  const sha256Claim = /^[0-9a-f]{64}$/i.test(verified?.payload_hash ?? "")
+    ? verified?.payload_hash?.toLowerCase()
+    : undefined;
+  const decoder = mode === undefined ? undefined : new AwsChunkedDecoder({
+    mode,
+    ...(verified === undefined ? {} : { signing: verified }),
+    ...(expected === undefined ? {} : { decoded_length: expected }),
+    trailer_names: (headers.get("x-amz-trailer") ?? "").toLowerCase().split(",")
+      .map((name) => name.trim()).filter((name) => name !== ""),
+  });
+  // The system's own objects are checksummed in the store; an MD5 would only slow them down.
+  const md5 = isSystem(call) && md5Claim === undefined ? undefined : new Digest("md5");
+  const sha256 = sha256Claim === undefined ? undefined : new Digest("sha256");
+  const checksum = claimed === undefined ? undefined : startChecksum(claimed.algorithm);
+  const digests = [md5, sha256, checksum].filter((one) => one !== undefined) as BodyDigest[];
+
+  async function* chunks(): AsyncGenerator<Uint8Array> {
+    let size = 0;
+    for await (const bytes of bytesOf(call)) {
+      if (decoder === undefined) {
+        size += bytes.length;
+        if (size > largestPut_bytes) throw entityTooLarge(size);
+        yield bytes;
+      } else {
+        for (const view of decoder.push(bytes)) yield view;
+        if (decoder.received_bytes > largestPut_bytes) throw entityTooLarge(decoder.received_bytes);
+      }
+    }
+  }
+
+  return {
+    chunks: chunks(),
+    digests,
+    ...(expected === undefined ? {} : { expected_bytes: expected }),
+    async finish(size) {
+      const trailers = decoder?.finish() ?? new Map<string, string>();
+      if (expected !== undefined && size !== expected) throw incomplete();
+      if (sha256 !== undefined && (await sha256.finish()).toHex() !== sha256Claim) {
+        throw new AwsError(
+          "XAmzContentSHA256Mismatch",
+          "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        );
+      }
+      const md5Value = md5 === undefined ? undefined : await md5.finish();
+      if (md5Claim !== undefined && md5Value?.toBase64() !== md5Claim) {
+        throw new AwsError(
+          "BadDigest",
+          "The Content-MD5 you specified did not match what we received.",
+        );
+      }
+      let made: ChecksumMeta | undefined;
+      if (claimed !== undefined && checksum !== undefined) {
+        const value = (await checksum.finish()).toBase64();
+        const said = trailedChecksum(claimed, trailers);
+        if (said !== undefined && said !== value) throw badDigest(claimed.algorithm);
+        made = { algorithm: claimed.algorithm, type: "FULL_OBJECT", value };
+      }
+      return {
+        etag: md5Value?.toHex() ?? crypto.randomUUID().replaceAll("-", ""),
+        meta: {
+          headers: options.headers,
+          user: options.user,
+          ...(made === undefined ? {} : { checksum: made }),
+        },
+      };
+    },
+    [Symbol.dispose]() {
+      md5?.[Symbol.dispose]();
+      sha256?.[Symbol.dispose]();
+      checksum?.[Symbol.dispose]();
+    },
+  };
+}
+
+/** A small document as text, held against what the client said of it. */
+export async function readDocument(call: S3Call): Promise<string> {
+  using body = incomingBody(call, { headers: {}, user: {} });
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  let size = 0;
+  for await (const chunk of body.chunks) {
+    size += chunk.length;
+    if (size > largestDocument_bytes) {
+      throw new AwsError("MaxMessageLengthExceeded", "Your request was too large.");
+    }
+    const copy = new Uint8Array(chunk);
+    for (const digest of body.digests) await digest.update(copy);
+    parts.push(copy);
+  }
+  await body.finish(size);
+  return new TextDecoder().decode(Buffer.concat(parts));
+}

@@ -1,0 +1,128 @@
+/** ListBuckets, CreateBucket, HeadBucket, DeleteBucket and GetBucketLocation. */
+import { AwsError } from "../../aws/errors.ts";
+import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { readDocument } from "./body.ts";
+import { refuseUnserved } from "./object_headers.ts";
+import { document, element, parseXml, text, xmlResponse } from "./xml.ts";
+
+/** Names that the system keeps for itself. */
+const reserved = /^mulga-|^xn--|^sthree-|-s3alias$|--ol-s3$|^\d+\.\d+\.\d+\.\d+$/;
+
+/** @throws AwsError `InvalidBucketName` */
+export function checkBucketName(name: string, system: boolean): void {
+  const wellFormed = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name) &&
+    !/\.\.|\.-|-\./.test(name);
+  if (wellFormed && (system || !reserved.test(name))) return;
+  throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
+}
+
+/** The account as S3 shows an owner: a canonical id in 64 hex digits. */
+export function owner(account_id: string) {
+  return element("Owner", [
+    element("ID", account_id.padStart(64, "0")),
+    element("DisplayName", account_id),
+  ]);
+}
+
+export function listBuckets(call: S3Call): Response {
+  const limit = wholeNumber(call, "max-buckets", 1, 10_000) ?? 10_000;
+  const prefix = call.query.get("prefix") ?? "";
+  const token = call.query.get("continuation-token");
+  let after = "";
+  if (token !== null) {
+    try {
+      after = new TextDecoder().decode(Uint8Array.fromBase64(token, { alphabet: "base64url" }));
+    } catch {
+      throw invalidArgument("The continuation token provided is incorrect");
+    }
+  }
+  const all = call.store.index.bucketsOf(call.account_id)
+    .filter(({ name }) => name.startsWith(prefix) && name > after);
+  const page = all.slice(0, limit);
+  const last = page.at(-1);
+  return xmlResponse("ListAllMyBucketsResult", [
+    owner(call.account_id),
+    element(
+      "Buckets",
+      page.map((bucket) =>
+        element("Bucket", [
+          element("Name", bucket.name),
+          element("CreationDate", new Date(bucket.created_ms).toISOString()),
+          element("BucketRegion", bucket.region),
+        ])
+      ),
+    ),
+    call.query.has("prefix") ? element("Prefix", prefix) : undefined,
+    page.length < all.length && last !== undefined
+      ? element(
+        "ContinuationToken",
+        new TextEncoder().encode(last.name).toBase64({ alphabet: "base64url" }),
+      )
+      : undefined,
+  ]);
+}
+
+/** What S3 answers in its first region, which has no name in location constraints. */
+const firstRegion = "us-east-1";
+
+async function askedRegion(call: S3Call): Promise<string> {
+  const body = await readDocument(call);
+  if (body === "") return call.region;
+  const constraint = text(parseXml(body, "CreateBucketConfiguration"), "LocationConstraint");
+  return constraint === undefined || constraint === "" ? call.region : constraint;
+}
+
+export async function createBucket(call: S3Call): Promise<Response> {
+  checkBucketName(call.bucket, isSystem(call));
+  refuseUnserved(call.headers);
+  if (call.headers.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") {
+    throw new AwsError(
+      "NotImplemented",
+      "A header you provided implies functionality that is not implemented: object lock",
+      { status: 501 },
+    );
+  }
+  const region = await askedRegion(call);
+  if (region !== call.region) {
+    throw new AwsError(
+      "IllegalLocationConstraintException",
+      `The ${region} location constraint is incompatible for the region specific endpoint this request was sent to.`,
+    );
+  }
+  const { created, bucket } = await call.store.createBucket(call.bucket, call.account_id, region);
+  if (!created && bucket.account_id !== call.account_id) {
+    throw new AwsError(
+      "BucketAlreadyExists",
+      "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.",
+      { status: 409 },
+    );
+  }
+  // S3 lets the owner repeat this in its first region only.
+  if (!created && call.region !== firstRegion) {
+    throw new AwsError(
+      "BucketAlreadyOwnedByYou",
+      "Your previous request to create the named bucket succeeded and you already own it.",
+      { status: 409 },
+    );
+  }
+  return new Response(null, { headers: { location: `/${call.bucket}` } });
+}
+
+export function headBucket(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  return new Response(null, {
+    headers: { "x-amz-bucket-region": bucket.region, "x-amz-access-point-alias": "false" },
+  });
+}
+
+export async function deleteBucket(call: S3Call): Promise<Response> {
+  await call.store.deleteBucket(ownBucket(call));
+  return new Response(null, { status: 204 });
+}
+
+export function getBucketLocation(call: S3Call): Response {
+  const { region } = ownBucket(call);
+  return new Response(document("LocationConstraint", region === firstRegion ? "" : region), {
+    headers: { "content-type": "application/xml" },
+  });
+}

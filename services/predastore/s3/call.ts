@@ -1,0 +1,137 @@
+/**
+ * One S3 request: what it names, who asks, and what the query and headers say, each checked once.
+ *
+ * The key comes from the raw target: `..`, doubled slashes and every byte that UTF-8 allows belong to
+ * it. Nothing here is believed before the signature is verified; the door does that in between.
+ */
+import type { Verified } from "../../aws/sigv4.ts";
+import { AwsError } from "../../aws/errors.ts";
+import type { Log } from "../../log/log.ts";
+import type { BucketRow } from "../index_db.ts";
+import { noSuchBucket, type Store } from "../store.ts";
+
+/** The bucket and key that a path names. */
+export interface Target {
+  readonly bucket: string;
+  readonly key: string;
+  readonly query: URLSearchParams;
+}
+
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const encoder = new TextEncoder();
+export const longestKey_bytes = 1024;
+
+const invalidUri = () => new AwsError("InvalidURI", "Couldn't parse the specified URI.");
+
+function percentDecode(text: string): string {
+  if (/^[\x21-\x24\x26-\x7e]*$/.test(text)) return text;
+  const bytes = encoder.encode(text);
+  const out = new Uint8Array(bytes.length);
+  let length = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    if (bytes[at] !== 0x25) {
+      out[length++] = bytes[at] ?? 0;
+      continue;
+    }
+    const hex = text === "" ? "" : String.fromCharCode(bytes[at + 1] ?? 0, bytes[at + 2] ?? 0);
+    if (!/^[0-9a-fA-F]{2}$/.test(hex)) throw invalidUri();
+    out[length++] = parseInt(hex, 16);
+    at += 2;
+  }
+  try {
+    return decoder.decode(out.subarray(0, length));
+  } catch {
+    throw invalidUri();
+  }
+}
+
+/** @throws AwsError `InvalidURI`, `KeyTooLongError` */
+export function parseTarget(target: string): Target {
+  const queryAt = target.indexOf("?");
+  const path = queryAt < 0 ? target : target.slice(0, queryAt);
+  const query = new URLSearchParams(queryAt < 0 ? "" : target.slice(queryAt + 1));
+  if (!path.startsWith("/")) throw invalidUri();
+  const slash = path.indexOf("/", 1);
+  const bucket = percentDecode(slash < 0 ? path.slice(1) : path.slice(1, slash));
+  const key = slash < 0 ? "" : percentDecode(path.slice(slash + 1));
+  checkKey(key);
+  return { bucket, key, query };
+}
+
+/** @throws AwsError `KeyTooLongError` */
+export function checkKey(key: string): void {
+  if (key.length * 3 > longestKey_bytes && encoder.encode(key).length > longestKey_bytes) {
+    throw new AwsError("KeyTooLongError", "Your key is too long");
+  }
+}
+
+export interface S3Call extends Target {
+  readonly store: Store;
+  readonly log: Log;
+  readonly region: string;
+  readonly request: Request;
+  readonly method: string;
+  readonly headers: Headers;
+  readonly request_id: string;
+  /** Empty for the system. */
+  readonly account_id: string;
+  /** Undefined on the system's door. */
+  readonly verified: Verified | undefined;
+  /** Ends the request when its body stops coming. */
+  readonly watch: BodyWatch;
+}
+
+/** Who stops bodies that no longer come. */
+export interface BodyWatch {
+  /** @returns to be called with each chunk, and to be closed in the end */
+  begin(stop: () => void): { progress(): void; end(): void };
+}
+
+export const isSystem = (call: S3Call) => call.verified === undefined;
+
+/**
+ * The bucket that the call names, if its owner asks.
+ * @throws AwsError `NoSuchBucket`, `AccessDenied`
+ */
+export function ownBucket(call: S3Call, name = call.bucket): BucketRow {
+  const bucket = call.store.bucket(name);
+  if (bucket === undefined) throw noSuchBucket();
+  if (bucket.account_id !== call.account_id) throw accessDenied();
+  const expected = call.headers.get("x-amz-expected-bucket-owner");
+  if (expected !== null && expected !== bucket.account_id) throw accessDenied();
+  return bucket;
+}
+
+export const accessDenied = () => new AwsError("AccessDenied", "Access Denied", { status: 403 });
+export const noSuchKey = () =>
+  new AwsError("NoSuchKey", "The specified key does not exist.", { status: 404 });
+export const notImplemented = (what: string) =>
+  new AwsError(
+    "NotImplemented",
+    `A header or query you provided implies functionality that is not implemented: ${what}`,
+    { status: 501 },
+  );
+export const invalidArgument = (message: string) => new AwsError("InvalidArgument", message);
+
+/** A whole number of the query. @throws AwsError `InvalidArgument` */
+export function wholeNumber(
+  call: Pick<S3Call, "query">,
+  name: string,
+  from: number,
+  to: number,
+): number | undefined {
+  const value = call.query.get(name);
+  if (value === null || value === "") return undefined;
+  const number = Number(value);
+  if (!/^\d{1,15}$/.test(value) || number < from || number > to) {
+    throw invalidArgument(
+      /^-?\d+$/.test(value)
+        ? `Argument ${name} must be an integer between ${from} and ${to}`
+        : `Provided ${name} not an integer or within integer range`,
+    );
+  }
+  return number;
+}
+
+/** Small documents that some calls carry. @throws AwsError `MalformedXML` when it is too long */
+export const largestDocument_bytes = 2 << 20;

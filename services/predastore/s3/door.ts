@@ -1,0 +1,207 @@
+/**
+ * Takes S3 requests in: verifies who asks, finds the operation, and answers with AWS's errors.
+ *
+ * Three doors lead here. On the public one the client's own target and authority are verified; on the
+ * front one the gateway names them in headers that it alone can set, since the socket's permissions
+ * keep everybody else out; on the system door the peer is trusted and acts as the system. A body that
+ * stops coming for a minute is cut off, so that a slow client holds nothing but its own connection.
+ */
+import {
+  claimedScope,
+  type SigningGrant,
+  type SigningScope,
+  type Verified,
+  verify,
+} from "../../aws/sigv4.ts";
+import { frontReplyHeaders } from "../../gateway/contract.ts";
+import { errorFields, inRequest, type Log } from "../../log/log.ts";
+import { frontHeaders } from "../contract.ts";
+import type { Store } from "../store.ts";
+import { accessDenied, type BodyWatch, notImplemented, parseTarget, type S3Call } from "./call.ts";
+import { errorReply, publicError } from "./error_reply.ts";
+import { operationOf, served } from "./operations.ts";
+
+export type DoorKind = "public" | "front" | "system";
+
+export interface DoorOptions {
+  readonly store: Store;
+  readonly region: string;
+  readonly log: Log;
+  readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
+}
+
+const slowestChunk_ms = 60_000;
+
+/** Cuts off bodies that do not move; one timer for all of them. */
+export class SlowBodies implements BodyWatch, Disposable {
+  readonly #bodies = new Set<{ last_ms: number; readonly stop: () => void }>();
+  readonly #timer: ReturnType<typeof setInterval>;
+
+  constructor(limit_ms = slowestChunk_ms) {
+    this.#timer = setInterval(() => {
+      const oldest = performance.now() - limit_ms;
+      for (const body of this.#bodies) if (body.last_ms < oldest) body.stop();
+    }, limit_ms / 4);
+  }
+
+  begin(stop: () => void) {
+    const body = { last_ms: performance.now(), stop };
+    this.#bodies.add(body);
+    return {
+      progress: () => {
+        body.last_ms = performance.now();
+      },
+      end: () => {
+        this.#bodies.delete(body);
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+interface Arrived {
+  readonly target: string;
+  readonly authority: string;
+  readonly request_id: string;
+}
+
+function arrived(kind: DoorKind, request: Request): Arrived {
+  const url = request.url;
+  const pathAt = url.indexOf("/", url.indexOf("://") + 3);
+  const target = pathAt < 0 ? "/" : url.slice(pathAt);
+  // Over HTTP/2 there is no Host header; the URL has the authority.
+  const authority = request.headers.get("host") ??
+    url.slice(url.indexOf("://") + 3, pathAt < 0 ? url.length : pathAt);
+  if (kind !== "front") return { target, authority, request_id: crypto.randomUUID() };
+  return {
+    target: request.headers.get(frontHeaders.target) ?? target,
+    authority: request.headers.get(frontHeaders.authority) ?? authority,
+    request_id: request.headers.get(frontHeaders.requestId) ?? crypto.randomUUID(),
+  };
+}
+
+export class Door implements Disposable {
+  readonly #options: DoorOptions;
+  readonly #watch = new SlowBodies();
+  /** Requests in flight, for a graceful stop. */
+  active = 0;
+  requests = 0;
+
+  constructor(options: DoorOptions) {
+    this.#options = options;
+  }
+
+  /** The handler for one kind of door. */
+  handler(kind: DoorKind): (request: Request) => Promise<Response> {
+    return async (request) => {
+      const from = arrived(kind, request);
+      this.active++;
+      this.requests++;
+      try {
+        return await inRequest(from.request_id, () => this.#answer(kind, request, from));
+      } finally {
+        this.active--;
+      }
+    };
+  }
+
+  async #answer(kind: DoorKind, request: Request, from: Arrived): Promise<Response> {
+    const { log } = this.#options;
+    const started = performance.now();
+    let action = "";
+    let verified: Verified | undefined;
+    let response: Response;
+    let named = { bucket: "", key: "" };
+    try {
+      const target = parseTarget(from.target);
+      named = target;
+      if (kind !== "system") verified = await this.#verify(request, from);
+      action = operationOf(request.method, target, request.headers);
+      const handler = served[action];
+      if (handler === undefined) throw notImplemented(action);
+      const call: S3Call = {
+        ...target,
+        store: this.#options.store,
+        log,
+        region: this.#options.region,
+        request,
+        method: request.method,
+        headers: request.headers,
+        request_id: from.request_id,
+        account_id: verified?.grant.account_id ?? "",
+        verified,
+        watch: this.#watch,
+      };
+      response = await handler(call);
+    } catch (error) {
+      const told = publicError(error);
+      if (told.status >= 500 && told.code !== "NotImplemented") {
+        log.error("request_failed", { action, ...named, ...errorFields(error) });
+      }
+      response = errorReply(told, {
+        ...named,
+        method: request.method,
+        path: from.target.split("?", 1)[0] ?? "",
+        request_id: from.request_id,
+      });
+      await discard(request);
+    }
+    response.headers.set("x-amz-request-id", from.request_id);
+    response.headers.set("x-amz-id-2", from.request_id);
+    if (kind === "front") {
+      response.headers.set(frontReplyHeaders.action, action);
+      if (verified !== undefined) {
+        response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
+        response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
+      }
+    } else response.headers.delete(frontReplyHeaders.contentEncoding);
+    log.debug("request", {
+      action,
+      ...named,
+      status: response.status,
+      duration_ms: performance.now() - started,
+    });
+    return response;
+  }
+
+  async #verify(request: Request, from: Arrived): Promise<Verified> {
+    const signed = {
+      method: request.method,
+      target: from.target,
+      authority: from.authority,
+      headers: request.headers,
+    };
+    // A malformed signature is told as such; none at all is an anonymous request.
+    const query = from.target.split("?")[1] ?? "";
+    if (
+      claimedScope(signed) === undefined && !request.headers.has("authorization") &&
+      !/(^|&)X-Amz-(Algorithm|Signature|Credential)=/i.test(query)
+    ) throw accessDenied();
+    return await verify(signed, this.#options.lookup, { service: ["s3"] });
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]();
+  }
+}
+
+/** A refused body is read on a little, so that a client that is still sending hears the answer. */
+async function discard(request: Request): Promise<void> {
+  if (request.body === null || request.bodyUsed || request.body.locked) return;
+  if (request.headers.get("expect")?.toLowerCase() === "100-continue") return;
+  const reader = request.body.getReader();
+  const deadline = performance.now() + 2_000;
+  try {
+    for (let bytes = 0; bytes < 16 << 20 && performance.now() < deadline;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      bytes += value.length;
+    }
+  } catch {
+    // The client has gone; nobody waits for the answer.
+  }
+  void reader.cancel().catch(() => {});
+}

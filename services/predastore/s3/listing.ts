@@ -1,0 +1,275 @@
+/**
+ * ListObjects, ListObjectsV2 and ListMultipartUploads: keys in the order of their bytes, grouped by a
+ * delimiter.
+ *
+ * Whatever lies below a common prefix is jumped over by one seek, so that a page costs what it shows and
+ * not what it skips. A token names the last thing that was shown, which makes pages stable while keys
+ * come and go.
+ */
+import { keyBytes, type ListedObject } from "../index_db.ts";
+import type { Store } from "../store.ts";
+import { owner } from "./buckets.ts";
+import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { quoted } from "./object_headers.ts";
+import { element, xmlResponse } from "./xml.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface ListRequest {
+  readonly prefix: string;
+  readonly delimiter: string;
+  /** Shown are keys and common prefixes after this. */
+  readonly after: string;
+  readonly limit: number;
+}
+
+export interface ListPage {
+  readonly objects: readonly ListedObject[];
+  readonly prefixes: readonly string[];
+  readonly truncated: boolean;
+  /** The last key or common prefix of the page. */
+  readonly last: string;
+}
+
+/** The first key after all that start with `prefix`; undefined when there can be none. */
+function afterPrefix(prefix: Bytes): Bytes | undefined {
+  for (let length = prefix.length; length > 0; length--) {
+    if ((prefix[length - 1] ?? 0) < 255) {
+      const bound = prefix.slice(0, length);
+      bound[length - 1] = (bound[length - 1] ?? 0) + 1;
+      return bound;
+    }
+  }
+  return undefined;
+}
+
+function compare(a: Bytes, b: Bytes): number {
+  return Buffer.compare(a, b);
+}
+
+export function listObjects(store: Store, bucket: number, request: ListRequest): ListPage {
+  const { prefix, delimiter, limit } = request;
+  const objects: ListedObject[] = [];
+  const prefixes: string[] = [];
+  const prefixBytes = keyBytes(prefix);
+  const after = keyBytes(request.after);
+  let last = "";
+  if (limit === 0) return { objects, prefixes, truncated: false, last };
+  let start: Bytes | undefined = prefixBytes;
+  let inclusive = true;
+  if (request.after !== "" && compare(after, prefixBytes) >= 0) {
+    start = after;
+    inclusive = false;
+    // A page that ended with a common prefix goes on behind all of it.
+    const group = delimiter === "" || !request.after.startsWith(prefix)
+      ? -1
+      : request.after.indexOf(delimiter, prefix.length);
+    if (group >= 0) {
+      start = afterPrefix(keyBytes(request.after.slice(0, group + delimiter.length)));
+      inclusive = true;
+    }
+  }
+  let batch = 64;
+  while (start !== undefined) {
+    const wanted: number = Math.min(batch, limit - objects.length - prefixes.length + 1);
+    const rows = store.index.objectsFrom(bucket, start, inclusive, wanted);
+    let jumped = false;
+    for (const row of rows) {
+      if (!row.key.startsWith(prefix)) return { objects, prefixes, truncated: false, last };
+      if (objects.length + prefixes.length === limit) {
+        return { objects, prefixes, truncated: true, last };
+      }
+      const group = delimiter === "" ? -1 : row.key.indexOf(delimiter, prefix.length);
+      if (group >= 0) {
+        last = row.key.slice(0, group + delimiter.length);
+        prefixes.push(last);
+        start = afterPrefix(keyBytes(last));
+        inclusive = true;
+        jumped = true;
+        break;
+      }
+      last = row.key;
+      objects.push(row);
+      start = keyBytes(row.key);
+      inclusive = false;
+    }
+    if (!jumped && rows.length < wanted) break;
+    // Few rows are fetched where groups follow each other, many where plain keys do.
+    batch = jumped ? 4 : Math.min(1001, batch * 4);
+  }
+  return { objects, prefixes, truncated: false, last };
+}
+
+function encoder(call: S3Call): (text: string) => string {
+  const encoding = call.query.get("encoding-type");
+  if (encoding === null || encoding === "") return (text) => text;
+  if (encoding !== "url") throw invalidArgument("Invalid Encoding Method specified in Request");
+  return urlEncode;
+}
+
+/** Every byte but the unreserved ones and the slash, as S3 encodes names in listings. */
+export function urlEncode(text: string): string {
+  return encodeURIComponent(text)
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll("%2F", "/");
+}
+
+function contents(object: ListedObject, encode: (text: string) => string, withOwner?: string) {
+  return element("Contents", [
+    element("Key", encode(object.key)),
+    element("LastModified", new Date(object.modified_ms).toISOString()),
+    element("ETag", quoted(object.etag)),
+    object.checksum && element("ChecksumAlgorithm", object.checksum.algorithm),
+    object.checksum && element("ChecksumType", object.checksum.type),
+    element("Size", object.size),
+    withOwner === undefined ? undefined : owner(withOwner),
+    element("StorageClass", "STANDARD"),
+  ]);
+}
+
+const commonPrefixes = (prefixes: readonly string[], encode: (text: string) => string) =>
+  prefixes.map((prefix) => element("CommonPrefixes", element("Prefix", encode(prefix))));
+
+const longestPage = 1000;
+const maxKeys = (call: S3Call, name: string) =>
+  Math.min(longestPage, wholeNumber(call, name, 0, 2 ** 31 - 1) ?? longestPage);
+
+export function listObjectsV1(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const encode = encoder(call);
+  const prefix = call.query.get("prefix") ?? "";
+  const delimiter = call.query.get("delimiter") ?? "";
+  const marker = call.query.get("marker") ?? "";
+  const limit = maxKeys(call, "max-keys");
+  const page = listObjects(call.store, bucket.id, { prefix, delimiter, after: marker, limit });
+  return xmlResponse("ListBucketResult", [
+    element("Name", bucket.name),
+    element("Prefix", encode(prefix)),
+    element("Marker", encode(marker)),
+    page.truncated && delimiter !== "" ? element("NextMarker", encode(page.last)) : undefined,
+    element("MaxKeys", limit),
+    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    element("IsTruncated", page.truncated),
+    page.objects.map((object) => contents(object, encode, bucket.account_id)),
+    commonPrefixes(page.prefixes, encode),
+  ]);
+}
+
+const tokenEncoder = new TextEncoder();
+
+function tokenOf(last: string): string {
+  return tokenEncoder.encode(`1${last}`).toBase64({ alphabet: "base64url" });
+}
+
+function readToken(token: string): string {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
+      .decode(Uint8Array.fromBase64(token, { alphabet: "base64url" }));
+    if (text.startsWith("1")) return text.slice(1);
+  } catch {
+    // Any other token than ours is told below.
+  }
+  throw invalidArgument("The continuation token provided is incorrect");
+}
+
+export function listObjectsV2(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const encode = encoder(call);
+  const prefix = call.query.get("prefix") ?? "";
+  const delimiter = call.query.get("delimiter") ?? "";
+  const token = call.query.get("continuation-token");
+  const startAfter = call.query.get("start-after") ?? "";
+  const limit = maxKeys(call, "max-keys");
+  if (token === "") throw invalidArgument("The continuation token provided is incorrect");
+  const after = token === null ? startAfter : readToken(token);
+  const page = listObjects(call.store, bucket.id, { prefix, delimiter, after, limit });
+  const fetchOwner = call.query.get("fetch-owner") === "true";
+  return xmlResponse("ListBucketResult", [
+    element("Name", bucket.name),
+    element("Prefix", encode(prefix)),
+    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    element("MaxKeys", limit),
+    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    element("KeyCount", page.objects.length + page.prefixes.length),
+    element("IsTruncated", page.truncated),
+    token === null ? undefined : element("ContinuationToken", token),
+    page.truncated ? element("NextContinuationToken", tokenOf(page.last)) : undefined,
+    call.query.has("start-after") ? element("StartAfter", encode(startAfter)) : undefined,
+    page.objects.map((object) =>
+      contents(object, encode, fetchOwner ? bucket.account_id : undefined)
+    ),
+    commonPrefixes(page.prefixes, encode),
+  ]);
+}
+
+export function listMultipartUploads(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const encode = encoder(call);
+  const prefix = call.query.get("prefix") ?? "";
+  const delimiter = call.query.get("delimiter") ?? "";
+  const keyMarker = call.query.get("key-marker") ?? "";
+  const idMarker = keyMarker === "" ? "" : call.query.get("upload-id-marker") ?? "";
+  const limit = maxKeys(call, "max-uploads");
+  const uploads: ReturnType<typeof call.store.index.uploadsFrom> = [];
+  const prefixes: string[] = [];
+  let truncated = false;
+  // Without an id marker, all uploads of the marker's key are behind us.
+  let key: Bytes = keyBytes(keyMarker);
+  let id = keyMarker !== "" && idMarker === "" ? "\u{10ffff}" : idMarker;
+  scan: for (;;) {
+    const rows = call.store.index.uploadsFrom(bucket.id, key, id, longestPage);
+    for (const row of rows) {
+      key = keyBytes(row.key);
+      id = row.id;
+      if (!row.key.startsWith(prefix)) {
+        if (compare(key, keyBytes(prefix)) > 0) break scan;
+        continue;
+      }
+      const group = delimiter === "" ? -1 : row.key.indexOf(delimiter, prefix.length);
+      const common = group < 0 ? undefined : row.key.slice(0, group + delimiter.length);
+      if (common !== undefined && (prefixes.at(-1) === common || common === keyMarker)) continue;
+      if (uploads.length + prefixes.length === limit) {
+        truncated = limit > 0;
+        break scan;
+      }
+      if (common !== undefined) prefixes.push(common);
+      else uploads.push(row);
+    }
+    if (rows.length < longestPage) break;
+  }
+  const last = uploads.at(-1);
+  const lastPrefix = prefixes.at(-1);
+  const endsWithPrefix = lastPrefix !== undefined &&
+    (last === undefined || compare(keyBytes(lastPrefix), keyBytes(last.key)) > 0);
+  return xmlResponse("ListMultipartUploadsResult", [
+    element("Bucket", bucket.name),
+    element("KeyMarker", encode(keyMarker)),
+    element("UploadIdMarker", idMarker),
+    truncated
+      ? element("NextKeyMarker", encode(endsWithPrefix ? lastPrefix : last?.key ?? ""))
+      : undefined,
+    truncated ? element("NextUploadIdMarker", endsWithPrefix ? "" : last?.id ?? "") : undefined,
+    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    element("Prefix", encode(prefix)),
+    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    element("MaxUploads", limit),
+    element("IsTruncated", truncated),
+    uploads.map((upload) =>
+      element("Upload", [
+        element("Key", encode(upload.key)),
+        element("UploadId", upload.id),
+        element("Initiator", [
+          element("ID", bucket.account_id.padStart(64, "0")),
+          element("DisplayName", bucket.account_id),
+        ]),
+        owner(bucket.account_id),
+        element("StorageClass", "STANDARD"),
+        element("Initiated", new Date(upload.created_ms).toISOString()),
+        upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
+        upload.checksum && element("ChecksumType", upload.checksum.type),
+      ])
+    ),
+    commonPrefixes(prefixes, encode),
+  ]);
+}

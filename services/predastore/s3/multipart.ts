@@ -1,0 +1,324 @@
+/** Multipart uploads: create, upload and copy parts, list them, complete, abort. */
+import { createHash } from "node:crypto";
+import { AwsError } from "../../aws/errors.ts";
+import type { ChecksumMeta, PartRow, UploadRow } from "../index_db.ts";
+import { incomingBody, readDocument } from "./body.ts";
+import { owner } from "./buckets.ts";
+import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import {
+  type Algorithm,
+  badDigest,
+  checksumHeader,
+  combineChecksums,
+  isAlgorithm,
+} from "./checksums.ts";
+import { writeCondition } from "./conditions.ts";
+import { copiedBody, copyResult, copySource, storedHeaders } from "./objects.ts";
+import { objectHeaders, quoted, refuseUnserved } from "./object_headers.ts";
+import { parseRange } from "./ranges.ts";
+import {
+  children,
+  element,
+  malformedXml,
+  parseXml,
+  text,
+  type XmlNode,
+  xmlResponse,
+} from "./xml.ts";
+
+const mostParts = 10_000;
+const leastPart_bytes = 5 << 20;
+
+/** How the whole object's checksum is made, when the client does not say. */
+function checksumType(algorithm: Algorithm, asked: string | null): ChecksumMeta["type"] {
+  const type = asked ?? (algorithm === "CRC64NVME" ? "FULL_OBJECT" : "COMPOSITE");
+  const sha = algorithm === "SHA1" || algorithm === "SHA256";
+  if (
+    (type !== "FULL_OBJECT" && type !== "COMPOSITE") ||
+    (type === "FULL_OBJECT" && sha) || (type === "COMPOSITE" && algorithm === "CRC64NVME")
+  ) {
+    throw new AwsError(
+      "InvalidRequest",
+      `The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
+    );
+  }
+  return type;
+}
+
+export async function createMultipartUpload(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  const algorithm = call.headers.get("x-amz-checksum-algorithm")?.toUpperCase();
+  if (algorithm !== undefined && !isAlgorithm(algorithm)) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+    );
+  }
+  const checksum = algorithm === undefined ? undefined : {
+    algorithm,
+    type: checksumType(algorithm, call.headers.get("x-amz-checksum-type")),
+  };
+  const upload = await call.store.createUpload(
+    bucket,
+    call.key,
+    objectHeaders(call.headers),
+    checksum,
+  );
+  return xmlResponse(
+    "InitiateMultipartUploadResult",
+    [
+      element("Bucket", bucket.name),
+      element("Key", call.key),
+      element("UploadId", upload.id),
+    ],
+    checksum === undefined ? {} : {
+      "x-amz-checksum-algorithm": checksum.algorithm,
+      "x-amz-checksum-type": checksum.type,
+    },
+  );
+}
+
+function uploadOf(call: S3Call): UploadRow {
+  return call.store.upload(ownBucket(call), call.key, call.query.get("uploadId") ?? "");
+}
+
+function partNumber(call: S3Call): number {
+  const number = Number(call.query.get("partNumber"));
+  if (!Number.isInteger(number) || number < 1 || number > mostParts) {
+    throw invalidArgument(
+      `Part number must be an integer between 1 and ${mostParts}, inclusive`,
+    );
+  }
+  return number;
+}
+
+export async function uploadPart(call: S3Call): Promise<Response> {
+  const upload = uploadOf(call);
+  const number = partNumber(call);
+  refuseUnserved(call.headers);
+  using body = incomingBody(call, {
+    headers: {},
+    user: {},
+    ...(upload.checksum === undefined ? {} : { checksum: upload.checksum.algorithm as Algorithm }),
+  });
+  const stored = await call.store.putPart(ownBucket(call), upload, number, body);
+  const headers = storedHeaders(stored);
+  headers.delete("x-amz-checksum-type");
+  return new Response(null, { headers });
+}
+
+export async function uploadPartCopy(call: S3Call): Promise<Response> {
+  const upload = uploadOf(call);
+  const number = partNumber(call);
+  refuseUnserved(call.headers);
+  const source = copySource(call);
+  const header = call.headers.get("x-amz-copy-source-range");
+  let range = { from: 0, to: source.size };
+  if (header !== null) {
+    const match = /^bytes=(\d+)-(\d+)$/.exec(header);
+    if (match === null || Number(match[1]) > Number(match[2])) {
+      throw invalidArgument(
+        "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy",
+      );
+    }
+    if (Number(match[2]) >= source.size) {
+      throw invalidArgument(
+        `Range specified is not valid for source object of size: ${source.size}`,
+      );
+    }
+    range = parseRange(header, source.size) ?? range;
+  }
+  using body = copiedBody(
+    call,
+    source,
+    range,
+    { headers: {}, user: {} },
+    upload.checksum?.algorithm,
+  );
+  const stored = await call.store.putPart(ownBucket(call), upload, number, body);
+  return xmlResponse(
+    "CopyPartResult",
+    copyResult(stored).filter((one) => one?.text.startsWith("<ChecksumType") !== true),
+  );
+}
+
+interface ChosenPart {
+  readonly number: number;
+  readonly etag: string;
+  readonly checksums: ReadonlyMap<Algorithm, string>;
+}
+
+function chosenParts(document: string): ChosenPart[] {
+  const root = parseXml(document, "CompleteMultipartUpload");
+  const parts = children(root, "Part").map((one): ChosenPart => {
+    if (typeof one !== "object" || one === null) throw malformedXml();
+    const node = one as XmlNode;
+    const number = Number(text(node, "PartNumber"));
+    const etag = text(node, "ETag")?.replace(/^"(.*)"$/, "$1");
+    if (!Number.isInteger(number) || etag === undefined) throw malformedXml();
+    const checksums = new Map<Algorithm, string>();
+    for (const name of Object.keys(node)) {
+      const algorithm = name.replace(/^Checksum/, "");
+      if (name !== algorithm && isAlgorithm(algorithm)) {
+        checksums.set(algorithm, text(node, name) ?? "");
+      }
+    }
+    return { number, etag, checksums };
+  });
+  if (parts.length === 0 || parts.length > mostParts) throw malformedXml();
+  for (const [at, part] of parts.entries()) {
+    if (at > 0 && part.number <= (parts[at - 1]?.number ?? 0)) {
+      throw new AwsError(
+        "InvalidPartOrder",
+        "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+      );
+    }
+  }
+  return parts;
+}
+
+const invalidPart = () =>
+  new AwsError(
+    "InvalidPart",
+    "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+  );
+
+function matchParts(chosen: readonly ChosenPart[], stored: readonly PartRow[]): PartRow[] {
+  const byNumber = new Map(stored.map((part) => [part.number, part]));
+  const parts = chosen.map((wanted) => {
+    const part = byNumber.get(wanted.number);
+    if (part === undefined || part.etag !== wanted.etag) throw invalidPart();
+    for (const [algorithm, value] of wanted.checksums) {
+      if (part.checksum?.algorithm !== algorithm || part.checksum.value !== value) {
+        throw invalidPart();
+      }
+    }
+    return part;
+  });
+  for (const part of parts.slice(0, -1)) {
+    if (part.size < leastPart_bytes) {
+      throw new AwsError(
+        "EntityTooSmall",
+        "Your proposed upload is smaller than the minimum allowed size",
+      );
+    }
+  }
+  return parts;
+}
+
+/** MD5 of the parts' MD5s, with their number. */
+export function multipartEtag(parts: readonly { readonly etag: string }[]): string {
+  const hash = createHash("md5");
+  for (const part of parts) hash.update(Uint8Array.fromHex(part.etag));
+  return `${hash.digest("hex")}-${parts.length}`;
+}
+
+export async function completeMultipartUpload(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  const upload = uploadOf(call);
+  const chosen = chosenParts(
+    await readDocument({ ...call, headers: withoutChecksum(call.headers) }),
+  );
+  const stored = await call.store.completeUpload(bucket, upload, (all) => {
+    const parts = matchParts(chosen, all);
+    const size = parts.reduce((sum, part) => sum + part.size, 0);
+    const claimedSize = call.headers.get("x-amz-mp-object-size");
+    if (claimedSize !== null && Number(claimedSize) !== size) {
+      throw new AwsError(
+        "InvalidRequest",
+        "The provided 'x-amz-mp-object-size' header does not match what was computed.",
+      );
+    }
+    const checksum = wholeChecksum(call, upload, parts);
+    return {
+      parts,
+      etag: multipartEtag(parts),
+      meta: { ...upload.meta, ...(checksum === undefined ? {} : { checksum }) },
+    };
+  }, writeCondition(call.headers));
+  const { checksum } = stored.meta;
+  return xmlResponse("CompleteMultipartUploadResult", [
+    element(
+      "Location",
+      `${new URL(call.request.url).origin}/${bucket.name}/${encodeURI(call.key)}`,
+    ),
+    element("Bucket", bucket.name),
+    element("Key", call.key),
+    element("ETag", quoted(stored.etag)),
+    checksum && element(`Checksum${checksum.algorithm}`, checksum.value),
+    checksum && element("ChecksumType", checksum.type),
+  ]);
+}
+
+/** Here the checksum headers are about the object and not about this request's body. */
+function withoutChecksum(headers: Headers): Headers {
+  const made = new Headers(headers);
+  for (const name of [...made.keys()]) {
+    if (/^x-amz-(checksum-|trailer$|sdk-checksum)/.test(name)) made.delete(name);
+  }
+  return made;
+}
+
+function wholeChecksum(
+  call: S3Call,
+  upload: UploadRow,
+  parts: readonly PartRow[],
+): ChecksumMeta | undefined {
+  const algorithm = upload.checksum?.algorithm;
+  if (upload.checksum === undefined || algorithm === undefined || !isAlgorithm(algorithm)) {
+    return undefined;
+  }
+  const checksum = combineChecksums(
+    algorithm,
+    upload.checksum.type,
+    parts.map((part) => {
+      if (part.checksum?.algorithm !== algorithm) throw invalidPart();
+      return { value: part.checksum.value, size: part.size };
+    }),
+  );
+  const claimed = call.headers.get(checksumHeader(algorithm));
+  if (claimed !== null && claimed.replace(/-\d+$/, "") !== checksum.value.replace(/-\d+$/, "")) {
+    throw badDigest(algorithm);
+  }
+  return checksum;
+}
+
+export async function abortMultipartUpload(call: S3Call): Promise<Response> {
+  await call.store.abortUpload(ownBucket(call), uploadOf(call));
+  return new Response(null, { status: 204 });
+}
+
+export function listParts(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const upload = uploadOf(call);
+  const limit = Math.min(1000, wholeNumber(call, "max-parts", 0, 2 ** 31 - 1) ?? 1000);
+  const marker = wholeNumber(call, "part-number-marker", 0, 2 ** 31 - 1) ?? 0;
+  const rows = call.store.index.parts(upload.id, marker, limit + 1);
+  const parts = rows.slice(0, limit);
+  return xmlResponse("ListPartsResult", [
+    element("Bucket", bucket.name),
+    element("Key", call.key),
+    element("UploadId", upload.id),
+    element("PartNumberMarker", marker),
+    element("NextPartNumberMarker", parts.at(-1)?.number ?? 0),
+    element("MaxParts", limit),
+    element("IsTruncated", rows.length > limit && limit > 0),
+    parts.map((part) =>
+      element("Part", [
+        element("PartNumber", part.number),
+        element("LastModified", new Date(part.modified_ms).toISOString()),
+        element("ETag", quoted(part.etag)),
+        element("Size", part.size),
+        part.checksum && element(`Checksum${part.checksum.algorithm}`, part.checksum.value),
+      ])
+    ),
+    element("Initiator", [
+      element("ID", bucket.account_id.padStart(64, "0")),
+      element("DisplayName", bucket.account_id),
+    ]),
+    owner(bucket.account_id),
+    element("StorageClass", "STANDARD"),
+    upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
+    upload.checksum && element("ChecksumType", upload.checksum.type),
+  ]);
+}

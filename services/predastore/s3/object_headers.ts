@@ -1,0 +1,132 @@
+/**
+ * The headers that an object is stored and given back with: system headers, user metadata, checksums;
+ * and the headers that ask for what is not served, which are refused by name and never ignored.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import { frontReplyHeaders } from "../../gateway/contract.ts";
+import type { ObjectMeta, ObjectRow } from "../index_db.ts";
+import { invalidArgument, notImplemented, type S3Call } from "./call.ts";
+import { checksumHeader } from "./checksums.ts";
+
+const kept = [
+  "cache-control",
+  "content-disposition",
+  "content-encoding",
+  "content-language",
+  "content-type",
+  "expires",
+  "x-amz-website-redirect-location",
+] as const;
+const userPrefix = "x-amz-meta-";
+const largestUserMetadata_bytes = 2048;
+export const defaultContentType = "binary/octet-stream";
+
+/** Values that change nothing, for headers that ask for what is not served. */
+const harmless: Readonly<Record<string, readonly string[]>> = {
+  "x-amz-acl": ["private", "bucket-owner-full-control"],
+  "x-amz-storage-class": ["STANDARD"],
+  "x-amz-object-lock-legal-hold": ["OFF"],
+  "x-amz-server-side-encryption": [],
+  "x-amz-server-side-encryption-customer-algorithm": [],
+  "x-amz-server-side-encryption-aws-kms-key-id": [],
+  "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
+  "x-amz-object-lock-mode": [],
+  "x-amz-object-lock-retain-until-date": [],
+  "x-amz-tagging": [],
+  "x-amz-grant-full-control": [],
+  "x-amz-grant-read": [],
+  "x-amz-grant-read-acp": [],
+  "x-amz-grant-write-acp": [],
+  "x-amz-write-offset-bytes": [],
+};
+
+/** @throws AwsError `NotImplemented` naming the header */
+export function refuseUnserved(headers: Headers): void {
+  for (const [name, allowed] of Object.entries(harmless)) {
+    const value = headers.get(name);
+    if (value === null || allowed.includes(value)) continue;
+    if (name === "x-amz-storage-class") {
+      throw new AwsError(
+        "InvalidStorageClass",
+        "The storage class you specified is not valid; there is STANDARD only.",
+      );
+    }
+    throw notImplemented(name);
+  }
+}
+
+/** What of a request's headers is kept with its object. @throws AwsError `MetadataTooLarge` */
+export function objectHeaders(from: Headers): Pick<ObjectMeta, "headers" | "user"> {
+  refuseUnserved(from);
+  const headers: Record<string, string> = {};
+  for (const name of kept) {
+    let value = from.get(name);
+    if (value === null) continue;
+    if (name === "content-encoding") {
+      // `aws-chunked` is how the body travels, not how the object is encoded.
+      value = value.split(",").map((one) => one.trim())
+        .filter((one) => one !== "" && one.toLowerCase() !== "aws-chunked").join(",");
+      if (value === "") continue;
+    }
+    headers[name] = value;
+  }
+  const user: Record<string, string> = {};
+  let size = 0;
+  for (const [name, value] of from) {
+    if (!name.startsWith(userPrefix)) continue;
+    const short = name.slice(userPrefix.length);
+    size += short.length + value.length;
+    user[short] = value;
+  }
+  if (size > largestUserMetadata_bytes) {
+    throw new AwsError(
+      "MetadataTooLarge",
+      "Your metadata headers exceed the maximum allowed metadata size",
+    );
+  }
+  return { headers, user };
+}
+
+/** Query parameters that replace headers of an answer, on signed requests only. */
+const overrides: Readonly<Record<string, string>> = {
+  "response-cache-control": "cache-control",
+  "response-content-disposition": "content-disposition",
+  "response-content-encoding": "content-encoding",
+  "response-content-language": "content-language",
+  "response-content-type": "content-type",
+  "response-expires": "expires",
+};
+
+export const quoted = (etag: string) => `"${etag}"`;
+export const httpDate = (ms: number) => new Date(Math.floor(ms / 1000) * 1000).toUTCString();
+
+/** The headers that describe an object in the answer to GET and HEAD. */
+export function describe(call: S3Call, object: ObjectRow, whole: boolean): Headers {
+  const headers = new Headers({
+    "accept-ranges": "bytes",
+    "content-type": defaultContentType,
+    etag: quoted(object.etag),
+    "last-modified": httpDate(object.modified_ms),
+  });
+  const set = (name: string, value: string) => {
+    try {
+      headers.set(name, value);
+    } catch {
+      throw invalidArgument(`The value for ${name} cannot be a header.`);
+    }
+  };
+  for (const [name, value] of Object.entries(object.meta.headers)) set(name, value);
+  for (const [name, value] of Object.entries(object.meta.user)) set(userPrefix + name, value);
+  for (const [parameter, name] of Object.entries(overrides)) {
+    const value = call.query.get(parameter);
+    if (value !== null) set(name, value);
+  }
+  const { checksum } = object.meta;
+  if (whole && checksum !== undefined && call.headers.get("x-amz-checksum-mode") === "ENABLED") {
+    headers.set(checksumHeader(checksum.algorithm), checksum.value);
+    headers.set("x-amz-checksum-type", checksum.type);
+  }
+  const encoding = headers.get("content-encoding");
+  if (encoding !== null) headers.set(frontReplyHeaders.contentEncoding, encoding);
+  return headers;
+}

@@ -1,0 +1,314 @@
+/** GetObject, HeadObject, PutObject, CopyObject, DeleteObject and DeleteObjects. */
+import { Digest } from "../../../ffi/libcrypto.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { errorFields } from "../../log/log.ts";
+import type { ObjectMeta, ObjectRow } from "../index_db.ts";
+import type { IncomingBody, StoredObject } from "../store.ts";
+import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
+import {
+  checkKey,
+  invalidArgument,
+  noSuchKey,
+  ownBucket,
+  parseTarget,
+  type S3Call,
+  wholeNumber,
+} from "./call.ts";
+import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
+import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
+import { describe, objectHeaders, quoted } from "./object_headers.ts";
+import { type ByteRange, parseRange } from "./ranges.ts";
+import {
+  children,
+  element,
+  malformedXml,
+  parseXml,
+  text,
+  type XmlNode,
+  xmlResponse,
+} from "./xml.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** There are no versions yet, so `null` is the only one. */
+function checkVersion(versionId: string | null): void {
+  if (versionId === null || versionId === "null") return;
+  throw invalidArgument("Invalid version id specified");
+}
+
+function found(call: S3Call): ObjectRow {
+  checkVersion(call.query.get("versionId"));
+  const object = call.store.object(ownBucket(call), call.key);
+  if (object === undefined) throw noSuchKey();
+  return object;
+}
+
+/** What of the object is asked for: a range, one part, or all. */
+function wantedRange(call: S3Call, object: ObjectRow): {
+  readonly range: ByteRange | undefined;
+  readonly parts: number | undefined;
+} {
+  const number = wholeNumber(call, "partNumber", 1, 10_000);
+  if (number === undefined) {
+    return { range: parseRange(call.headers.get("range"), object.size), parts: undefined };
+  }
+  const parts = object.meta.parts ?? [object.size];
+  if (number > parts.length) {
+    throw new AwsError(
+      "InvalidPartNumber",
+      "The requested partnumber is not satisfiable",
+      { status: 416 },
+    );
+  }
+  const from = parts.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  return {
+    range: { from, to: from + (parts[number - 1] ?? 0) },
+    parts: object.meta.parts === undefined ? undefined : parts.length,
+  };
+}
+
+function prepareRead(call: S3Call): {
+  readonly object: ObjectRow;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly range: ByteRange;
+} {
+  const object = found(call);
+  const headers = describe(call, object, true);
+  if (notModified(call.headers, object)) {
+    headers.delete("content-type");
+    return { object, status: 304, headers, range: { from: 0, to: 0 } };
+  }
+  const { range, parts } = wantedRange(call, object);
+  if (parts !== undefined) headers.set("x-amz-mp-parts-count", String(parts));
+  if (range === undefined) {
+    headers.set("content-length", String(object.size));
+    return { object, status: 200, headers, range: { from: 0, to: object.size } };
+  }
+  headers.set("content-length", String(range.to - range.from));
+  if (range.to > range.from) {
+    headers.set("content-range", `bytes ${range.from}-${range.to - 1}/${object.size}`);
+  }
+  if (range.from > 0 || range.to < object.size) {
+    // A checksum of the whole says nothing of a part.
+    for (const name of [...headers.keys()]) {
+      if (name.startsWith("x-amz-checksum-")) headers.delete(name);
+    }
+  }
+  return { object, status: 206, headers, range };
+}
+
+export function headObject(call: S3Call): Response {
+  const { status, headers } = prepareRead(call);
+  return new Response(null, { status, headers });
+}
+
+/** The first bytes are read before the answer begins, so that what is lost is an error and no stub. */
+export async function getObject(call: S3Call): Promise<Response> {
+  const { object, status, headers, range } = prepareRead(call);
+  if (status === 304) return new Response(null, { status, headers });
+  if (range.from === range.to) return new Response(new Uint8Array(0), { status, headers });
+  const pieces = call.store.read(object, range.from, range.to);
+  const first = await pieces.next();
+  if (first.done === true) return new Response(new Uint8Array(0), { status, headers });
+  if (first.value.length === range.to - range.from) {
+    await pieces.return(undefined);
+    return new Response(first.value, { status, headers });
+  }
+  let ready: Bytes | undefined = first.value;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        if (ready !== undefined) {
+          controller.enqueue(ready);
+          ready = undefined;
+          return;
+        }
+        const { value, done } = await pieces.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        // The status is sent already: breaking off is the only honest answer.
+        call.log.error("read_failed", { key: call.key, ...errorFields(error) });
+        controller.error(error);
+      }
+    },
+    async cancel() {
+      await pieces.return(undefined);
+    },
+  }, { highWaterMark: 0 });
+  return new Response(body, { status, headers });
+}
+
+/** The headers by which a write tells what was stored. */
+export function storedHeaders(stored: Pick<StoredObject, "etag" | "meta">): Headers {
+  const headers = new Headers({ etag: quoted(stored.etag) });
+  const { checksum } = stored.meta;
+  if (checksum !== undefined) {
+    headers.set(checksumHeader(checksum.algorithm), checksum.value);
+    headers.set("x-amz-checksum-type", checksum.type);
+  }
+  return headers;
+}
+
+export async function putObject(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  const condition = writeCondition(call.headers);
+  using body = incomingBody(call, objectHeaders(call.headers));
+  const stored = await call.store.put(bucket, call.key, body, condition);
+  return new Response(null, { headers: storedHeaders(stored) });
+}
+
+/** The object that `x-amz-copy-source` names, its conditions checked. */
+export function copySource(call: S3Call): ObjectRow {
+  const header = call.headers.get("x-amz-copy-source") ?? "";
+  const source = parseTarget(header.startsWith("/") ? header : `/${header}`);
+  if (source.bucket === "" || source.key === "") {
+    throw invalidArgument("Invalid copy source object key");
+  }
+  checkVersion(source.query.get("versionId"));
+  const object = call.store.object(ownBucket(call, source.bucket), source.key);
+  if (object === undefined) throw noSuchKey();
+  checkCopySource(call.headers, object);
+  return object;
+}
+
+/** Bytes of an object as a body for another. Dispose of it. */
+export function copiedBody(
+  call: S3Call,
+  source: ObjectRow,
+  range: ByteRange,
+  meta: Pick<ObjectMeta, "headers" | "user">,
+  algorithm: string | undefined,
+): IncomingBody & Disposable {
+  const md5 = new Digest("md5");
+  const checksum = algorithm !== undefined && isAlgorithm(algorithm)
+    ? startChecksum(algorithm)
+    : undefined;
+  return {
+    chunks: call.store.read(source, range.from, range.to),
+    digests: checksum === undefined ? [md5] : [md5, checksum],
+    expected_bytes: range.to - range.from,
+    async finish() {
+      return {
+        etag: (await md5.finish()).toHex(),
+        meta: {
+          ...meta,
+          ...(checksum === undefined ? {} : {
+            checksum: {
+              algorithm: checksum.algorithm,
+              type: "FULL_OBJECT",
+              value: (await checksum.finish()).toBase64(),
+            },
+          }),
+        },
+      };
+    },
+    [Symbol.dispose]() {
+      md5[Symbol.dispose]();
+      checksum?.[Symbol.dispose]();
+    },
+  };
+}
+
+export async function copyObject(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  const source = copySource(call);
+  if (source.size > largestPut_bytes) {
+    throw new AwsError(
+      "InvalidRequest",
+      "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+    );
+  }
+  const directive = call.headers.get("x-amz-metadata-directive") ?? "COPY";
+  if (directive !== "COPY" && directive !== "REPLACE") {
+    throw invalidArgument("Unknown metadata directive.");
+  }
+  const given = objectHeaders(call.headers);
+  if (directive === "COPY" && source.bucket === bucket.id && source.key === call.key) {
+    throw new AwsError(
+      "InvalidRequest",
+      "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+    );
+  }
+  const algorithm = call.headers.get("x-amz-checksum-algorithm")?.toUpperCase() ??
+    source.meta.checksum?.algorithm;
+  using body = copiedBody(
+    call,
+    source,
+    { from: 0, to: source.size },
+    directive === "COPY" ? { headers: source.meta.headers, user: source.meta.user } : given,
+    algorithm,
+  );
+  const stored = await call.store.put(bucket, call.key, body, writeCondition(call.headers));
+  return xmlResponse("CopyObjectResult", copyResult(stored));
+}
+
+export function copyResult(stored: StoredObject) {
+  const { checksum } = stored.meta;
+  return [
+    element("LastModified", new Date(stored.modified_ms).toISOString()),
+    element("ETag", quoted(stored.etag)),
+    checksum && element(`Checksum${checksum.algorithm}`, checksum.value),
+    checksum && element("ChecksumType", checksum.type),
+  ];
+}
+
+export async function deleteObject(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  checkVersion(call.query.get("versionId"));
+  await call.store.delete(bucket, call.key, deleteCondition(call.headers.get("if-match")));
+  return new Response(null, { status: 204 });
+}
+
+function deleteCondition(ifMatch: string | null) {
+  if (ifMatch === null) return undefined;
+  const headers = new Headers({ "if-match": ifMatch });
+  return writeCondition(headers);
+}
+
+const deletedAtOnce = 1000;
+
+export async function deleteObjects(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  if (
+    !call.headers.has("content-md5") &&
+    ![...call.headers.keys()].some((name) => name.startsWith("x-amz-checksum-")) &&
+    !call.headers.has("x-amz-trailer")
+  ) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+    );
+  }
+  const root = parseXml(await readDocument(call), "Delete");
+  const wanted = children(root, "Object");
+  if (wanted.length === 0 || wanted.length > deletedAtOnce) throw malformedXml();
+  const quiet = text(root, "Quiet") === "true";
+  const objects = wanted.map((one) => {
+    if (typeof one !== "object" || one === null) throw malformedXml();
+    const node = one as XmlNode;
+    const key = text(node, "Key");
+    if (key === undefined || key === "") throw malformedXml();
+    return { key, version: text(node, "VersionId"), etag: text(node, "ETag") };
+  });
+  const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
+    try {
+      checkKey(key);
+      checkVersion(version ?? null);
+      await call.store.delete(bucket, key, deleteCondition(etag ?? null));
+      return quiet ? undefined : element("Deleted", element("Key", key));
+    } catch (error) {
+      const known = error instanceof AwsError
+        ? error
+        : new AwsError("InternalError", "We encountered an internal error. Please try again.");
+      if (known !== error) call.log.error("delete_failed", { key, ...errorFields(error) });
+      return element("Error", [
+        element("Key", key),
+        element("Code", known.code),
+        element("Message", known.message),
+      ]);
+    }
+  }));
+  return xmlResponse("DeleteResult", answers);
+}

@@ -1,0 +1,182 @@
+/**
+ * Which operation a request asks for, by its method, its target and the sub-resource in its query; and
+ * who serves it. What S3 has and we have not is known by its name, and answered `NotImplemented`.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import {
+  createBucket,
+  deleteBucket,
+  getBucketLocation,
+  headBucket,
+  listBuckets,
+} from "./buckets.ts";
+import type { S3Call, Target } from "./call.ts";
+import { listMultipartUploads, listObjectsV1, listObjectsV2 } from "./listing.ts";
+import {
+  abortMultipartUpload,
+  completeMultipartUpload,
+  createMultipartUpload,
+  listParts,
+  uploadPart,
+  uploadPartCopy,
+} from "./multipart.ts";
+import {
+  copyObject,
+  deleteObject,
+  deleteObjects,
+  getObject,
+  headObject,
+  putObject,
+} from "./objects.ts";
+
+export type Handler = (call: S3Call) => Promise<Response> | Response;
+
+/** The operations that are served. */
+export const served: Readonly<Record<string, Handler>> = {
+  AbortMultipartUpload: abortMultipartUpload,
+  CompleteMultipartUpload: completeMultipartUpload,
+  CopyObject: copyObject,
+  CreateBucket: createBucket,
+  CreateMultipartUpload: createMultipartUpload,
+  DeleteBucket: deleteBucket,
+  DeleteObject: deleteObject,
+  DeleteObjects: deleteObjects,
+  GetBucketLocation: getBucketLocation,
+  GetObject: getObject,
+  HeadBucket: headBucket,
+  HeadObject: headObject,
+  ListBuckets: listBuckets,
+  ListMultipartUploads: listMultipartUploads,
+  ListObjects: listObjectsV1,
+  ListObjectsV2: listObjectsV2,
+  ListParts: listParts,
+  PutObject: putObject,
+  UploadPart: uploadPart,
+  UploadPartCopy: uploadPartCopy,
+};
+
+/** Sub-resources of a bucket, as AWS's operation names call them. */
+const bucketSubresources: Readonly<Record<string, string>> = {
+  accelerate: "BucketAccelerateConfiguration",
+  acl: "BucketAcl",
+  analytics: "BucketAnalyticsConfiguration",
+  cors: "BucketCors",
+  encryption: "BucketEncryption",
+  "intelligent-tiering": "BucketIntelligentTieringConfiguration",
+  inventory: "BucketInventoryConfiguration",
+  lifecycle: "BucketLifecycleConfiguration",
+  logging: "BucketLogging",
+  metadataConfiguration: "BucketMetadataConfiguration",
+  metadataTable: "BucketMetadataTableConfiguration",
+  metrics: "BucketMetricsConfiguration",
+  notification: "BucketNotificationConfiguration",
+  "object-lock": "ObjectLockConfiguration",
+  ownershipControls: "BucketOwnershipControls",
+  policy: "BucketPolicy",
+  policyStatus: "BucketPolicyStatus",
+  publicAccessBlock: "PublicAccessBlock",
+  replication: "BucketReplication",
+  requestPayment: "BucketRequestPayment",
+  tagging: "BucketTagging",
+  versioning: "BucketVersioning",
+  website: "BucketWebsite",
+};
+
+/** Sub-resources of an object. */
+const objectSubresources: Readonly<Record<string, string>> = {
+  acl: "ObjectAcl",
+  attributes: "ObjectAttributes",
+  "legal-hold": "ObjectLegalHold",
+  retention: "ObjectRetention",
+  tagging: "ObjectTagging",
+  torrent: "ObjectTorrent",
+};
+
+const verbs: Readonly<Record<string, string>> = { GET: "Get", PUT: "Put", DELETE: "Delete" };
+
+const methodNotAllowed = () =>
+  new AwsError(
+    "MethodNotAllowed",
+    "The specified method is not allowed against this resource.",
+    { status: 405 },
+  );
+
+function subresource(
+  method: string,
+  query: URLSearchParams,
+  of: Readonly<Record<string, string>>,
+): string | undefined {
+  for (const [name, suffix] of Object.entries(of)) {
+    if (!query.has(name)) continue;
+    const verb = verbs[method];
+    if (verb === undefined) throw methodNotAllowed();
+    return verb + suffix;
+  }
+  return undefined;
+}
+
+function bucketOperation(method: string, query: URLSearchParams, headers: Headers): string {
+  if (query.has("session")) return "CreateSession";
+  const named = subresource(method, query, bucketSubresources);
+  if (named !== undefined) return named;
+  switch (method) {
+    case "GET":
+      if (query.has("location")) return "GetBucketLocation";
+      if (query.has("uploads")) return "ListMultipartUploads";
+      if (query.has("versions")) return "ListObjectVersions";
+      return query.get("list-type") === "2" ? "ListObjectsV2" : "ListObjects";
+    case "HEAD":
+      return "HeadBucket";
+    case "PUT":
+      return "CreateBucket";
+    case "DELETE":
+      return "DeleteBucket";
+    case "POST":
+      if (query.has("delete")) return "DeleteObjects";
+      if (headers.get("content-type")?.startsWith("multipart/form-data") === true) {
+        return "PostObject";
+      }
+      throw methodNotAllowed();
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+function objectOperation(method: string, query: URLSearchParams, headers: Headers): string {
+  const named = subresource(method, query, objectSubresources);
+  if (named !== undefined) return named;
+  const copies = headers.has("x-amz-copy-source");
+  switch (method) {
+    case "GET":
+      return query.has("uploadId") ? "ListParts" : "GetObject";
+    case "HEAD":
+      return "HeadObject";
+    case "PUT":
+      if (query.has("renameObject")) return "RenameObject";
+      if (query.has("uploadId") || query.has("partNumber")) {
+        return copies ? "UploadPartCopy" : "UploadPart";
+      }
+      return copies ? "CopyObject" : "PutObject";
+    case "DELETE":
+      return query.has("uploadId") ? "AbortMultipartUpload" : "DeleteObject";
+    case "POST":
+      if (query.has("uploads")) return "CreateMultipartUpload";
+      if (query.has("uploadId")) return "CompleteMultipartUpload";
+      if (query.has("restore")) return "RestoreObject";
+      if (query.has("select")) return "SelectObjectContent";
+      throw methodNotAllowed();
+    default:
+      throw methodNotAllowed();
+  }
+}
+
+/** AWS's name of what is asked for. @throws AwsError `MethodNotAllowed` */
+export function operationOf(method: string, target: Target, headers: Headers): string {
+  if (target.bucket === "") {
+    if (method !== "GET") throw methodNotAllowed();
+    return "ListBuckets";
+  }
+  return target.key === ""
+    ? bucketOperation(method, target.query, headers)
+    : objectOperation(method, target.query, headers);
+}
