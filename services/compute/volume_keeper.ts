@@ -41,8 +41,8 @@ export interface DetachRequest {
 }
 
 /** Asked of the node that runs the instance. */
-const attachHere = subject<AttachRequest, VolumeRecord>("ec2.volume.attach");
-const detachHere = subject<DetachRequest, VolumeRecord>("ec2.volume.detach");
+const attachOnNode = subject<AttachRequest, VolumeRecord>("ec2.volume.attach");
+const detachOnNode = subject<DetachRequest, VolumeRecord>("ec2.volume.detach");
 
 const firstRetry_ms = 250;
 const lastRetry_ms = 30_000;
@@ -63,10 +63,10 @@ export class VolumeKeeper {
   /** Answers this node's questions and takes up what an earlier run left. */
   start(): void {
     const { bus, config } = this.dependencies;
-    bus.answer(onNode(config.node_id, attachHere), (request) => this.#attach(request), {
+    bus.answer(onNode(config.node_id, attachOnNode), (request) => this.attachHere(request), {
       queue: null,
     });
-    bus.answer(onNode(config.node_id, detachHere), (request) => this.#detach(request), {
+    bus.answer(onNode(config.node_id, detachOnNode), (request) => this.detachHere(request), {
       queue: null,
     });
     this.sweep();
@@ -180,15 +180,16 @@ export class VolumeKeeper {
 
   /** Attaches on the instance's node. @throws AwsError and leaves both records as they were */
   async attach(request: AttachRequest, nodeId: string, call: CallContext): Promise<VolumeRecord> {
-    return await this.dependencies.bus.ask(onNode(nodeId, attachHere), request, call);
+    return await this.dependencies.bus.ask(onNode(nodeId, attachOnNode), request, call);
   }
 
   /** Begins to detach on the instance's node; it ends in the background. */
   async detach(request: DetachRequest, nodeId: string, call: CallContext): Promise<VolumeRecord> {
-    return await this.dependencies.bus.ask(onNode(nodeId, detachHere), request, call);
+    return await this.dependencies.bus.ask(onNode(nodeId, detachOnNode), request, call);
   }
 
-  async #attach(request: AttachRequest): Promise<VolumeRecord> {
+  /** Attaches to an instance of this node. */
+  async attachHere(request: AttachRequest): Promise<VolumeRecord> {
     const { account_id, volume_id } = request;
     return await this.#locks.hold(volume_id, async () => {
       const claimed = await claimVolume(this.dependencies, request);
@@ -204,7 +205,8 @@ export class VolumeKeeper {
     });
   }
 
-  async #detach(request: DetachRequest): Promise<VolumeRecord> {
+  /** Begins to detach from an instance of this node. */
+  async detachHere(request: DetachRequest): Promise<VolumeRecord> {
     const { account_id, volume_id } = request;
     const marked = await this.#locks.hold(volume_id, async () => {
       const volume = await markDetaching(
