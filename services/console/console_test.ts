@@ -287,7 +287,7 @@ Deno.test("the page needs nothing from outside, and its policy lets nothing else
   assert.doesNotMatch(reply.body, /\s(src|style|on\w+)=/);
   assert.doesNotMatch(reply.body.replaceAll(/<script>[^]*?<\/script>/g, ""), /url\(|@import/);
   assert.equal(reply.headers["cache-control"], "no-store");
-  assert.equal(reply.headers["referrer-policy"], "no-referrer");
+  assert.equal(reply.headers["referrer-policy"], "same-origin");
   assert.equal(reply.headers["x-content-type-options"], "nosniff");
   const ids = [...reply.body.matchAll(/\sid="([^"]+)"/g)].map((match) => match[1]);
   assert.equal(new Set(ids).size, ids.length, "ids are unique");

@@ -52,6 +52,8 @@ pre {
 .state.down, .state.error, .state.failed { color: var(--bad); }
 .quiet { color: var(--quiet); }
 .id { font: .9em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+.unbroken { white-space: nowrap; }
+@media (min-width: 74rem) { td .id, td code { white-space: nowrap; } }
 table { width: 100%; border-collapse: collapse; }
 th, td { padding: .45rem .75rem .45rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; font-size: .9rem; }
@@ -116,8 +118,8 @@ export const commonHeaders: Readonly<Record<string, string>> = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
   "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-  // A login link's token is in its address.
-  "referrer-policy": "no-referrer",
+  // A login link's token is in its address. With `no-referrer` browsers would send forms without origin.
+  "referrer-policy": "same-origin",
   "x-content-type-options": "nosniff",
   "x-frame-options": "DENY",
 };

@@ -74,6 +74,7 @@ const state = (word: string | undefined) =>
   word === undefined ? "" : html`<span class="state ${word}">${word}</span>`;
 const id = (text: string | undefined) =>
   text === undefined ? "" : html`<span class="id">${text}</span>`;
+const unbroken = (text: string) => text === "" ? "" : html`<span class="unbroken">${text}</span>`;
 const quiet = (text: string | undefined) =>
   text === undefined || text === "" ? "" : html`<div class="quiet">${text}</div>`;
 
@@ -97,7 +98,8 @@ function serviceColumns(now_ms: number): Column<ServiceHealth>[] {
     },
     {
       label: "Up",
-      cell: (service) => service.uptime_ms === undefined ? "" : duration(service.uptime_ms),
+      cell: (service) =>
+        service.uptime_ms === undefined ? "" : unbroken(duration(service.uptime_ms)),
     },
     {
       label: "Memory",
@@ -153,7 +155,7 @@ function instanceColumns({ inventory, now_ms }: Overview): Column<Loose<Instance
       label: "Running for",
       cell: (instance) =>
         instance.state === "running"
-          ? duration(now_ms - Date.parse(instance.launch_time ?? ""))
+          ? unbroken(duration(now_ms - Date.parse(instance.launch_time ?? "")))
           : "",
     },
   ];
@@ -199,21 +201,28 @@ function summary(services: readonly ServiceHealth[]): Markup {
     ...(degraded.length > 0 ? [`Degraded: ${degraded.join(", ")}.`] : []),
   ];
   return html`<p id="summary" class="notice ${worst}" data-status="${worst}">${
-    words.length === 0 ? "All services are well." : `${words.join(" ")} \`hive logs\` says more.`
+    words.length === 0
+      ? "All services are well."
+      : html`${words.join(" ")} <code>hive logs</code> says more.`
   }</p>`;
 }
 
 function nextSteps({ config, inventory }: Overview): Markup {
   const image = inventory.images.find((one) => one.state === "available")?.image_id ?? "ami-…";
+  // Lines apart, since white space inside a template is not kept as it stands.
+  const commands = [
+    'eval "$(hive env)"',
+    "aws sts get-caller-identity",
+    "aws ec2 create-key-pair --key-name me --query KeyMaterial --output text > me.pem",
+    "chmod 600 me.pem",
+    `aws ec2 run-instances --image-id ${image} --instance-type t3.micro --key-name me`,
+    "aws ec2 wait instance-running",
+    "hive ssh i-… -i me.pem -l debian",
+  ];
   return html`
     <h2>What to type next</h2>
     <p>On this machine, in a shell (in a checkout, <code>hive</code> is <code>deno task hive</code>):</p>
-    <pre id="next" tabindex="0">eval "$(hive env)"
-    aws sts get-caller-identity
-    aws ec2 create-key-pair --key-name me --query KeyMaterial --output text &gt; me.pem &amp;&amp; chmod 600 me.pem
-    aws ec2 run-instances --image-id ${image} --instance-type t3.micro --key-name me
-    aws ec2 wait instance-running
-    hive ssh i-… -i me.pem -l debian</pre>
+    <pre id="next" tabindex="0">${commands.join("\n")}</pre>
     <p>
           From elsewhere: the endpoint is <code id="endpoint">https://localhost:${String(
             config.ports.gateway,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { startNats, testLog, type TestNats } from "../../tests/kit/nats.ts";
+import { deriveSigningKey } from "../aws/sigv4.ts";
 import { type CallContext, subject, systemContext } from "../bus/subject.ts";
 import type { Bus } from "../bus/bus.ts";
 import {
@@ -14,7 +15,6 @@ import {
 import { firstStart, type FirstStartStep, firstStartSteps } from "./first_start.ts";
 import { startIdentity } from "./identity.ts";
 import { parseMasterKeys } from "./master_key.ts";
-import { deriveSigningKey } from "./signing.ts";
 import { State } from "./state.ts";
 
 const path = "/node/secrets/master.key";

@@ -1,6 +1,6 @@
 /** Signing keys for one day, region and service; the secret that they derive from stays here. */
-import { createHmac } from "node:crypto";
 import { AwsError } from "../aws/errors.ts";
+import { deriveSigningKey } from "../aws/sigv4.ts";
 import type { SigningGrant, SigningScope } from "./contract.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { ownerOf } from "./principals.ts";
@@ -12,18 +12,6 @@ import type { State } from "./state.ts";
  * asker that missed the event, and how long an asker can do without identity.
  */
 export const grantLifetime_ms = 60_000;
-
-/** AWS's Signature Version 4, the four steps from the secret to the key. */
-export function deriveSigningKey(
-  secret: string,
-  scope: Pick<SigningScope, "date" | "region" | "service">,
-): Uint8Array {
-  let key: Uint8Array = new TextEncoder().encode(`AWS4${secret}`);
-  for (const part of [scope.date, scope.region, scope.service, "aws4_request"]) {
-    key = createHmac("sha256", key).update(part).digest();
-  }
-  return key;
-}
 
 /** Whether `date` (`20261121`) is yesterday, today or tomorrow: clocks and time zones differ. */
 export function withinOneDay(date: string, now_ms: number): boolean {
