@@ -24,6 +24,7 @@ export const operatorBus: BusPermissions = {
     "health.>",
     "compute.>",
     "identity.admin_credentials",
+    "console.login_link",
     "ec2.>",
     "ebs.>",
     "node.>",
