@@ -99,10 +99,12 @@ export class UserNetwork implements GuestNetwork {
 
   async defaults(account: string, az: string): Promise<DefaultNetwork> {
     const { cluster_id } = this.#options;
+    const vpc_id = await idOf("vpc-", cluster_id, account);
     return {
-      vpc_id: await idOf("vpc-", cluster_id, account),
+      vpc_id,
       subnet_id: await idOf("subnet-", cluster_id, account, az),
-      security_group_id: await idOf("sg-", cluster_id, account),
+      // The default group of a VPC is as old as the VPC; metadata derives its id in the same way.
+      security_group_id: vpc_id.replace(/^vpc-/, "sg-"),
     };
   }
 
