@@ -16,11 +16,13 @@ import type { BlockMap } from "../block_map.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import { loadMap } from "../map_stream.ts";
 import { type LogFile, replay } from "../replay.ts";
-import { batchDataBlocks } from "../format.ts";
 import type { Places, Segment, SpareFile } from "./places.ts";
 
 export const checkpointName = "map.ckpt";
 export const logFilePattern = /^log-\d+\.seg$/;
+
+/** Blocks of one read from a log file; much more than the longest batch. */
+const windowBlocks = 1024;
 
 export interface Recovered {
   readonly nextSequence: number;
@@ -61,7 +63,8 @@ export function recover(
     });
   }
   const files = openFiles(directory);
-  const buffer = mapMemory((batchDataBlocks + 1) * blockBytes);
+  const buffer = mapMemory(windowBlocks * blockBytes, { populate: true });
+  let window = { fd: -1, first: 0, count: 0 };
   try {
     const needed = new Set(inLog.map((each) => each.segment));
     const found = new Map<number, Segment>();
@@ -82,8 +85,18 @@ export function recover(
     const logFiles: (LogFile & SpareFile)[] = files.map((file) => ({
       ...file,
       read(firstBlock, count) {
-        const got = readAt(file.fd, buffer, 0, count * blockBytes, firstBlock * blockBytes);
-        return buffer.bytes.subarray(0, got - got % blockBytes);
+        // Batches follow each other: one read brings many of them.
+        const end = firstBlock + count;
+        if (
+          window.fd !== file.fd || firstBlock < window.first || end > window.first + window.count
+        ) {
+          const length = windowBlocks * blockBytes;
+          const got = readAt(file.fd, buffer, 0, length, firstBlock * blockBytes);
+          window = { fd: file.fd, first: firstBlock, count: Math.floor(got / blockBytes) };
+        }
+        const have = Math.min(count, window.first + window.count - firstBlock);
+        const from = (firstBlock - window.first) * blockBytes;
+        return buffer.bytes.subarray(from, from + have * blockBytes);
       },
     }));
     // Segments that the map needs are announced in order, those with newer batches among them last;

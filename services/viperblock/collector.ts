@@ -1,0 +1,70 @@
+/**
+ * Deletes chunks and maps that nothing refers to any more.
+ *
+ * A chunk is deleted only when no saved map of any volume or snapshot refers to it. What a mounted
+ * volume writes is its own business (its worker reports what it gave up): of its chunks only those are
+ * looked at that are as old as its saved map. Every chunk names its owner, and every saved map lists the
+ * owners of its chunks, so that only maps that can matter are read. When a map cannot be read, nothing
+ * is deleted: correctness before space.
+ */
+import type { Log } from "../log/log.ts";
+import { chunkKey, parseChunkKey } from "./format.ts";
+import { type BlockStore, mapChunks, type SavedMap } from "./map_objects.ts";
+import type { Tables, VolumeRow } from "./records.ts";
+
+/** The volume that wrote a map. */
+export function mapOwner(map: SavedMap): string {
+  return map.key.split("/")[1] ?? "";
+}
+
+/** Every volume whose objects a map keeps alive. */
+export function keptBy(map: SavedMap | undefined): string[] {
+  return map === undefined ? [] : [...new Set([...map.owners, mapOwner(map)])];
+}
+
+/** The newest epoch whose objects may be looked at. */
+function newestSettled(row: VolumeRow | undefined): number {
+  if (row === undefined || row.state === "deleting") return Infinity;
+  if (row.mounted_on === undefined) return row.epoch;
+  return row.map !== undefined && mapOwner(row.map) === row.volume_id ? row.map.epoch : 0;
+}
+
+/** Returns how many objects were deleted. */
+export async function collect(
+  owners: Iterable<string>,
+  tables: Tables,
+  store: BlockStore,
+  log: Log,
+): Promise<number> {
+  let deleted = 0;
+  for (const owner of owners) {
+    const settled = newestSettled(tables.volumes.get(owner)?.value);
+    const maps = new Map<string, SavedMap>();
+    for (const table of [tables.volumes, tables.snapshots]) {
+      for (const { value } of table.list()) {
+        if (value.state === "ok" && value.map !== undefined) maps.set(value.map.key, value.map);
+      }
+    }
+    const kept = new Set<string>();
+    for (const map of maps.values()) {
+      if (!map.owners.includes(owner)) continue;
+      for (const chunk of await mapChunks(store, map)) {
+        if (chunk.name.owner === owner) kept.add(chunkKey(chunk.name));
+      }
+    }
+    const dead: string[] = [];
+    for await (const key of store.list(`chunks/${owner}/`)) {
+      const name = parseChunkKey(key);
+      if (name !== undefined && name.epoch <= settled && !kept.has(key)) dead.push(key);
+    }
+    for await (const key of store.list(`maps/${owner}/`)) {
+      const [, prefix, epoch] = /^(maps\/[^/]+\/([0-9a-f]{8}))\//.exec(key) ?? [];
+      if (prefix === undefined || epoch === undefined) continue;
+      if (parseInt(epoch, 16) <= settled && !maps.has(prefix)) dead.push(key);
+    }
+    for (const key of dead) await store.delete(key);
+    deleted += dead.length;
+    if (dead.length > 0) log.info("objects_collected", { owner, count: dead.length });
+  }
+  return deleted;
+}

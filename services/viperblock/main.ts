@@ -1,0 +1,113 @@
+/**
+ * viperblock: volumes as log-structured disks, served over NBD on Unix sockets.
+ *
+ * The main thread is the control plane and the engine's way to the object store; every mounted volume
+ * has a worker of its own. Only one engine may run on a data directory: a lock says so.
+ */
+import { join } from "node:path";
+import { fileSystemSpace, openFile, openFlags, tryLockFile } from "../../ffi/libc.ts";
+import { onNode } from "../bus/subject.ts";
+import { errorFields } from "../log/log.ts";
+import { ObjectStore, systemBuckets } from "../predastore/contract.ts";
+import { runService } from "../runtime/run_service.ts";
+import {
+  type BlockCapacity,
+  blockCapacity,
+  createSnapshot,
+  createVolume,
+  deleteSnapshot,
+  deleteVolume,
+  describeSnapshot,
+  describeVolume,
+  listSnapshots,
+  mountVolume,
+  unmountVolume,
+} from "./contract.ts";
+import { Mounts } from "./mounts.ts";
+import { checkVolumeId, openTables } from "./records.ts";
+import { Volumes } from "./volumes.ts";
+
+const mebibyte = 1 << 20;
+
+/** A share of the memory for all read caches, divided among the volumes; 16 to 128 MiB for one. */
+function cacheBytes(mounted: number): number {
+  const budget = Deno.systemMemoryInfo().total / 8;
+  const share = Math.floor(budget / Math.max(8, mounted + 1) / mebibyte) * mebibyte;
+  return Math.min(128 * mebibyte, Math.max(16 * mebibyte, share));
+}
+
+await runService("viperblock", async (service) => {
+  const { bus, config, log, paths } = service;
+  const home = paths.service("viperblock");
+  const directory = join(home, "volumes");
+  await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+  await Deno.mkdir(paths.run, { recursive: true });
+  const lock = openFile(join(home, "lock"), openFlags.readWrite | openFlags.create, 0o600);
+  if (!tryLockFile(lock)) throw new Error(`another engine is running on ${home}`);
+
+  const capacity = (): Omit<BlockCapacity, "provisioned_bytes"> => {
+    const space = fileSystemSpace(directory);
+    return {
+      total_bytes: space.total_bytes,
+      available_bytes: Math.max(0, space.available_bytes - config.storage.reserve_bytes),
+    };
+  };
+  const store = new ObjectStore(paths.s3System, systemBuckets.blocks);
+  const tables = await openTables(bus, log);
+  const mounts = new Mounts({
+    nodeId: config.node_id,
+    directory,
+    socket: paths.nbd,
+    tables,
+    store,
+    log,
+    reserveBytes: config.storage.reserve_bytes,
+    cacheBytes,
+  });
+  const volumes = new Volumes({
+    tables,
+    store,
+    mounts,
+    log,
+    availableBytes: () => capacity().available_bytes,
+  });
+  service.onStop(async () => {
+    await mounts.stop();
+    await tables[Symbol.asyncDispose]();
+    store[Symbol.dispose]();
+  });
+  await mounts.restore();
+
+  bus.answer(createVolume, (request) => volumes.create(request));
+  bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
+  bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
+  bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
+  bus.answer(describeSnapshot, ({ snapshot_id }) => volumes.describeSnapshot(snapshot_id));
+  bus.answer(deleteSnapshot, ({ snapshot_id }) => volumes.deleteSnapshot(snapshot_id));
+  bus.answer(listSnapshots, () => volumes.listSnapshots());
+  // What concerns this node's disk is answered under the node's own name too.
+  for (
+    const [mount, unmount, space] of [
+      [mountVolume, unmountVolume, blockCapacity],
+      [
+        onNode(config.node_id, mountVolume),
+        onNode(config.node_id, unmountVolume),
+        onNode(config.node_id, blockCapacity),
+      ],
+    ] as const
+  ) {
+    bus.answer(mount, ({ volume_id }) => mounts.mount(checkVolumeId(volume_id)));
+    bus.answer(unmount, ({ volume_id }) => volumes.unmount(volume_id));
+    bus.answer(space, () => ({ ...capacity(), provisioned_bytes: volumes.provisionedBytes }));
+  }
+  service.reportHealth(() => {
+    const [first] = mounts.down;
+    return {
+      status: first === undefined ? "ok" : "degraded",
+      ...(first === undefined ? {} : { detail: `${first[0]} is not served: ${first[1]}` }),
+      facts: { mounted: mounts.count, available_bytes: capacity().available_bytes },
+    };
+  });
+  // The object store may still be starting; what is to be deleted can wait for the next start.
+  volumes.resume().catch((error) => log.warn("deletions_not_resumed", errorFields(error)));
+});

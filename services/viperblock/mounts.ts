@@ -1,0 +1,269 @@
+/**
+ * The volumes that this node serves: mounts them, keeps them served, unmounts them.
+ *
+ * The row in the table is written before a worker starts and after it ended, so a crash at any point leaves
+ * either a volume that is mounted here and has its local directory, or one that is not mounted. A worker
+ * that fails is started again with a new epoch, on the same socket; other volumes do not notice. One
+ * whose data is damaged is left down, since serving it could only make it worse.
+ */
+import { join } from "node:path";
+import { AwsError, unavailable } from "../aws/errors.ts";
+import { errorFields, type Log } from "../log/log.ts";
+import type { Row } from "../state/table.ts";
+import { mapOwner } from "./collector.ts";
+import type { MountReply } from "./contract.ts";
+import { checkpointName } from "./engine/recovery.ts";
+import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
+import { MountedVolume } from "./mounted_volume.ts";
+import { type Tables, Turns, volumeNotFound, type VolumeRow } from "./records.ts";
+import { syncDirectory } from "./segment_files.ts";
+
+export interface MountsOptions {
+  readonly nodeId: string;
+  /** Directory of all volumes' directories. */
+  readonly directory: string;
+  readonly socket: (volumeId: string) => string;
+  readonly tables: Tables;
+  readonly store: BlockStore;
+  readonly log: Log;
+  readonly reserveBytes: number;
+  /** RAM for the read cache of the next volume. */
+  readonly cacheBytes: (mounted: number) => number;
+  /** Log files of 32 MiB that one volume may hold. */
+  readonly segmentBudget?: number;
+  readonly spacePatienceMs?: number;
+}
+
+/** Made when the local directory is complete; without it there is no log of this volume here. */
+const markName = "mounted.json";
+
+export class Mounts {
+  readonly #o: MountsOptions;
+  readonly #mounted = new Map<string, MountedVolume>();
+  readonly #turns = new Turns();
+  readonly #down = new Map<string, string>();
+  #stopping = false;
+
+  constructor(options: MountsOptions) {
+    this.#o = options;
+  }
+
+  get count(): number {
+    return this.#mounted.size;
+  }
+
+  /** Volumes that should be served and are not, with the reason. */
+  get down(): ReadonlyMap<string, string> {
+    return this.#down;
+  }
+
+  get volumes(): ReadonlyMap<string, MountedVolume> {
+    return this.#mounted;
+  }
+
+  #directory(volumeId: string): string {
+    return join(this.#o.directory, volumeId);
+  }
+
+  async mount(volumeId: string): Promise<MountReply> {
+    return await this.#turns.take(volumeId, () => this.#mount(volumeId));
+  }
+
+  async #mount(volumeId: string): Promise<MountReply> {
+    const row = await this.#row(volumeId);
+    const reply = { socket: this.#o.socket(volumeId), size_bytes: row.value.size_bytes };
+    if (this.#mounted.has(volumeId)) return reply;
+    await this.#start(row);
+    return reply;
+  }
+
+  async #row(volumeId: string): Promise<Row<VolumeRow>> {
+    const row = await this.#o.tables.volumes.read(volumeId);
+    if (row === undefined || row.value.state !== "ok") throw volumeNotFound(volumeId);
+    const { mounted_on } = row.value;
+    if (mounted_on !== undefined && mounted_on !== this.#o.nodeId) {
+      throw new AwsError("VolumeInUse", `The volume '${volumeId}' is in use on ${mounted_on}.`);
+    }
+    return row;
+  }
+
+  /** Takes the next epoch and starts a worker. */
+  async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
+    const { value } = row;
+    const directory = this.#directory(value.volume_id);
+    if (value.mounted_on === undefined) await this.#prepare(value, directory);
+    else await this.#checkMark(value, directory);
+    const taken = await this.#o.tables.volumes.update(
+      value.volume_id,
+      { ...value, mounted_on: this.#o.nodeId, epoch: value.epoch + 1 },
+      row.revision,
+    );
+    const log = this.#o.log.with({ volume_id: value.volume_id });
+    const started = performance.now();
+    const volume = new MountedVolume({
+      volumeId: value.volume_id,
+      sizeBytes: value.size_bytes,
+      epoch: taken.value.epoch,
+      savedEpoch: value.map !== undefined && mapOwner(value.map) === value.volume_id
+        ? value.map.epoch
+        : 0,
+      directory,
+      socket: this.#o.socket(value.volume_id),
+      store: this.#o.store,
+      log: this.#o.log,
+      cacheBytes: this.#o.cacheBytes(this.#mounted.size),
+      segmentBudget: this.#o.segmentBudget ?? 32,
+      reserveBytes: this.#o.reserveBytes,
+      spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
+    });
+    const { replayed_batches } = await volume.ready;
+    this.#mounted.set(value.volume_id, volume);
+    this.#down.delete(value.volume_id);
+    log.info("volume_served", {
+      epoch: taken.value.epoch,
+      replayed_batches,
+      duration_ms: Math.round(performance.now() - started),
+    });
+    void this.#watch(value.volume_id, volume);
+    return volume;
+  }
+
+  /** Fills the local directory from the object store. */
+  async #prepare(row: VolumeRow, directory: string): Promise<void> {
+    await Deno.remove(directory, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+    if (row.map !== undefined) await this.#loadMap(row.map, directory);
+    await writeDurably(
+      join(directory, markName),
+      new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
+    );
+    await syncDirectory(directory);
+    await syncDirectory(this.#o.directory);
+  }
+
+  async #loadMap(map: SavedMap, directory: string): Promise<void> {
+    const file = await Deno.open(join(directory, checkpointName), {
+      write: true,
+      createNew: true,
+      mode: 0o600,
+    });
+    try {
+      for await (const part of mapParts(this.#o.store, map)) {
+        for (let at = 0; at < part.length;) at += await file.write(part.subarray(at));
+      }
+      await file.sync();
+    } catch (cause) {
+      throw unavailable(`The object store, asked for map ${map.key},`, cause);
+    } finally {
+      file.close();
+    }
+  }
+
+  async #checkMark(row: VolumeRow, directory: string): Promise<void> {
+    try {
+      await Deno.stat(join(directory, markName));
+    } catch (cause) {
+      throw new AwsError(
+        "IncorrectState",
+        `The log of '${row.volume_id}' is not in ${directory}. Bring the disk back that held it.`,
+        { cause },
+      );
+    }
+  }
+
+  /** Starts the worker again when it fails. */
+  async #watch(volumeId: string, volume: MountedVolume): Promise<void> {
+    const ending = await volume.ended;
+    if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
+    if (ending.kind !== "failed" || this.#stopping) return;
+    this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error: ending.error });
+    await this.#revive(volumeId, ending.damaged ? ending.error : undefined);
+  }
+
+  async #revive(volumeId: string, damage: string | undefined): Promise<void> {
+    for (let pause = 100; damage === undefined && !this.#stopping; pause *= 2) {
+      try {
+        await this.mount(volumeId);
+        return;
+      } catch (error) {
+        this.#o.log.error("volume_not_served", { volume_id: volumeId, ...errorFields(error) });
+        this.#down.set(volumeId, error instanceof Error ? error.message : String(error));
+        if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") {
+          this.#down.delete(volumeId);
+          return;
+        }
+        if (error instanceof Error && "damaged" in error && error.damaged === true) return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, Math.min(pause, 10_000)));
+    }
+    if (damage !== undefined) this.#down.set(volumeId, damage);
+  }
+
+  /** Serves again, after a restart, what the table says is mounted here. */
+  async restore(): Promise<void> {
+    const mine = this.#o.tables.volumes.list()
+      .filter(({ value }) => value.mounted_on === this.#o.nodeId && value.state === "ok");
+    await Promise.all(mine.map(async ({ key }) => {
+      try {
+        await this.mount(key);
+      } catch (error) {
+        this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
+        this.#down.set(key, error instanceof Error ? error.message : String(error));
+        const damaged = error instanceof Error && "damaged" in error && error.damaged === true;
+        if (!damaged) void this.#revive(key, undefined);
+      }
+    }));
+  }
+
+  /**
+   * Moves everything to the object store and stops serving. Repeating it is no error.
+   * @returns whether it was mounted
+   */
+  async unmount(volumeId: string): Promise<boolean> {
+    return await this.#turns.take(volumeId, async () => {
+      const row = await this.#row(volumeId);
+      if (row.value.mounted_on === undefined) return false;
+      const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
+      const map = await volume.unmount();
+      if (map === undefined) {
+        throw unavailable(`The object store, which is to keep '${volumeId}',`);
+      }
+      await this.#o.tables.volumes.modify(volumeId, (value) => {
+        if (value === undefined) throw volumeNotFound(volumeId);
+        const { mounted_on: _, ...rest } = value;
+        return { ...rest, map };
+      });
+      await Deno.remove(this.#directory(volumeId), { recursive: true });
+      this.#o.log.info("volume_unmounted", {
+        volume_id: volumeId,
+        mapped_blocks: map.mapped_blocks,
+      });
+      return true;
+    });
+  }
+
+  /** Removes what a volume that is not mounted may have left here. */
+  async forget(volumeId: string): Promise<void> {
+    await Deno.remove(this.#directory(volumeId), { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+
+  /** Stops serving without unmounting: the logs are flushed and stay. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
+  }
+}
+
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await file.sync();
+  } finally {
+    file.close();
+  }
+}

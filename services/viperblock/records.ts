@@ -1,0 +1,112 @@
+/**
+ * What the state tables hold of volumes and snapshots, and the checks of what callers send.
+ *
+ * A row is the truth about who may write: mounting raises the epoch and names the node by
+ * compare-and-set, so of two nodes that try, one fails. A row in state `deleting` is as good as gone to
+ * every caller; the work of deleting it is taken up again after a crash.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { Bus } from "../bus/bus.ts";
+import type { Log } from "../log/log.ts";
+import { Table } from "../state/table.ts";
+import type { BlockSnapshot, BlockVolume } from "./contract.ts";
+import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
+import type { SavedMap } from "./map_objects.ts";
+
+export interface VolumeRow extends BlockVolume {
+  readonly state: "ok" | "deleting";
+  /** What the object store has of it; undefined while it is all holes. */
+  readonly map?: SavedMap;
+}
+
+export interface SnapshotRow {
+  readonly snapshot_id: string;
+  readonly size_bytes: number;
+  readonly state: "ok" | "deleting";
+  readonly map?: SavedMap;
+}
+
+export interface Tables extends AsyncDisposable {
+  readonly volumes: Table<VolumeRow>;
+  readonly snapshots: Table<SnapshotRow>;
+}
+
+export async function openTables(bus: Bus, log: Log): Promise<Tables> {
+  const volumes = await Table.open<VolumeRow>(bus, "ebs_volumes", log);
+  const snapshots = await Table.open<SnapshotRow>(bus, "ebs_snapshots", log);
+  return {
+    volumes,
+    snapshots,
+    async [Symbol.asyncDispose]() {
+      await volumes[Symbol.asyncDispose]();
+      await snapshots[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function checkId(value: unknown, prefix: string, code: string): string {
+  if (
+    typeof value !== "string" || value.length > volumeIdBytes ||
+    !new RegExp(`^${prefix}-[0-9a-zA-Z][0-9a-zA-Z-]*$`).test(value)
+  ) {
+    throw new AwsError(code, `Invalid id: "${String(value)}" (expecting "${prefix}-…")`);
+  }
+  return value;
+}
+
+export const checkVolumeId = (value: unknown) => checkId(value, "vol", "InvalidVolumeID.Malformed");
+
+export const checkSnapshotId = (value: unknown) =>
+  checkId(value, "snap", "InvalidSnapshotID.Malformed");
+
+/** The size rounded up to whole blocks. */
+export function checkSize(value: unknown): number {
+  const size = typeof value === "number" ? Math.ceil(value / blockBytes) * blockBytes : NaN;
+  if (!(size > 0 && size <= maximumBlocks * blockBytes)) {
+    throw new AwsError(
+      "InvalidParameterValue",
+      `The volume size ${String(value)} is not between 1 byte and 16 TiB.`,
+    );
+  }
+  return size;
+}
+
+export const volumeNotFound = (id: string) =>
+  new AwsError("InvalidVolume.NotFound", `The volume '${id}' does not exist.`);
+
+export const snapshotNotFound = (id: string) =>
+  new AwsError("InvalidSnapshot.NotFound", `The snapshot '${id}' does not exist.`);
+
+export function describedVolume(row: VolumeRow): BlockVolume {
+  return {
+    volume_id: row.volume_id,
+    size_bytes: row.size_bytes,
+    ...(row.snapshot_id === undefined ? {} : { snapshot_id: row.snapshot_id }),
+    ...(row.mounted_on === undefined ? {} : { mounted_on: row.mounted_on }),
+    epoch: row.epoch,
+  };
+}
+
+export function describedSnapshot(row: SnapshotRow): BlockSnapshot {
+  return {
+    snapshot_id: row.snapshot_id,
+    size_bytes: row.size_bytes,
+    stored_bytes: (row.map?.mapped_blocks ?? 0) * blockBytes,
+  };
+}
+
+/** Runs work of one key one after the other. */
+export class Turns {
+  readonly #last = new Map<string, Promise<unknown>>();
+
+  async take<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#last.get(key) ?? Promise.resolve();
+    const mine = before.then(work, work);
+    this.#last.set(key, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#last.get(key) === mine) this.#last.delete(key);
+    }
+  }
+}
