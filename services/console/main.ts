@@ -1,10 +1,10 @@
 /** Starts the console: its pages through the gateway, and login links for the operator. */
-import type { NodeConfig } from "../config/node_config.ts";
 import { consolePage } from "../gateway/contract.ts";
 import { errorFields } from "../log/log.ts";
 import { runService } from "../runtime/run_service.ts";
 import { loginLink } from "./contract.ts";
 import { Tables } from "./inventory.ts";
+import { originOf } from "./origin.ts";
 import { answerPage } from "./pages.ts";
 import { HealthWatch } from "./service_health.ts";
 import { Sessions } from "./sessions.ts";
@@ -12,17 +12,6 @@ import { Sessions } from "./sessions.ts";
 /** How often the services are asked while nobody looks, so that the page knows since when. */
 const healthEvery_ms = 15_000;
 const sweepEvery_ms = 3_600_000;
-
-/** The address at which a browser on this machine, or on the network it listens to, finds the node. */
-function origin(config: NodeConfig): string {
-  const anywhere = ["127.0.0.1", "::1", "0.0.0.0", "::", "localhost"].includes(config.bind);
-  const host = anywhere
-    ? "localhost"
-    : config.bind.includes(":")
-    ? `[${config.bind}]`
-    : config.bind;
-  return `https://${host}:${config.ports.gateway}`;
-}
 
 await runService("console", async ({ bus, config, log, paths, onStop, reportHealth }) => {
   const caCertificate = await Deno.readTextFile(paths.tls.ca);
@@ -41,7 +30,7 @@ await runService("console", async ({ bus, config, log, paths, onStop, reportHeal
   bus.answer(loginLink, async () => {
     const { token, expires_ms } = await sessions.newLogin();
     return {
-      url: `${origin(config)}/console/login?token=${token}`,
+      url: `${originOf(config)}/console/login?token=${token}`,
       expires_at: new Date(expires_ms).toISOString(),
     };
   });

@@ -5,6 +5,7 @@ import type { NodeConfig } from "../config/node_config.ts";
 import type { PageReply } from "../gateway/contract.ts";
 import { type Markup, pageReply } from "./document.ts";
 import type { Inventory, Loose } from "./inventory.ts";
+import { originOf } from "./origin.ts";
 import type { ServiceHealth, Status } from "./service_health.ts";
 import { count, duration, mebibytes, moment } from "./words.ts";
 
@@ -208,7 +209,10 @@ function summary(services: readonly ServiceHealth[]): Markup {
 }
 
 function nextSteps({ config, inventory }: Overview): Markup {
-  const image = inventory.images.find((one) => one.state === "available")?.image_id ?? "ami-…";
+  const image = inventory.images.find((one) =>
+    // It goes into a line to be typed: nothing but an id may.
+    one.state === "available" && /^ami-[0-9a-f]+$/.test(one.image_id ?? "")
+  )?.image_id ?? "ami-…";
   // Lines apart, since white space inside a template is not kept as it stands.
   const commands = [
     'eval "$(hive env)"',
@@ -224,13 +228,12 @@ function nextSteps({ config, inventory }: Overview): Markup {
     <p>On this machine, in a shell (in a checkout, <code>hive</code> is <code>deno task hive</code>):</p>
     <pre id="next" tabindex="0">${commands.join("\n")}</pre>
     <p>
-          From elsewhere: the endpoint is <code id="endpoint">https://localhost:${String(
-            config.ports.gateway,
-          )}</code>
-          (S3 also on port ${String(config.ports.s3)}), the region <code>${config
-            .region}</code>, and
-          clients need <a id="ca" href="/console/ca.crt" download>this cloud's CA certificate</a>.
-        </p>
+      Any AWS client: endpoint <code id="endpoint">${originOf(
+        config,
+      )}</code>, S3 alone on port ${String(config.ports.s3)},
+      region <code>${config.region}</code>, and it must trust
+      <a id="ca" href="/console/ca.crt" download>this cloud's CA certificate</a>.
+    </p>
   `;
 }
 
