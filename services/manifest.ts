@@ -102,9 +102,10 @@ export const services: readonly ServiceSpec[] = [
       write: ["any"],
       env,
       ffi: true,
-      sys: ["cpus", "systemMemoryInfo"],
+      // Free space of the blob directories.
+      sys: ["statfs"],
     },
-    bus: { hears: ["s3.>"], says: ["identity.signing_key", "identity.authorize", "s3.event.>"] },
+    bus: { hears: ["identity.changed"], says: ["identity.signing_key"] },
     health: "bus",
     stop_timeout_ms: 30_000,
   },

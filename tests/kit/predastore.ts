@@ -1,0 +1,113 @@
+/**
+ * predastore as a process of its own, with exactly the rights that the service table gives it, on a
+ * fresh node; the test stands in for identity and knows two accounts.
+ */
+import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
+import { Agent } from "node:https";
+import { join } from "node:path";
+import { AwsError } from "../../services/aws/errors.ts";
+import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import type { NodeConfig } from "../../services/config/node_config.ts";
+import { signingKey } from "../../services/identity/contract.ts";
+import { type ServiceProcess, startNode, type TestNode } from "./node.ts";
+
+/** Access keys that the stand-in for identity knows, with their secrets and accounts. */
+export const accounts = {
+  AKIATEST: { secret: "secret", account_id: "123456789012" },
+  AKIAOTHER: { secret: "other secret", account_id: "210987654321" },
+} as const;
+export type AccessKey = keyof typeof accounts;
+
+export interface TestPredastore extends AsyncDisposable {
+  readonly node: TestNode;
+  readonly endpoint: string;
+  /** The authority's certificate, PEM. */
+  readonly ca: string;
+  /** The process that runs now. */
+  process(): ServiceProcess;
+  /** Stops it with the signal and starts it again on the same data. */
+  restart(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
+  /** A client of the public port; disposed with the rest. */
+  s3(key?: AccessKey, options?: S3ClientConfig): S3Client;
+  /** Environment and arguments of the AWS CLI; answers what it prints. @throws when it fails */
+  aws(...args: string[]): Promise<string>;
+}
+
+export interface PredastoreOptions {
+  readonly storage?: (directory: string) => Partial<NodeConfig["storage"]>;
+}
+
+export async function startPredastore(options: PredastoreOptions = {}): Promise<TestPredastore> {
+  const node = await startNode();
+  const directory = node.config.data_dir;
+  const storage = { ...node.config.storage, ...options.storage?.(directory) };
+  await Deno.writeTextFile(node.paths.config, JSON.stringify({ ...node.config, storage }));
+  const identity = await node.bus("identity");
+  identity.answer(signingKey, (scope) => {
+    const known = Object.hasOwn(accounts, scope.access_key_id)
+      ? accounts[scope.access_key_id as AccessKey]
+      : undefined;
+    if (known === undefined) {
+      throw new AwsError("InvalidClientTokenId", "The security token is invalid.", { status: 403 });
+    }
+    return {
+      key: deriveSigningKey(known.secret, scope).toBase64(),
+      account_id: known.account_id,
+      principal_arn: `arn:aws:iam::${known.account_id}:user/test`,
+      user_id: "AIDATEST",
+      valid_until_ms: Date.now() + 60_000,
+    };
+  });
+  await identity.connection.flush();
+  let running = await node.start("predastore");
+  await running.healthy();
+  const clients: S3Client[] = [];
+  const ca = await Deno.readTextFile(node.paths.tls.ca);
+  const endpoint = `https://localhost:${node.config.ports.s3}`;
+  return {
+    node,
+    endpoint,
+    ca,
+    process: () => running,
+    async restart(signal = "SIGTERM") {
+      await running.stop(signal);
+      running = await node.start("predastore");
+      await running.healthy();
+    },
+    s3(key = "AKIATEST", more = {}) {
+      const client = new S3Client({
+        endpoint,
+        region: node.config.region,
+        credentials: { accessKeyId: key, secretAccessKey: accounts[key].secret },
+        forcePathStyle: true,
+        requestHandler: { httpsAgent: new Agent({ ca, keepAlive: true, maxSockets: 128 }) },
+        ...more,
+      });
+      clients.push(client);
+      return client;
+    },
+    async aws(...args) {
+      const { success, stdout, stderr } = await new Deno.Command("/usr/bin/aws", {
+        args: ["--endpoint-url", endpoint, ...args],
+        clearEnv: true,
+        env: {
+          PATH: "/usr/bin:/bin",
+          HOME: join(directory, "home"),
+          AWS_ACCESS_KEY_ID: "AKIATEST",
+          AWS_SECRET_ACCESS_KEY: accounts.AKIATEST.secret,
+          AWS_DEFAULT_REGION: node.config.region,
+          AWS_CA_BUNDLE: node.paths.tls.ca,
+        },
+      }).output();
+      const text = new TextDecoder().decode(stdout);
+      if (!success) {
+        throw new Error(`aws ${args.join(" ")}: ${text}${new TextDecoder().decode(stderr)}`);
+      }
+      return text;
+    },
+    async [Symbol.asyncDispose]() {
+      for (const client of clients) client.destroy();
+      await node[Symbol.asyncDispose]();
+    },
+  };
+}
