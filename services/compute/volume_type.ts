@@ -13,6 +13,7 @@ export const volumeType: ResourceType<VolumeRecord> = {
     notFound: "InvalidVolume.NotFound",
     malformed: "InvalidParameterValue",
     noun: "volume",
+    missing: (id) => `The volume '${id}' does not exist.`,
   },
   bucket: buckets.volumes,
   id: (volume) => volume.volume_id,
@@ -46,8 +47,9 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
   idPrefix: "snap-",
   errors: {
     notFound: "InvalidSnapshot.NotFound",
-    malformed: "InvalidSnapshotID.Malformed",
+    malformed: "InvalidParameterValue",
     noun: "snapshot",
+    missing: (id) => `The snapshot '${id}' does not exist.`,
   },
   bucket: buckets.snapshots,
   id: (snapshot) => snapshot.snapshot_id,

@@ -1,0 +1,77 @@
+/** Compute's resource side on a real bus and state store, with no machines and no blocks. */
+import { ResourceSide } from "../../services/compute/resource_actions.ts";
+import { instanceType } from "../../services/compute/instance_resource.ts";
+import { type ComputeState, openState } from "../../services/compute/state.ts";
+import type { InstanceRecord } from "../../services/compute/contract.ts";
+import type { HostSize } from "../../services/compute/instance_types.ts";
+import { actionSubject, register } from "../../services/resources/actions.ts";
+import { Resources } from "../../services/resources/resource.ts";
+import type { ActionName, Input, Output } from "../../services/resources/wire.ts";
+import { TestBlockStore } from "./block_store.ts";
+import { callerOf, testConfig, TestPlugger } from "./compute.ts";
+import { startNats, testLog, type TestNats } from "./nats.ts";
+
+export const alice = "111111111111";
+export const bob = "222222222222";
+
+export interface ResourceWorld extends AsyncDisposable {
+  readonly nats: TestNats;
+  readonly store: TestBlockStore;
+  readonly plugger: TestPlugger;
+  readonly state: ComputeState;
+  readonly instances: Resources<InstanceRecord>;
+  readonly side: ResourceSide;
+  /** Asks as the gateway does, for alice unless another account is given. */
+  ask<Name extends ActionName>(
+    name: Name,
+    input: Input<Name>,
+    account?: string,
+  ): Promise<Output<Name>>;
+}
+
+export async function startResourceSide(
+  host: HostSize = { architecture: "x86_64", vcpus: 8, memory_mib: 16_384 },
+): Promise<ResourceWorld> {
+  const nats = await startNats();
+  const bus = await nats.bus("compute");
+  const store = new TestBlockStore(await nats.bus("viperblock"));
+  const plugger = new TestPlugger();
+  const state = await openState(bus, testLog);
+  const instances = await Resources.open(instanceType, bus, testLog);
+  const side = new ResourceSide({
+    bus,
+    log: testLog,
+    config: testConfig,
+    state,
+    instances,
+    plugger,
+    host,
+  });
+  side.start();
+  register(bus, side.actions);
+  const gateway = await nats.bus("gateway");
+  return {
+    nats,
+    store,
+    plugger,
+    state,
+    instances,
+    side,
+    ask: (name, input, account = alice) =>
+      gateway.ask(actionSubject(name), input, callerOf(account)),
+    async [Symbol.asyncDispose]() {
+      await side.stop();
+      await state[Symbol.asyncDispose]();
+      await instances[Symbol.asyncDispose]();
+      await nats[Symbol.asyncDispose]();
+    },
+  };
+}
+
+export async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
+  const limit = performance.now() + 10_000;
+  while (!await test()) {
+    if (performance.now() > limit) throw new Error(`${what} did not come true`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
