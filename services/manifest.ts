@@ -118,7 +118,7 @@ export const services: readonly ServiceSpec[] = [
     groups: ["mulga"],
     ports: [],
     permissions: {
-      net: [natsLoopback],
+      net: [natsLoopback, "unix:{data}/run/s3-system.sock"],
       read: ["any"],
       write: ["{data}"],
       env,
