@@ -28,6 +28,11 @@ export interface SignedRequest {
   readonly headers: Headers;
 }
 
+/** The same with its headers read once: each look into `Headers` costs more than a hash. */
+interface Read extends Omit<SignedRequest, "headers"> {
+  readonly headers: ReadonlyMap<string, string>;
+}
+
 export interface VerifyOptions {
   readonly now?: Date;
   /** Services that a signature may be scoped to; any unless given. */
@@ -113,20 +118,20 @@ function incomplete(message: string, service: string | undefined, presigned: boo
   );
 }
 
-function readClaim(request: SignedRequest): Claim {
+function readClaim(request: Read): Claim {
   const at = request.target.indexOf("?");
   const query = new URLSearchParams(at < 0 ? "" : request.target.slice(at + 1));
   const authorization = request.headers.get("authorization");
   const inQuery = query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature") ||
     query.has("X-Amz-Credential");
-  if (authorization !== null && inQuery) {
+  if (authorization !== undefined && inQuery) {
     throw new AwsError(
       "InvalidArgument",
       "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
     );
   }
   if (inQuery) return readQueryClaim(query);
-  if (authorization === null) {
+  if (authorization === undefined) {
     throw new AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", {
       status: 403,
     });
@@ -134,7 +139,7 @@ function readClaim(request: SignedRequest): Claim {
   return readHeaderClaim(authorization, request.headers);
 }
 
-function readHeaderClaim(authorization: string, headers: Headers): Claim {
+function readHeaderClaim(authorization: string, headers: Read["headers"]): Claim {
   const space = authorization.indexOf(" ");
   const scheme = space < 0 ? authorization : authorization.slice(0, space);
   const named = new Map<string, string>();
@@ -222,8 +227,8 @@ function readSignedHeaders(text: string, fail: (message: string) => AwsError): s
   return names;
 }
 
-function fromHttpDate(text: string | null): string | undefined {
-  if (text === null) return undefined;
+function fromHttpDate(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
   const at = Date.parse(text);
   return Number.isNaN(at) ? undefined : new Date(at).toISOString().replace(/[-:]|\.\d{3}/g, "");
 }
@@ -275,7 +280,7 @@ function checkTime(claim: Claim, now: Date): void {
 }
 
 /** A header that changes what the request means must be covered by the signature. */
-function checkCovered(request: SignedRequest, claim: Claim): void {
+function checkCovered(request: Read, claim: Claim): void {
   const signed = new Set(claim.signed_headers);
   const fail = (message: string) =>
     new AwsError(claim.scope.service === "s3" ? "AccessDenied" : "SignatureDoesNotMatch", message, {
@@ -292,10 +297,10 @@ function checkCovered(request: SignedRequest, claim: Claim): void {
   }
 }
 
-function declaredHash(request: SignedRequest, claim: Claim): string | undefined {
+function declaredHash(request: Read, claim: Claim): string | undefined {
   const header = request.headers.get("x-amz-content-sha256");
-  if (!claim.presigned) return header ?? undefined;
-  if (header !== null && claim.signed_headers.includes("x-amz-content-sha256")) return header;
+  if (!claim.presigned) return header;
+  if (header !== undefined && claim.signed_headers.includes("x-amz-content-sha256")) return header;
   const at = request.target.indexOf("?");
   return new URLSearchParams(request.target.slice(at + 1)).get("X-Amz-Content-Sha256") ?? undefined;
 }
@@ -323,7 +328,7 @@ function payloadLine(
   );
 }
 
-function headerBlock(request: SignedRequest, names: readonly string[], tight: boolean): string {
+function headerBlock(request: Read, names: readonly string[], tight: boolean): string {
   let block = "";
   for (const name of names) {
     const raw = name === "host" || name === ":authority"
@@ -341,7 +346,7 @@ function headerBlock(request: SignedRequest, names: readonly string[], tight: bo
  * form is right for nearly every request, and the others cost only those that fail it.
  */
 function* canonicalRequests(
-  request: SignedRequest,
+  request: Read,
   claim: Claim,
   payload: string,
   normalise: boolean | undefined,
@@ -375,10 +380,16 @@ function sameSignature(expected: Uint8Array, given: string): boolean {
  *   `InvalidAccessKeyId`, EC2: `AuthFailure`), and whatever `lookup` throws
  */
 export async function verify(
-  request: SignedRequest,
+  sent: SignedRequest,
   lookup: (scope: SigningScope) => Promise<SigningGrant>,
   options: VerifyOptions = {},
 ): Promise<Verified> {
+  const request: Read = {
+    method: sent.method,
+    target: sent.target,
+    authority: sent.authority,
+    headers: new Map(sent.headers),
+  };
   const claim = readClaim(request);
   const { scope } = claim;
   if (options.service !== undefined && !options.service.includes(scope.service)) {
