@@ -146,7 +146,8 @@ function base64(text: string): Uint8Array<ArrayBuffer> {
 function parse(bytes: Uint8Array<ArrayBuffer>): PublicKey {
   const spki = (der: Uint8Array<ArrayBuffer>) =>
     publicKeyOf(createPublicKey({ key: der as unknown as Buffer, format: "der", type: "spki" }));
-  if (bytes[0] === 0x30 && bytes[1] !== undefined && bytes[1] >= 0x80) return spki(bytes);
+  // A DER sequence; no text form begins with the digit 0 that this byte would be.
+  if (bytes[0] === 0x30) return spki(bytes);
   const text = new TextDecoder().decode(bytes).trim();
   const openSsh = /^(ssh-rsa|ssh-ed25519)[ \t]+([A-Za-z0-9+/=]+)(?:[ \t][^\r\n]*)?$/.exec(text);
   if (openSsh !== null) {
