@@ -118,7 +118,8 @@ export const services: readonly ServiceSpec[] = [
     groups: ["mulga"],
     ports: [],
     permissions: {
-      net: [natsLoopback, "unix:{data}/run/s3-system.sock"],
+      // `fetch` through the socket also asks for the right to the host that its URL names.
+      net: [natsLoopback, "unix:{data}/run/s3-system.sock", "predastore:80"],
       read: ["any"],
       write: ["{data}"],
       env,
