@@ -77,7 +77,9 @@ export const optionValue = (text: string) => text.replaceAll(",", ",,");
 function processor(architecture: MachineSpec["architecture"], accelerator: "kvm" | "tcg"): string {
   if (accelerator === "kvm") return "host";
   // Under TCG a named model: today's distributions want x86-64-v3, and `max` changes between releases.
-  return architecture === "x86_64" ? "Haswell" : "neoverse-n1";
+  return architecture === "x86_64"
+    ? "Haswell-noTSX,pcid=off,tsc-deadline=off,invpcid=off"
+    : "neoverse-n1";
 }
 
 function rootPorts(): string[] {
@@ -89,7 +91,7 @@ function rootPorts(): string[] {
       bus: "pcie.0",
       chassis: slot + 1,
       addr: `0x${(8 + (slot >> 3)).toString(16)}.${slot & 7}`,
-      multifunction: "on",
+      multifunction: true,
       // virtio 1.0 needs no I/O ports, of which there are too few for this many bridges.
       "io-reserve": 0,
     }),
@@ -106,7 +108,7 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
     ...["-name", spec.instance_id, "-uuid", uuid],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-daemonize", "-pidfile", paths.pid],
     // The network starts a program per metadata connection, so starting programs stays allowed.
-    ...["-sandbox", "on,obsolete=deny,elevateprivileges=deny,resourcecontrol=deny"],
+    ...["-sandbox", "on,obsolete=deny,resourcecontrol=deny"],
     ...["-machine", `${machine},pflash0=firmware,pflash1=firmware_variables`],
     ...[
       "-accel",
