@@ -41,7 +41,9 @@ const spaceAge_ms = 500;
 const highestDirectory = 254;
 
 /** The store's id as the directories tell it; a new one when all are empty. */
-export async function findStoreId(paths: readonly string[]): Promise<bigint> {
+export async function findStoreId(
+  paths: readonly string[],
+): Promise<{ readonly id: bigint; readonly existing: boolean }> {
   let found: bigint | undefined;
   for (const path of paths) {
     const identity = await readIdentity(path).catch(() => undefined);
@@ -53,7 +55,8 @@ export async function findStoreId(paths: readonly string[]): Promise<bigint> {
     }
     found = identity.storeId;
   }
-  return found ?? crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
+  const made = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
+  return { id: found ?? made, existing: found !== undefined };
 }
 
 export class Directories {

@@ -135,19 +135,26 @@ export class Store implements AsyncDisposable {
       await removeIndex(options.index);
       index = new ObjectIndex(options.index);
     }
+    try {
+      return await Store.#openWith(options, index);
+    } catch (error) {
+      index[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  static async #openWith(options: StoreOptions, index: ObjectIndex): Promise<Store> {
     const known = index.value("store_id");
     const found = await findStoreId(options.blobs);
-    const storeId = known === undefined ? found : BigInt(known);
-    const identified = await findStoreIdStrictly(options.blobs);
-    if (identified !== undefined && identified !== storeId) {
+    const storeId = known === undefined ? found.id : BigInt(known);
+    if (found.existing && found.id !== storeId) {
       throw new Error(
         `The index ${options.index} and the blob directories belong to different stores. Mend "storage.blobs", or remove the index to have it rebuilt.`,
       );
     }
-    const opened = index;
-    opened.transaction(() => {
-      opened.setValue("schema", schemaVersion);
-      opened.setValue("store_id", String(storeId));
+    index.transaction(() => {
+      index.setValue("schema", schemaVersion);
+      index.setValue("store_id", String(storeId));
     });
     const directories = await Directories.open(
       {
@@ -662,7 +669,11 @@ export class Store implements AsyncDisposable {
     return this.#extentRecord(extent, revision);
   }
 
+  #closed = false;
+
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     await this.compactor.stop();
     await this.directories.close();
     this.index.flush();
@@ -687,12 +698,4 @@ export async function removeIndex(path: string): Promise<void> {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
   }
-}
-
-/** The id that the directories name; undefined when none has one yet. */
-async function findStoreIdStrictly(paths: readonly string[]): Promise<bigint | undefined> {
-  const first = await findStoreId(paths);
-  const second = await findStoreId(paths);
-  // With no identity anywhere, each look makes up another one.
-  return first === second ? first : undefined;
 }

@@ -1,0 +1,170 @@
+/** Directories that vanish, lie, come back empty or stale, with a client that checks every byte. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import type { Store } from "./store.ts";
+import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
+
+const same = (a: Uint8Array, b: Uint8Array) =>
+  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+
+async function segmentsOf(blob: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(join(blob, "segments"))) names.push(name);
+  return names.sort().map((name) => join(blob, "segments", name));
+}
+
+/** What can happen to one directory while nobody looks. */
+const faults: Readonly<Record<string, (blob: string) => Promise<void>>> = {
+  "is removed": (blob) => Deno.remove(blob, { recursive: true }),
+  "comes back empty": async (blob) => {
+    await Deno.remove(blob, { recursive: true });
+    await Deno.mkdir(blob);
+  },
+  "has flipped bits everywhere": async (blob) => {
+    for (const path of await segmentsOf(blob)) {
+      const bytes = await Deno.readFile(path);
+      for (let at = 5000; at < bytes.length; at += 9973) bytes[at] = (bytes[at] ?? 0) ^ 0x10;
+      await Deno.writeFile(path, bytes);
+    }
+  },
+  "is truncated": async (blob) => {
+    for (const path of await segmentsOf(blob)) {
+      await Deno.truncate(path, Math.floor((await Deno.stat(path)).size / 3));
+    }
+  },
+  "is zeroed": async (blob) => {
+    for (const path of await segmentsOf(blob)) {
+      await Deno.writeFile(path, new Uint8Array((await Deno.stat(path)).size));
+    }
+  },
+};
+
+const objects = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
+
+async function fill(
+  store: Store,
+  bucket: Awaited<ReturnType<typeof store.createBucket>>["bucket"],
+) {
+  for (const size of objects) {
+    await store.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
+  }
+}
+
+for (const [what, harm] of Object.entries(faults)) {
+  for (let victim = 0; victim < 3; victim++) {
+    Deno.test(`RS(2,1): every byte is read, and written, when directory ${victim} ${what}`, async () => {
+      await using test = await testStore(2, 1);
+      const bucket = await test.bucket();
+      await fill(test.store, bucket);
+      await test.reopen();
+      await harm(test.blobs[victim] ?? "");
+      for (const reopened of [false, true]) {
+        if (reopened) await test.reopen();
+        for (const size of objects) {
+          same(
+            await contentOf(test.store, test.store.object(bucket, `k${size}`)),
+            bytesOf(size, size),
+          );
+        }
+        await test.store.put(bucket, "after", bodyOf(bytesOf(7, 800_000)));
+        same(await contentOf(test.store, test.store.object(bucket, "after")), bytesOf(7, 800_000));
+      }
+      if (what !== "is removed") {
+        assert.ok(test.store.degraded_reads > 0 || what === "is truncated");
+      }
+    });
+  }
+}
+
+Deno.test("RS(2,1): the index is rebuilt whole from any two of three directories", async () => {
+  for (let victim = 0; victim < 3; victim++) {
+    await using test = await testStore(2, 1);
+    const bucket = await test.bucket();
+    await fill(test.store, bucket);
+    await test.store.put(bucket, "deleted", bodyOf(bytesOf(1, 100_000)));
+    await test.store.delete(bucket, "deleted");
+    await test.store[Symbol.asyncDispose]();
+    await Deno.remove(test.blobs[victim] ?? "", { recursive: true });
+    await test.reopen({ rebuild: true });
+    for (const size of objects) {
+      same(await contentOf(test.store, test.store.object(bucket, `k${size}`)), bytesOf(size, size));
+    }
+    assert.equal(test.store.object(bucket, "deleted"), undefined);
+    assert.equal(test.store.index.totals().objects, objects.length);
+  }
+});
+
+Deno.test("RS(2,1): a directory that fails while clients write and read is noticed by none", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  let stop = false;
+  let done = 0;
+  const clients = Array.from({ length: 12 }, async (_, client) => {
+    for (let round = 0; !stop || round < 3; round++) {
+      const size = 5_000 + 40_000 * ((client + round) % 9);
+      const seed = client * 1000 + round;
+      await test.store.put(bucket, `c${client}`, bodyOf(bytesOf(seed, size)));
+      same(
+        await contentOf(test.store, test.store.object(bucket, `c${client}`)),
+        bytesOf(seed, size),
+      );
+      done++;
+    }
+  });
+  const until = async (count: number) => {
+    const limit = performance.now() + 10_000;
+    while (done < count && performance.now() < limit) {
+      await new Promise((next) => setTimeout(next, 1));
+    }
+  };
+  await until(30);
+  const victim = test.store.directories.all[1];
+  await Deno.rename(test.blobs[1] ?? "", `${test.blobs[1]}.gone`);
+  await test.store.directories.inspect();
+  assert.equal(victim?.online, false);
+  await until(done + 60);
+  await Deno.rename(`${test.blobs[1]}.gone`, test.blobs[1] ?? "");
+  await test.store.directories.inspect();
+  assert.equal(victim?.online, true);
+  await until(done + 60);
+  stop = true;
+  await Promise.all(clients);
+  assert.ok(test.store.index.totals().missing >= 0);
+});
+
+Deno.test("shards that could not be written are journalled and told", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await Deno.rename(test.blobs[2] ?? "", `${test.blobs[2]}.gone`);
+  await test.store.directories.inspect();
+  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  assert.equal(test.store.index.totals().missing, 3);
+  await test.store.delete(bucket, "k");
+  assert.equal(test.store.index.totals().missing, 0);
+  await Deno.rename(`${test.blobs[2]}.gone`, test.blobs[2] ?? "");
+});
+
+Deno.test("with a spare directory, a write goes round the one that is away", async () => {
+  await using test = await testStore(2, 1, { directories: 4 });
+  const bucket = await test.bucket();
+  await Deno.rename(test.blobs[0] ?? "", `${test.blobs[0]}.gone`);
+  await test.store.directories.inspect();
+  for (let at = 0; at < 8; at++) {
+    await test.store.put(bucket, `k${at}`, bodyOf(bytesOf(at, 700_000)));
+  }
+  assert.equal(test.store.index.totals().missing, 0);
+  await Deno.rename(`${test.blobs[0]}.gone`, test.blobs[0] ?? "");
+});
+
+Deno.test("directories of two stores are not mixed", async () => {
+  await using one = await testStore(2, 1);
+  await using two = await testStore(2, 1);
+  await two.store[Symbol.asyncDispose]();
+  await Deno.remove(two.blobs[0] ?? "", { recursive: true });
+  await Deno.mkdir(two.blobs[0] ?? "", { recursive: true });
+  await Deno.copyFile(
+    join(one.blobs[0] ?? "", "mulga-store.json"),
+    join(two.blobs[0] ?? "", "mulga-store.json"),
+  );
+  await assert.rejects(two.reopen(), /another store/);
+});
