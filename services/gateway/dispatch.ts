@@ -71,9 +71,18 @@ function textOf(body: Uint8Array): string {
   }
 }
 
-async function verified(edge: Edge, body: Uint8Array, parts: DispatchParts): Promise<Verified> {
+/** The signature must be for the service that the call went to: one for S3 may not cover the body. */
+async function verified(
+  edge: Edge,
+  claimed: string,
+  body: Uint8Array,
+  parts: DispatchParts,
+): Promise<Verified> {
   const body_sha256 = createHash("sha256").update(body).digest("hex");
-  return await verify(edge, parts.grants.lookup, { body_sha256 });
+  return await verify(edge, parts.grants.lookup, {
+    body_sha256,
+    ...(claimed === "" ? {} : { service: [claimed] }),
+  });
 }
 
 /** Answers a signed call to `claimed`, the service that its credential scope names. */
@@ -89,7 +98,7 @@ export async function dispatch(
     });
   }
   const body = await readBody(edge.request, largestQueryBody_bytes);
-  const { grant, scope } = await verified(edge, body, parts);
+  const { grant, scope } = await verified(edge, claimed, body, parts);
   notes.account_id = grant.account_id;
   notes.principal_arn = grant.principal_arn;
   const service = queryService(claimed);
