@@ -105,7 +105,10 @@ Deno.test("bad input is refused in AWS's form and leaves nothing behind", async 
   });
   await t.step("an image that is none", async () => {
     const path = `${stack.dataDir}/broken.qcow2`;
-    await Deno.writeTextFile(path, "QFI\xfb this is no image");
+    await Deno.writeFile(
+      path,
+      new TextEncoder().encode("QFI\u0000 this is no image").with(3, 0xfb),
+    );
     const ran = await stack.hiveRaw(["image", "import", path, "--name", "broken"]);
     assert.notEqual(ran.code, 0);
     assert.ok((ran.stdout + ran.stderr).trim().split("\n").length <= 3, ran.stderr);
