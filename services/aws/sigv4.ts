@@ -90,14 +90,33 @@ export function deriveSigningKey(secret: string, scope: Omit<SigningScope, "acce
   return mac(mac(mac(date, scope.region), scope.service), "aws4_request");
 }
 
-/** What a request says about its signature, without believing it: for choosing service and protocol. */
+/**
+ * What a request says about its signature, without believing it: for choosing service and protocol.
+ * It is read by the same rules as `verify` reads it, so that both always see the same scope.
+ */
 export function claimedScope(request: SignedRequest): SigningScope | undefined {
-  const header = request.headers.get("authorization");
+  const authorization = request.headers.get("authorization");
+  if (authorization !== null) {
+    const credential = authorizationFields(authorization).get("Credential");
+    return credential === undefined ? undefined : parseCredential(credential);
+  }
   const at = request.target.indexOf("?");
-  const credential = header?.match(/Credential=([^,\s]+)/)?.[1] ??
-    (at < 0 ? null : new URLSearchParams(request.target.slice(at + 1)).get("X-Amz-Credential"));
-  if (credential === null) return undefined;
-  return parseCredential(credential);
+  if (at < 0) return undefined;
+  const credential = new URLSearchParams(request.target.slice(at + 1)).get("X-Amz-Credential");
+  return credential === null ? undefined : parseCredential(credential);
+}
+
+/** The `Name=value` parts of an Authorization header; a name given twice is there as `undefined`. */
+function authorizationFields(authorization: string): ReadonlyMap<string, string | undefined> {
+  const fields = new Map<string, string | undefined>();
+  const space = authorization.indexOf(" ");
+  for (const part of authorization.slice(space + 1).split(",")) {
+    const equals = part.indexOf("=");
+    if (equals < 0) continue;
+    const name = part.slice(0, equals).trim();
+    fields.set(name, fields.has(name) ? undefined : part.slice(equals + 1).trim());
+  }
+  return fields;
 }
 
 function parseCredential(text: string): SigningScope | undefined {
@@ -142,16 +161,7 @@ function readClaim(request: Read): Claim {
 function readHeaderClaim(authorization: string, headers: Read["headers"]): Claim {
   const space = authorization.indexOf(" ");
   const scheme = space < 0 ? authorization : authorization.slice(0, space);
-  const named = new Map<string, string>();
-  for (const part of authorization.slice(space + 1).split(",")) {
-    const equals = part.indexOf("=");
-    if (equals < 0) continue;
-    const name = part.slice(0, equals).trim();
-    if (named.has(name)) {
-      throw incomplete(`Authorization header has '${name}' more than once.`, undefined, false);
-    }
-    named.set(name, part.slice(equals + 1).trim());
-  }
+  const named = authorizationFields(authorization);
   const credential = named.get("Credential");
   const scope = credential === undefined ? undefined : parseCredential(credential);
   const fail = (message: string) => incomplete(message, scope?.service, false);
@@ -159,7 +169,9 @@ function readHeaderClaim(authorization: string, headers: Read["headers"]): Claim
     throw fail(`Authorization header requires '${algorithm}' as its algorithm.`);
   }
   for (const name of ["Credential", "Signature", "SignedHeaders"]) {
-    if (!named.has(name)) throw fail(`Authorization header requires '${name}' parameter.`);
+    if (named.get(name) === undefined) {
+      throw fail(`Authorization header requires exactly one '${name}' parameter.`);
+    }
   }
   if (scope === undefined) {
     throw fail(

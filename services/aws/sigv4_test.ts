@@ -3,6 +3,7 @@ import { createHash, createHmac } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
 import { AwsError } from "./errors.ts";
 import {
+  claimedScope,
   deriveSigningKey,
   type SignedRequest,
   type SigningGrant,
@@ -540,6 +541,21 @@ Deno.test("each malformed claim has AWS's own error code", async () => {
     }),
     "AuthorizationQueryParametersError 400",
   );
+});
+
+Deno.test("the claimed scope is the one that is verified, whatever else the header says", () => {
+  const of = (authorization: string) =>
+    claimedScope({
+      method: "GET",
+      target: "/?X-Amz-Credential=Q/20261121/r/ec2/aws4_request",
+      authority: "h",
+      headers: new Headers({ authorization }),
+    })?.service;
+  const credential = (service: string) => `Credential=A/20261121/r/${service}/aws4_request`;
+  assert.equal(of(`AWS4-HMAC-SHA256 X${credential("sts")}, ${credential("s3")}`), "s3");
+  assert.equal(of(`AWS4-HMAC-SHA256 ${credential("sts")}, ${credential("s3")}`), undefined);
+  assert.equal(of(`AWS4-HMAC-SHA256 Signature="${credential("sts")}"`), undefined);
+  assert.equal(of("Basic abc"), undefined);
 });
 
 Deno.test("an unknown access key has the name that each service gives it", async () => {

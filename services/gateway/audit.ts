@@ -1,44 +1,70 @@
 /**
  * One entry for every API call, in the JetStream stream AUDIT.
  *
- * Calls never wait for it: entries queue here, are published with acknowledgement and a message id
- * (so that a repeat is stored once), and are tried again when the bus was away. The queue is bounded;
- * what it must drop is counted, logged and shown in the health check. The stream itself is bounded by
- * size and age, oldest first.
+ * Calls never wait for it: entries gather for a few milliseconds, go out together, and stay in memory
+ * until the stream has acknowledged them; what is not acknowledged in time is sent again under the same
+ * message id, so that it is stored once. What waits is bounded; what must be dropped is counted,
+ * logged and shown in the health check. The stream itself is bounded by size and age, oldest first.
+ *
+ * Acknowledgements come to one inbox and are matched by number: a request of its own for each entry
+ * costs more processor time than signing, decoding and encoding of the call that it records.
  */
-import { jetstream, type JetStreamClient, jetstreamManager } from "@nats-io/jetstream";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { headers as natsHeaders, type Msg, type Subscription } from "@nats-io/transport-node";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { type AuditEntry, auditStream } from "./contract.ts";
 
-const mostQueued = 20_000;
-const mostInFlight = 64;
-const retry_ms = 1_000;
+/** Entries on their way to the stream at once. */
+const mostSent = 512;
+const gather_ms = 5;
+const sweep_ms = 1_000;
 const acknowledged_ms = 5_000;
 const kept_bytes = 256 * 1024 * 1024;
 const kept_ns = 90 * 86_400 * 1e9;
 
 const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 const token = (text: string) => text.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 80) || "_";
+
+interface Sent {
+  readonly entry: AuditEntry;
+  readonly at_ms: number;
+}
 
 export class Audit implements AsyncDisposable {
   readonly #bus: Bus;
   readonly #log: Log;
-  readonly #client: JetStreamClient;
-  readonly #queue: AuditEntry[] = [];
-  #inFlight = 0;
+  readonly #waiting: AuditEntry[] = [];
+  readonly #sent = new Map<string, Sent>();
+  readonly #inbox: string;
+  readonly #acknowledgements: Subscription;
+  readonly #sweeper: ReturnType<typeof setInterval>;
+  #number = 0;
   #dropped = 0;
   #streamStands = false;
-  #waiting: ReturnType<typeof setTimeout> | undefined;
-  #closed = false;
   #preparing: Promise<void> | undefined;
+  #gathering: ReturnType<typeof setTimeout> | undefined;
+  #pausedUntil_ms = 0;
   #idle: PromiseWithResolvers<void> | undefined;
   #lastComplaint_ms = -Infinity;
 
-  constructor(bus: Bus, log: Log) {
+  readonly #capacity: number;
+
+  /** @param capacity how many entries may wait; 20,000 unless given */
+  constructor(bus: Bus, log: Log, capacity = 20_000) {
+    this.#capacity = capacity;
     this.#bus = bus;
     this.#log = log;
-    this.#client = jetstream(bus.connection, { timeout: acknowledged_ms });
+    // Below the service's own inbox, which is the only one that it may hear.
+    this.#inbox = `_INBOX.gateway.audit-${crypto.randomUUID()}`;
+    this.#acknowledgements = bus.connection.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) this.#acknowledged(message);
+      },
+    });
+    void this.#watchConnection();
+    this.#sweeper = setInterval(() => this.#sweep(), sweep_ms);
   }
 
   /** Entries that had to be dropped since the start. */
@@ -48,10 +74,10 @@ export class Audit implements AsyncDisposable {
 
   /** Entries that are not known to be stored yet. */
   get pending(): number {
-    return this.#queue.length + this.#inFlight;
+    return this.#waiting.length + this.#sent.size;
   }
 
-  /** Makes the stream if it is not there. Failing now is not fatal: it is tried again before publishing. */
+  /** Makes the stream if it is not there. Failing now is not fatal: it is tried again before sending. */
   prepare(): Promise<void> {
     return this.#preparing ??= this.#prepare().finally(() => this.#preparing = undefined);
   }
@@ -72,61 +98,99 @@ export class Audit implements AsyncDisposable {
       }
       this.#streamStands = true;
     } catch (error) {
-      this.#complain(error);
+      this.#complain(errorFields(error));
     }
   }
 
   record(entry: AuditEntry): void {
-    if (this.#queue.length >= mostQueued) {
+    if (this.#waiting.length >= this.#capacity) {
       this.#dropped++;
-      this.#complain(new Error("the audit queue is full"));
+      this.#complain({ error: "too many entries wait" });
       return;
     }
-    this.#queue.push(entry);
-    this.#pump();
+    this.#waiting.push(entry);
+    this.#schedule();
   }
 
-  #complain(error: unknown): void {
+  #schedule(): void {
+    this.#gathering ??= setTimeout(() => {
+      this.#gathering = undefined;
+      this.#send();
+    }, gather_ms);
+  }
+
+  #send(): void {
+    if (performance.now() < this.#pausedUntil_ms || this.#bus.connection.isClosed()) return;
+    if (!this.#streamStands) {
+      void this.prepare().then(() => {
+        if (this.#streamStands) this.#schedule();
+      });
+      return;
+    }
+    const room = mostSent - this.#sent.size;
+    if (room <= 0 || this.#waiting.length === 0) return;
+    const at_ms = performance.now();
+    for (const entry of this.#waiting.splice(0, room)) {
+      const number = String(++this.#number);
+      const headers = natsHeaders();
+      headers.set("Nats-Msg-Id", entry.request_id);
+      this.#sent.set(number, { entry, at_ms });
+      this.#bus.connection.publish(
+        `audit.${token(entry.service)}.${token(entry.action)}`,
+        encoder.encode(JSON.stringify(entry)),
+        { headers, reply: `${this.#inbox}.${number}` },
+      );
+    }
+  }
+
+  #acknowledged(message: Msg): void {
+    const number = message.subject.slice(this.#inbox.length + 1);
+    const sent = this.#sent.get(number);
+    if (sent === undefined) return;
+    this.#sent.delete(number);
+    // Nobody hearing the subject is a status without a body; a stream's refusal is JSON with `error`.
+    const text = decoder.decode(message.data);
+    if (text === "" || text.includes('"error"')) {
+      this.#refused(sent.entry, text);
+      return;
+    }
+    if (this.#waiting.length > 0) this.#schedule();
+    else if (this.#sent.size === 0) this.#idle?.resolve();
+  }
+
+  #refused(entry: AuditEntry, answer: string): void {
+    this.#waiting.push(entry);
+    this.#streamStands = false;
+    this.#pausedUntil_ms = performance.now() + sweep_ms;
+    this.#complain({ error: answer === "" ? "no stream listens" : answer.slice(0, 300) });
+  }
+
+  /** What was on its way when the connection broke has no acknowledgement to wait for. */
+  async #watchConnection(): Promise<void> {
+    for await (const status of this.#bus.connection.status()) {
+      if (status.type !== "reconnect") continue;
+      for (const { entry } of this.#sent.values()) this.#waiting.push(entry);
+      this.#sent.clear();
+      this.#schedule();
+    }
+  }
+
+  /** Sends again what was not acknowledged, and what waits for a reason that may be over. */
+  #sweep(): void {
+    const late = performance.now() - acknowledged_ms;
+    for (const [number, { entry, at_ms }] of this.#sent) {
+      if (at_ms > late) break;
+      this.#sent.delete(number);
+      this.#waiting.push(entry);
+    }
+    if (this.#waiting.length > 0) this.#schedule();
+  }
+
+  #complain(fields: Readonly<Record<string, unknown>>): void {
     const now = performance.now();
     if (now - this.#lastComplaint_ms < 5_000) return;
     this.#lastComplaint_ms = now;
-    this.#log.error("audit_failed", {
-      pending: this.pending,
-      dropped: this.#dropped,
-      ...errorFields(error),
-    });
-  }
-
-  #pump(): void {
-    if (this.#waiting !== undefined || this.#closed) return;
-    while (this.#inFlight < mostInFlight) {
-      const entry = this.#queue.shift();
-      if (entry === undefined) break;
-      this.#inFlight++;
-      void this.#publish(entry);
-    }
-    if (this.pending === 0) this.#idle?.resolve();
-  }
-
-  async #publish(entry: AuditEntry): Promise<void> {
-    try {
-      if (!this.#streamStands) await this.prepare();
-      await this.#client.publish(
-        `audit.${token(entry.service)}.${token(entry.action)}`,
-        encoder.encode(JSON.stringify(entry)),
-        { msgID: entry.request_id, timeout: acknowledged_ms },
-      );
-      this.#inFlight--;
-    } catch (error) {
-      this.#inFlight--;
-      this.#queue.unshift(entry);
-      this.#complain(error);
-      this.#waiting ??= setTimeout(() => {
-        this.#waiting = undefined;
-        this.#pump();
-      }, retry_ms);
-    }
-    this.#pump();
+    this.#log.error("audit_failed", { pending: this.pending, dropped: this.#dropped, ...fields });
   }
 
   /** Waits until everything is stored, for `timeout_ms` at most. @returns whether it is */
@@ -140,10 +204,9 @@ export class Audit implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!await this.flush()) {
-      this.#log.error("audit_lost", { pending: this.pending });
-    }
-    this.#closed = true;
-    clearTimeout(this.#waiting);
+    if (!await this.flush()) this.#log.error("audit_lost", { pending: this.pending });
+    clearInterval(this.#sweeper);
+    clearTimeout(this.#gathering);
+    this.#acknowledgements.unsubscribe();
   }
 }

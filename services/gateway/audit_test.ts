@@ -1,0 +1,70 @@
+import assert from "node:assert/strict";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { Audit } from "./audit.ts";
+import { type AuditEntry, auditStream } from "./contract.ts";
+
+const entry = (n: number): AuditEntry => ({
+  ts: "2026-11-21T10:00:00.000Z",
+  request_id: `request-${n}`,
+  service: "ec2",
+  action: n % 2 === 0 ? "RunInstances" : "bad > name.*",
+  account_id: "1",
+  principal_arn: "arn",
+  source_ip: "127.0.0.1",
+  user_agent: "",
+  status: 200,
+  duration_ms: 1,
+});
+
+Deno.test("every entry is stored once, in bounds, also when the server dies in between", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using audit = new Audit(bus, testLog);
+  await audit.prepare();
+  for (let n = 0; n < 500; n++) audit.record(entry(n));
+  assert.equal(await audit.flush(), true);
+
+  for (let n = 500; n < 600; n++) audit.record(entry(n));
+  await nats.kill();
+  for (let n = 600; n < 700; n++) audit.record(entry(n));
+  await nats.start();
+  await bus.ready(5_000);
+  assert.equal(await audit.flush(15_000), true);
+
+  const manager = await jetstreamManager(bus.connection);
+  const { state, config } = await manager.streams.info(auditStream, { subjects_filter: ">" });
+  assert.equal(state.messages, 700);
+  assert.equal(config.max_bytes, 256 * 1024 * 1024);
+  assert.deepEqual(Object.keys(state.subjects ?? {}).sort(), [
+    "audit.ec2.RunInstances",
+    "audit.ec2.bad___name__",
+  ]);
+  assert.equal(audit.dropped, 0);
+});
+
+Deno.test("a stream that goes away is made again and loses no entry that came later", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using audit = new Audit(bus, testLog);
+  await audit.prepare();
+  const manager = await jetstreamManager(bus.connection);
+  await manager.streams.delete(auditStream);
+  audit.record(entry(1));
+  assert.equal(await audit.flush(10_000), true);
+  assert.equal((await manager.streams.info(auditStream)).state.messages, 1);
+});
+
+Deno.test("what cannot be kept is counted, and nobody waits for it", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  const audit = new Audit(bus, testLog, 100);
+  await nats.kill();
+  for (let n = 0; n < 110; n++) audit.record(entry(n));
+  assert.equal(audit.dropped, 10);
+  assert.equal(await audit.flush(10), false);
+  await nats.start();
+  await bus.ready(5_000);
+  assert.equal(await audit.flush(30_000), true);
+  await audit[Symbol.asyncDispose]();
+});
