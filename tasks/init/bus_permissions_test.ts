@@ -1,0 +1,125 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Bus } from "../../services/bus/bus.ts";
+import { subject, systemContext } from "../../services/bus/subject.ts";
+import { type ServiceName, services } from "../../services/manifest.ts";
+import { Table } from "../../services/state/table.ts";
+import { testLog } from "../../tests/kit/nats.ts";
+import { placeNatsServer } from "../setup/nats_server.ts";
+import { natsGreets } from "../supervisor/health_probe.ts";
+import { operatorName, subjectPermissions } from "./bus_permissions.ts";
+import { initNode } from "./init.ts";
+
+/** A real server with the configuration that a node gets, and buses that speak as its services. */
+async function nodeBus() {
+  const dataDir = await Deno.makeTempDir({ prefix: "mulga-bus-" });
+  const { config, paths } = await initNode(dataDir, { ports: { auto: true } });
+  await placeNatsServer(paths);
+  const server = new Deno.Command(join(paths.bin, "nats-server"), {
+    args: ["-c", paths.natsConfig],
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  const limit = performance.now() + 10_000;
+  while (!await natsGreets(config.ports.nats)) {
+    if (performance.now() > limit) throw new Error("nats-server did not start");
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  const buses: Bus[] = [];
+  return {
+    async as(name: ServiceName | typeof operatorName): Promise<Bus> {
+      const bus = await Bus.connect({
+        service: name,
+        url: `nats://127.0.0.1:${config.ports.nats}`,
+        seed: await Deno.readFile(paths.nkey(name)),
+        log: testLog,
+      });
+      buses.push(bus);
+      return bus;
+    },
+    url: `nats://127.0.0.1:${config.ports.nats}`,
+    async [Symbol.asyncDispose]() {
+      for (const bus of buses) await bus.connection.close();
+      server.kill("SIGKILL");
+      await server.status;
+      await Deno.remove(dataDir, { recursive: true });
+    },
+  };
+}
+
+const question = (name: string) => subject<null, string>(name, 2_000);
+
+Deno.test("every service of the table can be told in subjects", () => {
+  for (const spec of services) {
+    const { subscribe } = subjectPermissions(spec.name, spec.bus);
+    assert.ok(subscribe.includes(`health.${spec.name}.*`));
+    assert.ok(!subscribe.includes(">") && !subscribe.includes("_INBOX.>"), spec.name);
+  }
+  assert.throws(
+    () => subjectPermissions("x", { hears: [], says: [], writes: ["ec2_*"] }),
+    RangeError,
+  );
+});
+
+Deno.test("a service may ask and answer what its entry says, and nothing of another's", async () => {
+  await using node = await nodeBus();
+  const [gateway, compute, metadata] = [
+    await node.as("gateway"),
+    await node.as("compute"),
+    await node.as("metadata"),
+  ];
+  compute.answer(question("ec2.DescribeInstances"), () => "instances");
+  await compute.connection.flush();
+  assert.equal(await gateway.ask(question("ec2.DescribeInstances"), null), "instances");
+  // Metadata stands next to the guests: it may not ask for instances to be started.
+  await assert.rejects(
+    metadata.ask(question("ec2.DescribeInstances"), null, systemContext(1_000)),
+  );
+
+  // Nobody but identity can pretend to be identity.
+  const heard: string[] = [];
+  const intruder = await node.as("console");
+  intruder.answer(question("identity.signing_key"), () => {
+    heard.push("asked");
+    return "forged";
+  });
+  await intruder.connection.flush();
+  await assert.rejects(gateway.ask(question("identity.signing_key"), null, systemContext(1_000)));
+  assert.deepEqual(heard, []);
+});
+
+Deno.test("a bucket is written by its owner, read by those who may, and closed to all others", async () => {
+  await using node = await nodeBus();
+  const [compute, metadata, gateway] = [
+    await node.as("compute"),
+    await node.as("metadata"),
+    await node.as("gateway"),
+  ];
+  await using written = await Table.open<{ n: number }>(compute, "ec2_instances", testLog);
+  const row = await written.create("1.i-1", { n: 1 });
+  await using watched = await Table.open<{ n: number }>(metadata, "ec2_instances", testLog);
+  assert.deepEqual(watched.get("1.i-1")?.value, { n: 1 });
+  await written.update("1.i-1", { n: 2 }, row.revision);
+  await written.delete("1.i-1");
+  await assert.rejects(watched.create("1.i-2", { n: 3 }));
+  assert.equal(await written.read("1.i-2"), undefined);
+  await assert.rejects(Table.open(gateway, "iam_keys", testLog));
+});
+
+Deno.test("whoever has no key is not let in, and the operator alone may ask for the credentials", async () => {
+  await using node = await nodeBus();
+  const { connect } = await import("@nats-io/transport-node");
+  await assert.rejects(connect({ servers: node.url, reconnect: false, timeout: 2_000 }));
+  const [identity, operator, console_] = [
+    await node.as("identity"),
+    await node.as(operatorName),
+    await node.as("console"),
+  ];
+  identity.answer(question("identity.admin_credentials"), () => "AKIA");
+  await identity.connection.flush();
+  assert.equal(await operator.ask(question("identity.admin_credentials"), null), "AKIA");
+  await assert.rejects(
+    console_.ask(question("identity.admin_credentials"), null, systemContext(1_000)),
+  );
+});

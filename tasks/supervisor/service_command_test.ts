@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import type { NodeConfig } from "../../services/config/node_config.ts";
+import { services } from "../../services/manifest.ts";
+import { fillTemplate, permissionFlags, serviceCommand } from "./service_command.ts";
+
+const config = {
+  data_dir: "/srv/cloud",
+  bind: "127.0.0.1",
+  ports: { gateway: 9999, s3: 9002, nats: 4222 },
+} as NodeConfig;
+const context = { config, repository: "/repo" };
+
+Deno.test("permissions become exactly their flags, and what is absent is not granted", () => {
+  assert.deepEqual(
+    permissionFlags({
+      net: ["{bind}:{gateway}", "127.0.0.1:{nats}"],
+      read: ["{data}/tls", "{repo}/services"],
+      write: [],
+      env: ["MULGA_DATA_DIR"],
+    }, context),
+    [
+      "--allow-net=127.0.0.1:9999,127.0.0.1:4222",
+      "--allow-read=/srv/cloud/tls,/repo/services",
+      "--allow-env=MULGA_DATA_DIR",
+    ],
+  );
+  assert.deepEqual(permissionFlags({}, context), []);
+  assert.deepEqual(permissionFlags({ net: "any", read: ["any"], ffi: true }, context), [
+    "--allow-net",
+    "--allow-read",
+    "--allow-ffi",
+  ]);
+});
+
+Deno.test("a comma in a path does not grant a second path", () => {
+  const odd = { config: { ...config, data_dir: "/srv/a,/etc" }, repository: "/repo" };
+  assert.deepEqual(permissionFlags({ read: ["{data}/x"] }, odd), ["--allow-read=/srv/a,,/etc/x"]);
+});
+
+Deno.test("a template that nobody knows is an error, not an empty word", () => {
+  assert.throws(() => fillTemplate("{home}/x", context), RangeError);
+});
+
+Deno.test("an IPv6 address is bracketed before its port", () => {
+  const six = { config: { ...config, bind: "::1" }, repository: "/repo" };
+  assert.equal(fillTemplate("{bind}:{s3}", six), "[::1]:9002");
+});
+
+Deno.test("no service runs with all permissions or asks on a terminal, and all get the data directory", () => {
+  for (const spec of services) {
+    const { args, env, program } = serviceCommand(spec, context);
+    assert.equal(env["MULGA_DATA_DIR"], "/srv/cloud");
+    if (typeof spec.entry !== "string") {
+      assert.equal(program, "/srv/cloud/bin/nats-server");
+      continue;
+    }
+    assert.ok(!args.includes("-A") && !args.includes("--allow-all"), spec.name);
+    for (const flag of ["--cached-only", "--no-prompt"]) assert.ok(args.includes(flag), spec.name);
+    assert.equal(args.at(-1), `/repo/${spec.entry}`);
+  }
+});
+
+Deno.test("a service really may only what its flags say", async () => {
+  const directory = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${directory}/allowed.txt`, "yes");
+    await Deno.writeTextFile(`${directory}/secret.txt`, "no");
+    const flags = permissionFlags({ read: ["{data}/allowed.txt"] }, {
+      config: { ...config, data_dir: directory },
+      repository: "/repo",
+    });
+    const script = `${directory}/reader.ts`;
+    await Deno.writeTextFile(script, "Deno.readTextFileSync(Deno.args[0] ?? '');");
+    const runs = async (name: string) =>
+      (await new Deno.Command(Deno.execPath(), {
+        args: ["run", "--no-prompt", "--quiet", ...flags, script, `${directory}/${name}`],
+        stdout: "null",
+        stderr: "null",
+      }).output()).code;
+    assert.equal(await runs("allowed.txt"), 0);
+    assert.notEqual(await runs("secret.txt"), 0);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
