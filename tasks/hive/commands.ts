@@ -9,6 +9,7 @@ import { status } from "../stack/status.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../terminal/command.ts";
 import { table } from "../terminal/table.ts";
 import { console_, ssh } from "./access.ts";
+import { consoleLink } from "./console_link.ts";
 import { doctor } from "./doctor.ts";
 import { environmentOf, shellExports } from "./environment.ts";
 import {
@@ -126,6 +127,22 @@ const consoleCommand: HiveCommand = {
     return await console_(await nodeOf(parsed.options["data-dir"]), id, {
       attach: parsed.options["no-attach"] !== true,
     });
+  },
+};
+
+const consoleLinkCommand: HiveCommand = {
+  words: ["console-link"],
+  summary: "An address that signs a browser in to the console",
+  async run(args) {
+    const parsed = parse({
+      name: "hive console-link",
+      summary:
+        "Prints an address that signs one browser in to the console, once, for five minutes.",
+      options: { ...jsonOption, ...dataDirOption },
+    }, args);
+    if (parsed === undefined) return;
+    const link = await consoleLink(await nodeOf(parsed.options["data-dir"]));
+    console.log(parsed.options.json === true ? JSON.stringify(link, null, 2) : link.url);
   },
 };
 
@@ -288,6 +305,7 @@ export const commands: readonly HiveCommand[] = [
   envCommand,
   sshCommand,
   consoleCommand,
+  consoleLinkCommand,
   imageBuildCommand,
   imageImportCommand,
   imageListCommand,

@@ -217,6 +217,7 @@ ${bold("MulgaOS is up")} after ${seconds} s: ${endpointOf(config)}  (console: ${
   aws ec2 run-instances --image-id ${image ?? "ami-…"} --instance-type t3.micro --key-name me
   ${task} hive ssh${at} i-… -i me.pem
 
+  ${task} hive console-link${at}          # signs a browser in to the console
   ${task} status${at}   ${task} logs${at} -f   ${task} down${at}`);
 }
 
