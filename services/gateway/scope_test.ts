@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { startTestGateway } from "../../tests/kit/gateway.ts";
+import { SigningGrants } from "../aws/signing_grants.ts";
 import { credentialScope, deriveSigningKey } from "../aws/sigv4.ts";
 import { subject } from "../bus/subject.ts";
+import { Authorizer } from "./authorizer.ts";
+import { dispatch } from "./dispatch.ts";
+import { edgeOf } from "./edge.ts";
 
 Deno.test("a signature for S3, which may leave the body unsigned, is none for another service", async () => {
   await using stand = await startTestGateway();
@@ -26,9 +30,8 @@ Deno.test("a signature for S3, which may leave the body unsigned, is none for an
     .digest("hex");
   const claimed = signed.replace("/s3/", "/sts/");
   using client = Deno.createHttpClient({ caCerts: [stand.tls.ca] });
-  const reply = await fetch(`${stand.endpoint}/`, {
+  const init = {
     method: "POST",
-    client,
     headers: {
       "content-type": "application/x-www-form-urlencoded",
       "x-amz-date": amzDate,
@@ -38,9 +41,25 @@ Deno.test("a signature for S3, which may leave the body unsigned, is none for an
         `Credential=AKIATEST/${signed}, SignedHeaders=${names}, Signature=${signature}`,
     },
     body: "Action=GetCallerIdentity&Version=2011-06-15",
-  });
+  };
+  const reply = await fetch(`${stand.endpoint}/`, { ...init, client });
   const body = await reply.text();
-  assert.equal(reply.status, 403, body);
-  assert.match(body, /SignatureDoesNotMatch/);
+  assert.equal(reply.status, 503, "it goes to predastore, which is not there");
+  assert.match(body, /<Error><Code>ServiceUnavailable</);
+
+  const bus = await stand.nats.bus("gateway");
+  await using grants = new SigningGrants(bus);
+  await using authorizer = new Authorizer(bus);
+  const edge = edgeOf(new Request(`${stand.endpoint}/`, init), {
+    transport: "tcp",
+    hostname: "127.0.0.1",
+    port: 1,
+  });
+  const notes = { service: "", action: "", account_id: "", principal_arn: "" };
+  await assert.rejects(
+    dispatch({ ...edge, authority: host }, "sts", { bus, grants, authorizer }, notes),
+    { code: "SignatureDoesNotMatch" },
+    "nor would it pass where a call for another service is answered",
+  );
   assert.equal(asked, 0);
 });
