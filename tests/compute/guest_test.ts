@@ -1,25 +1,11 @@
 import assert from "node:assert/strict";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
-import { imageId, startNode, type TestNode } from "./node.ts";
+import { launch, reach } from "./launches.ts";
+import { startNode, type TestNode } from "./node.ts";
 
 const userData = `#!/bin/sh
 echo "probe host: $(nc -w 2 172.31.0.1 $PORT </dev/null 2>&1 | head -c 40)"
 `;
-
-async function launch(node: TestNode, more: Record<string, unknown> = {}): Promise<string> {
-  const { Instances } = await node.call("RunInstances", {
-    ImageId: imageId,
-    InstanceType: Deno.build.arch === "aarch64" ? "t4g.nano" : "t3.nano",
-    MinCount: 1,
-    MaxCount: 1,
-    ...more,
-  });
-  const id = Instances?.[0]?.InstanceId;
-  assert.ok(id);
-  return id;
-}
-
-const isRunning = (node: TestNode, id: string) => () => node.instance(id)?.state === "running";
 
 async function ready(node: TestNode, id: string, boots = 1): Promise<void> {
   await node.until(
@@ -45,7 +31,7 @@ Deno.test("a guest boots, finds its metadata, runs its user data, and reaches no
     UserData: btoa(userData.replace("$PORT", String(listener.addr.port))),
   });
   const answered = performance.now() - started;
-  await node.until("running", isRunning(node, id));
+  await reach(node, id, "running");
   const running = performance.now() - started;
   await ready(node, id);
   const booted = performance.now() - started;
@@ -59,9 +45,9 @@ Deno.test("a guest boots, finds its metadata, runs its user data, and reaches no
   assert.ok(atob(output.Output ?? "").includes(tinyGuestReady));
 
   await node.call("StopInstances", { InstanceIds: [id] });
-  await node.until("stopped", () => node.instance(id)?.state === "stopped");
+  await reach(node, id, "stopped");
   console.log({ stopped: performance.now() - started });
   await node.call("TerminateInstances", { InstanceIds: [id] });
-  await node.until("terminated", () => node.instance(id)?.state === "terminated");
+  await reach(node, id, "terminated");
   assert.equal(node.blocks.sizes.size, 0);
 });

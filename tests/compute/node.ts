@@ -11,8 +11,10 @@ import {
   buckets,
   type ImageRecord,
   type InstanceRecord,
+  quiesce,
   type SnapshotRecord,
 } from "../../services/compute/contract.ts";
+import { addressBucket, type AddressClaim } from "../../services/compute/network.ts";
 import { QemuHypervisor } from "../../services/compute/qemu.ts";
 import { type Bounds, usualBounds } from "../../services/compute/reconcile.ts";
 import { machinePaths } from "../../services/compute/machine_paths.ts";
@@ -49,7 +51,14 @@ export interface TestNode extends AsyncDisposable {
   /** QEMU's process id. */
   pid(id: string): Promise<number>;
   killMachine(id: string): Promise<void>;
+  stopCompute(): Promise<void>;
+  startCompute(): Promise<void>;
+  /** Both, one after the other. */
   restart(): Promise<void>;
+  /** Shuts all guests down as `down` does; answers those that had to be ended. */
+  quiesce(timeout_ms: number): Promise<readonly string[]>;
+  /** Keys of claimed addresses. */
+  addresses(): Promise<readonly string[]>;
 }
 
 export async function startNode(options: NodeOptions): Promise<TestNode> {
@@ -103,6 +112,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
   let bus: Bus;
   let compute: Compute;
   const start = async () => {
+    isStarted = true;
     bus = await connect();
     const hypervisor = new QemuHypervisor({ paths, accelerator: "tcg", log: testLog });
     compute = await startCompute({
@@ -114,7 +124,10 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
       bounds: { ...usualBounds, clock_ms: 1_000, ...options.bounds },
     });
   };
+  let isStarted = false;
   const stop = async () => {
+    if (!isStarted) return;
+    isStarted = false;
     await compute.stop();
     await bus.drain();
   };
@@ -151,6 +164,13 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
     pid,
     killMachine: async (id) => {
       if (!killProcessOf(await pid(id), id)) throw new Error(`${id} has no machine`);
+    },
+    stopCompute: stop,
+    startCompute: start,
+    quiesce: async (timeout_ms) => (await own.ask(quiesce, { timeout_ms })).still_running,
+    addresses: async () => {
+      await using claims = await Table.open<AddressClaim>(own, addressBucket, testLog);
+      return claims.list().map((row) => row.key);
     },
     restart: async () => {
       await stop();

@@ -1,0 +1,34 @@
+/** What compute's tests do with instances again and again. */
+import assert from "node:assert/strict";
+import { imageId, type TestNode } from "./node.ts";
+
+export const smallest = Deno.build.arch === "aarch64" ? "t4g.nano" : "t3.nano";
+
+/** A disk without anything on it: its guest stays in the firmware and hears no power button. */
+export async function blankDisk(): Promise<string> {
+  const path = await Deno.makeTempFile({ prefix: "mulga-blank-", suffix: ".raw" });
+  await Deno.truncate(path, 1 << 20);
+  return path;
+}
+
+export async function launch(node: TestNode, more: Record<string, unknown> = {}): Promise<string> {
+  const { Instances } = await node.call("RunInstances", {
+    ImageId: imageId,
+    InstanceType: smallest,
+    MinCount: 1,
+    MaxCount: 1,
+    ...more,
+  });
+  const id = Instances?.[0]?.InstanceId;
+  assert.ok(id);
+  return id;
+}
+
+export async function reach(
+  node: TestNode,
+  id: string,
+  state: string,
+  bound_ms = 60_000,
+): Promise<void> {
+  await node.until(`${id} ${state}`, () => node.instance(id)?.state === state, bound_ms);
+}
