@@ -1,0 +1,136 @@
+/**
+ * One mounted volume alone in a process, without bus and object store service, so that a test can give
+ * it a small log, kill it at any moment and start it again, and a bench can measure it and nothing else.
+ * Objects are files in a directory. The argument is JSON, see `BareOptions`; SIGTERM stops it, SIGHUP
+ * unmounts it and prints the saved map.
+ */
+import { dirname, join } from "node:path";
+import { createLog } from "../../services/log/log.ts";
+import type { BlockStore } from "../../services/viperblock/map_objects.ts";
+import { MountedVolume } from "../../services/viperblock/mounted_volume.ts";
+
+export interface BareOptions {
+  readonly directory: string;
+  readonly socket: string;
+  readonly sizeBytes: number;
+  readonly epoch: number;
+  readonly savedEpoch?: number;
+  readonly cacheBytes?: number;
+  readonly segmentBudget?: number;
+  readonly reserveBytes?: number;
+  readonly spacePatienceMs?: number;
+}
+
+/** Objects as files; a put is there whole or not at all. */
+export function directoryStore(directory: string): BlockStore {
+  const path = (key: string) => join(directory, ...key.split("/"));
+  return {
+    async put(key, body) {
+      await Deno.mkdir(dirname(path(key)), { recursive: true });
+      await Deno.writeFile(`${path(key)}.new`, body);
+      await Deno.rename(`${path(key)}.new`, path(key));
+    },
+    async get(key, range) {
+      try {
+        const bytes = await Deno.readFile(path(key));
+        return range === undefined ? bytes : bytes.slice(range.offset, range.offset + range.length);
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return undefined;
+        throw error;
+      }
+    },
+    async delete(key) {
+      await Deno.remove(path(key)).catch((error) => {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+      });
+    },
+    async *list(prefix) {
+      const found: string[] = [];
+      const walk = async (at: string) => {
+        for await (const entry of Deno.readDir(join(directory, at))) {
+          const key = at === "" ? entry.name : `${at}/${entry.name}`;
+          if (entry.isDirectory) await walk(key);
+          else if (key.startsWith(prefix)) found.push(key);
+        }
+      };
+      await walk("");
+      yield* found.sort();
+    },
+  };
+}
+
+export interface BareEngine {
+  readonly process: Deno.ChildProcess;
+  readonly ready: { replayed_batches: number };
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+  /** Unmounts it; answers the saved map. */
+  unmount(): Promise<Record<string, unknown>>;
+}
+
+/** Starts one as a process; waits until it serves. */
+export async function startBare(options: BareOptions): Promise<BareEngine> {
+  await Deno.mkdir(`${options.directory}/log`, { recursive: true });
+  await Deno.mkdir(`${options.directory}/objects`, { recursive: true });
+  const process = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", new URL(import.meta.url).pathname, JSON.stringify(options)],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  const until = async (pattern: RegExp) => {
+    for (;;) {
+      const match = pattern.exec(text);
+      if (match !== null) return JSON.parse(match[1] ?? "");
+      const { value, done } = await lines.read();
+      if (done) throw new Error(`the engine ended: ${text}`);
+      text += value;
+    }
+  };
+  const end = async (signal: Deno.Signal) => {
+    process.kill(signal);
+    await process.status;
+    await lines.cancel();
+  };
+  return {
+    process,
+    ready: await until(/^READY (.*)$/m),
+    kill: () => end("SIGKILL"),
+    stop: () => end("SIGTERM"),
+    async unmount() {
+      process.kill("SIGHUP");
+      const map = await until(/^UNMOUNTED (.*)$/m);
+      await process.status;
+      await lines.cancel();
+      return map;
+    },
+  };
+}
+
+if (import.meta.main) {
+  const options: BareOptions = JSON.parse(Deno.args[0] ?? "{}");
+  const volume = new MountedVolume({
+    volumeId: "vol-bare",
+    sizeBytes: options.sizeBytes,
+    epoch: options.epoch,
+    savedEpoch: options.savedEpoch ?? 0,
+    directory: `${options.directory}/log`,
+    socket: options.socket,
+    store: directoryStore(`${options.directory}/objects`),
+    log: createLog("bare", { write: (line) => console.error(line) }),
+    cacheBytes: options.cacheBytes ?? 32 << 20,
+    segmentBudget: options.segmentBudget ?? 32,
+    reserveBytes: options.reserveBytes ?? 0,
+    spacePatienceMs: options.spacePatienceMs ?? 30_000,
+  });
+  Deno.addSignalListener("SIGTERM", () => void volume.stop());
+  Deno.addSignalListener("SIGHUP", () => void volume.unmount());
+  const ready = await volume.ready;
+  console.log(`READY ${JSON.stringify(ready)}`);
+  const ending = await volume.ended;
+  if (ending.kind === "unmounted") console.log(`UNMOUNTED ${JSON.stringify(ending.map)}`);
+  if (ending.kind === "failed") console.error(ending.error);
+  Deno.exit(ending.kind === "failed" ? 1 : 0);
+}
