@@ -1,5 +1,6 @@
 /** The sub-commands of `hive`: what each is called, takes and does. */
 import { resolve } from "node:path";
+import { guestImageNames } from "../../image/build.ts";
 import { initNode } from "../init/init.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
@@ -156,7 +157,7 @@ const imageBuildCommand: HiveCommand = {
         summary: "Builds a guest image and registers it as an AMI.",
         arguments: "<name>",
         options: { ...jsonOption, ...dataDirOption },
-        notes: ["Names: debian-13."],
+        notes: [`Names: ${guestImageNames.join(", ")}.`],
       },
       args,
       { min: 1 },

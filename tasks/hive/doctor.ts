@@ -1,4 +1,5 @@
 /** `hive doctor`: what setup checks, and how the running node is, with advice for what is not well. */
+import { taskCommand } from "../terminal/task_command.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
@@ -11,7 +12,12 @@ import { nodeOf } from "./node.ts";
 async function runningFindings(dataDir: string): Promise<Finding[]> {
   const paths = pathsOf(dataDir);
   if (!await exists(paths.config)) {
-    return [{ what: "Node", state: "warn", detail: `none in ${dataDir}`, advice: "deno task up" }];
+    return [{
+      what: "Node",
+      state: "warn",
+      detail: `none in ${dataDir}`,
+      advice: `${taskCommand()} up`,
+    }];
   }
   const { config } = await nodeOf(dataDir);
   const status = await statusOf(paths);
@@ -20,7 +26,7 @@ async function runningFindings(dataDir: string): Promise<Finding[]> {
       what: "Node",
       state: "warn",
       detail: `${config.node_id} in ${dataDir} is not running`,
-      advice: "deno task up",
+      advice: `${taskCommand()} up`,
     }];
   }
   const answers = await apiAnswers(config, paths);
@@ -29,7 +35,7 @@ async function runningFindings(dataDir: string): Promise<Finding[]> {
       what: "API",
       state: answers ? "ok" : "bad",
       detail: `${endpointOf(config)} ${answers ? "answers" : "does not answer"}`,
-      ...(answers ? {} : { advice: "deno task logs gateway" }),
+      ...(answers ? {} : { advice: `${taskCommand()} logs gateway` }),
     },
     ...status.services.map((one): Finding => ({
       what: one.name,
@@ -41,7 +47,7 @@ async function runningFindings(dataDir: string): Promise<Finding[]> {
         ...(one.detail === undefined ? [] : [one.detail]),
         ...(one.last_error === undefined ? [] : [one.last_error]),
       ].join("; "),
-      advice: `deno task logs ${one.name}`,
+      advice: `${taskCommand()} logs ${one.name}`,
     })),
   ];
 }

@@ -3,15 +3,13 @@
  * this side brings it a file that it can read and shows how far it is.
  */
 import type { Image } from "@aws-sdk/client-ec2";
+import { buildGuestImage, type BuiltImage } from "../../image/build.ts";
 import type { Bus } from "../../services/bus/bus.ts";
 import { subject, systemContext } from "../../services/bus/subject.ts";
 import { importImage, type ImportProgress } from "../../services/compute/contract.ts";
 import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
-import { repository } from "../stack/repository.ts";
-import { CommandError } from "../terminal/command.ts";
 import { Progress } from "../terminal/progress.ts";
-import { exists } from "../init/write_file.ts";
 import { join } from "node:path";
 
 export type ImageFormat = "raw" | "qcow2" | "vmdk";
@@ -84,18 +82,6 @@ export async function importFile(bus: Bus, options: ImportOptions): Promise<stri
   }
 }
 
-/** What `image/build.ts` offers. */
-interface ImageBuilder {
-  buildGuestImage(
-    name: string,
-    options: {
-      readonly output: string;
-      readonly onProgress: (text: string) => void;
-      readonly signal?: AbortSignal;
-    },
-  ): Promise<{ readonly path: string; readonly description: string }>;
-}
-
 /** Builds a guest image and registers it. @returns the AMI's id */
 export async function buildImage(
   bus: Bus,
@@ -103,13 +89,10 @@ export async function buildImage(
   paths: Paths,
   name: string,
 ): Promise<string> {
-  const module = join(repository, "image/build.ts");
-  if (!await exists(module)) throw new CommandError(`${module} is missing from this checkout.`);
-  const { buildGuestImage }: ImageBuilder = await import(`file://${module}`);
   const output = join(paths.root, "images");
   await Deno.mkdir(output, { recursive: true });
   using progress = new Progress(`Building the guest image ${name}`);
-  let built: Awaited<ReturnType<ImageBuilder["buildGuestImage"]>>;
+  let built: BuiltImage;
   try {
     built = await buildGuestImage(name, { output, onProgress: (text) => progress.update(text) });
   } catch (error) {

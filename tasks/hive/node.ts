@@ -1,4 +1,5 @@
 /** What the operator's commands begin with: the node they mean, and a bus to it. */
+import { taskCommand } from "../terminal/task_command.ts";
 import type { Bus } from "../../services/bus/bus.ts";
 import {
   type NodeConfig,
@@ -23,7 +24,7 @@ export async function nodeOf(dataDirOption: string | undefined): Promise<NodeOfC
   const paths = pathsOf(dataDir);
   if (!await exists(paths.config)) {
     throw new CommandError(
-      `There is no node in ${dataDir}; \`deno task up\` makes one, --data-dir names another.`,
+      `There is no node in ${dataDir}; \`${taskCommand()} up\` makes one, --data-dir names another.`,
     );
   }
   return { config: await readConfig(dataDir), paths };
@@ -34,7 +35,7 @@ export async function busOf({ config, paths }: NodeOfCommand): Promise<Bus> {
   // The bus itself would wait for ever for a server that is not there yet.
   if (!await natsGreets(config.ports.nats)) {
     throw new CommandError(
-      `MulgaOS is not running from ${paths.root}; \`deno task up\` starts it.`,
+      `MulgaOS is not running from ${paths.root}; \`${taskCommand()} up\` starts it.`,
     );
   }
   return await operatorBus(config, paths, quietLog);

@@ -4,6 +4,7 @@
  * old for synced acknowledgements; installing Debian 13's would start a server of its own.) The
  * program is static, so it runs on both releases.
  */
+import { taskCommand } from "../terminal/task_command.ts";
 import { join } from "node:path";
 import type { Paths } from "../../services/config/node_config.ts";
 import { exists } from "../init/write_file.ts";
@@ -103,7 +104,7 @@ export async function placeNatsServer(paths: Paths): Promise<void> {
   const to = join(paths.bin, "nats-server");
   if (await exists(to)) return;
   if (!await exists(cached())) {
-    throw new CommandError("There is no nats-server yet; run `deno task setup` first.");
+    throw new CommandError(`There is no nats-server yet; run \`${taskCommand()} setup\` first.`);
   }
   await install(cached(), paths.bin);
 }

@@ -5,6 +5,7 @@
  *
  * When nothing is missing it takes a fraction of a second and says nothing unless asked.
  */
+import { taskCommand } from "../terminal/task_command.ts";
 import { CommandError } from "../terminal/command.ts";
 import { green, Progress, red, yellow } from "../terminal/progress.ts";
 import { table } from "../terminal/table.ts";
@@ -208,7 +209,7 @@ export async function softwareFindings(set: PackageSet): Promise<Finding[]> {
           detail: `${missing}${version === undefined ? "" : `: ${version}`}${
             need.atLeast === undefined ? "" : `, wanted ${need.atLeast} or newer`
           } (${need.reason}${origin})`,
-          advice: "deno task setup",
+          advice: `${taskCommand()} setup`,
         },
     );
   }
@@ -219,7 +220,7 @@ export async function softwareFindings(set: PackageSet): Promise<Finding[]> {
         what: "nats-server",
         state: "bad",
         detail: "missing or too old",
-        advice: "deno task setup",
+        advice: `${taskCommand()} setup`,
       }
       : { what: "nats-server", state: "ok", detail: `${nats} (bus and state; ${natsSource})` },
   );

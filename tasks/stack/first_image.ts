@@ -2,6 +2,7 @@
  * The first guest image of a node: built once, when the account has none. A node without an image is
  * up all the same; a build that fails says so and how to repeat it.
  */
+import { taskCommand } from "../terminal/task_command.ts";
 import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
 import { buildImage, listImages } from "../hive/image.ts";
 import { operatorBus } from "../supervisor/health_probe.ts";
@@ -22,7 +23,7 @@ export async function ensureFirstImage(
   } catch (error) {
     console.error(
       `No guest image could be made: ${error instanceof Error ? error.message : error}\n` +
-        `The cloud runs without one; repeat it with \`deno task hive image build ${firstImage}\`.`,
+        `The cloud runs without one; repeat it with \`${taskCommand()} hive image build ${firstImage}\`.`,
     );
     return undefined;
   }

@@ -3,6 +3,7 @@
  * gracefully by Ctrl-C. `dev` also restarts a service when its files change; shared ground and `ffi/`
  * belong to all.
  */
+import { taskCommand } from "../terminal/task_command.ts";
 import { join, relative } from "node:path";
 import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
 import { createLog, errorFields, type Log } from "../../services/log/log.ts";
@@ -20,7 +21,7 @@ export async function foreground(options: StartOptions, watch: boolean): Promise
   if (running !== undefined) {
     throw new CommandError(
       `MulgaOS is already running from ${paths.root} (process ${running.pid}); ` +
-        `\`deno task down\` stops it.`,
+        `\`${taskCommand()} down\` stops it.`,
     );
   }
   using file = new LogFile(`${paths.logs}/supervisor.log`, "supervisor");
@@ -61,7 +62,9 @@ async function take(config: NodeConfig, paths: Paths, log: Log): Promise<Supervi
     });
   } catch (error) {
     if (!(error instanceof AlreadyRunning)) throw error;
-    throw new CommandError(`${error.message}; \`deno task down\` stops it.`, 1, { cause: error });
+    throw new CommandError(`${error.message}; \`${taskCommand()} down\` stops it.`, 1, {
+      cause: error,
+    });
   }
 }
 

@@ -6,6 +6,7 @@
  * terminal. When something does not come up, the command says which service and its last error, and
  * leaves the rest running for a look.
  */
+import { taskCommand } from "../terminal/task_command.ts";
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -57,7 +58,7 @@ export async function prepare(
       if (wanted[name] !== undefined && wanted[name] !== config.ports[name]) {
         throw new CommandError(
           `MulgaOS is already running from ${dataDir} with port ${config.ports[name]} (${name}); ` +
-            `stop it with \`deno task down\` before changing ports.`,
+            `stop it with \`${taskCommand()} down\` before changing ports.`,
         );
       }
     }
@@ -161,10 +162,10 @@ export async function waitUntilUp(
             one.last_error === undefined ? ` (${one.state})` : `: ${one.last_error}`
           }`
         ).join("\n") +
-          `\nThe rest is left running. See \`deno task logs ${
+          `\nThe rest is left running. See \`${taskCommand()} logs ${
             which.map((one) => one.name).join(" ")
           }` +
-          `\`; \`deno task down\` stops it.`,
+          `\`; \`${taskCommand()} down\` stops it.`,
       );
     }
     progress.update(
@@ -203,7 +204,7 @@ function sayWhatNext(
   image: string | undefined,
   seconds: string,
 ): void {
-  const task = "deno task";
+  const task = taskCommand();
   const at = paths.root === defaultDataDir() ? "" : ` --data-dir ${paths.root}`;
   console.log(`
 ${bold("MulgaOS is up")} after ${seconds} s: ${endpointOf(config)}  (console: ${

@@ -1,4 +1,5 @@
 /** `status`: how the node and each of its services are, as a table or as JSON. */
+import { taskCommand } from "../terminal/task_command.ts";
 import { pathsOf, readConfig } from "../../services/config/node_config.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
@@ -22,7 +23,7 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
   const node = await exists(paths.config) ? await statusOf(paths) : undefined;
   if (node === undefined) {
     if (json) console.log(JSON.stringify({ data_dir: dataDir, running: false, services: [] }));
-    else console.log(`MulgaOS is not running from ${dataDir}; \`deno task up\` starts it.`);
+    else console.log(`MulgaOS is not running from ${dataDir}; \`${taskCommand()} up\` starts it.`);
     return 3;
   }
   const config = await readConfig(dataDir);

@@ -161,7 +161,9 @@ export async function runCommand(work: () => Promise<number | void>): Promise<ne
   }
 }
 
-/** Errors of the shared ground whose message is already a sentence for the operator. */
+/** Errors of other folders whose message is already a sentence for the operator. */
+const spoken: ReadonlySet<string> = new Set(["ConfigError", "AwsError", "ImageBuildError"]);
+
 function isSpoken(error: unknown): error is Error {
-  return error instanceof Error && (error.name === "ConfigError" || error.name === "AwsError");
+  return error instanceof Error && spoken.has(error.name);
 }
