@@ -31,7 +31,37 @@ export interface GatewayProcess extends AsyncDisposable {
   stop(): Promise<number>;
 }
 
-export async function startGatewayProcess(): Promise<GatewayProcess> {
+/** Starts a service of the table on a node as the supervisor does, and gathers what it writes. */
+function spawnService(name: ServiceName, node: Node) {
+  const command = serviceCommand(serviceNamed(name), { config: node.config, repository });
+  const child = new Deno.Command(command.program, {
+    args: [...command.args],
+    env: { ...command.env },
+    clearEnv: true,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const service = { child, log: "", exited: false };
+  const gather = async (from: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const text of from.pipeThrough(new TextDecoderStream())) service.log += text;
+  };
+  const gathered = Promise.all([gather(child.stdout), gather(child.stderr)]);
+  void child.status.then(() => service.exited = true);
+  return Object.assign(service, {
+    stop: async () => {
+      if (!service.exited) child.kill("SIGTERM");
+      const { code } = await child.status;
+      await gathered;
+      return code;
+    },
+  });
+}
+
+/** @param before services that are started for real before the gateway */
+export async function startGatewayProcess(
+  before: readonly ServiceName[] = [],
+): Promise<GatewayProcess> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-gw-" });
   const ports = { gateway: freePort(), s3: freePort(), nats: freePort() };
   const node = await initNode(directory, { ports });
@@ -66,54 +96,39 @@ export async function startGatewayProcess(): Promise<GatewayProcess> {
   await identity.connection.flush();
   const operator = await bus("operator");
 
-  const started = performance.now();
-  const command = serviceCommand(serviceNamed("gateway"), { config: node.config, repository });
-  const child = new Deno.Command(command.program, {
-    args: [...command.args],
-    env: { ...command.env },
-    clearEnv: true,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-  let log = "";
-  const gather = async (from: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-    for await (const text of from.pipeThrough(new TextDecoderStream())) log += text;
-  };
-  const gathered = Promise.all([gather(child.stdout), gather(child.stderr)]);
-  let exited = false;
-  void child.status.then(() => exited = true);
-  const health = () => operator.ask(healthOf("gateway", node.config.node_id), null);
-  const limit = started + 30_000;
-  while (true) {
-    try {
-      await health();
-      break;
-    } catch {
-      if (exited || performance.now() > limit) {
-        throw new Error(`the gateway did not start:\n${log}`);
+  const healthy = async (name: ServiceName) => {
+    const service = spawnService(name, node);
+    const limit = performance.now() + 30_000;
+    while (true) {
+      try {
+        await operator.ask(healthOf(name, node.config.node_id), null);
+        return service;
+      } catch {
+        if (service.exited || performance.now() > limit) {
+          throw new Error(`${name} did not start:\n${service.log}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 20));
       }
-      await new Promise((resolve) => setTimeout(resolve, 20));
     }
-  }
-  const start_ms = performance.now() - started;
-  const stop = async () => {
-    if (!exited) child.kill("SIGTERM");
-    const { code } = await child.status;
-    await gathered;
-    return code;
   };
+  const others: ReturnType<typeof spawnService>[] = [];
+  for (const name of before) others.push(await healthy(name));
+  const started = performance.now();
+  const gateway = await healthy("gateway");
+  const health = () => operator.ask(healthOf("gateway", node.config.node_id), null);
+  const start_ms = performance.now() - started;
   return {
     node,
     endpoint: `https://localhost:${ports.gateway}`,
     start_ms,
-    pid: child.pid,
-    log: () => log,
+    pid: gateway.child.pid,
+    log: () => gateway.log,
     bus,
     health,
-    stop,
+    stop: gateway.stop,
     async [Symbol.asyncDispose]() {
-      await stop();
+      await gateway.stop();
+      for (const other of others) await other.stop();
       for (const one of buses) await one.drain();
       nats.kill("SIGKILL");
       await nats.status;

@@ -152,6 +152,8 @@ export class Door implements Disposable {
     response.headers.set("x-amz-request-id", from.request_id);
     response.headers.set("x-amz-id-2", from.request_id);
     if (kind === "front") {
+      // The gateway's HTTP client would unpack what it sees labelled; it has the label in a header of its own.
+      response.headers.delete("content-encoding");
       response.headers.set(frontReplyHeaders.action, action);
       if (verified !== undefined) {
         response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);

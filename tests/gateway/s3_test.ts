@@ -1,0 +1,89 @@
+/** S3 through the gateway to a real predastore: what neither side alone can show. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { Agent } from "node:https";
+import { gzipSync } from "node:zlib";
+import {
+  CreateBucketCommand,
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  S3Client,
+} from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { startGatewayProcess } from "../kit/gateway_process.ts";
+
+Deno.test("objects pass through the gateway to predastore and back, byte for byte", async () => {
+  await using gateway = await startGatewayProcess(["predastore"]);
+  const ca = await Deno.readTextFile(gateway.node.paths.tls.ca);
+  const s3 = new S3Client({
+    region: "ap-southeast-2",
+    endpoint: gateway.endpoint,
+    forcePathStyle: true,
+    credentials: { accessKeyId: "AKIATEST", secretAccessKey: "secret" },
+    requestHandler: { httpsAgent: new Agent({ ca, keepAlive: true }) },
+  });
+  const Bucket = "bucket";
+  await s3.send(new CreateBucketCommand({ Bucket }));
+
+  const large = new Uint8Array(20_000_000);
+  for (let at = 0; at < large.length; at += 65_536) {
+    crypto.getRandomValues(large.subarray(at, Math.min(large.length, at + 65_536)));
+  }
+  const sha256 = (data: Uint8Array) => createHash("sha256").update(data).digest("hex");
+  const get = async (Key: string, Range?: string) => {
+    const reply = await s3.send(
+      new GetObjectCommand({ Bucket, Key, ...(Range === undefined ? {} : { Range }) }),
+    );
+    return { ...reply, data: await reply.Body!.transformToByteArray() };
+  };
+  for (
+    const [Key, Body] of [
+      ["empty", new Uint8Array(0)],
+      ["a b+c/../ü%/./日本", new TextEncoder().encode("odd name")],
+      ["large", large],
+    ] as const
+  ) {
+    await s3.send(new PutObjectCommand({ Bucket, Key, Body }));
+    const head = await s3.send(new HeadObjectCommand({ Bucket, Key }));
+    assert.equal(head.ContentLength, Body.length, Key);
+    assert.equal(sha256((await get(Key)).data), sha256(Body), Key);
+  }
+  const part = await get("large", "bytes=1000000-1999999");
+  assert.equal(part.ContentRange, "bytes 1000000-1999999/20000000");
+  assert.equal(sha256(part.data), sha256(large.subarray(1_000_000, 2_000_000)));
+
+  const packed = gzipSync("packed ".repeat(100));
+  await s3.send(
+    new PutObjectCommand({ Bucket, Key: "packed", Body: packed, ContentEncoding: "gzip" }),
+  );
+  const back = await get("packed");
+  assert.equal(back.ContentEncoding, "gzip");
+  assert.equal(back.ContentLength, packed.length);
+  assert.deepEqual(Buffer.from(back.data), packed);
+
+  using client = Deno.createHttpClient({ caCerts: [ca] });
+  const url = await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: "large" }), {
+    expiresIn: 60,
+  });
+  const presigned = await fetch(url, { client });
+  assert.equal(presigned.status, 200);
+  assert.equal(sha256(new Uint8Array(await presigned.arrayBuffer())), sha256(large));
+  const anonymous = await fetch(`${gateway.endpoint}/bucket/large`, { client });
+  assert.equal(anonymous.status, 403);
+  assert.match(await anonymous.text(), /<Code>AccessDenied<\/Code>/);
+  await assert.rejects(get("missing"), { name: "NoSuchKey" });
+
+  const listed = await s3.send(new ListObjectsV2Command({ Bucket }));
+  assert.deepEqual(listed.Contents?.map((object) => object.Key).sort(), [
+    "a b+c/../ü%/./日本",
+    "empty",
+    "large",
+    "packed",
+  ]);
+  await s3.send(new DeleteObjectCommand({ Bucket, Key: "large" }));
+  await assert.rejects(get("large"), { name: "NoSuchKey" });
+  s3.destroy();
+});
