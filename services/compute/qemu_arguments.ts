@@ -18,7 +18,7 @@ import type { Firmware } from "./qemu_firmware.ts";
 /** The NBD client tries again after 1, 2, 4, 8, 16 s: a delay of seconds gives up between two tries. */
 const reconnectDelay_s = 300;
 /** How long adding a disk may wait for its server. */
-const openTimeout_s = 10;
+const openTimeout_s = 5;
 /** Translated code that TCG keeps per guest; its own default is a gigabyte. */
 const translationBuffer_mib = 256;
 

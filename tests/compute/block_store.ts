@@ -24,6 +24,8 @@ export class FileBlockStore implements AsyncDisposable {
   readonly sizes = new Map<string, number>();
   /** Names of subjects that answer with an error of this code from now on. */
   readonly failing = new Map<string, { code: string; status: number }>();
+  /** The name under which a volume is exported; a test may break it. */
+  exportName: (volumeId: string) => string = (volumeId) => volumeId;
   available_bytes = 1000 * 2 ** 30;
 
   constructor(
@@ -103,7 +105,17 @@ export class FileBlockStore implements AsyncDisposable {
     await Deno.remove(socket).catch(() => {});
     const server = new Deno.Command("qemu-nbd", {
       args: [
-        ...["-k", socket, "-x", volumeId, "-f", "raw", "-t", "--shared=2", "--cache=writeback"],
+        ...[
+          "-k",
+          socket,
+          "-x",
+          this.exportName(volumeId),
+          "-f",
+          "raw",
+          "-t",
+          "--shared=2",
+          "--cache=writeback",
+        ],
         ...["--discard=unmap", this.file(volumeId)],
       ],
       stdin: "null",

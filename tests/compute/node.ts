@@ -123,6 +123,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
       hypervisor,
       bounds: { ...usualBounds, clock_ms: 1_000, ...options.bounds },
     });
+    await bus.connection.flush();
   };
   let isStarted = false;
   const stop = async () => {
