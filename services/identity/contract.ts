@@ -55,6 +55,11 @@ export interface AuthorizeDecision {
   readonly allowed: boolean;
   /** Why not: a statement denies, or none allows. */
   readonly reason?: "explicit_deny" | "implicit_deny";
+  /**
+   * The caller may do this action on every resource of its own account, under any conditions: until
+   * `identityChanged` nobody need ask about another one.
+   */
+  readonly every_resource?: true;
 }
 
 /** Whether the caller may. Deny is an answer, not an error. */

@@ -9,7 +9,7 @@ import type { CallContext } from "../bus/subject.ts";
 import type { AuthorizeDecision, AuthorizeRequest } from "./contract.ts";
 import { managedPolicies } from "./managed_policies.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
-import { type Decision, evaluate } from "./policy/evaluate.ts";
+import { allowsEverywhere, type Decision, evaluate } from "./policy/evaluate.ts";
 import type { Context } from "./policy/pattern.ts";
 import {
   type KeyRecord,
@@ -137,5 +137,11 @@ export function authorizeRequest(
     ? principalOf(state, request.principal_arn)
     : undefined;
   const decision = decide(who, request, call);
-  return decision === "allowed" ? { allowed: true } : { allowed: false, reason: decision };
+  if (decision !== "allowed" || who === undefined) {
+    return { allowed: false, reason: decision === "allowed" ? "implicit_deny" : decision };
+  }
+  const { action, resource } = request;
+  const everywhere = who.user === undefined ||
+    allowsEverywhere(policiesOf(who.user), { action, resource, context: new Map() });
+  return everywhere ? { allowed: true, every_resource: true } : { allowed: true };
 }

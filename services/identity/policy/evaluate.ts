@@ -4,7 +4,7 @@
  */
 import type { Policy, Statement } from "./document.ts";
 import { holds } from "./conditions.ts";
-import { type Context, matches, matchesArn } from "./pattern.ts";
+import { type Context, matches, matchesArn, type Pattern } from "./pattern.ts";
 
 export interface Request {
   /** For example `ec2:RunInstances`. */
@@ -28,6 +28,25 @@ export function evaluate(policies: Iterable<Policy>, request: Request): Decision
   }
   return allowed ? "allowed" : "implicit_deny";
 }
+
+/**
+ * Whether the action is allowed on every resource under any conditions: a statement allows it on
+ * `*` without a condition, and none that denies speaks of it at all.
+ */
+export function allowsEverywhere(policies: Iterable<Policy>, request: Request): boolean {
+  let allowed = false;
+  for (const policy of policies) {
+    for (const statement of policy.statements) {
+      if (!appliesToAction(statement, request)) continue;
+      if (statement.effect === "Deny") return false;
+      allowed ||= statement.conditions.length === 0 && !statement.notResources &&
+        statement.resources.some(matchesAll);
+    }
+  }
+  return allowed;
+}
+
+const matchesAll = (pattern: Pattern) => pattern.parts.every((p) => "text" in p && p.text === "*");
 
 function applies(statement: Statement, request: Request): boolean {
   return appliesToAction(statement, request) && appliesToResource(statement, request) &&

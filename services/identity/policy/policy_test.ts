@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { AwsError } from "../../aws/errors.ts";
 import { parsePolicy } from "./document.ts";
-import { evaluate } from "./evaluate.ts";
+import { allowsEverywhere, evaluate } from "./evaluate.ts";
 import { matches, parsePattern } from "./pattern.ts";
 
 type Keys = Record<string, string | string[]>;
@@ -178,6 +178,26 @@ Deno.test("every condition operator holds where AWS says and nowhere else", () =
       `${operator} ${JSON.stringify(wanted)} against ${JSON.stringify(actual)}`,
     );
   }
+});
+
+Deno.test("allowed everywhere is only what no statement limits or denies anywhere", () => {
+  const everywhere = (...Statement: unknown[]) =>
+    allowsEverywhere([parsePolicy(JSON.stringify({ Version: "2012-10-17", Statement }))], {
+      action: "ec2:RunInstances",
+      resource: "*",
+      context: new Map(),
+    });
+  const Condition = { StringEquals: { "aws:RequestedRegion": "eu-west-1" } };
+  assert.equal(everywhere(allowAll), true);
+  assert.equal(everywhere({ ...allowAll, Resource: ["arn:aws:ec2:*:*:*", "*"] }), true);
+  assert.equal(everywhere({ ...allowAll, Action: "s3:*" }), false);
+  assert.equal(everywhere({ ...allowAll, Resource: "arn:aws:ec2:*:*:*" }), false);
+  assert.equal(everywhere({ ...allowAll, Condition }), false);
+  assert.equal(everywhere({ Effect: "Allow", Action: "*", NotResource: "arn:aws:s3:::b" }), false);
+  const deny = { Effect: "Deny", Action: "ec2:*", Resource: "arn:aws:ec2:*:*:instance/i-1" };
+  assert.equal(everywhere(allowAll, deny), false);
+  assert.equal(everywhere(allowAll, { ...deny, Condition }), false);
+  assert.equal(everywhere(allowAll, { ...deny, Action: "s3:*" }), true);
 });
 
 Deno.test("all operators and all keys of a condition must hold", () => {
