@@ -54,5 +54,4 @@ export const guestImagePackages: readonly HostPackage[] = [
   { name: "mtools", reason: "fills the boot partition without mounting it", program: "mcopy" },
   { name: "e2fsprogs", reason: "makes the root file system", program: "mke2fs" },
   { name: "fdisk", reason: "writes partition tables", program: "sfdisk" },
-  { name: "kmod", reason: "indexes the guest's kernel modules", program: "depmod" },
 ];
