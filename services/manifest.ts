@@ -105,7 +105,10 @@ export const services: readonly ServiceSpec[] = [
       // Free space of the blob directories.
       sys: ["statfs"],
     },
-    bus: { hears: ["identity.changed"], says: ["identity.signing_key"] },
+    bus: {
+      hears: ["identity.changed"],
+      says: ["identity.signing_key", "identity.authorize"],
+    },
     health: "bus",
     stop_timeout_ms: 30_000,
   },
@@ -249,7 +252,9 @@ export const services: readonly ServiceSpec[] = [
     groups: ["mulga"],
     ports: [],
     permissions: {
-      net: [natsLoopback],
+      // A socket for each instance under {data}/run: Deno grants sockets one by one by their full
+      // names only, so the unit's RestrictAddressFamilies and IPAddressDeny are the fence here.
+      net: "any",
       read: [...own("metadata"), "{data}/run"],
       write: ["{data}/run", "{data}/metadata"],
       env,
