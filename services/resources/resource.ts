@@ -12,7 +12,7 @@ import type { Log } from "../log/log.ts";
 import { Conflict, type Row, Table } from "../state/table.ts";
 import { AwsError } from "../aws/errors.ts";
 import { type Attributes, compileFilters } from "./filters.ts";
-import { checkId, type IdErrors, notFound } from "./ids.ts";
+import { checkId, type IdErrors, isId, notFound } from "./ids.ts";
 import { makeToken, type PageLimits, pageSize, type Query, readToken } from "./paging.ts";
 import { SortedKeys } from "./sorted_keys.ts";
 import type { Tags } from "./tags.ts";
@@ -161,6 +161,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
    * @throws AwsError not found in the type's own code, or what `change` throws
    */
   async modify(account: string, id: string, change: (record: R) => R): Promise<R> {
+    if (!isId(this.type.idPrefix, id)) throw notFound([id], this.type.errors);
     const key = this.keyOf(account, id);
     const apply = (record: R | undefined) => {
       if (record === undefined || this.type.gone?.(record) === true) {
@@ -182,6 +183,8 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
 
   /** Deleting what is not there is no error. */
   async delete(account: string, id: string): Promise<void> {
+    // Only what is an id may become part of a key, where some characters mean more than themselves.
+    if (!isId(this.type.idPrefix, id)) return;
     await this.table.delete(this.keyOf(account, id));
   }
 

@@ -1,0 +1,307 @@
+import assert from "node:assert/strict";
+import { instanceRecord, testConfig } from "../../tests/kit/compute.ts";
+import { type Random, seeded } from "../../tests/kit/random.ts";
+import {
+  alice,
+  bob,
+  type ResourceWorld,
+  startResourceSide,
+  until,
+} from "../../tests/kit/resource_side.ts";
+import { AwsError } from "../aws/errors.ts";
+import { newId } from "../resources/ids.ts";
+import type { Input } from "../resources/wire.ts";
+import type { ResourceAction } from "./resource_actions.ts";
+import { makeKey, openSshLine } from "./ssh_keys.ts";
+
+/**
+ * Inputs of the shape that the gateway lets through, with values that nobody sane would send.
+ * `live` answers ids that exist, of this account and of another.
+ */
+class Inputs {
+  readonly tokens: string[] = [];
+  constructor(
+    readonly random: Random,
+    readonly publicKey: string,
+    readonly live: (prefix: string) => readonly string[],
+  ) {}
+
+  text(): string {
+    return this.random.pick([
+      "",
+      "a",
+      "name",
+      "*",
+      "?\\",
+      "__proto__",
+      "constructor",
+      "../../etc/passwd",
+      "é\u0000\n",
+      "x".repeat(300),
+      "aws:reserved",
+      "k1",
+      "k2",
+      "0",
+      "-1",
+      "true",
+      "$KV.>",
+    ]);
+  }
+
+  id(prefix = this.random.pick(["vol-", "i-", "ami-", "snap-", "key-"])): string {
+    const live = this.live(prefix);
+    return this.random.next() < 0.8 && live.length > 0 ? this.random.pick(live) : this.random.pick([
+      this.text(),
+      newId("vol-"),
+      newId("i-"),
+      newId("ami-"),
+      newId("snap-"),
+      "vol-1",
+      "key-*",
+    ]);
+  }
+
+  number(): number {
+    return this.random.pick([-(2 ** 31), -1, 0, 1, 2, 5, 100, 3000, 65_537, 2 ** 31 - 1]);
+  }
+
+  device(): string {
+    return this.random.pick(["/dev/sdf", "/dev/sdg", "/dev/xvda", "sdb", this.text()]);
+  }
+
+  many<T>(make: () => T, most = 4): T[] {
+    return Array.from({ length: this.random.below(most + 1) }, make);
+  }
+
+  filters(names: readonly string[]) {
+    return this.many(() => ({
+      Name: this.random.pick([...names, "tag:k1", "tag-key", "tag-value", this.text()]),
+      Values: this.many(() => this.random.pick([this.text(), this.id()])),
+    }), 2);
+  }
+
+  tags() {
+    return this.many(() => ({ Key: this.text(), Value: this.text() }));
+  }
+
+  specifications() {
+    return this.many(() => ({
+      ResourceType: this.random.pick(["volume", "key-pair", "image", "instance"] as const),
+      Tags: this.tags(),
+    }), 1);
+  }
+
+  /** Leaves out some of the members. */
+  some<T extends object>(all: T, share = 0.6): Partial<T> {
+    return Object.fromEntries(
+      Object.entries(all).filter(() => this.random.next() < share),
+    ) as Partial<T>;
+  }
+
+  /** What makes sense, half of the time. */
+  sane<T>(sense: T, other: () => T): T {
+    return this.random.next() < 0.5 ? sense : other();
+  }
+
+  page() {
+    return this.some({
+      MaxResults: this.number(),
+      NextToken: this.random.pick([this.text(), ...this.tokens]),
+      DryRun: this.random.next() < 0.1,
+    });
+  }
+
+  readonly of: { readonly [Name in ResourceAction]: () => Input<Name> } = {
+    AttachVolume: () => ({
+      VolumeId: this.id("vol-"),
+      InstanceId: this.id("i-"),
+      Device: this.device(),
+    }),
+    CreateKeyPair: () => ({
+      KeyName: this.text(),
+      KeyType: "ed25519",
+      ...this.some({ TagSpecifications: this.specifications() }),
+    }),
+    CreateTags: () => ({ Resources: this.many(() => this.id()), Tags: this.tags() }),
+    CreateVolume: () => ({
+      AvailabilityZone: this.sane(testConfig.az, () => this.text()),
+      ...this.some({ Size: this.sane(1, () => this.number()) }, 0.9),
+      ...this.some({
+        Iops: this.number(),
+        Throughput: this.number(),
+        SnapshotId: this.id("snap-"),
+        VolumeType: this.random.pick(["gp3", "gp2", "io1", "standard"] as const),
+        ClientToken: this.text(),
+        TagSpecifications: this.specifications(),
+      }, 0.15),
+    }),
+    DeleteKeyPair: () => this.some({ KeyName: this.text(), KeyPairId: this.id("key-") }),
+    DeleteTags: () => ({
+      Resources: this.many(() => this.id()),
+      ...this.some({ Tags: this.tags() }),
+    }),
+    DeleteVolume: () => ({ VolumeId: this.id("vol-") }),
+    DeregisterImage: () => ({
+      ImageId: this.id("ami-"),
+      ...this.some({ DeleteAssociatedSnapshots: true }),
+    }),
+    DescribeAvailabilityZones: () =>
+      this.some({
+        Filters: this.filters(["zone-id", "state"]),
+        ZoneNames: this.many(() => this.text()),
+      }),
+    DescribeImages: () => ({
+      ...this.some({
+        Filters: this.filters(["name", "state", "block-device-mapping.volume-size"]),
+        ImageIds: this.many(() => this.id("ami-"), 1),
+        Owners: this.many(() => this.random.pick(["self", "amazon", alice, this.text()]), 1),
+      }),
+      ...this.page(),
+    }),
+    DescribeInstanceTypes: () => ({
+      ...this.some({ Filters: this.filters(["instance-type", "vcpu-info.default-vcpus"]) }),
+      ...this.page(),
+    }),
+    DescribeKeyPairs: () =>
+      this.some({
+        Filters: this.filters(["key-name", "fingerprint"]),
+        KeyNames: this.many(() => this.text(), 1),
+        KeyPairIds: this.many(() => this.id("key-"), 1),
+        IncludePublicKey: true,
+      }),
+    DescribeRegions: () =>
+      this.some({
+        Filters: this.filters(["region-name"]),
+        RegionNames: this.many(() => this.text(), 1),
+      }),
+    DescribeTags: () => ({
+      ...this.some({ Filters: this.filters(["key", "value", "resource-id"]) }),
+      ...this.page(),
+    }),
+    DescribeVolumeStatus: () => ({
+      ...this.some({
+        Filters: this.filters(["volume-status.status", "availability-zone"]),
+        VolumeIds: this.many(() => this.id("vol-"), 1),
+      }),
+      ...this.page(),
+    }),
+    DescribeVolumes: () => ({
+      ...this.some({
+        Filters: this.filters(["status", "size", "attachment.device"]),
+        VolumeIds: this.many(() => this.id("vol-"), 1),
+      }),
+      ...this.page(),
+    }),
+    DetachVolume: () => ({
+      VolumeId: this.id("vol-"),
+      ...this.some({ InstanceId: this.id("i-"), Device: this.device(), Force: true }),
+    }),
+    ImportKeyPair: () => ({
+      KeyName: this.text(),
+      PublicKeyMaterial: this.random.pick([
+        this.publicKey,
+        this.text(),
+        new TextEncoder().encode(this.text()).toBase64(),
+      ]),
+    }),
+    RegisterImage: () => ({
+      Name: this.random.pick(["an image", "image 2", this.text()]),
+      ...this.some({
+        RootDeviceName: this.device(),
+        Description: this.text(),
+      }, 0.2),
+      BlockDeviceMappings: this.sane(
+        [{ DeviceName: "/dev/xvda", Ebs: { SnapshotId: this.id("snap-") } }],
+        () =>
+          this.many(() =>
+            this.some({
+              DeviceName: this.device(),
+              Ebs: this.some({ SnapshotId: this.id("snap-"), VolumeSize: this.number() }),
+            }), 2),
+      ),
+    }),
+  };
+}
+
+/** Everything on record that no background work changes by itself. */
+function onRecord({ state, instances }: ResourceWorld): string {
+  const volumes = [...state.volumes.all()].filter((volume) =>
+    volume.state === "available" ||
+    (volume.state === "in-use" && volume.attachment?.status === "attached")
+  );
+  const entries = [...instances.all()].map((instance) => ({
+    ...instance,
+    attachments: instance.attachments.filter((one) => one.status === "attached"),
+  }));
+  return JSON.stringify([
+    volumes,
+    entries,
+    [...state.images.all()],
+    [...state.keyPairs.all()],
+    [...state.snapshots.all()].filter((snapshot) => snapshot.state === "completed"),
+  ]);
+}
+
+const isMoving = ({ state }: ResourceWorld) =>
+  [...state.volumes.all()].some((volume) =>
+    volume.state === "creating" || volume.state === "deleting" ||
+    (volume.attachment !== undefined && volume.attachment.status !== "attached")
+  );
+
+Deno.test("no input of the right shape leads to a fault of ours, and a refusal changes nothing", async () => {
+  await using world = await startResourceSide();
+  const { ask, instances, state, store } = world;
+  const line = openSshLine((await makeKey("ed25519", "x")).public, "x");
+  await seeded(async (random) => {
+    const types = [state.volumes, state.snapshots, state.images, state.keyPairs, instances];
+    const inputs = new Inputs(
+      random,
+      new TextEncoder().encode(line).toBase64(),
+      (prefix) =>
+        types.filter(({ type }) => type.idPrefix === prefix).flatMap(({ table }) =>
+          table.list().map(({ key }) => key.split(".")[1] ?? "")
+        ),
+    );
+    for (const account_id of [alice, bob]) {
+      await instances.create(instanceRecord({ account_id }));
+      const snapshot_id = newId("snap-");
+      await state.snapshots.create({
+        snapshot_id,
+        account_id,
+        size_gib: 1,
+        state: "completed",
+        start_time: new Date().toISOString(),
+        tags: {},
+      });
+      store.snapshots.set(snapshot_id, { snapshot_id, size_bytes: 2 ** 30, stored_bytes: 0 });
+      await ask("CreateVolume", { AvailabilityZone: testConfig.az, Size: 1 }, account_id);
+    }
+    const ofBob = JSON.stringify([...state.volumes.all(bob)]);
+    const names = Object.keys(inputs.of) as ResourceAction[];
+    const outcomes = new Map<string, { done: number; refused: number }>();
+    for (let round = 0; round < 1500; round++) {
+      const name = random.pick(names);
+      const input = inputs.of[name]();
+      const shown = `${name} ${JSON.stringify(input).slice(0, 600)}`;
+      const outcome = outcomes.get(name) ?? { done: 0, refused: 0 };
+      outcomes.set(name, outcome);
+      const before = onRecord(world);
+      try {
+        const answer = await ask(name, input as Input<typeof name>) as Record<string, unknown>;
+        outcome.done++;
+        const token = answer["NextToken"];
+        if (typeof token === "string") inputs.tokens.push(token);
+      } catch (error) {
+        assert.ok(error instanceof AwsError, shown);
+        assert.ok(error.status < 500, `${shown}: ${error.code} ${error.message}`);
+        outcome.refused++;
+        assert.equal(onRecord(world), before, `${shown}: refused with ${error.code}, and changed`);
+      }
+      if (isMoving(world)) await until("the background work", () => !isMoving(world));
+    }
+    assert.equal(JSON.stringify([...state.volumes.all(bob)]), ofBob, "bob's volumes are untouched");
+    for (const name of names) {
+      assert.ok((outcomes.get(name)?.done ?? 0) > 0, `${name} was done at least once`);
+    }
+  });
+});
