@@ -84,6 +84,7 @@ export class Audit implements AsyncDisposable {
 
   async #prepare(): Promise<void> {
     try {
+      await this.#bus.ready(acknowledged_ms);
       const manager = await jetstreamManager(this.#bus.connection, { timeout: acknowledged_ms });
       try {
         await manager.streams.info(auditStream);

@@ -15,6 +15,7 @@ import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { computeActions } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
+import type { Admission } from "./admission.ts";
 import type { Authorizer } from "./authorizer.ts";
 import { type Edge, largestQueryBody_bytes, readBody } from "./edge.ts";
 import { xmlHeaders } from "./error_reply.ts";
@@ -41,6 +42,7 @@ export interface DispatchParts {
   readonly bus: Bus;
   readonly grants: SigningGrants;
   readonly authorizer: Authorizer;
+  readonly admission: Admission;
 }
 
 function unsupported(service: QueryService, action: string): AwsError {
@@ -85,6 +87,13 @@ async function verified(
   });
 }
 
+async function receive(edge: Edge, claimed: string, parts: DispatchParts) {
+  using _place = parts.admission.receive(claimed);
+  const body = await readBody(edge.request, largestQueryBody_bytes);
+  const { grant, scope } = await verified(edge, claimed, body, parts);
+  return { body, grant, scope };
+}
+
 /** Answers a signed call to `claimed`, the service that its credential scope names. */
 export async function dispatch(
   edge: Edge,
@@ -97,10 +106,10 @@ export async function dispatch(
       status: 405,
     });
   }
-  const body = await readBody(edge.request, largestQueryBody_bytes);
-  const { grant, scope } = await verified(edge, claimed, body, parts);
+  const { body, grant, scope } = await receive(edge, claimed, parts);
   notes.account_id = grant.account_id;
   notes.principal_arn = grant.principal_arn;
+  using _place = parts.admission.call(claimed, grant.account_id);
   const service = queryService(claimed);
   if (service === undefined) {
     throw new AwsError("UnknownOperationException", `This cloud has no service "${claimed}".`);

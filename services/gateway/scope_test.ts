@@ -4,6 +4,7 @@ import { startTestGateway } from "../../tests/kit/gateway.ts";
 import { SigningGrants } from "../aws/signing_grants.ts";
 import { credentialScope, deriveSigningKey } from "../aws/sigv4.ts";
 import { subject } from "../bus/subject.ts";
+import { Admission } from "./admission.ts";
 import { Authorizer } from "./authorizer.ts";
 import { dispatch } from "./dispatch.ts";
 import { edgeOf } from "./edge.ts";
@@ -57,7 +58,12 @@ Deno.test("a signature for S3, which may leave the body unsigned, is none for an
   });
   const notes = { service: "", action: "", account_id: "", principal_arn: "" };
   await assert.rejects(
-    dispatch({ ...edge, authority: host }, "sts", { bus, grants, authorizer }, notes),
+    dispatch({ ...edge, authority: host }, "sts", {
+      bus,
+      grants,
+      authorizer,
+      admission: new Admission(),
+    }, notes),
     { code: "SignatureDoesNotMatch" },
     "nor would it pass where a call for another service is answered",
   );

@@ -12,6 +12,7 @@ import { SigningGrants } from "../aws/signing_grants.ts";
 import { claimedScope } from "../aws/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
+import { Admission, type AdmissionLimits } from "./admission.ts";
 import { Audit } from "./audit.ts";
 import { Authorizer } from "./authorizer.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
@@ -33,6 +34,7 @@ export interface GatewayOptions {
   readonly s3Front: string;
   /** Gives the FFI permission up once the listener stands; only tests that need it later say no. */
   readonly revokeFfi?: boolean;
+  readonly limits?: AdmissionLimits;
 }
 
 export interface Gateway {
@@ -186,7 +188,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     authorizer.forget();
   });
   const s3 = new S3Door(options.s3Front);
-  const door = new Door({ bus, grants, authorizer }, audit, s3, log);
+  const door = new Door(
+    { bus, grants, authorizer, admission: new Admission(options.limits) },
+    audit,
+    s3,
+    log,
+  );
   const app = door.app();
   const abort = new AbortController();
   const listening = Promise.withResolvers<number>();

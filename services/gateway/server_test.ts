@@ -403,3 +403,23 @@ Deno.test("calls go on while the bus is away: unavailable, then answered, and al
   });
   assert.equal(stand.gateway.audit.dropped, 0);
 });
+
+Deno.test("one account's calls are bounded, and calls beyond that are told to wait", async () => {
+  await using stand = await startTestGateway({ limits: { receiving: 100, account: 3 } });
+  const gate = Promise.withResolvers<void>();
+  let running = 0;
+  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), async () => {
+    running++;
+    await gate.promise;
+    return { Regions: [] };
+  });
+  await stand.bus.connection.flush();
+  const ec2 = new EC2Client(clientOptions(stand));
+  const describe = () => faultOf(ec2.send(new DescribeRegionsCommand({})));
+  const slow = [describe(), describe(), describe()];
+  await until(() => running === 3 ? true : undefined);
+  assert.deepEqual(await describe(), { name: "RequestLimitExceeded", status: 503 });
+  gate.resolve();
+  for (const one of slow) assert.equal((await one).name, "none");
+  assert.equal((await describe()).name, "none");
+});

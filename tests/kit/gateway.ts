@@ -5,7 +5,7 @@
 import { deriveSigningKey } from "../../services/aws/sigv4.ts";
 import { AwsError } from "../../services/aws/errors.ts";
 import type { Bus } from "../../services/bus/bus.ts";
-import { type Gateway, startGateway } from "../../services/gateway/server.ts";
+import { type Gateway, type GatewayOptions, startGateway } from "../../services/gateway/server.ts";
 import { authorize, signingKey } from "../../services/identity/contract.ts";
 import { startNats, testLog, type TestNats } from "./nats.ts";
 import { makeTls, type TestTls } from "./tls.ts";
@@ -29,7 +29,9 @@ export interface TestGateway extends AsyncDisposable {
   fetch(path: string, init?: RequestInit): Promise<Response>;
 }
 
-export async function startTestGateway(): Promise<TestGateway> {
+export async function startTestGateway(
+  options: Partial<Pick<GatewayOptions, "limits">> = {},
+): Promise<TestGateway> {
   const nats = await startNats();
   const tls = await makeTls();
   const bus = await nats.bus();
@@ -61,6 +63,7 @@ export async function startTestGateway(): Promise<TestGateway> {
     s3Front,
     // The process of the tests goes on to start other gateways.
     revokeFfi: false,
+    ...options,
   });
   const endpoint = `https://localhost:${gateway.port}`;
   const client = Deno.createHttpClient({ caCerts: [tls.ca] });

@@ -1,0 +1,60 @@
+/**
+ * How much may be going on at once: a bound on memory and on what one account can take from others.
+ *
+ * Requests whose sender is not known yet are few milliseconds of work and at most one body each; calls
+ * of an account may last as long as their deadline. Who is over a limit is told so at once, in words on
+ * which every AWS client waits and tries again.
+ */
+import { AwsError } from "../aws/errors.ts";
+
+export interface AdmissionLimits {
+  /** Bodies being received and verified. */
+  readonly receiving: number;
+  /** Calls of one account. */
+  readonly account: number;
+}
+
+export const ordinaryLimits: AdmissionLimits = { receiving: 256, account: 256 };
+
+export class Admission {
+  readonly #limits: AdmissionLimits;
+  readonly #accounts = new Map<string, number>();
+  #receiving = 0;
+
+  constructor(limits: AdmissionLimits = ordinaryLimits) {
+    this.#limits = limits;
+  }
+
+  /** @throws AwsError `RequestLimitExceeded`; `Throttling` where the service is not EC2 */
+  receive(service: string): Disposable {
+    if (this.#receiving >= this.#limits.receiving) throw exceeded(service);
+    this.#receiving++;
+    let over = false;
+    return {
+      [Symbol.dispose]: () => {
+        if (!over) this.#receiving--;
+        over = true;
+      },
+    };
+  }
+
+  /** @throws AwsError as `receive` does */
+  call(service: string, account_id: string): Disposable {
+    const running = this.#accounts.get(account_id) ?? 0;
+    if (running >= this.#limits.account) throw exceeded(service);
+    this.#accounts.set(account_id, running + 1);
+    return {
+      [Symbol.dispose]: () => {
+        const now = this.#accounts.get(account_id) ?? 1;
+        if (now <= 1) this.#accounts.delete(account_id);
+        else this.#accounts.set(account_id, now - 1);
+      },
+    };
+  }
+}
+
+function exceeded(service: string): AwsError {
+  return service === "ec2"
+    ? new AwsError("RequestLimitExceeded", "Request limit exceeded.", { status: 503 })
+    : new AwsError("Throttling", "Rate exceeded");
+}
