@@ -3,19 +3,32 @@ import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/ti
 import { launch, reach } from "./launches.ts";
 import { startNode, type TestNode } from "./node.ts";
 
-const userData = `#!/bin/sh
-echo "probe host: $(nc -w 2 172.31.0.1 $PORT </dev/null 2>&1 | head -c 40)"
+/** Says what it finds, follows disks as they come and go, and powers off when told to by a disk. */
+const userData = (port: number) =>
+  `#!/bin/sh
+nc -w 2 172.31.0.1 ${port} </dev/null && echo "probe: host reached"
+nc -w 2 127.0.0.1 ${port} </dev/null && echo "probe: loopback reached"
+echo "probe: product $(cat /sys/class/dmi/id/sys_vendor) $(cat /sys/class/dmi/id/product_uuid)"
+(
+  count=1
+  while :; do
+    now=$(ls /dev/disk/by-id | grep -c '^virtio-vol[0-9a-f]*$')
+    [ "$now" != "$count" ] && echo "probe: disks $now" >/dev/console
+    count=$now
+    sleep 0.2
+  done
+) &
 `;
 
-async function ready(node: TestNode, id: string, boots = 1): Promise<void> {
+async function said(node: TestNode, id: string, text: string, times = 1): Promise<void> {
   await node.until(
-    `boot ${boots} of ${id}`,
-    async () => (await node.console(id)).split(`${tinyGuestReady}${id}`).length > boots,
-    120_000,
+    `${id} says ${text} ${times} times`,
+    async () => (await node.console(id)).split(text).length > times,
+    180_000,
   );
 }
 
-Deno.test("a guest boots, finds its metadata, runs its user data, and reaches nothing else", async () => {
+Deno.test("a guest boots, finds its metadata, follows its disks, reboots, and reaches nothing else", async () => {
   await using node = await startNode({ disk: await tinyGuestImage() });
   // Somebody listens on the host's loopback; the guest must not get there.
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
@@ -26,28 +39,62 @@ Deno.test("a guest boots, finds its metadata, runs its user data, and reaches no
       connection.close();
     }
   })().catch(() => {});
-  const started = performance.now();
   const id = await launch(node, {
-    UserData: btoa(userData.replace("$PORT", String(listener.addr.port))),
+    UserData: btoa(userData(listener.addr.port)),
+    InstanceInitiatedShutdownBehavior: "terminate",
   });
-  const answered = performance.now() - started;
   await reach(node, id, "running");
-  const running = performance.now() - started;
-  await ready(node, id);
-  const booted = performance.now() - started;
-  await node.until(
-    "user data",
-    async () => (await node.console(id)).includes(`${tinyGuestUserDataDone}0`),
-  );
+  await said(node, id, `${tinyGuestReady}${id}`);
+  await said(node, id, `${tinyGuestUserDataDone}0`);
   assert.equal(reached, 0);
-  console.log({ answered, running, booted });
+  const console = await node.console(id);
+  assert.doesNotMatch(console, /probe: (host|loopback) reached/);
+  assert.match(console, /probe: product Amazon EC2 ec2[0-9a-f]{5}-/);
   const output = await node.call("GetConsoleOutput", { InstanceId: id });
   assert.ok(atob(output.Output ?? "").includes(tinyGuestReady));
 
-  await node.call("StopInstances", { InstanceIds: [id] });
-  await reach(node, id, "stopped");
-  console.log({ stopped: performance.now() - started });
-  await node.call("TerminateInstances", { InstanceIds: [id] });
-  await reach(node, id, "terminated");
-  assert.equal(node.blocks.sizes.size, 0);
+  await assertSshAnswers(node.instance(id)?.network.ssh_port);
+
+  const { VolumeId = "" } = await node.call("CreateVolume", {
+    AvailabilityZone: node.config.az,
+    Size: 1,
+  });
+  await node.until(
+    "made",
+    async () =>
+      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
+        "available",
+  );
+  await node.call("AttachVolume", { InstanceId: id, VolumeId, Device: "/dev/sdf" });
+  await said(node, id, "probe: disks 2");
+  await node.call("DetachVolume", { VolumeId });
+  await said(node, id, "probe: disks 1");
+  await node.until(
+    "free",
+    async () =>
+      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
+        "available",
+  );
+
+  const pid = await node.pid(id);
+  await node.call("RebootInstances", { InstanceIds: [id] });
+  await said(node, id, `${tinyGuestReady}${id}`, 2);
+  assert.equal(await node.pid(id), pid, "a reboot keeps the machine");
+  assert.equal(node.instance(id)?.state, "running");
+
+  // Its own power-off, as from inside: the record says terminate.
+  const machine = await node.compute().reconciler.machines.find(id);
+  await machine?.pressPowerButton();
+  await reach(node, id, "terminated", 60_000);
+  assert.equal(node.instance(id)?.state_reason?.code, "Client.InstanceInitiatedShutdown");
+  await node.until("volumes gone", () => node.blocks.sizes.size === 1);
 });
+
+/** The first bytes of an SSH server, through the forwarded port. */
+async function assertSshAnswers(port: number | undefined): Promise<void> {
+  assert.ok(port);
+  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+  const greeting = new Uint8Array(7);
+  await connection.read(greeting);
+  assert.equal(new TextDecoder().decode(greeting), "SSH-2.0");
+}
