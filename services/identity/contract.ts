@@ -59,7 +59,7 @@ export interface AuthorizeDecision {
    * The caller may do this action on every resource of its own account, under any conditions: until
    * `identityChanged` nobody need ask about another one.
    */
-  readonly every_resource?: true;
+  readonly every_resource?: boolean;
 }
 
 /** Whether the caller may. Deny is an answer, not an error. */

@@ -3,6 +3,7 @@
  * the public port and on the two Unix sockets.
  */
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
+import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { SigningGrants } from "../aws/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
@@ -44,7 +45,15 @@ async function start(service: Service): Promise<void> {
   }
   const grants = new SigningGrants(service.bus);
   service.onStop(() => grants[Symbol.asyncDispose]());
-  const door = new Door({ store, region: config.region, log, lookup: grants.lookup });
+  const authorizer = new ResourceAuthorizer(service.bus);
+  service.onStop(() => authorizer[Symbol.asyncDispose]());
+  const door = new Door({
+    store,
+    region: config.region,
+    log,
+    lookup: grants.lookup,
+    authorize: (permission, context) => authorizer.may(permission, context),
+  });
   service.onStop(() => door[Symbol.dispose]());
 
   const https = Deno.serve({

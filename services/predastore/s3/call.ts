@@ -9,6 +9,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index_db.ts";
 import { noSuchBucket, type Store } from "../store.ts";
+import type { Permission } from "./permissions.ts";
 
 /** The bucket and key that a path names. */
 export interface Target {
@@ -77,6 +78,8 @@ export interface S3Call extends Target {
   readonly account_id: string;
   /** Undefined on the system's door. */
   readonly verified: Verified | undefined;
+  /** Whether the caller may do that too, where the target alone does not say it all. */
+  readonly may: (permission: Permission) => Promise<boolean>;
   /** Ends the request when its body stops coming. */
   readonly watch: BodyWatch;
 }

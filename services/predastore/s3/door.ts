@@ -16,10 +16,12 @@ import {
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { frontHeaders } from "../contract.ts";
+import type { CallContext } from "../../bus/subject.ts";
 import type { Store } from "../store.ts";
 import { accessDenied, type BodyWatch, notImplemented, parseTarget, type S3Call } from "./call.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { operationOf, served } from "./operations.ts";
+import { type Permission, permissionsOf } from "./permissions.ts";
 
 export type DoorKind = "public" | "front" | "system";
 
@@ -28,9 +30,13 @@ export interface DoorOptions {
   readonly region: string;
   readonly log: Log;
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
+  /** Whether a caller may; the system on its own door is never asked for. */
+  readonly authorize: (permission: Permission, context: CallContext) => Promise<boolean>;
 }
 
 const slowestChunk_ms = 60_000;
+/** How long a request waits to hear whether it may. */
+const authorized_ms = 5_000;
 
 /** Cuts off bodies that do not move; one timer for all of them. */
 export class SlowBodies implements BodyWatch, Disposable {
@@ -66,17 +72,24 @@ interface Arrived {
   readonly target: string;
   readonly authority: string;
   readonly request_id: string;
+  /** Empty where it is not known. */
+  readonly source_ip: string;
 }
 
-function arrived(kind: DoorKind, request: Request): Arrived {
+function arrived(kind: DoorKind, request: Request, remote: Deno.Addr | undefined): Arrived {
   const url = request.url;
   const pathAt = url.indexOf("/", url.indexOf("://") + 3);
   const target = pathAt < 0 ? "/" : url.slice(pathAt);
   // Over HTTP/2 there is no Host header; the URL has the authority.
   const authority = request.headers.get("host") ??
     url.slice(url.indexOf("://") + 3, pathAt < 0 ? url.length : pathAt);
-  if (kind !== "front") return { target, authority, request_id: crypto.randomUUID() };
+  if (kind !== "front") {
+    const host = remote !== undefined && "hostname" in remote ? remote.hostname : "";
+    const source_ip = host.replace(/^::ffff:/, "");
+    return { target, authority, request_id: crypto.randomUUID(), source_ip };
+  }
   return {
+    source_ip: request.headers.get(frontHeaders.sourceIp) ?? "",
     target: request.headers.get(frontHeaders.target) ?? target,
     authority: request.headers.get(frontHeaders.authority) ?? authority,
     request_id: request.headers.get(frontHeaders.requestId) ?? crypto.randomUUID(),
@@ -95,9 +108,11 @@ export class Door implements Disposable {
   }
 
   /** The handler for one kind of door. */
-  handler(kind: DoorKind): (request: Request) => Promise<Response> {
-    return async (request) => {
-      const from = arrived(kind, request);
+  handler(
+    kind: DoorKind,
+  ): (request: Request, info?: { readonly remoteAddr: Deno.Addr }) => Promise<Response> {
+    return async (request, info) => {
+      const from = arrived(kind, request, info?.remoteAddr);
       this.active++;
       this.requests++;
       try {
@@ -120,6 +135,10 @@ export class Door implements Disposable {
       named = target;
       if (kind !== "system") verified = await this.#verify(request, from);
       action = operationOf(request.method, target, request.headers);
+      const may = this.#mayOf(verified, from);
+      for (const permission of permissionsOf(action, target, request.headers)) {
+        if (!await may(permission)) throw accessDenied();
+      }
       const handler = served[action];
       if (handler === undefined) throw notImplemented(action);
       const call: S3Call = {
@@ -133,6 +152,7 @@ export class Door implements Disposable {
         request_id: from.request_id,
         account_id: verified?.grant.account_id ?? "",
         verified,
+        may,
         watch: this.#watch,
       };
       response = await handler(call);
@@ -167,6 +187,21 @@ export class Door implements Disposable {
       duration_ms: performance.now() - started,
     });
     return response;
+  }
+
+  #mayOf(verified: Verified | undefined, from: Arrived): S3Call["may"] {
+    if (verified === undefined) return () => Promise.resolve(true);
+    const { grant, scope } = verified;
+    const context = {
+      request_id: from.request_id,
+      account_id: grant.account_id,
+      principal_arn: grant.principal_arn,
+      access_key_id: scope.access_key_id,
+      region: scope.region,
+      source_ip: from.source_ip,
+    };
+    return (permission) =>
+      this.#options.authorize(permission, { ...context, deadline_ms: Date.now() + authorized_ms });
   }
 
   async #verify(request: Request, from: Arrived): Promise<Verified> {

@@ -6,6 +6,7 @@ import type { ObjectMeta, ObjectRow } from "../index_db.ts";
 import type { IncomingBody, StoredObject } from "../store.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
 import {
+  accessDenied,
   checkKey,
   invalidArgument,
   noSuchKey,
@@ -17,6 +18,7 @@ import {
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
 import { describe, objectHeaders, quoted } from "./object_headers.ts";
+import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import {
   children,
@@ -296,6 +298,8 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
     try {
       checkKey(key);
       checkVersion(version ?? null);
+      const resource = objectArn(bucket.name, key);
+      if (!await call.may({ action: "s3:DeleteObject", resource })) throw accessDenied();
       await call.store.delete(bucket, key, deleteCondition(etag ?? null));
       return quiet ? undefined : element("Deleted", element("Key", key));
     } catch (error) {
