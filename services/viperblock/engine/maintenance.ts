@@ -7,6 +7,7 @@
  * that was acknowledged is never touched by any of this.
  */
 import { closeFile } from "../../../ffi/libc.ts";
+import { segmentBytes } from "../format.ts";
 import type { FromWorker } from "../mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer } from "./drainer.ts";
@@ -14,9 +15,13 @@ import type { LogWriter } from "./log_writer.ts";
 import type { Places, Segment, SpareFile } from "./places.ts";
 
 /** Files that are kept ready, so that the log never waits for one under load. */
-const wantedSpares = 2;
-/** Freed files beyond these are removed. */
-const maximumSpares = 4;
+const wantedSpares = 3;
+/** Freed files beyond these, and beyond a quarter of the budget, are removed. */
+const minimumKept = 4;
+/** A checkpoint is worth it when it frees this many times its own bytes. */
+const worthwhile = 8;
+/** Bytes of a checkpoint for each mapped block, when blocks are scattered. */
+const checkpointBytesPerBlock = 20;
 /** Log bytes after which a checkpoint is taken, to bound the replay after a crash. */
 const checkpointEveryBytes = 512 << 20;
 
@@ -99,8 +104,10 @@ export class Maintenance {
       if (segment.readers > 0) continue;
       this.#retiring.splice(i, 1);
       const file = places.removeSegment(segment);
-      if (log.spares.length < maximumSpares) this.#addSpare(file);
-      else {
+      // A file that was written once is worth more than its space while the log is busy.
+      if (log.spares.length < Math.max(minimumKept, this.#o.segmentBudget >> 2)) {
+        this.#addSpare(file);
+      } else {
         closeFile(file.fd);
         post({ kind: "drop_file", path: file.path });
       }
@@ -119,14 +126,33 @@ export class Maintenance {
     }
     if (this.#refusedAt > 0 || this.#starvedSince > 0) this.tick();
     const segments = places.segments.size;
-    if (
-      log.spares.length < wantedSpares && this.#refusedAt === 0 &&
-      segments + log.spares.length < segmentBudget
-    ) this.wantSegment();
+    if (log.spares.length < wantedSpares && !this.#reuse()) {
+      if (this.#refusedAt === 0 && segments + log.spares.length < segmentBudget) {
+        this.wantSegment();
+      }
+    }
     if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
     else if (log.writtenBytes - this.#o.checkpointer.lastAtBytes > checkpointEveryBytes) {
       if (!this.#o.checkpointer.running) this.#o.checkpointer.start("checkpoint");
     }
+  }
+
+  #dead(): number {
+    let dead = 0;
+    for (const segment of this.#o.places.segments.values()) {
+      if (segment.sealed && segment.live === 0 && !this.#retiring.includes(segment)) dead++;
+    }
+    return dead;
+  }
+
+  /** Frees dead segments when there are enough of them; returns whether that is under way. */
+  #reuse(): boolean {
+    const { places, checkpointer } = this.#o;
+    if (checkpointer.running) return true;
+    const cost = worthwhile * checkpointBytesPerBlock * places.map.mappedBlocks;
+    if (this.#drainFailedAt > 0 || this.#dead() * segmentBytes <= cost) return false;
+    checkpointer.start("checkpoint", (ok) => this.#settled(ok));
+    return true;
   }
 
   #makeRoom(): void {
@@ -136,10 +162,7 @@ export class Maintenance {
       if (performance.now() - this.#drainFailedAt < 1000) return;
       this.#drainFailedAt = 0;
     }
-    let dead = 0;
-    for (const segment of places.segments.values()) {
-      if (segment.sealed && segment.live === 0 && !this.#retiring.includes(segment)) dead++;
-    }
+    const dead = this.#dead();
     // A checkpoint is worth its bytes when it frees several segments, or when nothing else is left.
     if (dead >= Math.max(1, places.segments.size >> 3) || (dead > 0 && log.spares.length === 0)) {
       checkpointer.start("checkpoint", (ok) => this.#settled(ok));
