@@ -58,7 +58,7 @@ function spawnService(name: ServiceName, node: Node) {
   });
 }
 
-/** @param before services that are started for real before the gateway */
+/** @param before services that are started for real before the gateway; identity is stood in for if it is none */
 export async function startGatewayProcess(
   before: readonly ServiceName[] = [],
 ): Promise<GatewayProcess> {
@@ -80,19 +80,23 @@ export async function startGatewayProcess(
     return made;
   };
   const identity = await bus("identity");
-  identity.answer(signingKey, (scope) => {
-    if (scope.access_key_id !== "AKIATEST") {
-      throw new AwsError("InvalidClientTokenId", "The security token is invalid.", { status: 403 });
-    }
-    return {
-      key: deriveSigningKey("secret", scope).toBase64(),
-      account_id: "123456789012",
-      principal_arn: "arn:aws:iam::123456789012:user/test",
-      user_id: "AIDATEST",
-      valid_until_ms: Date.now() + 60_000,
-    };
-  });
-  identity.answer(authorize, () => ({ allowed: true }));
+  if (!before.includes("identity")) {
+    identity.answer(signingKey, (scope) => {
+      if (scope.access_key_id !== "AKIATEST") {
+        throw new AwsError("InvalidClientTokenId", "The security token is invalid.", {
+          status: 403,
+        });
+      }
+      return {
+        key: deriveSigningKey("secret", scope).toBase64(),
+        account_id: "123456789012",
+        principal_arn: "arn:aws:iam::123456789012:user/test",
+        user_id: "AIDATEST",
+        valid_until_ms: Date.now() + 60_000,
+      };
+    });
+    identity.answer(authorize, () => ({ allowed: true }));
+  }
   await identity.connection.flush();
   const operator = await bus("operator");
 
