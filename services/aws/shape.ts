@@ -94,6 +94,9 @@ class CompiledMember implements Member {
   }
 }
 
+/** Members that the schema requires and this cloud does not: without a device the next free one is chosen. */
+const optionalHere: ReadonlySet<string> = new Set(["AttachVolumeRequest.Device"]);
+
 /** Compiles the schemas of one service; structures are shared, so keep one per service. */
 export class ShapeCompiler {
   readonly #flavour: QueryFlavour;
@@ -119,7 +122,8 @@ export class ShapeCompiler {
     const required = Array.isArray(raw) && typeof raw[6] === "number" ? raw[6] : 0;
     const members: Member[] = [];
     for (const [member, of] of schema.structIterator()) {
-      members.push(this.#member(name, member, of, members.length < required));
+      const needed = members.length < required && !optionalHere.has(`${name}.${member}`);
+      members.push(this.#member(name, member, of, needed));
     }
     const made: StructureShape = {
       kind: "structure",
