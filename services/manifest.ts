@@ -227,7 +227,7 @@ export const services: readonly ServiceSpec[] = [
       sys: ["cpus", "systemMemoryInfo", "hostname"],
     },
     bus: {
-      hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>"],
+      hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>", "identity.changed"],
       says: ["ebs.>", "node.*.ebs.>", "node.*.ec2.>", "compute.event.>", "identity.authorize"],
       writes: [
         "ec2_instances",

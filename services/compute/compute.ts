@@ -7,7 +7,7 @@ import type { Bus } from "../bus/bus.ts";
 import { onNode } from "../bus/subject.ts";
 import type { NodeConfig, Paths } from "../config/node_config.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import { type CompleteTable, register } from "../resources/actions.ts";
+import { type CompleteTable, register, type RegisterOptions } from "../resources/actions.ts";
 import { Resources } from "../resources/resource.ts";
 import { Table } from "../state/table.ts";
 import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
@@ -34,6 +34,8 @@ export interface ComputeOptions {
   readonly paths: Paths;
   readonly hypervisor: Hypervisor;
   readonly bounds?: Bounds;
+  /** Whether a caller may, on each resource that an action names; the gateway has asked for `*`. */
+  readonly authorize?: RegisterOptions["authorize"];
 }
 
 export interface Compute {
@@ -111,7 +113,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       isQuiescing: () => reconciler.isQuiescing,
     }),
   };
-  register(bus, table);
+  register(bus, table, options.authorize === undefined ? {} : { authorize: options.authorize });
   answerOthers(options, reconciler);
 
   const housekeeping = setInterval(() => {

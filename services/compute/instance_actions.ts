@@ -150,8 +150,15 @@ export function instanceActions(dependencies: RunDependencies) {
     }
   };
 
+  const arnsOf = (ids: readonly string[], call: Call) => ids.map((id) => instances.arnOf(call, id));
+
   return {
     RunInstances: {
+      resources: (input, call) => [
+        instances.arnOf(call, "*"),
+        // Images have no account in their ARN, since they may be another one's.
+        `arn:aws:ec2:${call.region}::image/${input.ImageId ?? "*"}`,
+      ],
       check: async (input, call) => void await readRequest(dependencies, input, call),
       run: (input, call) => runInstances(dependencies, input, call),
     },
@@ -202,12 +209,14 @@ export function instanceActions(dependencies: RunDependencies) {
       },
     },
     StartInstances: {
+      resources: (input, call) => arnsOf(input.InstanceIds, call),
       check: async (input, call) => void await require(input.InstanceIds, call),
       run: async (input, call) => ({
         StartingInstances: await start(await require(input.InstanceIds, call)),
       }),
     },
     StopInstances: {
+      resources: (input, call) => arnsOf(input.InstanceIds, call),
       check: async (input, call) => {
         if (input.Hibernate === true) {
           throw new AwsError(
@@ -226,6 +235,7 @@ export function instanceActions(dependencies: RunDependencies) {
       }),
     },
     TerminateInstances: {
+      resources: (input, call) => arnsOf(input.InstanceIds, call),
       check: async (input, call) => void await require(input.InstanceIds, call),
       run: async (input, call) => ({
         TerminatingInstances: await changeAll(
@@ -236,6 +246,7 @@ export function instanceActions(dependencies: RunDependencies) {
       }),
     },
     RebootInstances: {
+      resources: (input, call) => arnsOf(input.InstanceIds, call),
       check: async (input, call) => void await require(input.InstanceIds, call),
       run: async (input, call) => {
         await changeAll(await require(input.InstanceIds, call), decide.reboot, "rebooted");
@@ -243,6 +254,7 @@ export function instanceActions(dependencies: RunDependencies) {
       },
     },
     GetConsoleOutput: {
+      resources: (input, call) => arnsOf([input.InstanceId], call),
       check: async (input, call) => void await require([input.InstanceId], call),
       run: async (input, call): Promise<Output<"GetConsoleOutput">> => {
         const [instance] = await require([input.InstanceId], call);

@@ -1,4 +1,5 @@
 /** Starts compute on this node. */
+import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { runService } from "../runtime/run_service.ts";
 import { startCompute } from "./compute.ts";
 import { chooseAccelerator } from "./node_machine.ts";
@@ -7,7 +8,16 @@ import { QemuHypervisor } from "./qemu.ts";
 await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
   const accelerator = await chooseAccelerator(config.compute.accelerator, log);
   const hypervisor = new QemuHypervisor({ paths, accelerator, log });
-  const compute = await startCompute({ bus, log, config, paths, hypervisor });
+  const authorizer = new ResourceAuthorizer(bus);
+  onStop(() => authorizer[Symbol.asyncDispose]());
+  const compute = await startCompute({
+    bus,
+    log,
+    config,
+    paths,
+    hypervisor,
+    authorize: (wish, call) => authorizer.may(wish, call),
+  });
   onStop(() => compute.stop());
   reportHealth(() => ({ status: "ok", facts: compute.facts() }));
 });
