@@ -35,7 +35,7 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
       const known = new Map<string, { sure: number; open: number | undefined }>();
       let number = seed % 1_000_000;
       const sizeOf = (of: number) => [3_000, 70_000, 1_500_000, 4 << 20, 16_384][of % 5] ?? 1;
-      for (let round = 0; round < 6; round++) {
+      for (let round = 0; round < 4; round++) {
         {
           using store = new ObjectStore(test.node.paths.s3System, "mulga-blocks");
           let acknowledged = 0;
