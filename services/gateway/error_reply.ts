@@ -17,9 +17,10 @@ export function visible(error: unknown): AwsError {
 /** The form in which a caller who asked for `service` expects an error. */
 export function errorFormOf(service: string, headers: Headers): ErrorForm {
   if (service === "ec2" || service === "s3") return service;
-  const json = headers.has("x-amz-target") ||
-    (headers.get("content-type") ?? "").startsWith("application/x-amz-json");
-  return json ? "json" : "query";
+  if (service === "" || queryService(service) !== undefined) return "query";
+  // Of services that are not here only the request tells the protocol; forms are for query APIs.
+  const type = headers.get("content-type") ?? "";
+  return type.startsWith("application/x-www-form-urlencoded") ? "query" : "json";
 }
 
 export function errorReply(

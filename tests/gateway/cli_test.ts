@@ -101,6 +101,27 @@ Deno.test("the AWS CLI's STS, EC2 and S3 calls work, and its errors read as AWS'
     TagSpecifications: [{ ResourceType: "instance", Tags: [{ Key: "Name", Value: "é & <x>" }] }],
   });
 
+  // Over HTTP/2 there is no Host header to sign; the authority stands for it.
+  const curl = await new Deno.Command("curl", {
+    args: [
+      "--silent",
+      "--show-error",
+      "--http2",
+      "--cacert",
+      stand.tls.ca_path,
+      "--aws-sigv4",
+      "aws:amz:ap-southeast-2:sts",
+      "--user",
+      "AKIATEST:secret",
+      "--data",
+      "Action=GetCallerIdentity&Version=2011-06-15",
+      "--write-out",
+      " %{http_version} %{http_code}",
+      `${stand.endpoint}/`,
+    ],
+  }).output();
+  assert.match(new TextDecoder().decode(curl.stdout), /<Account>123456789012<\/Account>.* 2 200$/s);
+
   const unsupported = await aws(stand, ["ec2", "describe-vpcs"]);
   assert.match(unsupported.err, /\(UnsupportedOperation\)/);
   const wrong = await aws(stand, ["sts", "get-caller-identity"], {
