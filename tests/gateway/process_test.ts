@@ -78,3 +78,46 @@ Deno.test("the gateway process gives FFI up, has no 40 ms answers, serves the SD
   assert.match(gateway.log(), /"event":"service_stopped"/);
   assert.doesNotMatch(gateway.log(), /"level":"error"/);
 });
+
+Deno.test("a call that runs when the gateway is told to stop is still answered", async () => {
+  await using gateway = await startGatewayProcess();
+  const ca = await Deno.readTextFile(gateway.node.paths.tls.ca);
+  const identity = await gateway.bus("identity");
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  identity.answer(subject<unknown, unknown>("sts.GetCallerIdentity"), async () => {
+    begun.resolve();
+    await gate.promise;
+    return { Account: "123456789012" };
+  });
+  await identity.connection.flush();
+  const sts = new STSClient({
+    region: "ap-southeast-2",
+    endpoint: gateway.endpoint,
+    maxAttempts: 1,
+    credentials: { accessKeyId: "AKIATEST", secretAccessKey: "secret" },
+    requestHandler: { httpsAgent: new Agent({ ca, keepAlive: false }) },
+  });
+  const answer = sts.send(new GetCallerIdentityCommand({}));
+  await begun.promise;
+  const stopped = gateway.stop();
+  const limit = performance.now() + 5_000;
+  while (!gateway.log().includes("service_stopping")) {
+    assert.ok(performance.now() < limit, gateway.log());
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  const refused = async () => {
+    try {
+      const port = gateway.node.config.ports.gateway;
+      using _connection = await Deno.connect({ hostname: "127.0.0.1", port });
+      return false;
+    } catch (error) {
+      return error instanceof Deno.errors.ConnectionRefused;
+    }
+  };
+  while (!await refused()) assert.ok(performance.now() < limit, "new connections are taken");
+  gate.resolve();
+  assert.equal((await answer).Account, "123456789012");
+  assert.equal(await stopped, 0);
+  sts.destroy();
+});
