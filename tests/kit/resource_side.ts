@@ -29,10 +29,12 @@ export interface ResourceWorld extends AsyncDisposable {
   ): Promise<Output<Name>>;
 }
 
+/** @param on a server that is there, which stays; without one a new one comes and goes with it */
 export async function startResourceSide(
   host: HostSize = { architecture: "x86_64", vcpus: 8, memory_mib: 16_384 },
+  on?: TestNats,
 ): Promise<ResourceWorld> {
-  const nats = await startNats();
+  const nats = on ?? await startNats();
   const bus = await nats.bus("compute");
   const store = new TestBlockStore(await nats.bus("viperblock"));
   const plugger = new TestPlugger();
@@ -49,6 +51,7 @@ export async function startResourceSide(
   });
   side.start();
   register(bus, side.actions);
+  await bus.connection.flush();
   const gateway = await nats.bus("gateway");
   return {
     nats,
@@ -63,7 +66,7 @@ export async function startResourceSide(
       await side.stop();
       await state[Symbol.asyncDispose]();
       await instances[Symbol.asyncDispose]();
-      await nats[Symbol.asyncDispose]();
+      if (on === undefined) await nats[Symbol.asyncDispose]();
     },
   };
 }
