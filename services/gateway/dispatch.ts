@@ -43,6 +43,8 @@ export interface DispatchParts {
   readonly grants: SigningGrants;
   readonly authorizer: Authorizer;
   readonly admission: Admission;
+  /** The cloud's own region; calls for any are taken where it is not given. */
+  readonly region?: string | undefined;
 }
 
 function unsupported(service: QueryService, action: string): AwsError {
@@ -113,6 +115,14 @@ export async function dispatch(
   const service = queryService(claimed);
   if (service === undefined) {
     throw new AwsError("UnknownOperationException", `This cloud has no service "${claimed}".`);
+  }
+  // Resources are named and policies decide by region: a caller must not choose another name for them.
+  if (service.name === "ec2" && scope.region !== (parts.region ?? scope.region)) {
+    throw new AwsError(
+      "AuthFailure",
+      `Credential should be scoped to a valid region, not '${scope.region}'; this is ${parts.region}.`,
+      { status: 401 },
+    );
   }
   const parameters = readParameters(service, edge.query, textOf(body));
   const action = actionOf(service, parameters);

@@ -13,6 +13,7 @@ await runService("gateway", async ({ bus, config, log, paths, reportHealth, onSt
     port: config.ports.gateway,
     cert: await Deno.readTextFile(paths.tls.cert),
     key: await Deno.readTextFile(paths.tls.key),
+    region: config.region,
     s3Front: paths.s3Front,
   });
   log.info("gateway_listening", { bind: config.bind, port: gateway.port });

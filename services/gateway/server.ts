@@ -30,6 +30,8 @@ export interface GatewayOptions {
   /** PEM. */
   readonly cert: string;
   readonly key: string;
+  /** The region that EC2 calls must be signed for; any unless given. */
+  readonly region?: string;
   /** Path of predastore's front door. */
   readonly s3Front: string;
   /** Gives the FFI permission up once the listener stands; only tests that need it later say no. */
@@ -189,7 +191,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   });
   const s3 = new S3Door(options.s3Front);
   const door = new Door(
-    { bus, grants, authorizer, admission: new Admission(options.limits) },
+    { bus, grants, authorizer, admission: new Admission(options.limits), region: options.region },
     audit,
     s3,
     log,
