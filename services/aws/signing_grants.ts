@@ -47,6 +47,13 @@ export class SigningGrants implements AsyncDisposable {
         if (entry.access_key_id === change.access_key_id) this.#entries.delete(key);
       }
     });
+    void this.#forgetOnReconnect();
+  }
+
+  async #forgetOnReconnect(): Promise<void> {
+    for await (const status of this.#bus.connection.status()) {
+      if (status.type === "reconnect") this.forget();
+    }
   }
 
   /** How many scopes are held now. */

@@ -73,3 +73,22 @@ Deno.test("without identity every unknown scope is ServiceUnavailable, and asked
   await assert.rejects(grants.lookup(scope("A")), { code: "ServiceUnavailable" });
   await until(() => grants.size === 0);
 });
+
+Deno.test("grants are forgotten when the bus was away: a change may have gone unheard", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  bus.answer(signingKey, () => ({
+    key: "AAAA",
+    account_id: "1",
+    principal_arn: "arn",
+    user_id: "u",
+    valid_until_ms: Date.now() + 60_000,
+  }));
+  await using grants = new SigningGrants(bus);
+  await bus.connection.flush();
+  await grants.lookup(scope("A"));
+  assert.equal(grants.size, 1);
+  await nats.kill();
+  await nats.start();
+  await until(() => grants.size === 0);
+});
