@@ -129,6 +129,7 @@ export class Door implements Disposable {
     let action = "";
     let verified: Verified | undefined;
     let response: Response;
+    let refused = "";
     let named = { bucket: "", key: "" };
     try {
       const target = parseTarget(from.target);
@@ -158,6 +159,7 @@ export class Door implements Disposable {
       response = await handler(call);
     } catch (error) {
       const told = publicError(error);
+      refused = told.code;
       if (told.status >= 500 && told.code !== "NotImplemented") {
         log.error("request_failed", { action, ...named, ...errorFields(error) });
       }
@@ -175,6 +177,7 @@ export class Door implements Disposable {
       // The gateway's HTTP client would unpack what it sees labelled; it has the label in a header of its own.
       response.headers.delete("content-encoding");
       response.headers.set(frontReplyHeaders.action, action);
+      if (refused !== "") response.headers.set(frontReplyHeaders.errorCode, refused);
       if (verified !== undefined) {
         response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
         response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
