@@ -143,6 +143,8 @@ export interface SnapshotRecord {
   readonly account_id: string;
   readonly size_gib: number;
   readonly description?: string;
+  /** Made by an import and for images alone: it goes with the last image that stands on it. */
+  readonly goes_with_images?: true;
   /** `deleting` until no volume needs its chunks any more. */
   readonly state: "completed" | "deleting";
   /** ISO 8601. */
@@ -165,8 +167,6 @@ export interface ImageRecord {
   readonly public: boolean;
   /** ISO 8601. */
   readonly creation_date: string;
-  /** Whether the snapshots belong to the image alone and go with it. */
-  readonly owns_snapshots: boolean;
   /** While a file is being brought in: what must go when that comes to nothing. */
   readonly importing?: {
     readonly node_id: string;

@@ -146,7 +146,6 @@ export class ImageImporter {
       }],
       public: request.public ?? true,
       creation_date: new Date().toISOString(),
-      owns_snapshots: true,
       importing: {
         node_id: this.dependencies.config.node_id,
         volume_id: newId(volumeType.idPrefix),
@@ -187,6 +186,7 @@ export class ImageImporter {
         account_id,
         size_gib: image.block_devices[0]?.size_gib ?? 1,
         description: `Made by the import of ${name} as ${image_id}`,
+        goes_with_images: true,
         state: "completed",
         start_time: image.creation_date,
         tags: {},

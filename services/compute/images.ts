@@ -228,7 +228,6 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
           ),
           public: false,
           creation_date: new Date().toISOString(),
-          owns_snapshots: false,
           tags: tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"])["image"] ??
             {},
         });
@@ -246,12 +245,14 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
         const image = await images.require(account, input.ImageId);
         await images.delete(account, input.ImageId);
         const results = [];
-        if (input.DeleteAssociatedSnapshots === true || image.owns_snapshots) {
-          for (const { snapshot_id: id } of image.block_devices) {
-            if (id === undefined) continue;
-            const removed = await snapshotKeeper.remove(account, id);
-            results.push({ SnapshotId: id, ReturnCode: removed ? "success" : "skipped" } as const);
+        for (const { snapshot_id: id } of image.block_devices) {
+          const snapshot = id === undefined ? undefined : state.snapshots.get(account, id);
+          if (id === undefined || snapshot === undefined) continue;
+          if (input.DeleteAssociatedSnapshots !== true && snapshot.goes_with_images !== true) {
+            continue;
           }
+          const removed = await snapshotKeeper.remove(account, id);
+          results.push({ SnapshotId: id, ReturnCode: removed ? "success" : "skipped" } as const);
         }
         return {
           Return: true,

@@ -9,7 +9,12 @@ import {
 import { newId } from "../resources/ids.ts";
 import { checkImageName } from "./images.ts";
 
-async function snapshotOf(world: ResourceWorld, account: string, size_gib = 2): Promise<string> {
+async function snapshotOf(
+  world: ResourceWorld,
+  account: string,
+  size_gib = 2,
+  imported = false,
+): Promise<string> {
   const snapshot_id = newId("snap-");
   world.store.snapshots.set(snapshot_id, {
     snapshot_id,
@@ -20,6 +25,7 @@ async function snapshotOf(world: ResourceWorld, account: string, size_gib = 2): 
     snapshot_id,
     account_id: account,
     size_gib,
+    ...(imported ? { goes_with_images: true as const } : {}),
     state: "completed",
     start_time: new Date().toISOString(),
     tags: {},
@@ -186,6 +192,19 @@ Deno.test("images over the bus", async (t) => {
       () => [...state.snapshots.all()].every((one) => one.state !== "deleting"),
     );
   });
+
+  await t.step(
+    "an import's snapshot goes with the last image on it, whichever that is",
+    async () => {
+      const snapshot = await snapshotOf(world, alice, 2, true);
+      const first = await register("imported", snapshot);
+      const second = await register("another on it", snapshot);
+      await ask("DeregisterImage", { ImageId: first });
+      assert.ok(state.snapshots.get(alice, snapshot));
+      await ask("DeregisterImage", { ImageId: second });
+      await until("the deletion", () => !store.snapshots.has(snapshot));
+    },
+  );
 
   await t.step("a volume from a snapshot is at least as large", async () => {
     const snapshot = await snapshotOf(world, alice, 2);

@@ -210,7 +210,6 @@ async function writeImage(bus: Bus, size_gib: number): Promise<void> {
     }],
     public: false,
     creation_date: time,
-    owns_snapshots: true,
     tags: {},
   });
 }
