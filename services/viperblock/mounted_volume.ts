@@ -26,6 +26,7 @@ const windows = 4;
 const pieceBytes = 1 << 20;
 /** How long a cold read waits for an object store that does not answer. */
 const fetchPatienceMs = 120_000;
+const firstPauseMs = 50;
 /** How long storing a chunk is tried before the worker is told to try later. */
 const storePatienceMs = 20_000;
 
@@ -79,6 +80,7 @@ export class MountedVolume {
   #mapParts = 0;
   #checkpointFile: Deno.FsFile | undefined;
   #over = false;
+  #refused = false;
 
   constructor(options: MountOptions) {
     this.#o = options;
@@ -264,8 +266,11 @@ export class MountedVolume {
   async #makeSegment(): Promise<void> {
     try {
       this.#send({ kind: "segment", path: await this.#files.make() });
+      this.#refused = false;
     } catch (error) {
-      this.#log.warn("segment_refused", errorFields(error));
+      // The worker asks again and again; the operator hears it once.
+      if (!this.#refused) this.#log.warn("segment_refused", errorFields(error));
+      this.#refused = true;
       const reason = error instanceof NoSpace ? error.message : "the log file could not be made";
       this.#send({ kind: "segment_refused", reason });
     }
@@ -274,12 +279,15 @@ export class MountedVolume {
   /** Repeats what the object store did not answer, until it does or the patience ends. */
   async #patiently<T>(what: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
     const limit = performance.now() + patienceMs;
-    for (let pause = 50;; pause = Math.min(pause * 2, 2000)) {
+    for (let pause = firstPauseMs;; pause = Math.min(pause * 2, 2000)) {
       try {
         return await work();
       } catch (error) {
         if (this.#abort.signal.aborted || performance.now() + pause > limit) throw error;
-        this.#log.warn("object_store_retry", { what, ...errorFields(error) });
+        // The first failure is said; what follows it until the patience ends is the same again.
+        if (pause === firstPauseMs) {
+          this.#log.warn("object_store_retry", { what, ...errorFields(error) });
+        }
       }
       await new Promise<void>((resolve) => {
         const timer = setTimeout(done, pause);

@@ -21,11 +21,13 @@ export interface BareOptions {
   readonly spacePatienceMs?: number;
 }
 
-/** Objects as files; a put is there whole or not at all. */
+/** Objects as files; a put is there whole or not at all. While `<directory>.down` exists, all fails. */
 export function directoryStore(directory: string): BlockStore {
   const path = (key: string) => join(directory, ...key.split("/"));
   return {
     async put(key, body) {
+      const down = await Deno.stat(`${directory}.down`).then(() => true, () => false);
+      if (down) throw new Error("the store is down");
       await Deno.mkdir(dirname(path(key)), { recursive: true });
       await Deno.writeFile(`${path(key)}.new`, body);
       await Deno.rename(`${path(key)}.new`, path(key));
@@ -119,7 +121,11 @@ if (import.meta.main) {
     directory: `${options.directory}/log`,
     socket: options.socket,
     store: directoryStore(`${options.directory}/objects`),
-    log: createLog("bare", { write: (line) => console.error(line) }),
+    log: createLog("bare", {
+      write: (line) => {
+        if (Deno.env.has("MULGA_TEST_LOG")) console.error(line);
+      },
+    }),
     cacheBytes: options.cacheBytes ?? 32 << 20,
     segmentBudget: options.segmentBudget ?? 32,
     reserveBytes: options.reserveBytes ?? 0,
