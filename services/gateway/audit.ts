@@ -20,6 +20,8 @@ const mostSent = 512;
 const gather_ms = 5;
 const sweep_ms = 1_000;
 const acknowledged_ms = 5_000;
+/** How long a loss shows in the health check. */
+const remembered_ms = 600_000;
 const kept_bytes = 256 * 1024 * 1024;
 const kept_ns = 90 * 86_400 * 1e9;
 
@@ -48,6 +50,7 @@ export class Audit implements AsyncDisposable {
   #pausedUntil_ms = 0;
   #idle: PromiseWithResolvers<void> | undefined;
   #lastComplaint_ms = -Infinity;
+  #lastDrop_ms = -Infinity;
 
   readonly #capacity: number;
 
@@ -70,6 +73,11 @@ export class Audit implements AsyncDisposable {
   /** Entries that had to be dropped since the start. */
   get dropped(): number {
     return this.#dropped;
+  }
+
+  /** Whether some were dropped not long ago. */
+  get losing(): boolean {
+    return performance.now() - this.#lastDrop_ms < remembered_ms;
   }
 
   /** Entries that are not known to be stored yet. */
@@ -106,6 +114,7 @@ export class Audit implements AsyncDisposable {
   record(entry: AuditEntry): void {
     if (this.#waiting.length >= this.#capacity) {
       this.#dropped++;
+      this.#lastDrop_ms = performance.now();
       this.#complain({ error: "too many entries wait" });
       return;
     }

@@ -62,6 +62,7 @@ Deno.test("what cannot be kept is counted, and nobody waits for it", async () =>
   await nats.kill();
   for (let n = 0; n < 110; n++) audit.record(entry(n));
   assert.equal(audit.dropped, 10);
+  assert.equal(audit.losing, true);
   assert.equal(await audit.flush(10), false);
   await nats.start();
   await bus.ready(5_000);

@@ -35,12 +35,13 @@ export const consolePage = subject<PageRequest, PageReply>("console.page", 10_00
 
 /**
  * Headers in which predastore's front door tells the gateway about a call; none of them reaches the
- * client. The first three make the audit entry, the last stands for `Content-Encoding`, which an HTTP
+ * client. All but the last make the audit entry; the last stands for `Content-Encoding`, which an HTTP
  * client would take as its own to undo.
  */
 export const frontReplyHeaders = {
   action: "x-mulga-action",
   accountId: "x-mulga-account-id",
   principalArn: "x-mulga-principal-arn",
+  errorCode: "x-mulga-error-code",
   contentEncoding: "x-mulga-content-encoding",
 } as const;

@@ -36,6 +36,8 @@ export interface CallNotes {
   action: string;
   account_id: string;
   principal_arn: string;
+  /** Of an answer that is an error but was not thrown here: predastore's. */
+  error_code?: string;
 }
 
 export interface DispatchParts {

@@ -18,14 +18,15 @@ await runService("gateway", async ({ bus, config, log, paths, reportHealth, onSt
   });
   log.info("gateway_listening", { bind: config.bind, port: gateway.port });
   reportHealth(() => ({
-    status: gateway.audit.dropped === 0 ? "ok" : "degraded",
-    ...(gateway.audit.dropped === 0
+    status: gateway.audit.losing ? "degraded" : "ok",
+    ...(!gateway.audit.losing
       ? {}
       : { detail: `${gateway.audit.dropped} audit entries were lost; see the log.` }),
     facts: {
       calls: gateway.calls,
       in_flight: gateway.inFlight,
       audit_pending: gateway.audit.pending,
+      audit_dropped: gateway.audit.dropped,
       ffi: gateway.ffi,
       no_delay_sockets: gateway.noDelaySockets,
     },

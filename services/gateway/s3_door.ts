@@ -71,9 +71,11 @@ export class S3Door implements Disposable {
       // A client that goes away in the middle of its upload ends here too.
       throw unavailable("predastore", cause);
     }
-    notes.action = reply.headers.get(frontReplyHeaders.action) ?? notes.action;
+    notes.action = reply.headers.get(frontReplyHeaders.action) || notes.action;
     notes.account_id = reply.headers.get(frontReplyHeaders.accountId) ?? "";
     notes.principal_arn = reply.headers.get(frontReplyHeaders.principalArn) ?? "";
+    const refused = reply.headers.get(frontReplyHeaders.errorCode);
+    if (refused !== null) notes.error_code = refused;
     return new Response(reply.body, {
       status: reply.status,
       headers: this.#answerHeaders(reply.headers, edge.request_id),

@@ -12,7 +12,9 @@ import {
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { type AuditEntry, auditStream } from "../../services/gateway/contract.ts";
 import { startGatewayProcess } from "../kit/gateway_process.ts";
 
 Deno.test("objects pass through the gateway to predastore and back, byte for byte", async () => {
@@ -74,6 +76,18 @@ Deno.test("objects pass through the gateway to predastore and back, byte for byt
   const anonymous = await fetch(`${gateway.endpoint}/bucket/large`, { client });
   assert.equal(anonymous.status, 403);
   assert.match(await anonymous.text(), /<Code>AccessDenied<\/Code>/);
+  const operator = await gateway.bus("operator");
+  const manager = await jetstreamManager(operator.connection);
+  const limit = performance.now() + 5_000;
+  const refusals = async () => {
+    const message = await manager.streams.getMessage(auditStream, {
+      last_by_subj: "audit.s3.REST_GET_OBJECT",
+    }).catch(() => null);
+    return message?.json<AuditEntry>();
+  };
+  while ((await refusals())?.error_code !== "AccessDenied") {
+    assert.ok(performance.now() < limit, "the refusal is not in the audit stream");
+  }
   await assert.rejects(get("missing"), { name: "NoSuchKey" });
 
   const listed = await s3.send(new ListObjectsV2Command({ Bucket }));
