@@ -243,7 +243,9 @@ export class Supervisor {
   #hearProgress(bus: Bus): { close(): Promise<void> } {
     return bus.listen<unknown>(quiesceProgress, (event) => {
       const waiting = typeof event === "object" && event !== null
-        ? Object.values(event).flat().filter((one) => typeof one === "string")
+        ? Object.values(event).flat().filter((one) =>
+          typeof one === "string" && one.startsWith("i-")
+        )
         : [];
       if (waiting.length > 0) this.#say(`waiting for ${waiting.join(", ")}`);
     });
