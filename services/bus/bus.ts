@@ -77,6 +77,7 @@ export class Bus implements AsyncDisposable {
   readonly #inflight = new Set<Promise<void>>();
   /** Settled while the connection stands; replaced at a disconnect. */
   #connected = Promise.withResolvers<void>();
+  readonly #onLoss = new Set<() => void>();
 
   private constructor(readonly connection: NatsConnection, log: Log) {
     this.#log = log;
@@ -104,7 +105,10 @@ export class Bus implements AsyncDisposable {
 
   async #reportStatus(): Promise<void> {
     for await (const status of this.connection.status()) {
-      if (status.type === "disconnect") this.#connected = Promise.withResolvers<void>();
+      if (status.type === "disconnect") {
+        this.#connected = Promise.withResolvers<void>();
+        for (const lost of this.#onLoss) lost();
+      }
       if (status.type === "reconnect") this.#connected.resolve();
       if (status.type === "disconnect" || status.type === "reconnect") {
         this.#log.warn(`bus_${status.type}`, { server: status.server });
@@ -126,6 +130,22 @@ export class Bus implements AsyncDisposable {
       await Promise.race([this.#connected.promise, late]);
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /**
+   * Runs `work`, and gives up on it as soon as the connection is lost: the answer to what was in
+   * flight does not come any more. Whether the work took effect is then unknown.
+   * @throws AwsError `ServiceUnavailable` when the connection is lost
+   */
+  async whileConnected<T>(work: () => Promise<T>): Promise<T> {
+    const { promise: lost, reject } = Promise.withResolvers<never>();
+    const onLoss = () => reject(unavailable("the bus"));
+    this.#onLoss.add(onLoss);
+    try {
+      return await Promise.race([work(), lost]);
+    } finally {
+      this.#onLoss.delete(onLoss);
     }
   }
 

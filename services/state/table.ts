@@ -90,8 +90,8 @@ export class Table<T> implements AsyncDisposable {
 
   /** Opens the bucket, making it if need be, and waits until the local copy is complete. */
   static async open<T>(bus: Bus, bucket: string, log: Log): Promise<Table<T>> {
-    // A server that has just started answers before JetStream does: the client's own retry is short.
-    const js: JetStreamClient = jetstream(bus.connection, { timeout: 4_000 });
+    // Long: with a sync for every write, a burst of them on a slow disk waits its turn.
+    const js: JetStreamClient = jetstream(bus.connection, { timeout: 20_000 });
     const kv = await new Kvm(js).create(bucket, { history: 1 });
     const table = new Table<T>(bucket, kv, bus, log.with({ bucket }));
     await table.#watch();
@@ -257,7 +257,7 @@ export class Table<T> implements AsyncDisposable {
   async #try<R>(work: () => Promise<R>): Promise<R> {
     try {
       await this.#bus.ready(reconnect_wait_ms);
-      return await work();
+      return await this.#bus.whileConnected(work);
     } catch (error) {
       if (error instanceof AwsError || error instanceof Conflict || error instanceof CorruptRow) {
         throw error;

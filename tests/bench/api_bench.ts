@@ -10,7 +10,7 @@ import {
   EC2Client,
 } from "@aws-sdk/client-ec2";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
-import { noDelayOnListeners } from "../../ffi/tcp.ts";
+import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { startStack } from "../kit/stack.ts";
 
@@ -137,7 +137,7 @@ if (import.meta.main) {
       port: 0,
       cert: await Deno.readTextFile(paths.tls.cert),
       key: await Deno.readTextFile(paths.tls.key),
-      onListen: () => noDelayOnListeners(),
+      onListen: () => setNoDelayOnListeners(),
     }, () => new Response(body));
     using bare = await Connection.open(server.addr.port, ca);
     const plain = encoder.encode("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
