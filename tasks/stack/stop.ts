@@ -51,7 +51,7 @@ async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
   if (before === undefined && processesOf(paths.root).length === 0) return false;
   using progress = new Progress("Stopping");
   if (before === undefined) {
-    const ended = await endLeftovers(paths, quietLog, (text) => progress.update(text));
+    const ended = await endLeftovers(paths, quietLog, (text) => progress.step(text));
     await endGuests(paths, force, progress);
     progress.done("what was left has stopped");
     return ended > 0;
@@ -62,7 +62,7 @@ async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
     started: startOf(before.pid) ?? "",
   };
   for await (const reply of askSupervisor(paths, { ask: "stop" })) {
-    if ("say" in reply) progress.update(reply.say);
+    if ("say" in reply) progress.step(reply.say);
     if ("error" in reply) throw new CommandError(reply.error);
   }
   if (!await waitUntilGone(supervisor, 10_000)) await stopProcess(supervisor, 1_000);
@@ -76,10 +76,10 @@ async function endGuests(paths: Paths, force: boolean, progress: Progress): Prom
   const guests = processesOf(paths.root).filter((one) => /qemu-system-/.test(one.name));
   if (guests.length === 0) return;
   if (!force) {
-    progress.update(`${guests.length} guests did not shut down and were left; --force ends them`);
+    progress.step(`${guests.length} guests did not shut down and were left; --force ends them`);
     return;
   }
-  progress.update(`ending ${guests.length} guests`);
+  progress.step(`ending ${guests.length} guests`);
   await Promise.all(guests.map((guest) => stopProcess(guest, 5_000)));
 }
 

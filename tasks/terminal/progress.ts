@@ -1,6 +1,6 @@
 /**
  * How long work shows that it is alive: on a terminal one line that is rewritten, elsewhere (a log, a
- * pipe) a line for every new step and at most one every ten seconds for the same one. Goes to
+ * pipe) a line for a new step, at most one in three seconds. Goes to
  * standard error, so that what a command prints stays clean.
  */
 const encoder = new TextEncoder();
@@ -32,13 +32,19 @@ export class Progress implements Disposable {
     this.update("");
   }
 
-  /** What is being done now. */
+  /** What is being done now, where every step is worth a line. */
+  step(detail: string): void {
+    this.#lastSaid = 0;
+    this.update(detail);
+  }
+
+  /** What is being done now; of many steps in a row some are shown. */
   update(detail: string): void {
     const fresh = detail !== this.#lastText;
     this.#lastText = detail;
     if (this.#terminal) return this.#draw();
     const now = performance.now();
-    if (this.#lastSaid !== 0 && (!fresh || now - this.#lastSaid < 10_000)) return;
+    if (this.#lastSaid !== 0 && (!fresh || now - this.#lastSaid < 3_000)) return;
     this.#lastSaid = now;
     say(`${this.title}${detail === "" ? "" : `: ${detail}`}\n`);
   }
