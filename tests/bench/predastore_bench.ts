@@ -5,10 +5,9 @@
  *
  * Run alone with `deno run -A tests/bench/predastore_bench.ts [MiB per object] [rounds]`.
  */
-import { GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { join } from "node:path";
-import { CreateBucketCommand } from "@aws-sdk/client-s3";
 import { ObjectStore } from "../../services/predastore/contract.ts";
 import { startPredastore } from "../kit/predastore.ts";
 
@@ -117,6 +116,7 @@ function tell(name: string, mine: readonly number[], peer: readonly number[], of
   }));
 }
 
+s3.destroy();
 tell("s3_put_tls_stream", puts, copies, "a plain copy to a synced file");
 tell("s3_get_tls_stream", gets, reads, "a plain read from the page cache");
 tell("s3_put_system_4mib", systemPuts, copies, "a plain copy to a synced file");

@@ -18,7 +18,14 @@ import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { frontHeaders } from "../contract.ts";
 import type { CallContext } from "../../bus/subject.ts";
 import type { Store } from "../store.ts";
-import { accessDenied, type BodyWatch, notImplemented, parseTarget, type S3Call } from "./call.ts";
+import {
+  accessDenied,
+  type BodyWatch,
+  invalidArgument,
+  notImplemented,
+  parseTarget,
+  type S3Call,
+} from "./call.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { operationOf, served } from "./operations.ts";
 import { type Permission, permissionsOf } from "./permissions.ts";
@@ -149,7 +156,9 @@ export class Door implements Disposable {
         region: this.#options.region,
         request,
         method: request.method,
-        headers: request.headers,
+        headers: verified?.presigned === true
+          ? withHoisted(request.headers, target.query)
+          : request.headers,
         request_id: from.request_id,
         account_id: verified?.grant.account_id ?? "",
         verified,
@@ -226,6 +235,22 @@ export class Door implements Disposable {
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]();
   }
+}
+
+/** A presigned URL may carry headers in its query: signed there, they count as if they were sent. */
+function withHoisted(headers: Headers, query: URLSearchParams): Headers {
+  let made: Headers | undefined;
+  for (const [name, value] of query) {
+    // Presigners put the checksum of the empty body there, before there is one.
+    if (!/^x-amz-(?!checksum-|sdk-checksum-)[a-z0-9-]+$/.test(name) || headers.has(name)) continue;
+    made ??= new Headers(headers);
+    try {
+      made.set(name, value);
+    } catch {
+      throw invalidArgument(`The value for ${name} cannot be a header.`);
+    }
+  }
+  return made ?? headers;
 }
 
 /** A refused body is read on a little, so that a client that is still sending hears the answer. */
