@@ -1,7 +1,7 @@
 /** The tiny guest on a plain QEMU machine: what nearly all other tests of instances lean on. */
 import assert from "node:assert/strict";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
-import { eventually, guestAddress, plainMachine } from "../kit/plain_machine.ts";
+import { eventually, guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
 
 /** Five times what an idle two-core machine without KVM takes. */
@@ -18,11 +18,15 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
   const image = await tinyGuestImage();
   await using machine = await plainMachine({ image, disk_gib: 1, memory_mib: 512 });
   const instance_id = "i-0123456789abcdef0";
+  const script = await Deno.readTextFile(
+    new URL("../../cloud-init/guest/script.sh", import.meta.url),
+  );
   await using metadata = serveInstanceMetadata(machine.metadataSocket, {
     instance_id,
     public_key: machine.publicKey,
     private_ip: guestAddress,
-    user_data: '#!/bin/bash\necho "run on $(hostname)" >> /data/runs\n',
+    mac: guestMac,
+    user_data: script + "cat /srv/hello/message >> /data/runs\n",
   });
 
   await t.step("it says that it is ready, and the key logs in as root and as debian", async () => {
@@ -39,7 +43,7 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
     await machine.says(`${tinyGuestUserDataDone}0`, 10_000);
     assert.equal(
       await machine.ssh("root", "cat /data/runs"),
-      `run on ip-${guestAddress.replaceAll(".", "-")}.ec2.internal\n`,
+      `Hello from ip-${guestAddress.replaceAll(".", "-")}.ec2.internal\n`,
     );
   });
 

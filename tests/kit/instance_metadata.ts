@@ -14,6 +14,7 @@ export function serveInstanceMetadata(socket: string, instance: {
   readonly instance_id: string;
   readonly public_key: string;
   readonly private_ip: string;
+  readonly mac: string;
   readonly user_data?: string;
 }): InstanceMetadata {
   const hostname = `ip-${instance.private_ip.replaceAll(".", "-")}.ec2.internal`;
@@ -24,6 +25,11 @@ export function serveInstanceMetadata(socket: string, instance: {
     "instance-type": "t3.micro",
     "local-hostname": hostname,
     "local-ipv4": instance.private_ip,
+    "mac": instance.mac,
+    [`network/interfaces/macs/${instance.mac}/device-number`]: "0",
+    [`network/interfaces/macs/${instance.mac}/local-ipv4s`]: instance.private_ip,
+    [`network/interfaces/macs/${instance.mac}/mac`]: instance.mac,
+    [`network/interfaces/macs/${instance.mac}/subnet-ipv4-cidr-block`]: "172.31.16.0/20",
     "placement/availability-zone": "ap-southeast-2a",
     "placement/region": "ap-southeast-2",
     "public-keys/0/openssh-key": instance.public_key,

@@ -13,6 +13,7 @@ const firmware = arm
 
 /** The address that the machine's guest gets by DHCP. */
 export const guestAddress = "172.31.16.5";
+export const guestMac = "02:00:ac:1f:10:05";
 
 async function command(program: string, args: readonly string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(program, { args: [...args] }).output();
@@ -93,7 +94,7 @@ export async function plainMachine(options: {
     "user,id=net,restrict=on,net=160.0.0.0/4,host=172.31.0.1,dns=172.31.0.2," +
     `dhcpstart=${guestAddress},hostfwd=tcp:127.0.0.1:${port}-${guestAddress}:22,` +
     `guestfwd=tcp:169.254.169.254:80-cmd:socat - UNIX-CONNECT:${at("imds.sock")}`,
-    ...["-device", "virtio-net-pci,netdev=net,romfile="],
+    ...["-device", `virtio-net-pci,netdev=net,mac=${guestMac},romfile=`],
     "-smbios",
     `type=1,manufacturer=Amazon EC2,product=t3.micro,uuid=${uuid},serial=${uuid}`,
     ...["-qmp", `unix:${at("qmp.sock")},server=on,wait=off`],
