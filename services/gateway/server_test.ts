@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
+import { createHash, createHmac } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { DescribeRegionsCommand, EC2Client, RunInstancesCommand } from "@aws-sdk/client-ec2";
 import { IAMClient, ListUsersCommand } from "@aws-sdk/client-iam";
@@ -11,6 +12,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { jetstreamManager } from "@nats-io/jetstream";
+import { SignatureV4 } from "@smithy/signature-v4";
 import {
   startTestGateway,
   testAccount,
@@ -263,6 +265,23 @@ Deno.test("unsigned and oversized requests are refused, pages and health are ser
   await deleted.body?.cancel();
 });
 
+/** The hash that the official signer wants. */
+class Sha256 {
+  readonly #state;
+  constructor(secret?: unknown) {
+    this.#state = secret === undefined
+      ? createHash("sha256")
+      : createHmac("sha256", secret as string);
+  }
+  update(data: Uint8Array) {
+    this.#state.update(data);
+  }
+  digest() {
+    return Promise.resolve(new Uint8Array(this.#state.digest()));
+  }
+  reset() {}
+}
+
 interface Forwarded {
   method: string;
   headers: Record<string, string>;
@@ -422,4 +441,39 @@ Deno.test("one account's calls are bounded, and calls beyond that are told to wa
   gate.resolve();
   for (const one of slow) assert.equal((await one).name, "none");
   assert.equal((await describe()).name, "none");
+});
+
+Deno.test("a presigned call works from its URL alone, until it expires or is changed", async () => {
+  await using stand = await startTestGateway();
+  stand.bus.answer(subject<unknown, unknown>("sts.GetCallerIdentity"), () => ({ Account: "1" }));
+  await stand.bus.connection.flush();
+  const signer = new SignatureV4({
+    credentials: testCredentials,
+    region: "ap-southeast-2",
+    service: "sts",
+    sha256: Sha256,
+  });
+  const presigned = async (signingDate: Date) => {
+    const { query } = await signer.presign({
+      method: "GET",
+      protocol: "https:",
+      hostname: "localhost",
+      port: stand.gateway.port,
+      path: "/",
+      query: { Action: "GetCallerIdentity", Version: "2011-06-15" },
+      headers: { host: `localhost:${stand.gateway.port}` },
+    }, { expiresIn: 60, signingDate });
+    return `/?${new URLSearchParams(query as Record<string, string>)}`;
+  };
+  const answer = async (target: string) => {
+    const reply = await stand.fetch(target);
+    return `${reply.status} ${/<(?:Account|Code)>(\w+)</.exec(await reply.text())?.[1]}`;
+  };
+  const fresh = await presigned(new Date());
+  assert.equal(await answer(fresh), "200 1");
+  assert.equal(
+    await answer(fresh.replace("GetCallerIdentity", "GetAccessKeyInfo")),
+    "403 SignatureDoesNotMatch",
+  );
+  assert.equal(await answer(await presigned(new Date(Date.now() - 61_000))), "400 RequestExpired");
 });
