@@ -8,7 +8,7 @@ await runCommand(async () => {
     summary: "Stops the cloud: first the guests, then the services, saying what it waits for.",
     options: {
       purge: { type: "boolean", help: "Remove the data directory and all that was stored in it" },
-      force: { type: "boolean", help: "End guests that do not shut down" },
+      force: { type: "boolean", help: "Give guests 10 seconds instead of 90 to shut down" },
       ...dataDirOption,
     },
     notes: ["Debian packages that setup installed stay; they are the system's."],

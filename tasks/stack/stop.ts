@@ -27,7 +27,7 @@ import { quietLog } from "./quiet_log.ts";
 export interface StopOptions {
   readonly dataDir?: string;
   readonly purge: boolean;
-  /** Guests that do not shut down are ended with the rest. */
+  /** Guests get ten seconds to shut down, and those that the supervisor cannot reach are ended. */
   readonly force: boolean;
 }
 
@@ -39,14 +39,23 @@ export async function stop(options: StopOptions): Promise<number> {
     console.log(`There is no node in ${dataDir}; nothing to stop.`);
     return 0;
   }
-  const wasRunning = await stopRunning(paths, options.force);
+  // What a guest would still write goes with the data directory.
+  const guests_ms = options.purge ? 0 : options.force ? forced_ms : undefined;
+  const wasRunning = await stopRunning(paths, options.force, guests_ms);
   if (!wasRunning) console.log(`MulgaOS is not running from ${dataDir}.`);
   if (options.purge) await purge(paths);
   return 0;
 }
 
+/** How long guests have when the operator is in a hurry. */
+const forced_ms = 10_000;
+
 /** Stops supervisor and services. @returns whether anything ran */
-async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
+async function stopRunning(
+  paths: Paths,
+  force: boolean,
+  guests_ms: number | undefined,
+): Promise<boolean> {
   const before = await statusOf(paths);
   if (before === undefined && processesOf(paths.root).length === 0) return false;
   using progress = new Progress("Stopping");
@@ -61,7 +70,12 @@ async function stopRunning(paths: Paths, force: boolean): Promise<boolean> {
     pid: before.pid,
     started: startOf(before.pid) ?? "",
   };
-  for await (const reply of askSupervisor(paths, { ask: "stop" })) {
+  for await (
+    const reply of askSupervisor(paths, {
+      ask: "stop",
+      ...(guests_ms === undefined ? {} : { guests_ms }),
+    })
+  ) {
     if ("say" in reply) progress.step(reply.say);
     if ("error" in reply) throw new CommandError(reply.error);
   }

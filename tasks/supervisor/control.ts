@@ -17,7 +17,8 @@ export interface NodeStatus {
 
 export type ControlRequest =
   | { readonly ask: "status" }
-  | { readonly ask: "stop" }
+  /** `guests_ms`: how long guests may take before they are switched off. */
+  | { readonly ask: "stop"; readonly guests_ms?: number }
   | { readonly ask: "restart"; readonly service: string };
 
 export type ControlReply =

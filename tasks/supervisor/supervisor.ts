@@ -32,8 +32,10 @@ import {
 import { RunningService } from "./running_service.ts";
 import { serviceCommand } from "./service_command.ts";
 
-/** How long guests may take to shut down before they are left to the services. */
+/** How long guests may take to shut down before they are switched off. */
 const quiesce_ms = 90_000;
+/** Flushing the volumes of the last guest may take longer than its own shutdown. */
+const flush_ms = 60_000;
 
 export interface SupervisorOptions {
   readonly config: NodeConfig;
@@ -117,7 +119,7 @@ export class Supervisor {
         case "status":
           return await reply({ status: this.status });
         case "stop":
-          return await this.#stopFor(reply);
+          return await this.#stopFor(reply, request.guests_ms);
         case "restart": {
           const service = this.#running.find((one) => one.name === request.service);
           if (service === undefined) {
@@ -163,16 +165,20 @@ export class Supervisor {
       .catch((error) => this.options.log.warn("record_failed", errorFields(error)));
   }
 
-  async #stopFor(reply: (reply: ControlReply) => Promise<void>): Promise<void> {
+  async #stopFor(
+    reply: (reply: ControlReply) => Promise<void>,
+    guests_ms: unknown,
+  ): Promise<void> {
     const hear = (text: string) => void reply({ say: text });
-    await this.stop(hear);
+    const patience = typeof guests_ms === "number" && guests_ms >= 0 ? guests_ms : quiesce_ms;
+    await this.stop(hear, Math.min(patience, quiesce_ms));
     await reply({ done: true });
   }
 
   /** Stops everything gracefully; `hear` is told what is waited for. A second call joins the first. */
-  async stop(hear?: (text: string) => void): Promise<void> {
+  async stop(hear?: (text: string) => void, guests_ms = quiesce_ms): Promise<void> {
     if (hear !== undefined) this.#listeners.add(hear);
-    this.#stopping ??= this.#stopAll();
+    this.#stopping ??= this.#stopAll(guests_ms);
     await this.#stopping;
     if (hear !== undefined) this.#listeners.delete(hear);
   }
@@ -181,10 +187,10 @@ export class Supervisor {
     for (const listener of this.#listeners) listener(text);
   }
 
-  async #stopAll(): Promise<void> {
+  async #stopAll(guests_ms: number): Promise<void> {
     const { log, paths } = this.options;
     log.info("stopping");
-    await this.#stopGuests();
+    await this.#stopGuests(guests_ms);
     const stopping = new Map<RunningService, Promise<void>>();
     const stopOne = (service: RunningService): Promise<void> => {
       const already = stopping.get(service);
@@ -213,7 +219,7 @@ export class Supervisor {
   }
 
   /** Has the guests shut down while everything that they need still runs. */
-  async #stopGuests(): Promise<void> {
+  async #stopGuests(guests_ms: number): Promise<void> {
     const compute = this.#running.find((service) => service.name === "compute");
     const bus = this.#probes.bus;
     if (
@@ -226,11 +232,15 @@ export class Supervisor {
     try {
       const { still_running } = await bus.ask(
         quiesce,
-        { timeout_ms: quiesce_ms },
-        systemContext(quiesce_ms + 10_000),
+        { timeout_ms: guests_ms },
+        systemContext(guests_ms + flush_ms),
       );
       if (still_running.length > 0) {
-        this.#say(`still running, and met again at the next start: ${still_running.join(", ")}`);
+        this.#say(
+          `did not shut down in ${guests_ms / 1_000} s and was switched off: ${
+            still_running.join(", ")
+          }`,
+        );
       }
     } catch (error) {
       this.options.log.warn("quiesce_failed", errorFields(error));
