@@ -13,6 +13,8 @@ import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;
 const compaction_ms = 60_000;
+/** How long running requests may take to end at a stop. */
+const slowestStop_ms = 15_000;
 
 /** Listens on a Unix socket that user and group may use. */
 async function serveUnix(
@@ -27,10 +29,22 @@ async function serveUnix(
   return server;
 }
 
+/** Two processes on the same segments would write over each other: the second one does not start. */
+async function lockStore(folder: string): Promise<Deno.FsFile> {
+  await Deno.mkdir(folder, { recursive: true, mode: 0o750 });
+  const path = `${folder}/lock`;
+  const file = await Deno.open(path, { create: true, write: true });
+  if (await file.tryLock(true)) return file;
+  file.close();
+  throw new Error(`Another predastore is running on this data (it holds ${path}). Stop it first.`);
+}
+
 async function start(service: Service): Promise<void> {
   const { config, paths, log } = service;
   const { storage } = config;
   await Deno.mkdir(paths.run, { recursive: true });
+  const lock = await lockStore(paths.service("predastore"));
+  service.onStop(() => lock.close());
   const store = await Store.open({
     index: `${paths.service("predastore")}/index.db`,
     blobs: storage.blobs,
@@ -72,7 +86,11 @@ async function start(service: Service): Promise<void> {
     await serveUnix(paths.s3System, door.handler("system")),
   ];
   service.onStop(async () => {
-    await Promise.all(servers.map((server) => server.shutdown()));
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, slowestStop_ms);
+    // Whoever still uploads or downloads then is cut off; nothing half done is ever visible.
+    await Promise.race([Promise.all(servers.map((server) => server.shutdown())), late.promise]);
+    clearTimeout(timer);
   });
 
   const failed = (event: string) => (error: unknown) => log.error(event, errorFields(error));

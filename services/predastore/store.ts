@@ -213,6 +213,7 @@ export class Store implements AsyncDisposable {
       if (!force && position - stored < (8 << 20) / 64) continue;
       this.#storedPositions.set(directory.number, position);
       this.index.setPosition(directory.number, segment, offset);
+      this.index.setValue("sequence", String(this.#sequence));
     }
   }
 
