@@ -99,10 +99,19 @@ export class VolumeKeeper {
       Date.now() - Date.parse(attachment.attach_time) > orphan_ms;
   }
 
+  /**
+   * Data is never deleted by inference: only an instance that says of itself that it is terminated
+   * takes volumes along. One whose record is merely missing leaves them free.
+   */
   #adopt({ account_id, volume_id, attachment }: VolumeRecord): void {
     if (attachment === undefined) return;
-    const { log } = this.dependencies;
-    const work = this.letGo(account_id, volume_id, attachment.instance_id)
+    const { log, instances } = this.dependencies;
+    const { instance_id } = attachment;
+    const work = (async () => {
+      const row = await instances.table.read(instances.keyOf(account_id, instance_id));
+      if (row !== undefined && row.value.state !== "terminated") return;
+      await this.letGo(account_id, volume_id, instance_id, { keep: row === undefined });
+    })()
       .catch((error) => log.warn("volume_orphaned", { volume_id, ...errorFields(error) }))
       .finally(() => this.#background.delete(work));
     this.#background.add(work);
@@ -161,8 +170,14 @@ export class VolumeKeeper {
   /**
    * Lets go of a volume whose instance has ended: no longer served, then deleted when it was to go
    * with the instance, else free. Repeating it is no error.
+   * @param options.keep frees it in any case
    */
-  async letGo(account: string, volumeId: string, instanceId: string): Promise<void> {
+  async letGo(
+    account: string,
+    volumeId: string,
+    instanceId: string,
+    { keep = false } = {},
+  ): Promise<void> {
     await this.#locks.hold(volumeId, async () => {
       const { volumes } = this.dependencies;
       const row = await volumes.table.read(volumes.keyOf(account, volumeId));
@@ -171,7 +186,7 @@ export class VolumeKeeper {
       await volumes.modify(account, volumeId, (volume) => {
         const { attachment, ...rest } = volume;
         if (attachment?.instance_id !== instanceId) return volume;
-        if (attachment.delete_on_termination) return { ...rest, state: "deleting" };
+        if (attachment.delete_on_termination && !keep) return { ...rest, state: "deleting" };
         return { ...rest, state: rest.state === "in-use" ? "available" : rest.state };
       });
     });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { instanceRecord, testConfig } from "../../tests/kit/compute.ts";
 import { alice, bob, startResourceSide, until } from "../../tests/kit/resource_side.ts";
 import { newId } from "../resources/ids.ts";
+import { VolumeKeeper } from "./volume_keeper.ts";
 import { checkPerformance } from "./volumes.ts";
 
 const az = testConfig.az;
@@ -238,7 +239,6 @@ Deno.test("work on volumes that a dead process left is taken up at the next star
   await record(deleting, "deleting");
   store.volumes.delete(creating);
   store.mounted.add(deleting);
-  const { VolumeKeeper } = await import("./volume_keeper.ts");
   const next = new VolumeKeeper(side.keeper.dependencies);
   next.sweep();
   await until("the creation", () => state.volumes.get(alice, creating)?.state === "available");
@@ -246,4 +246,53 @@ Deno.test("work on volumes that a dead process left is taken up at the next star
   assert.deepEqual([...store.volumes.keys()], [creating]);
   assert.equal(store.mounted.size, 0);
   await next.stop();
+});
+
+Deno.test("volumes of instances that are no more are let go, and never deleted by inference", async () => {
+  await using world = await startResourceSide();
+  const { state, instances, side, store } = world;
+  const held = async (instance_id: string, delete_on_termination: boolean, age_ms: number) => {
+    const volume_id = newId("vol-");
+    await side.keeper.provision({
+      volume_id,
+      account_id: alice,
+      size_gib: 1,
+      tags: {},
+      attachment: {
+        instance_id,
+        node_id: testConfig.node_id,
+        device: "/dev/xvda",
+        status: "attached",
+        attach_time: new Date(Date.now() - age_ms).toISOString(),
+        delete_on_termination,
+        slot: 0,
+      },
+    });
+    store.mounted.add(volume_id);
+    return volume_id;
+  };
+  const hour = 3600_000;
+  const running = await instances.create(instanceRecord({ account_id: alice }));
+  const ended = await instances.create(
+    instanceRecord({ account_id: alice, state: "terminated" }),
+  );
+  const inUse = await held(running.instance_id, true, hour);
+  const young = await held(newId("i-"), true, 0);
+  const goes = await held(ended.instance_id, true, hour);
+  const stays = await held(ended.instance_id, false, hour);
+  const lost = await held(newId("i-"), true, hour);
+  side.keeper.sweep();
+  const stateOf = (id: string) => state.volumes.get(alice, id)?.state;
+  await until("the deletion", () => stateOf(goes) === undefined);
+  await until("the release", () => stateOf(stays) === "available");
+  await until("the rescue", () => stateOf(lost) === "available");
+  assert.deepEqual([stateOf(inUse), stateOf(young)], ["in-use", "in-use"]);
+  assert.deepEqual([...store.mounted].sort(), [inUse, young].sort());
+
+  // The copy that this process has may lack a record that is there: the server is asked.
+  const real = instances.table.get.bind(instances.table);
+  instances.table.get = (key) => key.endsWith(running.instance_id) ? undefined : real(key);
+  side.keeper.sweep();
+  await side.keeper.stop();
+  assert.equal(stateOf(inUse), "in-use");
 });

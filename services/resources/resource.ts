@@ -11,6 +11,7 @@ import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import { Conflict, type Row, Table } from "../state/table.ts";
 import { AwsError } from "../aws/errors.ts";
+import { invalidValue } from "./errors.ts";
 import { type Attributes, compileFilters } from "./filters.ts";
 import { checkId, type IdErrors, isId, notFound } from "./ids.ts";
 import { makeToken, type PageLimits, pageSize, type Query, readToken } from "./paging.ts";
@@ -63,6 +64,9 @@ export interface Page<R> {
 
 /** Part of the bus's largest message that one page may fill; encoded headers and names need the rest. */
 const payloadShare = 0.7;
+
+/** Ids that one describe may name. */
+const mostIds = 1000;
 
 /** The records of one type: what its actions work with. */
 export class Resources<R extends ResourceRecord> implements AsyncDisposable {
@@ -203,6 +207,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
    */
   async describe(request: DescribeRequest<R>, context: CallContext): Promise<Page<R>> {
     const ids = [...new Set(request.ids ?? [])];
+    if (ids.length > mostIds) throw invalidValue(`A request may name ${mostIds} ids at most`);
     const account = context.account_id;
     const size = pageSize(request.maxResults, this.type.page, ids.length > 0);
     const matches = compileFilters<R>(

@@ -144,6 +144,10 @@ Deno.test("resources in a real state store", async (t) => {
         code: "InvalidParameterValue",
       });
     }
+    const tooMany = Array.from({ length: 1001 }, () => newId("vol-"));
+    await assert.rejects(disks.describe({ action, ids: tooMany }, alice), {
+      code: "InvalidParameterValue",
+    });
     await assert.rejects(disks.describe({ action, maxResults: 5, ids: [id] }, alice), {
       code: "InvalidParameterCombination",
     });
