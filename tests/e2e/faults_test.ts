@@ -13,7 +13,7 @@ import {
   ssh,
 } from "../kit/instances.ts";
 import { eventually, type Stack, startStack } from "../kit/stack.ts";
-import { tinyGuestImage, tinyGuestUser } from "../kit/tiny_guest.ts";
+import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 interface Status {
   readonly services: readonly { readonly name: string; readonly status: string }[];
@@ -40,7 +40,7 @@ async function guestWithVolume(
     "Name=name,Values=tiny",
   );
   const image = Images[0]?.ImageId ?? "";
-  const login = { key: await createKey(stack, "faults"), user: tinyGuestUser };
+  const login = { key: await createKey(stack, "faults"), user: "root" };
   const id = await launch(
     stack,
     "--image-id",
