@@ -105,7 +105,7 @@ const sources = ["services", "ffi", "tasks", "tests", "image"];
 
 /** Format, lint, types and unit tests; under a minute. */
 export const checkSteps: readonly Step[] = [
-  { name: "format", args: ["fmt", "--check", "--quiet"], timeout_ms: 5 * minutes },
+  { name: "format", args: ["fmt", "--check"], timeout_ms: 5 * minutes },
   { name: "lint", args: ["lint", "--quiet"], timeout_ms: 5 * minutes },
   { name: "types", args: ["check", "--quiet", ...sources], timeout_ms: 10 * minutes },
   {
