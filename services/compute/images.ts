@@ -12,13 +12,14 @@ import {
   missingParameter,
   unsupported,
 } from "../resources/errors.ts";
-import { newId } from "../resources/ids.ts";
+import { newId, notFound } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
 import { imageType, showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
+import { snapshotType } from "./volume_type.ts";
 import { checkPerformance, checkVolumeType } from "./volumes.ts";
 
 /** @throws AwsError `InvalidAMIName.Malformed` */
@@ -231,6 +232,12 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
           tags: tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"])["image"] ??
             {},
         });
+        for (const { snapshot_id: id } of devices) {
+          if (id === undefined || state.snapshots.get(account, id) !== undefined) continue;
+          // Its deletion was asked for while the image was being written.
+          await images.delete(account, image.image_id);
+          throw notFound([id], snapshotType.errors);
+        }
         return { ImageId: image.image_id };
       },
     },

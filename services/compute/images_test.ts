@@ -206,6 +206,19 @@ Deno.test("images over the bus", async (t) => {
     },
   );
 
+  await t.step("no image is left on a snapshot that was deleted at the same time", async () => {
+    for (let round = 0; round < 10; round++) {
+      const snapshot = await snapshotOf(world, alice);
+      const old = await register(`old ${round}`, snapshot);
+      await Promise.allSettled([
+        ask("DeregisterImage", { ImageId: old, DeleteAssociatedSnapshots: true }),
+        ...[1, 2, 3].map((at) => register(`new ${round}.${at}`, snapshot)),
+      ]);
+      const isThere = state.snapshots.get(alice, snapshot) !== undefined;
+      assert.equal(world.side.snapshots.isUsed(snapshot), isThere);
+    }
+  });
+
   await t.step("a volume from a snapshot is at least as large", async () => {
     const snapshot = await snapshotOf(world, alice, 2);
     const zone = { AvailabilityZone: "ap-southeast-2a", SnapshotId: snapshot };

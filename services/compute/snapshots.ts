@@ -60,6 +60,14 @@ export class SnapshotKeeper {
       snapshotId,
       (snapshot) => ({ ...snapshot, state: "deleting" }),
     );
+    // An image that was registered meanwhile keeps it; registering looks again in its turn.
+    if (this.isUsed(snapshotId)) {
+      await snapshots.table.modify(snapshots.keyOf(account, snapshotId), (now) => ({
+        ...(now ?? marked),
+        state: "completed",
+      }));
+      return false;
+    }
     this.#finishLater(marked);
     return true;
   }
