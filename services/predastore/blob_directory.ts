@@ -57,6 +57,7 @@ export class DirectoryOffline extends Error {
 
 interface Waiting {
   readonly records: readonly SmallRecord[];
+  readonly epoch: number;
   readonly done: PromiseWithResolvers<readonly Location[]>;
 }
 
@@ -98,6 +99,9 @@ export class BlobDirectory {
   readonly path: string;
   readonly #options: BlobDirectoryOptions;
   #active: Active | undefined;
+  /** Where the next record would stand, had it no new segment. */
+  #end: Durable;
+  #epoch = 0;
   #nextSegment: number;
   #offline: unknown;
   /** Offsets of shard writes on their way, as a position that grows over segments. */
@@ -117,6 +121,7 @@ export class BlobDirectory {
     this.path = options.path;
     this.#nextSegment = options.firstSegment;
     this.#durable = { segment: options.firstSegment, offset: 0 };
+    this.#end = this.#durable;
   }
 
   /** Makes the directory ours, or finds that it is. */
@@ -141,6 +146,15 @@ export class BlobDirectory {
       this.#nextSegment = Math.max(this.#nextSegment, id + 1);
     }
     this.#durable = { segment: this.#nextSegment, offset: 0 };
+    this.#end = this.#durable;
+  }
+
+  /**
+   * Grows each time that the directory goes offline. What was written in an earlier epoch and not yet
+   * committed may never have become durable: its commit names the epoch, and fails in a later one.
+   */
+  get epoch(): number {
+    return this.#epoch;
   }
 
   get online(): boolean {
@@ -155,6 +169,7 @@ export class BlobDirectory {
   goOffline(reason: unknown): void {
     if (this.#offline !== undefined) return;
     this.#offline = reason ?? new DirectoryOffline(`${this.path} is offline`);
+    this.#epoch++;
     this.#dropActive();
     this.#options.onOffline(reason);
   }
@@ -223,6 +238,7 @@ export class BlobDirectory {
     }
     const offset = active.end;
     active.end += bytes;
+    this.#end = { segment: active.id, offset: active.end };
     this.#dirty.set(active.id, active.file);
     return { file: active.file, segment: active.id, offset };
   }
@@ -231,7 +247,10 @@ export class BlobDirectory {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof DirectoryOffline)) this.goOffline(error);
+      // A full disk is no broken one: what was written stays good, the next write begins a segment.
+      if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+        this.#active = undefined;
+      } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;
     }
   }
@@ -264,10 +283,14 @@ export class BlobDirectory {
   /**
    * Appends small records and returns where they stand when they, and every shard written before,
    * are durable. The caller says `applied` once the index has them.
+   * @param epoch when the shards that the records name were written
    */
-  commit(records: readonly SmallRecord[]): Promise<readonly Location[]> {
+  commit(
+    records: readonly SmallRecord[],
+    epoch = this.#epoch,
+  ): Promise<readonly Location[]> {
     const done = Promise.withResolvers<readonly Location[]>();
-    this.#queue.push({ records, done });
+    this.#queue.push({ records, epoch, done });
     this.#committing ??= this.#commitAll().finally(() => this.#committing = undefined);
     return done.promise;
   }
@@ -284,9 +307,14 @@ export class BlobDirectory {
       const group: Waiting[] = [];
       for (let bytes = 0; this.#queue.length > 0 && bytes < 4 << 20;) {
         const next = this.#queue.shift() as Waiting;
+        if (next.epoch !== this.#epoch) {
+          next.done.reject(new DirectoryOffline(`${this.path} was offline meanwhile`));
+          continue;
+        }
         group.push(next);
         for (const record of next.records) bytes += record.meta.length + record.payload.length;
       }
+      if (group.length === 0) continue;
       try {
         const locations = await this.#guarded(() => this.#commitGroup(group));
         for (const [at, waiting] of group.entries()) waiting.done.resolve(locations[at] ?? []);
@@ -334,10 +362,8 @@ export class BlobDirectory {
   }
 
   async #sync(): Promise<void> {
-    const active = this.#active;
-    if (active === undefined) throw new DirectoryOffline(`${this.path} is offline`);
     // What is still being written, on any segment, is not covered by the syncs that start now.
-    let covered: Durable = { segment: active.id, offset: active.end };
+    let covered = this.#end;
     const inFlight = [...this.#inFlight.values()];
     for (const position of inFlight) if (before(position, covered)) covered = position;
     const dirty = [...this.#dirty];

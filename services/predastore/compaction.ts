@@ -18,6 +18,7 @@ import type {
   RecordOwner,
   UploadRecord,
 } from "./index_db.ts";
+import { type Epochs, epochsOf } from "./directories.ts";
 import { sameLocation, shardPayload, type ShardPlace } from "./layout.ts";
 import { readMeta } from "./recovery.ts";
 import { readShardPage, recordTypes, roundUp, type SmallRecord } from "./record.ts";
@@ -69,6 +70,7 @@ export class Compactor {
     const { index, directories, options: { log } } = this.#store;
     const size = await directory.segmentSize(segment);
     const oldest = (await directory.segments())[0] === segment;
+    const epochs = epochsOf([directory]);
     const shards = new Map<number, { from: ShardPlace; to: Location }[]>();
     const small: { record: SmallRecord; owner: RecordOwner | undefined; from: Location }[] = [];
     for await (const record of directory.scan(segment)) {
@@ -98,7 +100,7 @@ export class Compactor {
       });
     }
     // Extents whose shards moved get a record with their new places, in every directory that has one.
-    for (const [id, moves] of shards) await this.#relocate(id, moves);
+    for (const [id, moves] of shards) await this.#relocate(id, moves, epochs);
     while (small.length > 0) {
       const batch = small.splice(0, 256);
       await this.#store.rewrite(directory, batch.map(({ record }) => record), (locations) => {
@@ -154,7 +156,11 @@ export class Compactor {
     return { extent: extent.id, to: await directory.writeShard(buffer, bytes, meta) };
   }
 
-  async #relocate(id: number, moves: readonly { from: ShardPlace; to: Location }[]): Promise<void> {
+  async #relocate(
+    id: number,
+    moves: readonly { from: ShardPlace; to: Location }[],
+    epochs: Epochs,
+  ): Promise<void> {
     const { index, directories } = this.#store;
     const extent = index.extent(id);
     if (extent === undefined) return;
@@ -165,7 +171,12 @@ export class Compactor {
     const copies = await directories.commit(
       [target, ...holders],
       [this.#store.extentRecord(moved, revision)],
+      epochs,
     );
+    if (!copies[0]?.some(({ directory }) => directory === target?.number)) {
+      directories.applied(copies);
+      throw new Error(`shards that compaction moved in ${target?.path} are not durable`);
+    }
     try {
       await index.write(() => {
         // It may have been deleted meanwhile, or changed by another compaction.

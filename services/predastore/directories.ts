@@ -28,6 +28,15 @@ export interface DirectoriesOptions {
   readonly log: Log;
 }
 
+export type Epochs = ReadonlyMap<BlobDirectory, number>;
+
+/** The epochs of directories now: taken before shards are written. */
+export function epochsOf(directories: readonly (BlobDirectory | undefined)[]): Epochs {
+  const epochs = new Map<BlobDirectory, number>();
+  for (const one of directories) if (one !== undefined) epochs.set(one, one.epoch);
+  return epochs;
+}
+
 interface Space {
   free: number;
   total: number;
@@ -147,15 +156,19 @@ export class Directories {
 
   /**
    * Makes records durable in the given directories.
+   * @param epochs of the directories when the shards that the records name were written
    * @returns for each record where its copies stand
    * @throws AwsError `ServiceUnavailable` when fewer than k directories have them
    */
   async commit(
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
+    epochs?: Epochs,
   ): Promise<readonly (readonly Location[])[]> {
     const online = [...new Set(to)].filter((one) => one?.online === true) as BlobDirectory[];
-    const results = await Promise.allSettled(online.map((one) => one.commit(records)));
+    const results = await Promise.allSettled(
+      online.map((one) => one.commit(records, epochs?.get(one))),
+    );
     const copies: Location[][] = records.map(() => []);
     let durable = 0;
     let reason: unknown;
@@ -232,17 +245,22 @@ export class Directories {
     }));
   }
 
+  /** Bytes for each directory that were admitted and may not be written yet. */
+  #admitted = 0;
+
   /**
-   * Refuses what would eat into the reserve, before anything is written.
+   * Refuses what would eat into the reserve, before anything is written. What is admitted counts as used
+   * until it is released, and then until the next look at the disk.
+   * @returns to be called when the bytes are written, or never will be
    * @throws AwsError `InsufficientCapacity`
    */
-  async admit(bytes: number): Promise<void> {
+  async admit(bytes: number): Promise<() => void> {
     await this.lookAtSpace();
     const each = Math.ceil(bytes / this.#options.k);
     const roomy = this.online.filter((directory) => {
       const space = this.#space.get(directory);
       return space !== undefined && !space.full &&
-        space.free - each >= this.#options.reserve_bytes;
+        space.free - this.#admitted - each >= this.#options.reserve_bytes;
     });
     if (roomy.length < this.#options.k) {
       throw new AwsError(
@@ -251,6 +269,14 @@ export class Directories {
         { status: 503 },
       );
     }
+    this.#admitted += each;
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      this.#admitted -= each;
+      for (const space of this.#space.values()) space.free -= each;
+    };
   }
 
   /** Bytes of objects that may still be stored, and that all directories could hold. */

@@ -168,3 +168,21 @@ Deno.test("directories of two stores are not mixed", async () => {
   );
   await assert.rejects(two.reopen(), /another store/);
 });
+
+Deno.test("a commit that names shards of before an outage fails, since they may not be durable", async () => {
+  await using test = await testStore(1, 0);
+  const bucket = await test.bucket();
+  const directory = test.store.directories.all[0];
+  const body = bodyOf(bytesOf(1, 3 << 20));
+  await assert.rejects(test.store.put(bucket, "k", {
+    ...body,
+    finish: async (size) => {
+      directory?.goOffline(new Error("unplugged"));
+      await directory?.comeBack();
+      return await body.finish(size);
+    },
+  }));
+  assert.equal(test.store.object(bucket, "k"), undefined);
+  await test.store.put(bucket, "k", bodyOf(bytesOf(2, 3 << 20)));
+  same(await contentOf(test.store, test.store.object(bucket, "k")), bytesOf(2, 3 << 20));
+});

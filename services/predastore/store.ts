@@ -11,7 +11,7 @@ import { AwsError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { BlobDirectory, Location } from "./blob_directory.ts";
 import { Compactor } from "./compaction.ts";
-import { Directories, findStoreId } from "./directories.ts";
+import { Directories, type Epochs, epochsOf, findStoreId } from "./directories.ts";
 import { ErasureCode } from "./erasure.ts";
 import { DataLost, ExtentReader } from "./extent_reader.ts";
 import {
@@ -227,8 +227,9 @@ export class Store implements AsyncDisposable {
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
     apply: (copies: readonly (readonly Location[])[]) => void,
+    epochs?: Epochs,
   ): Promise<void> {
-    const copies = await this.directories.commit(to, records);
+    const copies = await this.directories.commit(to, records, epochs);
     try {
       await this.index.write(() => apply(copies));
     } finally {
@@ -330,12 +331,14 @@ export class Store implements AsyncDisposable {
   ): Promise<{
     readonly id: number;
     readonly to: readonly (BlobDirectory | undefined)[];
+    readonly epochs: Epochs;
     readonly written: WrittenExtent;
     readonly etag: string;
     readonly meta: ObjectMeta;
   }> {
-    await this.directories.admit(body.expected_bytes ?? 0);
+    const admissions = [await this.directories.admit(body.expected_bytes ?? admittedStep)];
     const to = this.directories.place(bucket.id, key);
+    const epochs = epochsOf(to);
     const id = this.nextSequence();
     const writer = new ExtentWriter({
       code: this.#code,
@@ -348,20 +351,22 @@ export class Store implements AsyncDisposable {
       ...(body.expected_bytes === undefined ? {} : { expected_bytes: body.expected_bytes }),
     });
     try {
-      let admitted = admittedStep;
+      let admitted = body.expected_bytes ?? admittedStep;
       for await (const chunk of body.chunks) {
         await writer.push(chunk);
         if (writer.size > admitted) {
           admitted += admittedStep;
-          await this.directories.admit(0);
+          admissions.push(await this.directories.admit(admittedStep));
         }
       }
       const written = await writer.finish();
       const { etag, meta } = await body.finish(written.size);
-      return { id, to, written, etag, meta };
+      return { id, to, epochs, written, etag, meta };
     } catch (error) {
       await writer.abandon();
       throw error;
+    } finally {
+      for (const release of admissions) release();
     }
   }
 
@@ -388,7 +393,7 @@ export class Store implements AsyncDisposable {
   ): Promise<StoredObject> {
     // What cannot succeed is refused before its body is read, and checked again at the end.
     precondition(this.index.object(bucket.id, key));
-    const { id, to, written, etag, meta } = await this.#write(bucket, key, body);
+    const { id, to, epochs, written, etag, meta } = await this.#write(bucket, key, body);
     return await this.#committing(bucket.id, key, async () => {
       precondition(this.index.object(bucket.id, key));
       const modified_ms = Date.now();
@@ -417,6 +422,7 @@ export class Store implements AsyncDisposable {
             this.index.applyExtent(extent, id, extents ?? []);
             this.index.applyObject(object, sequence, objects ?? []);
           },
+          epochs,
         );
       }
       return { etag, size: written.size, modified_ms, meta };
@@ -550,7 +556,7 @@ export class Store implements AsyncDisposable {
     number: number,
     body: IncomingBody,
   ): Promise<StoredObject> {
-    const { id, to, written, etag, meta } = await this.#write(bucket, upload.key, body);
+    const { id, to, epochs, written, etag, meta } = await this.#write(bucket, upload.key, body);
     return await this.#committing(bucket.id, upload.key, async () => {
       if (this.index.upload(upload.id) === undefined) throw noSuchUpload();
       const modified_ms = Date.now();
@@ -575,6 +581,7 @@ export class Store implements AsyncDisposable {
           this.index.applyExtent(extent, id, extents ?? []);
           this.index.applyPart(part, sequence, parts ?? []);
         },
+        epochs,
       );
       return { etag, size: written.size, modified_ms, meta };
     });
@@ -643,8 +650,10 @@ export class Store implements AsyncDisposable {
   abortUpload(bucket: BucketRow, upload: UploadRow): Promise<void> {
     return this.#committing(bucket.id, upload.key, async () => {
       if (this.index.upload(upload.id) === undefined) throw noSuchUpload();
+      // Also into full directories: it is what makes room in them.
+      const holders = upload.locations.map(({ directory }) => this.directories.byNumber(directory));
       await this.#commit(
-        this.directories.place(bucket.id, upload.key),
+        [...this.directories.place(bucket.id, upload.key), ...holders],
         [smallRecord(recordTypes.uploadGone, this.nextSequence(), { upload: upload.id })],
         () => this.index.applyUploadGone(upload.id),
       );
