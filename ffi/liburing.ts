@@ -9,7 +9,7 @@
  * Failure: a kernel without io_uring, or one that forbids it, is `RingUnavailable` with a sentence for
  * the operator; results of single requests are negative errnos in their completions.
  */
-import { closeFile, errnoName, errnos, mapShared, type Memory } from "./libc.ts";
+import { closeFile, errnoName, errnos, mapShared, type Memory, unmap } from "./libc.ts";
 
 /** The kernel has no io_uring for us; the message says what to do. */
 export class RingUnavailable extends Error {
@@ -241,8 +241,13 @@ export class Ring {
     }
   }
 
-  /** The kernel cancels what is still under way. */
+  /**
+   * The kernel cancels what is still under way. The maps hold the ring as much as its descriptor
+   * does, so they go too; the ring must not be touched again.
+   */
   close(): void {
     closeFile(this.fd);
+    unmap(this.#ring);
+    unmap(this.#submissionMemory);
   }
 }

@@ -11,6 +11,8 @@ export interface TestEngine extends AsyncDisposable {
   readonly node: TestNode;
   readonly store: ObjectStore;
   ask<Input, Output>(subject: Subject<Input, Output>, input: Input): Promise<Output>;
+  predastore(): ServiceProcess;
+  startPredastore(): Promise<void>;
   /** kill -9, as a power cut of the engine alone; does not start it again. */
   kill(): Promise<void>;
   /** Ends it gracefully. */
@@ -27,7 +29,7 @@ export interface TestEngine extends AsyncDisposable {
 
 export async function startEngine(): Promise<TestEngine> {
   const node = await startNode();
-  const predastore = await node.start("predastore");
+  let predastore = await node.start("predastore");
   await predastore.healthy();
   let engine: ServiceProcess = await node.start("viperblock");
   await engine.healthy();
@@ -37,6 +39,11 @@ export async function startEngine(): Promise<TestEngine> {
     node,
     store,
     ask: (subject, input) => bus.ask(subject, input, systemContext(subject.timeout_ms)),
+    predastore: () => predastore,
+    async startPredastore() {
+      predastore = await node.start("predastore");
+      await predastore.healthy();
+    },
     async kill() {
       await engine.stop("SIGKILL");
     },

@@ -9,7 +9,7 @@
  * A client that breaks the protocol loses its connection and nothing else. A connection is gone only
  * when none of its requests is under way any more.
  */
-import { closeFile, mapMemory, type Memory, shutdownSocket } from "../../../ffi/libc.ts";
+import { closeFile, mapMemory, type Memory, shutdownSocket, unmap } from "../../../ffi/libc.ts";
 import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
 import { blockBytes } from "../format.ts";
 import {
@@ -150,6 +150,12 @@ export class Connection {
     this.#endAfterSend = false;
     this.#write = -1;
     this.stalled = false;
+  }
+
+  /** Gives its buffers back; it must be closed, and is not used again. */
+  unmap(): void {
+    unmap(this.#input);
+    unmap(this.#control);
   }
 
   /** Ends the connection as soon as the kernel lets go of it. */

@@ -13,6 +13,8 @@ import {
   listenUnix,
   mapMemory,
   type Memory,
+  shutdownSocket,
+  unmap,
   viewAddress,
 } from "../../../ffi/libc.ts";
 import { Ring, ringOperations } from "../../../ffi/liburing.ts";
@@ -171,14 +173,29 @@ export class Volume {
       this.#listen();
       this.#post({ kind: "ready", replayed_batches: this.#replayed });
       while (!this.#finished) this.#turn();
-    } finally {
-      this.#release();
+      this.#close();
+      this.#unmap();
+    } catch (error) {
+      // Memory stays mapped: the kernel may still be ending requests that use it.
+      this.#close();
+      throw error;
     }
   }
 
-  #release(): void {
+  /** Everything that was under way is over and was seen to be: only the mailbox is still waited for. */
+  #unmap(): void {
+    for (const connection of this.#connections) connection.unmap();
+    unmap(this.#cache.memory);
+    unmap(this.#log.memory);
+    unmap(this.#slots.memory);
+  }
+
+  #close(): void {
     for (const connection of this.#connections) {
-      if (connection.open) closeFile(connection.fd);
+      if (!connection.open) continue;
+      // Closing alone would leave the client waiting while the ring still holds the socket.
+      shutdownSocket(connection.fd);
+      closeFile(connection.fd);
     }
     if (this.#listener >= 0) closeFile(this.#listener);
     this.#ring.close();

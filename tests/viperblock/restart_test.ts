@@ -1,0 +1,209 @@
+/** The engine goes away and comes back; so do predastore and single workers. Clients lose nothing. */
+import assert from "node:assert/strict";
+import { closeFile, openFile, openFlags } from "../../ffi/libc.ts";
+import { AwsError } from "../../services/aws/errors.ts";
+import {
+  createVolume,
+  describeVolume,
+  mountVolume,
+  unmountVolume,
+} from "../../services/viperblock/contract.ts";
+import { Mounts } from "../../services/viperblock/mounts.ts";
+import { openTables } from "../../services/viperblock/records.ts";
+import { startNats, testLog } from "../kit/nats.ts";
+import { directoryStore } from "./bare_engine.ts";
+import { qemuIo, run, startEngine } from "./engine.ts";
+import { NbdClient } from "./nbd_client.ts";
+
+const mebibyte = 1 << 20;
+
+/** A QEMU block layer that stays connected, as a guest's does; commands go in one by one. */
+class QemuClient implements AsyncDisposable {
+  readonly #process: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #reader: ReadableStreamDefaultReader<string>;
+  #text = "";
+
+  constructor(socket: string, volumeId: string) {
+    this.#process = new Deno.Command("qemu-io", {
+      args: [
+        "--image-opts",
+        `driver=nbd,server.type=unix,server.path=${socket},export=${volumeId},reconnect-delay=60`,
+      ],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#writer = this.#process.stdin.getWriter();
+    this.#reader = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  }
+
+  async send(command: string): Promise<void> {
+    await this.#writer.write(new TextEncoder().encode(`${command}\n`));
+  }
+
+  /** Waits until the output matches; answers what came up to there. */
+  async until(pattern: RegExp): Promise<string> {
+    while (!pattern.test(this.#text)) {
+      const { value, done } = await this.#reader.read();
+      if (done) throw new Error(`qemu-io ended: ${this.#text}`);
+      this.#text += value;
+    }
+    const said = this.#text;
+    this.#text = "";
+    return said;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writer.close();
+    await this.#process.status;
+    await this.#reader.cancel();
+  }
+}
+
+Deno.test("volumes survive kill -9 and stop of the engine on the same sockets, and QEMU goes on", async (t) => {
+  await using engine = await startEngine();
+  for (const volume_id of ["vol-one", "vol-two"]) {
+    await engine.ask(createVolume, { volume_id, size_bytes: 256 * mebibyte });
+    await engine.ask(mountVolume, { volume_id });
+  }
+
+  await t.step("a connected QEMU notices no more than a pause", async () => {
+    await using qemu = new QemuClient(engine.socket("vol-one"), "vol-one");
+    await qemu.send("write -P 0x21 0 8M");
+    await qemu.until(/wrote 8388608/);
+    await qemu.send("flush");
+    await qemu.send("read -P 0x21 0 4k");
+    await qemu.until(/read 4096/);
+    await engine.kill();
+    await qemu.send("write -P 0x22 4M 1M");
+    await engine.start();
+    await qemu.until(/wrote 1048576/);
+    await qemu.send("read -P 0x21 0 4M");
+    assert.doesNotMatch(await qemu.until(/read 4194304.*\n/), /failed|error/i);
+    await qemu.send("read -P 0x22 4M 1M");
+    assert.doesNotMatch(await qemu.until(/read 1048576.*\n/), /failed|error/i);
+  });
+
+  await t.step("fio's own checksums hold across a graceful restart", async () => {
+    const job = [
+      "-k",
+      "5",
+      "50",
+      "fio",
+      "--thread",
+      "--name=verify",
+      "--ioengine=nbd",
+      `--uri=${engine.uri("vol-two")}`,
+      "--rw=randwrite",
+      "--bsrange=4k-128k",
+      "--iodepth=16",
+      "--size=96m",
+      "--verify=crc32c",
+      "--verify_fatal=1",
+      "--verify_state_save=0",
+      "--randseed=7",
+    ];
+    await run("timeout", [...job, "--do_verify=0"]);
+    const before = await engine.ask(describeVolume, { volume_id: "vol-two" });
+    await engine.stop();
+    await engine.start();
+    const after = await engine.ask(describeVolume, { volume_id: "vol-two" });
+    assert.equal(after.epoch, before.epoch + 1);
+    await run("timeout", [...job, "--verify_only=1"]);
+  });
+
+  await t.step("without predastore an unmount is refused and the volume is served on", async () => {
+    const predastore = engine.predastore();
+    await predastore.stop("SIGKILL");
+    await assert.rejects(
+      engine.ask(unmountVolume, { volume_id: "vol-two" }),
+      (error) => error instanceof AwsError && error.code === "ServiceUnavailable",
+    );
+    await qemuIo(engine.uri("vol-two"), "write -P 0x77 200M 1M", "read -P 0x77 200M 1M");
+    await engine.startPredastore();
+    await engine.ask(unmountVolume, { volume_id: "vol-two" });
+    assert.equal(
+      (await engine.ask(describeVolume, { volume_id: "vol-two" })).mounted_on,
+      undefined,
+    );
+    await engine.ask(mountVolume, { volume_id: "vol-two" });
+    await qemuIo(engine.uri("vol-two"), "read -P 0x77 200M 1M");
+  });
+});
+
+/** Puts, under the worker's hands, a read-only file in the place of every log file: its next write fails. */
+function breakLog(directory: string): number {
+  let broken = 0;
+  const libc = Deno.dlopen("libc.so.6", { dup2: { parameters: ["i32", "i32"], result: "i32" } });
+  const readOnly = openFile("/dev/null", openFlags.readOnly);
+  for (const entry of Deno.readDirSync("/proc/self/fd")) {
+    try {
+      if (!Deno.readLinkSync(`/proc/self/fd/${entry.name}`).startsWith(`${directory}/log-`)) {
+        continue;
+      }
+    } catch {
+      continue; // it was closed since the listing
+    }
+    assert.equal(libc.symbols.dup2(readOnly, Number(entry.name)), Number(entry.name));
+    broken++;
+  }
+  closeFile(readOnly);
+  libc.close();
+  return broken;
+}
+
+Deno.test("a worker that fails is started again with its data, and other volumes do not notice", async () => {
+  await using nats = await startNats();
+  const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
+  try {
+    await Deno.mkdir(`${directory}/volumes`);
+    await Deno.mkdir(`${directory}/objects`);
+    await using tables = await openTables(await nats.bus(), testLog);
+    const mounts = new Mounts({
+      nodeId: "node-1",
+      directory: `${directory}/volumes`,
+      socket: (id) => `${directory}/${id}`,
+      tables,
+      store: directoryStore(`${directory}/objects`),
+      log: testLog,
+      reserveBytes: 0,
+      cacheBytes: () => 4 * mebibyte,
+    });
+    for (const volume_id of ["vol-a", "vol-b"]) {
+      await tables.volumes.create(volume_id, {
+        volume_id,
+        size_bytes: 64 * mebibyte,
+        epoch: 0,
+        state: "ok",
+      });
+      await mounts.mount(volume_id);
+    }
+    const other = await NbdClient.connect(`${directory}/vol-b`, "vol-b");
+    await other.write(0, new Uint8Array(4096).fill(2));
+    let client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
+    await client.write(0, new Uint8Array(8192).fill(1));
+    const failed = mounts.volumes.get("vol-a");
+    assert.ok(breakLog(`${directory}/volumes/vol-a`) > 0);
+    await assert.rejects(client.write(4096, new Uint8Array(4096).fill(3)));
+    await client[Symbol.asyncDispose]();
+    assert.equal((await failed?.ended)?.kind, "failed");
+    const limit = performance.now() + 15_000;
+    while (mounts.volumes.get("vol-a") === undefined) {
+      assert.ok(performance.now() < limit, "the volume was not served again");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
+    assert.ok((await client.read(0, 4096)).every((byte) => byte === 1));
+    await client.write(4096, new Uint8Array(4096).fill(4), true);
+    assert.equal((await other.read(0, 1))[0], 2, "the other volume's connection is the same one");
+    assert.equal((await tables.volumes.read("vol-a"))?.value.epoch, 2);
+    await client[Symbol.asyncDispose]();
+    await other[Symbol.asyncDispose]();
+    assert.equal(await mounts.unmount("vol-a"), true);
+    assert.equal(await mounts.unmount("vol-a"), false);
+    await mounts.stop();
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
