@@ -109,8 +109,8 @@ function merge(
   const smallest = ofImage?.size_gib ?? snapshotSize;
   const size_gib = ebs.VolumeSize ?? smallest;
   if (size_gib === undefined) throw missingParameter("BlockDeviceMapping.Ebs.VolumeSize");
-  const least = snapshotSize ?? (snapshot_id === undefined ? 1 : smallest ?? 1);
-  if (size_gib < least) {
+  const least = snapshotSize ?? smallest ?? 1;
+  if (snapshot_id !== undefined && size_gib < least) {
     throw invalidMapping(
       `Volume of size ${size_gib}GB is smaller than snapshot '${snapshot_id}', expect size >= ${least}GB`,
     );
