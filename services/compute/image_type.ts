@@ -57,6 +57,7 @@ export const imageType: ResourceType<ImageRecord> = {
     "virtualization-type": () => "hvm",
   },
   page: { minimum: 1, maximum: 1000, above: "refuse" },
+  ownerless: true,
   // An image that is still being brought in is nobody else's business.
   shared: (image) => image.public && image.state === "available",
 };

@@ -206,6 +206,7 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
     },
 
     RegisterImage: {
+      resources: (_input, call) => [images.arnOf(call, "*")],
       check: (input) => checkRegister(input),
       run: async (input, call) => {
         const account = call.account_id;

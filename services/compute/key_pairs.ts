@@ -2,7 +2,7 @@
  * CreateKeyPair, ImportKeyPair, DescribeKeyPairs, DeleteKeyPair.
  *
  * A name is unique in its account because the id follows from it: two equal names at once meet in
- * one key of the table, and one of them is refused. Private keys are answered once and kept nowhere.
+ * one key of the table, and one of them is refused. ARNs hold the name, as EC2 has it. Private keys are answered once and kept nowhere.
  */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
@@ -42,6 +42,7 @@ export const keyPairType: ResourceType<KeyPairRecord> = {
   },
   bucket: buckets.keyPairs,
   id: (key) => key.key_pair_id,
+  arnId: (key) => key.key_name,
   states: [],
   attributes: {
     "fingerprint": (key) => key.fingerprint,
@@ -138,6 +139,7 @@ export function keyPairActions(state: ComputeState) {
   };
   return {
     CreateKeyPair: {
+      resources: (input, call) => [keyPairs.arnOf(call, input.KeyName)],
       check: async (input, call) => {
         checkName(input.KeyName);
         const { KeyType: type = "rsa", KeyFormat: format = "pem" } = input;
@@ -166,6 +168,7 @@ export function keyPairActions(state: ComputeState) {
     },
 
     ImportKeyPair: {
+      resources: (input, call) => [keyPairs.arnOf(call, input.KeyName)],
       check: async (input, call) => {
         checkName(input.KeyName);
         tagsFromSpecifications(input.TagSpecifications, ["key-pair"]);
@@ -211,6 +214,10 @@ export function keyPairActions(state: ComputeState) {
     },
 
     DeleteKeyPair: {
+      resources: (input, call) => {
+        const named = keyPairs.get(call.account_id, input.KeyPairId ?? "")?.key_name;
+        return [keyPairs.arnOf(call, input.KeyName ?? named ?? "*")];
+      },
       check: (input) => {
         if (input.KeyName === undefined && input.KeyPairId === undefined) {
           throw missingParameter("KeyName");

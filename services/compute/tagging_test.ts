@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { instanceRecord, testConfig } from "../../tests/kit/compute.ts";
+import { callerOf, instanceRecord, testConfig } from "../../tests/kit/compute.ts";
 import { alice, bob, startResourceSide } from "../../tests/kit/resource_side.ts";
 import { newId } from "../resources/ids.ts";
 
@@ -46,6 +46,21 @@ Deno.test("tags over every type of resource", async (t) => {
       });
     }
     assert.ok((await described()).every((one) => one.Key !== "new"));
+  });
+
+  await t.step("policies are asked about EC2's own ARNs", () => {
+    const image = "ami-0123456789abcdef0";
+    const resources = world.side.actions.CreateTags.resources?.(
+      { Resources: [...all, image], Tags: [] },
+      { ...callerOf(alice), signal: AbortSignal.timeout(1000) },
+    );
+    const of = (what: string) => `arn:aws:ec2:${testConfig.region}:${alice}:${what}`;
+    assert.deepEqual(resources, [
+      of(`volume/${volume}`),
+      of("key-pair/k"),
+      of(`instance/${instance.instance_id}`),
+      `arn:aws:ec2:${testConfig.region}::image/${image}`,
+    ]);
   });
 
   await t.step("limits and reserved keys", async () => {

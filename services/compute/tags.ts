@@ -28,7 +28,10 @@ export function taggable<R extends ResourceRecord>(resources: Resources<R>): Tag
   return {
     name: type.name,
     idPrefix: type.idPrefix,
-    arn: (call, id) => resources.arnOf(call, id),
+    arn: (call, id) => {
+      const record = resources.get(call.account_id, id);
+      return resources.arnOf(call, record === undefined ? id : type.arnId?.(record) ?? id);
+    },
     check: async (account, id) => (await resources.require(account, id)).tags,
     change: async (account, id, change) => {
       await resources.modify(account, id, (record) => ({ ...record, tags: change(record.tags) }));

@@ -146,6 +146,7 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState) {
     showVolume(await volumes.require(account, id));
   return {
     CreateVolume: {
+      resources: (_input, call) => [volumes.arnOf(call, "*")],
       check: (input) => checkCreate(input, config.az),
       run: (input, call) =>
         state.tokens.once(call, {

@@ -37,6 +37,10 @@ export interface ResourceType<R extends ResourceRecord> {
   /** What each `Filter` name reads; `tag:KEY`, `tag-key` and `tag-value` come by themselves. */
   readonly attributes: Attributes<R>;
   readonly page: PageLimits;
+  /** What ARNs of this type hold, where it is not the id. */
+  readonly arnId?: (record: R) => string;
+  /** ARNs of this type name no account, as those of images. */
+  readonly ownerless?: true;
   /** Whether an account that does not own the record may see it; nobody unless given. */
   readonly shared?: (record: R, account: string) => boolean;
   /** Whether the record counts as there: an instance stays visible a while after its end. */
@@ -104,8 +108,10 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     return `${account}.${id}`;
   }
 
+  /** @param id or `*` for one that is yet to be made */
   arnOf(context: Pick<CallContext, "region" | "account_id">, id: string): string {
-    return `arn:aws:ec2:${context.region}:${context.account_id}:${this.type.name}/${id}`;
+    const owner = this.type.ownerless === true ? "" : context.account_id;
+    return `arn:aws:ec2:${context.region}:${owner}:${this.type.name}/${id}`;
   }
 
   /** The account's record as the local copy knows it; undefined when there is none. */
