@@ -613,11 +613,18 @@ export class ObjectIndex implements Disposable {
         if (place === undefined && shardPayload(stripe, extent.k, shard) > 0) missing++;
       }
     }
-    if (missing > 0) this.setMissing(extent.id, missing);
+    if (missing > 0) {
+      this.#run("insert or replace into missing values (?, ?)", extent.id, missing);
+    }
   }
 
-  setMissing(extent: number, shards: number): void {
-    this.#run("insert or replace into missing values (?, ?)", extent, shards);
+  /** Journals that at least one shard of the extent was found damaged. */
+  noteMissing(extent: number): void {
+    this.#run("insert or ignore into missing values (?, 1)", extent);
+  }
+
+  isJournalled(extent: number): boolean {
+    return this.#one("select 1 from missing where extent = ?", extent) !== undefined;
   }
 
   dropExtent(id: number): void {

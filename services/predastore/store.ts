@@ -77,6 +77,7 @@ export type Precondition = (current: ObjectRow | undefined) => void;
 const always: Precondition = () => {};
 /** An unknown length is admitted and looked at again in steps of this. */
 const admittedStep = 64 << 20;
+const degradedTold_ms = 10_000;
 
 export const noSuchBucket = () =>
   new AwsError("NoSuchBucket", "The specified bucket does not exist", { status: 404 });
@@ -100,6 +101,7 @@ export class Store implements AsyncDisposable {
   #storedPositions = new Map<number, number>();
   /** Shards that had to be computed from others since the start. */
   degraded_reads = 0;
+  #degradedTold_ms = -Infinity;
   #recovery: RecoveryReport | undefined;
 
   private constructor(
@@ -198,10 +200,25 @@ export class Store implements AsyncDisposable {
 
   #onDegraded(extent: number, stripe: number, shard: number, reason: unknown): void {
     this.degraded_reads++;
-    this.options.log.warn("shard_reconstructed", { extent, stripe, shard, ...errorFields(reason) });
+    // With a disk gone this happens at every read: one line in a while tells it.
+    if (performance.now() - this.#degradedTold_ms > degradedTold_ms) {
+      this.#degradedTold_ms = performance.now();
+      this.options.log.warn("shard_reconstructed", {
+        extent,
+        stripe,
+        shard,
+        degraded_reads: this.degraded_reads,
+        ...errorFields(reason),
+      });
+    }
+    const row = this.index.extent(extent);
+    const place = row?.stripes[stripe]?.shards[shard];
+    // What is only away may come back; what is damaged in a directory that is there needs repair.
+    if (place !== undefined && this.directories.byNumber(place.directory)?.online === false) return;
+    if (row === undefined || this.index.isJournalled(extent)) return;
     void this.index.write(() => {
-      if (this.index.extent(extent) !== undefined) this.index.setMissing(extent, 1);
-    }).catch(() => {});
+      if (this.index.extent(extent) !== undefined) this.index.noteMissing(extent);
+    }).catch((error) => this.options.log.error("journal_failed", errorFields(error)));
   }
 
   /** Stores how far the index has come, now and then: recovery reads on from there. */
