@@ -75,7 +75,7 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
     stack,
     id,
     login,
-    `nohup sh -c 'n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); echo "line $n" >> /mnt/log && sync /mnt/log && echo $n > /tmp/written || { echo failed at $n > /tmp/failed; break; }; sleep 0.05; done; touch /tmp/stopped' >/dev/null 2>&1 &`,
+    `sh -c 'n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); echo "line $n" >> /mnt/log && sync /mnt/log && echo $n > /tmp/written || { echo failed at $n > /tmp/failed; break; }; sleep 0.05; done; touch /tmp/stopped' </dev/null >/dev/null 2>&1 &`,
   );
   const written = async () => Number(await ssh(stack, id, login, "cat /tmp/written", 30_000));
   await eventually("the guest to write", async () => await written() > 0);
@@ -157,7 +157,7 @@ Deno.test("a power cut after a guest's fsync: up again, the guest starts and the
         stack,
         id,
         login,
-        "nohup dd if=/dev/urandom of=/mnt/noise bs=4k count=100000 >/dev/null 2>&1 &",
+        "dd if=/dev/urandom of=/mnt/noise bs=4k count=100000 </dev/null >/dev/null 2>&1 &",
       );
       await stack.powerCut();
       const up = await stack.up("--no-image");
