@@ -2,6 +2,7 @@
  * What the machine itself offers: processor, KVM, io_uring, memory, disk. Only looks; what it finds
  * is a row of the table that setup and `hive doctor` print.
  */
+import { lookup } from "node:dns/promises";
 import { dirname, join } from "node:path";
 import { kvmSelfTest, type KvmVerdict } from "../../ffi/kvm.ts";
 import { bytes } from "../terminal/table.ts";
@@ -151,6 +152,21 @@ function diskFinding(dataDir: string): Finding {
     : { what: "Disk", state: "ok", detail };
 }
 
+/** AWS clients are pointed at `localhost`: bare root file systems have no /etc/hosts to know it by. */
+async function nameFinding(): Promise<Finding> {
+  try {
+    const { address } = await lookup("localhost");
+    return { what: "Names", state: "ok", detail: `localhost is ${address}` };
+  } catch {
+    return {
+      what: "Names",
+      state: "warn",
+      detail: "this machine does not know the name localhost, which AWS clients will use",
+      advice: 'add the line "127.0.0.1 localhost" to /etc/hosts',
+    };
+  }
+}
+
 /** Everything about the machine, in the order in which it is shown. */
 export async function machineFindings(
   dataDir: string,
@@ -166,5 +182,6 @@ export async function machineFindings(
     ioUringFinding(),
     memoryFinding(),
     diskFinding(dataDir),
+    await nameFinding(),
   ];
 }

@@ -19,12 +19,15 @@ export async function apiAnswers(
   paths: Paths,
   patience_ms = 2_000,
 ): Promise<boolean> {
+  // By address: whether this machine knows the name "localhost" is another question.
+  const host = everywhere.has(config.bind) ? (config.bind === "::1" ? "[::1]" : "127.0.0.1") : "";
+  const url = host === "" ? endpointOf(config) : `https://${host}:${config.ports.gateway}`;
   try {
     using client = Deno.createHttpClient({
       caCerts: [await Deno.readTextFile(paths.tls.ca)],
       poolMaxIdlePerHost: 0,
     });
-    const response = await fetch(`${endpointOf(config)}/health`, {
+    const response = await fetch(`${url}/health`, {
       client,
       signal: AbortSignal.timeout(patience_ms),
     });

@@ -156,6 +156,12 @@ export async function waitUntilUp(
     const hopeless = waiting.find((one) => one.restarts >= 6 && one.state === "restarting");
     if (hopeless !== undefined || performance.now() > limit) {
       const which = hopeless === undefined ? waiting : [hopeless];
+      if (which.length === 0) {
+        throw new CommandError(
+          `The services are well, but ${endpointOf(config)}/health does not answer. See ` +
+            `\`${taskCommand()} logs gateway\`; \`${taskCommand()} down\` stops it.`,
+        );
+      }
       throw new CommandError(
         which.map((one) =>
           `${one.name} does not come up${
