@@ -38,6 +38,7 @@ class QemuClient implements AsyncDisposable {
     this.#reader = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }
 
+  /** One command at a time: a second line in the same read is not seen by qemu-io. */
   async send(command: string): Promise<void> {
     await this.#writer.write(new TextEncoder().encode(`${command}\n`));
   }
@@ -70,9 +71,8 @@ Deno.test("volumes survive kill -9 and stop of the engine on the same sockets, a
 
   await t.step("a connected QEMU notices no more than a pause", async () => {
     await using qemu = new QemuClient(engine.socket("vol-one"), "vol-one");
-    await qemu.send("write -P 0x21 0 8M");
+    await qemu.send("write -f -P 0x21 0 8M");
     await qemu.until(/wrote 8388608/);
-    await qemu.send("flush");
     await qemu.send("read -P 0x21 0 4k");
     await qemu.until(/read 4096/);
     await engine.kill();

@@ -491,6 +491,8 @@ export class Volume {
     this.#closingFor = how;
     this.#closingStep = "connections";
     if (this.#listener >= 0) {
+      // Without this the accept under way would keep the old socket, and never end.
+      shutdownSocket(this.#listener);
       closeFile(this.#listener);
       this.#listener = -1;
     }
