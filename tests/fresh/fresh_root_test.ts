@@ -61,6 +61,8 @@ for (const [release, name] of [["bookworm", "Debian 12"], ["trixie", "Debian 13"
         await mirror(),
       ], { timeout_ms: 600_000 });
       const system = join(root, "root");
+      // Debian's installer writes this; a bare root has no name for the loopback.
+      await Deno.writeTextFile(join(system, "etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n");
       await mustRun(["git", "clone", "-q", repository, join(system, "root/mulgaos")]);
       const npx = "npx -y deno@2.9.5 task";
       let passed = false;
