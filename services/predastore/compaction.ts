@@ -4,7 +4,8 @@
  *
  * A copy is durable and in the index before the old one goes, and the old segment stays until every
  * reader that may look into it is done: at each moment one whole copy is named by the index, and a
- * crash at any point leaves at worst a segment to be compacted again. A tombstone is carried on while an
+ * crash at any point leaves at worst a segment to be compacted again. Segments that a running write has
+ * begun to write into are left alone. A tombstone is carried on while an
  * older segment, which may hold what it deletes, is still in its directory.
  */
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
@@ -56,7 +57,8 @@ export class Compactor {
       const live = this.#store.index.liveBytes(directory.number);
       const active = directory.activeSegment;
       for (const segment of await directory.segments()) {
-        if (segment >= active) continue;
+        // What a running write has put there is in no row yet, and looks dead.
+        if (segment >= active || segment >= this.#store.pinnedFrom(directory.number)) continue;
         const size = await directory.segmentSize(segment);
         if ((live.get(segment) ?? 0) > size * limit) continue;
         if (this.#stopped || !directory.online) break;

@@ -68,3 +68,92 @@ Deno.test("a reader that began before compaction reads on to its end", async () 
   await compacting;
   assert.ok(test.store.compactor.segments_removed > 0);
 });
+
+Deno.test("compaction while clients write, delete and read loses and resurrects nothing", async () => {
+  await using test = await testStore(2, 1, { segment_bytes: 2 << 20 });
+  const bucket = await test.bucket();
+  const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+  console.log(`SEED=${seed}`);
+  const known = new Map<string, number>();
+  let number = seed % 1_000_000;
+  const sizeOf = (of: number) => [300, 20_000, 400_000, 1_300_000][of % 4] ?? 1;
+  let busy = true;
+  const clients = Array.from({ length: 6 }, async (_, client) => {
+    for (let round = 0; round < 60; round++) {
+      const key = `c${client}/k${(number * 7 + round) % 5}`;
+      const mine = ++number;
+      if (mine % 5 === 0) {
+        await test.store.delete(bucket, key);
+        known.delete(key);
+      } else {
+        await test.store.put(bucket, key, bodyOf(bytesOf(mine, sizeOf(mine))));
+        known.set(key, mine);
+      }
+      const [other, held] = [...known][mine % Math.max(1, known.size)] ?? ["", 0];
+      if (other.startsWith(`c${client}/`)) {
+        same(
+          await contentOf(test.store, test.store.object(bucket, other)),
+          bytesOf(held, sizeOf(held)),
+        );
+      }
+    }
+  });
+  const compacting = (async () => {
+    while (busy) {
+      await test.store.compactor.run(0.9);
+      await new Promise((next) => setTimeout(next, 1));
+    }
+  })();
+  await Promise.all(clients);
+  busy = false;
+  await compacting;
+  await test.store.compactor.run(0.9);
+  assert.ok(test.store.compactor.segments_removed > 3);
+  for (const how of ["as it is", "reopened", "rebuilt", "after a crash"]) {
+    if (how === "reopened") await test.reopen();
+    if (how === "rebuilt") await test.reopen({ rebuild: true });
+    if (how === "after a crash") await test.crash();
+    assert.equal(test.store.index.totals().objects, known.size, `${how} with SEED=${seed}`);
+    for (const [key, held] of known) {
+      same(
+        await contentOf(test.store, test.store.object(bucket, key)),
+        bytesOf(held, sizeOf(held)),
+      );
+    }
+    // What is accounted as living is what the rows name, neither more nor less.
+    for (const directory of test.store.directories.all) {
+      for (const [segment, bytes] of test.store.index.liveBytes(directory.number)) {
+        assert.ok(bytes >= 0 && bytes <= await directory.segmentSize(segment), `${how} ${segment}`);
+      }
+    }
+  }
+});
+
+Deno.test("compaction leaves alone what a slow upload has written and not yet committed", async () => {
+  await using test = await testStore(1, 0, { segment_bytes: 2 << 20 });
+  const bucket = await test.bucket();
+  const content = bytesOf(1, 5 << 20);
+  const halfway = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  const slow = test.store.put(bucket, "slow", {
+    ...bodyOf(content),
+    chunks: (async function* () {
+      yield content.subarray(0, 3 << 20);
+      halfway.resolve();
+      await goOn.promise;
+      yield content.subarray(3 << 20);
+    })(),
+  });
+  await halfway.promise;
+  for (let at = 0; at < 6; at++) await test.store.put(bucket, "k", bodyOf(bytesOf(at, 1 << 20)));
+  await test.store.compactor.run(1);
+  goOn.resolve();
+  await slow;
+  for (const rebuild of [undefined, true]) {
+    if (rebuild === true) await test.reopen({ rebuild });
+    same(await contentOf(test.store, test.store.object(bucket, "slow")), content);
+    same(await contentOf(test.store, test.store.object(bucket, "k")), bytesOf(5, 1 << 20));
+    await test.store.compactor.run(1);
+  }
+  assert.ok(test.store.compactor.segments_removed > 0);
+});

@@ -239,6 +239,23 @@ export class Store implements AsyncDisposable {
     return this.#sequence = Math.max(this.#sequence + 1, Date.now() * 1024);
   }
 
+  /** By directory, the segments that each running write may have begun to write into. */
+  readonly #pins = new Set<ReadonlyMap<number, number>>();
+
+  /** Keeps compaction away from all that is written from now on, until it is in the index. */
+  #pin(): Disposable {
+    const from = new Map(this.directories.all.map((one) => [one.number, one.activeSegment]));
+    this.#pins.add(from);
+    return { [Symbol.dispose]: () => void this.#pins.delete(from) };
+  }
+
+  /** The first segment of a directory that a running write may have written into. */
+  pinnedFrom(directory: number): number {
+    let first = Infinity;
+    for (const pin of this.#pins) first = Math.min(first, pin.get(directory) ?? Infinity);
+    return first;
+  }
+
   /** Makes records durable, then lets `apply` put them into the index. */
   async #commit(
     to: readonly (BlobDirectory | undefined)[],
@@ -246,6 +263,7 @@ export class Store implements AsyncDisposable {
     apply: (copies: readonly (readonly Location[])[]) => void,
     epochs?: Epochs,
   ): Promise<void> {
+    using _pin = this.#pin();
     const copies = await this.directories.commit(to, records, epochs);
     try {
       await this.index.write(() => apply(copies));
@@ -408,6 +426,7 @@ export class Store implements AsyncDisposable {
     body: IncomingBody,
     precondition: Precondition = always,
   ): Promise<StoredObject> {
+    using _pin = this.#pin();
     // What cannot succeed is refused before its body is read, and checked again at the end.
     precondition(this.index.object(bucket.id, key));
     const { id, to, epochs, written, etag, meta } = await this.#write(bucket, key, body);
@@ -573,6 +592,7 @@ export class Store implements AsyncDisposable {
     number: number,
     body: IncomingBody,
   ): Promise<StoredObject> {
+    using _pin = this.#pin();
     const { id, to, epochs, written, etag, meta } = await this.#write(bucket, upload.key, body);
     return await this.#committing(bucket.id, upload.key, async () => {
       if (this.index.upload(upload.id) === undefined) throw noSuchUpload();
