@@ -108,6 +108,7 @@ export class Table<T> implements AsyncDisposable {
     void (async () => {
       for await (const entry of updates) this.#apply(entry);
       if (this.#stopped || this.#bus.connection.isClosed() || this.#bus.connection.isDraining()) {
+        this.#end();
         return;
       }
       this.#log.warn("table_watch_ended");
@@ -160,9 +161,19 @@ export class Table<T> implements AsyncDisposable {
     }
   }
 
-  /** Returns when the local copy has applied `revision`. */
+  /**
+   * No more will be heard. What was written is written: whoever waits to read it goes on, rather than
+   * for ever, and a stop that waits for them comes to its end.
+   */
+  #end(): void {
+    this.#stopped = true;
+    for (const resolve of this.#waiting.keys()) resolve();
+    this.#waiting.clear();
+  }
+
+  /** Returns when the local copy has applied `revision`, or the table is closed. */
   async waitFor(revision: number): Promise<void> {
-    if (revision <= this.#applied) return;
+    if (revision <= this.#applied || this.#stopped) return;
     await new Promise<void>((resolve) => this.#waiting.set(resolve, revision));
   }
 
@@ -269,5 +280,6 @@ export class Table<T> implements AsyncDisposable {
   // deno-lint-ignore require-await
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop();
+    this.#end();
   }
 }

@@ -86,3 +86,16 @@ Deno.test("acknowledged writes survive kill -9 of the server and watching goes o
   assert.equal(table.get("c")?.value.count, 3);
   assert.equal(table.get("a")?.value.count, 1);
 });
+
+Deno.test("a write that is under way when its table is closed comes to its end", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  const table = await Table.open<{ n: number }>(bus, "closing", testLog);
+  const writes = Array.from({ length: 50 }, (_, n) => table.create(`key-${n}`, { n }));
+  await table[Symbol.asyncDispose]();
+  const rows = await Promise.all(writes);
+  assert.deepEqual(rows.map((row) => row.value.n), Array.from({ length: 50 }, (_, n) => n));
+  await table.delete("key-0");
+  await using again = await Table.open<{ n: number }>(bus, "closing", testLog);
+  assert.equal(again.size, 49, "what was answered was written");
+});
