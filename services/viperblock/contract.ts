@@ -48,13 +48,13 @@ export interface BlockCapacity {
 /** Every call may be repeated: making what is there with the same parameters is no error. */
 export const createVolume = subject<CreateVolumeRequest, BlockVolume>("ebs.volume.create");
 export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
-/** Refused with `VolumeInUse` while mounted. */
+/** Refused with `VolumeInUse` while mounted. Deleting what is not there is no error. */
 export const deleteVolume = subject<{ volume_id: string }, null>("ebs.volume.delete", 120_000);
 /** Serves the volume on this node. Mounting what is mounted answers the same socket. */
 export const mountVolume = subject<{ volume_id: string }, MountReply>("ebs.mount", 60_000);
-/** Flushes the log to the object store and stops serving. */
+/** Flushes the log to the object store and stops serving; `ServiceUnavailable`, and served on, when the store is away. */
 export const unmountVolume = subject<{ volume_id: string }, null>("ebs.unmount", 300_000);
-/** Freezes an unmounted volume's content as a snapshot, in constant time. */
+/** Freezes an unmounted volume's content, in constant time; `IncorrectState` while it is mounted. */
 export const createSnapshot = subject<
   { volume_id: string; snapshot_id: string },
   BlockSnapshot
@@ -62,7 +62,7 @@ export const createSnapshot = subject<
 export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
   "ebs.snapshot.describe",
 );
-/** Refused with `InvalidSnapshot.InUse` while volumes are cloned from it and still need its chunks. */
+/** Never refused for clones: each keeps what it needs of the snapshot's chunks by itself. */
 export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
   "ebs.snapshot.delete",
   120_000,
