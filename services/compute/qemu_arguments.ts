@@ -2,7 +2,7 @@
  * The command line of one guest's QEMU. Pure: the same specification always gives the same line.
  *
  * What always holds: UEFI with variables of its own, virtio for everything, a PCIe root port for
- * every disk that may ever be plugged in (`pcie.0` takes no hot-plug; 26 ports cost OVMF under half
+ * every disk that may ever be plugged in (`pcie.0` takes no hot-plug; 26 ports cost OVMF under
  * a second under TCG), and SMBIOS as EC2 has it, so that unmodified images find EC2's metadata. A
  * guest that powers off leaves its QEMU waiting (`shutdown=pause`): the difference between "the
  * guest shut down" and "QEMU died" is told by QEMU itself, also to a compute that was away.
