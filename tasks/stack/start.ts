@@ -12,11 +12,10 @@ import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { type NodeConfig, type Paths, pathsOf } from "../../services/config/node_config.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
-import { services } from "../../services/manifest.ts";
 import { dataDirOf, defaultDataDir, requireUsableName } from "../init/data_dir.ts";
 import { initNode, type InitOptions } from "../init/init.ts";
 import { requirePorts } from "../init/ports.ts";
-import { exists, writeWhole } from "../init/write_file.ts";
+import { writeWhole } from "../init/write_file.ts";
 import { ensureMachine } from "../setup/setup.ts";
 import { placeNatsServer } from "../setup/nats_server.ts";
 import { type NodeStatus, statusOf } from "../supervisor/control.ts";
@@ -226,14 +225,4 @@ ${bold("MulgaOS is up")} after ${seconds} s: ${endpointOf(config)}  (console: ${
 
   ${task} hive console-link${at}          # signs a browser in to the console
   ${task} status${at}   ${task} logs${at} -f   ${task} down${at}`);
-}
-
-/** The services of the table that have no entry in this checkout; a broken checkout says so at once. */
-export async function missingEntries(): Promise<string[]> {
-  const missing: string[] = [];
-  for (const service of services) {
-    if (typeof service.entry !== "string") continue;
-    if (!await exists(join(repository, service.entry))) missing.push(service.entry);
-  }
-  return missing;
 }
