@@ -16,7 +16,7 @@ import { eventually, type Stack, startStack } from "../kit/stack.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 interface Status {
-  readonly services: readonly { readonly name: string; readonly status: string }[];
+  readonly services: readonly { readonly name: string; readonly state: string }[];
 }
 
 async function awaitHealthy(stack: Stack): Promise<void> {
@@ -24,7 +24,7 @@ async function awaitHealthy(stack: Stack): Promise<void> {
     const ran = await stack.hiveRaw(["status", "--json"]);
     const status: Status = JSON.parse(ran.stdout);
     return status.services.length === services.length &&
-      status.services.every((service) => service.status === "ok");
+      status.services.every((service) => service.state === "ok");
   }, { timeout_ms: 60_000 });
 }
 
