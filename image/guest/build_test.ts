@@ -94,9 +94,9 @@ Deno.test("progress is told from mkosi's steps and apt's lines, and nothing from
 
 Deno.test("the reason of a failure is the line that says most", () => {
   assert.equal(
-    reasonOf("‣ Installing\nE: No space left on device.\n‣ \"apt\" returned 100."),
+    reasonOf('‣ Installing\nE: No space left on device.\n‣ "apt" returned 100.'),
     "E: No space left on device",
   );
-  assert.equal(reasonOf("‣ \"apt\" returned 100."), '"apt" returned 100');
+  assert.equal(reasonOf('‣ "apt" returned 100.'), '"apt" returned 100');
   assert.equal(reasonOf(""), "no output");
 });

@@ -156,7 +156,9 @@ export async function openArchive(options: {
     if (!success) {
       const words = new TextDecoder().decode(stderr).trim();
       throw new ArchiveError(
-        `Debian's archive did not give what \`${program} ${args.slice(0, 2).join(" ")}\` asked for.`,
+        `Debian's archive did not give what \`${program} ${
+          args.slice(0, 2).join(" ")
+        }\` asked for.`,
         { cause: new Error(words) },
       );
     }

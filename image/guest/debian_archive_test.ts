@@ -3,7 +3,9 @@ import { mirrorsOf, parseSources, sourcesFile } from "./debian_archive.ts";
 
 Deno.test("both forms of apt's source files are read, with options, comments and disabled stanzas", () => {
   assert.deepEqual(
-    parseSources("# deb http://old/debian trixie main\ndeb [signed-by=/k.gpg] http://a/debian/ trixie main\n"),
+    parseSources(
+      "# deb http://old/debian trixie main\ndeb [signed-by=/k.gpg] http://a/debian/ trixie main\n",
+    ),
     [{ uri: "http://a/debian", suite: "trixie" }],
   );
   const stanzas = [
@@ -43,5 +45,8 @@ Deno.test("what is written for apt reads back as the release, its updates and it
     { uri: "http://a/debian", suite: "trixie-updates" },
     { uri: "http://b/security", suite: "trixie-security" },
   ]);
-  assert.equal(text.match(/Signed-By: \/usr\/share\/keyrings\/debian-archive-keyring.gpg/g)?.length, 2);
+  assert.equal(
+    text.match(/Signed-By: \/usr\/share\/keyrings\/debian-archive-keyring.gpg/g)?.length,
+    2,
+  );
 });

@@ -36,7 +36,7 @@ async function inside(root: string, line: string, timeout_ms: number): Promise<s
   return await mustRun([
     "bwrap",
     ...["--bind", root, "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc"],
-    ...["--ro-bind", "/sys", "/sys", "--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run"],
+    ...["--ro-bind", "/sys", "/sys", "--tmpfs", "/run"],
     ...["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"],
     ...["--ro-bind", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/ca-certificates.crt"],
     ...["--unshare-pid", "--unshare-uts", "--unshare-ipc", "--die-with-parent"],

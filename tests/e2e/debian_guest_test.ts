@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { buildGuestImage } from "../../image/build.ts";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
 import { guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
+import { eventually } from "../kit/stack.ts";
 
 /** Several times what an idle two-core machine without KVM takes. */
 const boot_ms = 360_000;
@@ -113,7 +114,11 @@ Deno.test("a Debian guest is what people expect of a fresh instance", async (t) 
       console.log(`debian-13: SSH after ${seconds(powered)} s, second start`);
       assert.equal(await guest("sudo cat /root/file"), "precious");
       assert.equal(await guest("cat /etc/ssh/ssh_host_ed25519_key.pub"), keys);
-      assert.match(await machine.console(), /login:/);
+      await eventually(
+        "the prompt on the console",
+        async () => /login:/.test(await machine.console()),
+        { timeout_ms: boot_ms },
+      );
     },
   );
 });
