@@ -89,7 +89,8 @@ export const packages: readonly PackageNeed[] = [
   },
   { name: "fio", reason: "block benchmarks", set: "tests" },
   { name: "libnbd-bin", reason: "an NBD client other than QEMU's", set: "tests" },
-  { name: "curl", reason: "an HTTP client other than ours", set: "tests" },
+  // systemd-container of backports brings its own libcurl4, to which Debian 12's own curl does not fit.
+  { name: "curl", reason: "an HTTP client other than ours", backports: true, set: "tests" },
   { name: "git", reason: "a clone of what is committed", set: "tests" },
   { name: "mmdebstrap", reason: "fresh Debian roots", set: "tests" },
   { name: "bubblewrap", reason: "enters fresh Debian roots", set: "tests" },
