@@ -9,34 +9,45 @@
  * older segment, which may hold what it deletes, is still in its directory.
  */
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
-import { errorFields } from "../log/log.ts";
+import { errorFields, type Log } from "../log/log.ts";
 import type { BlobDirectory, Location, ScannedRecord } from "./blob_directory.ts";
-import type {
-  BucketRow,
-  ExtentRow,
-  ObjectRecord,
-  PartRecord,
-  RecordOwner,
-  UploadRecord,
-} from "./index_db.ts";
-import { type Epochs, epochsOf } from "./directories.ts";
+import { extentRecord } from "./bodies.ts";
+import type { Commits } from "./commits.ts";
+import { type Directories, type Epochs, epochsOf } from "./directories.ts";
+import type { ExtentReader } from "./extent_reader.ts";
+import type { ObjectIndex } from "./index/object_index.ts";
+import type { RecordOwner } from "./index/records.ts";
+import type { BucketRow, ExtentRow, ObjectRecord, PartRecord, UploadRecord } from "./index/rows.ts";
 import { sameLocation, shardPayload, type ShardPlace } from "./layout.ts";
+import type { Objects } from "./objects.ts";
+import type { Progress } from "./progress.ts";
 import { readMeta } from "./recovery.ts";
 import { readShardPage, recordTypes, roundUp, type SmallRecord } from "./record.ts";
-import type { Store } from "./store.ts";
 
 /** A segment is worth compacting when less than this part of it lives. */
 const liveLimit = 0.4;
 
+/** What compaction needs of the store that it works in. */
+export interface CompactedStore {
+  readonly options: { readonly log: Log };
+  readonly storeId: bigint;
+  readonly index: ObjectIndex;
+  readonly directories: Directories;
+  readonly reader: ExtentReader;
+  readonly progress: Progress;
+  readonly commits: Commits;
+  readonly objects: Objects;
+}
+
 export class Compactor {
-  readonly #store: Store;
+  readonly #store: CompactedStore;
   #running: Promise<void> | undefined;
   #stopped = false;
   /** Since the start. */
   segments_removed = 0;
   bytes_freed = 0;
 
-  constructor(store: Store) {
+  constructor(store: CompactedStore) {
     this.#store = store;
   }
 
@@ -54,11 +65,13 @@ export class Compactor {
 
   async #all(limit: number): Promise<void> {
     for (const directory of this.#store.directories.online) {
-      const live = this.#store.index.liveBytes(directory.number);
+      const live = this.#store.index.segments.liveBytes(directory.number);
       const active = directory.activeSegment;
       for (const segment of await directory.segments()) {
         // What a running write has put there is in no row yet, and looks dead.
-        if (segment >= active || segment >= this.#store.pinnedFrom(directory.number)) continue;
+        if (segment >= active || segment >= this.#store.commits.pinnedFrom(directory.number)) {
+          continue;
+        }
         const size = await directory.segmentSize(segment);
         if ((live.get(segment) ?? 0) > size * limit) continue;
         if (this.#stopped || !directory.online) break;
@@ -88,7 +101,7 @@ export class Compactor {
       const owner = ownerOf(record);
       const lives = owner === undefined
         ? !oldest || directories.online.length < directories.all.length || isPartial(record)
-        : index.usesRecord(owner, record.location);
+        : index.records.uses(owner, record.location);
       if (!lives) continue;
       small.push({
         owner,
@@ -105,22 +118,26 @@ export class Compactor {
     for (const [id, moves] of shards) await this.#relocate(id, moves, epochs);
     while (small.length > 0) {
       const batch = small.splice(0, 256);
-      await this.#store.rewrite(directory, batch.map(({ record }) => record), (locations) => {
-        for (const [at, { owner, from }] of batch.entries()) {
-          const to = locations[at];
-          if (owner !== undefined && to !== undefined) index.moveRecord(owner, from, to);
-        }
-      });
+      await this.#store.commits.rewrite(
+        directory,
+        batch.map(({ record }) => record),
+        (locations) => {
+          for (const [at, { owner, from }] of batch.entries()) {
+            const to = locations[at];
+            if (owner !== undefined && to !== undefined) index.records.move(owner, from, to);
+          }
+        },
+      );
     }
-    await this.#store.readersDone();
+    await this.#store.objects.readersDone();
     if (this.#stopped) return;
-    const left = index.liveBytes(directory.number).get(segment) ?? 0;
+    const left = index.segments.liveBytes(directory.number).get(segment) ?? 0;
     if (left > 0) {
       log.error("segment_still_in_use", { path: directory.path, segment, live_bytes: left });
       return;
     }
     await directory.removeSegment(segment);
-    await index.write(() => index.forgetSegment(directory.number, segment));
+    await index.write(() => index.segments.forget(directory.number, segment));
     this.segments_removed++;
     this.bytes_freed += size;
     log.info("segment_compacted", { path: directory.path, segment, bytes: size });
@@ -132,7 +149,7 @@ export class Compactor {
   ): Promise<{ extent: number; to: Location } | undefined> {
     const { index, reader, storeId } = this.#store;
     const { location, header } = record;
-    const extent = index.extent(header.sequence);
+    const extent = index.extents.find(header.sequence);
     if (extent === undefined) return undefined;
     const page = alignedBuffer(pageBytes);
     await directory.read(location.segment, page, location.offset);
@@ -164,15 +181,15 @@ export class Compactor {
     epochs: Epochs,
   ): Promise<void> {
     const { index, directories } = this.#store;
-    const extent = index.extent(id);
+    const extent = index.extents.find(id);
     if (extent === undefined) return;
     const moved = withMoves(extent, moves);
     const holders = extent.locations.map(({ directory }) => directories.byNumber(directory));
     const target = directories.byNumber(moves[0]?.to.directory ?? -1);
-    const revision = this.#store.nextSequence();
+    const revision = this.#store.progress.nextSequence();
     const copies = await directories.commit(
       [target, ...holders],
-      [this.#store.extentRecord(moved, revision)],
+      [extentRecord(moved, revision)],
       epochs,
     );
     if (!copies[0]?.some(({ directory }) => directory === target?.number)) {
@@ -182,9 +199,9 @@ export class Compactor {
     try {
       await index.write(() => {
         // It may have been deleted meanwhile, or changed by another compaction.
-        const now = index.extent(id);
+        const now = index.extents.find(id);
         if (now !== undefined && now.revision === extent.revision) {
-          index.applyExtent(moved, revision, copies[0] ?? []);
+          index.extents.apply(moved, revision, copies[0] ?? []);
         }
       });
     } finally {

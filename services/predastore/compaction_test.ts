@@ -9,16 +9,20 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
     await using test = await testStore(k, m, { segment_bytes: 4 << 20 });
     const bucket = await test.bucket();
     const meta = { headers: {}, user: {} };
-    const upload = await test.store.createUpload(bucket, "parts", meta);
-    const row = test.store.upload(bucket, "parts", upload.id);
-    await test.store.putPart(bucket, row, 1, bodyOf(bytesOf(100, 900_000), "p"));
+    const upload = await test.store.uploads.create(bucket, "parts", meta);
+    const row = test.store.uploads.find(bucket, "parts", upload.id);
+    await test.store.uploads.putPart(bucket, row, 1, bodyOf(bytesOf(100, 900_000), "p"));
     for (let at = 0; at < 40; at++) {
-      await test.store.put(bucket, `k${at}`, bodyOf(bytesOf(at, at % 3 === 0 ? 9_000 : 700_000)));
+      await test.store.objects.put(
+        bucket,
+        `k${at}`,
+        bodyOf(bytesOf(at, at % 3 === 0 ? 9_000 : 700_000)),
+      );
     }
     for (let at = 0; at < 40; at++) {
       if (at % 5 === 0) continue;
-      if (at % 2 === 0) await test.store.delete(bucket, `k${at}`);
-      else await test.store.put(bucket, `k${at}`, bodyOf(bytesOf(1000 + at, 3_000)));
+      if (at % 2 === 0) await test.store.objects.delete(bucket, `k${at}`);
+      else await test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(1000 + at, 3_000)));
     }
     const used = async () => {
       let bytes = 0;
@@ -35,20 +39,23 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
     for (const rebuild of [undefined, false, true]) {
       if (rebuild !== undefined) await test.reopen({ rebuild });
       for (let at = 0; at < 40; at++) {
-        const object = test.store.object(bucket, `k${at}`);
+        const object = test.store.objects.find(bucket, `k${at}`);
         if (at % 5 === 0) {
           same(await contentOf(test.store, object), bytesOf(at, at % 3 === 0 ? 9_000 : 700_000));
         } else if (at % 2 === 0) assert.equal(object, undefined, `k${at} came back`);
         else same(await contentOf(test.store, object), bytesOf(1000 + at, 3_000));
       }
-      assert.equal(test.store.index.parts(upload.id).length, 1);
+      assert.equal(test.store.index.uploads.parts(upload.id).length, 1);
     }
-    await test.store.completeUpload(
+    await test.store.uploads.complete(
       bucket,
-      test.store.upload(bucket, "parts", upload.id),
+      test.store.uploads.find(bucket, "parts", upload.id),
       (parts) => ({ parts, etag: "x-1", meta }),
     );
-    same(await contentOf(test.store, test.store.object(bucket, "parts")), bytesOf(100, 900_000));
+    same(
+      await contentOf(test.store, test.store.objects.find(bucket, "parts")),
+      bytesOf(100, 900_000),
+    );
   });
 }
 
@@ -56,12 +63,12 @@ Deno.test("a reader that began before compaction reads on to its end", async () 
   await using test = await testStore(1, 0, { segment_bytes: 4 << 20 });
   const bucket = await test.bucket();
   const content = bytesOf(5, 6 << 20);
-  await test.store.put(bucket, "k", bodyOf(content));
-  const object = test.store.object(bucket, "k");
+  await test.store.objects.put(bucket, "k", bodyOf(content));
+  const object = test.store.objects.find(bucket, "k");
   assert.ok(object !== undefined);
-  const reading = test.store.read(object, 0, object.size);
+  const reading = test.store.objects.read(object, 0, object.size);
   const parts = [(await reading.next()).value as Uint8Array];
-  await test.store.put(bucket, "k", bodyOf(bytesOf(6, 10)));
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(6, 10)));
   const compacting = test.store.compactor.run(1);
   for await (const piece of reading) parts.push(piece);
   same(Buffer.concat(parts), content);
@@ -83,16 +90,16 @@ Deno.test("compaction while clients write, delete and read loses and resurrects 
       const key = `c${client}/k${(number * 7 + round) % 5}`;
       const mine = ++number;
       if (mine % 5 === 0) {
-        await test.store.delete(bucket, key);
+        await test.store.objects.delete(bucket, key);
         known.delete(key);
       } else {
-        await test.store.put(bucket, key, bodyOf(bytesOf(mine, sizeOf(mine))));
+        await test.store.objects.put(bucket, key, bodyOf(bytesOf(mine, sizeOf(mine))));
         known.set(key, mine);
       }
       const [other, held] = [...known][mine % Math.max(1, known.size)] ?? ["", 0];
       if (other.startsWith(`c${client}/`)) {
         same(
-          await contentOf(test.store, test.store.object(bucket, other)),
+          await contentOf(test.store, test.store.objects.find(bucket, other)),
           bytesOf(held, sizeOf(held)),
         );
       }
@@ -113,16 +120,16 @@ Deno.test("compaction while clients write, delete and read loses and resurrects 
     if (how === "reopened") await test.reopen();
     if (how === "rebuilt") await test.reopen({ rebuild: true });
     if (how === "after a crash") await test.crash();
-    assert.equal(test.store.index.totals().objects, known.size, `${how} with SEED=${seed}`);
+    assert.equal(test.store.index.buckets.totals().objects, known.size, `${how} with SEED=${seed}`);
     for (const [key, held] of known) {
       same(
-        await contentOf(test.store, test.store.object(bucket, key)),
+        await contentOf(test.store, test.store.objects.find(bucket, key)),
         bytesOf(held, sizeOf(held)),
       );
     }
     // What is accounted as living is what the rows name, neither more nor less.
     for (const directory of test.store.directories.all) {
-      for (const [segment, bytes] of test.store.index.liveBytes(directory.number)) {
+      for (const [segment, bytes] of test.store.index.segments.liveBytes(directory.number)) {
         assert.ok(bytes >= 0 && bytes <= await directory.segmentSize(segment), `${how} ${segment}`);
       }
     }
@@ -135,7 +142,7 @@ Deno.test("compaction leaves alone what a slow upload has written and not yet co
   const content = bytesOf(1, 5 << 20);
   const halfway = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
-  const slow = test.store.put(bucket, "slow", {
+  const slow = test.store.objects.put(bucket, "slow", {
     ...bodyOf(content),
     chunks: (async function* () {
       yield content.subarray(0, 3 << 20);
@@ -145,14 +152,16 @@ Deno.test("compaction leaves alone what a slow upload has written and not yet co
     })(),
   });
   await halfway.promise;
-  for (let at = 0; at < 6; at++) await test.store.put(bucket, "k", bodyOf(bytesOf(at, 1 << 20)));
+  for (let at = 0; at < 6; at++) {
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(at, 1 << 20)));
+  }
   await test.store.compactor.run(1);
   goOn.resolve();
   await slow;
   for (const rebuild of [undefined, true]) {
     if (rebuild === true) await test.reopen({ rebuild });
-    same(await contentOf(test.store, test.store.object(bucket, "slow")), content);
-    same(await contentOf(test.store, test.store.object(bucket, "k")), bytesOf(5, 1 << 20));
+    same(await contentOf(test.store, test.store.objects.find(bucket, "slow")), content);
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(5, 1 << 20));
     await test.store.compactor.run(1);
   }
   assert.ok(test.store.compactor.segments_removed > 0);

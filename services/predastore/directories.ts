@@ -12,7 +12,7 @@ import { AwsError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
 import { tooFewDirectories } from "./extent_writer.ts";
-import type { ObjectIndex } from "./index_db.ts";
+import type { ObjectIndex } from "./index/object_index.ts";
 import type { SmallRecord } from "./record.ts";
 
 export class StoreMismatch extends Error {
@@ -107,7 +107,7 @@ export class Directories {
         number,
         storeId,
         segmentBytes: options.segment_bytes,
-        firstSegment: index.highestSegment(number) + 1,
+        firstSegment: index.segments.highest(number) + 1,
         onOffline: (reason) =>
           log.error("blob_directory_offline", { path, ...errorFields(reason) }),
       });

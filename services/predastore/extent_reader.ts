@@ -9,7 +9,7 @@ import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
 import { crc32c } from "../../ffi/libisal.ts";
 import type { BlobDirectory, Location } from "./blob_directory.ts";
 import type { ErasureCode } from "./erasure.ts";
-import type { ExtentRow } from "./index_db.ts";
+import type { ExtentRow } from "./index/rows.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
 import { fragmentBytes, headerBytes, readHeader, readShardPage, roundUp } from "./record.ts";
 

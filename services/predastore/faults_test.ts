@@ -43,10 +43,10 @@ const objects = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
 
 async function fill(
   store: Store,
-  bucket: Awaited<ReturnType<typeof store.createBucket>>["bucket"],
+  bucket: Awaited<ReturnType<typeof store.buckets.create>>["bucket"],
 ) {
   for (const size of objects) {
-    await store.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
+    await store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
   }
 }
 
@@ -62,12 +62,15 @@ for (const [what, harm] of Object.entries(faults)) {
         if (reopened) await test.reopen();
         for (const size of objects) {
           same(
-            await contentOf(test.store, test.store.object(bucket, `k${size}`)),
+            await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
             bytesOf(size, size),
           );
         }
-        await test.store.put(bucket, "after", bodyOf(bytesOf(7, 800_000)));
-        same(await contentOf(test.store, test.store.object(bucket, "after")), bytesOf(7, 800_000));
+        await test.store.objects.put(bucket, "after", bodyOf(bytesOf(7, 800_000)));
+        same(
+          await contentOf(test.store, test.store.objects.find(bucket, "after")),
+          bytesOf(7, 800_000),
+        );
       }
       if (what !== "is removed") {
         assert.ok(test.store.degraded_reads > 0 || what === "is truncated");
@@ -81,16 +84,19 @@ Deno.test("RS(2,1): the index is rebuilt whole from any two of three directories
     await using test = await testStore(2, 1);
     const bucket = await test.bucket();
     await fill(test.store, bucket);
-    await test.store.put(bucket, "deleted", bodyOf(bytesOf(1, 100_000)));
-    await test.store.delete(bucket, "deleted");
+    await test.store.objects.put(bucket, "deleted", bodyOf(bytesOf(1, 100_000)));
+    await test.store.objects.delete(bucket, "deleted");
     await test.store[Symbol.asyncDispose]();
     await Deno.remove(test.blobs[victim] ?? "", { recursive: true });
     await test.reopen({ rebuild: true });
     for (const size of objects) {
-      same(await contentOf(test.store, test.store.object(bucket, `k${size}`)), bytesOf(size, size));
+      same(
+        await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
+        bytesOf(size, size),
+      );
     }
-    assert.equal(test.store.object(bucket, "deleted"), undefined);
-    assert.equal(test.store.index.totals().objects, objects.length);
+    assert.equal(test.store.objects.find(bucket, "deleted"), undefined);
+    assert.equal(test.store.index.buckets.totals().objects, objects.length);
   }
 });
 
@@ -103,9 +109,9 @@ Deno.test("RS(2,1): a directory that fails while clients write and read is notic
     for (let round = 0; !stop || round < 3; round++) {
       const size = 5_000 + 40_000 * ((client + round) % 9);
       const seed = client * 1000 + round;
-      await test.store.put(bucket, `c${client}`, bodyOf(bytesOf(seed, size)));
+      await test.store.objects.put(bucket, `c${client}`, bodyOf(bytesOf(seed, size)));
       same(
-        await contentOf(test.store, test.store.object(bucket, `c${client}`)),
+        await contentOf(test.store, test.store.objects.find(bucket, `c${client}`)),
         bytesOf(seed, size),
       );
       done++;
@@ -129,7 +135,7 @@ Deno.test("RS(2,1): a directory that fails while clients write and read is notic
   await until(done + 60);
   stop = true;
   await Promise.all(clients);
-  assert.ok(test.store.index.totals().missing >= 0);
+  assert.ok(test.store.index.buckets.totals().missing >= 0);
 });
 
 Deno.test("shards that could not be written are journalled and told", async () => {
@@ -137,10 +143,10 @@ Deno.test("shards that could not be written are journalled and told", async () =
   const bucket = await test.bucket();
   await Deno.rename(test.blobs[2] ?? "", `${test.blobs[2]}.gone`);
   await test.store.directories.inspect();
-  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
-  assert.equal(test.store.index.totals().missing, 3);
-  await test.store.delete(bucket, "k");
-  assert.equal(test.store.index.totals().missing, 0);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  assert.equal(test.store.index.buckets.totals().missing, 3);
+  await test.store.objects.delete(bucket, "k");
+  assert.equal(test.store.index.buckets.totals().missing, 0);
   await Deno.rename(`${test.blobs[2]}.gone`, test.blobs[2] ?? "");
 });
 
@@ -150,9 +156,9 @@ Deno.test("with a spare directory, a write goes round the one that is away", asy
   await Deno.rename(test.blobs[0] ?? "", `${test.blobs[0]}.gone`);
   await test.store.directories.inspect();
   for (let at = 0; at < 8; at++) {
-    await test.store.put(bucket, `k${at}`, bodyOf(bytesOf(at, 700_000)));
+    await test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(at, 700_000)));
   }
-  assert.equal(test.store.index.totals().missing, 0);
+  assert.equal(test.store.index.buckets.totals().missing, 0);
   await Deno.rename(`${test.blobs[0]}.gone`, test.blobs[0] ?? "");
 });
 
@@ -174,7 +180,7 @@ Deno.test("a commit that names shards of before an outage fails, since they may 
   const bucket = await test.bucket();
   const directory = test.store.directories.all[0];
   const body = bodyOf(bytesOf(1, 3 << 20));
-  await assert.rejects(test.store.put(bucket, "k", {
+  await assert.rejects(test.store.objects.put(bucket, "k", {
     ...body,
     finish: async (size) => {
       directory?.goOffline(new Error("unplugged"));
@@ -182,7 +188,7 @@ Deno.test("a commit that names shards of before an outage fails, since they may 
       return await body.finish(size);
     },
   }));
-  assert.equal(test.store.object(bucket, "k"), undefined);
-  await test.store.put(bucket, "k", bodyOf(bytesOf(2, 3 << 20)));
-  same(await contentOf(test.store, test.store.object(bucket, "k")), bytesOf(2, 3 << 20));
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 3 << 20)));
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(2, 3 << 20));
 });

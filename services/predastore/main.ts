@@ -55,7 +55,7 @@ async function start(service: Service): Promise<void> {
   });
   service.onStop(() => store[Symbol.asyncDispose]());
   for (const name of Object.values(systemBuckets)) {
-    await store.createBucket(name, "", config.region);
+    await store.buckets.create(name, "", config.region);
   }
   const grants = new SigningGrants(service.bus);
   service.onStop(() => grants[Symbol.asyncDispose]());
@@ -105,7 +105,7 @@ async function start(service: Service): Promise<void> {
   service.onStop(() => timers.forEach(clearInterval));
 
   service.reportHealth(() => {
-    const { objects, bytes, buckets, missing } = store.index.totals();
+    const { objects, bytes, buckets, missing } = store.index.buckets.totals();
     const { free_bytes, total_bytes } = store.directories.capacity();
     const away = store.directories.all.filter((directory) => !directory.online);
     return {

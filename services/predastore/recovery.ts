@@ -12,14 +12,14 @@ import { errorFields, type Log } from "../log/log.ts";
 import { before, type ScannedRecord } from "./blob_directory.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
+import type { ObjectIndex } from "./index/object_index.ts";
 import type {
   BucketRow,
   ExtentRecord,
-  ObjectIndex,
   ObjectRecord,
   PartRecord,
   UploadRecord,
-} from "./index_db.ts";
+} from "./index/rows.ts";
 import { shardPayload, unpackLayout } from "./layout.ts";
 import { type Durable, recordTypes } from "./record.ts";
 
@@ -60,7 +60,7 @@ export async function recover(
   const tails: { directory: typeof directories.all[number]; segments: number[]; from: Durable }[] =
     [];
   for (const directory of directories.online) {
-    const from = index.position(directory.number) ?? { segment: 0, offset: 0 };
+    const from = index.segments.position(directory.number) ?? { segment: 0, offset: 0 };
     const segments = (await directory.segments()).filter((id) => id >= from.segment);
     tails.push({ directory, segments, from });
   }
@@ -93,7 +93,7 @@ export async function recover(
     flush();
   };
 
-  index.recovering = true;
+  index.marks.recovering = true;
   try {
     await pass((record) => {
       records++;
@@ -107,15 +107,15 @@ export async function recover(
       switch (type) {
         case recordTypes.bucket: {
           const bucket = readMeta<BucketRow>(record);
-          return () => index.applyBucket(bucket, sequence, [record.location]);
+          return () => index.buckets.apply(bucket, sequence, [record.location]);
         }
         case recordTypes.bucketGone: {
           const { id } = readMeta<{ id: number }>(record);
-          return () => index.applyBucketGone(id);
+          return () => index.buckets.applyGone(id);
         }
         case recordTypes.upload: {
           const upload = readMeta<UploadRecord>(record);
-          return () => index.applyUpload(upload, [record.location]);
+          return () => index.uploads.apply(upload, [record.location]);
         }
         default:
           return undefined;
@@ -126,7 +126,7 @@ export async function recover(
       extent.stripes.every((stripe) =>
         stripe.shards.every((place) => {
           if (place === undefined) return true;
-          const upTo = durable.get(place.directory) ?? index.position(place.directory);
+          const upTo = durable.get(place.directory) ?? index.segments.position(place.directory);
           return upTo !== undefined && before(place, upTo);
         })
       );
@@ -157,7 +157,7 @@ export async function recover(
       const extent = extentOf(readMeta<ExtentMeta>(record));
       const apply = () => {
         replayed.add(extent.id);
-        index.applyExtent(extent, record.header.sequence, [record.location]);
+        index.extents.apply(extent, record.header.sequence, [record.location]);
       };
       if (refused.has(extent.id)) return undefined;
       if (checked.has(record.header.sequence) || surely(extent)) return apply;
@@ -167,7 +167,7 @@ export async function recover(
           index.transaction(apply);
         } else {
           // A later revision of an extent that stands is not needed; a new one goes with its object.
-          if (index.extent(extent.id) === undefined) refused.add(extent.id);
+          if (index.extents.find(extent.id) === undefined) refused.add(extent.id);
           extents_refused++;
           log.warn("extent_refused", { extent: extent.id, key: extent.key });
         }
@@ -180,30 +180,30 @@ export async function recover(
         case recordTypes.object: {
           const object = readMeta<ObjectRecord>(record);
           return () => {
-            if (object.extents?.some(([id]) => index.extent(id) === undefined)) {
-              const known = index.object(object.bucket, object.key);
+            if (object.extents?.some(([id]) => index.extents.find(id) === undefined)) {
+              const known = index.objects.find(object.bucket, object.key);
               // A newer one in the index has already taken its extents away.
               if (known === undefined || known.sequence < sequence) objects_refused++;
               return;
             }
-            index.applyObject(object, sequence, [record.location]);
+            index.objects.apply(object, sequence, [record.location]);
           };
         }
         case recordTypes.tombstone: {
           const { bucket, key } = readMeta<{ bucket: number; key: string }>(record);
-          return () => index.applyTombstone(bucket, key, sequence);
+          return () => index.objects.applyTombstone(bucket, key, sequence);
         }
         case recordTypes.part: {
           const part = readMeta<PartRecord>(record);
           return () => {
-            if (index.extent(part.extent) !== undefined) {
-              index.applyPart(part, sequence, [record.location]);
+            if (index.extents.find(part.extent) !== undefined) {
+              index.uploads.applyPart(part, sequence, [record.location]);
             }
           };
         }
         case recordTypes.uploadGone: {
           const { upload } = readMeta<{ upload: string }>(record);
-          return () => index.applyUploadGone(upload);
+          return () => index.uploads.applyGone(upload);
         }
         default:
           return undefined;
@@ -217,18 +217,18 @@ export async function recover(
       ids = ids.slice(batch);
       index.transaction(() => {
         for (const id of now) {
-          const extent = index.extent(id);
-          if (extent !== undefined && !index.isReferenced(extent)) index.dropExtent(id);
+          const extent = index.extents.find(id);
+          if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
         }
       });
     }
     index.transaction(() => {
       for (const { directory } of tails) {
-        index.setPosition(directory.number, directory.activeSegment, 0);
+        index.segments.setPosition(directory.number, directory.activeSegment, 0);
       }
     });
   } finally {
-    index.recovering = false;
+    index.marks.recovering = false;
   }
   return { records, extents_refused, objects_refused, highest_sequence };
 }

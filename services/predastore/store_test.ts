@@ -19,15 +19,15 @@ for (const [k, m] of [[1, 0], [2, 1], [3, 2]] as const) {
     await using test = await testStore(k, m);
     const bucket = await test.bucket();
     for (const size of sizes) {
-      await test.store.put(bucket, `k${size}`, bodyOf(bytesOf(size, size)));
+      await test.store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size)));
     }
     // A length that is not known beforehand makes full stripes.
     const { expected_bytes: _unknown, ...unknown } = bodyOf(bytesOf(9, 2_500_000));
-    await test.store.put(bucket, "unknown", unknown);
+    await test.store.objects.put(bucket, "unknown", unknown);
     for (const rebuild of [false, true]) {
       await test.reopen({ rebuild });
       for (const size of sizes) {
-        const object = test.store.object(bucket, `k${size}`);
+        const object = test.store.objects.find(bucket, `k${size}`);
         const expected = bytesOf(size, size);
         same(await contentOf(test.store, object), expected);
         for (
@@ -39,10 +39,10 @@ for (const [k, m] of [[1, 0], [2, 1], [3, 2]] as const) {
         }
       }
       same(
-        await contentOf(test.store, test.store.object(bucket, "unknown")),
+        await contentOf(test.store, test.store.objects.find(bucket, "unknown")),
         bytesOf(9, 2_500_000),
       );
-      assert.equal(test.store.index.totals().objects, sizes.length + 1);
+      assert.equal(test.store.index.buckets.totals().objects, sizes.length + 1);
     }
   });
 }
@@ -51,23 +51,23 @@ Deno.test("an overwrite, a delete and a bucket's deletion hold after a rebuild f
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
   const other = await test.bucket("other");
-  await test.store.put(bucket, "over", bodyOf(bytesOf(1, 100_000)));
-  await test.store.put(bucket, "over", bodyOf(bytesOf(2, 50_000), "new"));
-  await test.store.put(bucket, "gone", bodyOf(bytesOf(3, 100_000)));
-  assert.equal(await test.store.delete(bucket, "gone"), true);
-  assert.equal(await test.store.delete(bucket, "gone"), false);
-  await test.store.put(other, "x", bodyOf(bytesOf(4, 10)));
-  await test.store.delete(other, "x");
-  await test.store.deleteBucket(other);
+  await test.store.objects.put(bucket, "over", bodyOf(bytesOf(1, 100_000)));
+  await test.store.objects.put(bucket, "over", bodyOf(bytesOf(2, 50_000), "new"));
+  await test.store.objects.put(bucket, "gone", bodyOf(bytesOf(3, 100_000)));
+  assert.equal(await test.store.objects.delete(bucket, "gone"), true);
+  assert.equal(await test.store.objects.delete(bucket, "gone"), false);
+  await test.store.objects.put(other, "x", bodyOf(bytesOf(4, 10)));
+  await test.store.objects.delete(other, "x");
+  await test.store.buckets.delete(other);
   for (const rebuild of [false, true]) {
     await test.reopen({ rebuild });
-    assert.equal(test.store.object(bucket, "gone"), undefined);
-    assert.equal(test.store.object(bucket, "over")?.etag, "new");
-    same(await contentOf(test.store, test.store.object(bucket, "over")), bytesOf(2, 50_000));
-    assert.equal(test.store.bucket("other"), undefined);
-    assert.equal(test.store.bucket("bucket")?.id, bucket.id);
+    assert.equal(test.store.objects.find(bucket, "gone"), undefined);
+    assert.equal(test.store.objects.find(bucket, "over")?.etag, "new");
+    same(await contentOf(test.store, test.store.objects.find(bucket, "over")), bytesOf(2, 50_000));
+    assert.equal(test.store.buckets.find("other"), undefined);
+    assert.equal(test.store.buckets.find("bucket")?.id, bucket.id);
     assert.deepEqual(
-      { ...test.store.index.totals() },
+      { ...test.store.index.buckets.totals() },
       { buckets: 1, objects: 1, bytes: 50_000, missing: 0 },
     );
   }
@@ -77,12 +77,12 @@ Deno.test("what was acknowledged is there after the process died without closing
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
   for (let at = 0; at < 20; at++) {
-    await test.store.put(bucket, `k${at % 7}`, bodyOf(bytesOf(at, 1000 * at * at)));
+    await test.store.objects.put(bucket, `k${at % 7}`, bodyOf(bytesOf(at, 1000 * at * at)));
   }
   await test.crash();
   for (let at = 13; at < 20; at++) {
     same(
-      await contentOf(test.store, test.store.object(bucket, `k${at % 7}`)),
+      await contentOf(test.store, test.store.objects.find(bucket, `k${at % 7}`)),
       bytesOf(at, 1000 * at * at),
     );
   }
@@ -91,9 +91,11 @@ Deno.test("what was acknowledged is there after the process died without closing
 Deno.test("a write that was torn leaves the older object", async () => {
   await using test = await testStore(1, 0);
   const bucket = await test.bucket();
-  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 200_000), "old"));
-  await test.store.put(bucket, "k", bodyOf(bytesOf(2, 200_000), "new"));
-  const place = test.store.index.extent(test.store.object(bucket, "k")?.extents?.[0]?.[0] ?? 0)
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 200_000), "old"));
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 200_000), "new"));
+  const place = test.store.index.extents.find(
+    test.store.objects.find(bucket, "k")?.extents?.[0]?.[0] ?? 0,
+  )
     ?.stripes[0]?.shards[0];
   assert.ok(place !== undefined);
   // The record of the second is there, but a page of its data never reached the disk.
@@ -106,23 +108,23 @@ Deno.test("a write that was torn leaves the older object", async () => {
   await file.seek(place.offset + 8192, Deno.SeekMode.Start);
   await file.write(new Uint8Array(4096));
   await test.reopen({ rebuild: true });
-  assert.equal(test.store.object(bucket, "k")?.etag, "old");
-  same(await contentOf(test.store, test.store.object(bucket, "k")), bytesOf(1, 200_000));
+  assert.equal(test.store.objects.find(bucket, "k")?.etag, "old");
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 200_000));
 });
 
 Deno.test("a failed body stores nothing and leaves the old object", async () => {
   await using test = await testStore();
   const bucket = await test.bucket();
-  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 100), "old"));
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100), "old"));
   await assert.rejects(
-    test.store.put(bucket, "k", {
+    test.store.objects.put(bucket, "k", {
       ...bodyOf(bytesOf(2, 2_000_000)),
       finish: () => Promise.reject(new AwsError("BadDigest", "no")),
     }),
     code("BadDigest"),
   );
-  assert.equal(test.store.object(bucket, "k")?.etag, "old");
-  assert.equal(test.store.object(bucket, "never"), undefined);
+  assert.equal(test.store.objects.find(bucket, "k")?.etag, "old");
+  assert.equal(test.store.objects.find(bucket, "never"), undefined);
 });
 
 Deno.test("one of many writers with the same condition wins, and a whole object stands", async () => {
@@ -134,23 +136,24 @@ Deno.test("one of many writers with the same condition wins, and a whole object 
   const results = await Promise.allSettled(
     Array.from(
       { length: 16 },
-      (_, at) => test.store.put(bucket, "k", bodyOf(bytesOf(at, 300_000), `${at}`), onlyNew),
+      (_, at) =>
+        test.store.objects.put(bucket, "k", bodyOf(bytesOf(at, 300_000), `${at}`), onlyNew),
     ),
   );
   assert.equal(results.filter(({ status }) => status === "fulfilled").length, 1);
-  const object = test.store.object(bucket, "k");
+  const object = test.store.objects.find(bucket, "k");
   same(await contentOf(test.store, object), bytesOf(Number(object?.etag), 300_000));
 });
 
 Deno.test("a bucket with an object is not deleted, and one being deleted takes no write", async () => {
   await using test = await testStore();
   const bucket = await test.bucket();
-  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 1)));
-  await assert.rejects(test.store.deleteBucket(bucket), code("BucketNotEmpty"));
-  await test.store.delete(bucket, "k");
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 1)));
+  await assert.rejects(test.store.buckets.delete(bucket), code("BucketNotEmpty"));
+  await test.store.objects.delete(bucket, "k");
   const [deleted, put] = await Promise.allSettled([
-    test.store.deleteBucket(bucket),
-    test.store.put(bucket, "late", bodyOf(bytesOf(1, 1))),
+    test.store.buckets.delete(bucket),
+    test.store.objects.put(bucket, "late", bodyOf(bytesOf(1, 1))),
   ]);
   assert.notEqual(deleted.status, put.status, "both or neither happened");
 });
@@ -159,18 +162,18 @@ Deno.test("a multipart object is its parts, and replaced parts and aborted uploa
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
   const meta = { headers: { "content-type": "text/plain" }, user: {} };
-  const upload = await test.store.createUpload(bucket, "big", meta);
-  const row = () => test.store.upload(bucket, "big", upload.id);
-  await test.store.putPart(bucket, row(), 2, bodyOf(bytesOf(2, 700_000), "b"));
-  await test.store.putPart(bucket, row(), 1, bodyOf(bytesOf(9, 100), "replaced"));
+  const upload = await test.store.uploads.create(bucket, "big", meta);
+  const row = () => test.store.uploads.find(bucket, "big", upload.id);
+  await test.store.uploads.putPart(bucket, row(), 2, bodyOf(bytesOf(2, 700_000), "b"));
+  await test.store.uploads.putPart(bucket, row(), 1, bodyOf(bytesOf(9, 100), "replaced"));
   await test.reopen({ rebuild: true });
-  await test.store.putPart(bucket, row(), 1, bodyOf(bytesOf(1, 1_200_000), "a"));
-  await test.store.putPart(bucket, row(), 3, bodyOf(bytesOf(3, 10), "c"));
-  const aborted = await test.store.createUpload(bucket, "aborted", meta);
-  const abortedRow = test.store.upload(bucket, "aborted", aborted.id);
-  await test.store.putPart(bucket, abortedRow, 1, bodyOf(bytesOf(4, 400_000), "d"));
-  await test.store.abortUpload(bucket, abortedRow);
-  await test.store.completeUpload(bucket, row(), (parts) => {
+  await test.store.uploads.putPart(bucket, row(), 1, bodyOf(bytesOf(1, 1_200_000), "a"));
+  await test.store.uploads.putPart(bucket, row(), 3, bodyOf(bytesOf(3, 10), "c"));
+  const aborted = await test.store.uploads.create(bucket, "aborted", meta);
+  const abortedRow = test.store.uploads.find(bucket, "aborted", aborted.id);
+  await test.store.uploads.putPart(bucket, abortedRow, 1, bodyOf(bytesOf(4, 400_000), "d"));
+  await test.store.uploads.abort(bucket, abortedRow);
+  await test.store.uploads.complete(bucket, row(), (parts) => {
     assert.deepEqual(parts.map(({ etag }) => etag), ["a", "b", "c"]);
     return { parts, etag: "whole-3", meta };
   });
@@ -178,7 +181,7 @@ Deno.test("a multipart object is its parts, and replaced parts and aborted uploa
   const whole = Buffer.concat([bytesOf(1, 1_200_000), bytesOf(2, 700_000), bytesOf(3, 10)]);
   for (const rebuild of [false, true]) {
     await test.reopen({ rebuild });
-    const object = test.store.object(bucket, "big");
+    const object = test.store.objects.find(bucket, "big");
     assert.equal(object?.etag, "whole-3");
     assert.deepEqual(object?.meta.parts, [1_200_000, 700_000, 10]);
     same(await contentOf(test.store, object), whole);
@@ -186,9 +189,9 @@ Deno.test("a multipart object is its parts, and replaced parts and aborted uploa
       await contentOf(test.store, object, 1_199_999, 1_900_005),
       whole.subarray(1_199_999, 1_900_005),
     );
-    assert.equal([...test.store.index.extentIds()].length, 3);
+    assert.equal([...test.store.index.extents.ids()].length, 3);
     assert.throws(row, code("NoSuchUpload"));
-    assert.equal(test.store.index.uploadsFrom(bucket.id, new Uint8Array(0), "", 10).length, 0);
+    assert.equal(test.store.index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 10).length, 0);
   }
 });
 
@@ -196,18 +199,19 @@ Deno.test("a store without room above its reserve refuses and harms nothing", as
   await using test = await testStore(1, 0, { reserve_bytes: 2 ** 52 });
   const bucket = await test.bucket();
   await assert.rejects(
-    test.store.put(bucket, "k", bodyOf(bytesOf(1, 100))),
+    test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100))),
     code("InsufficientCapacity"),
   );
-  assert.equal(test.store.object(bucket, "k"), undefined);
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
 });
 
 Deno.test("an object with too few sound shards is an error and never wrong bytes", async () => {
   await using test = await testStore(1, 0);
   const bucket = await test.bucket();
-  await test.store.put(bucket, "k", bodyOf(bytesOf(1, 500_000)));
-  const object = test.store.object(bucket, "k");
-  const place = test.store.index.extent(object?.extents?.[0]?.[0] ?? 0)?.stripes[0]?.shards[0];
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 500_000)));
+  const object = test.store.objects.find(bucket, "k");
+  const place = test.store.index.extents.find(object?.extents?.[0]?.[0] ?? 0)?.stripes[0]
+    ?.shards[0];
   const path = join(
     test.blobs[0] ?? "",
     "segments",
@@ -217,10 +221,10 @@ Deno.test("an object with too few sound shards is an error and never wrong bytes
   await file.seek((place?.offset ?? 0) + 4096 + 100_000, Deno.SeekMode.Start);
   await file.write(new Uint8Array([0xff, 0x00, 0xff]));
   await test.reopen();
-  await assert.rejects(contentOf(test.store, test.store.object(bucket, "k")), DataLost);
+  await assert.rejects(contentOf(test.store, test.store.objects.find(bucket, "k")), DataLost);
   // A range that does not touch the damage is still served.
   same(
-    await contentOf(test.store, test.store.object(bucket, "k"), 300_000, 310_000),
+    await contentOf(test.store, test.store.objects.find(bucket, "k"), 300_000, 310_000),
     bytesOf(1, 500_000).subarray(300_000, 310_000),
   );
 });

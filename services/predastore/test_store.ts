@@ -1,8 +1,9 @@
 /** A store in a temporary directory, for the tests of this folder. */
 import { join } from "node:path";
 import { createLog } from "../log/log.ts";
-import type { BucketRow, ObjectRow } from "./index_db.ts";
-import { type IncomingBody, Store } from "./store.ts";
+import type { BucketRow, ObjectRow } from "./index/rows.ts";
+import type { IncomingBody } from "./bodies.ts";
+import { Store } from "./store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -58,7 +59,7 @@ export async function testStore(
       made.store = await open();
     },
     bucket: async (name = "bucket") =>
-      (await made.store.createBucket(name, "123456789012", "r")).bucket,
+      (await made.store.buckets.create(name, "123456789012", "r")).bucket,
     async [Symbol.asyncDispose]() {
       await made.store[Symbol.asyncDispose]();
       for (const store of abandoned) {
@@ -103,6 +104,6 @@ export async function contentOf(
 ): Promise<Bytes> {
   if (object === undefined) throw new Error("there is no such object");
   const parts: Bytes[] = [];
-  for await (const piece of store.read(object, from, to)) parts.push(piece);
+  for await (const piece of store.objects.read(object, from, to)) parts.push(piece);
   return new Uint8Array(Buffer.concat(parts));
 }

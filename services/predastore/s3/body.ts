@@ -7,8 +7,8 @@ import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsChunkedDecoder, chunkedMode } from "../../aws/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extent_writer.ts";
-import type { ChecksumMeta, ObjectMeta } from "../index_db.ts";
-import type { IncomingBody } from "../store.ts";
+import type { ChecksumMeta, ObjectMeta } from "../index/rows.ts";
+import type { IncomingBody } from "../bodies.ts";
 import { isSystem, largestDocument_bytes, type S3Call } from "./call.ts";
 import {
   type Algorithm,

@@ -36,7 +36,7 @@ export function listBuckets(call: S3Call): Response {
       throw invalidArgument("The continuation token provided is incorrect");
     }
   }
-  const all = call.store.index.bucketsOf(call.account_id)
+  const all = call.store.index.buckets.ofAccount(call.account_id)
     .filter(({ name }) => name.startsWith(prefix) && name > after);
   const page = all.slice(0, limit);
   const last = page.at(-1);
@@ -89,7 +89,7 @@ export async function createBucket(call: S3Call): Promise<Response> {
       `The ${region} location constraint is incompatible for the region specific endpoint this request was sent to.`,
     );
   }
-  const { created, bucket } = await call.store.createBucket(call.bucket, call.account_id, region);
+  const { created, bucket } = await call.store.buckets.create(call.bucket, call.account_id, region);
   if (!created && bucket.account_id !== call.account_id) {
     throw new AwsError(
       "BucketAlreadyExists",
@@ -116,7 +116,7 @@ export function headBucket(call: S3Call): Response {
 }
 
 export async function deleteBucket(call: S3Call): Promise<Response> {
-  await call.store.deleteBucket(ownBucket(call));
+  await call.store.buckets.delete(ownBucket(call));
   return new Response(null, { status: 204 });
 }
 

@@ -7,8 +7,9 @@
 import type { Verified } from "../../aws/sigv4.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
-import type { BucketRow } from "../index_db.ts";
-import { noSuchBucket, type Store } from "../store.ts";
+import type { BucketRow } from "../index/rows.ts";
+import { noSuchBucket } from "../commits.ts";
+import type { Store } from "../store.ts";
 import type { Permission } from "./permissions.ts";
 
 /** The bucket and key that a path names. */
@@ -97,7 +98,7 @@ export const isSystem = (call: S3Call) => call.verified === undefined;
  * @throws AwsError `NoSuchBucket`, `AccessDenied`
  */
 export function ownBucket(call: S3Call, name = call.bucket): BucketRow {
-  const bucket = call.store.bucket(name);
+  const bucket = call.store.buckets.find(name);
   if (bucket === undefined) throw noSuchBucket();
   if (bucket.account_id !== call.account_id) throw accessDenied();
   const expected = call.headers.get("x-amz-expected-bucket-owner");

@@ -7,7 +7,7 @@ import { crc32, crc32c } from "../../../ffi/libisal.ts";
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extent_writer.ts";
-import type { ChecksumMeta } from "../index_db.ts";
+import type { ChecksumMeta } from "../index/rows.ts";
 import { crc64nvme, CrcCombiner, type CrcName } from "./crc.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -6,7 +6,8 @@
  * not what it skips. A token names the last thing that was shown, which makes pages stable while keys
  * come and go.
  */
-import { keyBytes, type ListedObject } from "../index_db.ts";
+import { keyBytes } from "../index/columns.ts";
+import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { owner } from "./buckets.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
@@ -72,7 +73,7 @@ export function listObjects(store: Store, bucket: number, request: ListRequest):
   let batch = 64;
   while (start !== undefined) {
     const wanted: number = Math.min(batch, limit - objects.length - prefixes.length + 1);
-    const rows = store.index.objectsFrom(bucket, start, inclusive, wanted);
+    const rows = store.index.objects.listFrom(bucket, start, inclusive, wanted);
     let jumped = false;
     for (const row of rows) {
       if (!row.key.startsWith(prefix)) return { objects, prefixes, truncated: false, last };
@@ -211,14 +212,14 @@ export function listMultipartUploads(call: S3Call): Response {
   const keyMarker = call.query.get("key-marker") ?? "";
   const idMarker = keyMarker === "" ? "" : call.query.get("upload-id-marker") ?? "";
   const limit = maxKeys(call, "max-uploads");
-  const uploads: ReturnType<typeof call.store.index.uploadsFrom> = [];
+  const uploads: ReturnType<typeof call.store.index.uploads.listFrom> = [];
   const prefixes: string[] = [];
   let truncated = false;
   // Without an id marker, all uploads of the marker's key are behind us.
   let key: Bytes = keyBytes(keyMarker);
   let id = keyMarker !== "" && idMarker === "" ? "\u{10ffff}" : idMarker;
   scan: for (;;) {
-    const rows = call.store.index.uploadsFrom(bucket.id, key, id, longestPage);
+    const rows = call.store.index.uploads.listFrom(bucket.id, key, id, longestPage);
     for (const row of rows) {
       key = keyBytes(row.key);
       id = row.id;

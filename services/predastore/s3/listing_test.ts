@@ -37,7 +37,7 @@ Deno.test("pages of any size show every key and common prefix once, in byte orde
   test.store.index.transaction(() => {
     let sequence = 1;
     for (const key of keys) {
-      test.store.index.applyObject(
+      test.store.index.objects.apply(
         { bucket: bucket.id, key, size: 0, modified_ms: 0, etag: "e", meta },
         sequence++,
         [],
@@ -72,7 +72,7 @@ Deno.test("a page over many keys below few prefixes costs seeks and not scans", 
   const bucket = await test.bucket();
   test.store.index.transaction(() => {
     for (let at = 0; at < 40_000; at++) {
-      test.store.index.applyObject(
+      test.store.index.objects.apply(
         {
           bucket: bucket.id,
           key: `${String(at % 20).padStart(2, "0")}/${at}`,
@@ -88,8 +88,8 @@ Deno.test("a page over many keys below few prefixes costs seeks and not scans", 
   });
   let rows = 0;
   const index = test.store.index;
-  const counted = index.objectsFrom.bind(index);
-  index.objectsFrom = (...args) => {
+  const counted = index.objects.listFrom.bind(index.objects);
+  index.objects.listFrom = (...args) => {
     const found = counted(...args);
     rows += found.length;
     return found;

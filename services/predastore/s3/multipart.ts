@@ -1,7 +1,7 @@
 /** Multipart uploads: create, upload and copy parts, list them, complete, abort. */
 import { createHash } from "node:crypto";
 import { AwsError } from "../../aws/errors.ts";
-import type { ChecksumMeta, PartRow, UploadRow } from "../index_db.ts";
+import type { ChecksumMeta, PartRow, UploadRow } from "../index/rows.ts";
 import { incomingBody, readDocument } from "./body.ts";
 import { owner } from "./buckets.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
@@ -58,7 +58,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
     algorithm,
     type: checksumType(algorithm, call.headers.get("x-amz-checksum-type")),
   };
-  const upload = await call.store.createUpload(
+  const upload = await call.store.uploads.create(
     bucket,
     call.key,
     objectHeaders(call.headers),
@@ -79,7 +79,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
 }
 
 function uploadOf(call: S3Call): UploadRow {
-  return call.store.upload(ownBucket(call), call.key, call.query.get("uploadId") ?? "");
+  return call.store.uploads.find(ownBucket(call), call.key, call.query.get("uploadId") ?? "");
 }
 
 function partNumber(call: S3Call): number {
@@ -101,7 +101,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
     user: {},
     ...(upload.checksum === undefined ? {} : { checksum: upload.checksum.algorithm as Algorithm }),
   });
-  const stored = await call.store.putPart(ownBucket(call), upload, number, body);
+  const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
   const headers = storedHeaders(stored);
   headers.delete("x-amz-checksum-type");
   return new Response(null, { headers });
@@ -135,7 +135,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
     { headers: {}, user: {} },
     upload.checksum?.algorithm,
   );
-  const stored = await call.store.putPart(ownBucket(call), upload, number, body);
+  const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
   return xmlResponse(
     "CopyPartResult",
     copyResult(stored).filter((one) => one?.text.startsWith("<ChecksumType") !== true),
@@ -219,7 +219,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const chosen = chosenParts(
     await readDocument({ ...call, headers: withoutChecksum(call.headers) }),
   );
-  const stored = await call.store.completeUpload(bucket, upload, (all) => {
+  const stored = await call.store.uploads.complete(bucket, upload, (all) => {
     const parts = matchParts(chosen, all);
     const size = parts.reduce((sum, part) => sum + part.size, 0);
     const claimedSize = call.headers.get("x-amz-mp-object-size");
@@ -284,7 +284,7 @@ function wholeChecksum(
 }
 
 export async function abortMultipartUpload(call: S3Call): Promise<Response> {
-  await call.store.abortUpload(ownBucket(call), uploadOf(call));
+  await call.store.uploads.abort(ownBucket(call), uploadOf(call));
   return new Response(null, { status: 204 });
 }
 
@@ -293,7 +293,7 @@ export function listParts(call: S3Call): Response {
   const upload = uploadOf(call);
   const limit = Math.min(1000, wholeNumber(call, "max-parts", 0, 2 ** 31 - 1) ?? 1000);
   const marker = wholeNumber(call, "part-number-marker", 0, 2 ** 31 - 1) ?? 0;
-  const rows = call.store.index.parts(upload.id, marker, limit + 1);
+  const rows = call.store.index.uploads.parts(upload.id, marker, limit + 1);
   const parts = rows.slice(0, limit);
   return xmlResponse("ListPartsResult", [
     element("Bucket", bucket.name),

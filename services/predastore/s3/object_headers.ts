@@ -4,7 +4,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
-import type { ObjectMeta, ObjectRow } from "../index_db.ts";
+import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
 import { invalidArgument, notImplemented, type S3Call } from "./call.ts";
 import { checksumHeader } from "./checksums.ts";
 

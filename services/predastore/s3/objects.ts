@@ -2,8 +2,9 @@
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
-import type { ObjectMeta, ObjectRow } from "../index_db.ts";
-import type { IncomingBody, StoredObject } from "../store.ts";
+import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
+import type { IncomingBody } from "../bodies.ts";
+import type { StoredObject } from "../objects.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
 import {
   accessDenied,
@@ -40,7 +41,7 @@ function checkVersion(versionId: string | null): void {
 
 function found(call: S3Call): ObjectRow {
   checkVersion(call.query.get("versionId"));
-  const object = call.store.object(ownBucket(call), call.key);
+  const object = call.store.objects.find(ownBucket(call), call.key);
   if (object === undefined) throw noSuchKey();
   return object;
 }
@@ -110,7 +111,7 @@ export async function getObject(call: S3Call): Promise<Response> {
   const { object, status, headers, range } = prepareRead(call);
   if (status === 304) return new Response(null, { status, headers });
   if (range.from === range.to) return new Response(new Uint8Array(0), { status, headers });
-  const pieces = call.store.read(object, range.from, range.to);
+  const pieces = call.store.objects.read(object, range.from, range.to);
   const first = await pieces.next();
   if (first.done === true) return new Response(new Uint8Array(0), { status, headers });
   if (first.value.length === range.to - range.from) {
@@ -157,7 +158,7 @@ export async function putObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const condition = writeCondition(call.headers);
   using body = incomingBody(call, objectHeaders(call.headers));
-  const stored = await call.store.put(bucket, call.key, body, condition);
+  const stored = await call.store.objects.put(bucket, call.key, body, condition);
   return new Response(null, { headers: storedHeaders(stored) });
 }
 
@@ -169,7 +170,7 @@ export function copySource(call: S3Call): ObjectRow {
     throw invalidArgument("Invalid copy source object key");
   }
   checkVersion(source.query.get("versionId"));
-  const object = call.store.object(ownBucket(call, source.bucket), source.key);
+  const object = call.store.objects.find(ownBucket(call, source.bucket), source.key);
   if (object === undefined) throw noSuchKey();
   checkCopySource(call.headers, object);
   return object;
@@ -188,7 +189,7 @@ export function copiedBody(
     ? startChecksum(algorithm)
     : undefined;
   return {
-    chunks: call.store.read(source, range.from, range.to),
+    chunks: call.store.objects.read(source, range.from, range.to),
     digests: checksum === undefined ? [md5] : [md5, checksum],
     expected_bytes: range.to - range.from,
     async finish() {
@@ -242,7 +243,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
     directive === "COPY" ? { headers: source.meta.headers, user: source.meta.user } : given,
     algorithm,
   );
-  const stored = await call.store.put(bucket, call.key, body, writeCondition(call.headers));
+  const stored = await call.store.objects.put(bucket, call.key, body, writeCondition(call.headers));
   return xmlResponse("CopyObjectResult", copyResult(stored));
 }
 
@@ -259,7 +260,7 @@ export function copyResult(stored: StoredObject) {
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   checkVersion(call.query.get("versionId"));
-  await call.store.delete(bucket, call.key, deleteCondition(call.headers.get("if-match")));
+  await call.store.objects.delete(bucket, call.key, deleteCondition(call.headers.get("if-match")));
   return new Response(null, { status: 204 });
 }
 
@@ -300,7 +301,7 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
       checkVersion(version ?? null);
       const resource = objectArn(bucket.name, key);
       if (!await call.may({ action: "s3:DeleteObject", resource })) throw accessDenied();
-      await call.store.delete(bucket, key, deleteCondition(etag ?? null));
+      await call.store.objects.delete(bucket, key, deleteCondition(etag ?? null));
       return quiet ? undefined : element("Deleted", element("Key", key));
     } catch (error) {
       const known = error instanceof AwsError

@@ -1,0 +1,159 @@
+/**
+ * Bodies on their way into the blob directories.
+ *
+ * A body is admitted before any of it is written, one of unknown length step by step. What it claims to
+ * be is checked once all was read; a body that fails is given up, and its shards are dead space. Nothing
+ * written here is part of an object before a record says so.
+ */
+import { pageBytes } from "../../ffi/direct_io.ts";
+import type { BlobDirectory } from "./blob_directory.ts";
+import { type Directories, type Epochs, epochsOf } from "./directories.ts";
+import type { ErasureCode } from "./erasure.ts";
+import {
+  type BodyDigest,
+  BufferPool,
+  ExtentWriter,
+  fullShardBytes,
+  type WrittenExtent,
+} from "./extent_writer.ts";
+import { type Bytes, keyBytes } from "./index/columns.ts";
+import type { BucketRow, ExtentRecord, ObjectMeta } from "./index/rows.ts";
+import { packLayout } from "./layout.ts";
+import type { Progress } from "./progress.ts";
+import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
+import type { ExtentMeta } from "./recovery.ts";
+
+/** An unknown length is admitted and looked at again in steps of this. */
+const admittedStep = 64 << 20;
+
+/** A body on its way in, with what is to be computed of it. */
+export interface IncomingBody {
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly digests: readonly BodyDigest[];
+  readonly expected_bytes?: number;
+  /** Called when all was read; throws when it is not what it claims to be. */
+  finish(size: number): Promise<{ readonly etag: string; readonly meta: ObjectMeta }>;
+}
+
+/** A body that stands in the directories, and in no record yet. */
+export interface WrittenBody {
+  readonly id: number;
+  readonly to: readonly (BlobDirectory | undefined)[];
+  readonly epochs: Epochs;
+  readonly written: WrittenExtent;
+  readonly etag: string;
+  readonly meta: ObjectMeta;
+}
+
+/** The record that says where the stripes of an extent stand. */
+export function extentRecord(extent: ExtentRecord, revision: number): SmallRecord {
+  const { id, bucket, key, size, k, m, upload } = extent;
+  const meta: ExtentMeta = {
+    id,
+    bucket,
+    key,
+    size,
+    k,
+    m,
+    layout: packLayout(extent.stripes, k + m).toBase64(),
+    ...(upload === undefined ? {} : { upload }),
+  };
+  return smallRecord(recordTypes.extent, revision, meta);
+}
+
+export class Bodies {
+  readonly #directories: Directories;
+  readonly #progress: Progress;
+  readonly #code: ErasureCode;
+  readonly #pool: BufferPool;
+
+  constructor(directories: Directories, progress: Progress, code: ErasureCode) {
+    this.#directories = directories;
+    this.#progress = progress;
+    this.#code = code;
+    this.#pool = new BufferPool((code.k + code.m) * (pageBytes + fullShardBytes(code.k)), 16);
+  }
+
+  /** @throws what the body's `finish` throws, and `InsufficientCapacity` */
+  async write(
+    bucket: BucketRow,
+    key: string,
+    body: IncomingBody,
+  ): Promise<WrittenBody> {
+    const admissions = [await this.#directories.admit(body.expected_bytes ?? admittedStep)];
+    const to = this.#directories.place(bucket.id, key);
+    const epochs = epochsOf(to);
+    const id = this.#progress.nextSequence();
+    const writer = new ExtentWriter({
+      code: this.#code,
+      pool: this.#pool,
+      directories: to,
+      extent: id,
+      bucket: bucket.id,
+      key: keyBytes(key),
+      digests: body.digests,
+      ...(body.expected_bytes === undefined ? {} : { expected_bytes: body.expected_bytes }),
+    });
+    try {
+      let admitted = body.expected_bytes ?? admittedStep;
+      for await (const chunk of body.chunks) {
+        await writer.push(chunk);
+        if (writer.size > admitted) {
+          admitted += admittedStep;
+          admissions.push(await this.#directories.admit(admittedStep));
+        }
+      }
+      const written = await writer.finish();
+      const { etag, meta } = await body.finish(written.size);
+      return { id, to, epochs, written, etag, meta };
+    } catch (error) {
+      await writer.abandon();
+      throw error;
+    } finally {
+      for (const release of admissions) release();
+    }
+  }
+
+  /** A small part is an extent too: its object has no record of its own to stand in. */
+  async striped(
+    bucket: BucketRow,
+    key: string,
+    extent: number,
+    directories: readonly (BlobDirectory | undefined)[],
+    bytes: Bytes,
+  ): Promise<WrittenExtent> {
+    const writer = new ExtentWriter({
+      code: this.#code,
+      pool: this.#pool,
+      directories,
+      extent,
+      bucket: bucket.id,
+      key: keyBytes(key),
+      digests: [],
+      expected_bytes: bytes.length,
+      inline: false,
+    });
+    await writer.push(bytes);
+    return await writer.finish();
+  }
+
+  /** The extent that a written body makes. */
+  extentOf(
+    id: number,
+    bucket: number,
+    key: string,
+    written: WrittenExtent,
+    upload?: string,
+  ): ExtentRecord {
+    return {
+      id,
+      bucket,
+      key,
+      size: written.size,
+      k: this.#code.k,
+      m: this.#code.m,
+      stripes: written.stripes,
+      ...(upload === undefined ? {} : { upload }),
+    };
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Buckets, and what each holds in numbers.
+ *
+ * A name belongs to one bucket, the one with the higher sequence should two records claim it; ids are
+ * never used again. With a bucket go its objects and uploads, in the same transaction.
+ */
+import type { Location } from "../blob_directory.ts";
+import { packLocations, unpackLocations } from "../layout.ts";
+import type { Bytes } from "./columns.ts";
+import type { IndexDatabase, Row } from "./database.ts";
+import type { DeletionMarks } from "./deletion_marks.ts";
+import type { ObjectTable } from "./objects.ts";
+import { addedCopies } from "./records.ts";
+import type { BucketRow } from "./rows.ts";
+import type { SegmentTable } from "./segments.ts";
+import type { UploadTable } from "./uploads.ts";
+
+export class BucketTable {
+  readonly #database: IndexDatabase;
+  readonly #segments: SegmentTable;
+  readonly #marks: DeletionMarks;
+  readonly #uploads: UploadTable;
+  readonly #objects: ObjectTable;
+
+  constructor(
+    database: IndexDatabase,
+    segments: SegmentTable,
+    marks: DeletionMarks,
+    uploads: UploadTable,
+    objects: ObjectTable,
+  ) {
+    this.#database = database;
+    this.#segments = segments;
+    this.#marks = marks;
+    this.#uploads = uploads;
+    this.#objects = objects;
+  }
+
+  #bucketRow(row: Row | undefined): BucketRow | undefined {
+    return row as unknown as BucketRow | undefined;
+  }
+
+  find(name: string): BucketRow | undefined {
+    return this.#bucketRow(this.#database.one("select * from buckets where name = ?", name));
+  }
+
+  findById(id: number): BucketRow | undefined {
+    return this.#bucketRow(this.#database.one("select * from buckets where id = ?", id));
+  }
+
+  ofAccount(account: string): BucketRow[] {
+    return this.#database.all("select * from buckets where account_id = ? order by name", account)
+      .map((row) => row as unknown as BucketRow);
+  }
+
+  #locations(id: number): Location[] {
+    const row = this.#database.one("select record from buckets where id = ?", id);
+    return row === undefined ? [] : unpackLocations(row["record"] as Bytes);
+  }
+
+  apply(
+    bucket: Omit<BucketRow, "objects" | "bytes">,
+    sequence: number,
+    locations: readonly Location[],
+  ): void {
+    if (this.#marks.recovering && this.#marks.isGone(`bucket ${bucket.id}`)) return;
+    const known = this.#locations(bucket.id);
+    if (known.length > 0) {
+      const added = addedCopies(known, locations);
+      this.#database.run(
+        "update buckets set record = ? where id = ?",
+        packLocations([...known, ...added]),
+        bucket.id,
+      );
+      this.#segments.accountRecords(added, 1);
+      return;
+    }
+    const other = this.#database.one(
+      "select id, sequence from buckets where name = ?",
+      bucket.name,
+    );
+    if (other !== undefined) {
+      if ((other["sequence"] as number) > sequence) return;
+      this.applyGone(other["id"] as number);
+    }
+    this.#database.run(
+      "insert into buckets values (?, ?, ?, ?, ?, ?, 0, 0, ?)",
+      bucket.id,
+      bucket.name,
+      bucket.account_id,
+      bucket.created_ms,
+      bucket.region,
+      sequence,
+      packLocations(locations),
+    );
+    this.#segments.accountRecords(locations, 1);
+  }
+
+  applyGone(id: number): void {
+    if (this.#marks.recovering) this.#marks.markGone(`bucket ${id}`);
+    for (const key of this.#database.all("select key from objects where bucket = ?", id)) {
+      this.#objects.drop(id, key["key"] as Bytes);
+    }
+    for (const upload of this.#database.all("select id from uploads where bucket = ?", id)) {
+      this.#uploads.applyGone(upload["id"] as string);
+    }
+    this.#segments.accountRecords(this.#locations(id), -1);
+    this.#database.run("delete from buckets where id = ?", id);
+  }
+
+  isEmpty(bucket: number): boolean {
+    return this.#database.one("select 1 from objects where bucket = ? limit 1", bucket) ===
+      undefined;
+  }
+
+  totals(): { objects: number; bytes: number; buckets: number; missing: number } {
+    const row = this.#database.one(
+      `select count(*) as buckets, coalesce(sum(objects), 0) as objects,
+         coalesce(sum(bytes), 0) as bytes,
+         (select coalesce(sum(shards), 0) from missing) as missing from buckets`,
+    );
+    return row as unknown as { objects: number; bytes: number; buckets: number; missing: number };
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Extents: where the stripes of one body stand, and the journal of shards that wait for repair.
+ *
+ * An extent lives while an object or a part names it; dropping it counts its shards and records out. A
+ * higher revision, made when shards move, replaces a lower one and is never replaced by it.
+ */
+import type { Location } from "../blob_directory.ts";
+import {
+  packLayout,
+  packLocations,
+  shardPayload,
+  unpackLayout,
+  unpackLocations,
+} from "../layout.ts";
+import { type Bytes, keyBytes, keyText, optional, parsed } from "./columns.ts";
+import type { IndexDatabase } from "./database.ts";
+import { addedCopies } from "./records.ts";
+import type { ExtentRecord, ExtentRow } from "./rows.ts";
+import type { SegmentTable } from "./segments.ts";
+
+export class ExtentTable {
+  readonly #database: IndexDatabase;
+  readonly #segments: SegmentTable;
+
+  constructor(database: IndexDatabase, segments: SegmentTable) {
+    this.#database = database;
+    this.#segments = segments;
+  }
+
+  find(id: number): ExtentRow | undefined {
+    const row = this.#database.one("select * from extents where id = ?", id);
+    if (row === undefined) return undefined;
+    const k = row["k"] as number;
+    const m = row["m"] as number;
+    return {
+      id,
+      bucket: row["bucket"] as number,
+      key: keyText(row["key"]),
+      size: row["size"] as number,
+      k,
+      m,
+      stripes: unpackLayout(row["layout"] as Bytes, k + m),
+      ...optional("upload", row["upload"] as string | null),
+      revision: row["revision"] as number,
+      locations: unpackLocations(row["record"] as Bytes),
+    };
+  }
+
+  apply(extent: ExtentRecord, revision: number, locations: readonly Location[]): void {
+    const known = this.find(extent.id);
+    if (known !== undefined && known.revision > revision) return;
+    if (known !== undefined && known.revision === revision) {
+      const added = addedCopies(known.locations, locations);
+      this.#database.run(
+        "update extents set record = ? where id = ?",
+        packLocations([...known.locations, ...added]),
+        extent.id,
+      );
+      this.#segments.accountRecords(added, 1);
+      return;
+    }
+    if (known !== undefined) this.drop(extent.id);
+    this.#database.run(
+      "insert into extents values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      extent.id,
+      extent.bucket,
+      keyBytes(extent.key),
+      extent.size,
+      extent.k,
+      extent.m,
+      packLayout(extent.stripes, extent.k + extent.m),
+      extent.upload ?? null,
+      revision,
+      packLocations(locations),
+    );
+    this.#segments.accountShards(extent, 1);
+    this.#segments.accountRecords(locations, 1);
+    this.#journal(extent);
+  }
+
+  /** Journals shards that were never written, for a later repair. */
+  #journal(extent: ExtentRecord): void {
+    let missing = 0;
+    for (const stripe of extent.stripes) {
+      for (const [shard, place] of stripe.shards.entries()) {
+        if (place === undefined && shardPayload(stripe, extent.k, shard) > 0) missing++;
+      }
+    }
+    if (missing > 0) {
+      this.#database.run("insert or replace into missing values (?, ?)", extent.id, missing);
+    }
+  }
+
+  /** Journals that at least one shard of the extent was found damaged. */
+  noteMissing(extent: number): void {
+    this.#database.run("insert or ignore into missing values (?, 1)", extent);
+  }
+
+  isJournalled(extent: number): boolean {
+    return this.#database.one("select 1 from missing where extent = ?", extent) !== undefined;
+  }
+
+  /** Removes an extent; its shards are dead space then. */
+  drop(id: number): void {
+    const known = this.find(id);
+    if (known === undefined) return;
+    this.#segments.accountShards(known, -1);
+    this.#segments.accountRecords(known.locations, -1);
+    this.#database.run("delete from extents where id = ?", id);
+    this.#database.run("delete from missing where extent = ?", id);
+  }
+
+  /** Whether an object or a part refers to the extent. */
+  isReferenced(extent: ExtentRow): boolean {
+    if (extent.upload !== undefined) {
+      const part = this.#database.one(
+        "select 1 from parts where upload = ? and extent = ?",
+        extent.upload,
+        extent.id,
+      );
+      if (part !== undefined) return true;
+    }
+    return this.isInObject(extent);
+  }
+
+  /** Whether the object of that name is made of this extent. */
+  isInObject({ id, bucket, key }: ExtentRecord): boolean {
+    const object = this.#database.one(
+      "select extents from objects where bucket = ? and key = ?",
+      bucket,
+      keyBytes(key),
+    );
+    return parsed<[number, number][]>(object?.["extents"])?.some(([one]) => one === id) ?? false;
+  }
+
+  *ids(): Generator<number> {
+    for (let after = -1;;) {
+      const rows = this.#database.all(
+        "select id from extents where id > ? order by id limit 1000",
+        after,
+      );
+      if (rows.length === 0) return;
+      for (const row of rows) yield after = row["id"] as number;
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * The index: an SQLite projection of the records in the segments, ordered for listing.
+ *
+ * The segments are the truth; a record is durable before it gets here. So the database need not be
+ * synced at each commit: after a power cut it is consistent at some earlier moment, and recovery reads
+ * the segments on from the place that was stored in the same transaction. Every `apply` may be
+ * repeated, and older records never undo newer ones.
+ *
+ * Each table is a part of it, and all of them write in its transactions. The parts know only those below
+ * them: segments and marks, then extents, uploads, objects and buckets.
+ */
+import { BucketTable } from "./buckets.ts";
+import { IndexDatabase } from "./database.ts";
+import { DeletionMarks } from "./deletion_marks.ts";
+import { ExtentTable } from "./extents.ts";
+import { ObjectTable } from "./objects.ts";
+import { RecordCopies } from "./records.ts";
+import { SegmentTable } from "./segments.ts";
+import { UploadTable } from "./uploads.ts";
+
+export class ObjectIndex implements Disposable {
+  readonly #database: IndexDatabase;
+  readonly marks: DeletionMarks;
+  readonly segments: SegmentTable;
+  readonly records: RecordCopies;
+  readonly extents: ExtentTable;
+  readonly uploads: UploadTable;
+  readonly objects: ObjectTable;
+  readonly buckets: BucketTable;
+
+  constructor(path: string) {
+    const database = this.#database = new IndexDatabase(path);
+    const marks = this.marks = new DeletionMarks(database);
+    const segments = this.segments = new SegmentTable(database);
+    const extents = this.extents = new ExtentTable(database, segments);
+    const uploads = this.uploads = new UploadTable(database, segments, marks, extents);
+    const objects = new ObjectTable(database, segments, marks, extents, uploads);
+    this.objects = objects;
+    this.buckets = new BucketTable(database, segments, marks, uploads, objects);
+    this.records = new RecordCopies(database, segments);
+  }
+
+  /** Whether the file is sound enough to go on with. */
+  isSound(): boolean {
+    return this.#database.isSound();
+  }
+
+  /** Runs `work` in a transaction shared with whoever comes in the same turn; returns after it. */
+  write(work: () => void): Promise<void> {
+    return this.#database.write(work);
+  }
+
+  transaction(work: () => void): void {
+    this.#database.transaction(work);
+  }
+
+  /** Runs what waits now. */
+  flush(): void {
+    this.#database.flush();
+  }
+
+  /** Has `work` run inside each transaction from now on, after what the transaction is for. */
+  beforeCommit(work: () => void): void {
+    this.#database.beforeCommit = work;
+  }
+
+  value(name: string): string | undefined {
+    return this.#database.value(name);
+  }
+
+  setValue(name: string, value: string): void {
+    this.#database.setValue(name, value);
+  }
+
+  /** Parts, uploads and objects whose bucket or upload went away while they were read back. */
+  sweepRecovered(): void {
+    for (
+      const row of this.#database.all(
+        "select id from uploads where id in gone union select upload from parts where upload in gone",
+      )
+    ) {
+      this.uploads.applyGone(row["id"] as string);
+    }
+    for (
+      const row of this.#database.all(
+        "select distinct bucket from objects where bucket not in (select id from buckets)",
+      )
+    ) this.buckets.applyGone(row["bucket"] as number);
+    for (
+      const row of this.#database.all(
+        "select distinct upload from parts where upload not in (select id from uploads)",
+      )
+    ) this.uploads.applyGone(row["upload"] as string);
+    this.marks.clear();
+  }
+
+  /** The highest number that any row names, as of the stored positions at least. */
+  highestSequence(): number {
+    const stored = this.value("sequence");
+    if (stored !== undefined) return Number(stored);
+    const row = this.#database.one(
+      `select max(coalesce((select max(sequence) from objects), 0),
+                  coalesce((select max(max(id), max(revision)) from extents), 0),
+                  coalesce((select max(sequence) from buckets), 0)) as top`,
+    );
+    return (row?.["top"] as number | null) ?? 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.#database[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What the tables of the index hold, as the rest of the store sees it: a `Record` is what stands in the
+ * segments, a `Row` is that with what the index knows besides, such as where the copies of its record
+ * stand.
+ *
+ * Types only. The records are written to the segments as JSON, so a field that is renamed here no longer
+ * reads what is on the disks.
+ */
+import type { Location } from "../blob_directory.ts";
+import type { Stripe } from "../layout.ts";
+
+export interface BucketRow {
+  readonly id: number;
+  readonly name: string;
+  readonly account_id: string;
+  readonly created_ms: number;
+  readonly region: string;
+  readonly objects: number;
+  readonly bytes: number;
+}
+
+/** What a client gave with an object and gets back with it. */
+export interface ObjectMeta {
+  /** Header names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** User metadata without its prefix. */
+  readonly user: Readonly<Record<string, string>>;
+  readonly checksum?: ChecksumMeta;
+  /** Sizes of a multipart object's parts, in order. */
+  readonly parts?: readonly number[];
+}
+
+export interface ChecksumMeta {
+  readonly algorithm: string;
+  /** Base64, with `-N` when composite. */
+  readonly value: string;
+  readonly type: "FULL_OBJECT" | "COMPOSITE";
+}
+
+export interface ObjectRecord {
+  readonly bucket: number;
+  readonly key: string;
+  readonly size: number;
+  readonly modified_ms: number;
+  readonly etag: string;
+  readonly meta: ObjectMeta;
+  /** Ids and sizes in order; undefined when the data stands in the record itself. */
+  readonly extents?: readonly (readonly [id: number, size: number])[];
+  /** The multipart upload that it completes. */
+  readonly upload?: string;
+}
+
+export interface ObjectRow extends ObjectRecord {
+  readonly sequence: number;
+  readonly locations: readonly Location[];
+}
+
+export interface ListedObject {
+  readonly key: string;
+  readonly size: number;
+  readonly modified_ms: number;
+  readonly etag: string;
+  readonly checksum?: ChecksumMeta;
+}
+
+export interface ExtentRecord {
+  readonly id: number;
+  readonly bucket: number;
+  readonly key: string;
+  readonly size: number;
+  readonly k: number;
+  readonly m: number;
+  readonly stripes: readonly Stripe[];
+  readonly upload?: string;
+}
+
+export interface ExtentRow extends ExtentRecord {
+  readonly revision: number;
+  readonly locations: readonly Location[];
+}
+
+export interface UploadRecord {
+  readonly id: string;
+  readonly bucket: number;
+  readonly key: string;
+  readonly created_ms: number;
+  readonly meta: ObjectMeta;
+  /** The algorithm that its parts are checked by, and how the whole is made. */
+  readonly checksum?: { readonly algorithm: string; readonly type: "FULL_OBJECT" | "COMPOSITE" };
+}
+export interface UploadRow extends UploadRecord {
+  readonly locations: readonly Location[];
+}
+
+export interface PartRecord {
+  readonly upload: string;
+  readonly number: number;
+  readonly extent: number;
+  readonly size: number;
+  readonly etag: string;
+  readonly modified_ms: number;
+  readonly checksum?: ChecksumMeta;
+}
+export interface PartRow extends PartRecord {
+  readonly locations: readonly Location[];
+}

@@ -1,0 +1,34 @@
+/**
+ * The tables of the index.
+ *
+ * There are no migrations: a file of another version counts as unsound, and the index is made again from
+ * the segments. `schemaVersion` therefore changes with every change of a table. The temporary tables hold
+ * marks of deletions and live for one recovery.
+ */
+export const schema = `
+create table if not exists meta (name text primary key, value text) without rowid;
+create table if not exists buckets (id integer primary key, name text unique, account_id text,
+  created_ms integer, region text, sequence integer, objects integer, bytes integer, record blob);
+create index if not exists buckets_by_account on buckets (account_id, name);
+create table if not exists objects (bucket integer, key blob, sequence integer, size integer,
+  modified_ms integer, etag text, checksum text, meta text, extents text, record blob,
+  primary key (bucket, key)) without rowid;
+create table if not exists extents (id integer primary key, bucket integer, key blob, size integer,
+  k integer, m integer, layout blob, upload text, revision integer, record blob);
+create table if not exists uploads (id text primary key, bucket integer, key blob,
+  created_ms integer, meta text, checksum text, record blob) without rowid;
+create index if not exists uploads_by_key on uploads (bucket, key, id);
+create table if not exists parts (upload text, number integer, extent integer, size integer,
+  etag text, modified_ms integer, checksum text, sequence integer, record blob,
+  primary key (upload, number)) without rowid;
+create table if not exists segments (directory integer, segment integer, live integer,
+  primary key (directory, segment)) without rowid;
+create table if not exists missing (extent integer primary key, shards integer);
+create table if not exists positions (directory integer primary key, segment integer,
+  offset integer);
+create temp table graves (bucket integer, key blob, sequence integer,
+  primary key (bucket, key)) without rowid;
+create temp table gone (id text primary key) without rowid;
+`;
+
+export const schemaVersion = "1";

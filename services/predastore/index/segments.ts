@@ -1,0 +1,101 @@
+/**
+ * How much of each segment lives, and up to where each directory has been read into the index.
+ *
+ * Every table counts the bytes of its records and shards in and out here, in the same transaction that
+ * changes the row: what is in no row is dead, and goes with compaction. Should the counts be wrong the
+ * other way, a segment stays longer than it must; compaction looks at what lives before it removes one.
+ */
+import type { Location } from "../blob_directory.ts";
+import { shardPayload, shardSpan } from "../layout.ts";
+import type { IndexDatabase } from "./database.ts";
+import type { ExtentRecord } from "./rows.ts";
+
+export class SegmentTable {
+  readonly #database: IndexDatabase;
+
+  constructor(database: IndexDatabase) {
+    this.#database = database;
+  }
+
+  #account(directory: number, segment: number, bytes: number): void {
+    this.#database.run(
+      `insert into segments values (?, ?, ?)
+       on conflict do update set live = live + excluded.live`,
+      directory,
+      segment,
+      bytes,
+    );
+  }
+
+  /** Counts the copies of a record in (1) or out (-1). */
+  accountRecords(locations: readonly Location[], sign: 1 | -1): void {
+    for (const { directory, segment, bytes } of locations) {
+      this.#account(directory, segment, sign * bytes);
+    }
+  }
+
+  /** Counts the shards of an extent in (1) or out (-1). */
+  accountShards(extent: ExtentRecord, sign: 1 | -1): void {
+    const sums = new Map<number, number>();
+    for (const stripe of extent.stripes) {
+      for (const [shard, place] of stripe.shards.entries()) {
+        if (place === undefined) continue;
+        const id = place.directory * 2 ** 32 + place.segment;
+        sums.set(id, (sums.get(id) ?? 0) + shardSpan(shardPayload(stripe, extent.k, shard)));
+      }
+    }
+    for (const [id, bytes] of sums) {
+      this.#account(Math.floor(id / 2 ** 32), id % 2 ** 32, sign * bytes);
+    }
+  }
+
+  /** Live bytes of every segment of a directory that holds any. */
+  liveBytes(directory: number): Map<number, number> {
+    const live = new Map<number, number>();
+    for (
+      const row of this.#database.all(
+        "select segment, live from segments where directory = ?",
+        directory,
+      )
+    ) {
+      live.set(row["segment"] as number, row["live"] as number);
+    }
+    return live;
+  }
+
+  /** Its file was removed. */
+  forget(directory: number, segment: number): void {
+    this.#database.run(
+      "delete from segments where directory = ? and segment = ?",
+      directory,
+      segment,
+    );
+  }
+
+  /** The highest segment of a directory that anything was counted in. */
+  highest(directory: number): number {
+    const row = this.#database.one(
+      "select max(segment) as top from segments where directory = ?",
+      directory,
+    );
+    return (row?.["top"] as number | null) ?? 0;
+  }
+
+  /** Where recovery reads on in a directory. */
+  position(directory: number): { segment: number; offset: number } | undefined {
+    const row = this.#database.one(
+      "select segment, offset from positions where directory = ?",
+      directory,
+    );
+    return row as { segment: number; offset: number } | undefined;
+  }
+
+  setPosition(directory: number, segment: number, offset: number): void {
+    this.#database.run(
+      "insert or replace into positions values (?, ?, ?)",
+      directory,
+      segment,
+      offset,
+    );
+  }
+}
