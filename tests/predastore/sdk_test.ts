@@ -12,8 +12,10 @@ import {
   GetBucketLocationCommand,
   GetBucketVersioningCommand,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadBucketCommand,
   HeadObjectCommand,
+  type HeadObjectCommandOutput,
   ListBucketsCommand,
   ListMultipartUploadsCommand,
   ListObjectsCommand,
@@ -124,7 +126,11 @@ Deno.test({
         );
         assert.equal(put.ETag, `"${md5(Body)}"`);
         for (const command of [GetObjectCommand, HeadObjectCommand]) {
-          const got = await s3.send(new command({ Bucket: "bucket", Key: "headers" }));
+          const got: GetObjectCommandOutput | HeadObjectCommandOutput = await s3.send(
+            new command({ Bucket: "bucket", Key: "headers" }),
+          );
+          // An unread body breaks off when the server stops, which nothing would catch.
+          if ("Body" in got) await got.Body?.transformToByteArray();
           assert.equal(got.ETag, put.ETag);
           assert.equal(got.ContentLength, 100_000);
           assert.equal(got.CacheControl, "max-age=5");
