@@ -1,10 +1,10 @@
 /**
  * One NBD client: bytes from its socket become requests, finished requests become replies.
  *
- * One receive and one send are under way at a time. A receive takes whatever has come, often dozens of
- * requests; everything that is ready to be answered leaves in one send, headers and data by
- * reference. The payload of a write goes from the receive buffer straight into the log, block by
- * block as it arrives, so that a write of any length needs no buffer of its own.
+ * One receive is under way at a time. It takes whatever has come, often dozens of requests; what is
+ * ready to be answered leaves through `replies.ts`. The payload of a write goes from the receive buffer
+ * straight into the log, block by block as it arrives, so that a write of any length needs no buffer of
+ * its own.
  *
  * A client that breaks the protocol loses its connection and nothing else. A connection is gone only
  * when none of its requests is under way any more.
@@ -22,24 +22,14 @@ import {
   nbdMagic,
   Negotiation,
 } from "./nbd_protocol.ts";
-import { requestCapacity, type Requests } from "./requests.ts";
+import { Replies } from "./replies.ts";
+import type { Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
 
 const receiveBytes = 512 << 10;
 /** Room that a receive should find; what is left over is moved to the front when there is less. */
 const receiveRoom = 64 << 10;
-const headersPerSend = 480;
-const bytesPerSend = 8 << 20;
 const requestHeaderBytes = 28;
-const replyHeaderBytes = 16;
-const messageHeaderAt = 0;
-const vectorAt = 4096;
-const headersAt = vectorAt + headersPerSend * 32;
-const negotiationAt = headersAt + headersPerSend * replyHeaderBytes;
-const negotiationBytes = 16 << 10;
-const controlBytes = negotiationAt + negotiationBytes;
-/** MSG_NOSIGNAL, and MSG_WAITALL so that the kernel goes on after a short send. */
-const sendFlags = 0x4000 | 0x100;
 
 /** What a connection asks of the volume. Each answers false when it has no room now. */
 export interface Commands {
@@ -58,31 +48,18 @@ export interface Commands {
 export class Connection {
   readonly #ring: Ring;
   readonly #requests: Requests;
-  readonly #slots: Slots;
   readonly #commands: Commands;
   readonly #served: Export;
   readonly #input: Memory;
   readonly #inputView: DataView;
-  readonly #control: Memory;
-  readonly #controlWords: Int32Array;
-  readonly #controlView: DataView;
   readonly #receiveKind: number;
-  readonly #sendKind: number;
-  readonly #outgoing = new Int32Array(requestCapacity);
-  readonly #batch = new Int32Array(headersPerSend);
+  readonly #replies: Replies;
 
   fd = -1;
   #negotiation: Negotiation | undefined;
-  #answers: Uint8Array[] = [];
   #start = 0;
   #end = 0;
   #receiving = false;
-  #sending = false;
-  #sendBytes = 0;
-  #batchCount = 0;
-  #head = 0;
-  #tail = 0;
-  #inFlight = 0;
   #closing = false;
   #endAfterSend = false;
   #write = -1;
@@ -103,16 +80,12 @@ export class Connection {
   ) {
     this.#ring = ring;
     this.#receiveKind = kinds.receive;
-    this.#sendKind = kinds.send;
+    this.#replies = new Replies(ring, kinds.send, number, requests, slots);
     this.#requests = requests;
-    this.#slots = slots;
     this.#commands = commands;
     this.#served = served;
     this.#input = mapMemory(receiveBytes);
     this.#inputView = new DataView(this.#input.buffer);
-    this.#control = mapMemory(controlBytes);
-    this.#controlWords = new Int32Array(this.#control.buffer);
-    this.#controlView = new DataView(this.#control.buffer);
   }
 
   get open(): boolean {
@@ -126,12 +99,12 @@ export class Connection {
 
   /** Replies are ready that could be sent now. */
   get hasReplies(): boolean {
-    return this.fd >= 0 && !this.#sending && !this.#closing && this.#head !== this.#tail;
+    return this.fd >= 0 && !this.#replies.sending && !this.#closing && this.#replies.waiting;
   }
 
   /** Nothing of this client is under way. */
   get quiet(): boolean {
-    return this.#inFlight === 0 && this.#head === this.#tail && !this.#sending;
+    return this.#replies.inFlight === 0 && !this.#replies.waiting && !this.#replies.sending;
   }
 
   /** A write's payload is being received. */
@@ -142,10 +115,8 @@ export class Connection {
   begin(fd: number): void {
     this.fd = fd;
     this.#negotiation = new Negotiation(this.#served);
-    this.#answers = [hello()];
+    this.#replies.begin(hello());
     this.#start = this.#end = 0;
-    this.#head = this.#tail = 0;
-    this.#inFlight = 0;
     this.#closing = false;
     this.#endAfterSend = false;
     this.#write = -1;
@@ -155,7 +126,7 @@ export class Connection {
   /** Gives its buffers back; it must be closed, and is not used again. */
   unmap(): void {
     unmap(this.#input);
-    unmap(this.#control);
+    this.#replies.unmap();
   }
 
   /** Ends the connection as soon as the kernel lets go of it. */
@@ -174,15 +145,15 @@ export class Connection {
     }
     if (this.#closing) {
       this.#abandonWrite();
-      this.#discardReplies();
-      if (!this.#sending && !this.#receiving && this.#inFlight === 0) {
+      this.#replies.discard();
+      if (!this.#replies.sending && !this.#receiving && this.#replies.inFlight === 0) {
         closeFile(this.fd);
         this.fd = -1;
       }
       return;
     }
-    this.#send();
-    if (this.#endAfterSend && !this.#sending && this.#inFlight === 0) this.drop();
+    this.#replies.send(this.fd);
+    if (this.#endAfterSend && !this.#replies.sending && this.#replies.inFlight === 0) this.drop();
     this.#receive();
   }
 
@@ -240,11 +211,11 @@ export class Connection {
       this.#input.bytes.subarray(this.#start, this.#end),
     );
     this.#start += used;
-    this.#answers.push(...answers);
+    const kept = this.#replies.answer(answers);
     if (next === "close") this.#endAfterSend = true;
     if (next === "transmit") this.#negotiation = undefined;
     // A client that asks faster than it reads is not waited for.
-    if (this.#answers.reduce((sum, each) => sum + each.length, 0) > negotiationBytes) this.drop();
+    if (!kept) this.drop();
     return next === "transmit";
   }
 
@@ -281,9 +252,9 @@ export class Connection {
     requests.length[id] = length;
     requests.offset[id] = view.getUint32(at + 16) * 4294967296 + view.getUint32(at + 20);
     requests.error[id] = this.#validate(id);
-    this.#inFlight++;
+    this.#replies.inFlight++;
     if (!this.#dispatch(id)) {
-      this.#inFlight--;
+      this.#replies.inFlight--;
       requests.free(id);
       this.stalled = true;
       return false;
@@ -399,122 +370,10 @@ export class Connection {
 
   /** The request is done; its error, and for a read its slot, are set. */
   reply(id: number): void {
-    this.#outgoing[this.#tail & (requestCapacity - 1)] = id;
-    this.#tail = (this.#tail + 1) | 0;
-  }
-
-  #discardReplies(): void {
-    while (this.#head !== this.#tail) {
-      this.#release(this.#outgoing[this.#head & (requestCapacity - 1)] as number);
-      this.#head = (this.#head + 1) | 0;
-    }
-  }
-
-  #release(id: number): void {
-    const slot = this.#requests.slot[id] as number;
-    if (slot >= 0) this.#slots.free(slot);
-    this.#requests.free(id);
-    this.#inFlight--;
-  }
-
-  #send(): void {
-    if (this.#sending) return;
-    if (this.#answers.length > 0) {
-      this.#sendAnswers();
-      return;
-    }
-    if (this.#head === this.#tail) return;
-    const words = this.#controlWords;
-    const headersAddress = this.#control.address + headersAt;
-    let vector = (vectorAt >> 2) - 4;
-    let headersEnd = -1;
-    let count = 0;
-    let total = 0;
-    while (this.#head !== this.#tail && count < headersPerSend && total < bytesPerSend) {
-      const id = this.#outgoing[this.#head & (requestCapacity - 1)] as number;
-      this.#head = (this.#head + 1) | 0;
-      this.#batch[count] = id;
-      const header = headersAt + count * replyHeaderBytes;
-      const error = this.#requests.error[id] as number;
-      this.#controlView.setUint32(header, nbdMagic.reply);
-      this.#controlView.setUint32(header + 4, error);
-      words[(header >> 2) + 2] = this.#requests.cookieA[id] as number;
-      words[(header >> 2) + 3] = this.#requests.cookieB[id] as number;
-      if (headersEnd === count) {
-        words[vector + 2] = (words[vector + 2] as number) + replyHeaderBytes;
-      } else {
-        vector += 4;
-        this.#setVector(vector, headersAddress + count * replyHeaderBytes, replyHeaderBytes);
-      }
-      headersEnd = count + 1;
-      total += replyHeaderBytes;
-      const slot = this.#requests.slot[id] as number;
-      if (slot >= 0 && error === 0) {
-        const length = this.#requests.length[id] as number;
-        const skip = (this.#requests.offset[id] as number) % blockBytes;
-        vector += 4;
-        this.#setVector(
-          vector,
-          this.#slots.memory.address + (this.#slots.start[slot] as number) + skip,
-          length,
-        );
-        headersEnd = -1;
-        total += length;
-      }
-      count++;
-    }
-    this.#batchCount = count;
-    const vectors = ((vector - (vectorAt >> 2)) >> 2) + 1;
-    this.#sendMessage(vectors, total);
-  }
-
-  #setVector(word: number, address: number, length: number): void {
-    const words = this.#controlWords;
-    words[word] = address | 0;
-    words[word + 1] = (address / 4294967296) | 0;
-    words[word + 2] = length;
-    words[word + 3] = 0;
-  }
-
-  #sendMessage(vectors: number, total: number): void {
-    // struct msghdr: name, its length, vector, count, control, its length, flags.
-    const words = this.#controlWords;
-    const vector = this.#control.address + vectorAt;
-    words.fill(0, messageHeaderAt, 16);
-    words[4] = vector | 0;
-    words[5] = (vector / 4294967296) | 0;
-    words[6] = vectors;
-    this.#sendBytes = total;
-    this.#sending = true;
-    this.#ring.queue(
-      ringOperations.sendMessage,
-      this.fd,
-      0,
-      this.#control.address,
-      1,
-      sendFlags,
-      this.#sendKind,
-      this.number,
-    );
-  }
-
-  #sendAnswers(): void {
-    let length = 0;
-    for (const answer of this.#answers) {
-      if (length + answer.length > negotiationBytes) break;
-      this.#control.bytes.set(answer, negotiationAt + length);
-      length += answer.length;
-    }
-    this.#answers = [];
-    this.#batchCount = 0;
-    this.#setVector(vectorAt >> 2, this.#control.address + negotiationAt, length);
-    this.#sendMessage(1, length);
+    this.#replies.add(id);
   }
 
   sent(result: number): void {
-    this.#sending = false;
-    for (let i = 0; i < this.#batchCount; i++) this.#release(this.#batch[i] as number);
-    this.#batchCount = 0;
-    if (result !== this.#sendBytes) this.drop();
+    if (!this.#replies.sent(result)) this.drop();
   }
 }

@@ -1,0 +1,127 @@
+/**
+ * The end of a mount: connections go, the log is synced, and for an unmount all data and the map are
+ * stored before the end is told.
+ *
+ * Each step begins when the one before it is over; nothing is waited for in between, the volume's loop
+ * comes by at every turn. An unmount that the store cannot take all of is given up, and the volume is
+ * served again: nothing is lost. A stop needs the log alone, which is replayed at the next mount.
+ */
+import type { BlockMap } from "../block_map.ts";
+import type { FromWorker } from "../mailbox.ts";
+import type { Checkpointer } from "./checkpoint.ts";
+import type { Clients } from "./clients.ts";
+import type { Drainer } from "./drainer.ts";
+import type { LogWriter } from "./log_writer.ts";
+import type { PartialWrites } from "./partial_writes.ts";
+import type { Places } from "./places.ts";
+
+export interface ClosingParts {
+  readonly clients: Clients;
+  readonly partial: PartialWrites;
+  readonly log: LogWriter;
+  readonly drainer: Drainer;
+  readonly checkpointer: Checkpointer;
+  readonly map: BlockMap;
+  readonly places: Places;
+  readonly post: (message: FromWorker) => void;
+}
+
+export class Closing {
+  readonly #clients: Clients;
+  readonly #partial: PartialWrites;
+  readonly #log: LogWriter;
+  readonly #drainer: Drainer;
+  readonly #checkpointer: Checkpointer;
+  readonly #map: BlockMap;
+  readonly #places: Places;
+  readonly #post: (message: FromWorker) => void;
+  #underWay = false;
+  #finished = false;
+  #for: "unmount" | "stop" = "stop";
+  #step: "connections" | "flush" | "drain" | "save" | "over" = "over";
+
+  constructor(parts: ClosingParts) {
+    this.#clients = parts.clients;
+    this.#partial = parts.partial;
+    this.#log = parts.log;
+    this.#drainer = parts.drainer;
+    this.#checkpointer = parts.checkpointer;
+    this.#map = parts.map;
+    this.#places = parts.places;
+    this.#post = parts.post;
+  }
+
+  get underWay(): boolean {
+    return this.#underWay;
+  }
+
+  /** The volume is closed, and its loop ends. */
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  begin(how: "unmount" | "stop"): void {
+    if (this.#underWay && this.#for === "unmount") return;
+    this.#underWay = true;
+    this.#for = how;
+    this.#step = "connections";
+    this.#clients.stopListening();
+  }
+
+  /** Returns whether it moved on, so that the loop does not wait. */
+  advance(): boolean {
+    switch (this.#step) {
+      case "connections": {
+        for (const connection of this.#clients.connections) connection.drop();
+        if (this.#clients.anyOpen || !this.#partial.idle) return false;
+        if (this.#for === "unmount") this.#log.sealSegment();
+        this.#step = "flush";
+        let synced = false;
+        this.#log.flushThen(() => {
+          synced = true;
+          this.#step = this.#for === "stop" ? "over" : "drain";
+          if (this.#for === "stop") {
+            this.#finished = true;
+            this.#post({ kind: "stopped" });
+          }
+        });
+        this.#log.advance();
+        return synced;
+      }
+      case "drain": {
+        if (this.#drainer.running || this.#checkpointer.running) return false;
+        const more = this.#drainer.start((ok) => {
+          if (!ok) this.#endUnmount(false);
+        });
+        if (more) return true;
+        this.#step = "save";
+        this.#checkpointer.start("map", (ok) => this.#endUnmount(ok));
+        this.#log.advance();
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #endUnmount(ok: boolean): void {
+    const owners = new Set<string>();
+    for (const chunk of this.#places.chunks) {
+      if (chunk !== undefined && chunk.live > 0) owners.add(chunk.name.owner);
+    }
+    this.#post({
+      kind: "unmounted",
+      ok,
+      mapped_blocks: this.#map.mappedBlocks,
+      owners: [...owners],
+    });
+    this.#step = "over";
+    if (ok) {
+      this.#finished = true;
+      return;
+    }
+    // The store could not take it all: the volume is served again, and nothing is lost.
+    this.#underWay = false;
+    this.#clients.listenAgain();
+  }
+}

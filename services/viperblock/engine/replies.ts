@@ -1,0 +1,208 @@
+/**
+ * What goes out to one NBD client: the answers of the negotiation, then replies to its requests.
+ *
+ * One send is under way at a time. All that is ready when it begins leaves in it, headers and data by
+ * reference. A request keeps its number and its slot until the send that carries its reply is over, since
+ * the kernel reads from there. A send that fails or is cut short is told to the connection, which ends.
+ */
+import { mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
+import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { blockBytes } from "../format.ts";
+import { nbdMagic } from "./nbd_protocol.ts";
+import { requestCapacity, type Requests } from "./requests.ts";
+import type { Slots } from "./slots.ts";
+
+const headersPerSend = 480;
+const bytesPerSend = 8 << 20;
+const replyHeaderBytes = 16;
+const messageHeaderAt = 0;
+const vectorAt = 4096;
+const headersAt = vectorAt + headersPerSend * 32;
+const negotiationAt = headersAt + headersPerSend * replyHeaderBytes;
+const negotiationBytes = 16 << 10;
+const controlBytes = negotiationAt + negotiationBytes;
+/** MSG_NOSIGNAL, and MSG_WAITALL so that the kernel goes on after a short send. */
+const sendFlags = 0x4000 | 0x100;
+
+export class Replies {
+  readonly #ring: Ring;
+  readonly #kind: number;
+  readonly #number: number;
+  readonly #requests: Requests;
+  readonly #slots: Slots;
+  readonly #control: Memory;
+  readonly #controlWords: Int32Array;
+  readonly #controlView: DataView;
+  readonly #outgoing = new Int32Array(requestCapacity);
+  readonly #batch = new Int32Array(headersPerSend);
+  #answers: Uint8Array[] = [];
+  #sending = false;
+  #sendBytes = 0;
+  #batchCount = 0;
+  #head = 0;
+  #tail = 0;
+  /** Requests that were taken and whose replies have not gone out. */
+  inFlight = 0;
+
+  constructor(ring: Ring, kind: number, number: number, requests: Requests, slots: Slots) {
+    this.#ring = ring;
+    this.#kind = kind;
+    this.#number = number;
+    this.#requests = requests;
+    this.#slots = slots;
+    this.#control = mapMemory(controlBytes);
+    this.#controlWords = new Int32Array(this.#control.buffer);
+    this.#controlView = new DataView(this.#control.buffer);
+  }
+
+  /** A send is under way. */
+  get sending(): boolean {
+    return this.#sending;
+  }
+
+  /** Replies wait. */
+  get waiting(): boolean {
+    return this.#head !== this.#tail;
+  }
+
+  /** Starts with a client that is greeted with `answer`. */
+  begin(answer: Uint8Array): void {
+    this.#answers = [answer];
+    this.#head = this.#tail = 0;
+    this.inFlight = 0;
+  }
+
+  /** Gives its buffers back; it is not used again. */
+  unmap(): void {
+    unmap(this.#control);
+  }
+
+  /** Answers of the negotiation; returns false when more wait than a client may leave unread. */
+  answer(answers: readonly Uint8Array[]): boolean {
+    this.#answers.push(...answers);
+    return this.#answers.reduce((sum, each) => sum + each.length, 0) <= negotiationBytes;
+  }
+
+  /** The request is done; its error, and for a read its slot, are set. */
+  add(id: number): void {
+    this.#outgoing[this.#tail & (requestCapacity - 1)] = id;
+    this.#tail = (this.#tail + 1) | 0;
+  }
+
+  discard(): void {
+    while (this.#head !== this.#tail) {
+      this.#release(this.#outgoing[this.#head & (requestCapacity - 1)] as number);
+      this.#head = (this.#head + 1) | 0;
+    }
+  }
+
+  #release(id: number): void {
+    const slot = this.#requests.slot[id] as number;
+    if (slot >= 0) this.#slots.free(slot);
+    this.#requests.free(id);
+    this.inFlight--;
+  }
+
+  /** Sends what is ready, unless a send is under way. */
+  send(fd: number): void {
+    if (this.#sending) return;
+    if (this.#answers.length > 0) {
+      this.#sendAnswers(fd);
+      return;
+    }
+    if (this.#head === this.#tail) return;
+    const words = this.#controlWords;
+    const headersAddress = this.#control.address + headersAt;
+    let vector = (vectorAt >> 2) - 4;
+    let headersEnd = -1;
+    let count = 0;
+    let total = 0;
+    while (this.#head !== this.#tail && count < headersPerSend && total < bytesPerSend) {
+      const id = this.#outgoing[this.#head & (requestCapacity - 1)] as number;
+      this.#head = (this.#head + 1) | 0;
+      this.#batch[count] = id;
+      const header = headersAt + count * replyHeaderBytes;
+      const error = this.#requests.error[id] as number;
+      this.#controlView.setUint32(header, nbdMagic.reply);
+      this.#controlView.setUint32(header + 4, error);
+      words[(header >> 2) + 2] = this.#requests.cookieA[id] as number;
+      words[(header >> 2) + 3] = this.#requests.cookieB[id] as number;
+      if (headersEnd === count) {
+        words[vector + 2] = (words[vector + 2] as number) + replyHeaderBytes;
+      } else {
+        vector += 4;
+        this.#setVector(vector, headersAddress + count * replyHeaderBytes, replyHeaderBytes);
+      }
+      headersEnd = count + 1;
+      total += replyHeaderBytes;
+      const slot = this.#requests.slot[id] as number;
+      if (slot >= 0 && error === 0) {
+        const length = this.#requests.length[id] as number;
+        const skip = (this.#requests.offset[id] as number) % blockBytes;
+        vector += 4;
+        this.#setVector(
+          vector,
+          this.#slots.memory.address + (this.#slots.start[slot] as number) + skip,
+          length,
+        );
+        headersEnd = -1;
+        total += length;
+      }
+      count++;
+    }
+    this.#batchCount = count;
+    const vectors = ((vector - (vectorAt >> 2)) >> 2) + 1;
+    this.#sendMessage(fd, vectors, total);
+  }
+
+  #setVector(word: number, address: number, length: number): void {
+    const words = this.#controlWords;
+    words[word] = address | 0;
+    words[word + 1] = (address / 4294967296) | 0;
+    words[word + 2] = length;
+    words[word + 3] = 0;
+  }
+
+  #sendMessage(fd: number, vectors: number, total: number): void {
+    // struct msghdr: name, its length, vector, count, control, its length, flags.
+    const words = this.#controlWords;
+    const vector = this.#control.address + vectorAt;
+    words.fill(0, messageHeaderAt, 16);
+    words[4] = vector | 0;
+    words[5] = (vector / 4294967296) | 0;
+    words[6] = vectors;
+    this.#sendBytes = total;
+    this.#sending = true;
+    this.#ring.queue(
+      ringOperations.sendMessage,
+      fd,
+      0,
+      this.#control.address,
+      1,
+      sendFlags,
+      this.#kind,
+      this.#number,
+    );
+  }
+
+  #sendAnswers(fd: number): void {
+    let length = 0;
+    for (const answer of this.#answers) {
+      if (length + answer.length > negotiationBytes) break;
+      this.#control.bytes.set(answer, negotiationAt + length);
+      length += answer.length;
+    }
+    this.#answers = [];
+    this.#batchCount = 0;
+    this.#setVector(vectorAt >> 2, this.#control.address + negotiationAt, length);
+    this.#sendMessage(fd, 1, length);
+  }
+
+  /** A send is over; returns whether all of it went out. */
+  sent(result: number): boolean {
+    this.#sending = false;
+    for (let i = 0; i < this.#batchCount; i++) this.#release(this.#batch[i] as number);
+    this.#batchCount = 0;
+    return result === this.#sendBytes;
+  }
+}
