@@ -16,7 +16,7 @@ import { type CallContext, subject } from "../bus/subject.ts";
 import { computeActions } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
 import type { Admission } from "./admission.ts";
-import type { Authorizer } from "./authorizer.ts";
+import type { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { type Edge, largestQueryBody_bytes, readBody } from "./edge.ts";
 import { xmlHeaders } from "./error_reply.ts";
 
@@ -43,7 +43,7 @@ export interface CallNotes {
 export interface DispatchParts {
   readonly bus: Bus;
   readonly grants: SigningGrants;
-  readonly authorizer: Authorizer;
+  readonly authorizer: ResourceAuthorizer;
   readonly admission: Admission;
   /** The cloud's own region; calls for any are taken where it is not given. */
   readonly region?: string | undefined;
@@ -142,7 +142,8 @@ export async function dispatch(
     deadline_ms: Date.now() + timeout_ms,
   };
   // Identity knows which user or key each of its own calls touches, and asks itself for exactly that.
-  if (service.name === "ec2" && !await parts.authorizer.may(`ec2:${action}`, context)) {
+  const wish = { action: `ec2:${action}`, resource: "*" };
+  if (service.name === "ec2" && !await parts.authorizer.may(wish, context)) {
     throw denied(service, action, grant.principal_arn);
   }
   const call = readCall(service, parameters);

@@ -5,7 +5,7 @@ import { SigningGrants } from "../aws/signing_grants.ts";
 import { credentialScope, deriveSigningKey } from "../aws/sigv4.ts";
 import { subject } from "../bus/subject.ts";
 import { Admission } from "./admission.ts";
-import { Authorizer } from "./authorizer.ts";
+import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { dispatch } from "./dispatch.ts";
 import { edgeOf } from "./edge.ts";
 
@@ -50,7 +50,7 @@ Deno.test("a signature for S3, which may leave the body unsigned, is none for an
 
   const bus = await stand.nats.bus("gateway");
   await using grants = new SigningGrants(bus);
-  await using authorizer = new Authorizer(bus);
+  await using authorizer = new ResourceAuthorizer(bus);
   const edge = edgeOf(new Request(`${stand.endpoint}/`, init), {
     transport: "tcp",
     hostname: "127.0.0.1",

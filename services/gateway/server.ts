@@ -14,7 +14,7 @@ import type { Bus } from "../bus/bus.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { Audit } from "./audit.ts";
-import { Authorizer } from "./authorizer.ts";
+import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
 import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
 import { type Edge, edgeOf } from "./edge.ts";
@@ -182,7 +182,7 @@ async function forgetOnReconnect(bus: Bus, forget: () => void): Promise<void> {
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { bus, log } = options;
   const grants = new SigningGrants(bus);
-  const authorizer = new Authorizer(bus);
+  const authorizer = new ResourceAuthorizer(bus);
   const audit = new Audit(bus, log);
   await audit.prepare();
   void forgetOnReconnect(bus, () => {
