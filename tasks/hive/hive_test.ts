@@ -75,6 +75,16 @@ Deno.test("a disk image's format is told by its first bytes", async () => {
   }
 });
 
+Deno.test("a file that is named as an image and is none is refused", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".qcow2" });
+  try {
+    await Deno.writeTextFile(path, "no image");
+    await assert.rejects(formatOf(path), /named as a qcow2 image and is none/);
+  } finally {
+    await Deno.remove(path);
+  }
+});
+
 Deno.test("what hive does not understand is one sentence and exit code 2; no node is exit code 1 or 3", async () => {
   for (
     const [args, code, said] of [

@@ -9,6 +9,7 @@ import { subject, systemContext } from "../../services/bus/subject.ts";
 import { importImage, type ImportProgress } from "../../services/compute/contract.ts";
 import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
+import { CommandError } from "../terminal/command.ts";
 import { Progress } from "../terminal/progress.ts";
 import { join } from "node:path";
 
@@ -44,7 +45,10 @@ export async function listImages(bus: Bus, config: NodeConfig): Promise<Image[]>
   );
 }
 
-/** What a disk image file is, by its first bytes; an unknown one is raw. */
+/**
+ * What a disk image file is, by its first bytes; an unknown one is raw.
+ * @throws CommandError when its name says otherwise: a damaged qcow2 would pass as a raw disk
+ */
 export async function formatOf(path: string): Promise<ImageFormat> {
   using file = await Deno.open(path);
   const head = new Uint8Array(64);
@@ -52,6 +56,12 @@ export async function formatOf(path: string): Promise<ImageFormat> {
   const text = new TextDecoder("latin1").decode(head.subarray(0, got));
   if (text.startsWith("QFI\xfb")) return "qcow2";
   if (text.startsWith("KDMV") || text.startsWith("# Disk DescriptorFile")) return "vmdk";
+  const named = /\.(qcow2|vmdk)$/i.exec(path)?.[1];
+  if (named !== undefined) {
+    throw new CommandError(
+      `${path} is named as a ${named} image and is none. If its bytes are a raw disk, say --format raw.`,
+    );
+  }
   return "raw";
 }
 
