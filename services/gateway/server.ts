@@ -144,9 +144,7 @@ class Door {
         } catch (cause) {
           error = visible(cause);
           status = error.status;
-          const fields = { aws_service: notes.service, action: notes.action, code: error.code };
-          if (status >= 500) this.#log.error("call_failed", { ...fields, ...errorFields(cause) });
-          else this.#log.info("call_refused", fields);
+          if (status >= 500) this.#log.error("call_failed", errorFields(cause));
           const form = errorFormOf(service, edge.headers);
           return errorReply(form, service, error, edge.request_id, edge.path);
         }
@@ -158,6 +156,16 @@ class Door {
   }
 
   #record(edge: Edge, notes: CallNotes, status: number, error: AwsError | undefined): void {
+    const duration_ms = Math.round((performance.now() - edge.started_ms) * 100) / 100;
+    this.#log.info("call", {
+      request_id: edge.request_id,
+      aws_service: notes.service,
+      action: notes.action,
+      account_id: notes.account_id,
+      status,
+      ...(error === undefined ? {} : { code: error.code }),
+      duration_ms,
+    });
     this.#audit.record({
       ts: new Date().toISOString(),
       request_id: edge.request_id,
@@ -166,7 +174,7 @@ class Door {
       user_agent: (edge.headers.get("user-agent") ?? "").slice(0, 256),
       status,
       ...(error === undefined ? {} : { error_code: error.code }),
-      duration_ms: Math.round((performance.now() - edge.started_ms) * 100) / 100,
+      duration_ms,
     });
   }
 }

@@ -102,6 +102,7 @@ export interface Stack extends AsyncDisposable {
   /** Starts it again on the same data after `down` or a power cut. */
   up(...args: string[]): Promise<Ran>;
   down(...args: string[]): Promise<Ran>;
+  logs(...args: string[]): Promise<Ran>;
   /** Process ids of one service, as the kernel knows them. */
   pids(service: string): Promise<number[]>;
   /** kill -9 of one service, as its supervisor would find it. */
@@ -178,6 +179,7 @@ export async function startStack(options: { args?: readonly string[] } = {}): Pr
       return ran.stdout;
     },
     down: (...args) => run(deno("down", "--data-dir", dataDir, ...args), { timeout_ms: 400_000 }),
+    logs: (...args) => run(deno("logs", "--data-dir", dataDir, ...args)),
     async kill(service) {
       const found = await pids(service);
       if (found.length === 0) throw new Error(`${service} does not run`);
