@@ -30,6 +30,9 @@ const contextFields = [
   "source_ip",
 ] as const;
 
+/** The time-out of an ordinary call, as `subject` gives it. */
+const ordinary_ms = 30_000;
+
 /** How long a question or a write waits for a lost connection: a restart of the server takes less. */
 export const reconnect_wait_ms = 5_000;
 
@@ -196,9 +199,10 @@ export class Bus implements AsyncDisposable {
           : JSON.parse(decoder.decode(message.data));
         const output = await handler(input as Input, context, AbortSignal.timeout(left_ms));
         message.respond(encoder.encode(JSON.stringify(output ?? null)));
-        this.#log.debug("answered", {
+        // The supervisor asks for health every few seconds; everything else is worth a line.
+        this.#log[message.subject.startsWith("health.") ? "debug" : "info"]("answered", {
           subject: message.subject,
-          duration_ms: performance.now() - started,
+          duration_ms: Math.round((performance.now() - started) * 100) / 100,
         });
       } catch (cause) {
         const error = cause instanceof AwsError ? cause : internalError(cause);
@@ -230,12 +234,17 @@ export class Bus implements AsyncDisposable {
     const timeout = patience();
     let reply: Msg;
     try {
-      reply = await this.connection.request(
-        subject.name,
-        encoder.encode(JSON.stringify(input ?? null)),
-        { timeout, headers: writeContext(context) },
-      );
+      const send = () =>
+        this.connection.request(
+          subject.name,
+          encoder.encode(JSON.stringify(input ?? null)),
+          { timeout, headers: writeContext(context) },
+        );
+      // What was on its way when the connection broke may be lost: an ordinary call is better asked again
+      // than waited for. Long work goes on in the answerer, whose reply comes after the reconnect.
+      reply = await (subject.timeout_ms <= ordinary_ms ? this.whileConnected(send) : send());
     } catch (cause) {
+      if (cause instanceof AwsError) throw cause;
       if (
         cause instanceof natsErrors.NoRespondersError || cause instanceof natsErrors.TimeoutError ||
         cause instanceof natsErrors.RequestError ||

@@ -50,3 +50,24 @@ Deno.test("nobody there, or nobody in time, is ServiceUnavailable and never a ha
   assert.ok(performance.now() - started < 900, "gave up at the caller's deadline");
   never.reject(new AwsError("Cancelled", "the test is over"));
 });
+
+Deno.test("an ordinary question fails with its connection, not with its time-out", async () => {
+  await using nats = await startNats();
+  const [asker, answerer] = [await nats.bus("asker"), await nats.bus("answerer")];
+  const slow = subject<null, null>("test.slow", 30_000);
+  const heard = Promise.withResolvers<void>();
+  const held = Promise.withResolvers<null>();
+  answerer.answer(slow, () => {
+    heard.resolve();
+    return held.promise;
+  });
+  await answerer.connection.flush();
+  const asked = assert.rejects(asker.ask(slow, null), { code: "ServiceUnavailable", status: 503 });
+  await heard.promise;
+  const killed = performance.now();
+  await nats.kill();
+  await asked;
+  assert.ok(performance.now() - killed < 10_000);
+  await nats.start();
+  held.resolve(null);
+});
