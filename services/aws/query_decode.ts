@@ -8,6 +8,7 @@
  */
 import { parameterError, type ParameterFault, quoted } from "./parameter_error.ts";
 import type { FormNode, FormTree } from "./query_form.ts";
+import { isPrintable, readBase64, readBoolean, readNumber, readTimestamp } from "./scalar_text.ts";
 import type { ListShape, MapShape, QueryFlavour, Shape, StructureShape } from "./shape.ts";
 
 export type JsonValue = string | number | boolean | JsonValue[] | JsonObject;
@@ -16,14 +17,6 @@ export interface JsonObject {
 }
 
 const listIndex = /^[1-9]\d{0,6}$/;
-const integer = /^[+-]?\d{1,16}$/;
-const decimal = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$/;
-const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
-const timestamp =
-  /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?$/i;
-/** What XML 1.0 cannot carry could not be answered back. */
-// deno-lint-ignore no-control-regex
-const unprintable = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/;
 
 function join(path: string, name: string): string {
   return path === "" ? name : `${path}.${name}`;
@@ -80,7 +73,7 @@ export class QueryDecoder {
     }
     switch (shape.kind) {
       case "string":
-        if (unprintable.test(node) || !node.isWellFormed()) {
+        if (!isPrintable(node)) {
           throw this.#invalid(path, node, "It has characters that are not allowed.");
         }
         return node;
@@ -180,37 +173,27 @@ export class QueryDecoder {
   }
 
   #boolean(text: string, path: string): boolean {
-    const lower = text.toLowerCase();
-    if (lower === "true") return true;
-    if (lower === "false") return false;
-    throw this.#invalid(path, text, "It must be true or false.");
+    const value = readBoolean(text);
+    if (value === undefined) throw this.#invalid(path, text, "It must be true or false.");
+    return value;
   }
 
   #number(text: string, path: string, kind: "integer" | "number"): number {
-    const value = Number(text);
-    if (kind === "integer") {
-      if (integer.test(text) && Number.isSafeInteger(value)) return value;
-      throw this.#invalid(path, text, "It must be a whole number.");
-    }
-    if (decimal.test(text) && Number.isFinite(value)) return value;
-    throw this.#invalid(path, text, "It must be a number.");
+    const value = readNumber(text, kind);
+    if (value !== undefined) return value;
+    const what = kind === "integer" ? "a whole number" : "a number";
+    throw this.#invalid(path, text, `It must be ${what}.`);
   }
 
   #timestamp(text: string, path: string): string {
-    const fields = timestamp.exec(text);
-    // A time without a zone is in UTC, as AWS takes it.
-    const at = Date.parse(/(?:Z|[+-]\d\d:?\d\d)$/i.test(text) ? text : `${text}Z`);
-    const day = Number(fields?.[3]);
-    const lastDay = new Date(Date.UTC(Number(fields?.[1]), Number(fields?.[2]), 0)).getUTCDate();
-    if (fields === null || Number.isNaN(at) || day > lastDay) {
-      throw this.#invalid(path, text, "It must be a time such as 2026-11-21T10:00:00Z.");
-    }
-    return new Date(at).toISOString();
+    const value = readTimestamp(text);
+    if (value !== undefined) return value;
+    throw this.#invalid(path, text, "It must be a time such as 2026-11-21T10:00:00Z.");
   }
 
   #blob(text: string, path: string): string {
-    const bare = text.replace(/[\r\n]/g, "");
-    if (!base64.test(bare)) throw this.#invalid(path, text, "It must be base64.");
-    return bare;
+    const value = readBase64(text);
+    if (value === undefined) throw this.#invalid(path, text, "It must be base64.");
+    return value;
   }
 }

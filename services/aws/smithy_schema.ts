@@ -15,6 +15,19 @@ export interface OperationSchema {
   readonly name: string;
   readonly input: SchemaRef;
   readonly output: SchemaRef;
+  /** Method, path template and status, of operations that are called by REST. */
+  readonly http: HttpTrait | undefined;
+}
+
+export type HttpTrait = readonly [method: string, uri: string, status: number];
+
+function httpTrait(traits: unknown): HttpTrait | undefined {
+  if (typeof traits !== "object" || traits === null || !("http" in traits)) return undefined;
+  const { http } = traits;
+  if (!Array.isArray(http)) return undefined;
+  const [method, uri, status] = http;
+  if (typeof method !== "string" || typeof uri !== "string") return undefined;
+  return [method, uri, typeof status === "number" ? status : 200];
 }
 
 /** Every operation that a client package describes. */
@@ -22,8 +35,9 @@ export function operationsOf(client: Readonly<Record<string, unknown>>): Operati
   const found: OperationSchema[] = [];
   for (const value of Object.values(client)) {
     if (!Array.isArray(value) || value[0] !== operationKind) continue;
-    const [, , name, , input, output] = value;
-    if (typeof name === "string") found.push({ name, input, output });
+    const [, , name, traits, input, output] = value;
+    if (typeof name !== "string") continue;
+    found.push({ name, input, output, http: httpTrait(traits) });
   }
   return found;
 }
