@@ -9,6 +9,8 @@ import { createHash } from "node:crypto";
 import { type QueryService, queryService } from "../aws/catalog.ts";
 import { AwsError } from "../aws/errors.ts";
 import { actionOf, readCall, readParameters, writeAnswer } from "../aws/query_protocol.ts";
+import { restProtocol } from "../aws/rest_protocol.ts";
+import { type RestService, restService } from "../aws/rest_service.ts";
 import type { SigningGrants } from "../aws/signing_grants.ts";
 import { type Verified, verify } from "../aws/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
@@ -53,6 +55,23 @@ function unsupported(service: QueryService, action: string): AwsError {
   return new AwsError(
     "UnsupportedOperation",
     `The operation ${service.name}:${action} is not supported by this cloud.`,
+  );
+}
+
+/** Nobody here owns a REST operation: the caller is told which one it was, if it is one at all. */
+function restRefusal(service: RestService, edge: Edge, notes: CallNotes): AwsError {
+  const operation = restProtocol(service).route(edge.method, edge.target, edge.headers);
+  if (operation === undefined) {
+    return new AwsError(
+      "UnknownOperationException",
+      `The service ${service.name} has no operation with this method and path.`,
+      { status: 404 },
+    );
+  }
+  notes.action = operation.name;
+  return new AwsError(
+    "UnsupportedOperationException",
+    `The operation ${service.name}:${operation.name} is not supported by this cloud.`,
   );
 }
 
@@ -105,7 +124,8 @@ export async function dispatch(
   parts: DispatchParts,
   notes: CallNotes,
 ): Promise<Response> {
-  if (edge.method !== "POST" && edge.method !== "GET") {
+  const rest = restService(claimed);
+  if (edge.method !== "POST" && edge.method !== "GET" && rest === undefined) {
     throw new AwsError("MethodNotAllowed", `The method ${edge.method} is not allowed here.`, {
       status: 405,
     });
@@ -114,6 +134,7 @@ export async function dispatch(
   notes.account_id = grant.account_id;
   notes.principal_arn = grant.principal_arn;
   using _place = parts.admission.call(claimed, grant.account_id);
+  if (rest !== undefined) throw restRefusal(rest, edge, notes);
   const service = queryService(claimed);
   if (service === undefined) {
     throw new AwsError("UnknownOperationException", `This cloud has no service "${claimed}".`);

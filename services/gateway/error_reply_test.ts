@@ -13,6 +13,7 @@ Deno.test("each caller gets errors in the form that its SDK reads", () => {
       ["sns", form, "query"],
       ["kms", { "content-type": "application/x-amz-json-1.1" }, "json"],
       ["ebs", {}, "json"],
+      ["ebs", form, "json"],
     ] as const
   ) assert.equal(errorFormOf(service, new Headers(headers)), expected, service);
 });
