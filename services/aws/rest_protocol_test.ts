@@ -337,6 +337,58 @@ Deno.test("what is called __proto__ in a map stays a plain key", () => {
   assert.equal(Object.getPrototypeOf(input.Metadata), null);
 });
 
+Deno.test("the answer to GetBucketLocation is the text of its root, as AWS writes it", () => {
+  const operation = operationOf(ofS3, "GetBucketLocation");
+  const answer = restProtocol(ofS3).writeAnswer(operation, { LocationConstraint: "a&b" }, "r");
+  assert.match(
+    String(answer.body),
+    /<LocationConstraint xmlns="http:\/\/s3\.amazonaws\.com\/doc\/2006-03-01\/">a&amp;b<\/Loc/,
+  );
+});
+
+Deno.test("what neither S3 nor EBS has works too: free queries, unions, maps, status, other names", () => {
+  const strings = [2, "t", "Strings", 0, 0, 0];
+  const flat = [() => strings, { xmlFlattened: 1, xmlName: "Flat" }];
+  const either = [4, "t", "Either", 0, ["A", "B"], [0, 1]];
+  const names = ["Path", "Free", "Named", "Either", "Map", "Flat", "At"];
+  const named = [0, { jsonName: "named", xmlName: "named" }];
+  const free = [() => strings, { httpQueryParams: 1 }];
+  const members = [[0, 1], free, named, () => either, () => strings, flat, 6];
+  const input = [3, "t", "In", 0, names, members, 1];
+  const outNames = ["Code", ...names.slice(2)];
+  const output = [3, "t", "Out", 0, outNames, [[1, 32], ...members.slice(2)]];
+  const client = { a: [9, "t", "Do", { http: ["POST", "/v1/{Path+}/end", 200] }, input, output] };
+  const written = { Named: "n", Either: { B: 2 }, Map: { k: "v" }, Flat: { f: "g", h: "i" } };
+  const at = "2026-11-21T10:00:00.000Z";
+  for (const protocol of ["restJson1", "restXml"] as const) {
+    const service = new RestService("t", client, { protocol });
+    const rest = restProtocol(service);
+    const operation = rest.route("POST", "/v1/a/b%2Fc/end?x=1&__proto__=2")!;
+    assert.equal(operation.name, "Do");
+    const answer = rest.writeAnswer(operation, { Code: 207, ...written, At: at }, "r");
+    assert.equal(answer.status, 207);
+    const text = String(answer.body).replace("<Out>", "<In>").replace("</Out>", "</In>");
+    const call = {
+      target: "/v1/a/b%2Fc/end?x=1&__proto__=2",
+      body: bytesOf(text),
+      headers: new Headers(),
+    };
+    const free = JSON.parse('{"x":"1","__proto__":"2"}');
+    const read = rest.readCall(operation, call);
+    assert.deepEqual(asJson(read.Free), asJson(free));
+    assert.deepEqual(asJson({ ...read, Free: 0 }), { Path: "a/b/c", Free: 0, ...written, At: at });
+    const refused = (body: string) => refusal(service, "Do", { target: "/v1/a/end", body });
+    assert.match(
+      protocol === "restXml"
+        ? refused("<In><Either><A>x</A><B>1</B></Either></In>")
+        : refused('{"Either":{"A":"x","B":1}}'),
+      /Either is invalid\. Exactly one/,
+    );
+    assert.equal(rest.route("POST", "/v1/end"), undefined);
+    assert.equal(rest.route("POST", "/v1/a/b"), undefined);
+  }
+});
+
 Deno.test("a streamed payload is handed over untouched", () => {
   const stream = new ReadableStream<Uint8Array>();
   const request = { target: "/b/k", headers: new Headers(), body: stream };

@@ -156,7 +156,6 @@ function rank(template: RestTemplate, target: Target, headers: Headers): number[
     template.segments.filter((segment) => segment.kind === "label").length,
     template.segments.length,
     template.query.length,
-    complete ? 1 : 0,
     complete ? template.required.length : -template.required.length,
     template.id !== undefined && target.query.has("x-id") ? 1 : 0,
   ];
