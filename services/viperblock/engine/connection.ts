@@ -102,16 +102,6 @@ export class Connection {
     return this.fd >= 0 && !this.#replies.sending && !this.#closing && this.#replies.waiting;
   }
 
-  /** Nothing of this client is under way. */
-  get quiet(): boolean {
-    return this.#replies.inFlight === 0 && !this.#replies.waiting && !this.#replies.sending;
-  }
-
-  /** A write's payload is being received. */
-  get writing(): boolean {
-    return this.#write >= 0;
-  }
-
   begin(fd: number): void {
     this.fd = fd;
     this.#negotiation = new Negotiation(this.#served);
