@@ -23,6 +23,7 @@ import {
   listImages,
 } from "./image.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
+import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
 
 export interface HiveCommand {
   /** As typed after `hive`. */
@@ -313,4 +314,6 @@ export const commands: readonly HiveCommand[] = [
   logsHiveCommand,
   doctorCommand,
   adminInitCommand,
+  seedCheckCommand,
+  seedSchemaCommand,
 ];

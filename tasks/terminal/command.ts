@@ -162,7 +162,12 @@ export async function runCommand(work: () => Promise<number | void>): Promise<ne
 }
 
 /** Errors of other folders whose message is already a sentence for the operator. */
-const spoken: ReadonlySet<string> = new Set(["ConfigError", "AwsError", "ImageBuildError"]);
+const spoken: ReadonlySet<string> = new Set([
+  "ConfigError",
+  "AwsError",
+  "ImageBuildError",
+  "SeedError",
+]);
 
 function isSpoken(error: unknown): error is Error {
   return error instanceof Error && spoken.has(error.name);
