@@ -1,5 +1,7 @@
 /** What others may know of identity: signing keys, authorisation, and who the caller is. */
+import { join } from "node:path";
 import { subject } from "../bus/subject.ts";
+import type { Paths } from "../config/node_config.ts";
 
 /** The credential scope of a SigV4 signature. */
 export interface SigningScope {
@@ -83,6 +85,23 @@ export const adminCredentials = subject<null, AdminCredentials>(
   "identity.admin_credentials",
   5_000,
 );
+
+/** An access key that was made before this node was: by a seed, or by whoever claimed the box. */
+export interface GivenAdminKey {
+  readonly access_key_id: string;
+  readonly secret_access_key: string;
+}
+
+export const givenKeyVersion = 1;
+
+/** Where identity looks for it at its first start (mode 0600, identity's own); it goes when it is taken over. */
+export const givenKeyFile = (paths: Paths) => join(paths.service("identity"), "admin-key.json");
+export const givenKeyText = (key: GivenAdminKey) =>
+  `${JSON.stringify({ version: givenKeyVersion, ...key })}\n`;
+
+/** Whether it has the form of an access key that any AWS client can use. */
+export const isAccessKey = ({ access_key_id, secret_access_key }: GivenAdminKey): boolean =>
+  /^[A-Z0-9]{16,64}$/.test(access_key_id) && /^[A-Za-z0-9/+=]{40,128}$/.test(secret_access_key);
 
 /**
  * The text of a new master key file (`paths.masterKey`, mode 0600): one key a line, each 32 random

@@ -7,6 +7,7 @@
  * same. When all stand the row says `done`, and what an administrator deletes later stays deleted.
  */
 import type { Log } from "../log/log.ts";
+import type { GivenAdminKey } from "./contract.ts";
 import { Conflict, type Row, type Table } from "../state/table.ts";
 import { administratorAccess } from "./managed_policies.ts";
 import { firstAccountId, newAccessKeyId, newSecret, newUserId, now } from "./ids.ts";
@@ -49,10 +50,15 @@ export function firstAccount(
   return undefined;
 }
 
-async function begin(state: State, masterKeys: MasterKeys, clusterId: string): Promise<void> {
+async function begin(
+  state: State,
+  masterKeys: MasterKeys,
+  clusterId: string,
+  given: GivenAdminKey | undefined,
+): Promise<void> {
   const account_id = firstAccountId(clusterId);
   const user_id = newUserId();
-  const access_key_id = newAccessKeyId();
+  const access_key_id = given?.access_key_id ?? newAccessKeyId();
   await createIfAbsent(state.accounts, account_id, {
     account_id,
     name: "main",
@@ -62,7 +68,7 @@ async function begin(state: State, masterKeys: MasterKeys, clusterId: string): P
       user_id,
       access_key_id,
       secret: masterKeys.seal(
-        newSecret(),
+        given?.secret_access_key ?? newSecret(),
         sealOwner({ access_key_id, account_id, owner: user_id }),
       ),
       done: false,
@@ -70,17 +76,21 @@ async function begin(state: State, masterKeys: MasterKeys, clusterId: string): P
   });
 }
 
-/** @param at called before each step */
+/**
+ * @param at called before each step
+ * @param given the administrator's key, if somebody made it before; ignored once there is an account
+ */
 export async function firstStart(
   state: State,
   masterKeys: MasterKeys,
   clusterId: string,
   log: Log,
   at: (step: FirstStartStep) => void = () => {},
+  given?: GivenAdminKey,
 ): Promise<void> {
   if (firstAccount(state) === undefined) {
     at("account");
-    await begin(state, masterKeys, clusterId);
+    await begin(state, masterKeys, clusterId, given);
   }
   let row: Row<AccountRecord> | undefined = await state.accounts.read(
     firstAccount(state)?.account_id ?? firstAccountId(clusterId),

@@ -17,6 +17,7 @@ import {
   signingKey,
 } from "./contract.ts";
 import { firstAccount, firstStart } from "./first_start.ts";
+import { forgetGivenKey, readGivenKey } from "./given_key.ts";
 import { type MasterKeys } from "./master_key.ts";
 import { authorizeRequest } from "./principals.ts";
 import { checkMasterKeys, sealAnew, secretOf } from "./secrets.ts";
@@ -30,6 +31,8 @@ export interface IdentityOptions {
   /** Where the master key came from, for what the operator is told. */
   readonly masterKeyPath: string;
   readonly clusterId: string;
+  /** Where the administrator's key may lie at the first start, when somebody else made it. */
+  readonly givenKeyPath?: string;
 }
 
 export interface Identity extends AsyncDisposable {
@@ -59,7 +62,10 @@ export async function startIdentity(options: IdentityOptions): Promise<Identity>
   const { bus, log, masterKeys } = options;
   const state = await State.open(bus, log);
   checkMasterKeys(state, masterKeys, options.masterKeyPath);
-  await firstStart(state, masterKeys, options.clusterId, log);
+  const { givenKeyPath } = options;
+  const given = givenKeyPath === undefined ? undefined : await readGivenKey(givenKeyPath);
+  await firstStart(state, masterKeys, options.clusterId, log, undefined, given);
+  if (givenKeyPath !== undefined) await forgetGivenKey(givenKeyPath);
   const unreadableSecrets = await sealAnew(state, masterKeys, log);
 
   bus.answer(signingKey, (scope) => grantSigningKey(state, masterKeys, scope));

@@ -6,6 +6,7 @@ import type { Bus } from "../bus/bus.ts";
 import {
   adminCredentials,
   authorize,
+  givenKeyText,
   type IdentityChanged,
   identityChanged,
   newMasterKey,
@@ -488,4 +489,39 @@ Deno.test("after nats-server was killed and came back, keys still sign and chang
   const { AccessKey } = await (await again()).call("iam.CreateAccessKey");
   await bus.ask(signingKey, scopeOf(AccessKey.AccessKeyId));
   assert.equal(identity.state.keys.size, 2);
+});
+
+Deno.test("a key that was made before the node is its administrator's, once, and its file goes", async () => {
+  await using nats = await startNats();
+  const file = `${nats.directory}/admin-key.json`;
+  const key = {
+    access_key_id: "AKIAGIVENGIVENGIVEN2",
+    secret_access_key: "0123456789/0123456789+0123456789/0123456",
+  };
+  const masterKeys = parseMasterKeys(newMasterKey(), path);
+  const start = async () => {
+    const bus = await nats.bus("identity");
+    const identity = await startIdentity({
+      bus,
+      log: testLog,
+      masterKeys,
+      masterKeyPath: path,
+      clusterId,
+      givenKeyPath: file,
+    });
+    await bus.connection.flush();
+    const { account_id: _, ...said } = await bus.ask(adminCredentials, null);
+    await identity[Symbol.asyncDispose]();
+    await bus.drain();
+    return said;
+  };
+  Deno.writeTextFileSync(file, "{}");
+  await assert.rejects(start(), { name: "GivenKeyError" });
+  Deno.writeTextFileSync(file, givenKeyText(key));
+  assert.deepEqual(await start(), key);
+  assert.throws(() => Deno.statSync(file), Deno.errors.NotFound);
+  // A second file comes too late: the account stands.
+  Deno.writeTextFileSync(file, givenKeyText({ ...key, access_key_id: "AKIALATELATELATELATE" }));
+  assert.deepEqual(await start(), key);
+  assert.throws(() => Deno.statSync(file), Deno.errors.NotFound);
 });

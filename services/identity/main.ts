@@ -1,5 +1,6 @@
 /** Starts the identity service. */
 import { runService } from "../runtime/run_service.ts";
+import { givenKeyFile } from "./contract.ts";
 import { startIdentity } from "./identity.ts";
 import { readMasterKeys } from "./master_key.ts";
 
@@ -11,6 +12,7 @@ await runService("identity", async ({ bus, config, log, paths, reportHealth }) =
     masterKeys,
     masterKeyPath: paths.masterKey,
     clusterId: config.cluster_id,
+    givenKeyPath: givenKeyFile(paths),
   });
   reportHealth(() => ({
     status: identity.unreadableSecrets === 0 ? "ok" : "degraded",
