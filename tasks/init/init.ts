@@ -15,6 +15,7 @@ import {
   pathsOf,
   readConfig,
 } from "../../services/config/node_config.ts";
+import { readStamp, requireReadableState, stampForward } from "../../services/config/formats.ts";
 import { services } from "../../services/manifest.ts";
 import { CommandError } from "../terminal/command.ts";
 import { natsConfig, operatorName } from "./bus_permissions.ts";
@@ -48,6 +49,7 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
   requireUsableName(dataDir);
   const paths = pathsOf(dataDir);
   const created = !await exists(paths.config);
+  await requireReadableState(dataDir);
   await makeDirectories(paths);
   const config = await ensureConfig(
     paths,
@@ -58,6 +60,8 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
   await ensureCertificates(paths);
   await writeBusConfig(config, paths);
   for (const blob of config.storage.blobs) await makePrivate(blob);
+  // A new node's state is this release's; an older one moves on only when the release has proven itself.
+  if (await readStamp(dataDir) === undefined) await stampForward(dataDir);
   return { config, paths, created };
 }
 

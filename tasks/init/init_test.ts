@@ -156,3 +156,19 @@ Deno.test("a client that trusts the authority, and only it, reaches the server",
     }
   });
 });
+
+Deno.test("a node whose state is newer than this release is refused before anything is touched", async () => {
+  const dataDir = await Deno.makeTempDir();
+  try {
+    await initNode(dataDir, { ports: { auto: true } });
+    const stamp = JSON.parse(await Deno.readTextFile(`${dataDir}/formats.json`));
+    stamp.release = "99.0.0";
+    stamp.formats.volume_log = 99;
+    await Deno.writeTextFile(`${dataDir}/formats.json`, JSON.stringify(stamp));
+    await Deno.remove(`${dataDir}/nats/nats.conf`);
+    await assert.rejects(initNode(dataDir, { ports: { auto: true } }), /99\.0\.0/);
+    await assert.rejects(Deno.stat(`${dataDir}/nats/nats.conf`), Deno.errors.NotFound);
+  } finally {
+    await Deno.remove(dataDir, { recursive: true });
+  }
+});

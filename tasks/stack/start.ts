@@ -10,6 +10,7 @@ import { taskCommand } from "../terminal/task_command.ts";
 import { spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { stampForward } from "../../services/config/formats.ts";
 import { type NodeConfig, type Paths, pathsOf } from "../../services/config/node_config.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
 import { dataDirOf, defaultDataDir, requireUsableName } from "../init/data_dir.ts";
@@ -82,6 +83,8 @@ export async function start(options: StartOptions): Promise<number> {
   using progress = new Progress(running === undefined ? "Starting the services" : "Checking them");
   await waitUntilUp(config, paths, progress);
   progress.done(`the API answers on ${endpointOf(config)}`);
+  // Only what has come up may carry the state to its own formats: an older release refuses it from then on.
+  await stampForward(config.data_dir);
   const seconds = ((performance.now() - started) / 1_000).toFixed(1);
   const profiled = await writeProfiles(config, paths, options);
   const image = options.image ? await ensureFirstImage(config, paths) : undefined;

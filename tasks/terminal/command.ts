@@ -167,6 +167,8 @@ const spoken: ReadonlySet<string> = new Set([
   "AwsError",
   "ImageBuildError",
   "SeedError",
+  "SignatureError",
+  "StateTooNew",
 ]);
 
 function isSpoken(error: unknown): error is Error {
