@@ -8,14 +8,9 @@
  * holds may go on.
  */
 import { join } from "node:path";
-import {
-  alignedBuffer,
-  DirectFile,
-  IoError,
-  pageBytes,
-  syncDirectory,
-} from "../../ffi/direct_io.ts";
+import { alignedBuffer, IoError, pageBytes } from "../../ffi/direct_io.ts";
 import { crc32c } from "../../ffi/libisal.ts";
+import type { Disk, DiskFile } from "./disk/disk.ts";
 import {
   type Durable,
   headerBytes,
@@ -63,27 +58,31 @@ interface Waiting {
 
 interface Active {
   readonly id: number;
-  readonly file: DirectFile;
+  readonly file: DiskFile;
   end: number;
 }
 
+const isAbsent = (error: unknown) =>
+  error instanceof IoError && (error.code === "ENOENT" || error.code === "ENOTDIR");
+
 /** Who owns the directory at `path`; undefined when it is empty or not there. */
 export async function readIdentity(
+  disk: Disk,
   path: string,
 ): Promise<{ readonly storeId: bigint; readonly directory: number } | undefined> {
   try {
-    const value: Identity = JSON.parse(await Deno.readTextFile(join(path, identityName)));
+    const text = new TextDecoder().decode(await disk.readWhole(join(path, identityName)));
+    const value: Identity = JSON.parse(text);
     if (value.version !== 1) throw new Error(`${path} belongs to another release of the store`);
     return { storeId: BigInt(`0x${value.store_id}`), directory: value.directory };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
-      return undefined;
-    }
+    if (isAbsent(error)) return undefined;
     throw error;
   }
 }
 
 export interface BlobDirectoryOptions {
+  readonly disk: Disk;
   readonly path: string;
   readonly number: number;
   readonly storeId: bigint;
@@ -104,11 +103,12 @@ export class BlobDirectory {
   #epoch = 0;
   #nextSegment: number;
   #offline: unknown;
+  #offlineSince_ms = 0;
   /** Offsets of shard writes on their way, as a position that grows over segments. */
   readonly #inFlight = new Map<number, Durable>();
   #inFlightId = 0;
-  readonly #dirty = new Map<number, DirectFile>();
-  readonly #readers = new Map<number, DirectFile>();
+  readonly #dirty = new Map<number, DiskFile>();
+  readonly #readers = new Map<number, DiskFile>();
   #durable: Durable;
   #queue: Waiting[] = [];
   #committing: Promise<void> | undefined;
@@ -126,21 +126,18 @@ export class BlobDirectory {
 
   /** Makes the directory ours, or finds that it is. */
   async prepare(): Promise<void> {
-    await Deno.mkdir(join(this.path, "segments"), { recursive: true, mode: 0o750 });
-    if (await readIdentity(this.path) === undefined) {
+    const { disk } = this.#options;
+    await disk.makeFolder(join(this.path, "segments"));
+    if (await readIdentity(disk, this.path) === undefined) {
       const identity: Identity = {
         version: 1,
         store_id: this.#options.storeId.toString(16).padStart(16, "0"),
         directory: this.number,
       };
-      const path = join(this.path, identityName);
-      {
-        using file = await Deno.open(`${path}.new`, { create: true, truncate: true, write: true });
-        await file.write(new TextEncoder().encode(JSON.stringify(identity)));
-        await file.sync();
-      }
-      await Deno.rename(`${path}.new`, path);
-      syncDirectory(this.path);
+      await disk.writeWhole(
+        join(this.path, identityName),
+        new TextEncoder().encode(JSON.stringify(identity)),
+      );
     }
     for (const id of await this.segments()) {
       this.#nextSegment = Math.max(this.#nextSegment, id + 1);
@@ -166,9 +163,15 @@ export class BlobDirectory {
     return this.#offline;
   }
 
+  /** How long it has been offline. */
+  get offline_ms(): number {
+    return this.online ? 0 : performance.now() - this.#offlineSince_ms;
+  }
+
   goOffline(reason: unknown): void {
     if (this.#offline !== undefined) return;
     this.#offline = reason ?? new DirectoryOffline(`${this.path} is offline`);
+    this.#offlineSince_ms = performance.now();
     this.#epoch++;
     this.#dropActive();
     this.#options.onOffline(reason);
@@ -185,8 +188,18 @@ export class BlobDirectory {
   /** Whether the directory at the path is still ours and there. */
   async isThere(): Promise<boolean> {
     try {
-      const identity = await readIdentity(this.path);
+      const identity = await readIdentity(this.#options.disk, this.path);
       return identity?.storeId === this.#options.storeId && identity.directory === this.number;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Whether another disk, with nothing on it, has come to the path. */
+  async isEmptyNow(): Promise<boolean> {
+    try {
+      const names = await this.#options.disk.names(this.path);
+      return names.every((name) => name === "lost+found");
     } catch {
       return false;
     }
@@ -202,8 +215,8 @@ export class BlobDirectory {
   /** Ids of the segment files that are there, in order. */
   async segments(): Promise<number[]> {
     const ids: number[] = [];
-    for await (const entry of Deno.readDir(join(this.path, "segments"))) {
-      const match = /^(\d{10})\.seg$/.exec(entry.name);
+    for (const name of await this.#options.disk.names(join(this.path, "segments"))) {
+      const match = /^(\d{10})\.seg$/.exec(name);
       if (match !== null) ids.push(Number(match[1]));
     }
     return ids.sort((a, b) => a - b);
@@ -224,7 +237,7 @@ export class BlobDirectory {
   }
 
   /** Reserves room in the active segment, opening a new one when it is full. */
-  #place(bytes: number): { file: DirectFile; segment: number; offset: number } {
+  #place(bytes: number): { file: DiskFile; segment: number; offset: number } {
     if (this.#offline !== undefined) {
       throw new DirectoryOffline(`${this.path} is offline`, { cause: this.#offline });
     }
@@ -232,8 +245,9 @@ export class BlobDirectory {
     if (active === undefined || active.end + bytes > this.#options.segmentBytes && active.end > 0) {
       const id = this.#nextSegment++;
       const folder = join(this.path, "segments");
-      const file = DirectFile.open(join(folder, segmentName(id)), { write: true, create: true });
-      syncDirectory(folder);
+      const { disk } = this.#options;
+      const file = disk.open(join(folder, segmentName(id)), { write: true, create: true });
+      disk.syncFolder(folder);
       active = this.#active = { id, file, end: 0 };
     }
     const offset = active.end;
@@ -376,14 +390,15 @@ export class BlobDirectory {
     if (before(this.#durable, covered)) this.#durable = covered;
   }
 
-  #reader(segment: number): DirectFile {
+  #reader(segment: number): DiskFile {
     if (this.#active?.id === segment) return this.#active.file;
     let file = this.#readers.get(segment);
     if (file !== undefined) {
       // Most recently used last.
       this.#readers.delete(segment);
     } else {
-      file = DirectFile.open(join(this.path, "segments", segmentName(segment)), { write: false });
+      const path = join(this.path, "segments", segmentName(segment));
+      file = this.#options.disk.open(path, { write: false });
       for (const [oldest, idle] of this.#readers) {
         if (this.#readers.size < 256) break;
         this.#readers.delete(oldest);
@@ -406,9 +421,9 @@ export class BlobDirectory {
   /** A segment's size; 0 when it is gone. */
   async segmentSize(segment: number): Promise<number> {
     try {
-      return (await Deno.stat(join(this.path, "segments", segmentName(segment)))).size;
+      return await this.#options.disk.size(join(this.path, "segments", segmentName(segment)));
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return 0;
+      if (isAbsent(error)) return 0;
       throw error;
     }
   }
@@ -419,8 +434,8 @@ export class BlobDirectory {
     this.#readers.delete(segment);
     file?.[Symbol.dispose]();
     const folder = join(this.path, "segments");
-    await Deno.remove(join(folder, segmentName(segment)));
-    syncDirectory(folder);
+    await this.#options.disk.remove(join(folder, segmentName(segment)));
+    this.#options.disk.syncFolder(folder);
   }
 
   /**

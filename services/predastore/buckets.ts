@@ -12,6 +12,7 @@ import type { BucketRow } from "./index/rows.ts";
 import { KeyLocks } from "./key_locks.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
+import type { BucketSettings } from "./settings.ts";
 
 export class Buckets {
   readonly #index: ObjectIndex;
@@ -47,14 +48,33 @@ export class Buckets {
       const known = this.#index.buckets.find(name);
       if (known !== undefined) return { created: false, bucket: known };
       const id = this.#newId();
-      const bucket = { id, name, account_id, created_ms: Date.now(), region };
+      const bucket = { id, name, account_id, created_ms: this.#progress.now(), region };
       const sequence = this.#progress.nextSequence();
       await this.#commits.commit(
         this.#directories.online,
         [smallRecord(recordTypes.bucket, sequence, bucket)],
         ([locations]) => this.#index.buckets.apply(bucket, sequence, locations ?? []),
       );
-      return { created: true, bucket: { ...bucket, objects: 0, bytes: 0 } };
+      return { created: true, bucket: { ...bucket, settings: {}, objects: 0, bytes: 0 } };
+    });
+  }
+
+  /** Changes what is set for a bucket, one change at a time; `change` may throw to refuse. */
+  set(
+    bucket: BucketRow,
+    change: (now: BucketSettings) => BucketSettings,
+  ): Promise<BucketSettings> {
+    return this.#locks.run(bucket.name, async () => {
+      if (this.#index.buckets.findById(bucket.id) === undefined) throw noSuchBucket();
+      const settings = change(this.#index.settings.find(bucket.id));
+      const sequence = this.#progress.nextSequence();
+      const record = { bucket: bucket.id, settings };
+      await this.#commits.commit(
+        this.#directories.online,
+        [smallRecord(recordTypes.settings, sequence, record)],
+        ([locations]) => this.#index.settings.apply(record, sequence, locations ?? []),
+      );
+      return settings;
     });
   }
 

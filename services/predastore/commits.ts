@@ -98,6 +98,14 @@ export class Commits {
     }
   }
 
+  /** Runs `work` while nobody commits any of these names (`bucket/key`). */
+  async locked<T>(names: readonly string[], work: () => Promise<T>): Promise<T> {
+    // In one order for all, so that two who lock many do not wait for each other.
+    const [first, ...rest] = [...new Set(names)].sort();
+    if (first === undefined) return await work();
+    return await this.#locks.run(first, () => this.locked(rest, work));
+  }
+
   /** For compaction: records of what it moved, durable and then in the index. */
   async rewrite(
     to: BlobDirectory,

@@ -11,18 +11,24 @@
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { BlobDirectory, Location, ScannedRecord } from "./blob_directory.ts";
-import { extentRecord } from "./bodies.ts";
 import type { Commits } from "./commits.ts";
-import { type Directories, type Epochs, epochsOf } from "./directories.ts";
+import { type Directories, epochsOf } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { RecordOwner } from "./index/records.ts";
-import type { BucketRow, ExtentRow, ObjectRecord, PartRecord, UploadRecord } from "./index/rows.ts";
+import type {
+  BucketRecord,
+  ExtentRow,
+  ObjectRecord,
+  PartRecord,
+  UploadRecord,
+} from "./index/rows.ts";
 import { sameLocation, shardPayload, type ShardPlace } from "./layout.ts";
 import type { Objects } from "./objects.ts";
 import type { Progress } from "./progress.ts";
 import { readMeta } from "./recovery.ts";
 import { readShardPage, recordTypes, roundUp, type SmallRecord } from "./record.ts";
+import { relocate, type ShardMove } from "./relocation.ts";
 
 /** A segment is worth compacting when less than this part of it lives. */
 const liveLimit = 0.4;
@@ -86,15 +92,20 @@ export class Compactor {
     const size = await directory.segmentSize(segment);
     const oldest = (await directory.segments())[0] === segment;
     const epochs = epochsOf([directory]);
-    const shards = new Map<number, { from: ShardPlace; to: Location }[]>();
-    const small: { record: SmallRecord; owner: RecordOwner | undefined; from: Location }[] = [];
+    const shards = new Map<number, CompactedShard[]>();
+    const small: {
+      readonly record: SmallRecord;
+      readonly owner: RecordOwner | undefined;
+      readonly lock: string | undefined;
+      readonly from: Location;
+    }[] = [];
     for await (const record of directory.scan(segment)) {
       if (this.#stopped) return;
       if (record.header.type === recordTypes.shard) {
         const moved = await this.#moveShard(directory, record);
         if (moved === undefined) continue;
         const list = shards.get(moved.extent) ?? [];
-        list.push({ from: record.location, to: moved.to });
+        list.push(moved.move);
         shards.set(moved.extent, list);
         continue;
       }
@@ -105,6 +116,7 @@ export class Compactor {
       if (!lives) continue;
       small.push({
         owner,
+        lock: owner === undefined ? undefined : lockOf(owner, index),
         from: record.location,
         record: {
           type: record.header.type,
@@ -115,19 +127,32 @@ export class Compactor {
       });
     }
     // Extents whose shards moved get a record with their new places, in every directory that has one.
-    for (const [id, moves] of shards) await this.#relocate(id, moves, epochs);
+    for (const [id, moves] of shards) {
+      const extent = index.extents.find(id);
+      const still = extent === undefined ? [] : stillThere(extent, moves);
+      if (extent !== undefined && still.length > 0) {
+        await relocate(this.#store, extent, still, epochs);
+      }
+    }
     while (small.length > 0) {
-      const batch = small.splice(0, 256);
-      await this.#store.commits.rewrite(
-        directory,
-        batch.map(({ record }) => record),
-        (locations) => {
-          for (const [at, { owner, from }] of batch.entries()) {
-            const to = locations[at];
-            if (owner !== undefined && to !== undefined) index.records.move(owner, from, to);
-          }
-        },
-      );
+      const candidates = small.splice(0, 256);
+      // A copy must not come to stand behind the tombstone of what it copies: nobody deletes meanwhile.
+      await this.#store.commits.locked(candidates.flatMap(({ lock }) => lock ?? []), async () => {
+        const batch = candidates.filter(({ owner, from }) =>
+          owner === undefined || index.records.uses(owner, from)
+        );
+        if (batch.length === 0) return;
+        await this.#store.commits.rewrite(
+          directory,
+          batch.map(({ record }) => record),
+          (locations) => {
+            for (const [at, { owner, from }] of batch.entries()) {
+              const to = locations[at];
+              if (owner !== undefined && to !== undefined) index.records.move(owner, from, to);
+            }
+          },
+        );
+      });
     }
     await this.#store.objects.readersDone();
     if (this.#stopped) return;
@@ -146,7 +171,7 @@ export class Compactor {
   async #moveShard(
     directory: BlobDirectory,
     record: ScannedRecord,
-  ): Promise<{ extent: number; to: Location } | undefined> {
+  ): Promise<{ readonly extent: number; readonly move: CompactedShard } | undefined> {
     const { index, reader, storeId } = this.#store;
     const { location, header } = record;
     const extent = index.extents.find(header.sequence);
@@ -172,65 +197,37 @@ export class Compactor {
     }
     const buffer = alignedBuffer(pageBytes + roundUp(bytes, pageBytes));
     buffer.set(payload.subarray(0, bytes), pageBytes);
-    return { extent: extent.id, to: await directory.writeShard(buffer, bytes, meta) };
-  }
-
-  async #relocate(
-    id: number,
-    moves: readonly { from: ShardPlace; to: Location }[],
-    epochs: Epochs,
-  ): Promise<void> {
-    const { index, directories } = this.#store;
-    const extent = index.extents.find(id);
-    if (extent === undefined) return;
-    const moved = withMoves(extent, moves);
-    const holders = extent.locations.map(({ directory }) => directories.byNumber(directory));
-    const target = directories.byNumber(moves[0]?.to.directory ?? -1);
-    const revision = this.#store.progress.nextSequence();
-    const copies = await directories.commit(
-      [target, ...holders],
-      [extentRecord(moved, revision)],
-      epochs,
-    );
-    if (!copies[0]?.some(({ directory }) => directory === target?.number)) {
-      directories.applied(copies);
-      throw new Error(`shards that compaction moved in ${target?.path} are not durable`);
-    }
-    try {
-      await index.write(() => {
-        // It may have been deleted meanwhile, or changed by another compaction.
-        const now = index.extents.find(id);
-        if (now !== undefined && now.revision === extent.revision) {
-          index.extents.apply(moved, revision, copies[0] ?? []);
-        }
-      });
-    } finally {
-      directories.applied(copies);
-    }
+    const to = await directory.writeShard(buffer, bytes, meta);
+    const { stripe, shard } = meta;
+    return { extent: extent.id, move: { stripe, shard, from: location, to } };
   }
 }
 
-function withMoves(
-  extent: ExtentRow,
-  moves: readonly { readonly from: ShardPlace; readonly to: Location }[],
-): ExtentRow {
-  const key = (place: ShardPlace) => `${place.directory}/${place.segment}/${place.offset}`;
-  const byOld = new Map(moves.map(({ from, to }) => [key(from), to]));
-  const { revision: _revision, locations: _locations, ...rest } = extent;
-  return {
-    ...rest,
-    revision: 0,
-    locations: [],
-    stripes: extent.stripes.map((stripe) => ({
-      ...stripe,
-      shards: stripe.shards.map((place) => {
-        const to = place === undefined ? undefined : byOld.get(key(place));
-        return to === undefined
-          ? place
-          : { directory: to.directory, segment: to.segment, offset: to.offset };
-      }),
-    })),
-  };
+interface CompactedShard extends ShardMove {
+  readonly from: ShardPlace;
+}
+
+/** Moves of shards that nobody else has moved meanwhile. */
+function stillThere(extent: ExtentRow, moves: readonly CompactedShard[]): CompactedShard[] {
+  return moves.filter(({ stripe, shard, from }) => {
+    const place = extent.stripes[stripe]?.shards[shard];
+    return place !== undefined && sameLocation(place, from);
+  });
+}
+
+/** Whose deletion must wait while a record of it is copied. */
+function lockOf(owner: RecordOwner, index: ObjectIndex): string | undefined {
+  switch (owner.kind) {
+    case "object":
+      return `${owner.bucket}/${owner.key}`;
+    case "upload":
+    case "part": {
+      const upload = index.uploads.find(owner.kind === "upload" ? owner.id : owner.upload);
+      return upload === undefined ? undefined : `${upload.bucket}/${upload.key}`;
+    }
+    default:
+      return undefined;
+  }
 }
 
 /** Whether some directory that may hold what this deletes did not hear of it. */
@@ -243,10 +240,12 @@ function isPartial(record: ScannedRecord): boolean {
 function ownerOf(record: ScannedRecord): RecordOwner | undefined {
   switch (record.header.type) {
     case recordTypes.bucket:
-      return { kind: "bucket", id: readMeta<BucketRow>(record).id };
+      return { kind: "bucket", id: readMeta<BucketRecord>(record).id };
+    case recordTypes.settings:
+      return { kind: "settings", bucket: readMeta<{ bucket: number }>(record).bucket };
     case recordTypes.object: {
       const { bucket, key } = readMeta<ObjectRecord>(record);
-      return { kind: "object", bucket, key };
+      return { kind: "object", bucket, key, sequence: record.header.sequence };
     }
     case recordTypes.extent:
       return { kind: "extent", id: readMeta<{ id: number }>(record).id };

@@ -6,11 +6,11 @@
  * A directory that is away or full is left out; writes go on while k remain. One that came back empty
  * is a new directory with a new number: nothing of it is mistaken for what was there.
  */
-import { statfs } from "node:fs/promises";
 import { crc32c } from "../../ffi/libisal.ts";
 import { AwsError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
+import type { Disk } from "./disk/disk.ts";
 import { tooFewDirectories } from "./extent_writer.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { SmallRecord } from "./record.ts";
@@ -20,6 +20,7 @@ export class StoreMismatch extends Error {
 }
 
 export interface DirectoriesOptions {
+  readonly disk: Disk;
   readonly paths: readonly string[];
   readonly k: number;
   readonly m: number;
@@ -48,14 +49,17 @@ const encoder = new TextEncoder();
 /** How old a look at the free space may be. */
 const spaceAge_ms = 500;
 const highestDirectory = 254;
+/** A directory that has been away for so long is not waited for, where others can take its place. */
+const lostAfter_ms = 15 * 60_000;
 
 /** The store's id as the directories tell it; a new one when all are empty. */
 export async function findStoreId(
+  disk: Disk,
   paths: readonly string[],
 ): Promise<{ readonly id: bigint; readonly existing: boolean }> {
   let found: bigint | undefined;
   for (const path of paths) {
-    const identity = await readIdentity(path).catch(() => undefined);
+    const identity = await readIdentity(disk, path).catch(() => undefined);
     if (identity === undefined) continue;
     if (found !== undefined && found !== identity.storeId) {
       throw new StoreMismatch(
@@ -69,14 +73,27 @@ export async function findStoreId(
 }
 
 export class Directories {
-  readonly all: readonly BlobDirectory[];
+  #all: readonly BlobDirectory[];
+  readonly #storeId: bigint;
+  readonly #index: ObjectIndex;
+  /** Grows with each write that some directory should have taken and did not. */
+  #missed = 0;
+  /** Directories at whose path nothing stood at the last look. */
+  readonly #empty = new Set<BlobDirectory>();
   readonly #byNumber = new Map<number, BlobDirectory>();
   readonly #space = new Map<BlobDirectory, Space>();
   readonly #options: DirectoriesOptions;
 
-  private constructor(options: DirectoriesOptions, all: readonly BlobDirectory[]) {
+  private constructor(
+    options: DirectoriesOptions,
+    all: readonly BlobDirectory[],
+    storeId: bigint,
+    index: ObjectIndex,
+  ) {
     this.#options = options;
-    this.all = all;
+    this.#all = all;
+    this.#storeId = storeId;
+    this.#index = index;
     for (const directory of all) this.#byNumber.set(directory.number, directory);
   }
 
@@ -88,7 +105,7 @@ export class Directories {
     const { paths, log } = options;
     let next = Number(index.value("next_directory") ?? 0);
     const identities = await Promise.all(
-      paths.map((path) => readIdentity(path).catch(() => undefined)),
+      paths.map((path) => readIdentity(options.disk, path).catch(() => undefined)),
     );
     for (const identity of identities) next = Math.max(next, (identity?.directory ?? -1) + 1);
     const all: BlobDirectory[] = [];
@@ -102,15 +119,7 @@ export class Directories {
           `${path} is a copy of another blob directory. Mend "storage.blobs".`,
         );
       }
-      const directory = new BlobDirectory({
-        path,
-        number,
-        storeId,
-        segmentBytes: options.segment_bytes,
-        firstSegment: index.segments.highest(number) + 1,
-        onOffline: (reason) =>
-          log.error("blob_directory_offline", { path, ...errorFields(reason) }),
-      });
+      const directory = Directories.#made(options, storeId, index, path, number);
       try {
         await directory.prepare();
       } catch (error) {
@@ -119,7 +128,7 @@ export class Directories {
       all.push(directory);
     }
     index.transaction(() => index.setValue("next_directory", String(next)));
-    const directories = new Directories(options, all);
+    const directories = new Directories(options, all, storeId, index);
     if (directories.online.length < options.k) {
       throw new Error(
         `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.k} are needed: ` +
@@ -127,6 +136,29 @@ export class Directories {
       );
     }
     return directories;
+  }
+
+  static #made(
+    options: DirectoriesOptions,
+    storeId: bigint,
+    index: ObjectIndex,
+    path: string,
+    number: number,
+  ): BlobDirectory {
+    return new BlobDirectory({
+      disk: options.disk,
+      path,
+      number,
+      storeId,
+      segmentBytes: options.segment_bytes,
+      firstSegment: index.segments.highest(number) + 1,
+      onOffline: (reason) =>
+        options.log.error("blob_directory_offline", { path, ...errorFields(reason) }),
+    });
+  }
+
+  get all(): readonly BlobDirectory[] {
+    return this.#all;
   }
 
   get online(): readonly BlobDirectory[] {
@@ -137,10 +169,36 @@ export class Directories {
     return this.#byNumber.get(number);
   }
 
+  /** Those that take writes now. */
+  writable(): readonly BlobDirectory[] {
+    return this.online.filter((one) => this.#space.get(one)?.full !== true);
+  }
+
+  allWritable(): boolean {
+    return this.writable().length === this.#all.length;
+  }
+
+  /** Whether what stood in a directory is gone for good, as far as one can tell. */
+  isLost(number: number): boolean {
+    const directory = this.#byNumber.get(number);
+    return directory === undefined || directory.offline_ms > lostAfter_ms;
+  }
+
+  /** What repair depends on: when it has not changed, there is nothing new to bring back. */
+  state(): string {
+    const each = this.#all.map((one) =>
+      `${one.number}${one.online ? "" : "-"}${this.isLost(one.number) ? "lost" : ""}${
+        this.#space.get(one)?.full === true ? "full" : ""
+      }`
+    );
+    const enough = this.writable().length >= this.#options.k + this.#options.m;
+    return `${each.join()}/${enough ? this.#missed : ""}`;
+  }
+
   /** The n directories for a key, undefined where one is away and no other can take its place. */
   place(bucket: number, key: string): readonly (BlobDirectory | undefined)[] {
     const n = this.#options.k + this.#options.m;
-    const usable = this.online.filter((one) => this.#space.get(one)?.full !== true);
+    const usable = this.writable();
     if (this.all.length === n) {
       return this.all.map((one) => usable.includes(one) ? one : undefined);
     }
@@ -184,6 +242,7 @@ export class Directories {
       this.applied(copies);
       throw tooFewDirectories(reason);
     }
+    if (durable < this.#options.k + this.#options.m) this.#missed++;
     return copies;
   }
 
@@ -210,9 +269,40 @@ export class Directories {
             ...errorFields(error),
           });
         }
+      } else if (!there && await directory.isEmptyNow()) {
+        // Twice in a row: a disk may be on its way to being mounted there.
+        if (this.#empty.has(directory)) await this.#adopt(directory);
+        else this.#empty.add(directory);
+        continue;
       }
+      this.#empty.delete(directory);
     }
     await this.lookAtSpace(0);
+  }
+
+  /** An empty disk stands where one of ours was: it becomes a new directory, with a new number. */
+  async #adopt(old: BlobDirectory): Promise<void> {
+    const { log } = this.#options;
+    const number = Number(this.#index.value("next_directory") ?? 0);
+    if (number > highestDirectory) {
+      log.error("blob_directory_not_adopted", { path: old.path, reason: "no number is left" });
+      return;
+    }
+    const made = Directories.#made(this.#options, this.#storeId, this.#index, old.path, number);
+    this.#index.transaction(() => this.#index.setValue("next_directory", String(number + 1)));
+    try {
+      await made.prepare();
+    } catch (error) {
+      log.warn("blob_directory_still_offline", { path: old.path, ...errorFields(error) });
+      return;
+    }
+    this.#all = this.#all.map((one) => one === old ? made : one);
+    this.#byNumber.delete(old.number);
+    this.#byNumber.set(number, made);
+    this.#space.delete(old);
+    this.#empty.delete(old);
+    log.info("blob_directory_adopted", { path: old.path, was: old.number, number });
+    await old.close();
   }
 
   async lookAtSpace(age_ms = spaceAge_ms): Promise<void> {
@@ -220,8 +310,7 @@ export class Directories {
       const known = this.#space.get(directory);
       if (known !== undefined && performance.now() - known.read_ms < age_ms) return;
       try {
-        const { bavail, bsize, blocks } = await statfs(directory.path);
-        const free = Number(bavail) * Number(bsize);
+        const { free, total } = await this.#options.disk.space(directory.path);
         const reserve = this.#options.reserve_bytes;
         // Once full, a good deal must come free before it takes writes again.
         const limit = known?.full === true ? reserve + Math.min(reserve / 8, 64 << 20) : reserve;
@@ -235,7 +324,7 @@ export class Directories {
         }
         this.#space.set(directory, {
           free,
-          total: Number(blocks) * Number(bsize),
+          total,
           full,
           read_ms: performance.now(),
         });

@@ -11,9 +11,21 @@ import type { BlobDirectory, Location } from "./blob_directory.ts";
 import type { ErasureCode } from "./erasure.ts";
 import type { ExtentRow } from "./index/rows.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
-import { fragmentBytes, headerBytes, readHeader, readShardPage, roundUp } from "./record.ts";
+import {
+  fragmentBytes,
+  headerBytes,
+  readHeader,
+  readShardPage,
+  recordTypes,
+  roundUp,
+  type SmallRecord,
+} from "./record.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+const usualHedge_ms = 150;
+const slowHedge_ms = 5;
+const slowFor_ms = 5_000;
 
 /** Too little of a stripe is left to compute it. */
 export class DataLost extends Error {
@@ -31,10 +43,16 @@ export interface ReaderSurroundings {
   code(k: number, m: number): ErasureCode;
   /** A shard had to be computed from others. */
   onDegraded(extent: number, stripe: number, shard: number, reason: unknown): void;
+  /** How long a read may take before the same is also computed from elsewhere; 150 ms unless given. */
+  readonly hedge_ms?: number;
 }
 
 export class ExtentReader {
   readonly #around: ReaderSurroundings;
+  /** By directory: until when it is given less time. */
+  readonly #slowUntil_ms = new Map<number, number>();
+  /** Reads that took so long that another way was tried; since the start. */
+  hedged_reads = 0;
 
   constructor(around: ReaderSurroundings) {
     this.#around = around;
@@ -99,12 +117,49 @@ export class ExtentReader {
     from: number,
     to: number,
   ): Promise<Bytes> {
+    const rest = async (reason?: unknown) =>
+      (await this.reconstruct(extent, index, shard, reason)).subarray(from, to);
     try {
-      return await this.readShard(extent, index, shard, from, to);
+      const read = this.readShard(extent, index, shard, from, to);
+      if (extent.m === 0) return await read;
+      return await this.#hedged(
+        extent.stripes[index]?.shards[shard]?.directory,
+        read,
+        () => rest(),
+      );
     } catch (reason) {
-      const whole = await this.reconstruct(extent, index, shard, reason);
+      const whole = await rest(reason);
       this.#around.onDegraded(extent.id, index, shard, reason);
-      return whole.subarray(from, to);
+      return whole;
+    }
+  }
+
+  /**
+   * What `read` gives, or what `other` gives where `read` takes long: a disk that has become slow slows
+   * no reader. One that was late is given less time for a while.
+   */
+  async #hedged<T>(
+    directory: number | undefined,
+    read: Promise<T>,
+    other: () => Promise<T>,
+  ): Promise<T> {
+    const late = Promise.withResolvers<"late">();
+    const known = this.#slowUntil_ms.get(directory ?? -1) ?? 0;
+    const hedge_ms = this.#around.hedge_ms ?? usualHedge_ms;
+    const patience = known > performance.now() ? Math.min(hedge_ms, slowHedge_ms) : hedge_ms;
+    const timer = setTimeout(() => late.resolve("late"), patience);
+    try {
+      const first = await Promise.race([read.then((value) => ({ value })), late.promise]);
+      if (first !== "late") return first.value;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.hedged_reads++;
+    this.#slowUntil_ms.set(directory ?? -1, performance.now() + slowFor_ms);
+    try {
+      return await Promise.any([read, other()]);
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors[0] : error;
     }
   }
 
@@ -203,38 +258,59 @@ export class ExtentReader {
     return data.subarray(from - dataStart, to - dataStart);
   }
 
-  /** The payload of a small record, from whichever copy is sound. @throws DataLost */
-  async readInline(locations: readonly Location[]): Promise<Bytes> {
-    let reason: unknown;
-    for (const location of locations) {
-      const directory = this.#around.directory(location.directory);
-      if (directory === undefined) continue;
-      try {
-        return await readRecordPayload(directory, location, this.#around.storeId);
-      } catch (error) {
-        reason = error;
+  /** The payload of the record with that sequence, from whichever copy is sound. @throws DataLost */
+  async readInline(
+    locations: readonly Location[],
+    sequence: number,
+    onDamaged: (location: Location) => void = () => {},
+  ): Promise<Bytes> {
+    const [first, ...others] = locations;
+    if (first === undefined) throw new DataLost("no copy of the object is sound");
+    const next = () => this.readInline(others, sequence, onDamaged);
+    const read = this.readRecord(first, sequence).then(({ payload }) => payload);
+    try {
+      return others.length === 0 ? await read : await this.#hedged(first.directory, read, next);
+    } catch (reason) {
+      if (others.length === 0) {
+        throw new DataLost("no copy of the object is sound", { cause: reason });
       }
+      const payload = await next();
+      if (this.#around.directory(first.directory)?.online !== false) onDamaged(first);
+      return payload;
     }
-    throw new DataLost("no copy of the object is sound", { cause: reason });
+  }
+
+  /** A small record, checked. @throws ShardDamaged, IoError */
+  async readRecord(location: Location, sequence: number): Promise<SmallRecord> {
+    const directory = this.#around.directory(location.directory);
+    if (directory === undefined) {
+      throw new ShardDamaged(`directory ${location.directory} is not there`);
+    }
+    return await readRecord(directory, location, this.#around.storeId, sequence);
   }
 }
 
-async function readRecordPayload(
+async function readRecord(
   directory: BlobDirectory,
   location: Location,
   storeId: bigint,
-): Promise<Bytes> {
+  sequence: number,
+): Promise<SmallRecord> {
   const start = location.offset - location.offset % pageBytes;
   const skip = location.offset - start;
   const buffer = alignedBuffer(roundUp(skip + location.bytes, pageBytes));
   await full(directory, location, buffer, -skip);
   const bytes = buffer.subarray(skip, skip + location.bytes);
   const header = readHeader(bytes, { ...location, storeId });
-  if (header === undefined || "short" in header) throw new ShardDamaged("no record stands there");
+  if (header === undefined || "short" in header || header.type === recordTypes.shard) {
+    throw new ShardDamaged("no record stands there");
+  }
+  // A file of another directory has sound records of the same places, and of other objects.
+  if (header.sequence !== sequence) throw new ShardDamaged("another record stands there");
   const metaEnd = headerBytes + header.metaBytes;
   const payload = bytes.subarray(metaEnd, metaEnd + header.payloadBytes);
   if (crc32c(payload) !== header.payloadCrc) throw new ShardDamaged("a wrong checksum");
-  return payload;
+  return { type: header.type, sequence, meta: bytes.subarray(headerBytes, metaEnd), payload };
 }
 
 async function full(

@@ -14,12 +14,35 @@ import type { ObjectIndex } from "./index/object_index.ts";
 import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "./index/rows.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
+import type { TombstoneMeta } from "./recovery.ts";
+import type { BucketSettings } from "./settings.ts";
+import { newVersionId } from "./version_id.ts";
 
 export interface StoredObject {
   readonly etag: string;
   readonly size: number;
   readonly modified_ms: number;
   readonly meta: ObjectMeta;
+  /** Where versions are kept. */
+  readonly version?: string;
+}
+
+export interface Deleted {
+  readonly existed: boolean;
+  /** The version id of the delete marker that was made. */
+  readonly marker?: string;
+}
+
+/** The version id of what is written now, where the bucket keeps versions. */
+export function versionFor(settings: BucketSettings, sequence: number): string | undefined {
+  return settings.versioning === "Enabled" ? newVersionId(sequence) : undefined;
+}
+
+export function stored(
+  object: Omit<StoredObject, "version">,
+  version: string | undefined,
+): StoredObject {
+  return version === undefined ? object : { ...object, version };
 }
 
 /** Throws when the write must not replace what is there now. */
@@ -34,6 +57,8 @@ export class Objects {
   readonly #commits: Commits;
   readonly #bodies: Bodies;
   readonly #reader: ExtentReader;
+  /** A copy of an object's record was found damaged. */
+  readonly #onDamaged: (object: ObjectRow) => void;
   readonly #reads = new Set<Promise<void>>();
 
   constructor(
@@ -43,6 +68,7 @@ export class Objects {
     commits: Commits,
     bodies: Bodies,
     reader: ExtentReader,
+    onDamaged: (object: ObjectRow) => void,
   ) {
     this.#index = index;
     this.#directories = directories;
@@ -50,10 +76,19 @@ export class Objects {
     this.#commits = commits;
     this.#bodies = bodies;
     this.#reader = reader;
+    this.#onDamaged = onDamaged;
   }
 
-  find(bucket: BucketRow, key: string): ObjectRow | undefined {
-    return this.#index.objects.find(bucket.id, key);
+  /** What a plain read sees, or one version; `null` is the version without an id. */
+  find(bucket: BucketRow, key: string, version?: string): ObjectRow | undefined {
+    return version === undefined
+      ? this.#index.objects.find(bucket.id, key)
+      : this.#index.objects.findVersion(bucket.id, key, version);
+  }
+
+  /** The newest version of a key, also when it is a delete marker. */
+  latest(bucket: BucketRow, key: string): ObjectRow | undefined {
+    return this.#index.objects.findLatest(bucket.id, key);
   }
 
   async put(
@@ -61,6 +96,7 @@ export class Objects {
     key: string,
     body: IncomingBody,
     precondition: Precondition = always,
+    made?: ObjectRecord["made"],
   ): Promise<StoredObject> {
     using _pin = this.#commits.pin();
     // What cannot succeed is refused before its body is read, and checked again at the end.
@@ -68,8 +104,9 @@ export class Objects {
     const { id, to, epochs, written, etag, meta } = await this.#bodies.write(bucket, key, body);
     return await this.#commits.committing(bucket.id, key, async () => {
       precondition(this.#index.objects.find(bucket.id, key));
-      const modified_ms = Date.now();
+      const modified_ms = this.#progress.now();
       const sequence = this.#progress.nextSequence();
+      const version = versionFor(this.#index.settings.find(bucket.id), sequence);
       const object: ObjectRecord = {
         bucket: bucket.id,
         key,
@@ -77,6 +114,8 @@ export class Objects {
         modified_ms,
         etag,
         meta,
+        ...(version === undefined ? {} : { version }),
+        ...(made === undefined ? {} : { made }),
         ...(written.inline === undefined ? { extents: [[id, written.size] as const] } : {}),
       };
       if (written.inline !== undefined) {
@@ -97,27 +136,143 @@ export class Objects {
           epochs,
         );
       }
-      return { etag, size: written.size, modified_ms, meta };
+      return stored({ etag, size: written.size, modified_ms, meta }, version);
     });
   }
 
-  /** @returns whether there was such an object */
-  delete(bucket: BucketRow, key: string, precondition: Precondition = always): Promise<boolean> {
+  /**
+   * What deleting a key does: where no versions are kept the object goes; else a delete marker comes to
+   * stand before them, in place of the null version where versions are suspended.
+   */
+  delete(
+    bucket: BucketRow,
+    key: string,
+    precondition: Precondition = always,
+    lifecycle = false,
+  ): Promise<Deleted> {
     return this.#commits.committing(bucket.id, key, async () => {
       const known = this.#index.objects.find(bucket.id, key);
       precondition(known);
-      if (known === undefined) return false;
+      const { versioning } = this.#index.settings.find(bucket.id);
+      if (versioning === undefined) {
+        if (known === undefined) return { existed: false };
+        await this.#bury(bucket, key, known, lifecycle);
+        return { existed: true };
+      }
       const sequence = this.#progress.nextSequence();
-      const holders = known.locations.map(({ directory }) => this.#directories.byNumber(directory));
-      const to = [...this.#directories.place(bucket.id, key), ...holders];
-      // Who does not hear of it may bring the object back; then the tombstone is kept for good.
-      const partial = to.some((one) => one?.online !== true) ? { partial: true } : {};
+      const version = versioning === "Enabled" ? newVersionId(sequence) : undefined;
+      const marker: ObjectRecord = {
+        bucket: bucket.id,
+        key,
+        marker: true,
+        size: 0,
+        modified_ms: this.#progress.now(),
+        etag: "",
+        meta: { headers: {}, user: {} },
+        ...(version === undefined ? {} : { version }),
+        ...(lifecycle ? { made: "Lifecycle" as const } : {}),
+      };
+      const holders = this.#index.objects.findVersion(bucket.id, key, "null")?.locations ?? [];
+      await this.#commits.commit(
+        [...this.#directories.place(bucket.id, key), ...this.#directoriesOf(holders)],
+        [smallRecord(recordTypes.object, sequence, marker)],
+        ([locations]) => this.#index.objects.apply(marker, sequence, locations ?? []),
+      );
+      return { existed: known !== undefined, marker: version ?? "null" };
+    });
+  }
+
+  /** Removes one version for good. What is not there is no error. */
+  deleteVersion(
+    bucket: BucketRow,
+    key: string,
+    version: string,
+    precondition: Precondition = always,
+    lifecycle = false,
+  ): Promise<{ readonly existed: boolean; readonly marker: boolean }> {
+    return this.#commits.committing(bucket.id, key, async () => {
+      const known = this.#index.objects.findVersion(bucket.id, key, version);
+      precondition(known);
+      if (known === undefined) return { existed: false, marker: false };
+      await this.#bury(bucket, key, known, lifecycle);
+      return { existed: true, marker: known.marker === true };
+    });
+  }
+
+  #directoriesOf(locations: ObjectRow["locations"]) {
+    return locations.map(({ directory }) => this.#directories.byNumber(directory));
+  }
+
+  /** Writes the tombstone of a version. */
+  async #bury(
+    bucket: BucketRow,
+    key: string,
+    known: ObjectRow,
+    lifecycle: boolean,
+  ): Promise<void> {
+    const sequence = this.#progress.nextSequence();
+    const { version } = known;
+    const to = [
+      ...this.#directories.place(bucket.id, key),
+      ...this.#directoriesOf(known.locations),
+    ];
+    const meta: TombstoneMeta = {
+      bucket: bucket.id,
+      key,
+      ...(version === undefined ? {} : { version }),
+      ...(lifecycle ? { lifecycle: true } : {}),
+    };
+    const write = async (partial: boolean) => {
+      let heard: readonly number[] = [];
       await this.#commits.commit(
         to,
-        [smallRecord(recordTypes.tombstone, sequence, { bucket: bucket.id, key, ...partial })],
-        () => this.#index.objects.applyTombstone(bucket.id, key, sequence),
+        [smallRecord(recordTypes.tombstone, sequence, partial ? { ...meta, partial } : meta)],
+        ([locations]) => {
+          heard = (locations ?? []).map(({ directory }) => directory);
+          this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle);
+        },
       );
-      return true;
+      return heard;
+    };
+    // Who does not hear of it may bring the object back; then the tombstone is kept for good.
+    const away = to.some((one) => one?.online !== true);
+    const heard = await write(away);
+    if (!away && known.locations.some(({ directory }) => !heard.includes(directory))) {
+      await write(true);
+    }
+  }
+
+  /**
+   * Changes the tags or the lock of a version: its record is written again, with its data where that
+   * stands in it.
+   */
+  annotate(
+    bucket: BucketRow,
+    key: string,
+    version: string | undefined,
+    change: (now: ObjectRow | undefined) => Pick<ObjectMeta, "tags" | "lock">,
+  ): Promise<ObjectRow> {
+    return this.#commits.committing(bucket.id, key, async () => {
+      const known = version === undefined
+        ? this.#index.objects.findLatest(bucket.id, key)
+        : this.#index.objects.findVersion(bucket.id, key, version);
+      const changed = change(known);
+      if (known === undefined) throw new DataLost(`${key} is gone`);
+      const { sequence, locations: holders, ...record } = known;
+      const object: ObjectRecord = {
+        ...record,
+        meta: { ...known.meta, ...changed },
+        revision: (known.revision ?? 0) + 1,
+      };
+      const inline = known.extents === undefined && known.marker !== true
+        ? await this.#stored(known)
+        : undefined;
+      await this.#commits.commit(
+        [...this.#directories.place(bucket.id, key), ...this.#directoriesOf(holders)],
+        [smallRecord(recordTypes.object, sequence, object, inline)],
+        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
+      );
+      return { ...object, sequence, locations: [] };
     });
   }
 
@@ -127,7 +282,7 @@ export class Objects {
     this.#reads.add(done.promise);
     try {
       if (object.extents === undefined) {
-        const whole = await this.#inline(object);
+        const whole = await this.#stored(object);
         if (to > from) yield whole.subarray(from, to);
         return;
       }
@@ -151,14 +306,20 @@ export class Objects {
     }
   }
 
-  async #inline(object: ObjectRow): Promise<Bytes> {
+  /** What stands in an object's record. */
+  async #stored(object: ObjectRow): Promise<Bytes> {
+    const { sequence } = object;
     try {
-      return await this.#reader.readInline(object.locations);
+      return await this.#reader.readInline(
+        object.locations,
+        sequence,
+        () => this.#onDamaged(object),
+      );
     } catch (error) {
       // Compaction may have moved it between the look-up and the read.
-      const now = this.#index.objects.find(object.bucket, object.key);
-      if (now === undefined || now.sequence !== object.sequence) throw error;
-      return await this.#reader.readInline(now.locations);
+      const now = this.#index.objects.findAt(object.bucket, object.key, sequence);
+      if (now === undefined) throw error;
+      return await this.#reader.readInline(now.locations, sequence);
     }
   }
 

@@ -14,7 +14,12 @@ export class Progress {
   #sequence = 0;
   #storedPositions = new Map<number, number>();
 
-  constructor(index: ObjectIndex, directories: Directories) {
+  constructor(
+    index: ObjectIndex,
+    directories: Directories,
+    /** Milliseconds since 1970. */
+    readonly now: () => number = Date.now,
+  ) {
     this.#index = index;
     this.#directories = directories;
   }
@@ -26,7 +31,7 @@ export class Progress {
 
   /** A number above all before it, also after a restart: versions, extents and buckets are named by it. */
   nextSequence(): number {
-    return this.#sequence = Math.max(this.#sequence + 1, Date.now() * 1024);
+    return this.#sequence = Math.max(this.#sequence + 1, this.now() * 1024);
   }
 
   /** Stores how far the index has come, now and then: recovery reads on from there. */

@@ -30,6 +30,7 @@ export const recordTypes = {
   upload: 7,
   part: 8,
   uploadGone: 9,
+  settings: 10,
 } as const;
 export type RecordType = typeof recordTypes[keyof typeof recordTypes];
 const knownTypes = new Set<number>(Object.values(recordTypes));

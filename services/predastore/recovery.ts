@@ -14,10 +14,11 @@ import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type {
-  BucketRow,
+  BucketRecord,
   ExtentRecord,
   ObjectRecord,
   PartRecord,
+  SettingsRecord,
   UploadRecord,
 } from "./index/rows.ts";
 import { shardPayload, unpackLayout } from "./layout.ts";
@@ -34,6 +35,16 @@ export type ExtentMeta = Omit<ExtentRecord, "stripes"> & { readonly layout: stri
 export function extentOf(meta: ExtentMeta): ExtentRecord {
   const { layout, ...rest } = meta;
   return { ...rest, stripes: unpackLayout(Uint8Array.fromBase64(layout), meta.k + meta.m) };
+}
+
+/** One version is gone for good; without an id the null version. */
+export interface TombstoneMeta {
+  readonly bucket: number;
+  readonly key: string;
+  readonly version?: string;
+  readonly lifecycle?: true;
+  /** Some directory that may hold what this deletes did not hear of it. */
+  readonly partial?: true;
 }
 
 export interface RecoveryReport {
@@ -94,6 +105,7 @@ export async function recover(
   };
 
   index.marks.recovering = true;
+  index.outbox.muted = tails.every(({ from }) => from.segment === 0);
   try {
     await pass((record) => {
       records++;
@@ -106,12 +118,16 @@ export async function recover(
       const { sequence, type } = record.header;
       switch (type) {
         case recordTypes.bucket: {
-          const bucket = readMeta<BucketRow>(record);
+          const bucket = readMeta<BucketRecord>(record);
           return () => index.buckets.apply(bucket, sequence, [record.location]);
         }
         case recordTypes.bucketGone: {
           const { id } = readMeta<{ id: number }>(record);
           return () => index.buckets.applyGone(id);
+        }
+        case recordTypes.settings: {
+          const settings = readMeta<SettingsRecord>(record);
+          return () => index.settings.apply(settings, sequence, [record.location]);
         }
         case recordTypes.upload: {
           const upload = readMeta<UploadRecord>(record);
@@ -150,6 +166,7 @@ export async function recover(
       }
       return true;
     };
+    /** Revisions, which are numbered over all extents. */
     const refused = new Set<number>();
     const checked = new Set<number>();
     await pass((record) => {
@@ -159,15 +176,15 @@ export async function recover(
         replayed.add(extent.id);
         index.extents.apply(extent, record.header.sequence, [record.location]);
       };
-      if (refused.has(extent.id)) return undefined;
+      if (refused.has(record.header.sequence)) return undefined;
       if (checked.has(record.header.sequence) || surely(extent)) return apply;
       return whole(extent).then((sound) => {
         if (sound) {
           checked.add(record.header.sequence);
           index.transaction(apply);
         } else {
-          // A later revision of an extent that stands is not needed; a new one goes with its object.
-          if (index.extents.find(extent.id) === undefined) refused.add(extent.id);
+          // Another revision may stand; without any, its object goes too.
+          refused.add(record.header.sequence);
           extents_refused++;
           log.warn("extent_refused", { extent: extent.id, key: extent.key });
         }
@@ -181,7 +198,7 @@ export async function recover(
           const object = readMeta<ObjectRecord>(record);
           return () => {
             if (object.extents?.some(([id]) => index.extents.find(id) === undefined)) {
-              const known = index.objects.find(object.bucket, object.key);
+              const known = index.objects.findLatest(object.bucket, object.key);
               // A newer one in the index has already taken its extents away.
               if (known === undefined || known.sequence < sequence) objects_refused++;
               return;
@@ -190,8 +207,9 @@ export async function recover(
           };
         }
         case recordTypes.tombstone: {
-          const { bucket, key } = readMeta<{ bucket: number; key: string }>(record);
-          return () => index.objects.applyTombstone(bucket, key, sequence);
+          const { bucket, key, version, lifecycle } = readMeta<TombstoneMeta>(record);
+          return () =>
+            index.objects.applyTombstone(bucket, key, sequence, version, lifecycle === true);
         }
         case recordTypes.part: {
           const part = readMeta<PartRecord>(record);
@@ -229,6 +247,7 @@ export async function recover(
     });
   } finally {
     index.marks.recovering = false;
+    index.outbox.muted = false;
   }
   return { records, extents_refused, objects_refused, highest_sequence };
 }

@@ -12,6 +12,8 @@ import { Commits } from "./commits.ts";
 import { Compactor } from "./compaction.ts";
 import { DegradedReads } from "./degraded_reads.ts";
 import { Directories, findStoreId } from "./directories.ts";
+import type { Disk } from "./disk/disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
 import { ErasureCode } from "./erasure.ts";
 import { ExtentReader } from "./extent_reader.ts";
 import { ObjectIndex } from "./index/object_index.ts";
@@ -19,6 +21,8 @@ import { schemaVersion } from "./index/schema.ts";
 import { Objects } from "./objects.ts";
 import { Progress } from "./progress.ts";
 import { recover, type RecoveryReport } from "./recovery.ts";
+import { Repair } from "./repair.ts";
+import { Scrub } from "./scrub.ts";
 import { Uploads } from "./uploads.ts";
 
 export interface StoreOptions {
@@ -29,6 +33,15 @@ export interface StoreOptions {
   readonly parity_shards: number;
   readonly reserve_bytes: number;
   readonly log: Log;
+  /** The machine's own unless given. */
+  readonly disk?: Disk;
+  /** What repair and scrub may read and write each second; see there for what they take unless given. */
+  readonly repair_bytes_per_second?: number;
+  readonly scrub_bytes_per_second?: number;
+  /** How long a read may take before the same is also computed from elsewhere. */
+  readonly hedge_ms?: number;
+  /** The clock; the machine's own unless given. */
+  readonly now?: () => number;
   /** 1 GiB unless given. */
   readonly segment_bytes?: number;
 }
@@ -43,6 +56,8 @@ export class Store implements AsyncDisposable {
   readonly objects: Objects;
   readonly uploads: Uploads;
   readonly compactor: Compactor;
+  readonly repair: Repair;
+  readonly scrub: Scrub;
   #recovery: RecoveryReport | undefined;
   #closed = false;
 
@@ -57,24 +72,34 @@ export class Store implements AsyncDisposable {
       storeId,
       directory: (number) => directories.byNumber(number),
       code: (k, m) => this.#codeOf(k, m),
+      ...(options.hedge_ms === undefined ? {} : { hedge_ms: options.hedge_ms }),
       onDegraded: (extent, stripe, shard, reason) => degraded.note(extent, stripe, shard, reason),
     });
-    const progress = this.progress = new Progress(index, directories);
+    const progress = this.progress = new Progress(index, directories, options.now);
     const commits = this.commits = new Commits(index, directories);
     const code = this.#codeOf(options.data_shards, options.parity_shards);
     const bodies = new Bodies(directories, progress, code);
     this.buckets = new Buckets(index, directories, progress, commits);
-    this.objects = new Objects(index, directories, progress, commits, bodies, reader);
+    this.objects = new Objects(
+      index,
+      directories,
+      progress,
+      commits,
+      bodies,
+      reader,
+      (object) => this.repair.suspect(object),
+    );
     this.uploads = new Uploads(index, directories, progress, commits, bodies);
     this.compactor = new Compactor(this);
+    this.repair = new Repair(this);
+    this.scrub = new Scrub(this);
   }
 
   /** Opens the store, recovering or rebuilding its index first. */
   static async open(options: StoreOptions): Promise<Store> {
     await Deno.mkdir(dirname(options.index), { recursive: true, mode: 0o750 });
-    for (const path of options.blobs) {
-      await Deno.mkdir(path, { recursive: true, mode: 0o750 }).catch(() => {});
-    }
+    const disk = options.disk ?? realDisk;
+    for (const path of options.blobs) await disk.makeFolder(path).catch(() => {});
     let index = openIndex(options.index);
     if (index === undefined || !index.isSound()) {
       options.log.error("index_unsound", { path: options.index });
@@ -92,7 +117,7 @@ export class Store implements AsyncDisposable {
 
   static async #openWith(options: StoreOptions, index: ObjectIndex): Promise<Store> {
     const known = index.value("store_id");
-    const found = await findStoreId(options.blobs);
+    const found = await findStoreId(options.disk ?? realDisk, options.blobs);
     const storeId = known === undefined ? found.id : BigInt(known);
     if (found.existing && found.id !== storeId) {
       throw new Error(
@@ -105,6 +130,7 @@ export class Store implements AsyncDisposable {
     });
     const directories = await Directories.open(
       {
+        disk: options.disk ?? realDisk,
         paths: options.blobs,
         k: options.data_shards,
         m: options.parity_shards,
@@ -151,7 +177,7 @@ export class Store implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.compactor.stop();
+    await Promise.all([this.compactor.stop(), this.scrub.stop(), this.repair.stop()]);
     await this.directories.close();
     this.index.flush();
     this.index.beforeCommit(() => this.progress.storePositions(true));

@@ -54,8 +54,8 @@ Deno.test("an overwrite, a delete and a bucket's deletion hold after a rebuild f
   await test.store.objects.put(bucket, "over", bodyOf(bytesOf(1, 100_000)));
   await test.store.objects.put(bucket, "over", bodyOf(bytesOf(2, 50_000), "new"));
   await test.store.objects.put(bucket, "gone", bodyOf(bytesOf(3, 100_000)));
-  assert.equal(await test.store.objects.delete(bucket, "gone"), true);
-  assert.equal(await test.store.objects.delete(bucket, "gone"), false);
+  assert.equal((await test.store.objects.delete(bucket, "gone")).existed, true);
+  assert.equal((await test.store.objects.delete(bucket, "gone")).existed, false);
   await test.store.objects.put(other, "x", bodyOf(bytesOf(4, 10)));
   await test.store.objects.delete(other, "x");
   await test.store.buckets.delete(other);

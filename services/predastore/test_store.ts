@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createLog } from "../log/log.ts";
 import type { BucketRow, ObjectRow } from "./index/rows.ts";
 import type { IncomingBody } from "./bodies.ts";
-import { Store } from "./store.ts";
+import { Store, type StoreOptions } from "./store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -23,22 +23,25 @@ export interface TestStore extends AsyncDisposable {
 export async function testStore(
   k = 1,
   m = 0,
-  more: { directories?: number; segment_bytes?: number; reserve_bytes?: number } = {},
+  more: Partial<StoreOptions> & { directories?: number } = {},
 ): Promise<TestStore> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-store-" });
   const blobs = Array.from(
     { length: more.directories ?? k + m },
     (_, at) => join(directory, `blob${at}`),
   );
+  const { directories: _directories, ...options } = more;
   const open = () =>
     Store.open({
       index: join(directory, "index.db"),
       blobs,
       data_shards: k,
       parity_shards: m,
-      reserve_bytes: more.reserve_bytes ?? 0,
+      reserve_bytes: 0,
       log: quiet,
-      ...(more.segment_bytes === undefined ? {} : { segment_bytes: more.segment_bytes }),
+      repair_bytes_per_second: Infinity,
+      scrub_bytes_per_second: Infinity,
+      ...options,
     });
   const abandoned: Store[] = [];
   const made: TestStore = {

@@ -18,7 +18,7 @@ import type {
   UploadRecord,
   UploadRow,
 } from "./index/rows.ts";
-import { always, type Precondition, type StoredObject } from "./objects.ts";
+import { always, type Precondition, stored, type StoredObject, versionFor } from "./objects.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
 
@@ -62,7 +62,7 @@ export class Uploads {
       id: `${sequence.toString(36)}.${random}`,
       bucket: bucket.id,
       key,
-      created_ms: Date.now(),
+      created_ms: this.#progress.now(),
       meta,
       ...(checksum === undefined ? {} : { checksum }),
     };
@@ -98,7 +98,7 @@ export class Uploads {
     );
     return await this.#commits.committing(bucket.id, upload.key, async () => {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
-      const modified_ms = Date.now();
+      const modified_ms = this.#progress.now();
       const sequence = this.#progress.nextSequence();
       const whole = written.inline === undefined
         ? written
@@ -141,8 +141,9 @@ export class Uploads {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
       precondition(this.#index.objects.find(bucket.id, upload.key));
       const { parts, etag, meta } = choose(this.#index.uploads.parts(upload.id));
-      const modified_ms = Date.now();
+      const modified_ms = this.#progress.now();
       const sequence = this.#progress.nextSequence();
+      const version = versionFor(this.#index.settings.find(bucket.id), sequence);
       const size = parts.reduce((sum, part) => sum + part.size, 0);
       const object: ObjectRecord = {
         bucket: bucket.id,
@@ -153,13 +154,14 @@ export class Uploads {
         meta: { ...meta, parts: parts.map((part) => part.size) },
         extents: parts.map((part) => [part.extent, part.size] as const),
         upload: upload.id,
+        ...(version === undefined ? {} : { version }),
       };
       await this.#commits.commit(
         this.#directories.place(bucket.id, upload.key),
         [smallRecord(recordTypes.object, sequence, object)],
         ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
       );
-      return { etag, size, modified_ms, meta };
+      return stored({ etag, size, modified_ms, meta }, version);
     });
   }
 

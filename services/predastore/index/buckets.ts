@@ -11,8 +11,9 @@ import type { IndexDatabase, Row } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";
 import type { ObjectTable } from "./objects.ts";
 import { addedCopies } from "./records.ts";
-import type { BucketRow } from "./rows.ts";
+import type { BucketRecord, BucketRow } from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
+import type { SettingsTable } from "./settings.ts";
 import type { UploadTable } from "./uploads.ts";
 
 export class BucketTable {
@@ -21,6 +22,7 @@ export class BucketTable {
   readonly #marks: DeletionMarks;
   readonly #uploads: UploadTable;
   readonly #objects: ObjectTable;
+  readonly #settings: SettingsTable;
 
   constructor(
     database: IndexDatabase,
@@ -28,16 +30,23 @@ export class BucketTable {
     marks: DeletionMarks,
     uploads: UploadTable,
     objects: ObjectTable,
+    settings: SettingsTable,
   ) {
     this.#database = database;
     this.#segments = segments;
     this.#marks = marks;
     this.#uploads = uploads;
     this.#objects = objects;
+    this.#settings = settings;
   }
 
   #bucketRow(row: Row | undefined): BucketRow | undefined {
-    return row as unknown as BucketRow | undefined;
+    if (row === undefined) return undefined;
+    const { sequence: _sequence, record: _record, ...rest } = row;
+    return {
+      ...rest as unknown as Omit<BucketRow, "settings">,
+      settings: this.#settings.find(row["id"] as number),
+    };
   }
 
   find(name: string): BucketRow | undefined {
@@ -50,7 +59,16 @@ export class BucketTable {
 
   ofAccount(account: string): BucketRow[] {
     return this.#database.all("select * from buckets where account_id = ? order by name", account)
-      .map((row) => row as unknown as BucketRow);
+      .map((row) => this.#bucketRow(row) as BucketRow);
+  }
+
+  /** Every bucket with where its record stands. */
+  all(): (BucketRow & { readonly sequence: number; readonly locations: readonly Location[] })[] {
+    return this.#database.all("select * from buckets").map((row) => ({
+      ...this.#bucketRow(row) as BucketRow,
+      sequence: row["sequence"] as number,
+      locations: unpackLocations(row["record"] as Bytes),
+    }));
   }
 
   #locations(id: number): Location[] {
@@ -59,7 +77,7 @@ export class BucketTable {
   }
 
   apply(
-    bucket: Omit<BucketRow, "objects" | "bytes">,
+    bucket: BucketRecord,
     sequence: number,
     locations: readonly Location[],
   ): void {
@@ -98,9 +116,8 @@ export class BucketTable {
 
   applyGone(id: number): void {
     if (this.#marks.recovering) this.#marks.markGone(`bucket ${id}`);
-    for (const key of this.#database.all("select key from objects where bucket = ?", id)) {
-      this.#objects.drop(id, key["key"] as Bytes);
-    }
+    this.#objects.dropAll(id);
+    this.#settings.drop(id);
     for (const upload of this.#database.all("select id from uploads where bucket = ?", id)) {
       this.#uploads.applyGone(upload["id"] as string);
     }
@@ -109,8 +126,7 @@ export class BucketTable {
   }
 
   isEmpty(bucket: number): boolean {
-    return this.#database.one("select 1 from objects where bucket = ? limit 1", bucket) ===
-      undefined;
+    return this.#objects.isEmpty(bucket);
   }
 
   totals(): { objects: number; bytes: number; buckets: number; missing: number } {

@@ -131,6 +131,10 @@ export class IndexDatabase implements Disposable {
     this.run("insert or replace into meta values (?, ?)", name, value);
   }
 
+  removeValue(name: string): void {
+    this.run("delete from meta where name = ?", name);
+  }
+
   /** Runs statements that give nothing back. */
   execute(sql: string): void {
     this.#db.exec(sql);

@@ -26,22 +26,24 @@ export class DeletionMarks {
     return this.#database.one("select 1 from gone where id = ?", id) !== undefined;
   }
 
-  /** A key was deleted at `sequence`; newer objects of that name stand. */
-  markDeleted(bucket: number, key: Bytes, sequence: number): void {
+  /** A version was deleted at `sequence`; "" is the null version, of which newer ones stand. */
+  markDeleted(bucket: number, key: Bytes, version: string, sequence: number): void {
     this.#database.run(
-      `insert into graves values (?, ?, ?)
+      `insert into graves values (?, ?, ?, ?)
        on conflict do update set sequence = max(sequence, excluded.sequence)`,
       bucket,
       key,
+      version,
       sequence,
     );
   }
 
-  isDeletedAfter(bucket: number, key: Bytes, sequence: number): boolean {
+  isDeletedAfter(bucket: number, key: Bytes, version: string, sequence: number): boolean {
     const grave = this.#database.one(
-      "select sequence from graves where bucket = ? and key = ?",
+      "select sequence from graves where bucket = ? and key = ? and version = ?",
       bucket,
       key,
+      version,
     );
     return grave !== undefined && (grave["sequence"] as number) > sequence;
   }

@@ -96,6 +96,21 @@ export class ExtentTable {
     this.#database.run("insert or ignore into missing values (?, 1)", extent);
   }
 
+  /** Says how many shards of the extent are missing. */
+  setMissing(extent: number, shards: number): void {
+    if (shards === 0) this.#database.run("delete from missing where extent = ?", extent);
+    else if (this.find(extent) !== undefined) {
+      this.#database.run("insert or replace into missing values (?, ?)", extent, shards);
+    }
+  }
+
+  /** Extents with shards that are known to be missing or damaged. */
+  journalled(): number[] {
+    return this.#database.all("select extent from missing order by extent").map((row) =>
+      row["extent"] as number
+    );
+  }
+
   isJournalled(extent: number): boolean {
     return this.#database.one("select 1 from missing where extent = ?", extent) !== undefined;
   }
@@ -123,18 +138,19 @@ export class ExtentTable {
     return this.isInObject(extent);
   }
 
-  /** Whether the object of that name is made of this extent. */
+  /** Whether a version of the object of that name is made of this extent. */
   isInObject({ id, bucket, key }: ExtentRecord): boolean {
-    const object = this.#database.one(
-      "select extents from objects where bucket = ? and key = ?",
+    return this.#database.all(
+      `select extents from objects where bucket = ?1 and key = ?2 union all
+       select extents from versions where bucket = ?1 and key = ?2`,
       bucket,
       keyBytes(key),
-    );
-    return parsed<[number, number][]>(object?.["extents"])?.some(([one]) => one === id) ?? false;
+    ).some((row) => parsed<[number, number][]>(row["extents"])?.some(([one]) => one === id));
   }
 
-  *ids(): Generator<number> {
-    for (let after = -1;;) {
+  /** Ids above `after`, in order. */
+  *ids(after = -1): Generator<number> {
+    for (;;) {
       const rows = this.#database.all(
         "select id from extents where id > ? order by id limit 1000",
         after,

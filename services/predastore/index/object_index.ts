@@ -14,8 +14,10 @@ import { IndexDatabase } from "./database.ts";
 import { DeletionMarks } from "./deletion_marks.ts";
 import { ExtentTable } from "./extents.ts";
 import { ObjectTable } from "./objects.ts";
+import { Outbox } from "./outbox.ts";
 import { RecordCopies } from "./records.ts";
 import { SegmentTable } from "./segments.ts";
+import { SettingsTable } from "./settings.ts";
 import { UploadTable } from "./uploads.ts";
 
 export class ObjectIndex implements Disposable {
@@ -25,7 +27,9 @@ export class ObjectIndex implements Disposable {
   readonly records: RecordCopies;
   readonly extents: ExtentTable;
   readonly uploads: UploadTable;
+  readonly outbox: Outbox;
   readonly objects: ObjectTable;
+  readonly settings: SettingsTable;
   readonly buckets: BucketTable;
 
   constructor(path: string) {
@@ -34,9 +38,11 @@ export class ObjectIndex implements Disposable {
     const segments = this.segments = new SegmentTable(database);
     const extents = this.extents = new ExtentTable(database, segments);
     const uploads = this.uploads = new UploadTable(database, segments, marks, extents);
-    const objects = new ObjectTable(database, segments, marks, extents, uploads);
+    this.settings = new SettingsTable(database, segments, marks);
+    const outbox = this.outbox = new Outbox(database, this.settings);
+    const objects = new ObjectTable(database, segments, marks, extents, uploads, outbox);
     this.objects = objects;
-    this.buckets = new BucketTable(database, segments, marks, uploads, objects);
+    this.buckets = new BucketTable(database, segments, marks, uploads, objects, this.settings);
     this.records = new RecordCopies(database, segments);
   }
 
@@ -72,6 +78,28 @@ export class ObjectIndex implements Disposable {
     this.#database.setValue(name, value);
   }
 
+  removeValue(name: string): void {
+    this.#database.removeValue(name);
+  }
+
+  /** Counts that differ from what the rows give. */
+  wrongCounts(): { readonly bucket: number; readonly what: string }[] {
+    return this.#database.all(
+      `select b.id as bucket, b.objects, b.bytes,
+         (select count(*) from objects o where o.bucket = b.id) as real_objects,
+         (select coalesce(sum(size), 0) from objects o where o.bucket = b.id) +
+         (select coalesce(sum(size), 0) from versions v where v.bucket = b.id) as real_bytes
+       from buckets b`,
+    ).flatMap((row) =>
+      row["objects"] === row["real_objects"] && row["bytes"] === row["real_bytes"] ? [] : [{
+        bucket: row["bucket"] as number,
+        what: `counts ${row["objects"]} objects of ${row["bytes"]} bytes; there are ${
+          row["real_objects"]
+        } of ${row["real_bytes"]}`,
+      }]
+    );
+  }
+
   /** Parts, uploads and objects whose bucket or upload went away while they were read back. */
   sweepRecovered(): void {
     for (
@@ -83,7 +111,8 @@ export class ObjectIndex implements Disposable {
     }
     for (
       const row of this.#database.all(
-        "select distinct bucket from objects where bucket not in (select id from buckets)",
+        `select distinct bucket from (select bucket from objects union select bucket from versions
+           union select bucket from settings) where bucket not in (select id from buckets)`,
       )
     ) this.buckets.applyGone(row["bucket"] as number);
     for (
@@ -100,6 +129,8 @@ export class ObjectIndex implements Disposable {
     if (stored !== undefined) return Number(stored);
     const row = this.#database.one(
       `select max(coalesce((select max(sequence) from objects), 0),
+                  coalesce((select max(sequence) from versions), 0),
+                  coalesce((select max(sequence) from settings), 0),
                   coalesce((select max(max(id), max(revision)) from extents), 0),
                   coalesce((select max(sequence) from buckets), 0)) as top`,
     );

@@ -1,19 +1,38 @@
 /**
- * Objects, ordered by bucket and key as they are listed.
+ * Objects, ordered by bucket and key as they are listed, and the versions behind them.
  *
- * A key has one row: a record with a higher sequence replaces what is there, and an older one changes
- * nothing. With an object go its extents. Counts of its bucket change in the same transaction.
+ * `objects` has for each key the version that a plain read sees; `versions` has all others: what is no
+ * longer current, and delete markers. Where versions were never kept a key has one row and nothing is
+ * looked up beside it. Which row stands where follows from the sequences alone, so records may be
+ * applied in any order: the highest of a key is current, and a null version replaces a null version. The
+ * record of one version is rewritten with a higher revision when its tags or its lock change.
+ *
+ * With a version go its extents. Counts of its bucket change in the same transaction.
  */
 import type { Location } from "../blob_directory.ts";
 import { packLocations, unpackLocations } from "../layout.ts";
 import { type Bytes, json, keyBytes, keyText, optional, parsed } from "./columns.ts";
-import type { IndexDatabase } from "./database.ts";
+import type { IndexDatabase, Row } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";
 import type { ExtentTable } from "./extents.ts";
+import type { Outbox } from "./outbox.ts";
 import { addedCopies } from "./records.ts";
-import type { ChecksumMeta, ListedObject, ObjectMeta, ObjectRecord, ObjectRow } from "./rows.ts";
+import type {
+  ChecksumMeta,
+  ListedObject,
+  ListedVersion,
+  ObjectMeta,
+  ObjectRecord,
+  ObjectRow,
+} from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
 import type { UploadTable } from "./uploads.ts";
+
+type Table = "objects" | "versions";
+
+const columns =
+  "bucket, key, sequence, revision, version, marker, size, modified_ms, etag, checksum, meta, extents, record";
+const placeholders = columns.replace(/\w+/g, "?");
 
 export class ObjectTable {
   readonly #database: IndexDatabase;
@@ -21,6 +40,9 @@ export class ObjectTable {
   readonly #marks: DeletionMarks;
   readonly #extents: ExtentTable;
   readonly #uploads: UploadTable;
+  readonly #outbox: Outbox;
+  /** Buckets that have rows in `versions`, or had some since the start. */
+  readonly #versioned: Set<number>;
 
   constructor(
     database: IndexDatabase,
@@ -28,25 +50,27 @@ export class ObjectTable {
     marks: DeletionMarks,
     extents: ExtentTable,
     uploads: UploadTable,
+    outbox: Outbox,
   ) {
     this.#database = database;
     this.#segments = segments;
     this.#marks = marks;
     this.#extents = extents;
     this.#uploads = uploads;
+    this.#outbox = outbox;
+    this.#versioned = new Set(
+      database.all("select distinct bucket from versions").map((row) => row["bucket"] as number),
+    );
   }
 
-  find(bucket: number, key: string): ObjectRow | undefined {
-    const row = this.#database.one(
-      "select * from objects where bucket = ? and key = ?",
-      bucket,
-      keyBytes(key),
-    );
-    if (row === undefined) return undefined;
+  #row(row: Row): ObjectRow {
     return {
-      bucket,
-      key,
+      bucket: row["bucket"] as number,
+      key: keyText(row["key"]),
       sequence: row["sequence"] as number,
+      ...((row["revision"] as number) > 0 ? { revision: row["revision"] as number } : {}),
+      ...optional("version", row["version"] as string | null),
+      ...(row["marker"] === 1 ? { marker: true as const } : {}),
       size: row["size"] as number,
       modified_ms: row["modified_ms"] as number,
       etag: row["etag"] as string,
@@ -57,6 +81,65 @@ export class ObjectTable {
       ...optional("extents", parsed<[number, number][]>(row["extents"])),
       locations: unpackLocations(row["record"] as Bytes),
     };
+  }
+
+  /** What a plain read sees. */
+  find(bucket: number, key: string): ObjectRow | undefined {
+    const row = this.#database.one(
+      "select * from objects where bucket = ? and key = ?",
+      bucket,
+      keyBytes(key),
+    );
+    return row === undefined ? undefined : this.#row(row);
+  }
+
+  /** One version by its id; `null` is the one that has none. */
+  findVersion(bucket: number, key: string, version: string): ObjectRow | undefined {
+    const current = this.find(bucket, key);
+    if (current !== undefined && (current.version ?? "null") === version) return current;
+    if (!this.#versioned.has(bucket)) return undefined;
+    const row = this.#database.one(
+      `select * from versions where bucket = ? and key = ? and version is ?
+       order by sequence desc limit 1`,
+      bucket,
+      keyBytes(key),
+      version === "null" ? null : version,
+    );
+    return row === undefined ? undefined : this.#row(row);
+  }
+
+  /** The highest version of a key, also a delete marker. */
+  findLatest(bucket: number, key: string): ObjectRow | undefined {
+    const current = this.find(bucket, key);
+    if (current !== undefined || !this.#versioned.has(bucket)) return current;
+    const row = this.#database.one(
+      "select * from versions where bucket = ? and key = ? order by sequence desc limit 1",
+      bucket,
+      keyBytes(key),
+    );
+    return row === undefined ? undefined : this.#row(row);
+  }
+
+  /** The version that was made at `sequence`. */
+  findAt(bucket: number, key: string, sequence: number): ObjectRow | undefined {
+    const found = this.#at(bucket, keyBytes(key), sequence);
+    return found === undefined ? undefined : this.#row(found.row);
+  }
+
+  #at(bucket: number, key: Bytes, sequence: number): { table: Table; row: Row } | undefined {
+    const tables: readonly Table[] = this.#versioned.has(bucket)
+      ? ["objects", "versions"]
+      : ["objects"];
+    for (const table of tables) {
+      const row = this.#database.one(
+        `select * from ${table} where bucket = ? and key = ? and sequence = ?`,
+        bucket,
+        key,
+        sequence,
+      );
+      if (row !== undefined) return { table, row };
+    }
+    return undefined;
   }
 
   /** Objects of a bucket with keys after (or from) `start`, in the order of their bytes. */
@@ -76,33 +159,148 @@ export class ObjectTable {
     }));
   }
 
+  /**
+   * Versions from a key on, and within that key below a sequence; by key, the newest first. `latest` is
+   * told of rows that no newer one of their key precedes.
+   */
+  listVersionsFrom(
+    bucket: number,
+    start: Bytes,
+    below: number,
+    limit: number,
+  ): ListedVersion[] {
+    const part = (table: Table) =>
+      `select key, sequence, version, marker, size, modified_ms, etag, checksum from ${table}
+       where bucket = ?1 and (key > ?2 or (key = ?2 and sequence < ?3))`;
+    const sql = this.#versioned.has(bucket)
+      ? `${part("objects")} union all ${part("versions")} order by key, sequence desc limit ?4`
+      : `${part("objects")} order by key limit ?4`;
+    return this.#database.all(sql, bucket, start, below, limit).map((row) => {
+      const key = row["key"] as Bytes;
+      return {
+        key: keyText(key),
+        sequence: row["sequence"] as number,
+        version: (row["version"] as string | null) ?? "null",
+        marker: row["marker"] === 1,
+        latest: !this.#versioned.has(bucket) || !this.#hasNewer(bucket, key, row),
+        size: row["size"] as number,
+        modified_ms: row["modified_ms"] as number,
+        etag: row["etag"] as string,
+        ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
+      };
+    });
+  }
+
+  #hasNewer(bucket: number, key: Bytes, row: Row): boolean {
+    const sequence = row["sequence"] as number;
+    return this.#database.one(
+      `select 1 from objects where bucket = ?1 and key = ?2 and sequence > ?3 union all
+       select 1 from versions where bucket = ?1 and key = ?2 and sequence > ?3 limit 1`,
+      bucket,
+      key,
+      sequence,
+    ) !== undefined;
+  }
+
   apply(object: ObjectRecord, sequence: number, locations: readonly Location[]): void {
+    const { bucket } = object;
     const key = keyBytes(object.key);
     if (this.#marks.recovering) {
-      if (this.#marks.isGone(`bucket ${object.bucket}`)) return;
+      if (this.#marks.isGone(`bucket ${bucket}`)) return;
       if (object.upload !== undefined) this.#marks.markGone(object.upload);
-      if (this.#marks.isDeletedAfter(object.bucket, key, sequence)) return;
+      if (this.#marks.isDeletedAfter(bucket, key, object.version ?? "", sequence)) return;
     }
-    const known = this.find(object.bucket, object.key);
-    if (known !== undefined && known.sequence > sequence) return;
-    if (known !== undefined && known.sequence === sequence) {
-      const added = addedCopies(known.locations, locations);
-      this.#database.run(
-        "update objects set record = ? where bucket = ? and key = ?",
-        packLocations([...known.locations, ...added]),
-        object.bucket,
+    if (object.version !== undefined || object.marker === true) this.#versioned.add(bucket);
+    const same = this.#at(bucket, key, sequence);
+    if (same !== undefined) {
+      this.#reapply(same, object, locations);
+    } else {
+      const replaced = object.version === undefined ? this.#nullVersion(bucket, key) : undefined;
+      if (replaced !== undefined) {
+        if ((replaced.row["sequence"] as number) > sequence) return;
+        this.#drop(replaced.table, replaced.row);
+      }
+      // Where there is a current one still, the higher of the two will be.
+      const taken = this.#database.one(
+        "select 1 from objects where bucket = ? and key = ?",
+        bucket,
         key,
+      );
+      const table = object.marker === true || taken !== undefined ? "versions" : "objects";
+      if (table === "versions") this.#versioned.add(bucket);
+      this.#insert(table, object, sequence, locations);
+      this.#outbox.noteMade(object, sequence);
+      if (this.#versioned.has(bucket)) this.#settle(bucket, key);
+    }
+    if (object.upload !== undefined) {
+      this.#uploads.end(object.upload, new Set(object.extents?.map(([id]) => id)));
+    }
+  }
+
+  #nullVersion(bucket: number, key: Bytes): { table: Table; row: Row } | undefined {
+    const tables: readonly Table[] = this.#versioned.has(bucket)
+      ? ["objects", "versions"]
+      : ["objects"];
+    for (const table of tables) {
+      const row = this.#database.one(
+        `select * from ${table} where bucket = ? and key = ? and version is null
+         order by sequence desc limit 1`,
+        bucket,
+        key,
+      );
+      if (row !== undefined) return { table, row };
+    }
+    return undefined;
+  }
+
+  /** The same version again: another copy of its record, or a record with other tags or lock. */
+  #reapply(
+    { table, row }: { readonly table: Table; readonly row: Row },
+    object: ObjectRecord,
+    locations: readonly Location[],
+  ): void {
+    const known = unpackLocations(row["record"] as Bytes);
+    const revision = object.revision ?? 0;
+    if (revision < (row["revision"] as number)) return;
+    const where = "where bucket = ? and key = ? and sequence = ?";
+    const which = [object.bucket, row["key"] as Bytes, row["sequence"] as number] as const;
+    if (revision === row["revision"]) {
+      const added = addedCopies(known, locations);
+      this.#database.run(
+        `update ${table} set record = ? ${where}`,
+        packLocations([...known, ...added]),
+        ...which,
       );
       this.#segments.accountRecords(added, 1);
       return;
     }
-    if (known !== undefined) this.drop(object.bucket, key);
+    const { checksum: _checksum, ...meta } = object.meta;
+    this.#database.run(
+      `update ${table} set record = ?, revision = ?, meta = ? ${where}`,
+      packLocations(locations),
+      revision,
+      JSON.stringify(meta),
+      ...which,
+    );
+    this.#segments.accountRecords(known, -1);
+    this.#segments.accountRecords(locations, 1);
+  }
+
+  #insert(
+    table: Table,
+    object: ObjectRecord,
+    sequence: number,
+    locations: readonly Location[],
+  ): void {
     const { checksum, ...meta } = object.meta;
     this.#database.run(
-      "insert into objects values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      `insert into ${table} (${columns}) values (${placeholders})`,
       object.bucket,
-      key,
+      keyBytes(object.key),
       sequence,
+      object.revision ?? 0,
+      object.version ?? null,
+      object.marker === true ? 1 : 0,
       object.size,
       object.modified_ms,
       object.etag,
@@ -112,38 +310,129 @@ export class ObjectTable {
       packLocations(locations),
     );
     this.#segments.accountRecords(locations, 1);
+    this.#count(object.bucket, table === "objects" ? 1 : 0, object.size);
+  }
+
+  #count(bucket: number, objects: number, bytes: number): void {
     this.#database.run(
-      "update buckets set objects = objects + 1, bytes = bytes + ? where id = ?",
-      object.size,
-      object.bucket,
+      "update buckets set objects = objects + ?, bytes = bytes + ? where id = ?",
+      objects,
+      bytes,
+      bucket,
     );
-    if (object.upload !== undefined) {
-      this.#uploads.end(object.upload, new Set(object.extents?.map(([id]) => id)));
-    }
   }
 
-  applyTombstone(bucket: number, key: string, sequence: number): void {
-    const bytes = keyBytes(key);
-    if (this.#marks.recovering) this.#marks.markDeleted(bucket, bytes, sequence);
-    const known = this.find(bucket, key);
-    if (known !== undefined && known.sequence < sequence) this.drop(bucket, bytes);
-  }
-
-  /** Removes an object with its extents. */
-  drop(bucket: number, key: Bytes): void {
-    const row = this.#database.one(
-      "select size, extents, record from objects where bucket = ? and key = ?",
+  /** Puts the highest version of a key where a plain read sees it, unless it is a delete marker. */
+  #settle(bucket: number, key: Bytes): void {
+    const highest = this.#database.one(
+      `select sequence, marker from versions where bucket = ? and key = ?
+       order by sequence desc limit 1`,
       bucket,
       key,
     );
-    if (row === undefined) return;
+    if (highest === undefined) return;
+    const current = this.#database.one(
+      "select sequence from objects where bucket = ? and key = ?",
+      bucket,
+      key,
+    );
+    const sequence = highest["sequence"] as number;
+    if (current !== undefined && (current["sequence"] as number) > sequence) return;
+    if (current !== undefined) this.#move("objects", "versions", bucket, key, current["sequence"]);
+    if (highest["marker"] !== 1) this.#move("versions", "objects", bucket, key, sequence);
+  }
+
+  #move(from: Table, to: Table, bucket: number, key: Bytes, sequence: unknown): void {
+    const which = [bucket, key, sequence as number] as const;
+    const where = "where bucket = ? and key = ? and sequence = ?";
+    this.#database.run(
+      `insert into ${to} (${columns}) select ${columns} from ${from} ${where}`,
+      ...which,
+    );
+    this.#database.run(`delete from ${from} ${where}`, ...which);
+    this.#count(bucket, to === "objects" ? 1 : -1, 0);
+  }
+
+  /** A version was deleted for good; without an id, the null version. */
+  applyTombstone(
+    bucket: number,
+    key: string,
+    sequence: number,
+    version?: string,
+    lifecycle = false,
+  ): void {
+    const bytes = keyBytes(key);
+    if (this.#marks.recovering) this.#marks.markDeleted(bucket, bytes, version ?? "", sequence);
+    const known = version === undefined
+      ? this.#nullVersion(bucket, bytes)
+      : this.#versionRow(bucket, bytes, version);
+    if (known === undefined || (known.row["sequence"] as number) >= sequence) return;
+    this.#drop(known.table, known.row);
+    this.#outbox.noteGone(bucket, key, sequence, version, lifecycle);
+    if (this.#versioned.has(bucket)) this.#settle(bucket, bytes);
+  }
+
+  #versionRow(bucket: number, key: Bytes, version: string): { table: Table; row: Row } | undefined {
+    for (const table of ["objects", "versions"] as const) {
+      const row = this.#database.one(
+        `select * from ${table} where bucket = ? and key = ? and version = ?`,
+        bucket,
+        key,
+        version,
+      );
+      if (row !== undefined) return { table, row };
+    }
+    return undefined;
+  }
+
+  #drop(table: Table, row: Row): void {
     for (const [id] of parsed<[number, number][]>(row["extents"]) ?? []) this.#extents.drop(id);
     this.#segments.accountRecords(unpackLocations(row["record"] as Bytes), -1);
-    this.#database.run("delete from objects where bucket = ? and key = ?", bucket, key);
+    const bucket = row["bucket"] as number;
     this.#database.run(
-      "update buckets set objects = objects - 1, bytes = bytes - ? where id = ?",
-      row["size"] as number,
+      `delete from ${table} where bucket = ? and key = ? and sequence = ?`,
       bucket,
+      row["key"] as Bytes,
+      row["sequence"] as number,
     );
+    this.#count(bucket, table === "objects" ? -1 : 0, -(row["size"] as number));
+  }
+
+  /** Removes all of a bucket. */
+  dropAll(bucket: number): void {
+    for (const table of ["objects", "versions"] as const) {
+      for (const row of this.#database.all(`select * from ${table} where bucket = ?`, bucket)) {
+        this.#drop(table, row);
+      }
+    }
+    this.#versioned.delete(bucket);
+  }
+
+  /** Whether a bucket has no object, no version and no delete marker. */
+  isEmpty(bucket: number): boolean {
+    return this.#database.one(
+      `select 1 from objects where bucket = ?1 union all
+       select 1 from versions where bucket = ?1 limit 1`,
+      bucket,
+    ) === undefined;
+  }
+
+  /** Every version of every key, in no particular order. */
+  *all(): Generator<ObjectRow> {
+    for (const table of ["objects", "versions"] as const) {
+      let at: readonly [number, Bytes, number] = [-1, new Uint8Array(0), 0];
+      for (;;) {
+        const rows = this.#database.all(
+          `select * from ${table} where (bucket, key, sequence) > (?, ?, ?)
+           order by bucket, key, sequence limit 200`,
+          ...at,
+        );
+        for (const row of rows) {
+          at = [row["bucket"] as number, row["key"] as Bytes, row["sequence"] as number];
+          yield this.#row(row);
+        }
+        if (rows.length < 200) break;
+      }
+    }
   }
 }

@@ -13,7 +13,13 @@ import type { SegmentTable } from "./segments.ts";
 /** Which row a small record belongs to. */
 export type RecordOwner =
   | { readonly kind: "bucket"; readonly id: number }
-  | { readonly kind: "object"; readonly bucket: number; readonly key: string }
+  | { readonly kind: "settings"; readonly bucket: number }
+  | {
+    readonly kind: "object";
+    readonly bucket: number;
+    readonly key: string;
+    readonly sequence: number;
+  }
   | { readonly kind: "extent"; readonly id: number }
   | { readonly kind: "upload"; readonly id: string }
   | { readonly kind: "part"; readonly upload: string; readonly number: number };
@@ -22,8 +28,14 @@ function ownerRow(owner: RecordOwner): [string, string, (string | number | Bytes
   switch (owner.kind) {
     case "bucket":
       return ["buckets", "id = ?", [owner.id]];
+    case "settings":
+      return ["settings", "bucket = ?", [owner.bucket]];
     case "object":
-      return ["objects", "bucket = ? and key = ?", [owner.bucket, keyBytes(owner.key)]];
+      return [
+        "objects",
+        "bucket = ? and key = ? and sequence = ?",
+        [owner.bucket, keyBytes(owner.key), owner.sequence],
+      ];
     case "extent":
       return ["extents", "id = ?", [owner.id]];
     case "upload":
@@ -51,34 +63,66 @@ export class RecordCopies {
     this.#segments = segments;
   }
 
+  /** The copies of a row's record as they are now; undefined when there is no such row. */
+  locations(owner: RecordOwner): readonly Location[] | undefined {
+    return this.#copies(owner)?.known;
+  }
+
+  #copies(owner: RecordOwner): { known: Location[]; write(now: Location[]): void } | undefined {
+    const [first, where, values] = ownerRow(owner);
+    // A version is in one of two tables, and may have gone over to the other.
+    for (const table of owner.kind === "object" ? [first, "versions"] : [first]) {
+      const row = this.#database.one(`select record from ${table} where ${where}`, ...values);
+      if (row === undefined) continue;
+      return {
+        known: unpackLocations(row["record"] as Bytes),
+        write: (now) => {
+          this.#database.run(
+            `update ${table} set record = ? where ${where}`,
+            packLocations(now),
+            ...values,
+          );
+        },
+      };
+    }
+    return undefined;
+  }
+
   /** A record was rewritten by compaction: its copy at `from` now stands at `to`. */
-  move(
-    owner: RecordOwner,
-    from: Location,
-    to: Location,
-  ): boolean {
-    const [table, where, values] = ownerRow(owner);
-    const row = this.#database.one(`select record from ${table} where ${where}`, ...values);
-    if (row === undefined) return false;
-    const known = unpackLocations(row["record"] as Bytes);
-    const at = known.findIndex((location) => sameLocation(location, from));
-    if (at < 0) return false;
-    known[at] = to;
-    this.#database.run(
-      `update ${table} set record = ? where ${where}`,
-      packLocations(known),
-      ...values,
-    );
+  move(owner: RecordOwner, from: Location, to: Location): boolean {
+    const copies = this.#copies(owner);
+    const at = copies?.known.findIndex((location) => sameLocation(location, from)) ?? -1;
+    if (copies === undefined || at < 0) return false;
+    copies.known[at] = to;
+    copies.write(copies.known);
     this.#segments.accountRecords([from], -1);
     this.#segments.accountRecords([to], 1);
     return true;
   }
 
+  /**
+   * Copies that are lost go, others come in their place; nothing changes unless the row still names
+   * `sound`, from which the others were made.
+   */
+  replace(
+    owner: RecordOwner,
+    sound: Location,
+    lost: readonly Location[],
+    made: readonly Location[],
+  ): boolean {
+    const copies = this.#copies(owner);
+    if (copies === undefined || !copies.known.some((one) => sameLocation(one, sound))) return false;
+    const left = copies.known.filter((one) => !lost.some((gone) => sameLocation(gone, one)));
+    const gone = copies.known.filter((one) => !left.includes(one));
+    const added = addedCopies(left, made);
+    copies.write([...left, ...added]);
+    this.#segments.accountRecords(gone, -1);
+    this.#segments.accountRecords(added, 1);
+    return true;
+  }
+
   /** Whether the record at `location` is the one that the index uses. */
   uses(owner: RecordOwner, location: ShardPlace): boolean {
-    const [table, where, values] = ownerRow(owner);
-    const row = this.#database.one(`select record from ${table} where ${where}`, ...values);
-    return row !== undefined &&
-      unpackLocations(row["record"] as Bytes).some((known) => sameLocation(known, location));
+    return this.locations(owner)?.some((known) => sameLocation(known, location)) ?? false;
   }
 }

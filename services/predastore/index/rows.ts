@@ -8,13 +8,19 @@
  */
 import type { Location } from "../blob_directory.ts";
 import type { Stripe } from "../layout.ts";
+import type { BucketSettings, ObjectLock, Tag } from "../settings.ts";
 
-export interface BucketRow {
+export interface BucketRecord {
   readonly id: number;
   readonly name: string;
   readonly account_id: string;
   readonly created_ms: number;
   readonly region: string;
+}
+
+export interface BucketRow extends BucketRecord {
+  /** What its owner has set for it; see `settings.ts`. */
+  readonly settings: BucketSettings;
   readonly objects: number;
   readonly bytes: number;
 }
@@ -28,6 +34,22 @@ export interface ObjectMeta {
   readonly checksum?: ChecksumMeta;
   /** Sizes of a multipart object's parts, in order. */
   readonly parts?: readonly number[];
+  readonly tags?: readonly Tag[];
+  readonly lock?: ObjectLock;
+  /** How what is stored was sealed; undefined when it is stored as it came. */
+  readonly seal?: Seal;
+}
+
+/** One key for an object or part, itself sealed under the master key. */
+export interface Seal {
+  /** Which master key. */
+  readonly master: string;
+  /** Base64: nonce, sealed key and tag. */
+  readonly key: string;
+  /** Bytes of plain text in each of the parts that were sealed one by one. */
+  readonly parts: readonly number[];
+  /** A key for each part, where each has its own. */
+  readonly keys?: readonly string[];
 }
 
 export interface ChecksumMeta {
@@ -40,6 +62,14 @@ export interface ChecksumMeta {
 export interface ObjectRecord {
   readonly bucket: number;
   readonly key: string;
+  /** Undefined for the null version. */
+  readonly version?: string;
+  /** How it came to be, where its other fields do not tell. */
+  readonly made?: "Copy" | "Post" | "Lifecycle";
+  /** Present in a delete marker, which has no data. */
+  readonly marker?: true;
+  /** Grows each time that this version's tags or lock change. */
+  readonly revision?: number;
   readonly size: number;
   readonly modified_ms: number;
   readonly etag: string;
@@ -61,6 +91,19 @@ export interface ListedObject {
   readonly modified_ms: number;
   readonly etag: string;
   readonly checksum?: ChecksumMeta;
+}
+
+export interface ListedVersion extends ListedObject {
+  readonly sequence: number;
+  /** `null` where it has none. */
+  readonly version: string;
+  readonly marker: boolean;
+  readonly latest: boolean;
+}
+
+export interface SettingsRecord {
+  readonly bucket: number;
+  readonly settings: BucketSettings;
 }
 
 export interface ExtentRecord {
@@ -100,7 +143,9 @@ export interface PartRecord {
   readonly etag: string;
   readonly modified_ms: number;
   readonly checksum?: ChecksumMeta;
+  readonly seal?: Seal;
 }
 export interface PartRow extends PartRecord {
+  readonly sequence: number;
   readonly locations: readonly Location[];
 }

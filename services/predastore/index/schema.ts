@@ -10,25 +10,31 @@ create table if not exists meta (name text primary key, value text) without rowi
 create table if not exists buckets (id integer primary key, name text unique, account_id text,
   created_ms integer, region text, sequence integer, objects integer, bytes integer, record blob);
 create index if not exists buckets_by_account on buckets (account_id, name);
-create table if not exists objects (bucket integer, key blob, sequence integer, size integer,
-  modified_ms integer, etag text, checksum text, meta text, extents text, record blob,
-  primary key (bucket, key)) without rowid;
+create table if not exists settings (bucket integer primary key, sequence integer, document text,
+  record blob);
+create table if not exists objects (bucket integer, key blob, sequence integer, revision integer,
+  version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
+  meta text, extents text, record blob, primary key (bucket, key)) without rowid;
+create table if not exists versions (bucket integer, key blob, sequence integer, revision integer,
+  version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
+  meta text, extents text, record blob, primary key (bucket, key, sequence)) without rowid;
 create table if not exists extents (id integer primary key, bucket integer, key blob, size integer,
   k integer, m integer, layout blob, upload text, revision integer, record blob);
 create table if not exists uploads (id text primary key, bucket integer, key blob,
   created_ms integer, meta text, checksum text, record blob) without rowid;
 create index if not exists uploads_by_key on uploads (bucket, key, id);
 create table if not exists parts (upload text, number integer, extent integer, size integer,
-  etag text, modified_ms integer, checksum text, sequence integer, record blob,
+  etag text, modified_ms integer, checksum text, seal text, sequence integer, record blob,
   primary key (upload, number)) without rowid;
 create table if not exists segments (directory integer, segment integer, live integer,
   primary key (directory, segment)) without rowid;
 create table if not exists missing (extent integer primary key, shards integer);
+create table if not exists events (id integer primary key autoincrement, body text);
 create table if not exists positions (directory integer primary key, segment integer,
   offset integer);
-create temp table graves (bucket integer, key blob, sequence integer,
-  primary key (bucket, key)) without rowid;
+create temp table graves (bucket integer, key blob, version text, sequence integer,
+  primary key (bucket, key, version)) without rowid;
 create temp table gone (id text primary key) without rowid;
 `;
 
-export const schemaVersion = "1";
+export const schemaVersion = "2";

@@ -17,6 +17,7 @@ import type {
   ObjectMeta,
   PartRecord,
   PartRow,
+  Seal,
   UploadRecord,
   UploadRow,
 } from "./rows.ts";
@@ -50,6 +51,16 @@ export class UploadTable {
       ...optional("checksum", parsed<UploadRecord["checksum"] & object>(row["checksum"])),
       locations: unpackLocations(row["record"] as Bytes),
     };
+  }
+
+  /** Every upload, with the number of its record. */
+  *all(): Generator<UploadRow & { readonly sequence: number }> {
+    for (const { id } of this.#database.all("select id from uploads")) {
+      const upload = this.find(id as string);
+      if (upload === undefined) continue;
+      // Its number is the first part of its id.
+      yield { ...upload, sequence: parseInt(upload.id.split(".", 1)[0] ?? "", 36) };
+    }
   }
 
   find(id: string): UploadRow | undefined {
@@ -98,7 +109,9 @@ export class UploadTable {
       size: row["size"] as number,
       etag: row["etag"] as string,
       modified_ms: row["modified_ms"] as number,
+      sequence: row["sequence"] as number,
       ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
+      ...optional("seal", parsed<Seal>(row["seal"])),
       locations: unpackLocations(row["record"] as Bytes),
     };
   }
@@ -137,7 +150,7 @@ export class UploadTable {
       this.#segments.accountRecords(known, -1);
     }
     this.#database.run(
-      "insert or replace into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "insert or replace into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       part.upload,
       part.number,
       part.extent,
@@ -145,6 +158,7 @@ export class UploadTable {
       part.etag,
       part.modified_ms,
       json(part.checksum),
+      json(part.seal),
       sequence,
       packLocations(all),
     );

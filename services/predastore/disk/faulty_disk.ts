@@ -1,0 +1,90 @@
+/** A disk in front of another, whose paths can be made slow, full or broken while it is used. */
+import { IoError } from "../../../ffi/direct_io.ts";
+import type { Disk, DiskFile } from "./disk.ts";
+
+/** What is wrong with all paths that begin with `path`. */
+export interface DiskFault {
+  readonly path: string;
+  /** Reads wait for this. */
+  readonly slow?: Promise<void>;
+  /** Writes are refused for want of room, and the disk says that it has none. */
+  readonly full?: boolean;
+  /** Every call fails. */
+  readonly broken?: boolean;
+}
+
+export class FaultyDisk implements Disk {
+  readonly #disk: Disk;
+  readonly faults = new Set<DiskFault>();
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+  }
+
+  #faultsAt(path: string): DiskFault[] {
+    return [...this.faults].filter((fault) => path.startsWith(fault.path));
+  }
+
+  #check(call: string, path: string, writes = false): void {
+    for (const { broken, full } of this.#faultsAt(path)) {
+      if (broken === true) throw new IoError("EIO", call, path);
+      if (writes && full === true) throw new IoError("ENOSPC", call, path);
+    }
+  }
+
+  open(path: string, options: { readonly write: boolean; readonly create?: boolean }): DiskFile {
+    this.#check("open", path, options.create === true);
+    const file = this.#disk.open(path, options);
+    return {
+      write: async (bytes, offset) => {
+        this.#check("pwrite", path, true);
+        await file.write(bytes, offset);
+      },
+      read: async (bytes, offset) => {
+        this.#check("pread", path);
+        await Promise.all(this.#faultsAt(path).map(({ slow }) => slow));
+        return await file.read(bytes, offset);
+      },
+      sync: async () => {
+        this.#check("fdatasync", path);
+        await file.sync();
+      },
+      [Symbol.dispose]: () => file[Symbol.dispose](),
+    };
+  }
+
+  async makeFolder(path: string): Promise<void> {
+    this.#check("mkdir", path);
+    await this.#disk.makeFolder(path);
+  }
+  async names(folder: string): Promise<string[]> {
+    this.#check("readdir", folder);
+    return await this.#disk.names(folder);
+  }
+  syncFolder(folder: string): void {
+    this.#check("fsync", folder);
+    this.#disk.syncFolder(folder);
+  }
+  async size(path: string): Promise<number> {
+    this.#check("stat", path);
+    return await this.#disk.size(path);
+  }
+  async remove(path: string): Promise<void> {
+    this.#check("unlink", path);
+    await this.#disk.remove(path);
+  }
+  async readWhole(path: string): Promise<Uint8Array<ArrayBuffer>> {
+    this.#check("read", path);
+    return await this.#disk.readWhole(path);
+  }
+  async writeWhole(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    this.#check("write", path, true);
+    await this.#disk.writeWhole(path, bytes);
+  }
+  async space(path: string): Promise<{ readonly free: number; readonly total: number }> {
+    this.#check("statfs", path);
+    const space = await this.#disk.space(path);
+    const full = this.#faultsAt(path).some((fault) => fault.full === true);
+    return full ? { ...space, free: 0 } : space;
+  }
+}

@@ -1,0 +1,52 @@
+/** The machine's own disks: segment files past the page cache, everything else by Deno. */
+import { statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { DirectFile, IoError, syncDirectory } from "../../../ffi/direct_io.ts";
+import type { Disk } from "./disk.ts";
+
+/** Deno's errors under the names that the rest of the store knows. */
+function ioError(error: unknown, call: string, path: string): unknown {
+  if (error instanceof Deno.errors.NotFound) return new IoError("ENOENT", call, path);
+  if (error instanceof Deno.errors.NotADirectory) return new IoError("ENOTDIR", call, path);
+  return error;
+}
+
+async function told<T>(call: string, path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw ioError(error, call, path);
+  }
+}
+
+export const realDisk: Disk = {
+  open: (path, options) => DirectFile.open(path, options),
+  makeFolder: (path) => Deno.mkdir(path, { recursive: true, mode: 0o750 }),
+  names: (folder) =>
+    told("readdir", folder, async () => {
+      const names: string[] = [];
+      for await (const { name } of Deno.readDir(folder)) names.push(name);
+      return names;
+    }),
+  syncFolder: syncDirectory,
+  size: (path) => told("stat", path, async () => (await Deno.stat(path)).size),
+  remove: (path) => told("unlink", path, () => Deno.remove(path)),
+  readWhole: (path) => told("read", path, () => Deno.readFile(path)),
+  async writeWhole(path, bytes) {
+    {
+      using file = await Deno.open(`${path}.new`, { create: true, truncate: true, write: true });
+      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      await file.sync();
+    }
+    await Deno.rename(`${path}.new`, path);
+    syncDirectory(dirname(path));
+  },
+  space: (path) =>
+    told("statfs", path, async () => {
+      const { bavail, bsize, blocks } = await statfs(path);
+      return {
+        free: Number(bavail) * Number(bsize),
+        total: Number(blocks) * Number(bsize),
+      };
+    }),
+};

@@ -1,0 +1,101 @@
+/**
+ * Events that wait to be told, in the order in which their objects changed.
+ *
+ * A row is written in the transaction that changes the object and removed when whoever tells it has been
+ * acknowledged: an event is told at least once, and those of a key in order. Recovery that reads on tells
+ * again what it applies again. An index made from nothing has forgotten what waited, and tells nothing
+ * of what it reads back.
+ */
+import type { ObjectRecord } from "./rows.ts";
+import type { IndexDatabase } from "./database.ts";
+import type { SettingsTable } from "./settings.ts";
+
+export interface ObjectEvent {
+  /** `ObjectCreated:Put` and the like, without `s3:`. */
+  readonly name: string;
+  readonly bucket: number;
+  readonly key: string;
+  readonly sequence: number;
+  readonly at_ms: number;
+  readonly version?: string;
+  readonly size?: number;
+  readonly etag?: string;
+}
+
+export interface WaitingEvent {
+  readonly id: number;
+  readonly event: ObjectEvent;
+}
+
+export class Outbox {
+  readonly #database: IndexDatabase;
+  readonly #settings: SettingsTable;
+  /** Nothing is noted while an index is made from nothing. */
+  muted = false;
+  /** Called when something was noted. */
+  onNoted: () => void = () => {};
+
+  constructor(database: IndexDatabase, settings: SettingsTable) {
+    this.#database = database;
+    this.#settings = settings;
+  }
+
+  #note(event: ObjectEvent): void {
+    this.#database.run("insert into events (body) values (?)", JSON.stringify(event));
+    this.onNoted();
+  }
+
+  #wanted(bucket: number): boolean {
+    return !this.muted && (this.#settings.find(bucket).notification?.length ?? 0) > 0;
+  }
+
+  /** A version came to stand. */
+  noteMade(object: ObjectRecord, sequence: number): void {
+    if (!this.#wanted(object.bucket)) return;
+    const { bucket, key, version, size, etag, modified_ms } = object;
+    const about = { bucket, key, sequence, ...(version === undefined ? {} : { version }) };
+    if (object.marker === true) {
+      const name = object.made === "Lifecycle"
+        ? "LifecycleExpiration:DeleteMarkerCreated"
+        : "ObjectRemoved:DeleteMarkerCreated";
+      this.#note({ ...about, name, at_ms: modified_ms });
+      return;
+    }
+    const how = object.upload !== undefined ? "CompleteMultipartUpload" : object.made ?? "Put";
+    this.#note({ ...about, name: `ObjectCreated:${how}`, size, etag, at_ms: modified_ms });
+  }
+
+  /** A version was deleted for good. */
+  noteGone(
+    bucket: number,
+    key: string,
+    sequence: number,
+    version: string | undefined,
+    lifecycle: boolean,
+  ): void {
+    if (!this.#wanted(bucket)) return;
+    this.#note({
+      name: lifecycle ? "LifecycleExpiration:Delete" : "ObjectRemoved:Delete",
+      bucket,
+      key,
+      sequence,
+      at_ms: Date.now(),
+      ...(version === undefined ? {} : { version }),
+    });
+  }
+
+  waiting(limit: number): WaitingEvent[] {
+    return this.#database.all("select id, body from events order by id limit ?", limit).map((
+      row,
+    ) => ({ id: row["id"] as number, event: JSON.parse(row["body"] as string) as ObjectEvent }));
+  }
+
+  count(): number {
+    return this.#database.one("select count(*) as count from events")?.["count"] as number;
+  }
+
+  /** All up to `id` were told. */
+  told(id: number): void {
+    this.#database.run("delete from events where id <= ?", id);
+  }
+}
