@@ -106,7 +106,7 @@ export const services: readonly ServiceSpec[] = [
       sys: ["statfs"],
     },
     bus: {
-      hears: ["identity.changed"],
+      hears: ["identity.changed", "node.*.s3.>"],
       says: ["identity.signing_key", "identity.authorize"],
     },
     health: "bus",

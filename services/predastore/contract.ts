@@ -4,6 +4,9 @@
  * everybody else.
  */
 
+import { subject } from "../bus/subject.ts";
+import type { FsckReport } from "./fsck.ts";
+
 /** Buckets that belong to the system; no account sees or names them. */
 export const systemBuckets = { blocks: "mulga-blocks", images: "mulga-images" } as const;
 
@@ -16,5 +19,84 @@ export const frontHeaders = {
   requestId: "x-mulga-request-id",
   sourceIp: "x-mulga-source-ip",
 } as const;
+
+export interface DirectoryStatus {
+  readonly path: string;
+  readonly number: number;
+  readonly state: "roomy" | "near_full" | "full" | "away";
+  readonly free_bytes: number;
+  readonly total_bytes: number;
+  /** All that its segments take. */
+  readonly used_bytes: number;
+  /** What of that compaction will give back. */
+  readonly reclaimable_bytes: number;
+  /** Why it is away. */
+  readonly reason?: string;
+}
+
+export interface ScrubStatus {
+  readonly running: boolean;
+  readonly bytes_checked: number;
+  readonly damaged: number;
+}
+
+/** Calls at all doors since the start; rates over the last minute, durations of the last thousand. */
+export interface RequestCounts {
+  readonly count: number;
+  readonly errors: number;
+  readonly per_second: number;
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+  readonly bytes_in: number;
+  readonly bytes_out: number;
+}
+
+export interface StoreStatus {
+  /** `RS(2,1)` */
+  readonly code: string;
+  readonly objects: number;
+  readonly bytes: number;
+  readonly buckets: number;
+  /** Bytes of objects that may still be stored, above the reserve. */
+  readonly free_bytes: number;
+  readonly total_bytes: number;
+  readonly reserve_bytes: number;
+  readonly directories: readonly DirectoryStatus[];
+  readonly shards_missing: number;
+  readonly repair: {
+    readonly running: boolean;
+    readonly queued_extents: number;
+    readonly shards_repaired: number;
+    readonly records_repaired: number;
+    readonly unrepaired: number;
+  };
+  readonly scrub: ScrubStatus & { readonly finished_ms?: number; readonly age_ms?: number };
+  readonly segments_compacted: number;
+  readonly bytes_compacted: number;
+  readonly degraded_reads: number;
+  readonly hedged_reads: number;
+  readonly events_waiting: number;
+  readonly requests: RequestCounts;
+}
+
+export type { FsckReport } from "./fsck.ts";
+
+export interface FsckAnswer {
+  /** Names the check in the questions after the first. */
+  readonly job: string;
+  readonly records: number;
+  readonly extents: number;
+  readonly bytes: number;
+  /** Once it has ended. */
+  readonly report?: FsckReport;
+  readonly error?: string;
+}
+
+/** On `node.<id>.…`: how the store of that node is. */
+export const s3Status = subject<null, StoreStatus>("s3.status", 15_000);
+/** Begins a scrub, or only tells of it. */
+export const s3Scrub = subject<{ readonly start: boolean }, ScrubStatus>("s3.scrub", 15_000);
+/** Begins a check, or tells of the one that is named. */
+export const s3Fsck = subject<{ readonly job?: string }, FsckAnswer>("s3.fsck", 15_000);
 
 export { ObjectStore, ObjectStoreError } from "./object_store.ts";

@@ -14,6 +14,7 @@ import type { Disk } from "./disk/disk.ts";
 import { tooFewDirectories } from "./extent_writer.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { SmallRecord } from "./record.ts";
+import { type SpaceState, spaceState } from "./space.ts";
 
 export class StoreMismatch extends Error {
   override readonly name = "StoreMismatch";
@@ -41,7 +42,7 @@ export function epochsOf(directories: readonly (BlobDirectory | undefined)[]): E
 interface Space {
   free: number;
   total: number;
-  full: boolean;
+  state: SpaceState;
   read_ms: number;
 }
 
@@ -102,7 +103,7 @@ export class Directories {
     storeId: bigint,
     index: ObjectIndex,
   ): Promise<Directories> {
-    const { paths, log } = options;
+    const { paths } = options;
     let next = Number(index.value("next_directory") ?? 0);
     const identities = await Promise.all(
       paths.map((path) => readIdentity(options.disk, path).catch(() => undefined)),
@@ -171,7 +172,11 @@ export class Directories {
 
   /** Those that take writes now. */
   writable(): readonly BlobDirectory[] {
-    return this.online.filter((one) => this.#space.get(one)?.full !== true);
+    return this.online.filter((one) => this.#space.get(one)?.state !== "full");
+  }
+
+  spaceOf(directory: BlobDirectory): Readonly<Space> | undefined {
+    return this.#space.get(directory);
   }
 
   allWritable(): boolean {
@@ -188,7 +193,7 @@ export class Directories {
   state(): string {
     const each = this.#all.map((one) =>
       `${one.number}${one.online ? "" : "-"}${this.isLost(one.number) ? "lost" : ""}${
-        this.#space.get(one)?.full === true ? "full" : ""
+        this.#space.get(one)?.state === "full" ? "full" : ""
       }`
     );
     const enough = this.writable().length >= this.#options.k + this.#options.m;
@@ -312,11 +317,9 @@ export class Directories {
       try {
         const { free, total } = await this.#options.disk.space(directory.path);
         const reserve = this.#options.reserve_bytes;
-        // Once full, a good deal must come free before it takes writes again.
-        const limit = known?.full === true ? reserve + Math.min(reserve / 8, 64 << 20) : reserve;
-        const full = free < limit;
-        if (full !== (known?.full ?? false)) {
-          this.#options.log.warn(full ? "blob_directory_full" : "blob_directory_has_room", {
+        const state = spaceState({ free, total }, reserve, known?.state);
+        if (state !== (known?.state ?? "roomy")) {
+          this.#options.log.warn(`blob_directory_${state}`, {
             path: directory.path,
             free_bytes: free,
             reserve_bytes: reserve,
@@ -325,7 +328,7 @@ export class Directories {
         this.#space.set(directory, {
           free,
           total,
-          full,
+          state,
           read_ms: performance.now(),
         });
       } catch (error) {
@@ -348,7 +351,7 @@ export class Directories {
     const each = Math.ceil(bytes / this.#options.k);
     const roomy = this.online.filter((directory) => {
       const space = this.#space.get(directory);
-      return space !== undefined && !space.full &&
+      return space !== undefined && space.state !== "full" &&
         space.free - this.#admitted - each >= this.#options.reserve_bytes;
     });
     if (roomy.length < this.#options.k) {

@@ -8,11 +8,16 @@ import { SigningGrants } from "../aws/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
+import { Operator } from "./operator.ts";
 import { Door } from "./s3/door.ts";
 import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;
 const compaction_ms = 60_000;
+const repair_ms = 5_000;
+const scrubLook_ms = 60_000;
+/** Where a disk is nearly full, segments are compacted of which more lives. */
+const tightLiveLimit = 0.85;
 /** How long running requests may take to end at a stop. */
 const slowestStop_ms = 15_000;
 
@@ -99,21 +104,40 @@ async function start(service: Service): Promise<void> {
       store.directories.inspect().catch(failed("inspection_failed"));
     }, inspection_ms),
     setInterval(() => {
-      void store.compactor.run();
+      const tight = store.directories.all.some((one) => {
+        const state = store.directories.spaceOf(one)?.state;
+        return state === "near_full" || state === "full";
+      });
+      void store.compactor.run(tight ? tightLiveLimit : undefined);
     }, compaction_ms),
+    setInterval(() => {
+      void store.repair.run();
+    }, repair_ms),
+    setInterval(() => {
+      if (store.scrub.isDue()) void store.scrub.run();
+    }, scrubLook_ms),
   ];
   service.onStop(() => timers.forEach(clearInterval));
+
+  const operator = new Operator(store, log);
+  service.onStop(() => operator[Symbol.asyncDispose]());
+  operator.answer(service.bus, config.node_id, () => ({ requests: door.meter.counts() }));
 
   service.reportHealth(() => {
     const { objects, bytes, buckets, missing } = store.index.buckets.totals();
     const { free_bytes, total_bytes } = store.directories.capacity();
+    const tight = store.directories.online
+      .filter((one) => store.directories.spaceOf(one)?.state !== "roomy").map(({ path }) => path);
+    const scrubbed_ms = store.scrub.state().finished_ms;
     const away = store.directories.all.filter((directory) => !directory.online);
     return {
-      status: away.length > 0 || missing > 0 ? "degraded" : "ok",
+      status: away.length > 0 || missing > 0 || tight.length > 0 ? "degraded" : "ok",
       ...(away.length > 0
         ? { detail: `Storage directories are away: ${away.map(({ path }) => path).join(", ")}.` }
         : missing > 0
         ? { detail: `${missing} shards are missing and wait for repair.` }
+        : tight.length > 0
+        ? { detail: `Storage directories are nearly full: ${tight.join(", ")}.` }
         : {}),
       facts: {
         objects,
@@ -126,7 +150,10 @@ async function start(service: Service): Promise<void> {
         directories: store.directories.all.length,
         directories_online: store.directories.online.length,
         code: `RS(${storage.data_shards},${storage.parity_shards})`,
-        requests: door.requests,
+        requests: door.meter.count,
+        shards_repaired: store.repair.shards_repaired,
+        repair_queue: store.index.extents.journalled().length,
+        ...(scrubbed_ms === undefined ? {} : { scrub_age_ms: Date.now() - scrubbed_ms }),
         segments_compacted: store.compactor.segments_removed,
       },
     };

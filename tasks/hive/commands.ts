@@ -23,6 +23,7 @@ import {
   listImages,
 } from "./image.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
+import { s3Commands } from "./s3/commands.ts";
 import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
 
 export interface HiveCommand {
@@ -311,6 +312,7 @@ export const commands: readonly HiveCommand[] = [
   imageBuildCommand,
   imageImportCommand,
   imageListCommand,
+  ...s3Commands,
   logsHiveCommand,
   doctorCommand,
   adminInitCommand,

@@ -27,6 +27,7 @@ import {
   type S3Call,
 } from "./call.ts";
 import { errorReply, publicError } from "./error_reply.ts";
+import { Meter } from "./meter.ts";
 import { operationOf, served } from "./operations.ts";
 import { type Permission, permissionsOf } from "./permissions.ts";
 
@@ -106,9 +107,7 @@ function arrived(kind: DoorKind, request: Request, remote: Deno.Addr | undefined
 export class Door implements Disposable {
   readonly #options: DoorOptions;
   readonly #watch = new SlowBodies();
-  /** Requests in flight, for a graceful stop. */
-  active = 0;
-  requests = 0;
+  readonly meter = new Meter();
 
   constructor(options: DoorOptions) {
     this.#options = options;
@@ -120,13 +119,15 @@ export class Door implements Disposable {
   ): (request: Request, info?: { readonly remoteAddr: Deno.Addr }) => Promise<Response> {
     return async (request, info) => {
       const from = arrived(kind, request, info?.remoteAddr);
-      this.active++;
-      this.requests++;
-      try {
-        return await inRequest(from.request_id, () => this.#answer(kind, request, from));
-      } finally {
-        this.active--;
-      }
+      const started = performance.now();
+      const response = await inRequest(
+        from.request_id,
+        () => this.#answer(kind, request, from),
+      );
+      this.meter.ended(response.status, performance.now() - started);
+      this.meter.bytes_in += Number(request.headers.get("content-length") ?? 0);
+      this.meter.bytes_out += Number(response.headers.get("content-length") ?? 0);
+      return response;
     };
   }
 
