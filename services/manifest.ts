@@ -122,7 +122,7 @@ export const services: readonly ServiceSpec[] = [
     ports: [],
     permissions: {
       // `fetch` through the socket also asks for the right to the host that its URL names.
-      net: [natsLoopback, "unix:{data}/run/s3-system.sock", "predastore:80"],
+      net: [natsLoopback, "unix:{data}/run/s3-system/s3.sock", "predastore:80"],
       read: ["any"],
       write: ["{data}"],
       env,
@@ -172,7 +172,7 @@ export const services: readonly ServiceSpec[] = [
         "{bind}:{gateway}",
         natsLoopback,
         // predastore's door, and the name under which it is asked there.
-        "unix:{data}/run/s3-front.sock",
+        "unix:{data}/run/s3-front/s3.sock",
         "predastore:80",
       ],
       // Of the certificates' directory only its own two: the authority's key is none of its business.
@@ -180,9 +180,9 @@ export const services: readonly ServiceSpec[] = [
         ...own("gateway"),
         "{data}/tls/server.crt",
         "{data}/tls/server.key",
-        "{data}/run/s3-front.sock",
+        "{data}/run/s3-front/s3.sock",
       ],
-      write: ["{data}/run/s3-front.sock"],
+      write: ["{data}/run/s3-front/s3.sock"],
       // The AWS clients, whose schemas the codecs read, look at two more while they load.
       env: [
         ...env,
@@ -255,8 +255,8 @@ export const services: readonly ServiceSpec[] = [
       // A socket for each instance under {data}/run: Deno grants sockets one by one by their full
       // names only, so the unit's RestrictAddressFamilies and IPAddressDeny are the fence here.
       net: "any",
-      read: [...own("metadata"), "{data}/run"],
-      write: ["{data}/run", "{data}/metadata"],
+      read: [...own("metadata"), "{data}/run/metadata"],
+      write: ["{data}/run/metadata", "{data}/metadata"],
       env,
     },
     bus: { hears: ["metadata.>"], says: [], reads: ["ec2_instances", "ec2_images"] },

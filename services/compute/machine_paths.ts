@@ -20,7 +20,7 @@ export function machinePaths(paths: Paths, instanceId: string): MachinePaths {
     qmp: paths.qmp(instanceId),
     pid: join(directory, "qemu.pid"),
     firmwareVariables: join(directory, "firmware_variables.fd"),
-    consoleSocket: join(paths.run, `${instanceId}.console`),
+    consoleSocket: paths.machineConsole(instanceId),
     consoleLog: join(directory, "console.log"),
     consoleOlder: join(directory, "console.older.log"),
   };

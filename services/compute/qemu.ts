@@ -4,6 +4,7 @@
  *
  * Two QEMUs never run for one instance: each locks its pid file, and a second one refuses to start.
  */
+import { dirname } from "node:path";
 import type { Paths } from "../config/node_config.ts";
 import type { Log } from "../log/log.ts";
 import { isProcessOf, killProcessOf } from "../../ffi/process.ts";
@@ -44,6 +45,7 @@ export class QemuHypervisor implements Hypervisor {
     const paths = machinePaths(this.#paths, spec.instance_id);
     const firmware = await findFirmware(spec.architecture);
     await Deno.mkdir(paths.directory, { recursive: true, mode: 0o750 });
+    await Deno.mkdir(dirname(paths.qmp), { recursive: true });
     await copyOnce(firmware.variables, paths.firmwareVariables);
     const started = performance.now();
     const { success, stderr } = await new Deno.Command(programs[spec.architecture], {

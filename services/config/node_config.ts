@@ -55,7 +55,11 @@ export interface NodeConfig {
 export interface Paths {
   readonly root: string;
   readonly config: string;
-  /** Unix sockets; kept short, since a socket's path may have 107 bytes at most. */
+  /**
+   * Unix sockets, in one directory for each pair of who listens and who connects: where services
+   * are users of their own, the directory's owner and group say so. Kept short, since a socket's
+   * path may have 107 bytes at most.
+   */
   readonly run: string;
   readonly logs: string;
   readonly bin: string;
@@ -81,9 +85,20 @@ export interface Paths {
   nbd(volumeId: string): string;
   /** QEMU's machine-protocol socket of an instance. */
   qmp(instanceId: string): string;
+  /** The socket of an instance's serial console. */
+  machineConsole(instanceId: string): string;
   /** The metadata service's socket of an instance. */
   imds(instanceId: string): string;
 }
+
+/** The directories below `run` that hold sockets. */
+export const socketDirectories = [
+  "s3-front",
+  "s3-system",
+  "volumes",
+  "machines",
+  "metadata",
+] as const;
 
 export function pathsOf(root: string): Paths {
   const at = (...parts: string[]) => join(root, ...parts);
@@ -106,11 +121,12 @@ export function pathsOf(root: string): Paths {
     aws: at("aws"),
     service: (name) => at(name),
     nkey: (name) => at("secrets", "nkeys", `${name}.seed`),
-    s3Front: at("run", "s3-front.sock"),
-    s3System: at("run", "s3-system.sock"),
-    nbd: (volumeId) => at("run", `${volumeId}.nbd`),
-    qmp: (instanceId) => at("run", `${instanceId}.qmp`),
-    imds: (instanceId) => at("run", `${instanceId}.imds`),
+    s3Front: at("run", "s3-front", "s3.sock"),
+    s3System: at("run", "s3-system", "s3.sock"),
+    nbd: (volumeId) => at("run", "volumes", `${volumeId}.nbd`),
+    qmp: (instanceId) => at("run", "machines", `${instanceId}.qmp`),
+    machineConsole: (instanceId) => at("run", "machines", `${instanceId}.console`),
+    imds: (instanceId) => at("run", "metadata", `${instanceId}.imds`),
   };
 }
 

@@ -6,6 +6,7 @@
  * followed live, so a changed tag or option is seen by the next request. A guest that asks too much
  * is told 503 and hurts nobody but itself.
  */
+import { dirname } from "node:path";
 import type { InstanceRecord } from "../compute/contract.ts";
 import type { Paths } from "../config/node_config.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -72,6 +73,7 @@ export class MetadataServers implements AsyncDisposable {
   async #open(key: string, instanceId: string): Promise<void> {
     if (this.#served.has(key)) return;
     const path = this.#options.paths.imds(instanceId);
+    await Deno.mkdir(dirname(path), { recursive: true });
     await Deno.remove(path).catch(ignoreMissing);
     const allowance = new Allowance(perSecond, burst);
     const abort = new AbortController();

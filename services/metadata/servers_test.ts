@@ -61,7 +61,6 @@ const instance: InstanceRecord = {
 async function start(nats: Awaited<ReturnType<typeof startNats>>) {
   const table = await Table.open<InstanceRecord>(await nats.bus(), buckets.instances, testLog);
   const paths = pathsOf(nats.directory);
-  await Deno.mkdir(paths.run, { recursive: true });
   const servers = new MetadataServers({
     instances: table,
     node_id: "n1",

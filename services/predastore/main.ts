@@ -2,6 +2,7 @@
  * Starts predastore: opens the store (recovering its index), makes the system's buckets, and listens on
  * the public port and on the two Unix sockets.
  */
+import { dirname } from "node:path";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { SigningGrants } from "../aws/signing_grants.ts";
@@ -26,6 +27,7 @@ async function serveUnix(
   path: string,
   handler: (request: Request) => Promise<Response>,
 ): Promise<Deno.HttpServer<Deno.UnixAddr>> {
+  await Deno.mkdir(dirname(path), { recursive: true });
   await Deno.remove(path).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   });
@@ -47,7 +49,6 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
 async function start(service: Service): Promise<void> {
   const { config, paths, log } = service;
   const { storage } = config;
-  await Deno.mkdir(paths.run, { recursive: true });
   const lock = await lockStore(paths.service("predastore"));
   service.onStop(() => lock.close());
   const store = await Store.open({

@@ -2,7 +2,9 @@
  * How every service starts, answers for its health and stops.
  *
  * `MULGA_DATA_DIR` names the node's data directory. A service that cannot start says why in one log
- * line and exits with 1; the supervisor or systemd starts it again. SIGTERM and SIGINT stop it
+ * line and exits with 1; the supervisor or systemd starts it again. Where systemd waits for a word
+ * (`NOTIFY_SOCKET`), it is told when the service is ready, and every so often that its event loop
+ * still turns. SIGTERM and SIGINT stop it
  * gracefully: no new work, what runs finishes, then the connections close. An error that nobody
  * caught ends the process, since its state can no longer be trusted; all state is built to be found
  * again.
@@ -11,6 +13,7 @@ import { Bus } from "../bus/bus.ts";
 import { subject } from "../bus/subject.ts";
 import { type NodeConfig, type Paths, pathsOf, readConfig } from "../config/node_config.ts";
 import { createLog, errorFields, type Level, type Log } from "../log/log.ts";
+import { ServiceManager } from "./service_manager.ts";
 
 export interface Health {
   readonly service: string;
@@ -27,6 +30,9 @@ export interface Health {
 /** The health of one service of one node. */
 export const healthOf = (service: string, nodeId: string) =>
   subject<null, Health>(`health.${service}.${nodeId}`, 2_000);
+
+/** Said once a service answers for its health, so that who waits for it need not keep asking. */
+export const readyEvent = (service: string) => `health.event.${service}`;
 
 export interface Service {
   readonly name: string;
@@ -68,6 +74,7 @@ export async function runService(
     Deno.addSignalListener(signal, () => told.resolve(signal));
   }
   try {
+    const systemd = ServiceManager.ofEnvironment();
     const dataDir = Deno.env.get("MULGA_DATA_DIR");
     if (dataDir === undefined) throw new Error("MULGA_DATA_DIR is not set");
     const config = await readConfig(dataDir);
@@ -102,11 +109,14 @@ export async function runService(
       rss_bytes: Deno.memoryUsage().rss,
       ...report(),
     }), { queue: null });
+    bus.say(readyEvent(name), { node_id: config.node_id });
     await bus.connection.flush();
+    await systemd?.ready();
     log.info("service_ready", { start_ms: Math.round(performance.now() - started) });
 
     log.info("service_stopping", { reason: await told.promise });
     stop.abort();
+    await systemd?.stopping();
     for (const work of stops.reverse()) await work();
     await bus.drain();
     log.info("service_stopped");

@@ -4,7 +4,7 @@
  * The main thread is the control plane and the engine's way to the object store; every mounted volume
  * has a worker of its own. Only one engine may run on a data directory: a lock says so.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileSystemSpace, openFile, openFlags, tryLockFile } from "../../ffi/libc.ts";
 import { onNode } from "../bus/subject.ts";
 import { errorFields } from "../log/log.ts";
@@ -41,7 +41,7 @@ await runService("viperblock", async (service) => {
   const home = paths.service("viperblock");
   const directory = join(home, "volumes");
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-  await Deno.mkdir(paths.run, { recursive: true });
+  await Deno.mkdir(dirname(paths.nbd("any")), { recursive: true });
   const lock = openFile(join(home, "lock"), openFlags.readWrite | openFlags.create, 0o600);
   if (!tryLockFile(lock)) throw new Error(`another engine is running on ${home}`);
 

@@ -11,8 +11,9 @@ import { CommandError, dataDirOption, jsonOption, parse } from "../terminal/comm
 import { table } from "../terminal/table.ts";
 import { console_, ssh } from "./access.ts";
 import { consoleLink } from "./console_link.ts";
+import { firstBootCommand, healthCommand } from "./installed.ts";
 import { doctor } from "./doctor.ts";
-import { environmentOf, shellExports } from "./environment.ts";
+import { ensureNodeProfile, environmentOf, shellExports } from "./environment.ts";
 import {
   type Architecture,
   buildImage,
@@ -58,7 +59,9 @@ const envCommand: HiveCommand = {
       options: { ...jsonOption, ...dataDirOption },
     }, args);
     if (parsed === undefined) return;
-    const variables = environmentOf(await nodeOf(parsed.options["data-dir"]));
+    const node = await nodeOf(parsed.options["data-dir"]);
+    await ensureNodeProfile(node);
+    const variables = environmentOf(node);
     console.log(
       parsed.options.json === true ? JSON.stringify(variables, null, 2) : shellExports(variables),
     );
@@ -318,4 +321,6 @@ export const commands: readonly HiveCommand[] = [
   adminInitCommand,
   seedCheckCommand,
   seedSchemaCommand,
+  firstBootCommand,
+  healthCommand,
 ];

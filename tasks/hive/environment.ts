@@ -2,9 +2,22 @@
  * `hive env`: what any AWS client needs to find this node, as shell exports. Old AWS CLIs ignore the
  * endpoint of a profile and the variable for it; for those the last line shows the option.
  */
+import { adminCredentials } from "../../services/identity/contract.ts";
+import { exists } from "../init/write_file.ts";
 import { endpointOf } from "../stack/endpoint.ts";
-import { nodeAwsFiles } from "../stack/aws_profile.ts";
-import type { NodeOfCommand } from "./node.ts";
+import { nodeAwsFiles, writeNodeProfile } from "../stack/aws_profile.ts";
+import { busOf, type NodeOfCommand } from "./node.ts";
+
+/**
+ * Writes the profile that the variables point at, where nobody has: `up` does it at every start, an
+ * installed system when it is asked for.
+ * @throws CommandError when the node does not run
+ */
+export async function ensureNodeProfile(node: NodeOfCommand): Promise<void> {
+  if (await exists(nodeAwsFiles(node.paths).credentials)) return;
+  await using bus = await busOf(node);
+  await writeNodeProfile(node.config, node.paths, await bus.ask(adminCredentials, null));
+}
 
 /** The variables, by name. */
 export function environmentOf({ config, paths }: NodeOfCommand): Record<string, string> {

@@ -7,6 +7,7 @@
  * bucket, nor read the inbox of another.
  */
 import type { BusPermissions, ServiceSpec } from "../../services/manifest.ts";
+import { readyEvent } from "../../services/runtime/run_service.ts";
 import { auditStream } from "../../services/gateway/contract.ts";
 
 export interface SubjectPermissions {
@@ -67,6 +68,7 @@ export function subjectPermissions(name: string, bus: BusPermissions): SubjectPe
     publish: [
       ...new Set([
         ...bus.says,
+        readyEvent(name),
         ...writes.map((of) => `$KV.${of}.>`),
         ...(usesJetStream ? ["$JS.API.INFO"] : []),
         ...buckets.flatMap((of) => streamSubjects(`KV_${of}`)),

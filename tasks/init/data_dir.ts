@@ -9,7 +9,7 @@ import { CommandError } from "../terminal/command.ts";
 
 const socketPathLimit_bytes = 107;
 /** Longest name below `run/`: an instance id with a suffix such as `.console`, and some room. */
-const longestSocketName = "i-0123456789abcdef0.console-in";
+const longestSocketName = "machines/i-0123456789abcdef0.console-in";
 
 /** The default data directory of this user. */
 export function defaultDataDir(): string {

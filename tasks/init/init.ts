@@ -14,6 +14,7 @@ import {
   type Paths,
   pathsOf,
   readConfig,
+  socketDirectories,
 } from "../../services/config/node_config.ts";
 import { readStamp, requireReadableState, stampForward } from "../../services/config/formats.ts";
 import { services } from "../../services/manifest.ts";
@@ -81,6 +82,7 @@ async function makeDirectories(paths: Paths): Promise<void> {
   const directories = [
     paths.root,
     paths.run,
+    ...socketDirectories.map((name) => join(paths.run, name)),
     paths.logs,
     paths.bin,
     paths.secrets,

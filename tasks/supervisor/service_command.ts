@@ -18,9 +18,14 @@ export interface ServiceCommand {
   readonly env: Readonly<Record<string, string>>;
 }
 
-/** Fills `{data}`, `{repo}`, `{bind}`, `{gateway}`, `{s3}` and `{nats}`. @throws RangeError */
-export function fillTemplate(text: string, { config, repository }: CommandContext): string {
-  const values: Readonly<Record<string, string>> = {
+/** What the table's templates stand for. */
+export type TemplateValues = Readonly<
+  Record<"data" | "repo" | "bind" | "gateway" | "s3" | "nats", string>
+>;
+
+/** The values of a node that is known. */
+export function templateValues({ config, repository }: CommandContext): TemplateValues {
+  return {
     data: config.data_dir,
     repo: repository,
     bind: config.bind.includes(":") ? `[${config.bind}]` : config.bind,
@@ -28,8 +33,12 @@ export function fillTemplate(text: string, { config, repository }: CommandContex
     s3: String(config.ports.s3),
     nats: String(config.ports.nats),
   };
+}
+
+/** Fills `{data}`, `{repo}`, `{bind}`, `{gateway}`, `{s3}` and `{nats}`. @throws RangeError */
+export function fillTemplate(text: string, values: TemplateValues): string {
   return text.replaceAll(/\{(\w+)\}/g, (whole, name: string) => {
-    const value = values[name];
+    const value = (values as Readonly<Record<string, string>>)[name];
     if (value === undefined) throw new RangeError(`unknown template ${whole} in "${text}"`);
     return value;
   });
@@ -38,13 +47,13 @@ export function fillTemplate(text: string, { config, repository }: CommandContex
 /** Deno's flags for a set of permissions; what is not granted is refused without a question. */
 export function permissionFlags(
   permissions: DenoPermissions,
-  context: CommandContext,
+  values: TemplateValues,
 ): string[] {
   const flag = (name: string, allowed: readonly string[] | "any" | undefined): string[] => {
     if (allowed === undefined || allowed.length === 0) return [];
     if (allowed === "any" || allowed.includes("any")) return [`--allow-${name}`];
     // A comma separates entries; one inside an entry is doubled.
-    const entries = allowed.map((one) => fillTemplate(one, context).replaceAll(",", ",,"));
+    const entries = allowed.map((one) => fillTemplate(one, values).replaceAll(",", ",,"));
     return [`--allow-${name}=${entries.join(",")}`];
   };
   return [
@@ -62,6 +71,7 @@ export function permissionFlags(
 const inherited = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TZ", "MULGA_LOG"];
 
 export function serviceCommand(spec: ServiceSpec, context: CommandContext): ServiceCommand {
+  const values = templateValues(context);
   const env: Record<string, string> = {
     MULGA_DATA_DIR: context.config.data_dir,
     NO_COLOR: "1",
@@ -74,8 +84,8 @@ export function serviceCommand(spec: ServiceSpec, context: CommandContext): Serv
   }
   if (typeof spec.entry !== "string") {
     return {
-      program: fillTemplate(spec.entry.program, context),
-      args: spec.entry.args.map((argument) => fillTemplate(argument, context)),
+      program: fillTemplate(spec.entry.program, values),
+      args: spec.entry.args.map((argument) => fillTemplate(argument, values)),
       env,
     };
   }
@@ -89,7 +99,7 @@ export function serviceCommand(spec: ServiceSpec, context: CommandContext): Serv
       "--config",
       resolve(context.repository, "deno.json"),
       ...(spec.unstable ?? []).map((feature) => `--unstable-${feature}`),
-      ...permissionFlags(spec.permissions, context),
+      ...permissionFlags(spec.permissions, values),
       resolve(context.repository, spec.entry),
     ],
     env,

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import type { NodeConfig } from "../../services/config/node_config.ts";
 import { services } from "../../services/manifest.ts";
-import { fillTemplate, permissionFlags, serviceCommand } from "./service_command.ts";
+import {
+  fillTemplate,
+  permissionFlags,
+  serviceCommand,
+  templateValues,
+} from "./service_command.ts";
 
 const config = {
   data_dir: "/srv/cloud",
@@ -9,6 +14,7 @@ const config = {
   ports: { gateway: 9999, s3: 9002, nats: 4222 },
 } as NodeConfig;
 const context = { config, repository: "/repo" };
+const values = templateValues(context);
 
 Deno.test("permissions become exactly their flags, and what is absent is not granted", () => {
   assert.deepEqual(
@@ -17,15 +23,15 @@ Deno.test("permissions become exactly their flags, and what is absent is not gra
       read: ["{data}/tls", "{repo}/services"],
       write: [],
       env: ["MULGA_DATA_DIR"],
-    }, context),
+    }, values),
     [
       "--allow-net=127.0.0.1:9999,127.0.0.1:4222",
       "--allow-read=/srv/cloud/tls,/repo/services",
       "--allow-env=MULGA_DATA_DIR",
     ],
   );
-  assert.deepEqual(permissionFlags({}, context), []);
-  assert.deepEqual(permissionFlags({ net: "any", read: ["any"], ffi: true }, context), [
+  assert.deepEqual(permissionFlags({}, values), []);
+  assert.deepEqual(permissionFlags({ net: "any", read: ["any"], ffi: true }, values), [
     "--allow-net",
     "--allow-read",
     "--allow-ffi",
@@ -33,16 +39,19 @@ Deno.test("permissions become exactly their flags, and what is absent is not gra
 });
 
 Deno.test("a comma in a path does not grant a second path", () => {
-  const odd = { config: { ...config, data_dir: "/srv/a,/etc" }, repository: "/repo" };
+  const odd = templateValues({
+    config: { ...config, data_dir: "/srv/a,/etc" },
+    repository: "/repo",
+  });
   assert.deepEqual(permissionFlags({ read: ["{data}/x"] }, odd), ["--allow-read=/srv/a,,/etc/x"]);
 });
 
 Deno.test("a template that nobody knows is an error, not an empty word", () => {
-  assert.throws(() => fillTemplate("{home}/x", context), RangeError);
+  assert.throws(() => fillTemplate("{home}/x", values), RangeError);
 });
 
 Deno.test("an IPv6 address is bracketed before its port", () => {
-  const six = { config: { ...config, bind: "::1" }, repository: "/repo" };
+  const six = templateValues({ config: { ...config, bind: "::1" }, repository: "/repo" });
   assert.equal(fillTemplate("{bind}:{s3}", six), "[::1]:9002");
 });
 
@@ -65,10 +74,10 @@ Deno.test("a service really may only what its flags say", async () => {
   try {
     await Deno.writeTextFile(`${directory}/allowed.txt`, "yes");
     await Deno.writeTextFile(`${directory}/secret.txt`, "no");
-    const flags = permissionFlags({ read: ["{data}/allowed.txt"] }, {
-      config: { ...config, data_dir: directory },
-      repository: "/repo",
-    });
+    const flags = permissionFlags(
+      { read: ["{data}/allowed.txt"] },
+      templateValues({ config: { ...config, data_dir: directory }, repository: "/repo" }),
+    );
     const script = `${directory}/reader.ts`;
     await Deno.writeTextFile(script, "Deno.readTextFileSync(Deno.args[0] ?? '');");
     const runs = async (name: string) =>

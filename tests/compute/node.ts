@@ -3,7 +3,7 @@
  * file-backed block store. `restart` lets go of everything as the end of the process does and starts
  * anew; guests live on.
  */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Bus } from "../../services/bus/bus.ts";
 import { type CallContext, systemContext } from "../../services/bus/subject.ts";
 import { type Compute, startCompute } from "../../services/compute/compute.ts";
@@ -67,7 +67,14 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
   const root = await Deno.makeTempDir({ prefix: "mulga-c-" });
   stack.defer(() => Deno.remove(root, { recursive: true }));
   const paths = pathsOf(root);
-  for (const directory of [paths.run, paths.service("compute"), join(root, "volumes")]) {
+  for (
+    const directory of [
+      dirname(paths.nbd("any")),
+      dirname(paths.imds("any")),
+      paths.service("compute"),
+      join(root, "volumes"),
+    ]
+  ) {
     await Deno.mkdir(directory, { recursive: true });
   }
   const config: NodeConfig = {

@@ -1,0 +1,85 @@
+/** The commands that an installed system's units run: make the node, and wait until all is well. */
+import { services } from "../../services/manifest.ts";
+import { dataDirOf } from "../init/data_dir.ts";
+import { CommandError, dataDirOption, parse } from "../terminal/command.ts";
+import type { HiveCommand } from "./commands.ts";
+import { firstBoot } from "./first_boot.ts";
+import { waitForHealth } from "./health.ts";
+import { nodeOf } from "./node.ts";
+
+export const firstBootCommand: HiveCommand = {
+  words: ["admin", "first-boot"],
+  summary: "Make or complete the node of an installed system before its services start",
+  async run(args) {
+    const parsed = parse({
+      name: "hive admin first-boot",
+      summary:
+        "Makes or completes the node of an installed system and gives each file to the service " +
+        "that needs it. Runs as root at every boot.",
+      options: dataDirOption,
+    }, args);
+    if (parsed === undefined) return;
+    const node = await firstBoot(dataDirOf(parsed.options["data-dir"]));
+    console.log(
+      `${node.created ? "Made" : "Completed"} node ${node.config.node_id} of cluster ` +
+        `${node.config.cluster_id} in ${node.config.data_dir} (${node.config.az}).`,
+    );
+  },
+};
+
+export const healthCommand: HiveCommand = {
+  words: ["admin", "health"],
+  summary: "Wait until services, volumes and the API are well; say what is not",
+  async run(args) {
+    const parsed = parse(
+      {
+        name: "hive admin health",
+        summary:
+          "Waits until every service answers for its health, every volume that should be served " +
+          "is, and the API answers over HTTPS.",
+        arguments: "[service…]",
+        options: {
+          timeout: { type: "string", value: "SECONDS", help: "How long to wait (default: 60)" },
+          process: {
+            type: "string",
+            value: "PID",
+            help: "Give up when this process has ended",
+          },
+          quiet: { type: "boolean", help: "Say nothing when all is well" },
+          ...dataDirOption,
+        },
+        notes: [
+          "With services named, only these are waited for. Exit code: 0 all is well, 1 something " +
+          "is not, with one line for each.",
+        ],
+      },
+      args,
+      { max: services.length },
+    );
+    if (parsed === undefined) return;
+    const { options, positionals } = parsed;
+    const seconds = Number(options.timeout ?? "60");
+    if (!(seconds > 0 && seconds <= 86_400)) {
+      throw new CommandError(`--timeout must be a number of seconds, not "${options.timeout}".`, 2);
+    }
+    const unknown = positionals.find((name) => !services.some((one) => one.name === name));
+    if (unknown !== undefined) {
+      throw new CommandError(
+        `There is no service "${unknown}"; there are ${services.map((s) => s.name).join(", ")}.`,
+        2,
+      );
+    }
+    const troubles = await waitForHealth(await nodeOf(options["data-dir"]), {
+      services: positionals.length === 0
+        ? services
+        : services.filter((one) => positionals.includes(one.name)),
+      api: positionals.length === 0,
+      patience_ms: seconds * 1_000,
+      ...(options.process === undefined ? {} : { process: Number(options.process) }),
+    });
+    for (const trouble of troubles) console.error(trouble);
+    if (troubles.length > 0) return 1;
+    if (options.quiet !== true) console.log("All is well.");
+    return 0;
+  },
+};

@@ -1,0 +1,25 @@
+/**
+ * What the systemd units need to know of the node: its address and ports, as variables. The units
+ * are the image's and the same on every node; this file is the node's.
+ */
+import { join } from "node:path";
+import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
+import { writeWhole } from "./write_file.ts";
+
+export const unitEnvironmentFile = (paths: Pick<Paths, "root">) => join(paths.root, "units.env");
+
+export function unitEnvironment(config: NodeConfig): string {
+  return [
+    "# Made from config.json at every start; changes here are lost.",
+    `MULGA_BIND=${config.bind.includes(":") ? `[${config.bind}]` : config.bind}`,
+    `MULGA_PORT_GATEWAY=${config.ports.gateway}`,
+    `MULGA_PORT_S3=${config.ports.s3}`,
+    `MULGA_PORT_NATS=${config.ports.nats}`,
+    "",
+  ].join("\n");
+}
+
+/** Writes the file. systemd reads it as root. */
+export async function writeUnitEnvironment(config: NodeConfig, paths: Paths): Promise<void> {
+  await writeWhole(unitEnvironmentFile(paths), unitEnvironment(config), 0o600);
+}
