@@ -154,7 +154,16 @@ export const services: readonly ServiceSpec[] = [
     bus: {
       hears: ["identity.>", "iam.>", "sts.>"],
       says: ["identity.changed"],
-      writes: ["iam_accounts", "iam_users", "iam_keys"],
+      writes: [
+        "iam_accounts",
+        "iam_users",
+        "iam_groups",
+        "iam_roles",
+        "iam_profiles",
+        "iam_policies",
+        "iam_keys",
+        "iam_sessions",
+      ],
     },
     health: "bus",
     stop_timeout_ms: 10_000,
@@ -228,7 +237,14 @@ export const services: readonly ServiceSpec[] = [
     },
     bus: {
       hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>", "identity.changed"],
-      says: ["ebs.>", "node.*.ebs.>", "node.*.ec2.>", "compute.event.>", "identity.authorize"],
+      says: [
+        "ebs.>",
+        "node.*.ebs.>",
+        "node.*.ec2.>",
+        "compute.event.>",
+        "identity.authorize",
+        "identity.instance_profile",
+      ],
       writes: [
         "ec2_instances",
         "ec2_volumes",
@@ -259,7 +275,11 @@ export const services: readonly ServiceSpec[] = [
       write: ["{data}/run/metadata", "{data}/metadata"],
       env,
     },
-    bus: { hears: ["metadata.>"], says: [], reads: ["ec2_instances", "ec2_images"] },
+    bus: {
+      hears: ["metadata.>"],
+      says: ["identity.instance_credentials"],
+      reads: ["ec2_instances", "ec2_images"],
+    },
     health: "bus",
     stop_timeout_ms: 10_000,
   },

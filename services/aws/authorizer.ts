@@ -46,10 +46,12 @@ export class ResourceAuthorizer implements AsyncDisposable {
 
   /** @throws AwsError `ServiceUnavailable` when identity does not answer */
   async may(wish: Wish, context: CallContext): Promise<boolean> {
-    const everywhere = JSON.stringify([context.principal_arn, wish.action]);
+    // Two sessions of one principal may be narrowed differently.
+    const who = [context.principal_arn, context.access_key_id];
+    const everywhere = JSON.stringify([...who, wish.action]);
     if (this.#known(everywhere) === true) return true;
     const exactly = JSON.stringify([
-      context.principal_arn,
+      ...who,
       wish.action,
       wish.resource,
       wish.conditions ?? {},

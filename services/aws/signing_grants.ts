@@ -63,7 +63,13 @@ export class SigningGrants implements AsyncDisposable {
 
   /** The grant of a scope; pass it to `verify` as its `lookup`. */
   readonly lookup = (scope: SigningScope): Promise<SigningGrant> => {
-    const key = `${scope.access_key_id}/${scope.date}/${scope.region}/${scope.service}`;
+    const key = [
+      scope.access_key_id,
+      scope.date,
+      scope.region,
+      scope.service,
+      scope.session_token ?? "",
+    ].join("/");
     const known = this.#entries.get(key);
     if (known !== undefined && known.until_ms > this.#now()) return known.answer;
     if (known !== undefined) this.#entries.delete(key);

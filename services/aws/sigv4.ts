@@ -67,6 +67,9 @@ interface Claim {
   readonly expires_s: number;
 }
 
+/** Of what form a session token can be at all; whether it is one, identity says. */
+const sessionToken = /^[A-Za-z0-9+/=_-]{1,4096}$/;
+
 const algorithm = "AWS4-HMAC-SHA256";
 /** How far a clock may be off. */
 const skew_ms = 15 * 60_000;
@@ -185,7 +188,7 @@ function readHeaderClaim(authorization: string, headers: Read["headers"]): Claim
     );
   }
   return {
-    scope,
+    scope: withToken(scope, headers.get("x-amz-security-token")),
     signed_headers: readSignedHeaders(named.get("SignedHeaders") ?? "", fail),
     signature: named.get("Signature") ?? "",
     amz_date: date,
@@ -222,13 +225,19 @@ function readQueryClaim(query: URLSearchParams): Claim {
     throw fail("X-Amz-Expires must be a number of seconds between 1 and 604800 (one week)");
   }
   return {
-    scope,
+    scope: withToken(scope, query.get("X-Amz-Security-Token") ?? undefined),
     signed_headers: readSignedHeaders(one("X-Amz-SignedHeaders"), fail),
     signature: one("X-Amz-Signature"),
     amz_date: one("X-Amz-Date"),
     presigned: true,
     expires_s: Number(expires),
   };
+}
+
+/** A token that can be none names no session: identity refuses it as it refuses any wrong one. */
+function withToken(scope: SigningScope, token: string | undefined): SigningScope {
+  if (token === undefined || token === "") return scope;
+  return { ...scope, session_token: sessionToken.test(token) ? token : "malformed" };
 }
 
 function readSignedHeaders(text: string, fail: (message: string) => AwsError): string[] {
@@ -445,9 +454,16 @@ export async function verify(
   );
 }
 
-/** Each service has its own name for an access key that does not exist. */
+/** Each service has its own name for an access key that does not exist, and for one that has ended. */
 function unknownKey(cause: unknown, service: string): unknown {
-  if (!(cause instanceof AwsError) || cause.code !== "InvalidClientTokenId") return cause;
+  if (!(cause instanceof AwsError)) return cause;
+  if (cause.code === "ExpiredToken" && service === "s3") {
+    return new AwsError("ExpiredToken", "The provided token has expired.", { cause });
+  }
+  if (cause.code === "ExpiredToken" && service === "ec2") {
+    return new AwsError("RequestExpired", "Request has expired.", { cause });
+  }
+  if (cause.code !== "InvalidClientTokenId") return cause;
   if (service === "s3") {
     return new AwsError(
       "InvalidAccessKeyId",

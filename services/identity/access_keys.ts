@@ -17,9 +17,9 @@ import {
   type KeyRecord,
   keySlot,
   keysPerOwner,
+  nameKey,
   rootOwner,
   sealOwner,
-  userKey,
   type UserRecord,
 } from "./state.ts";
 
@@ -79,7 +79,7 @@ async function withdrawIfUserGone(
   user: UserRecord,
   row: Row<KeyRecord>,
 ): Promise<void> {
-  const still = await state.users.read(userKey(user.account_id, user.name));
+  const still = await state.users.read(nameKey(user.account_id, user.name));
   if (still?.value.user_id === user.user_id) return;
   await state.keys.delete(row.key, row.revision);
   throw noSuchUser(user.name);

@@ -5,19 +5,22 @@ import {
   listAccessKeys,
   updateAccessKey,
 } from "./access_keys.ts";
+import {
+  createAccountAlias,
+  deleteAccountAlias,
+  getAccountSummary,
+  listAccountAliases,
+} from "./accounts.ts";
 import type { Call } from "./call.ts";
 import type { identityActions } from "./contract.ts";
-import { getAccessKeyInfo, getCallerIdentity } from "./sts.ts";
-import {
-  attachUserPolicy,
-  deleteUserPolicy,
-  detachUserPolicy,
-  getUserPolicy,
-  listAttachedUserPolicies,
-  listUserPolicies,
-  putUserPolicy,
-} from "./user_policies.ts";
-import { createUser, deleteUser, getUser, listUsers } from "./users.ts";
+import * as policies from "./customer_policies.ts";
+import * as groups from "./groups.ts";
+import type { HolderActions } from "./holder_policies.ts";
+import * as profiles from "./instance_profiles.ts";
+import * as roles from "./roles.ts";
+import { simulateCustomPolicy, simulatePrincipalPolicy } from "./simulation.ts";
+import * as sts from "./sts.ts";
+import * as users from "./users.ts";
 
 /** The gateway's codec has checked the input's shape by the SDK's schema; here it is any of them. */
 type Answer = (input: never, call: Call) => unknown;
@@ -26,25 +29,95 @@ type ActionsOf<Service extends keyof typeof identityActions> = Readonly<
   Record<(typeof identityActions)[Service][number], Answer>
 >;
 
+function named<Title extends string>(title: Title, actions: HolderActions) {
+  return {
+    [`Put${title}Policy`]: actions.put,
+    [`Get${title}Policy`]: actions.get,
+    [`Delete${title}Policy`]: actions.remove,
+    [`List${title}Policies`]: actions.list,
+    [`Attach${title}Policy`]: actions.attach,
+    [`Detach${title}Policy`]: actions.detach,
+    [`ListAttached${title}Policies`]: actions.listAttached,
+  } as Record<
+    | `${"Put" | "Get" | "Delete" | "Attach" | "Detach"}${Title}Policy`
+    | `${"List" | "ListAttached"}${Title}Policies`,
+    Answer
+  >;
+}
+
 export const iamActions: ActionsOf<"iam"> = {
-  AttachUserPolicy: attachUserPolicy,
+  ...named("User", users.userPolicies),
+  ...named("Group", groups.groupPolicies),
+  ...named("Role", roles.rolePolicies),
+  AddRoleToInstanceProfile: profiles.addRoleToInstanceProfile,
+  AddUserToGroup: groups.addUserToGroup,
   CreateAccessKey: createAccessKey,
-  CreateUser: createUser,
+  CreateAccountAlias: createAccountAlias,
+  CreateGroup: groups.createGroup,
+  CreateInstanceProfile: profiles.createInstanceProfile,
+  CreatePolicy: policies.createPolicy,
+  CreatePolicyVersion: policies.createPolicyVersion,
+  CreateRole: roles.createRole,
+  CreateUser: users.createUser,
   DeleteAccessKey: deleteAccessKey,
-  DeleteUser: deleteUser,
-  DeleteUserPolicy: deleteUserPolicy,
-  DetachUserPolicy: detachUserPolicy,
-  GetUser: getUser,
-  GetUserPolicy: getUserPolicy,
+  DeleteAccountAlias: deleteAccountAlias,
+  DeleteGroup: groups.deleteGroup,
+  DeleteInstanceProfile: profiles.deleteInstanceProfile,
+  DeletePolicy: policies.deletePolicy,
+  DeletePolicyVersion: policies.deletePolicyVersion,
+  DeleteRole: roles.deleteRole,
+  DeleteRolePermissionsBoundary: roles.roleBoundary.remove,
+  DeleteUser: users.deleteUser,
+  DeleteUserPermissionsBoundary: users.userBoundary.remove,
+  GetAccountSummary: getAccountSummary,
+  GetGroup: groups.getGroup,
+  GetInstanceProfile: profiles.getInstanceProfile,
+  GetPolicy: policies.getPolicy,
+  GetPolicyVersion: policies.getPolicyVersion,
+  GetRole: roles.getRole,
+  GetUser: users.getUser,
   ListAccessKeys: listAccessKeys,
-  ListAttachedUserPolicies: listAttachedUserPolicies,
-  ListUserPolicies: listUserPolicies,
-  ListUsers: listUsers,
-  PutUserPolicy: putUserPolicy,
+  ListAccountAliases: listAccountAliases,
+  ListEntitiesForPolicy: policies.listEntitiesForPolicy,
+  ListGroups: groups.listGroups,
+  ListGroupsForUser: groups.listGroupsForUser,
+  ListInstanceProfileTags: profiles.profileTags.list,
+  ListInstanceProfiles: profiles.listInstanceProfiles,
+  ListInstanceProfilesForRole: profiles.listInstanceProfilesForRole,
+  ListPolicies: policies.listPolicies,
+  ListPolicyTags: policies.policyTags.list,
+  ListPolicyVersions: policies.listPolicyVersions,
+  ListRoleTags: roles.roleTags.list,
+  ListRoles: roles.listRoles,
+  ListUserTags: users.userTags.list,
+  ListUsers: users.listUsers,
+  PutRolePermissionsBoundary: roles.roleBoundary.put,
+  PutUserPermissionsBoundary: users.userBoundary.put,
+  RemoveRoleFromInstanceProfile: profiles.removeRoleFromInstanceProfile,
+  RemoveUserFromGroup: groups.removeUserFromGroup,
+  SetDefaultPolicyVersion: policies.setDefaultPolicyVersion,
+  SimulateCustomPolicy: simulateCustomPolicy,
+  SimulatePrincipalPolicy: simulatePrincipalPolicy,
+  TagInstanceProfile: profiles.profileTags.tag,
+  TagPolicy: policies.policyTags.tag,
+  TagRole: roles.roleTags.tag,
+  TagUser: users.userTags.tag,
+  UntagInstanceProfile: profiles.profileTags.untag,
+  UntagPolicy: policies.policyTags.untag,
+  UntagRole: roles.roleTags.untag,
+  UntagUser: users.userTags.untag,
   UpdateAccessKey: updateAccessKey,
+  UpdateAssumeRolePolicy: roles.updateAssumeRolePolicy,
+  UpdateGroup: groups.updateGroup,
+  UpdateRole: roles.updateRole,
+  UpdateRoleDescription: roles.updateRoleDescription,
+  UpdateUser: users.updateUser,
 };
 
 export const stsActions: ActionsOf<"sts"> = {
-  GetAccessKeyInfo: getAccessKeyInfo,
-  GetCallerIdentity: getCallerIdentity,
+  AssumeRole: sts.assumeRole,
+  GetAccessKeyInfo: sts.getAccessKeyInfo,
+  GetCallerIdentity: sts.getCallerIdentity,
+  GetFederationToken: sts.getFederationToken,
+  GetSessionToken: sts.getSessionToken,
 };

@@ -7,7 +7,7 @@ import type { CallContext } from "../bus/subject.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { decide, type Principal, principalOf } from "./principals.ts";
-import { rootArn, type State, userArn, type UserRecord } from "./state.ts";
+import { type Named, nameKey, rootArn, type State, userArn, type UserRecord } from "./state.ts";
 
 /** An SDK command's input or output as it travels on the bus; absent members are left away. */
 export type OnBus<T> = Omit<Wire<T>, "$metadata">;
@@ -21,7 +21,7 @@ export interface Call {
 
 /** @throws AwsError `AccessDenied` when nobody who exists is calling */
 export function callOf(state: State, masterKeys: MasterKeys, context: CallContext): Call {
-  const caller = principalOf(state, context.principal_arn);
+  const caller = principalOf(state, context.principal_arn, context.access_key_id);
   if (caller === undefined || caller.account_id !== context.account_id) {
     throw new AwsError("AccessDenied", "The caller does not exist or may not act.", {
       status: 403,
@@ -32,12 +32,21 @@ export function callOf(state: State, masterKeys: MasterKeys, context: CallContex
 
 /** @throws AwsError `AccessDenied` */
 export function demand(call: Call, action: string, resource: string): void {
-  const decision = decide(call.caller, { action, resource }, call.context);
-  if (decision === "allowed") return;
+  const decision = decide(call.state, call.caller, { action, resource }, call.context);
+  if (decision !== "allowed") throw denied(call, action, resource, decision);
+}
+
+/** The refusal of an action on a resource, in AWS's words. */
+export function denied(
+  call: Call,
+  action: string,
+  resource: string,
+  decision: "explicit_deny" | "implicit_deny",
+): AwsError {
   const why = decision === "explicit_deny"
     ? "with an explicit deny in an identity-based policy"
     : `because no identity-based policy allows the ${action} action`;
-  throw new AwsError(
+  return new AwsError(
     "AccessDenied",
     `User: ${call.caller.arn} is not authorized to perform: ${action} on resource: ${resource} ${why}`,
     { status: 403 },
@@ -72,6 +81,9 @@ export function targetUser(
 ): UserRecord | undefined {
   const { caller } = call;
   if (name === undefined) {
+    if (caller.kind === "role" || caller.kind === "federated") {
+      throw invalid("Must specify userName when calling with non-User credentials");
+    }
     demand(call, action, caller.user === undefined ? rootArn(caller.account_id) : caller.arn);
     return caller.user;
   }
@@ -96,6 +108,63 @@ export function requiredUser(call: Call, action: string, name: string | undefine
   if (name === undefined) throw invalid("The parameter userName is missing.");
   return namedUser(call, action, name);
 }
+
+/** The tables whose rows have a name in an account. */
+type NamedTable = "users" | "groups" | "roles" | "profiles" | "policies";
+
+/**
+ * The named thing of the caller's account. Permission is asked for before it is told whether it exists.
+ * @throws AwsError `ValidationError`, `AccessDenied`, `NoSuchEntity`
+ */
+export function requiredNamed<T extends Named>(
+  call: Call,
+  action: string,
+  name: string | undefined,
+  kind: {
+    readonly table: NamedTable;
+    /** For example `roleName`. */
+    readonly member: string;
+    readonly arnOf: (one: Pick<Named, "account_id" | "path" | "name">) => string;
+    readonly noSuch: (name: string) => AwsError;
+  },
+): T {
+  if (name === undefined) throw invalid(`The parameter ${kind.member} is missing.`);
+  checkName(name, kind.member, 128);
+  const { account_id } = call.caller;
+  const found = call.state[kind.table].get(nameKey(account_id, name))?.value as T | undefined;
+  demand(call, action, kind.arnOf(found ?? { account_id, path: "/", name }));
+  if (found === undefined) throw kind.noSuch(name);
+  return found;
+}
+
+/** @throws AwsError `ValidationError` */
+export function checkPath(path: string): void {
+  if (path.length > 512 || !/^\/([\x21-\x7e]+\/)?$/.test(path) || path.includes("//")) {
+    throw invalid("The specified value for path is invalid: it must begin and end with /.");
+  }
+}
+
+/** @throws AwsError `ValidationError` */
+export function prefixOf(path: string | undefined): string {
+  const prefix = path ?? "/";
+  if (prefix.length > 512 || !/^\/[\x21-\x7e]*$/.test(prefix)) {
+    throw invalid("The specified value for pathPrefix is invalid: it must begin with /.");
+  }
+  return prefix;
+}
+
+export const alreadyExists = (message: string, cause?: unknown) =>
+  new AwsError("EntityAlreadyExists", message, { status: 409, cause });
+export const overLimit = (message: string) =>
+  new AwsError("LimitExceeded", message, { status: 409 });
+export const deleteConflict = (message: string) =>
+  new AwsError("DeleteConflict", message, { status: 409 });
+
+/** What a page adds to an answer. */
+export const pageEnd = (page: { readonly IsTruncated: boolean; readonly Marker?: string }) => ({
+  IsTruncated: page.IsTruncated,
+  ...(page.Marker === undefined ? {} : { Marker: page.Marker }),
+});
 
 export interface Page<T> {
   readonly items: readonly T[];

@@ -10,6 +10,8 @@ export interface SigningScope {
   readonly date: string;
   readonly region: string;
   readonly service: string;
+  /** What comes with temporary credentials. */
+  readonly session_token?: string;
 }
 
 /** A signing key derived for one scope: the secret itself never leaves identity. */
@@ -24,8 +26,8 @@ export interface SigningGrant {
 }
 
 /**
- * @throws AwsError `InvalidClientTokenId` (403) for an unknown or inactive access key,
- *   `SignatureDoesNotMatch` (403) for a scope that cannot be: a date more than a day away, a region
+ * @throws AwsError `InvalidClientTokenId` (403) for an unknown or inactive access key or a session token
+ *   that is not its own, `ExpiredToken` (403), `SignatureDoesNotMatch` (403) for a scope that cannot be: a date more than a day away, a region
  *   or service that is no name
  */
 export const signingKey = subject<SigningScope, SigningGrant>("identity.signing_key", 5_000);
@@ -103,6 +105,74 @@ export const givenKeyText = (key: GivenAdminKey) =>
 export const isAccessKey = ({ access_key_id, secret_access_key }: GivenAdminKey): boolean =>
   /^[A-Z0-9]{16,64}$/.test(access_key_id) && /^[A-Za-z0-9/+=]{40,128}$/.test(secret_access_key);
 
+/** A tenant's account with its administrator. */
+export interface NewAccount {
+  /** Unique in the cloud: lower-case letters, digits and dashes. */
+  readonly name: string;
+  /** An access key that the tenant already uses elsewhere, to be taken over. */
+  readonly import_key?: GivenAdminKey;
+}
+
+/**
+ * Makes an account with an administrator and its access key; only the operator's nkey may ask. Asked
+ * again with the same name it gives what it made.
+ * @throws AwsError `EntityAlreadyExists` (409) when the access key is another's, `ValidationError`
+ */
+export const createAccount = subject<NewAccount, AdminCredentials>(
+  "identity.create_account",
+  10_000,
+);
+
+export interface AccountSummary {
+  readonly account_id: string;
+  readonly name: string;
+  readonly status: "active" | "suspended";
+  readonly created: string;
+  readonly users: number;
+}
+
+/** All accounts; only the operator's nkey may ask. */
+export const listAccounts = subject<null, readonly AccountSummary[]>(
+  "identity.list_accounts",
+  5_000,
+);
+
+/** An instance profile by its name or its ARN, in an account. */
+export interface InstanceProfileQuestion {
+  readonly account_id: string;
+  readonly name?: string;
+  readonly arn?: string;
+}
+export interface InstanceProfile {
+  readonly arn: string;
+  readonly id: string;
+  /** The role that it gives, if it has one: whoever launches with it must be allowed to pass that on. */
+  readonly role_arn?: string;
+}
+/** @throws AwsError `InvalidParameterValue` when there is none */
+export const instanceProfile = subject<InstanceProfileQuestion, InstanceProfile>(
+  "identity.instance_profile",
+  5_000,
+);
+
+export interface InstanceCredentials {
+  readonly role_name: string;
+  readonly access_key_id: string;
+  readonly secret_access_key: string;
+  readonly token: string;
+  /** ISO 8601. */
+  readonly expiration: string;
+}
+
+/**
+ * Temporary credentials for an instance, of the role of its profile; null where the profile is gone,
+ * has no role, or the role does not trust `ec2.amazonaws.com`. Only the metadata service may ask.
+ */
+export const instanceCredentials = subject<
+  { readonly account_id: string; readonly profile_id: string; readonly instance_id: string },
+  InstanceCredentials | null
+>("identity.instance_credentials", 5_000);
+
 /**
  * The text of a new master key file (`paths.masterKey`, mode 0600): one key a line, each 32 random
  * bytes in base64. The first line seals; the lines after it are older keys that still open. Whoever
@@ -116,21 +186,96 @@ export function newMasterKey(): string {
 /** Actions answered on `iam.<Action>` and `sts.<Action>`. */
 export const identityActions = {
   iam: [
+    "AddRoleToInstanceProfile",
+    "AddUserToGroup",
+    "AttachGroupPolicy",
+    "AttachRolePolicy",
     "AttachUserPolicy",
     "CreateAccessKey",
+    "CreateAccountAlias",
+    "CreateGroup",
+    "CreateInstanceProfile",
+    "CreatePolicy",
+    "CreatePolicyVersion",
+    "CreateRole",
     "CreateUser",
     "DeleteAccessKey",
+    "DeleteAccountAlias",
+    "DeleteGroup",
+    "DeleteGroupPolicy",
+    "DeleteInstanceProfile",
+    "DeletePolicy",
+    "DeletePolicyVersion",
+    "DeleteRole",
+    "DeleteRolePermissionsBoundary",
+    "DeleteRolePolicy",
     "DeleteUser",
+    "DeleteUserPermissionsBoundary",
     "DeleteUserPolicy",
+    "DetachGroupPolicy",
+    "DetachRolePolicy",
     "DetachUserPolicy",
+    "GetAccountSummary",
+    "GetGroup",
+    "GetGroupPolicy",
+    "GetInstanceProfile",
+    "GetPolicy",
+    "GetPolicyVersion",
+    "GetRole",
+    "GetRolePolicy",
     "GetUser",
     "GetUserPolicy",
     "ListAccessKeys",
+    "ListAccountAliases",
+    "ListAttachedGroupPolicies",
+    "ListAttachedRolePolicies",
     "ListAttachedUserPolicies",
+    "ListEntitiesForPolicy",
+    "ListGroupPolicies",
+    "ListGroups",
+    "ListGroupsForUser",
+    "ListInstanceProfileTags",
+    "ListInstanceProfiles",
+    "ListInstanceProfilesForRole",
+    "ListPolicies",
+    "ListPolicyTags",
+    "ListPolicyVersions",
+    "ListRolePolicies",
+    "ListRoleTags",
+    "ListRoles",
     "ListUserPolicies",
+    "ListUserTags",
     "ListUsers",
+    "PutGroupPolicy",
+    "PutRolePermissionsBoundary",
+    "PutRolePolicy",
+    "PutUserPermissionsBoundary",
     "PutUserPolicy",
+    "RemoveRoleFromInstanceProfile",
+    "RemoveUserFromGroup",
+    "SetDefaultPolicyVersion",
+    "SimulateCustomPolicy",
+    "SimulatePrincipalPolicy",
+    "TagInstanceProfile",
+    "TagPolicy",
+    "TagRole",
+    "TagUser",
+    "UntagInstanceProfile",
+    "UntagPolicy",
+    "UntagRole",
+    "UntagUser",
     "UpdateAccessKey",
+    "UpdateAssumeRolePolicy",
+    "UpdateGroup",
+    "UpdateRole",
+    "UpdateRoleDescription",
+    "UpdateUser",
   ],
-  sts: ["GetAccessKeyInfo", "GetCallerIdentity"],
+  sts: [
+    "AssumeRole",
+    "GetAccessKeyInfo",
+    "GetCallerIdentity",
+    "GetFederationToken",
+    "GetSessionToken",
+  ],
 } as const;

@@ -16,9 +16,9 @@ import {
   type AccountRecord,
   type FirstStart,
   keySlot,
+  nameKey,
   sealOwner,
   type State,
-  userKey,
 } from "./state.ts";
 
 export const adminName = "admin";
@@ -50,6 +50,60 @@ export function firstAccount(
   return undefined;
 }
 
+/** All that is random of an administrator, the secret sealed. */
+export function planAdministrator(
+  masterKeys: MasterKeys,
+  account_id: string,
+  given: GivenAdminKey | undefined,
+): FirstStart {
+  const user_id = newUserId();
+  const access_key_id = given?.access_key_id ?? newAccessKeyId();
+  const secret = given?.secret_access_key ?? newSecret();
+  return {
+    user_id,
+    access_key_id,
+    secret: masterKeys.seal(secret, sealOwner({ access_key_id, account_id, owner: user_id })),
+    done: false,
+  };
+}
+
+/** The rows that follow from a plan; those that are there are left as they are. */
+export async function carryOut(
+  state: State,
+  account_id: string,
+  created: string,
+  plan: FirstStart,
+  at: (step: "user" | "key") => void = () => {},
+): Promise<void> {
+  if (plan.secret === undefined) return;
+  at("user");
+  await createIfAbsent(state.users, nameKey(account_id, adminName), {
+    account_id,
+    user_id: plan.user_id,
+    name: adminName,
+    path: "/",
+    created,
+    attached: [administratorAccess],
+    inline: {},
+    tags: {},
+  });
+  at("key");
+  await createIfAbsent(state.keys, keySlot(account_id, plan.user_id, 0), {
+    access_key_id: plan.access_key_id,
+    account_id,
+    owner: plan.user_id,
+    status: "Active",
+    created,
+    secret: plan.secret,
+  });
+}
+
+/** A plan that was carried out: the secret is in the key's own row now. */
+export function carriedOut(plan: FirstStart): FirstStart {
+  const { secret: _moved, ...rest } = plan;
+  return { ...rest, done: true };
+}
+
 async function begin(
   state: State,
   masterKeys: MasterKeys,
@@ -57,22 +111,12 @@ async function begin(
   given: GivenAdminKey | undefined,
 ): Promise<void> {
   const account_id = firstAccountId(clusterId);
-  const user_id = newUserId();
-  const access_key_id = given?.access_key_id ?? newAccessKeyId();
   await createIfAbsent(state.accounts, account_id, {
     account_id,
     name: "main",
     status: "active",
     created: now(),
-    first_start: {
-      user_id,
-      access_key_id,
-      secret: masterKeys.seal(
-        given?.secret_access_key ?? newSecret(),
-        sealOwner({ access_key_id, account_id, owner: user_id }),
-      ),
-      done: false,
-    },
+    first_start: planAdministrator(masterKeys, account_id, given),
   });
 }
 
@@ -101,31 +145,11 @@ export async function firstStart(
   }
   if (plan.done || plan.secret === undefined) return;
   const { account_id, created } = row.value;
-  at("user");
-  await createIfAbsent(state.users, userKey(account_id, adminName), {
-    account_id,
-    user_id: plan.user_id,
-    name: adminName,
-    path: "/",
-    created,
-    attached: [administratorAccess],
-    inline: {},
-    tags: {},
-  });
-  at("key");
-  await createIfAbsent(state.keys, keySlot(account_id, plan.user_id, 0), {
-    access_key_id: plan.access_key_id,
-    account_id,
-    owner: plan.user_id,
-    status: "Active",
-    created,
-    secret: plan.secret,
-  });
+  await carryOut(state, account_id, created, plan, at);
   at("done");
   row = await state.accounts.modify(account_id, (value) => {
     if (value?.first_start === undefined || value.first_start.done) return value as AccountRecord;
-    const { secret: _moved, ...rest } = value.first_start;
-    return { ...value, first_start: { ...rest, done: true } };
+    return { ...value, first_start: carriedOut(value.first_start) };
   });
   log.info("first_account_ready", { account_id, access_key_id: plan.access_key_id });
 }

@@ -7,17 +7,23 @@
 import type { Bus } from "../bus/bus.ts";
 import { type Subject, subject } from "../bus/subject.ts";
 import type { Log } from "../log/log.ts";
+import { accountsOf, demandNoUserSession, makeAccount } from "./accounts.ts";
 import { iamActions, stsActions } from "./actions.ts";
 import { callOf, noSuchEntity } from "./call.ts";
 import {
   type AdminCredentials,
   adminCredentials,
   authorize,
+  createAccount,
   identityActions,
+  instanceCredentials,
+  instanceProfile,
+  listAccounts,
   signingKey,
 } from "./contract.ts";
 import { firstAccount, firstStart } from "./first_start.ts";
 import { forgetGivenKey, readGivenKey } from "./given_key.ts";
+import { findInstanceProfile, instanceCredentialsOf } from "./instance_profiles.ts";
 import { type MasterKeys } from "./master_key.ts";
 import { authorizeRequest } from "./principals.ts";
 import { checkMasterKeys, sealAnew, secretOf } from "./secrets.ts";
@@ -71,16 +77,27 @@ export async function startIdentity(options: IdentityOptions): Promise<Identity>
   bus.answer(signingKey, (scope) => grantSigningKey(state, masterKeys, scope));
   bus.answer(authorize, (request, context) => authorizeRequest(state, request, context));
   bus.answer(adminCredentials, () => credentialsOfAdmin(state, masterKeys));
+  bus.answer(
+    createAccount,
+    (wanted) => makeAccount(state, masterKeys, options.clusterId, wanted),
+  );
+  bus.answer(listAccounts, () => accountsOf(state));
+  bus.answer(instanceProfile, (question) => findInstanceProfile(state, question));
+  bus.answer(
+    instanceCredentials,
+    (question) => instanceCredentialsOf(state, masterKeys, question),
+  );
   const handlers = { iam: iamActions, sts: stsActions };
   for (const service of ["iam", "sts"] as const) {
     for (const action of identityActions[service]) {
       const handle = (handlers[service] as Record<string, (typeof iamActions)["GetUser"]>)[action];
       if (handle === undefined) continue;
       const on: Subject<never, unknown> = subject(`${service}.${action}`);
-      bus.answer(
-        on,
-        (input, context) => handle(input ?? ({} as never), callOf(state, masterKeys, context)),
-      );
+      bus.answer(on, (input, context) => {
+        const call = callOf(state, masterKeys, context);
+        demandNoUserSession(call, service, action);
+        return handle(input ?? ({} as never), call);
+      });
     }
   }
   return {

@@ -1,12 +1,13 @@
 /**
  * The secrets of access keys: opened for use, checked at start, and sealed anew after a rotation of
- * the master key.
+ * the master key. Those of temporary credentials are left as they are: they end by themselves, so the
+ * older key must stay for as long as the longest of them lasts.
  */
 import { internalError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
 import { MasterKeyError, type MasterKeys, SecretTampered } from "./master_key.ts";
-import { type KeyRecord, sealOwner, type State } from "./state.ts";
+import { type KeyRecord, sealOwner, type SessionRecord, type State } from "./state.ts";
 
 /**
  * Refuses to run with a master key that is not the one that sealed: before anything is written.
@@ -15,7 +16,10 @@ import { type KeyRecord, sealOwner, type State } from "./state.ts";
 export function checkMasterKeys(state: State, masterKeys: MasterKeys, path: string): void {
   const sealed = [
     ...state.keys.list().map((row) => row.value.secret),
-    ...state.accounts.list().map((row) => row.value.first_start?.secret),
+    ...state.accounts.list().flatMap(({ value }) => [
+      value.first_start?.secret,
+      value.administrator?.secret,
+    ]),
   ];
   for (const secret of sealed) {
     if (secret === undefined || masterKeys.knows(secret.master)) continue;
@@ -55,7 +59,7 @@ export async function sealAnew(state: State, masterKeys: MasterKeys, log: Log): 
 }
 
 /** @throws AwsError `InternalError` when the row was altered: never a guess at the secret */
-export function secretOf(key: KeyRecord, masterKeys: MasterKeys): string {
+export function secretOf(key: KeyRecord | SessionRecord, masterKeys: MasterKeys): string {
   try {
     return masterKeys.open(key.secret, sealOwner(key));
   } catch (cause) {

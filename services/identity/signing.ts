@@ -1,11 +1,12 @@
 /** Signing keys for one day, region and service; the secret that they derive from stays here. */
+import { createHash, timingSafeEqual } from "node:crypto";
 import { AwsError } from "../aws/errors.ts";
 import { deriveSigningKey } from "../aws/sigv4.ts";
 import type { SigningGrant, SigningScope } from "./contract.ts";
 import type { MasterKeys } from "./master_key.ts";
-import { ownerOf } from "./principals.ts";
+import { ownerOf, type Principal, principalOfSession } from "./principals.ts";
 import { secretOf } from "./secrets.ts";
-import type { State } from "./state.ts";
+import type { KeyRecord, SessionRecord, State } from "./state.ts";
 
 /**
  * How long a grant serves without being asked for again: how long a revoked key may live on with an
@@ -32,34 +33,74 @@ const badScope = (what: string) =>
     status: 403,
   });
 
+/** The same words whether it never was, is no more, or comes with another's token. */
+const invalidToken = () =>
+  new AwsError(
+    "InvalidClientTokenId",
+    "The security token included in the request is invalid.",
+    { status: 403 },
+  );
+
+/** A hash is compared, in constant time: the token's length and contents say nothing. */
+function isToken(session: SessionRecord, token: string | undefined): boolean {
+  const hash = createHash("sha256").update(token ?? "").digest();
+  return timingSafeEqual(hash, Uint8Array.fromHex(session.token_sha256));
+}
+
+/** @throws AwsError `InvalidClientTokenId`, `ExpiredToken` (403) */
+async function sessionOf(
+  state: State,
+  scope: SigningScope,
+  now_ms: number,
+): Promise<{ readonly key: SessionRecord; readonly who: Principal }> {
+  const id = scope.access_key_id;
+  if (!/^ASIA[A-Z2-7]{16}$/.test(id)) throw invalidToken();
+  // Another identity process may have made it a moment ago.
+  const key = (state.sessions.get(id) ?? await state.sessions.read(id))?.value;
+  if (key === undefined || !isToken(key, scope.session_token)) throw invalidToken();
+  if (key.expires_ms <= now_ms) {
+    throw new AwsError("ExpiredToken", "The security token included in the request is expired", {
+      status: 403,
+    });
+  }
+  const who = principalOfSession(state, key, now_ms);
+  if (who === undefined) throw invalidToken();
+  return { key, who };
+}
+
+function longLived(state: State, scope: SigningScope) {
+  const key = state.accessKey(scope.access_key_id)?.value;
+  const who = key?.status === "Active" ? ownerOf(state, key) : undefined;
+  if (key === undefined || who === undefined || scope.session_token !== undefined) {
+    throw invalidToken();
+  }
+  return { key, who };
+}
+
 /** @throws AwsError as the contract says */
-export function grantSigningKey(
+export async function grantSigningKey(
   state: State,
   masterKeys: MasterKeys,
   scope: SigningScope,
   now_ms = Date.now(),
-): SigningGrant {
+): Promise<SigningGrant> {
   const texts = [scope?.access_key_id, scope?.date, scope?.region, scope?.service];
   if (!texts.every((text) => typeof text === "string")) throw badScope("form");
   if (!withinOneDay(scope.date, now_ms)) throw badScope("date");
   for (const name of ["region", "service"] as const) {
     if (!/^[a-z0-9][a-z0-9-]{0,62}$/.test(scope[name])) throw badScope(name);
   }
-  const key = state.accessKey(scope.access_key_id)?.value;
-  const who = key?.status === "Active" ? ownerOf(state, key) : undefined;
-  if (key === undefined || who === undefined) {
-    // The same words whether it never was or is no more.
-    throw new AwsError(
-      "InvalidClientTokenId",
-      "The security token included in the request is invalid.",
-      { status: 403 },
-    );
-  }
+  const temporary = scope.access_key_id.startsWith("ASIA");
+  const found: { readonly key: KeyRecord | SessionRecord; readonly who: Principal } = temporary
+    ? await sessionOf(state, scope, now_ms)
+    : longLived(state, scope);
+  const { key, who } = found;
+  const valid_until_ms = now_ms + grantLifetime_ms;
   return {
     key: deriveSigningKey(secretOf(key, masterKeys), scope).toBase64(),
     account_id: who.account_id,
     principal_arn: who.arn,
     user_id: who.id,
-    valid_until_ms: now_ms + grantLifetime_ms,
+    valid_until_ms: "expires_ms" in key ? Math.min(valid_until_ms, key.expires_ms) : valid_until_ms,
   };
 }

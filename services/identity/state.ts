@@ -1,149 +1,143 @@
 /**
- * What identity keeps: accounts, users and access keys, in three tables of the state store.
+ * What identity keeps, in tables of the state store; `records.ts` has the rows.
  *
  * `iam_accounts` has a row per account, keyed by its id; the one made at the first start also tells
  * how far that came (see first_start.ts).
- * `iam_users` is keyed by account and name in lower case, so that the store itself refuses two users
- * whose names differ only in case. `iam_keys` is keyed by account, owner and slot; there are two
- * slots, so that AWS's quota of two keys a user holds by itself however many create at once.
+ * Users, groups, roles, instance profiles and policies are keyed by account and name in lower case,
+ * so that the store itself refuses two whose names differ only in case. `iam_keys` is keyed by
+ * account, owner and slot; there are two slots, so that AWS's quota of two keys a user holds by itself
+ * however many create at once. `iam_sessions` is keyed by the access key.
  *
- * Lookups by access key and user id go through indexes that follow the tables. Other identity
- * processes' writes arrive by watch, some milliseconds later, as IAM is eventually consistent.
+ * Lookups by id go through indexes that follow the tables. Other identity processes' writes arrive by
+ * watch, some milliseconds later, as IAM is eventually consistent.
  */
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import { type Row, Table } from "../state/table.ts";
 import { type IdentityChanged, identityChanged } from "./contract.ts";
-import type { Sealed } from "./master_key.ts";
+import {
+  type AccountRecord,
+  type GroupRecord,
+  type InstanceProfileRecord,
+  keyOrder,
+  type KeyRecord,
+  keySlot,
+  keysPerOwner,
+  type ManagedPolicyRecord,
+  nameKey,
+  type RoleRecord,
+  type SessionRecord,
+  type UserRecord,
+} from "./records.ts";
 
-export interface AccountRecord {
-  readonly account_id: string;
-  readonly name: string;
-  readonly status: "active" | "suspended";
-  /** ISO 8601, as all dates here. */
-  readonly created: string;
-  /** Only of the account that the first start made. */
-  readonly first_start?: FirstStart;
-}
+export * from "./records.ts";
 
-/** Progress of the first start; see first_start.ts. */
-export interface FirstStart {
-  readonly user_id: string;
-  readonly access_key_id: string;
-  /** Until the key's own row holds it. */
-  readonly secret?: Sealed;
-  readonly done: boolean;
-}
+/** Rows by an id that is not their key; it follows the table. */
+class Index<T> {
+  readonly #rowOfId = new Map<string, string>();
+  readonly #idOfRow = new Map<string, string>();
 
-export interface UserRecord {
-  readonly account_id: string;
-  /** `AIDA…`; a user made again under an old name has another. */
-  readonly user_id: string;
-  /** As it was given; unique in the account without regard to case. */
-  readonly name: string;
-  /** `/` or `/…/` */
-  readonly path: string;
-  readonly created: string;
-  /** ARNs of managed policies. */
-  readonly attached: readonly string[];
-  /** Policy name to document, as it was given. */
-  readonly inline: Readonly<Record<string, string>>;
-  readonly tags: Readonly<Record<string, string>>;
-}
-
-export interface KeyRecord {
-  readonly access_key_id: string;
-  readonly account_id: string;
-  /** The user's id, or `root` for the account's own keys. */
-  readonly owner: string;
-  readonly status: "Active" | "Inactive";
-  readonly created: string;
-  readonly secret: Sealed;
-}
-
-export const rootOwner = "root";
-export const keysPerOwner = 2;
-
-/** What a sealed secret is bound to: whose key it is cannot be changed without its secret's loss. */
-export function sealOwner(key: Pick<KeyRecord, "access_key_id" | "account_id" | "owner">): string {
-  return `${key.access_key_id}|${key.account_id}|${key.owner}`;
-}
-
-export const keySlot = (accountId: string, owner: string, slot: number) =>
-  `${accountId}.${owner}.${slot}`;
-
-/** The key of a user's row: a character that a key may not have becomes `=` and two hex digits. */
-export function userKey(accountId: string, name: string): string {
-  const safe = name.toLowerCase().replace(
-    /[^a-z0-9_-]/g,
-    (character) => `=${character.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
-  return `${accountId}.${safe}`;
-}
-
-/** By what keys are sorted and paged. */
-export const keyOrder = (key: KeyRecord) => `${key.created}|${key.access_key_id}`;
-
-export const rootArn = (accountId: string) => `arn:aws:iam::${accountId}:root`;
-export const userArn = (user: Pick<UserRecord, "account_id" | "path" | "name">) =>
-  `arn:aws:iam::${user.account_id}:user${user.path}${user.name}`;
-
-export class State implements AsyncDisposable {
-  readonly #keyRows = new Map<string, string>();
-  readonly #userRows = new Map<string, string>();
-
-  private constructor(
-    readonly accounts: Table<AccountRecord>,
-    readonly users: Table<UserRecord>,
-    readonly keys: Table<KeyRecord>,
-    bus: Bus,
+  /** `changed` hears, after the index has followed, whose row it was. */
+  constructor(
+    readonly table: Table<T>,
+    readonly idOf: (value: T) => string,
+    changed: (id: string | undefined) => void,
   ) {
+    table.watch(({ key, row }) => changed(this.#follow(key, row)));
+    for (const row of table.list()) this.#follow(row.key, row);
+  }
+
+  #follow(key: string, row: Row<T> | undefined): string | undefined {
+    const before = this.#idOfRow.get(key);
+    // A thing that gets another name has two rows for a moment: the newer one stands.
+    if (before !== undefined && this.#rowOfId.get(before) === key) this.#rowOfId.delete(before);
+    if (row === undefined) {
+      this.#idOfRow.delete(key);
+      return before;
+    }
+    const id = this.idOf(row.value);
+    this.#idOfRow.set(key, id);
+    this.#rowOfId.set(id, key);
+    return before ?? id;
+  }
+
+  get(id: string): Row<T> | undefined {
+    const key = this.#rowOfId.get(id);
+    return key === undefined ? undefined : this.table.get(key);
+  }
+}
+
+export interface Tables {
+  readonly accounts: Table<AccountRecord>;
+  readonly users: Table<UserRecord>;
+  readonly groups: Table<GroupRecord>;
+  readonly roles: Table<RoleRecord>;
+  readonly profiles: Table<InstanceProfileRecord>;
+  readonly policies: Table<ManagedPolicyRecord>;
+  readonly keys: Table<KeyRecord>;
+  readonly sessions: Table<SessionRecord>;
+}
+
+export class State implements Tables, AsyncDisposable {
+  readonly accounts: Table<AccountRecord>;
+  readonly users: Table<UserRecord>;
+  readonly groups: Table<GroupRecord>;
+  readonly roles: Table<RoleRecord>;
+  readonly profiles: Table<InstanceProfileRecord>;
+  readonly policies: Table<ManagedPolicyRecord>;
+  readonly keys: Table<KeyRecord>;
+  readonly sessions: Table<SessionRecord>;
+  readonly #keysById: Index<KeyRecord>;
+  readonly #usersById: Index<UserRecord>;
+  readonly #groupsById: Index<GroupRecord>;
+  readonly #rolesById: Index<RoleRecord>;
+
+  private constructor(tables: Tables, bus: Bus) {
+    this.accounts = tables.accounts;
+    this.users = tables.users;
+    this.groups = tables.groups;
+    this.roles = tables.roles;
+    this.profiles = tables.profiles;
+    this.policies = tables.policies;
+    this.keys = tables.keys;
+    this.sessions = tables.sessions;
     // Followed before the first answer, said by whoever sees it: a writer that dies right after its
     // write has still told everybody, and an answer never overtakes the event that it caused.
     const say = (change: IdentityChanged) => bus.say(identityChanged, change);
-    accounts.watch(() => say({}));
-    const idOfKeyRow = new Map<string, string>();
-    const followKey = (key: string, row: Row<KeyRecord> | undefined) => {
-      const before = idOfKeyRow.get(key);
-      if (before !== undefined) this.#keyRows.delete(before);
-      if (row === undefined) idOfKeyRow.delete(key);
-      else {
-        idOfKeyRow.set(key, row.value.access_key_id);
-        this.#keyRows.set(row.value.access_key_id, key);
-      }
-      return before ?? row?.value.access_key_id;
-    };
-    const idOfUserRow = new Map<string, string>();
-    const followUser = (key: string, row: Row<UserRecord> | undefined) => {
-      const before = idOfUserRow.get(key);
-      if (before !== undefined) this.#userRows.delete(before);
-      if (row === undefined) idOfUserRow.delete(key);
-      else {
-        idOfUserRow.set(key, row.value.user_id);
-        this.#userRows.set(row.value.user_id, key);
-      }
-    };
-    keys.watch(({ key, row }) => {
-      const access_key_id = followKey(key, row);
+    const anything = () => say({});
+    const ofKey = (access_key_id: string | undefined) => {
       if (access_key_id !== undefined) say({ access_key_id });
+    };
+    this.accounts.watch(anything);
+    this.#usersById = new Index(this.users, (user) => user.user_id, anything);
+    this.#groupsById = new Index(this.groups, (group) => group.group_id, anything);
+    this.#rolesById = new Index(this.roles, (role) => role.role_id, anything);
+    this.policies.watch(anything);
+    this.#keysById = new Index(this.keys, (key) => key.access_key_id, ofKey);
+    // A new session is nobody's knowledge yet: only its end must be told.
+    this.sessions.watch(({ key, row }) => {
+      if (row === undefined) say({ access_key_id: key });
     });
-    users.watch(({ key, row }) => {
-      followUser(key, row);
-      say({});
-    });
-    for (const row of keys.list()) followKey(row.key, row);
-    for (const row of users.list()) followUser(row.key, row);
     // What changed while nobody was there to say so.
     say({});
   }
 
   static async open(bus: Bus, log: Log): Promise<State> {
-    const [accounts, users, keys] = await Promise.all([
-      Table.open<AccountRecord>(bus, "iam_accounts", log),
-      Table.open<UserRecord>(bus, "iam_users", log),
-      Table.open<KeyRecord>(bus, "iam_keys", log),
+    const open = <T>(bucket: string) => Table.open<T>(bus, bucket, log);
+    const [accounts, users, groups, roles, profiles, policies, keys, sessions] = await Promise.all([
+      open<AccountRecord>("iam_accounts"),
+      open<UserRecord>("iam_users"),
+      open<GroupRecord>("iam_groups"),
+      open<RoleRecord>("iam_roles"),
+      open<InstanceProfileRecord>("iam_profiles"),
+      open<ManagedPolicyRecord>("iam_policies"),
+      open<KeyRecord>("iam_keys"),
+      open<SessionRecord>("iam_sessions"),
     ]);
-    return new State(accounts, users, keys, bus);
+    return new State(
+      { accounts, users, groups, roles, profiles, policies, keys, sessions },
+      bus,
+    );
   }
 
   account(accountId: string): AccountRecord | undefined {
@@ -151,17 +145,27 @@ export class State implements AsyncDisposable {
   }
 
   accessKey(accessKeyId: string): Row<KeyRecord> | undefined {
-    const key = this.#keyRows.get(accessKeyId);
-    return key === undefined ? undefined : this.keys.get(key);
+    return this.#keysById.get(accessKeyId);
   }
 
   user(accountId: string, name: string): Row<UserRecord> | undefined {
-    return this.users.get(userKey(accountId, name));
+    return this.users.get(nameKey(accountId, name));
   }
 
   userById(userId: string): Row<UserRecord> | undefined {
-    const key = this.#userRows.get(userId);
-    return key === undefined ? undefined : this.users.get(key);
+    return this.#usersById.get(userId);
+  }
+
+  groupById(groupId: string): Row<GroupRecord> | undefined {
+    return this.#groupsById.get(groupId);
+  }
+
+  role(accountId: string, name: string): Row<RoleRecord> | undefined {
+    return this.roles.get(nameKey(accountId, name));
+  }
+
+  roleById(roleId: string): Row<RoleRecord> | undefined {
+    return this.#rolesById.get(roleId);
   }
 
   /** The keys of a user id or of `root`, oldest first, those of one second by their id. */
@@ -175,6 +179,16 @@ export class State implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([this.accounts, this.users, this.keys].map((t) => t[Symbol.asyncDispose]()));
+    const tables = [
+      this.accounts,
+      this.users,
+      this.groups,
+      this.roles,
+      this.profiles,
+      this.policies,
+      this.keys,
+      this.sessions,
+    ];
+    await Promise.all(tables.map((table) => table[Symbol.asyncDispose]()));
   }
 }

@@ -3,59 +3,71 @@ import type * as Iam from "@aws-sdk/client-iam";
 import { AwsError } from "../aws/errors.ts";
 import { Conflict } from "../state/table.ts";
 import {
+  alreadyExists,
   type Call,
   checkName,
+  checkPath,
+  deleteConflict,
   demand,
-  invalid,
   noSuchUser,
   type OnBus,
+  overLimit,
+  pageEnd,
   pageOf,
+  prefixOf,
   requiredUser,
   targetUser,
 } from "./call.ts";
+import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
 import { newUserId, now } from "./ids.ts";
 import { firstAccount } from "./first_start.ts";
-import { userArn, userKey, type UserRecord } from "./state.ts";
+import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
+import { policySizes } from "./policy/document.ts";
+import { nameKey, userArn, type UserRecord } from "./state.ts";
+import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 const usersPerAccount = 5_000;
 
 type User = NonNullable<OnBus<Iam.GetUserCommandOutput>["User"]>;
 
 function shown(user: UserRecord): User {
-  const tags = Object.entries(user.tags).map(([Key, Value]) => ({ Key, Value }));
   return {
     Path: user.path,
     UserName: user.name,
     UserId: user.user_id,
     Arn: userArn(user),
     CreateDate: user.created,
-    ...(tags.length === 0 ? {} : { Tags: tags }),
+    ...shownBoundary(user.boundary),
+    ...shownTags(user.tags),
   };
 }
 
-function checkPath(path: string): void {
-  if (path.length > 512 || !/^\/([\x21-\x7e]+\/)?$/.test(path) || path.includes("//")) {
-    throw invalid("The specified value for path is invalid: it must begin and end with /.");
-  }
+/** As lists show it: without what each has a call of its own for. */
+export function listedUser(user: UserRecord): User {
+  const { Tags: _left, PermissionsBoundary: _too, ...rest } = shown(user);
+  return rest;
 }
 
-function tagsOf(given: Iam.Tag[] | undefined): Record<string, string> {
-  const tags = given ?? [];
-  if (tags.length > 50) {
-    throw new AwsError("LimitExceeded", "Cannot exceed quota for TagsPerUser: 50", { status: 409 });
-  }
-  const seen = new Set<string>();
-  for (const { Key = "", Value = "" } of tags) {
-    if (Key.length < 1 || Key.length > 128 || Key.toLowerCase().startsWith("aws:")) {
-      throw invalid(`"${Key}" is no tag key.`);
-    }
-    if (Value.length > 256) throw invalid(`The value of tag "${Key}" is too long.`);
-    if (seen.has(Key.toLowerCase())) throw invalid(`The tag key "${Key}" is given twice.`);
-    seen.add(Key.toLowerCase());
-  }
-  // Made from entries, so that a key such as __proto__ is a key like any other.
-  return Object.fromEntries(tags.map(({ Key = "", Value = "" }) => [Key, Value]));
-}
+export const userKind: HolderKind<UserRecord> = {
+  word: "user",
+  nameMember: "UserName",
+  inlineSize: policySizes.userInline,
+  table: (call) => call.state.users,
+  id: (user) => user.user_id,
+  required: requiredUser,
+  noSuch: noSuchUser,
+};
+
+export const userPolicies = actionsOnPolicies(userKind);
+export const userBoundary = actionsOnBoundary<UserRecord>({ title: "User", ...userKind });
+
+export const userTags = actionsOnTags<UserRecord, OnBus<Iam.ListUserTagsCommandInput>>({
+  title: "User",
+  table: userKind.table,
+  id: userKind.id,
+  required: (input, call, action) => requiredUser(call, action, input.UserName),
+  noSuch: noSuchUser,
+});
 
 export function getUser(
   input: OnBus<Iam.GetUserCommandInput>,
@@ -78,19 +90,21 @@ export function listUsers(
   call: Call,
 ): OnBus<Iam.ListUsersCommandOutput> {
   const { account_id } = call.caller;
-  const prefix = input.PathPrefix ?? "/";
+  const prefix = prefixOf(input.PathPrefix);
   demand(call, "iam:ListUsers", `arn:aws:iam::${account_id}:user${prefix}`);
   const rows = call.state.users.list(`${account_id}.`)
     .filter((row) => row.value.path.startsWith(prefix));
   const page = pageOf(rows, (row) => row.key, input);
-  return {
-    Users: page.items.map((row) => {
-      const { Tags: _left, ...user } = shown(row.value);
-      return user;
-    }),
-    IsTruncated: page.IsTruncated,
-    ...(page.Marker === undefined ? {} : { Marker: page.Marker }),
-  };
+  return { Users: page.items.map((row) => listedUser(row.value)), ...pageEnd(page) };
+}
+
+async function createNamed(call: Call, user: UserRecord): Promise<void> {
+  try {
+    await call.state.users.create(nameKey(user.account_id, user.name), user);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw alreadyExists(`User with name ${user.name} already exists.`, error);
+  }
 }
 
 export async function createUser(
@@ -103,9 +117,6 @@ export async function createUser(
   const path = input.Path ?? "/";
   checkPath(path);
   demand(call, "iam:CreateUser", userArn({ account_id, path, name }));
-  if (input.PermissionsBoundary !== undefined) {
-    throw new AwsError("InvalidInput", "Permissions boundaries are not supported.");
-  }
   const user: UserRecord = {
     account_id,
     user_id: newUserId(),
@@ -115,29 +126,64 @@ export async function createUser(
     attached: [],
     inline: {},
     tags: tagsOf(input.Tags),
+    ...boundaryOf(call, input.PermissionsBoundary),
   };
   if (call.state.users.list(`${account_id}.`).length >= usersPerAccount) {
-    throw new AwsError(
-      "LimitExceeded",
-      `Cannot exceed quota for UsersPerAccount: ${usersPerAccount}`,
-      {
-        status: 409,
-      },
-    );
+    throw overLimit(`Cannot exceed quota for UsersPerAccount: ${usersPerAccount}`);
   }
-  try {
-    await call.state.users.create(userKey(account_id, name), user);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw new AwsError("EntityAlreadyExists", `User with name ${name} already exists.`, {
-      status: 409,
-      cause: error,
-    });
-  }
+  await createNamed(call, user);
   return { User: shown(user) };
 }
 
-const conflict = (message: string) => new AwsError("DeleteConflict", message, { status: 409 });
+/**
+ * Changes path or name. A new name is a new row: the new one is made first, then the old one goes, and
+ * a run that was cut between them leaves both names for one user, which the next run finishes.
+ */
+export async function updateUser(
+  input: OnBus<Iam.UpdateUserCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const user = requiredUser(call, "iam:UpdateUser", input.UserName);
+  const name = input.NewUserName ?? user.name;
+  const path = input.NewPath ?? user.path;
+  checkName(name, "newUserName", 64);
+  checkPath(path);
+  const { account_id } = user;
+  demand(call, "iam:UpdateUser", userArn({ account_id, path, name }));
+  const { users } = call.state;
+  const [oldKey, newKey] = [nameKey(account_id, user.name), nameKey(account_id, name)];
+  if (oldKey === newKey) {
+    await users.modify(oldKey, (row) => {
+      if (row?.user_id !== user.user_id) throw noSuchUser(user.name);
+      return { ...row, name, path };
+    });
+    return {};
+  }
+  if (firstAccount(call.state)?.first_start.user_id === user.user_id) {
+    throw new AwsError(
+      "EntityTemporarilyUnmodifiable",
+      `${user.name} is the cloud's first administrator, whose name the operator's tools know.`,
+      { status: 409 },
+    );
+  }
+  for (;;) {
+    const row = await users.read(oldKey);
+    if (row?.value.user_id !== user.user_id) throw noSuchUser(user.name);
+    const there = await users.read(newKey);
+    if (there === undefined) await createNamed(call, { ...row.value, name, path });
+    else if (there.value.user_id !== user.user_id) {
+      throw alreadyExists(`User with name ${name} already exists.`);
+    }
+    try {
+      await users.delete(oldKey, row.revision);
+      return {};
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+      // It changed meanwhile: the copy under the new name is of an older state.
+      await users.delete(newKey);
+    }
+  }
+}
 
 export async function deleteUser(
   input: OnBus<Iam.DeleteUserCommandInput>,
@@ -146,20 +192,20 @@ export async function deleteUser(
   const user = requiredUser(call, "iam:DeleteUser", input.UserName);
   const { state } = call;
   if (firstAccount(state)?.first_start.user_id === user.user_id) {
-    throw conflict(`${user.name} is the cloud's first administrator, which the operator needs.`);
+    throw deleteConflict(
+      `${user.name} is the cloud's first administrator, which the operator needs.`,
+    );
   }
-  const key = userKey(user.account_id, user.name);
+  const key = nameKey(user.account_id, user.name);
   for (;;) {
     const row = await state.users.read(key);
     if (row?.value.user_id !== user.user_id) throw noSuchUser(user.name);
     if (state.keysOf(user.account_id, user.user_id).length > 0) {
-      throw conflict("Cannot delete entity, must delete access keys first.");
+      throw deleteConflict("Cannot delete entity, must delete access keys first.");
     }
-    if (row.value.attached.length > 0) {
-      throw conflict("Cannot delete entity, must detach all policies first.");
-    }
-    if (Object.keys(row.value.inline).length > 0) {
-      throw conflict("Cannot delete entity, must delete policies first.");
+    demandNoPolicies(row.value);
+    if ((row.value.groups ?? []).length > 0) {
+      throw deleteConflict("Cannot delete entity, must remove users from group first.");
     }
     try {
       await state.users.delete(key, row.revision);

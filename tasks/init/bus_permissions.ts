@@ -25,6 +25,8 @@ export const operatorBus: BusPermissions = {
     "health.>",
     "compute.>",
     "identity.admin_credentials",
+    "identity.create_account",
+    "identity.list_accounts",
     "console.login_link",
     "ec2.>",
     "ebs.>",

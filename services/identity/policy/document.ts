@@ -1,13 +1,22 @@
 /**
- * Identity-based policy documents, checked whole when they are written: what is stored can be
- * evaluated. Anything else is `MalformedPolicyDocument`.
+ * Policy documents, checked whole when they are written: what is stored can be evaluated. Anything
+ * else is `MalformedPolicyDocument`.
+ *
+ * A policy of an identity names no principal; one of a resource does; a role's trust policy names
+ * principals and no resource, since the role itself is the resource.
  */
 import { AwsError } from "../../aws/errors.ts";
 import { type Condition, ConditionError, parseConditions } from "./conditions.ts";
 import { parsePattern, type Pattern, PatternError } from "./pattern.ts";
+import { parsePrincipals, type Principals } from "./principal.ts";
+
+/** What a policy belongs to. */
+export type PolicyKind = "identity" | "resource" | "trust";
 
 export interface Statement {
   readonly sid?: string;
+  /** Of a resource's or a role's policy only. */
+  readonly principals?: Principals;
   readonly effect: "Allow" | "Deny";
   /** Patterns in lower case: actions are compared without regard to case. */
   readonly actions: readonly Pattern[];
@@ -22,12 +31,22 @@ export interface Policy {
 }
 
 /** AWS's sizes, in characters that are not white space. */
-export const policySizes = { userInline: 2_048, managed: 6_144 } as const;
+export const policySizes = {
+  userInline: 2_048,
+  groupInline: 5_120,
+  roleInline: 10_240,
+  managed: 6_144,
+  trust: 2_048,
+  session: 2_048,
+} as const;
+
+/** How long a document is by AWS's measure. */
+export const policySize = (document: string) => document.replaceAll(/\s/g, "").length;
 
 class Malformed extends Error {}
 
 /** @throws AwsError `MalformedPolicyDocument` */
-export function parsePolicy(text: string): Policy {
+export function parsePolicy(text: string, kind: PolicyKind = "identity"): Policy {
   try {
     let value: unknown;
     try {
@@ -35,7 +54,7 @@ export function parsePolicy(text: string): Policy {
     } catch {
       throw new Malformed("it is not valid JSON");
     }
-    return parseDocument(value);
+    return parseDocument(value, kind);
   } catch (cause) {
     if (
       cause instanceof Malformed || cause instanceof PatternError || cause instanceof ConditionError
@@ -48,7 +67,7 @@ export function parsePolicy(text: string): Policy {
   }
 }
 
-function parseDocument(value: unknown): Policy {
+function parseDocument(value: unknown, kind: PolicyKind): Policy {
   const document = asObject(value, "the document");
   onlyKeys(document, ["Version", "Id", "Statement"], "the document");
   const version = document["Version"] ?? "2008-10-17";
@@ -58,7 +77,7 @@ function parseDocument(value: unknown): Policy {
   if (document["Statement"] === undefined) throw new Malformed("Statement is missing");
   const statements = asList(document["Statement"]);
   if (statements.length === 0) throw new Malformed("there is no statement");
-  const parsed = statements.map((one) => parseStatement(one, version === "2012-10-17"));
+  const parsed = statements.map((one) => parseStatement(one, version === "2012-10-17", kind));
   const sids = parsed.flatMap((one) => one.sid === undefined ? [] : [one.sid]);
   if (new Set(sids).size < sids.length) throw new Malformed("two statements have the same Sid");
   return { statements: parsed };
@@ -67,6 +86,8 @@ function parseDocument(value: unknown): Policy {
 const statementKeys = [
   "Sid",
   "Effect",
+  "Principal",
+  "NotPrincipal",
   "Action",
   "NotAction",
   "Resource",
@@ -74,10 +95,15 @@ const statementKeys = [
   "Condition",
 ] as const;
 
-function parseStatement(value: unknown, variables: boolean): Statement {
+function parseStatement(value: unknown, variables: boolean, kind: PolicyKind): Statement {
   const statement = asObject(value, "a statement");
-  if ("Principal" in statement || "NotPrincipal" in statement) {
+  const named = "Principal" in statement || "NotPrincipal" in statement;
+  if (named && kind === "identity") {
     throw new Malformed("a policy of an identity has no Principal");
+  }
+  if (!named && kind !== "identity") throw new Malformed("a statement needs a Principal");
+  if (kind === "trust" && ("Resource" in statement || "NotResource" in statement)) {
+    throw new Malformed("a role's trust policy has no Resource");
   }
   onlyKeys(statement, statementKeys, "a statement");
   const { Sid: sid, Effect: effect } = statement;
@@ -86,9 +112,10 @@ function parseStatement(value: unknown, variables: boolean): Statement {
   }
   if (effect !== "Allow" && effect !== "Deny") throw new Malformed(`Effect must be Allow or Deny`);
   const actions = oneOf(statement, "Action", "NotAction");
-  const resources = oneOf(statement, "Resource", "NotResource");
+  const resources = kind === "trust" ? ["*"] : oneOf(statement, "Resource", "NotResource");
   return {
     ...(sid === undefined || sid === "" ? {} : { sid }),
+    ...(named ? { principals: principalsOf(statement) } : {}),
     effect,
     notActions: "NotAction" in statement,
     actions: actions.map(parseAction),
@@ -98,6 +125,21 @@ function parseStatement(value: unknown, variables: boolean): Statement {
       ? []
       : parseConditions(statement["Condition"], variables),
   };
+}
+
+function principalsOf(statement: Record<string, unknown>): Principals {
+  if ("Principal" in statement && "NotPrincipal" in statement) {
+    throw new Malformed("a statement has either Principal or NotPrincipal");
+  }
+  try {
+    return parsePrincipals(
+      statement["Principal"] ?? statement["NotPrincipal"],
+      "NotPrincipal" in statement,
+    );
+  } catch (cause) {
+    if (cause instanceof RangeError) throw new Malformed(cause.message);
+    throw cause;
+  }
 }
 
 function parseAction(action: string): Pattern {

@@ -4,6 +4,7 @@
  */
 import type { Policy, Statement } from "./document.ts";
 import { holds } from "./conditions.ts";
+import { type Asker, type Naming, naming } from "./principal.ts";
 import { type Context, matches, matchesArn, type Pattern } from "./pattern.ts";
 
 export interface Request {
@@ -27,6 +28,36 @@ export function evaluate(policies: Iterable<Policy>, request: Request): Decision
     }
   }
   return allowed ? "allowed" : "implicit_deny";
+}
+
+/**
+ * The decision of several sets of policies of which each must allow: what an identity has, what bounds
+ * it, and what narrows a session. A denial in any of them wins.
+ */
+export function evaluateAll(sets: readonly (readonly Policy[])[], request: Request): Decision {
+  const decisions = sets.map((set) => evaluate(set, request));
+  if (decisions.includes("explicit_deny")) return "explicit_deny";
+  return decisions.every((one) => one === "allowed") ? "allowed" : "implicit_deny";
+}
+
+/**
+ * What a resource's own policy says of an asker, and how strongly it names it: an asker that is named
+ * directly needs no policy of its own, one that is trusted through its account does.
+ */
+export function evaluateResource(
+  policy: Policy,
+  asker: Asker,
+  request: Request,
+): { readonly decision: Decision; readonly naming: Naming } {
+  let best: Naming = "not";
+  for (const statement of policy.statements) {
+    if (statement.principals === undefined) continue;
+    const how = naming(statement.principals, asker);
+    if (how === "not" || !applies(statement, request)) continue;
+    if (statement.effect === "Deny") return { decision: "explicit_deny", naming: how };
+    if (best !== "directly") best = how;
+  }
+  return { decision: best === "not" ? "implicit_deny" : "allowed", naming: best };
 }
 
 /**

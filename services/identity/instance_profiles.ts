@@ -1,0 +1,275 @@
+/**
+ * Instance profiles, through which an instance has a role. Each has one role at most, named by its id,
+ * so that a role made again under an old name is not taken for the old one.
+ */
+import type * as Iam from "@aws-sdk/client-iam";
+import { AwsError } from "../aws/errors.ts";
+import { Conflict } from "../state/table.ts";
+import {
+  alreadyExists,
+  type Call,
+  checkName,
+  checkPath,
+  deleteConflict,
+  demand,
+  noSuchEntity,
+  type OnBus,
+  overLimit,
+  pageEnd,
+  pageOf,
+  prefixOf,
+  requiredNamed,
+} from "./call.ts";
+import type { InstanceCredentials, InstanceProfile, InstanceProfileQuestion } from "./contract.ts";
+import { newProfileId, now } from "./ids.ts";
+import type { MasterKeys } from "./master_key.ts";
+import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "./records.ts";
+import { noSuchRole, requiredRole, shownRole } from "./roles.ts";
+import { createSession } from "./sessions.ts";
+import type { State } from "./state.ts";
+import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
+import { trustsService } from "./trust.ts";
+
+const profilesPerAccount = 1_000;
+/** How long an instance's credentials last; its metadata gives new ones well before. */
+export const instanceSession_s = 6 * 3_600;
+
+const noSuchProfile = (name: string) => noSuchEntity(`Instance Profile ${name} cannot be found.`);
+
+const requiredProfile = (call: Call, action: string, name: string | undefined) =>
+  requiredNamed<InstanceProfileRecord>(call, action, name, {
+    table: "profiles",
+    member: "instanceProfileName",
+    arnOf: instanceProfileArn,
+    noSuch: noSuchProfile,
+  });
+
+export const profileTags = actionsOnTags<
+  InstanceProfileRecord,
+  OnBus<Iam.ListInstanceProfileTagsCommandInput>
+>({
+  title: "InstanceProfile",
+  table: (call) => call.state.profiles,
+  id: (profile) => profile.profile_id,
+  required: (input, call, action) => requiredProfile(call, action, input.InstanceProfileName),
+  noSuch: noSuchProfile,
+});
+
+type Profile = NonNullable<OnBus<Iam.GetInstanceProfileCommandOutput>["InstanceProfile"]>;
+
+function shown(state: State, profile: InstanceProfileRecord): Profile {
+  const role = profile.role === undefined ? undefined : state.roleById(profile.role)?.value;
+  return {
+    Path: profile.path,
+    InstanceProfileName: profile.name,
+    InstanceProfileId: profile.profile_id,
+    Arn: instanceProfileArn(profile),
+    CreateDate: profile.created,
+    Roles: role === undefined ? [] : [shownRole(role)],
+    ...shownTags(profile.tags),
+  };
+}
+
+export async function createInstanceProfile(
+  input: OnBus<Iam.CreateInstanceProfileCommandInput>,
+  call: Call,
+): Promise<OnBus<Iam.CreateInstanceProfileCommandOutput>> {
+  const { account_id } = call.caller;
+  const name = input.InstanceProfileName;
+  checkName(name, "instanceProfileName", 128);
+  const path = input.Path ?? "/";
+  checkPath(path);
+  demand(call, "iam:CreateInstanceProfile", instanceProfileArn({ account_id, path, name }));
+  const profile: InstanceProfileRecord = {
+    account_id,
+    profile_id: newProfileId(),
+    name,
+    path,
+    created: now(),
+    tags: tagsOf(input.Tags),
+  };
+  if (call.state.profiles.list(`${account_id}.`).length >= profilesPerAccount) {
+    throw overLimit(`Cannot exceed quota for InstanceProfilesPerAccount: ${profilesPerAccount}`);
+  }
+  try {
+    await call.state.profiles.create(nameKey(account_id, name), profile);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw alreadyExists(`Instance Profile ${name} already exists.`, error);
+  }
+  return { InstanceProfile: shown(call.state, profile) };
+}
+
+export function getInstanceProfile(
+  input: OnBus<Iam.GetInstanceProfileCommandInput>,
+  call: Call,
+): OnBus<Iam.GetInstanceProfileCommandOutput> {
+  const profile = requiredProfile(call, "iam:GetInstanceProfile", input.InstanceProfileName);
+  return { InstanceProfile: shown(call.state, profile) };
+}
+
+function listed(
+  call: Call,
+  wanted: (profile: InstanceProfileRecord) => boolean,
+  input: { readonly Marker?: string | undefined; readonly MaxItems?: number | undefined },
+): OnBus<Iam.ListInstanceProfilesCommandOutput> {
+  const rows = call.state.profiles.list(`${call.caller.account_id}.`)
+    .filter((row) => wanted(row.value));
+  const page = pageOf(rows, (row) => row.key, input);
+  return {
+    InstanceProfiles: page.items.map((row) => {
+      const { Tags: _left, ...rest } = shown(call.state, row.value);
+      return rest;
+    }),
+    ...pageEnd(page),
+  };
+}
+
+export function listInstanceProfiles(
+  input: OnBus<Iam.ListInstanceProfilesCommandInput>,
+  call: Call,
+): OnBus<Iam.ListInstanceProfilesCommandOutput> {
+  const prefix = prefixOf(input.PathPrefix);
+  const { account_id } = call.caller;
+  demand(
+    call,
+    "iam:ListInstanceProfiles",
+    `arn:aws:iam::${account_id}:instance-profile${prefix}`,
+  );
+  return listed(call, (profile) => profile.path.startsWith(prefix), input);
+}
+
+export function listInstanceProfilesForRole(
+  input: OnBus<Iam.ListInstanceProfilesForRoleCommandInput>,
+  call: Call,
+): OnBus<Iam.ListInstanceProfilesForRoleCommandOutput> {
+  const role = requiredRole(call, "iam:ListInstanceProfilesForRole", input.RoleName);
+  return listed(call, (profile) => profile.role === role.role_id, input);
+}
+
+async function change(
+  call: Call,
+  profile: InstanceProfileRecord,
+  make: (now: InstanceProfileRecord) => InstanceProfileRecord,
+): Promise<Record<string, never>> {
+  await call.state.profiles.modify(nameKey(profile.account_id, profile.name), (row) => {
+    if (row?.profile_id !== profile.profile_id) throw noSuchProfile(profile.name);
+    return make(row);
+  });
+  return {};
+}
+
+/** Whoever gives a role to instances must be allowed to pass it on. */
+export async function addRoleToInstanceProfile(
+  input: OnBus<Iam.AddRoleToInstanceProfileCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const action = "iam:AddRoleToInstanceProfile";
+  const profile = requiredProfile(call, action, input.InstanceProfileName);
+  checkName(input.RoleName, "roleName", 64);
+  const role = call.state.role(profile.account_id, input.RoleName)?.value;
+  if (role === undefined) throw noSuchRole(input.RoleName);
+  demand(call, "iam:PassRole", roleArn(role));
+  return await change(call, profile, (row) => {
+    if (row.role !== undefined) {
+      throw overLimit("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1");
+    }
+    return { ...row, role: role.role_id };
+  });
+}
+
+export async function removeRoleFromInstanceProfile(
+  input: OnBus<Iam.RemoveRoleFromInstanceProfileCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const action = "iam:RemoveRoleFromInstanceProfile";
+  const profile = requiredProfile(call, action, input.InstanceProfileName);
+  checkName(input.RoleName, "roleName", 64);
+  const role = call.state.role(profile.account_id, input.RoleName)?.value;
+  return await change(call, profile, (row) => {
+    if (role === undefined || row.role !== role.role_id) {
+      throw noSuchEntity(`The role ${input.RoleName} is not in the instance profile.`);
+    }
+    const { role: _gone, ...rest } = row;
+    return rest;
+  });
+}
+
+export async function deleteInstanceProfile(
+  input: OnBus<Iam.DeleteInstanceProfileCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const action = "iam:DeleteInstanceProfile";
+  const profile = requiredProfile(call, action, input.InstanceProfileName);
+  const key = nameKey(profile.account_id, profile.name);
+  for (;;) {
+    const row = await call.state.profiles.read(key);
+    if (row?.value.profile_id !== profile.profile_id) throw noSuchProfile(profile.name);
+    if (row.value.role !== undefined) {
+      throw deleteConflict("Cannot delete entity, must remove roles from instance profile first.");
+    }
+    try {
+      await call.state.profiles.delete(key, row.revision);
+      return {};
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+    }
+  }
+}
+
+/** What compute asks before it gives an instance a profile: by ARN or by name, in its own account. */
+export function findInstanceProfile(
+  state: State,
+  question: InstanceProfileQuestion,
+): InstanceProfile {
+  const { account_id, name, arn } = question;
+  const called = name ?? arn?.slice(arn.lastIndexOf("/") + 1) ?? "";
+  const profile = state.profiles.get(nameKey(account_id, called))?.value;
+  const [member, value] = name === undefined ? ["Arn", arn] : ["Name", name];
+  if (profile === undefined || (arn !== undefined && instanceProfileArn(profile) !== arn)) {
+    throw new AwsError(
+      "InvalidParameterValue",
+      `Value (${
+        value ?? ""
+      }) for parameter iamInstanceProfile.${member?.toLowerCase()} is invalid. Invalid IAM Instance Profile ${
+        member === "Arn" ? "ARN" : "name"
+      }`,
+    );
+  }
+  const role = profile.role === undefined ? undefined : state.roleById(profile.role)?.value;
+  return {
+    arn: instanceProfileArn(profile),
+    id: profile.profile_id,
+    ...(role === undefined ? {} : { role_arn: roleArn(role) }),
+  };
+}
+
+/** Credentials of the role of an instance's profile; undefined where the profile gives none. */
+export async function instanceCredentialsOf(
+  state: State,
+  masterKeys: MasterKeys,
+  question: {
+    readonly account_id: string;
+    readonly profile_id: string;
+    readonly instance_id: string;
+  },
+): Promise<InstanceCredentials | null> {
+  const profile = state.profiles.list(`${question.account_id}.`)
+    .find((row) => row.value.profile_id === question.profile_id)?.value;
+  const role = profile?.role === undefined ? undefined : state.roleById(profile.role)?.value;
+  if (role === undefined || !trustsService(role, "ec2.amazonaws.com")) return null;
+  const issued = await createSession(state, masterKeys, {
+    account_id: role.account_id,
+    kind: "role",
+    owner: role.role_id,
+    name: question.instance_id,
+    duration_s: instanceSession_s,
+  });
+  return {
+    role_name: role.name,
+    access_key_id: issued.AccessKeyId ?? "",
+    secret_access_key: issued.SecretAccessKey ?? "",
+    token: issued.SessionToken ?? "",
+    expiration: issued.Expiration ?? "",
+  };
+}

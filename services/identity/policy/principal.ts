@@ -1,0 +1,88 @@
+/**
+ * The `Principal` element of a policy that belongs to a resource or a role: who it speaks of.
+ *
+ * It knows `"*"`, accounts (by number or as `…:root`), users, roles and sessions by their full ARN,
+ * and services such as `ec2.amazonaws.com`. There are no wildcards inside an ARN, as on AWS.
+ */
+
+export interface Principals {
+  /** Everybody; then the rest is empty. */
+  readonly everybody: boolean;
+  /** Ids of whole accounts. */
+  readonly accounts: readonly string[];
+  /** ARNs of users, roles and sessions. */
+  readonly arns: readonly string[];
+  readonly services: readonly string[];
+  /** The statement speaks of everybody but these. */
+  readonly negated: boolean;
+}
+
+/** Who asks, as a resource's policy sees it. */
+export interface Asker {
+  readonly account_id: string;
+  /** The ARNs by which it is known: a session by its own and by its role's. */
+  readonly arns: readonly string[];
+  /** Of a service that asks for itself; it has no account then. */
+  readonly service?: string;
+}
+
+/** How a statement names the asker: by itself, through its account, or not at all. */
+export type Naming = "directly" | "by_account" | "not";
+
+const account = /^\d{12}$/;
+const root = /^arn:aws:iam::(\d{12}):root$/;
+const identity =
+  /^arn:aws:(iam::\d{12}:(user|role)\/[\x21-\x7e]+|sts::\d{12}:(assumed-role|federated-user)\/[\x21-\x7e]+)$/;
+const service = /^[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com$/;
+
+/** @throws RangeError when it is malformed; the message says how */
+export function parsePrincipals(element: unknown, negated: boolean): Principals {
+  const found = { accounts: [] as string[], arns: [] as string[], services: [] as string[] };
+  let everybody = element === "*";
+  if (!everybody) {
+    if (typeof element !== "object" || element === null || Array.isArray(element)) {
+      throw new RangeError(`Principal must be "*" or an object`);
+    }
+    const kinds = Object.entries(element);
+    if (kinds.length === 0) throw new RangeError("Principal names nobody");
+    for (const [kind, given] of kinds) {
+      for (const one of Array.isArray(given) ? given : [given]) {
+        if (typeof one !== "string") throw new RangeError(`a ${kind} principal must be text`);
+        if (kind === "AWS") everybody = addIdentity(one, found) || everybody;
+        else if (kind === "Service" && service.test(one)) found.services.push(one);
+        else throw new RangeError(`"${one}" is no ${kind} principal that this cloud knows`);
+      }
+    }
+  }
+  return { everybody, ...found, negated };
+}
+
+/** Returns whether it is everybody. */
+function addIdentity(
+  text: string,
+  to: { readonly accounts: string[]; readonly arns: string[] },
+): boolean {
+  if (text === "*") return true;
+  const whole = account.test(text) ? text : root.exec(text)?.[1];
+  if (whole !== undefined) to.accounts.push(whole);
+  else if (identity.test(text)) to.arns.push(text);
+  else throw new RangeError(`"${text}" is no principal; write an account, or a full ARN`);
+  return false;
+}
+
+/** How the element names the asker. */
+export function naming(principals: Principals, asker: Asker): Naming {
+  const named = plainNaming(principals, asker);
+  if (!principals.negated) return named;
+  return named === "not" ? "directly" : "not";
+}
+
+function plainNaming(principals: Principals, asker: Asker): Naming {
+  if (asker.service !== undefined) {
+    return principals.services.includes(asker.service) ? "directly" : "not";
+  }
+  if (principals.arns.some((arn) => asker.arns.includes(arn))) return "directly";
+  // "*" trusts every account; whether one of its identities may is then that account's to say.
+  if (principals.everybody || principals.accounts.includes(asker.account_id)) return "by_account";
+  return "not";
+}

@@ -1,0 +1,230 @@
+/** IAM's roles: what somebody may become for a while, and who may. */
+import type * as Iam from "@aws-sdk/client-iam";
+import { Conflict } from "../state/table.ts";
+import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
+import {
+  alreadyExists,
+  type Call,
+  checkName,
+  checkPath,
+  deleteConflict,
+  demand,
+  invalid,
+  noSuchEntity,
+  type OnBus,
+  overLimit,
+  pageEnd,
+  pageOf,
+  prefixOf,
+  requiredNamed,
+} from "./call.ts";
+import {
+  actionsOnPolicies,
+  changeHolder,
+  checkDocument,
+  demandNoPolicies,
+  type HolderKind,
+} from "./holder_policies.ts";
+import { newRoleId, now } from "./ids.ts";
+import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
+import { nameKey, roleArn, type RoleRecord } from "./records.ts";
+import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
+
+const rolesPerAccount = 1_000;
+
+type Role = NonNullable<OnBus<Iam.GetRoleCommandOutput>["Role"]>;
+
+export const noSuchRole = (name: string) =>
+  noSuchEntity(`The role with name ${name} cannot be found.`);
+
+export const requiredRole = (call: Call, action: string, name: string | undefined) =>
+  requiredNamed<RoleRecord>(call, action, name, {
+    table: "roles",
+    member: "roleName",
+    arnOf: roleArn,
+    noSuch: noSuchRole,
+  });
+
+export const roleKind: HolderKind<RoleRecord> = {
+  word: "role",
+  nameMember: "RoleName",
+  inlineSize: policySizes.roleInline,
+  table: (call) => call.state.roles,
+  id: (role) => role.role_id,
+  required: requiredRole,
+  noSuch: noSuchRole,
+};
+
+export const rolePolicies = actionsOnPolicies(roleKind);
+export const roleBoundary = actionsOnBoundary<RoleRecord>({ title: "Role", ...roleKind });
+export const roleTags = actionsOnTags<RoleRecord, OnBus<Iam.ListRoleTagsCommandInput>>({
+  title: "Role",
+  table: roleKind.table,
+  id: roleKind.id,
+  required: (input, call, action) => requiredRole(call, action, input.RoleName),
+  noSuch: noSuchRole,
+});
+
+export function shownRole(role: RoleRecord): Role {
+  return {
+    Path: role.path,
+    RoleName: role.name,
+    RoleId: role.role_id,
+    Arn: roleArn(role),
+    CreateDate: role.created,
+    AssumeRolePolicyDocument: encodeURIComponent(role.trust),
+    ...(role.description === undefined ? {} : { Description: role.description }),
+    MaxSessionDuration: role.max_session_s,
+    ...shownBoundary(role.boundary),
+    ...shownTags(role.tags),
+  };
+}
+
+/** As lists show it: without what each has a call of its own for. */
+function listedRole(role: RoleRecord): Role {
+  const { Tags: _left, PermissionsBoundary: _too, ...rest } = shownRole(role);
+  return rest;
+}
+
+function checkTrust(document: unknown): asserts document is string {
+  checkDocument(document, "assumeRolePolicyDocument");
+  parsePolicy(document, "trust");
+  if (policySize(document) > policySizes.trust) {
+    throw overLimit(`Cannot exceed quota for ACLSizePerRole: ${policySizes.trust}`);
+  }
+}
+
+function checkDescription(text: string | undefined): void {
+  if (text !== undefined && (text.length > 1_000 || /[^\t\n\r\x20-\x7e\u00a1-\u00ff]/.test(text))) {
+    throw invalid("The specified value for description is invalid.");
+  }
+}
+
+function checkDuration(seconds: number | undefined): void {
+  if (seconds === undefined) return;
+  if (!Number.isInteger(seconds) || seconds < 3_600 || seconds > 43_200) {
+    throw invalid("MaxSessionDuration must be from 3600 to 43200 seconds.");
+  }
+}
+
+export async function createRole(
+  input: OnBus<Iam.CreateRoleCommandInput>,
+  call: Call,
+): Promise<OnBus<Iam.CreateRoleCommandOutput>> {
+  const { account_id } = call.caller;
+  const name = input.RoleName;
+  checkName(name, "roleName", 64);
+  const path = input.Path ?? "/";
+  checkPath(path);
+  demand(call, "iam:CreateRole", roleArn({ account_id, path, name }));
+  const trust = input.AssumeRolePolicyDocument;
+  checkTrust(trust);
+  checkDescription(input.Description);
+  checkDuration(input.MaxSessionDuration);
+  const role: RoleRecord = {
+    account_id,
+    role_id: newRoleId(),
+    name,
+    path,
+    created: now(),
+    trust,
+    ...(input.Description === undefined ? {} : { description: input.Description }),
+    max_session_s: input.MaxSessionDuration ?? 3_600,
+    attached: [],
+    inline: {},
+    tags: tagsOf(input.Tags),
+    ...boundaryOf(call, input.PermissionsBoundary),
+  };
+  if (call.state.roles.list(`${account_id}.`).length >= rolesPerAccount) {
+    throw overLimit(`Cannot exceed quota for RolesPerAccount: ${rolesPerAccount}`);
+  }
+  try {
+    await call.state.roles.create(nameKey(account_id, name), role);
+  } catch (error) {
+    if (!(error instanceof Conflict)) throw error;
+    throw alreadyExists(`Role with name ${name} already exists.`, error);
+  }
+  return { Role: shownRole(role) };
+}
+
+export function getRole(
+  input: OnBus<Iam.GetRoleCommandInput>,
+  call: Call,
+): OnBus<Iam.GetRoleCommandOutput> {
+  return { Role: shownRole(requiredRole(call, "iam:GetRole", input.RoleName)) };
+}
+
+export function listRoles(
+  input: OnBus<Iam.ListRolesCommandInput>,
+  call: Call,
+): OnBus<Iam.ListRolesCommandOutput> {
+  const { account_id } = call.caller;
+  const prefix = prefixOf(input.PathPrefix);
+  demand(call, "iam:ListRoles", `arn:aws:iam::${account_id}:role${prefix}`);
+  const rows = call.state.roles.list(`${account_id}.`)
+    .filter((row) => row.value.path.startsWith(prefix));
+  const page = pageOf(rows, (row) => row.key, input);
+  return { Roles: page.items.map((row) => listedRole(row.value)), ...pageEnd(page) };
+}
+
+export async function updateRole(
+  input: OnBus<Iam.UpdateRoleCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const role = requiredRole(call, "iam:UpdateRole", input.RoleName);
+  const { Description: description, MaxSessionDuration: max_session_s } = input;
+  checkDescription(description);
+  checkDuration(max_session_s);
+  await changeHolder(roleKind, call, role, (row) => ({
+    ...row,
+    ...(description === undefined ? {} : { description }),
+    ...(max_session_s === undefined ? {} : { max_session_s }),
+  }));
+  return {};
+}
+
+export async function updateRoleDescription(
+  input: OnBus<Iam.UpdateRoleDescriptionCommandInput>,
+  call: Call,
+): Promise<OnBus<Iam.UpdateRoleDescriptionCommandOutput>> {
+  const role = requiredRole(call, "iam:UpdateRoleDescription", input.RoleName);
+  const description = input.Description ?? "";
+  checkDescription(description);
+  await changeHolder(roleKind, call, role, (row) => ({ ...row, description }));
+  return { Role: shownRole({ ...role, description }) };
+}
+
+export async function updateAssumeRolePolicy(
+  input: OnBus<Iam.UpdateAssumeRolePolicyCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const role = requiredRole(call, "iam:UpdateAssumeRolePolicy", input.RoleName);
+  const trust = input.PolicyDocument;
+  checkTrust(trust);
+  await changeHolder(roleKind, call, role, (row) => ({ ...row, trust }));
+  return {};
+}
+
+export async function deleteRole(
+  input: OnBus<Iam.DeleteRoleCommandInput>,
+  call: Call,
+): Promise<Record<string, never>> {
+  const role = requiredRole(call, "iam:DeleteRole", input.RoleName);
+  const key = nameKey(role.account_id, role.name);
+  for (;;) {
+    const row = await call.state.roles.read(key);
+    if (row?.value.role_id !== role.role_id) throw noSuchRole(role.name);
+    const used = call.state.profiles.list(`${role.account_id}.`)
+      .some((profile) => profile.value.role === role.role_id);
+    if (used) {
+      throw deleteConflict("Cannot delete entity, must remove roles from instance profile first.");
+    }
+    demandNoPolicies(row.value);
+    try {
+      await call.state.roles.delete(key, row.revision);
+      return {};
+    } catch (error) {
+      if (!(error instanceof Conflict)) throw error;
+    }
+  }
+}
