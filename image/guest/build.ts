@@ -15,12 +15,9 @@ import {
   hostMirrors,
   sourcesFile,
 } from "./debian_archive.ts";
+import { recipeOf } from "../mkosi/recipe.ts";
+import { ImageBuildError, imageCache, runMkosi, searchPath } from "../mkosi/run.ts";
 import { guestImagePackages } from "./packages.ts";
-
-/** Why an image was not built, in one sentence for the terminal. */
-export class ImageBuildError extends Error {
-  override readonly name = "ImageBuildError";
-}
 
 export interface BuiltImage {
   /** A raw disk image that belongs to the caller. */
@@ -51,7 +48,6 @@ export const guestImageNames: readonly string[] = Object.keys(recipes);
 
 const oldestVersion = 24;
 const freshFor_ms = 7 * 24 * 3_600_000;
-const path = `${Deno.env.get("PATH") ?? ""}:/usr/sbin:/sbin`;
 const decoder = new TextDecoder();
 
 async function exists(file: string): Promise<boolean> {
@@ -66,7 +62,7 @@ async function exists(file: string): Promise<boolean> {
 
 /** Checks that the host has what a build needs. @returns mkosi's major version */
 async function checkHost(mkosi: string): Promise<number> {
-  const directories = path.split(":");
+  const directories = searchPath.split(":");
   const missing: string[] = [];
   for (const need of guestImagePackages) {
     const places = need.program === undefined
@@ -80,7 +76,10 @@ async function checkHost(mkosi: string): Promise<number> {
   }
   let text = "";
   try {
-    const { stdout } = await new Deno.Command(mkosi, { args: ["--version"], env: { PATH: path } })
+    const { stdout } = await new Deno.Command(mkosi, {
+      args: ["--version"],
+      env: { PATH: searchPath },
+    })
       .output();
     text = decoder.decode(stdout);
   } catch (error) {
@@ -99,84 +98,6 @@ async function checkHost(mkosi: string): Promise<number> {
     );
   }
   return version;
-}
-
-/** Fingerprint of every file that the image is made from. */
-async function recipeOf(directories: readonly string[], extra: string): Promise<string> {
-  const texts = [extra];
-  const walk = async (directory: string) => {
-    const entries: Deno.DirEntry[] = [];
-    for await (const entry of Deno.readDir(directory)) entries.push(entry);
-    for (const entry of entries.sort((a, b) => a.name < b.name ? -1 : 1)) {
-      const file = join(directory, entry.name);
-      if (entry.isDirectory) await walk(file);
-      else if (entry.isFile) texts.push(entry.name, await Deno.readTextFile(file));
-    }
-  };
-  for (const directory of directories) await walk(directory);
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join("\0")));
-  return new Uint8Array(digest).toHex().slice(0, 12);
-}
-
-/** What a line of mkosi's or apt's output says about how far the build is; most say nothing. */
-export function progressOf(line: string): string | undefined {
-  const fetched = line.match(/^Get:(\d+) /);
-  if (fetched !== null) return `fetching packages (${fetched[1]})`;
-  const setUp = line.match(/^(?:Unpacking|Setting up) ([^ :]+)/);
-  if (setUp !== null) return `installing ${setUp[1]}`;
-  const step = line.match(/^‣\s+(.+?)(?:…|\.\.\.)?$/);
-  if (step === null || /not installed|unknown' kernel type/.test(step[1] ?? "")) return undefined;
-  return (step[1] ?? "").replaceAll(/\/\S*\//g, "").toLowerCase();
-}
-
-/** The line of a failed build's log that tells most, for the one sentence. */
-export function reasonOf(log: string): string {
-  const lines = log.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  const telling = lines.findLast((line) =>
-    /No space left on device|^E: |^dpkg: error|Temporary failure|Operation not permitted|Permission denied/
-      .test(line)
-  );
-  return (telling ?? lines.findLast((line) => line.startsWith("‣")) ?? lines.at(-1) ?? "no output")
-    .replace(/^‣\s*/, "").replace(/\.$/, "").slice(0, 300);
-}
-
-async function runMkosi(
-  command: string,
-  args: readonly string[],
-  log: string,
-  onProgress: (text: string) => void,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const child = new Deno.Command(command, {
-    args: [...args],
-    env: { PATH: path, LC_ALL: "C.UTF-8" },
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    ...(signal === undefined ? {} : { signal }),
-  }).spawn();
-  using file = await Deno.open(log, { create: true, write: true, truncate: true });
-  let text = "";
-  const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
-    let rest = "";
-    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-      text += chunk;
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const progress = progressOf(line);
-        if (progress !== undefined) onProgress(progress);
-      }
-      file.writeSync(new TextEncoder().encode(chunk));
-    }
-  };
-  const [status] = await Promise.all([child.status, read(child.stdout), read(child.stderr)]);
-  signal?.throwIfAborted();
-  if (!status.success) {
-    throw new ImageBuildError(
-      `mkosi did not build the image: ${reasonOf(text)}. The whole log is in ${log}.`,
-    );
-  }
 }
 
 /** Copies a disk image without filling its holes, sharing blocks where the file system can. */
@@ -206,8 +127,7 @@ export async function buildGuestImage(name: string, options: BuildOptions): Prom
   }
   const { output, onProgress = () => {}, signal, mkosi = "mkosi" } = options;
   const architecture = options.architecture ?? hostArchitecture();
-  const home = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? "/root", ".cache");
-  const cache = options.cacheDir ?? join(home, "mulga");
+  const cache = options.cacheDir ?? imageCache();
   const here = import.meta.dirname ?? ".";
   const definition = join(here, name);
   const version = await checkHost(mkosi);
@@ -242,9 +162,9 @@ export async function buildGuestImage(name: string, options: BuildOptions): Prom
         join(sources, "mkosi.sources"),
         sourcesFile(recipe.release, await hostMirrors()),
       );
-      await runMkosi(
-        mkosi,
-        [
+      await runMkosi({
+        program: mkosi,
+        args: [
           ["--directory", definition],
           ["--architecture", architecture === "x86_64" ? "x86-64" : "arm64"],
           [version < 25 ? "--package-manager-tree" : "--sandbox-tree", join(scratch, "sandbox")],
@@ -254,10 +174,10 @@ export async function buildGuestImage(name: string, options: BuildOptions): Prom
           ["--output", "image"],
           ["--force", "build"],
         ].flat(),
-        join(images, `${stem}.log`),
+        log: join(images, `${stem}.log`),
         onProgress,
         signal,
-      );
+      });
       for await (const entry of Deno.readDir(images)) {
         if (entry.name.startsWith(`${stem}-`) && entry.name.endsWith(".raw")) {
           await Deno.remove(join(images, entry.name));

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { buildGuestImage, ImageBuildError, progressOf, reasonOf } from "./build.ts";
+import { ImageBuildError, progressOf, reasonOf } from "../mkosi/run.ts";
+import { buildGuestImage } from "./build.ts";
 
 async function scratch(): Promise<{ path: string } & AsyncDisposable> {
   const path = await Deno.makeTempDir({ prefix: "mulga-image-" });

@@ -84,9 +84,16 @@ export async function hostMirrors(): Promise<Mirrors> {
 }
 
 /** apt's source file for one release, without the debug archive that many mirrors lack. */
-export function sourcesFile(release: string, mirrors: Mirrors): string {
+export function sourcesFile(
+  release: string,
+  mirrors: Mirrors,
+  components: readonly string[] = ["main"],
+): string {
   const stanza = (uri: string, suites: string) =>
-    `Types: deb\nURIs: ${uri}\nSuites: ${suites}\nComponents: main\nSigned-By: ${keyring}\n`;
+    [
+      `Types: deb\nURIs: ${uri}\nSuites: ${suites}`,
+      `Components: ${components.join(" ")}\nSigned-By: ${keyring}\n`,
+    ].join("\n");
   return stanza(mirrors.debian, `${release} ${release}-updates`) + "\n" +
     stanza(mirrors.security, `${release}-security`);
 }
