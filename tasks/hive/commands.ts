@@ -25,6 +25,7 @@ import {
 } from "./image.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
 import { s3Commands } from "./s3/commands.ts";
+import { systemCommands } from "./system_commands.ts";
 import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
 
 export interface HiveCommand {
@@ -318,6 +319,7 @@ export const commands: readonly HiveCommand[] = [
   ...s3Commands,
   logsHiveCommand,
   doctorCommand,
+  ...systemCommands,
   adminInitCommand,
   seedCheckCommand,
   seedSchemaCommand,

@@ -96,6 +96,7 @@ export const packages: readonly PackageNeed[] = [
   { name: "bubblewrap", reason: "enters fresh Debian roots", set: "tests" },
   { name: "busybox-static", reason: "the tiny guest of the tests", set: "tests" },
   { name: "cpio", reason: "the tiny guest's boot archive", set: "tests" },
+  { name: "fdisk", reason: "partition tables other than ours", set: "tests" },
   { name: "zstd", reason: "compresses the tiny guest's boot archive", set: "tests" },
 ];
 

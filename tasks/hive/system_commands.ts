@@ -1,0 +1,5 @@
+/** The commands that care for the system and its state as a whole; each has a folder. */
+import type { HiveCommand } from "./commands.ts";
+import { updateCommand } from "./update/command.ts";
+
+export const systemCommands: readonly HiveCommand[] = [updateCommand];
