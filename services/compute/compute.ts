@@ -15,6 +15,7 @@ import { boundConsole, readConsole } from "./console_output.ts";
 import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
 import type { Hypervisor } from "./hypervisor.ts";
 import { consoleHere, instanceActions } from "./instance_actions.ts";
+import { profileActions } from "./instance_profiles.ts";
 import { instanceType, type ShowContext } from "./instance_resource.ts";
 import { sizeOf } from "./instance_types.ts";
 import type { InstanceDependencies } from "./launch.ts";
@@ -103,17 +104,20 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
   resources.start();
   reconciler.start();
+  const authorization = options.authorize === undefined ? {} : { authorize: options.authorize };
   const table: CompleteTable<(typeof computeActions)[number]> = {
     ...resources.actions,
+    ...profileActions({ bus, instances, ...authorization }),
     ...instanceActions({
       ...dependencies,
+      ...authorization,
       state,
       offered: sizeOf,
       show,
       isQuiescing: () => reconciler.isQuiescing,
     }),
   };
-  register(bus, table, options.authorize === undefined ? {} : { authorize: options.authorize });
+  register(bus, table, authorization);
   answerOthers(options, reconciler);
 
   const housekeeping = setInterval(() => {

@@ -66,6 +66,13 @@ export interface InstanceRecord {
     /** Loopback port of the node that reaches the guest's port 22; set while it runs. */
     readonly ssh_port?: number;
   };
+  /** Its role's credentials are in the instance's metadata. */
+  readonly iam_instance_profile?: {
+    readonly arn: string;
+    readonly id: string;
+    /** When it was given to the instance: ISO 8601. */
+    readonly associated: string;
+  };
   readonly metadata_options: {
     readonly http_tokens: "optional" | "required";
     readonly http_endpoint: "enabled" | "disabled";
@@ -246,6 +253,7 @@ export const quiesceProgress = "compute.event.quiesce";
 
 /** EC2 actions that are answered on `ec2.<Action>`. */
 export const computeActions = [
+  "AssociateIamInstanceProfile",
   "AttachVolume",
   "CreateKeyPair",
   "CreateTags",
@@ -255,6 +263,7 @@ export const computeActions = [
   "DeleteVolume",
   "DeregisterImage",
   "DescribeAvailabilityZones",
+  "DescribeIamInstanceProfileAssociations",
   "DescribeImages",
   "DescribeInstanceStatus",
   "DescribeInstanceTypes",
@@ -265,10 +274,12 @@ export const computeActions = [
   "DescribeVolumeStatus",
   "DescribeVolumes",
   "DetachVolume",
+  "DisassociateIamInstanceProfile",
   "GetConsoleOutput",
   "ImportKeyPair",
   "RebootInstances",
   "RegisterImage",
+  "ReplaceIamInstanceProfileAssociation",
   "RunInstances",
   "StartInstances",
   "StopInstances",

@@ -54,6 +54,8 @@ export const instanceType: ResourceType<InstanceRecord> = {
     "current-instance-boot-mode": () => "uefi",
     "dns-name": () => "",
     "hypervisor": () => "xen",
+    "iam-instance-profile.arn": (instance) => instance.iam_instance_profile?.arn,
+    "iam-instance-profile.id": (instance) => instance.iam_instance_profile?.id,
     "image-id": (instance) => instance.image_id,
     "instance-id": (instance) => instance.instance_id,
     "instance-state-code": (instance) => stateCodes[instance.state],
@@ -135,6 +137,12 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
     EnclaveOptions: { Enabled: false },
     HibernationOptions: { Configured: false },
     Hypervisor: "xen",
+    ...(instance.iam_instance_profile === undefined ? {} : {
+      IamInstanceProfile: {
+        Arn: instance.iam_instance_profile.arn,
+        Id: instance.iam_instance_profile.id,
+      },
+    }),
     ImageId: instance.image_id,
     InstanceId: instance.instance_id,
     InstanceType: instance.instance_type as NonNullable<ShownInstance["InstanceType"]>,

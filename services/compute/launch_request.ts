@@ -47,6 +47,7 @@ export interface LaunchRequest {
   readonly key?: KeyPairRecord;
   readonly user_data?: string;
   readonly devices: readonly DevicePlan[];
+  readonly iam_instance_profile?: NonNullable<InstanceRecord["iam_instance_profile"]>;
   readonly metadata_options: InstanceRecord["metadata_options"];
   readonly shutdown_behavior: "stop" | "terminate";
   readonly tags: Tags;
@@ -62,7 +63,6 @@ const userDataLimit_bytes = 16_384;
 const refused: readonly (keyof RunInput)[] = [
   "ElasticGpuSpecification",
   "ElasticInferenceAccelerators",
-  "IamInstanceProfile",
   "InstanceMarketOptions",
   "Ipv6Addresses",
   "KernelId",

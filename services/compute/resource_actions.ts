@@ -32,10 +32,14 @@ export interface ResourceSideOptions {
 
 /** Actions of instances, which the other half answers. */
 export type InstanceAction =
+  | "AssociateIamInstanceProfile"
+  | "DescribeIamInstanceProfileAssociations"
   | "DescribeInstanceStatus"
   | "DescribeInstances"
+  | "DisassociateIamInstanceProfile"
   | "GetConsoleOutput"
   | "RebootInstances"
+  | "ReplaceIamInstanceProfileAssociation"
   | "RunInstances"
   | "StartInstances"
   | "StopInstances"

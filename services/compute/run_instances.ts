@@ -4,7 +4,7 @@
  * which a failure gives back at once and a crash leaves to the sweep.
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
-import type { Call } from "../resources/actions.ts";
+import type { Call, RegisterOptions } from "../resources/actions.ts";
 import { newId } from "../resources/ids.ts";
 import { errorFields } from "../log/log.ts";
 import type { Output } from "../resources/wire.ts";
@@ -18,12 +18,14 @@ import {
   type OfferedType,
   type RunInput,
 } from "./launch_request.ts";
+import { profileFor } from "./instance_profiles.ts";
 import { keyPairNamed } from "./key_pairs.ts";
 import type { ComputeState } from "./state.ts";
 import { hostArchitecture } from "./node_machine.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
 
 export interface RunDependencies extends InstanceDependencies {
+  readonly authorize?: RegisterOptions["authorize"];
   readonly state: ComputeState;
   readonly offered: (name: string) => OfferedType | undefined;
   readonly show: (account: string) => Promise<ShowContext>;
@@ -38,17 +40,18 @@ interface Chosen {
 }
 
 export async function readRequest(
-  { state, config, network, offered }: RunDependencies,
+  dependencies: RunDependencies,
   input: RunInput,
   call: Call,
 ): Promise<LaunchRequest> {
+  const { state, config, network, offered } = dependencies;
   const keyPair = input.KeyName === undefined
     ? undefined
     : await keyPairNamed(state.keyPairs, call.account_id, input.KeyName).catch((error) => {
       if (error instanceof AwsError && error.code === "InvalidKeyPair.NotFound") return undefined;
       throw error;
     });
-  return checkLaunch(input, {
+  const request = checkLaunch(input, {
     az: config.az,
     architecture: hostArchitecture,
     network: await network.defaults(call.account_id, config.az),
@@ -57,6 +60,9 @@ export async function readRequest(
     type: offered,
     snapshotSize: (id) => state.snapshots.visible(call.account_id, id)?.size_gib,
   });
+  if (input.IamInstanceProfile === undefined) return request;
+  const iam_instance_profile = await profileFor(dependencies, input.IamInstanceProfile, call);
+  return { ...request, iam_instance_profile };
 }
 
 export async function runInstances(
@@ -200,6 +206,9 @@ function plan(
     state: "pending",
     launch_time: now,
     state_time: now,
+    ...(request.iam_instance_profile === undefined
+      ? {}
+      : { iam_instance_profile: request.iam_instance_profile }),
     metadata_options: request.metadata_options,
     root_device_name: image.root_device_name,
     shutdown_behavior: request.shutdown_behavior,

@@ -164,13 +164,22 @@ export interface InstanceCredentials {
   readonly expiration: string;
 }
 
+export interface InstanceCredentialsQuestion {
+  readonly account_id: string;
+  readonly profile_id: string;
+  readonly instance_id: string;
+  /** The access key that the instance has now. */
+  readonly current?: string;
+}
+
 /**
  * Temporary credentials for an instance, of the role of its profile; null where the profile is gone,
- * has no role, or the role does not trust `ec2.amazonaws.com`. Only the metadata service may ask.
+ * has no role, or the role does not trust `ec2.amazonaws.com`; `unchanged` while the current ones are
+ * of that role and have more than half of their life before them. Only the metadata service may ask.
  */
 export const instanceCredentials = subject<
-  { readonly account_id: string; readonly profile_id: string; readonly instance_id: string },
-  InstanceCredentials | null
+  InstanceCredentialsQuestion,
+  InstanceCredentials | { readonly unchanged: true } | null
 >("identity.instance_credentials", 5_000);
 
 /**

@@ -20,7 +20,12 @@ import {
   prefixOf,
   requiredNamed,
 } from "./call.ts";
-import type { InstanceCredentials, InstanceProfile, InstanceProfileQuestion } from "./contract.ts";
+import type {
+  InstanceCredentials,
+  InstanceCredentialsQuestion,
+  InstanceProfile,
+  InstanceProfileQuestion,
+} from "./contract.ts";
 import { newProfileId, now } from "./ids.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "./records.ts";
@@ -244,25 +249,27 @@ export function findInstanceProfile(
   };
 }
 
-/** Credentials of the role of an instance's profile; undefined where the profile gives none. */
+/** Credentials of the role of an instance's profile, as the contract says. */
 export async function instanceCredentialsOf(
   state: State,
   masterKeys: MasterKeys,
-  question: {
-    readonly account_id: string;
-    readonly profile_id: string;
-    readonly instance_id: string;
-  },
-): Promise<InstanceCredentials | null> {
-  const profile = state.profiles.list(`${question.account_id}.`)
-    .find((row) => row.value.profile_id === question.profile_id)?.value;
+  question: InstanceCredentialsQuestion,
+): Promise<InstanceCredentials | { readonly unchanged: true } | null> {
+  const { account_id, profile_id, instance_id, current } = question;
+  const profile = state.profiles.list(`${account_id}.`)
+    .find((row) => row.value.profile_id === profile_id)?.value;
   const role = profile?.role === undefined ? undefined : state.roleById(profile.role)?.value;
   if (role === undefined || !trustsService(role, "ec2.amazonaws.com")) return null;
+  const has = current === undefined ? undefined : state.sessions.get(current)?.value;
+  const fresh_ms = Date.now() + instanceSession_s * 500;
+  if (has?.owner === role.role_id && has.name === instance_id && has.expires_ms > fresh_ms) {
+    return { unchanged: true };
+  }
   const issued = await createSession(state, masterKeys, {
     account_id: role.account_id,
     kind: "role",
     owner: role.role_id,
-    name: question.instance_id,
+    name: instance_id,
     duration_s: instanceSession_s,
   });
   return {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buckets, type InstanceRecord } from "../compute/contract.ts";
 import { runService } from "../runtime/run_service.ts";
 import { Table } from "../state/table.ts";
+import { RoleCredentials } from "./role_credentials.ts";
 import { MetadataServers } from "./servers.ts";
 import { tokenKey, Tokens } from "./token.ts";
 
@@ -16,6 +17,7 @@ await runService("metadata", async ({ bus, config, log, name, onStop, paths, rep
     node_id: config.node_id,
     paths,
     context: { region: config.region, tokens },
+    roles: new RoleCredentials(bus, log),
     log,
   });
   onStop(async () => {

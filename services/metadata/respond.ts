@@ -11,6 +11,7 @@
 import type { InstanceRecord } from "../compute/contract.ts";
 import { noCloudFile } from "./nocloud.ts";
 import { type Found, identityDocument, lookup, metaData, type Tree } from "./tree.ts";
+import type { Role } from "./role_credentials.ts";
 import { longestToken_s, type Tokens } from "./token.ts";
 
 /** As EC2 lists them; all have the same content. */
@@ -52,6 +53,8 @@ const longestPath = 1024;
 export interface RespondContext {
   readonly region: string;
   readonly tokens: Tokens;
+  /** The role's credentials, where the instance has a profile that gives some. */
+  readonly role?: Role;
 }
 
 const statusTexts: Readonly<Record<number, string>> = {
@@ -150,8 +153,8 @@ export function respond(
   }
 }
 
-function metaTree(instance: InstanceRecord, { region }: RespondContext): Tree {
-  return metaData(instance, region);
+function metaTree(instance: InstanceRecord, { region, role }: RespondContext): Tree {
+  return metaData(instance, region, role);
 }
 
 function show(found: Found, headers: Record<string, string>): Response {

@@ -13,6 +13,7 @@ import { errorFields, type Log } from "../log/log.ts";
 import type { Table } from "../state/table.ts";
 import { Allowance } from "./allowance.ts";
 import { refusal, respond, type RespondContext } from "./respond.ts";
+import type { RoleCredentials } from "./role_credentials.ts";
 
 /** Requests a second that an instance may make for long, and at once. */
 const perSecond = 200;
@@ -30,6 +31,7 @@ export interface ServersOptions {
   readonly node_id: string;
   readonly paths: Pick<Paths, "imds">;
   readonly context: RespondContext;
+  readonly roles: Pick<RoleCredentials, "of" | "forget">;
   readonly log: Log;
 }
 
@@ -94,11 +96,17 @@ export class MetadataServers implements AsyncDisposable {
     await Deno.chmod(path, 0o660);
   }
 
-  #answer(request: Request, key: string, allowance: Allowance): Response {
+  async #answer(request: Request, key: string, allowance: Allowance): Promise<Response> {
     this.#requests++;
     const instance = this.#options.instances.get(key)?.value;
     if (instance === undefined || !allowance.take()) return refusal(503);
-    const response = respond(request, instance, this.#options.context);
+    const { context, roles } = this.#options;
+    const role = instance.iam_instance_profile === undefined ? undefined : await roles.of(instance);
+    const response = respond(
+      request,
+      instance,
+      role === undefined ? context : { ...context, role },
+    );
     this.#options.log.debug("metadata_answered", {
       instance_id: instance.instance_id,
       method: request.method,
@@ -112,6 +120,7 @@ export class MetadataServers implements AsyncDisposable {
     const served = this.#served.get(key);
     if (served === undefined) return;
     this.#served.delete(key);
+    this.#options.roles.forget(key.slice(key.indexOf(".") + 1));
     served.abort.abort();
     await served.finished;
     await Deno.remove(served.path).catch(ignoreMissing);

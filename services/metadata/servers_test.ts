@@ -3,6 +3,7 @@ import { buckets, type InstanceRecord } from "../compute/contract.ts";
 import { pathsOf } from "../config/node_config.ts";
 import { Table } from "../state/table.ts";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { RoleCredentials } from "./role_credentials.ts";
 import { MetadataServers } from "./servers.ts";
 import { Tokens } from "./token.ts";
 
@@ -66,6 +67,7 @@ async function start(nats: Awaited<ReturnType<typeof startNats>>) {
     node_id: "n1",
     paths,
     context: { region: "ap-southeast-2", tokens: new Tokens(new Uint8Array(32).fill(7)) },
+    roles: new RoleCredentials(await nats.bus(), testLog),
     log: testLog,
   });
   const put = async (record: InstanceRecord) => {

@@ -6,6 +6,7 @@
  * Pure: the same record always gives the same tree.
  */
 import type { InstanceRecord } from "../compute/contract.ts";
+import type { Role } from "./role_credentials.ts";
 
 /** A leaf is text, a directory a table; order is the order of the listing. */
 export type Tree = { readonly [name: string]: string | Tree };
@@ -31,7 +32,7 @@ export function zoneIdOf(az: string): string {
 }
 
 /** Everything below `meta-data/`. */
-export function metaData(instance: InstanceRecord, region: string): Tree {
+export function metaData(instance: InstanceRecord, region: string, role?: Role): Tree {
   const { network, az } = instance;
   const tagsShown = instance.metadata_options.instance_metadata_tags === "enabled";
   return present({
@@ -44,6 +45,7 @@ export function metaData(instance: InstanceRecord, region: string): Tree {
       "recommendations": { "rebalance": "" },
     },
     "hostname": network.private_dns_name,
+    "iam": identityAndAccess(instance, role),
     "instance-action": "none",
     "instance-id": instance.instance_id,
     "instance-life-cycle": "on-demand",
@@ -61,6 +63,36 @@ export function metaData(instance: InstanceRecord, region: string): Tree {
     "system": "nitro",
     "tags": tagsShown ? { "instance": tagTree(instance.tags) } : undefined,
   });
+}
+
+/** Members and their order as EC2 has them: SDKs read this. */
+function identityAndAccess(
+  { iam_instance_profile: profile }: InstanceRecord,
+  role: Role | undefined,
+): Tree | undefined {
+  if (profile === undefined) return undefined;
+  const info = {
+    Code: "Success",
+    LastUpdated: profile.associated.replace(/\.\d+Z$/, "Z"),
+    InstanceProfileArn: profile.arn,
+    InstanceProfileId: profile.id,
+  };
+  const credentials = role === undefined ? undefined : {
+    [role.role_name]: JSON.stringify(
+      {
+        Code: "Success",
+        LastUpdated: role.updated,
+        Type: "AWS-HMAC",
+        AccessKeyId: role.access_key_id,
+        SecretAccessKey: role.secret_access_key,
+        Token: role.token,
+        Expiration: role.expiration,
+      },
+      null,
+      2,
+    ),
+  };
+  return present({ "info": JSON.stringify(info, null, 2), "security-credentials": credentials });
 }
 
 function blockDevices(instance: InstanceRecord): Tree {

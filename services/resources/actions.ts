@@ -35,7 +35,12 @@ export type CompleteTable<Names extends ActionName> = {
 export interface RegisterOptions {
   /** Asked for each resource that an action names, where given; the gateway has asked for `*`. */
   readonly authorize?: (
-    request: { principal_arn: string; action: string; resource: string },
+    request: {
+      principal_arn: string;
+      action: string;
+      resource: string;
+      conditions?: Readonly<Record<string, string>>;
+    },
     call: Call,
   ) => Promise<boolean>;
 }

@@ -19,6 +19,7 @@ import { QemuHypervisor } from "../../services/compute/qemu.ts";
 import { type Bounds, usualBounds } from "../../services/compute/reconcile.ts";
 import { machinePaths } from "../../services/compute/machine_paths.ts";
 import { type NodeConfig, pathsOf } from "../../services/config/node_config.ts";
+import { RoleCredentials } from "../../services/metadata/role_credentials.ts";
 import { MetadataServers } from "../../services/metadata/servers.ts";
 import { Tokens } from "../../services/metadata/token.ts";
 import { actionSubject } from "../../services/resources/actions.ts";
@@ -111,6 +112,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
       node_id: config.node_id,
       paths,
       context: { region: config.region, tokens: new Tokens(new Uint8Array(32)) },
+      roles: new RoleCredentials(own, testLog),
       log: testLog,
     });
   const metadata = startMetadata();
