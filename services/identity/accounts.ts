@@ -90,6 +90,14 @@ export async function makeAccount(
   };
 }
 
+/** The account of that name or id. @throws AwsError `NoSuchEntity` */
+export function accountNamed(state: State, name: string): AccountRecord {
+  const found = state.account(name) ??
+    state.accounts.list().find(({ value }) => value.name === name)?.value;
+  if (found === undefined) throw noSuchEntity(`There is no account "${name}".`);
+  return found;
+}
+
 export function accountsOf(state: State): readonly AccountSummary[] {
   return state.accounts.list().map(({ value }) => ({
     account_id: value.account_id,

@@ -137,6 +137,20 @@ export const listAccounts = subject<null, readonly AccountSummary[]>(
   5_000,
 );
 
+/** An IAM action in an account, as the account's root. */
+export interface AccountCall {
+  /** The account's name or its id. */
+  readonly account: string;
+  readonly action: (typeof identityActions)["iam"][number];
+  readonly input: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * How the operator helps a tenant that lost its keys; only the operator's nkey may ask.
+ * @throws AwsError `NoSuchEntity` (404) for an unknown account, and what the action throws
+ */
+export const accountCall = subject<AccountCall, unknown>("identity.account_call", 10_000);
+
 /** An instance profile by its name or its ARN, in an account. */
 export interface InstanceProfileQuestion {
   readonly account_id: string;

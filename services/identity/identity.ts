@@ -7,10 +7,11 @@
 import type { Bus } from "../bus/bus.ts";
 import { type Subject, subject } from "../bus/subject.ts";
 import type { Log } from "../log/log.ts";
-import { accountsOf, demandNoUserSession, makeAccount } from "./accounts.ts";
+import { accountNamed, accountsOf, demandNoUserSession, makeAccount } from "./accounts.ts";
 import { iamActions, stsActions } from "./actions.ts";
 import { callOf, noSuchEntity } from "./call.ts";
 import {
+  accountCall,
   type AdminCredentials,
   adminCredentials,
   authorize,
@@ -25,7 +26,7 @@ import { firstAccount, firstStart } from "./first_start.ts";
 import { forgetGivenKey, readGivenKey } from "./given_key.ts";
 import { findInstanceProfile, instanceCredentialsOf } from "./instance_profiles.ts";
 import { type MasterKeys } from "./master_key.ts";
-import { authorizeRequest } from "./principals.ts";
+import { authorizeRequest, rootPrincipal } from "./principals.ts";
 import { checkMasterKeys, sealAnew, secretOf } from "./secrets.ts";
 import { grantSigningKey } from "./signing.ts";
 import { State } from "./state.ts";
@@ -82,6 +83,13 @@ export async function startIdentity(options: IdentityOptions): Promise<Identity>
     (wanted) => makeAccount(state, masterKeys, options.clusterId, wanted),
   );
   bus.answer(listAccounts, () => accountsOf(state));
+  bus.answer(accountCall, ({ account, action, input }, context) => {
+    const { account_id } = accountNamed(state, account);
+    const handle = (iamActions as Record<string, (typeof iamActions)["GetUser"]>)[action];
+    if (handle === undefined) throw noSuchEntity(`There is no action ${action}.`);
+    const caller = rootPrincipal(account_id);
+    return handle(input as never, { state, masterKeys, caller, context });
+  });
   bus.answer(instanceProfile, (question) => findInstanceProfile(state, question));
   bus.answer(
     instanceCredentials,

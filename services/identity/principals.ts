@@ -46,7 +46,7 @@ export type Principal =
 
 const isActive = (state: State, accountId: string) => state.account(accountId)?.status === "active";
 
-const rootPrincipal = (account_id: string): Principal => ({
+export const rootPrincipal = (account_id: string): Principal => ({
   kind: "root",
   account_id,
   arn: rootArn(account_id),

@@ -10,6 +10,7 @@ import { status } from "../stack/status.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../terminal/command.ts";
 import { table } from "../terminal/table.ts";
 import { console_, ssh } from "./access.ts";
+import { accountCommands } from "./accounts/commands.ts";
 import { consoleLink } from "./console_link.ts";
 import { firstBootCommand, healthCommand } from "./installed.ts";
 import { doctor } from "./doctor.ts";
@@ -321,6 +322,7 @@ export const commands: readonly HiveCommand[] = [
   doctorCommand,
   ...systemCommands,
   adminInitCommand,
+  ...accountCommands,
   seedCheckCommand,
   seedSchemaCommand,
   firstBootCommand,

@@ -27,6 +27,7 @@ export const operatorBus: BusPermissions = {
     "identity.admin_credentials",
     "identity.create_account",
     "identity.list_accounts",
+    "identity.account_call",
     "console.login_link",
     "ec2.>",
     "ebs.>",
