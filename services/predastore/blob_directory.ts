@@ -305,7 +305,7 @@ export class BlobDirectory {
   ): Promise<readonly Location[]> {
     const done = Promise.withResolvers<readonly Location[]>();
     this.#queue.push({ records, epoch, done });
-    this.#committing ??= this.#commitAll().finally(() => this.#committing = undefined);
+    this.#committing ??= this.#commitAll();
     return done.promise;
   }
 
@@ -336,6 +336,8 @@ export class BlobDirectory {
         for (const waiting of group) waiting.done.reject(error);
       }
     }
+    // In the same turn in which the queue was seen to be empty: who comes later begins anew.
+    this.#committing = undefined;
   }
 
   async #commitGroup(group: readonly Waiting[]): Promise<readonly (readonly Location[])[]> {
@@ -379,11 +381,16 @@ export class BlobDirectory {
     // What is still being written, on any segment, is not covered by the syncs that start now.
     let covered = this.#end;
     const inFlight = [...this.#inFlight.values()];
+    const activeNow = this.#active?.id;
     for (const position of inFlight) if (before(position, covered)) covered = position;
     const dirty = [...this.#dirty];
     await Promise.all(dirty.map(([, file]) => file.sync()));
     for (const [id, file] of dirty) {
-      if (id === this.#active?.id || inFlight.some((position) => position.segment === id)) continue;
+      // Into what was active when the syncs began, more may have been written since.
+      if (
+        id === activeNow || id === this.#active?.id ||
+        inFlight.some((position) => position.segment === id)
+      ) continue;
       this.#dirty.delete(id);
       file[Symbol.dispose]();
     }
@@ -416,6 +423,13 @@ export class BlobDirectory {
     offset: number,
   ): Promise<number> {
     return await this.#reader(segment).read(buffer, offset);
+  }
+
+  /** Makes durable what an earlier process may have left in a segment without syncing it. */
+  async syncSegment(segment: number): Promise<void> {
+    const path = join(this.path, "segments", segmentName(segment));
+    using file = this.#options.disk.open(path, { write: true });
+    await file.sync();
   }
 
   /** A segment's size; 0 when it is gone. */

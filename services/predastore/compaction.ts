@@ -161,6 +161,8 @@ export class Compactor {
       log.error("segment_still_in_use", { path: directory.path, segment, live_bytes: left });
       return;
     }
+    // An index that is found after a power cut must not name what is removed now.
+    index.makeDurable();
     await directory.removeSegment(segment);
     await index.write(() => index.segments.forget(directory.number, segment));
     this.segments_removed++;

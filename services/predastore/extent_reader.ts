@@ -299,8 +299,9 @@ async function readRecord(
   const start = location.offset - location.offset % pageBytes;
   const skip = location.offset - start;
   const buffer = alignedBuffer(roundUp(skip + location.bytes, pageBytes));
-  await full(directory, location, buffer, -skip);
-  const bytes = buffer.subarray(skip, skip + location.bytes);
+  // A crash may have left a record whole and not the page that it stands in.
+  const there = await directory.read(location.segment, buffer, start);
+  const bytes = buffer.subarray(skip, Math.max(skip, Math.min(there, skip + location.bytes)));
   const header = readHeader(bytes, { ...location, storeId });
   if (header === undefined || "short" in header || header.type === recordTypes.shard) {
     throw new ShardDamaged("no record stands there");
@@ -309,7 +310,9 @@ async function readRecord(
   if (header.sequence !== sequence) throw new ShardDamaged("another record stands there");
   const metaEnd = headerBytes + header.metaBytes;
   const payload = bytes.subarray(metaEnd, metaEnd + header.payloadBytes);
-  if (crc32c(payload) !== header.payloadCrc) throw new ShardDamaged("a wrong checksum");
+  if (payload.length < header.payloadBytes || crc32c(payload) !== header.payloadCrc) {
+    throw new ShardDamaged("a wrong checksum");
+  }
   return { type: header.type, sequence, meta: bytes.subarray(headerBytes, metaEnd), payload };
 }
 

@@ -31,6 +31,7 @@ export const recordTypes = {
   part: 8,
   uploadGone: 9,
   settings: 10,
+  refused: 11,
 } as const;
 export type RecordType = typeof recordTypes[keyof typeof recordTypes];
 const knownTypes = new Set<number>(Object.values(recordTypes));

@@ -4,7 +4,9 @@
  *
  * What was acknowledged is durable, so it is found. What was not may be torn: an extent whose shards
  * are not all below the place that was known to be durable is read and checked, and left out with its
- * object when it cannot be read whole; the object's older version then stands. Buckets and uploads
+ * object when it cannot be read whole; the object's older version then stands. What was left out is
+ * written down before anything is served, since records of later say that all before them is durable;
+ * what was let in is synced, since an earlier process may not have come to it. Buckets and uploads
  * are read first, then extents, then objects; deletions leave marks, so the order among directories
  * does not matter.
  */
@@ -22,7 +24,7 @@ import type {
   UploadRecord,
 } from "./index/rows.ts";
 import { shardPayload, unpackLayout } from "./layout.ts";
-import { type Durable, recordTypes } from "./record.ts";
+import { type Durable, recordTypes, smallRecord } from "./record.ts";
 
 const decoder = new TextDecoder();
 
@@ -47,6 +49,13 @@ export interface TombstoneMeta {
   readonly partial?: true;
 }
 
+/** Revisions of extents that a recovery could not read whole, and that no later one may let in. */
+interface RefusedMeta {
+  readonly revisions: readonly number[];
+  /** Kept for good. */
+  readonly partial: true;
+}
+
 export interface RecoveryReport {
   readonly records: number;
   readonly extents_refused: number;
@@ -68,6 +77,11 @@ export async function recover(
   let objects_refused = 0;
   let highest_sequence = index.highestSequence();
   const replayed = new Set<number>();
+  /** Revisions of extents, which are numbered over all of them. */
+  const refused = new Set<number>();
+  const newlyRefused: number[] = [];
+  /** Extents that are sound enough, and not whole. */
+  const short = new Set<number>();
   const tails: { directory: typeof directories.all[number]; segments: number[]; from: Durable }[] =
     [];
   for (const directory of directories.online) {
@@ -125,6 +139,9 @@ export async function recover(
           const { id } = readMeta<{ id: number }>(record);
           return () => index.buckets.applyGone(id);
         }
+        case recordTypes.refused:
+          for (const revision of readMeta<RefusedMeta>(record).revisions) refused.add(revision);
+          return undefined;
         case recordTypes.settings: {
           const settings = readMeta<SettingsRecord>(record);
           return () => index.settings.apply(settings, sequence, [record.location]);
@@ -163,11 +180,10 @@ export async function recover(
           }
         }
         if (sound < extent.k) return false;
+        if (sound < extent.k + extent.m) short.add(extent.id);
       }
       return true;
     };
-    /** Revisions, which are numbered over all extents. */
-    const refused = new Set<number>();
     const checked = new Set<number>();
     await pass((record) => {
       if (record.header.type !== recordTypes.extent) return undefined;
@@ -185,6 +201,7 @@ export async function recover(
         } else {
           // Another revision may stand; without any, its object goes too.
           refused.add(record.header.sequence);
+          newlyRefused.push(record.header.sequence);
           extents_refused++;
           log.warn("extent_refused", { extent: extent.id, key: extent.key });
         }
@@ -228,6 +245,18 @@ export async function recover(
       }
     });
 
+    for (const { directory, segments } of tails) {
+      for (const segment of segments) await directory.syncSegment(segment);
+    }
+    if (newlyRefused.length > 0) {
+      const meta: RefusedMeta = { revisions: newlyRefused, partial: true };
+      const sequence = ++highest_sequence;
+      const copies = await directories.commit(
+        directories.online,
+        [smallRecord(recordTypes.refused, sequence, meta)],
+      );
+      directories.applied(copies);
+    }
     index.transaction(() => index.sweepRecovered());
     let ids = [...replayed];
     while (ids.length > 0) {
@@ -237,6 +266,7 @@ export async function recover(
         for (const id of now) {
           const extent = index.extents.find(id);
           if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
+          else if (short.has(id)) index.extents.noteMissing(id);
         }
       });
     }

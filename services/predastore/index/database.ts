@@ -121,6 +121,12 @@ export class IndexDatabase implements Disposable {
     }
   }
 
+  /** Returns when all that was committed survives a power cut. */
+  makeDurable(): void {
+    this.flush();
+    this.one("pragma wal_checkpoint(truncate)");
+  }
+
   value(name: string): string | undefined {
     return this.one("select value from meta where name = ?", name)?.["value"] as
       | string

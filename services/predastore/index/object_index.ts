@@ -65,6 +65,11 @@ export class ObjectIndex implements Disposable {
     this.#database.flush();
   }
 
+  /** Returns when all that was committed survives a power cut. */
+  makeDurable(): void {
+    this.#database.makeDurable();
+  }
+
   /** Has `work` run inside each transaction from now on, after what the transaction is for. */
   beforeCommit(work: () => void): void {
     this.#database.beforeCommit = work;

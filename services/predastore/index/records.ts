@@ -45,12 +45,11 @@ function ownerRow(owner: RecordOwner): [string, string, (string | number | Bytes
   }
 }
 
-/** The copies of a record that its row does not know yet. */
+/** The copies of a record that its row does not know yet: one copy in each directory counts. */
 export function addedCopies(
   known: readonly Location[],
   locations: readonly Location[],
 ): Location[] {
-  // One copy in each directory counts; after a move the older copy may be read again.
   return locations.filter((location) => !known.some((one) => one.directory === location.directory));
 }
 

@@ -1,0 +1,48 @@
+/**
+ * What clients of a simulated store know: of each key what was acknowledged last, and what may have
+ * happened besides, because it was on its way when the machine stopped.
+ *
+ * A content is named by the seed of its bytes; 0 is no object.
+ */
+export interface KnownKey {
+  /** What stands if nothing on its way came through. */
+  readonly sure: number;
+  /** What may stand instead. */
+  readonly open: ReadonlySet<number>;
+}
+
+export class Model {
+  readonly #keys = new Map<string, { sure: number; open: Set<number> }>();
+  /** Versions that were acknowledged and not deleted: by key, the ids with what they hold. */
+  readonly versions = new Map<string, Map<string, number>>();
+
+  #at(key: string): { sure: number; open: Set<number> } {
+    let known = this.#keys.get(key);
+    if (known === undefined) this.#keys.set(key, known = { sure: 0, open: new Set() });
+    return known;
+  }
+
+  get keys(): ReadonlyMap<string, KnownKey> {
+    return this.#keys;
+  }
+
+  sureOf(key: string): number {
+    return this.#keys.get(key)?.sure ?? 0;
+  }
+
+  /** Runs a change of one key; nobody else changes the key meanwhile. */
+  async change(key: string, to: number, work: () => Promise<unknown>): Promise<void> {
+    const known = this.#at(key);
+    known.open.add(to);
+    await work();
+    known.sure = to;
+    known.open.delete(to);
+  }
+
+  /** The machine came up with this content: nothing is open any more. */
+  settle(key: string, found: number): void {
+    const known = this.#at(key);
+    known.sure = found;
+    known.open.clear();
+  }
+}

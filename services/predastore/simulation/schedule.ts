@@ -1,0 +1,357 @@
+/**
+ * One schedule: a store on a simulated disk, clients that change it, a crash at one operation of the
+ * disk, and a start on what the crash left. Everything follows from the schedule; a failure is an error
+ * that says what was found and what was known.
+ *
+ * After the crash each key has the acknowledged object or one that was on its way, whole; what is listed
+ * is what is there; acknowledged versions stand. Then the index is thrown away and made again, and the
+ * same must hold; the store goes on to take writes.
+ */
+import { createLog } from "../../log/log.ts";
+import type { IncomingBody } from "../bodies.ts";
+import {
+  Crashed,
+  type Random,
+  randomFrom,
+  SimulatedDisk,
+  type Tearing,
+} from "../disk/simulated_disk.ts";
+import { Fsck } from "../fsck.ts";
+import type { BucketRow, ObjectRow } from "../index/rows.ts";
+import { Store } from "../store.ts";
+import { Model } from "./model.ts";
+
+export type Step =
+  | { readonly kind: "put"; readonly key: string; readonly seed: number }
+  | { readonly kind: "delete"; readonly key: string }
+  | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
+  | { readonly kind: "tag"; readonly key: string }
+  | { readonly kind: "compact" }
+  | { readonly kind: "repair" };
+
+/** How the index is found after the crash. */
+export type IndexFate = "lost" | "current" | "old";
+
+export interface Schedule {
+  readonly seed: number;
+  readonly k: number;
+  readonly m: number;
+  readonly versioned: boolean;
+  /** Steps of one group run at once, and never on the same key. */
+  readonly groups: readonly (readonly Step[])[];
+  /** Infinity for a run without a crash. */
+  readonly crash_at: number;
+  readonly tearing: Tearing;
+  readonly index: IndexFate;
+}
+
+export interface Outcome {
+  /** Operations of the disk until the end or the crash. */
+  readonly operations: number;
+  /** The first operation after the store was opened and its bucket made. */
+  readonly first: number;
+}
+
+const sizes = [0, 900, 17_000, 30_000, 50_000];
+export const sizeOf = (seed: number) => sizes[seed % sizes.length] ?? 0;
+const segment_bytes = 96 * 1024;
+const quiet = createLog("simulation", { write: () => {} });
+
+const contents = new Map<number, Uint8Array<ArrayBuffer>>();
+
+function contentOf(seed: number): Uint8Array<ArrayBuffer> {
+  let bytes = contents.get(seed);
+  if (bytes === undefined) {
+    const words = new Uint32Array(Math.ceil(sizeOf(seed) / 4));
+    let state = (seed * 2654435761 + 1) >>> 0;
+    for (let at = 0; at < words.length; at++) {
+      state ^= state << 13;
+      state ^= state >>> 17;
+      state ^= state << 5;
+      words[at] = state >>> 0;
+    }
+    bytes = new Uint8Array(words.buffer, 0, sizeOf(seed));
+    if (contents.size > 500) contents.clear();
+    contents.set(seed, bytes);
+  }
+  return bytes;
+}
+
+function bodyOf(bytes: Uint8Array, etag: string): IncomingBody {
+  return {
+    chunks: (async function* () {
+      yield await Promise.resolve(bytes);
+    })(),
+    digests: [],
+    expected_bytes: bytes.length,
+    finish: () => Promise.resolve({ etag, meta: { headers: {}, user: {} } }),
+  };
+}
+
+/** Runs with random numbers that follow from the seed. */
+async function withRandom<T>(random: Random, work: () => Promise<T>): Promise<T> {
+  const real = crypto.getRandomValues;
+  crypto.getRandomValues = ((into: ArrayBufferView) => {
+    const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
+    for (let at = 0; at < bytes.length; at++) bytes[at] = random(256);
+    return into;
+  }) as typeof crypto.getRandomValues;
+  try {
+    return await work();
+  } finally {
+    crypto.getRandomValues = real;
+  }
+}
+
+class Run {
+  readonly #schedule: Schedule;
+  readonly #random: Random;
+  readonly #folder: string;
+  #clock = 1_700_000_000_000;
+  readonly model = new Model();
+
+  constructor(schedule: Schedule, folder: string) {
+    this.#schedule = schedule;
+    this.#random = randomFrom(schedule.seed);
+    this.#folder = folder;
+  }
+
+  #open(disk: SimulatedDisk, index: string): Promise<Store> {
+    const { k, m } = this.#schedule;
+    return Store.open({
+      index,
+      disk,
+      blobs: Array.from({ length: k + m }, (_, at) => `/blob${at}`),
+      data_shards: k,
+      parity_shards: m,
+      reserve_bytes: 0,
+      log: quiet,
+      segment_bytes,
+      repair_bytes_per_second: Infinity,
+      scrub_bytes_per_second: Infinity,
+      now: () => ++this.#clock,
+    });
+  }
+
+  async run(): Promise<Outcome> {
+    const { groups, versioned, crash_at, tearing, index } = this.#schedule;
+    const disk = new SimulatedDisk(this.#random);
+    const path = index === "lost" ? ":memory:" : `${this.#folder}/index.db`;
+    await forgetIndex(this.#folder);
+    const store = await this.#open(disk, path);
+    let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
+    if (versioned) {
+      await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
+      bucket = store.buckets.find("bucket") ?? bucket;
+    }
+    if (index !== "lost") {
+      // What was made durable is never found older.
+      const makeDurable = store.index.makeDurable.bind(store.index);
+      store.index.makeDurable = () => {
+        makeDurable();
+        if (!disk.crashed) copyIndex(this.#folder);
+      };
+    }
+    const first = disk.operations;
+    disk.crash_at = first + crash_at;
+    // An index that was not synced is found as it was at some moment before.
+    const copied = first + this.#random(Math.min(crash_at, 200) + 1);
+    if (index === "old") copyIndex(this.#folder);
+    disk.onOperation = (operation) => {
+      if (index === "old" && operation === copied) copyIndex(this.#folder);
+    };
+    for (const group of groups) {
+      if (disk.crashed) break;
+      await Promise.all(group.map((step) => this.#step(store, bucket, step)));
+    }
+    disk.onOperation = () => {};
+    const operations = disk.operations;
+    if (index === "current") copyIndex(this.#folder);
+    await abandon(store);
+    if (crash_at === Infinity) return { operations, first };
+    if (!disk.crashed) disk.crash_at = disk.operations;
+    await this.#checkAfter(disk.afterCrash(tearing, this.#random));
+    return { operations, first };
+  }
+
+  async #step(store: Store, bucket: BucketRow, step: Step): Promise<void> {
+    try {
+      await this.#work(store, bucket, step);
+    } catch (error) {
+      if (!causedByCrash(error, store)) throw error;
+    }
+  }
+
+  async #work(store: Store, bucket: BucketRow, step: Step): Promise<void> {
+    switch (step.kind) {
+      case "put": {
+        const { key, seed } = step;
+        await this.model.change(key, seed, async () => {
+          const { version } = await store.objects.put(
+            bucket,
+            key,
+            bodyOf(contentOf(seed), `${seed}`),
+          );
+          this.#noteVersion(key, version, seed);
+        });
+        return;
+      }
+      case "delete": {
+        const { key } = step;
+        await this.model.change(key, 0, async () => {
+          const { marker } = await store.objects.delete(bucket, key);
+          this.#noteVersion(key, marker, 0);
+        });
+        return;
+      }
+      case "multipart": {
+        const { key, seed } = step;
+        const upload = await store.uploads.create(bucket, key, { headers: {}, user: {} });
+        const row = store.uploads.find(bucket, key, upload.id);
+        const whole = contentOf(seed);
+        const cut = Math.floor(whole.length / 3);
+        await store.uploads.putPart(bucket, row, 2, bodyOf(whole.subarray(cut), "b"));
+        await store.uploads.putPart(bucket, row, 1, bodyOf(whole.subarray(0, cut), "a"));
+        await this.model.change(key, seed, async () => {
+          const { version } = await store.uploads.complete(bucket, row, (parts) => ({
+            parts,
+            etag: `${seed}`,
+            meta: { headers: {}, user: {} },
+          }));
+          this.#noteVersion(key, version, seed);
+        });
+        return;
+      }
+      case "tag": {
+        const { key } = step;
+        if (store.objects.find(bucket, key) === undefined) return;
+        await store.objects.annotate(bucket, key, undefined, () => ({
+          tags: [{ key: "a", value: "b" }],
+        }));
+        return;
+      }
+      case "compact":
+        await store.compactor.run(2);
+        return;
+      case "repair":
+        await store.scrub.run();
+        await store.repair.run();
+    }
+  }
+
+  #noteVersion(key: string, version: string | undefined, seed: number): void {
+    if (version === undefined) return;
+    let versions = this.model.versions.get(key);
+    if (versions === undefined) this.model.versions.set(key, versions = new Map());
+    versions.set(version, seed);
+  }
+
+  async #checkAfter(disk: SimulatedDisk): Promise<void> {
+    const { index } = this.#schedule;
+    if (index !== "lost") await restoreIndex(this.#folder);
+    const path = index === "lost" ? ":memory:" : `${this.#folder}/found.db`;
+    let store = await this.#open(disk, path);
+    let bucket = this.#bucketOf(store);
+    await this.#check(store, bucket, "after the crash");
+    // It goes on: what is written now stands beside what was found.
+    await this.#step(store, bucket, { kind: "put", key: "later", seed: 8 });
+    if (this.#random(2) === 0) await this.#step(store, bucket, { kind: "compact" });
+    await this.#check(store, bucket, "going on");
+    await abandon(store);
+    store = await this.#open(disk, ":memory:");
+    bucket = this.#bucketOf(store);
+    await this.#check(store, bucket, "with an index made again");
+    await store.repair.run();
+    await store.scrub.run();
+    const report = await new Fsck(store).run(new AbortController().signal);
+    if (!report.full_redundancy) throw new Error(`fsck found ${JSON.stringify(report)}`);
+    await this.#check(store, bucket, "after repair");
+    await abandon(store);
+  }
+
+  #bucketOf(store: Store): BucketRow {
+    const bucket = store.buckets.find("bucket");
+    if (bucket === undefined) throw new Error("the bucket is gone");
+    return bucket;
+  }
+
+  async #check(store: Store, bucket: BucketRow, when: string): Promise<void> {
+    const there: string[] = [];
+    for (const [key, { sure, open }] of this.model.keys) {
+      const object = store.objects.find(bucket, key);
+      const found = object === undefined ? 0 : Number(object.etag);
+      if (found !== sure && !open.has(found)) {
+        throw new Error(
+          `${when}: ${key} is ${found}; acknowledged is ${sure}, open are ${[...open].join()}`,
+        );
+      }
+      if (object !== undefined) {
+        there.push(key);
+        await this.#sameBytes(store, object, found, `${when}: ${key}`);
+      }
+      this.model.settle(key, found);
+    }
+    const listed = store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 1000)
+      .map(({ key }) => key);
+    if (listed.join() !== there.sort().join()) {
+      throw new Error(`${when}: listed are ${listed.join()}; there are ${there.join()}`);
+    }
+    for (const [key, versions] of this.model.versions) {
+      for (const [id, seed] of versions) {
+        const version = store.objects.find(bucket, key, id);
+        if (version === undefined) throw new Error(`${when}: version ${id} of ${key} is gone`);
+        if (seed === 0) {
+          if (version.marker !== true) throw new Error(`${when}: ${id} is no delete marker`);
+        } else await this.#sameBytes(store, version, seed, `${when}: version ${id} of ${key}`);
+      }
+    }
+  }
+
+  async #sameBytes(store: Store, object: ObjectRow, seed: number, what: string): Promise<void> {
+    const wanted = contentOf(seed);
+    const parts: Uint8Array[] = [];
+    for await (const piece of store.objects.read(object, 0, object.size)) parts.push(piece);
+    if (Buffer.compare(Buffer.concat(parts), wanted) !== 0) {
+      throw new Error(`${what} has other bytes than were written`);
+    }
+  }
+}
+
+function causedByCrash(error: unknown, store: Store): boolean {
+  if ((store.options.disk as SimulatedDisk).crashed) return true;
+  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof Crashed) return true;
+  return false;
+}
+
+/** Lets go of a store without closing it, as the end of the process does. */
+async function abandon(store: Store): Promise<void> {
+  await store.compactor.stop().catch(() => {});
+  await store.directories.close().catch(() => {});
+  store.index[Symbol.dispose]();
+}
+
+async function forgetIndex(folder: string): Promise<void> {
+  for (const name of ["index.db", "copy.db", "found.db"]) {
+    for (const suffix of ["", "-wal", "-shm"]) {
+      await Deno.remove(`${folder}/${name}${suffix}`).catch(() => {});
+    }
+  }
+}
+
+function copyIndex(folder: string): void {
+  for (const suffix of ["", "-wal"]) {
+    Deno.copyFileSync(`${folder}/index.db${suffix}`, `${folder}/copy.db${suffix}`);
+  }
+}
+
+async function restoreIndex(folder: string): Promise<void> {
+  for (const suffix of ["", "-wal"]) {
+    await Deno.rename(`${folder}/copy.db${suffix}`, `${folder}/found.db${suffix}`);
+  }
+}
+
+/** @param folder for files of the index */
+export function runSchedule(schedule: Schedule, folder: string): Promise<Outcome> {
+  const random = randomFrom(schedule.seed ^ 0x5eed);
+  return withRandom(random, () => new Run(schedule, folder).run());
+}

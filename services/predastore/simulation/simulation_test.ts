@@ -1,0 +1,66 @@
+/**
+ * Crashes on the simulated disk. Here every crash point of each scenario under one variant each, and a
+ * bounded number of random schedules; `deno task sim predastore` runs as many as one likes.
+ */
+import { runSchedule } from "./schedule.ts";
+import { randomSchedule, scenarios, variantsOf } from "./schedules.ts";
+
+const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+
+async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir({ prefix: "mulga-sim-" });
+  try {
+    await work(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+for (const [name, groups] of Object.entries(scenarios)) {
+  Deno.test(`a crash at any operation leaves the old or the new: ${name}`, async () => {
+    await inFolder(async (folder) => {
+      const variants = [...variantsOf(groups, seed)];
+      const [first] = variants;
+      if (first === undefined) return;
+      for (const [k, m] of [[1, 0], [2, 1]] as const) {
+        const mine = variants.filter((one) => one.k === k && one.m === m);
+        const { operations, first: from } = await runSchedule(
+          { ...first, k, m, crash_at: Infinity },
+          folder,
+        );
+        for (let crash_at = 1; crash_at <= operations - from; crash_at++) {
+          const variant = mine[crash_at % mine.length] ?? first;
+          const schedule = { ...variant, seed: seed + crash_at, crash_at };
+          await runSchedule(schedule, folder).catch((cause) => {
+            throw new Error(`SEED=${seed}: ${JSON.stringify(schedule)}`, { cause });
+          });
+        }
+      }
+    });
+  });
+}
+
+Deno.test("random schedules: what was acknowledged survives every crash", async () => {
+  console.log(`SEED=${seed}`);
+  await inFolder(async (folder) => {
+    for (let at = 0; at < 300; at++) {
+      await runSchedule(randomSchedule(seed + at), folder).catch((cause) => {
+        throw new Error(`schedule ${seed + at}`, { cause });
+      });
+    }
+  });
+});
+
+/** Each of these once lost something: what it was, and a seed that showed it. */
+const found: Readonly<Record<string, readonly number[]>> = {
+  "a write into a segment that was full while it was being synced": [1013, 1045],
+  "an older index that names a segment which compaction has removed": [1000, 1037, 1121],
+  "a record at the end of a file that was cut within its page": [1021, 1252, 1455, 1479, 1891],
+};
+for (const [what, seeds] of Object.entries(found)) {
+  Deno.test(`once lost and lost no more: ${what}`, async () => {
+    await inFolder(async (folder) => {
+      for (const one of seeds) await runSchedule(randomSchedule(one), folder);
+    });
+  });
+}
