@@ -15,7 +15,8 @@ export type ServiceName =
   | "gateway"
   | "compute"
   | "metadata"
-  | "console";
+  | "console"
+  | "cluster";
 
 export interface DenoPermissions {
   /** `host:port` templates with `{gateway}`, `{s3}`, `{nats}`; `"any"` for every address. */
@@ -53,11 +54,13 @@ export interface ServiceSpec {
   /** Further Unix groups, by which sockets and devices are shared. */
   readonly groups: readonly string[];
   /** Ports it listens on, by their name in the node's configuration. */
-  readonly ports: readonly ("gateway" | "s3" | "nats")[];
+  readonly ports: readonly ("gateway" | "s3" | "nats" | "control")[];
   readonly permissions: DenoPermissions;
   readonly bus: BusPermissions;
   /** How the supervisor knows that it is well: the bus subject `health.<name>.<node>`, or a TCP port. */
   readonly health: "bus" | "tcp";
+  /** Whether it also runs on a box that nobody has claimed, where there is no node yet. */
+  readonly unclaimed?: true;
   /** Unstable Deno features that it needs. */
   readonly unstable?: readonly string[];
   /** How long a graceful stop may take before it is killed. */
@@ -303,6 +306,36 @@ export const services: readonly ServiceSpec[] = [
       reads: ["ec2_instances", "ec2_volumes", "ec2_images"],
     },
     health: "bus",
+    stop_timeout_ms: 10_000,
+  },
+  {
+    name: "cluster",
+    summary: "Claiming, and who is on the network: control server and announcements",
+    entry: "services/cluster/main.ts",
+    after: ["nats"],
+    user: "mulga-cluster",
+    groups: ["mulga"],
+    ports: ["control"],
+    permissions: {
+      // It speaks from every address of the machine, and those come and go.
+      net: "any",
+      read: [
+        ...own("cluster"),
+        "{data}/tls/ca.crt",
+        "{data}/tls/control.crt",
+        "{data}/tls/control.key",
+        // Where systemd-networkd tells of addresses, and the pipe to the screen.
+        "/run/systemd/netif",
+        "/run/mulga-screen",
+      ],
+      write: ["{data}/cluster", "/run/mulga-screen"],
+      env,
+      sys: ["networkInterfaces", "hostname"],
+    },
+    bus: { hears: ["cluster.>"], says: [] },
+    health: "bus",
+    unclaimed: true,
+    unstable: ["net"],
     stop_timeout_ms: 10_000,
   },
 ];

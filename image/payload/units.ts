@@ -18,6 +18,7 @@ import {
   permissionFlags,
   type TemplateValues,
 } from "../../tasks/supervisor/service_command.ts";
+import { claimUnits, startsWithTarget } from "./claim_units.ts";
 import { bundleOf, layout, natsServer } from "./layout.ts";
 
 /** What the table's templates are in a unit: systemd fills the variables at each start. */
@@ -117,7 +118,10 @@ function fence(service: ServiceSpec): string[] {
     "ProtectProc=invisible",
     // Memory and processors are told by files that are no process's.
     ...((sys ?? []).length === 0 && typeof service.entry === "string" ? ["ProcSubset=pid"] : []),
-    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    // The kernel tells a machine's addresses over netlink.
+    `RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6${
+      (sys ?? []).includes("networkInterfaces") ? " AF_NETLINK" : ""
+    }`,
     ...(listensOutside ? [] : ["IPAddressAllow=localhost", "IPAddressDeny=any"]),
     "RestrictNamespaces=yes",
     "RestrictRealtime=yes",
@@ -147,6 +151,8 @@ export function serviceUnit(service: ServiceSpec): string {
     "Requires=mulga-first-boot.service",
     `After=${["mulga-first-boot.service", ...needs].join(" ")}`,
     ...(needs.length === 0 ? [] : [`Wants=${needs.join(" ")}`]),
+    // A box that nobody has claimed has no node that could run.
+    ...(service.unclaimed === true ? [] : [`ConditionPathExists=${paths.config}`]),
     "PartOf=mulga.target",
     "StartLimitIntervalSec=0",
     "",
@@ -185,7 +191,10 @@ export function targetUnit(services: readonly ServiceSpec[]): string {
   return [
     "[Unit]",
     "Description=MulgaOS",
-    `Wants=${[...units, "mulga-health.service"].join(" ")}`,
+    `Wants=${
+      [...units, "mulga-health.service", ...Object.keys(claimUnits()).filter(startsWithTarget)]
+        .join(" ")
+    }`,
     `After=${units.join(" ")}`,
     "",
     "[Install]",
@@ -210,6 +219,7 @@ export function firstBootUnit(services: readonly ServiceSpec[]): string {
     "RemainAfterExit=yes",
     `ExecStart=${layout.hive} admin first-boot`,
     `Environment=MULGA_DATA_DIR=${layout.data} NO_COLOR=1`,
+    "ImportCredential=mulga.seed",
     "TimeoutStartSec=300",
     "",
   ].join("\n");
@@ -244,5 +254,6 @@ export function allUnits(services: readonly ServiceSpec[]): Readonly<Record<stri
     "mulga.target": targetUnit(services),
     "mulga-first-boot.service": firstBootUnit(services),
     "mulga-health.service": healthUnit(services),
+    ...claimUnits(),
   };
 }

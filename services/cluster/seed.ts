@@ -7,6 +7,7 @@
  * of it is applied: half a network is worse than none.
  */
 import { isMap, isScalar, type Node } from "yaml";
+import { capabilities, hostname, region, zone, zoneTrouble } from "./names.ts";
 import { contains, isAddress, networkOf } from "./seed/addresses.ts";
 import { decodeSeed, parseDocument, plain, type SeedDocument, SeedError } from "./seed/document.ts";
 import {
@@ -26,12 +27,6 @@ export { SeedError };
 /** A seed of another version is refused with the word that this release knows version 1. */
 export const seedVersion = 1;
 
-/** What a node can do for the cluster. */
-export const capabilities = ["ec2", "s3", "ebs", "nats", "vpc"] as const;
-export type Capability = (typeof capabilities)[number];
-
-const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-const hostnameForm = new RegExp(`^${label}(?:\\.${label})*$`);
 const serverForm = /^[A-Za-z0-9._:-]+$/;
 
 const address = (about: string) =>
@@ -277,9 +272,7 @@ export const seedRule = record("What a MulgaOS box is told at its first boot.", 
   }),
   hostname: optional(text({
     about: "The box's host name. Left out: mulga- and the node's id.",
-    expected: "a host name of letters, digits and hyphens such as node1",
-    form: hostnameForm,
-    longest: 64,
+    ...hostname,
   })),
   network: optional(record("Network interfaces. Left out: DHCP on every Ethernet port.", {
     interfaces: list({
@@ -314,29 +307,19 @@ export const seedRule = record("What a MulgaOS box is told at its first boot.", 
   admin: optional(admin),
   region: optional(text({
     about: "The AWS region that the box founds or joins. Left out: ap-southeast-2.",
-    expected: "a region such as ap-southeast-2",
-    form: /^[a-z]{2,}(-[a-z]+)+-[0-9]$/,
-    longest: 40,
+    ...region,
   })),
   az: optional(text({
     about: "The availability zone: the region and a letter. Left out: the region's a.",
-    expected: "a region and a letter such as ap-southeast-2a",
-    form: /^[a-z]{2,}(-[a-z]+)+-[0-9][a-z]$/,
-    longest: 41,
+    ...zone,
   })),
   cluster: optional(cluster),
   storage: optional(storage),
   install: optional(install),
   update: optional(update),
 }, (value, complain) => {
-  const { region, az } = value;
-  if (az !== undefined && az.slice(0, -1) !== (region ?? "ap-southeast-2")) {
-    complain(
-      "az",
-      `"az" ${az} is no zone of the region ${region ?? "ap-southeast-2"}; ` +
-        (region === undefined ? `give its "region" too.` : `mend one of them.`),
-    );
-  }
+  const trouble = value.az === undefined ? undefined : zoneTrouble(value.az, value.region);
+  if (trouble !== undefined) complain("az", trouble);
 });
 
 export type Seed = ValueOf<typeof seedRule>;

@@ -2,6 +2,7 @@
  * What one node is: its names, ports and directories. Written once by `hive admin init` as
  * `<data_dir>/config.json`, read by every service, changed only by the operator.
  */
+import { isIPv4 } from "node:net";
 import { isAbsolute, join } from "node:path";
 
 export const configVersion = 1;
@@ -14,9 +15,24 @@ export interface Ports {
   readonly s3: number;
   /** NATS clients, loopback. */
   readonly nats: number;
+  /** The control server (claiming, joining), HTTPS. */
+  readonly control: number;
 }
 
-export const defaultPorts: Ports = { gateway: 9999, s3: 9002, nats: 4222 };
+export const defaultPorts: Ports = { gateway: 9999, s3: 9002, nats: 4222, control: 8443 };
+
+/** Where nodes tell each other by multicast that they are there: a group of the local network, UDP. */
+export interface Announce {
+  readonly group: string;
+  readonly port: number;
+}
+
+export const defaultAnnounce: Announce = { group: "239.77.85.71", port: 8443 };
+
+export const announceOf = (config: Pick<NodeConfig, "announce">): Announce => ({
+  ...defaultAnnounce,
+  ...config.announce,
+});
 
 export interface NodeConfig {
   readonly version: 1;
@@ -28,9 +44,11 @@ export interface NodeConfig {
   readonly az: string;
   /** Absolute; everything that the node keeps lives under it. */
   readonly data_dir: string;
-  /** The address that the gateway and S3 listen on. */
+  /** The address that the gateway, S3 and the control server listen on, and that is announced. */
   readonly bind: string;
   readonly ports: Ports;
+  /** Left out: the defaults. */
+  readonly announce?: Partial<Announce>;
   /** The AWS CLI profile that `up` writes. */
   readonly profile: string;
   readonly storage: {
@@ -68,6 +86,8 @@ export interface Paths {
     readonly caKey: string;
     readonly cert: string;
     readonly key: string;
+    /** The control server's own, so that it needs no other door's key. */
+    readonly control: { readonly cert: string; readonly key: string };
   };
   readonly secrets: string;
   readonly masterKey: string;
@@ -113,6 +133,7 @@ export function pathsOf(root: string): Paths {
       caKey: at("tls", "ca.key"),
       cert: at("tls", "server.crt"),
       key: at("tls", "server.key"),
+      control: { cert: at("tls", "control.crt"), key: at("tls", "control.key") },
     },
     secrets: at("secrets"),
     masterKey: at("secrets", "master.key"),
@@ -159,11 +180,23 @@ export function parseConfig(text: string, path: string): NodeConfig {
     if (typeof value[name] !== "string" || value[name] === "") fail(`"${name}" must be a string`);
   }
   if (!isAbsolute(value.data_dir ?? "")) fail(`"data_dir" must be an absolute path`);
-  for (const name of ["gateway", "s3", "nats"] as const) {
+  if (value.ports !== undefined && value.ports.control === undefined) {
+    // Written before there was a control server; the next start writes the port down.
+    value = { ...value, ports: { ...value.ports, control: defaultPorts.control } };
+  }
+  for (const name of ["gateway", "s3", "nats", "control"] as const) {
     const port = value.ports?.[name];
     if (!Number.isInteger(port) || Number(port) < 1 || Number(port) > 65535) {
       fail(`"ports.${name}" must be a port number`);
     }
+  }
+  const { group, port } = { ...defaultAnnounce, ...value.announce };
+  const [first = 0] = String(group).split(".").map(Number);
+  if (!isIPv4(String(group)) || first < 224 || first > 239) {
+    fail(`"announce.group" must be an IPv4 multicast address such as ${defaultAnnounce.group}`);
+  }
+  if (!Number.isInteger(port) || port < 1 || port > 65535) {
+    fail(`"announce.port" must be a port number`);
   }
   const storage = value.storage;
   if (

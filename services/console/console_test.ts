@@ -22,7 +22,7 @@ const config: NodeConfig = {
   az: "eu-west-1a",
   data_dir: "/node",
   bind: "127.0.0.1",
-  ports: { gateway: 19999, s3: 19002, nats: 14222 },
+  ports: { gateway: 19999, s3: 19002, nats: 14222, control: 18443 },
   profile: "test",
   storage: { blobs: ["/node"], data_shards: 1, parity_shards: 0, reserve_bytes: 0 },
   compute: { accelerator: "tcg", cpu_overcommit: 1, reserve_memory_mib: 0 },

@@ -12,7 +12,8 @@
 import { Bus } from "../bus/bus.ts";
 import { subject } from "../bus/subject.ts";
 import { type NodeConfig, type Paths, pathsOf, readConfig } from "../config/node_config.ts";
-import { createLog, errorFields, type Level, type Log } from "../log/log.ts";
+import type { Log } from "../log/log.ts";
+import { processFrame } from "./process_frame.ts";
 import { ServiceManager } from "./service_manager.ts";
 
 export interface Health {
@@ -54,25 +55,8 @@ export async function runService(
   start: (service: Service) => Promise<void>,
 ): Promise<void> {
   const started = performance.now();
-  const log = createLog(name, { minimum: (Deno.env.get("MULGA_LOG") as Level) ?? "info" });
-  const die = (event: string, error: unknown) => {
-    log.error(event, errorFields(error));
-    Deno.exit(1);
-  };
-  globalThis.addEventListener("unhandledrejection", (event) => {
-    event.preventDefault();
-    die("unhandled_rejection", event.reason);
-  });
-  globalThis.addEventListener("error", (event) => {
-    event.preventDefault();
-    die("unhandled_error", event.error);
-  });
-
+  const { log, die, told } = processFrame(name);
   const stop = new AbortController();
-  const told = Promise.withResolvers<string>();
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    Deno.addSignalListener(signal, () => told.resolve(signal));
-  }
   try {
     const systemd = ServiceManager.ofEnvironment();
     const dataDir = Deno.env.get("MULGA_DATA_DIR");
@@ -114,7 +98,7 @@ export async function runService(
     await systemd?.ready();
     log.info("service_ready", { start_ms: Math.round(performance.now() - started) });
 
-    log.info("service_stopping", { reason: await told.promise });
+    log.info("service_stopping", { reason: await told });
     stop.abort();
     await systemd?.stopping();
     for (const work of stops.reverse()) await work();

@@ -29,6 +29,7 @@ export const operatorBus: BusPermissions = {
     "identity.list_accounts",
     "identity.account_call",
     "console.login_link",
+    "cluster.>",
     "ec2.>",
     "ebs.>",
     "node.>",

@@ -63,9 +63,24 @@ function canonical(name: string): string {
     : name.toLowerCase();
 }
 
-/** Makes what is missing or runs out. @returns whether the server certificate is a new one */
+/** Where a server's certificate and its key lie. */
+type Pair = { readonly cert: string; readonly key: string };
+
+/** Makes what is missing or runs out. @returns whether a server certificate is a new one */
 export async function ensureCertificates(
   paths: Paths,
+  names: readonly string[] = namesOfThisMachine(),
+  now_ms: number = Date.now(),
+): Promise<boolean> {
+  const doors = await ensureServerCertificate(paths, paths.tls, names, now_ms);
+  const control = await ensureServerCertificate(paths, paths.tls.control, names, now_ms);
+  return doors || control;
+}
+
+/** The same for one server, and for the authority. */
+export async function ensureServerCertificate(
+  paths: Paths,
+  pair: Pair,
   names: readonly string[] = namesOfThisMachine(),
   now_ms: number = Date.now(),
 ): Promise<boolean> {
@@ -73,7 +88,7 @@ export async function ensureCertificates(
     await makeAuthority(paths, now_ms);
   }
   const authority = new x509.X509Certificate(await Deno.readTextFile(paths.tls.ca));
-  if (await stillGood(paths, authority, names, now_ms)) return false;
+  if (await stillGood(pair, authority, names, now_ms)) return false;
 
   const keys = await newKeys();
   const certificate = await x509.X509CertificateGenerator.create({
@@ -100,8 +115,8 @@ export async function ensureCertificates(
     ],
   });
   // The key first: a crash in between leaves a pair that does not match, which the next start sees.
-  await writeKey(paths.tls.key, keys.privateKey);
-  await writeWhole(paths.tls.cert, `${certificate.toString("pem")}\n`, 0o644);
+  await writeKey(pair.key, keys.privateKey);
+  await writeWhole(pair.cert, `${certificate.toString("pem")}\n`, 0o644);
   return true;
 }
 
@@ -130,13 +145,13 @@ async function makeAuthority(paths: Paths, now_ms: number): Promise<void> {
 }
 
 async function stillGood(
-  paths: Paths,
+  pair: Pair,
   authority: x509.X509Certificate,
   names: readonly string[],
   now_ms: number,
 ): Promise<boolean> {
   try {
-    const certificate = new x509.X509Certificate(await Deno.readTextFile(paths.tls.cert));
+    const certificate = new x509.X509Certificate(await Deno.readTextFile(pair.cert));
     if (certificate.notAfter.getTime() - now_ms < renewBefore_ms) return false;
     if (!await certificate.verify({ publicKey: authority.publicKey, signatureOnly: true })) {
       return false;
@@ -144,7 +159,7 @@ async function stillGood(
     const named = certificate.getExtension(x509.SubjectAlternativeNameExtension)?.names.items ?? [];
     const has = new Set(named.map((one) => canonical(one.value)));
     if (!names.every((name) => has.has(canonical(name)))) return false;
-    return await matches(certificate, await readKey(paths.tls.key));
+    return await matches(certificate, await readKey(pair.key));
   } catch {
     // Missing or damaged: made anew.
     return false;

@@ -23,7 +23,7 @@ Deno.test("two nodes on one machine share nothing: ports, ids, keys, directories
     const make = (name: string) => initNode(join(directory, name), { ports: { auto: true } });
     const [one, two] = [await make("one"), await make("two")];
     const ports = [one, two].flatMap((node) => Object.values(node.config.ports));
-    assert.equal(new Set(ports).size, 6);
+    assert.equal(new Set(ports).size, 8);
     assert.notEqual(one.config.node_id, two.config.node_id);
     assert.notEqual(one.config.cluster_id, two.config.cluster_id);
     const key = (node: typeof one) => Deno.readTextFileSync(node.paths.masterKey);

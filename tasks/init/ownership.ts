@@ -108,6 +108,14 @@ export function ownerships(paths: Paths, blobs: readonly string[]): Ownership[] 
       mode: 0o440,
       reason: "the two doors that speak TLS: the gateway's and S3's",
     },
+    { path: paths.tls.control.cert, owner: "root", group: "root", mode: 0o644, reason: "public" },
+    {
+      path: paths.tls.control.key,
+      owner: userOf("cluster"),
+      group: userOf("cluster"),
+      mode: 0o400,
+      reason: "the control server's own: what faces an unclaimed network has no other door's key",
+    },
     {
       path: paths.nats,
       owner: bus,
@@ -184,8 +192,11 @@ export class UnknownAccount extends Error {
 }
 
 /** Gives everything to its owner. Runs as root. @throws UnknownAccount before anything is changed */
-export async function applyOwnership(config: NodeConfig, paths: Paths): Promise<void> {
-  const rows = ownerships(paths, config.storage.blobs);
+export async function applyOwnership(
+  config: Pick<NodeConfig, "storage"> | undefined,
+  paths: Paths,
+): Promise<void> {
+  const rows = ownerships(paths, config?.storage.blobs ?? []);
   const { users, groups } = await readNumbers();
   const numbered = rows.map((row) => {
     const [uid, gid] = [users.get(row.owner), groups.get(row.group)];

@@ -6,9 +6,19 @@ import { defaultPorts, type NodeConfig, type Ports } from "../../services/config
 import { CommandError } from "../terminal/command.ts";
 
 /** Which option changes which port. */
-export const portOptions = { gateway: "--port", s3: "--s3-port", nats: "--nats-port" } as const;
+export const portOptions = {
+  gateway: "--port",
+  s3: "--s3-port",
+  nats: "--nats-port",
+  control: "--control-port",
+} as const;
 export type PortName = keyof Ports;
-export const portNames = ["gateway", "s3", "nats"] as const satisfies readonly PortName[];
+export const portNames = [
+  "gateway",
+  "s3",
+  "nats",
+  "control",
+] as const satisfies readonly PortName[];
 
 /** What the command line said about ports. */
 export type PortWishes = { readonly [K in PortName]?: number } & { readonly auto?: boolean };

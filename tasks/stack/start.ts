@@ -15,7 +15,7 @@ import { type NodeConfig, type Paths, pathsOf } from "../../services/config/node
 import { adminCredentials } from "../../services/identity/contract.ts";
 import { dataDirOf, defaultDataDir, requireUsableName } from "../init/data_dir.ts";
 import { initNode, type InitOptions } from "../init/init.ts";
-import { requirePorts } from "../init/ports.ts";
+import { portNames, requirePorts } from "../init/ports.ts";
 import { writeWhole } from "../init/write_file.ts";
 import { ensureMachine } from "../setup/setup.ts";
 import { placeNatsServer } from "../setup/nats_server.ts";
@@ -54,7 +54,7 @@ export async function prepare(
   if (running !== undefined) {
     const { config } = await initNode(dataDir, {});
     const wanted = options.ports ?? {};
-    for (const name of ["gateway", "s3", "nats"] as const) {
+    for (const name of portNames) {
       if (wanted[name] !== undefined && wanted[name] !== config.ports[name]) {
         throw new CommandError(
           `MulgaOS is already running from ${dataDir} with port ${config.ports[name]} (${name}); ` +

@@ -8,6 +8,7 @@ import type { ServiceState } from "../supervisor/running_service.ts";
 import { green, red, yellow } from "../terminal/progress.ts";
 import { bytes, duration, table } from "../terminal/table.ts";
 import { apiAnswers, endpointOf } from "./endpoint.ts";
+import { neighboursOf, neighbourTable } from "./neighbours.ts";
 
 const colour = (state: ServiceState): string =>
   state === "ok"
@@ -27,7 +28,10 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
     return 3;
   }
   const config = await readConfig(dataDir);
-  const answers = await apiAnswers(config, paths);
+  const [answers, peers] = await Promise.all([
+    apiAnswers(config, paths),
+    neighboursOf(config, paths),
+  ]);
   const well = answers && node.services.every((one) => one.state === "ok");
   if (json) {
     console.log(JSON.stringify(
@@ -42,6 +46,7 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
         cluster_id: config.cluster_id,
         region: config.region,
         az: config.az,
+        peers,
         ...node,
       },
       null,
@@ -65,6 +70,7 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
       one.detail ?? one.last_error ?? factsLine(one.facts),
     ]),
   ));
+  if (peers.length > 0) console.log(`\n${neighbourTable(peers)}`);
   return well ? 0 : 1;
 }
 

@@ -86,7 +86,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
     az,
     data_dir: root,
     bind: "127.0.0.1",
-    ports: { gateway: 1, s3: 2, nats: nats.port },
+    ports: { gateway: 1, s3: 2, nats: nats.port, control: 3 },
     profile: "test",
     storage: { blobs: [root], data_shards: 1, parity_shards: 0, reserve_bytes: 0 },
     compute: { accelerator: "tcg", cpu_overcommit: 8, reserve_memory_mib: 512 },

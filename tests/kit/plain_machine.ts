@@ -25,7 +25,7 @@ async function command(program: string, args: readonly string[]): Promise<string
 export async function eventually<T>(
   what: string,
   limit_ms: number,
-  holds: () => Promise<T | undefined>,
+  holds: () => Promise<T | undefined> | T | undefined,
 ): Promise<T> {
   const limit = performance.now() + limit_ms;
   for (;;) {
