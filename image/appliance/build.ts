@@ -10,6 +10,7 @@ import {
   debianArchitecture,
   hostArchitecture,
 } from "../guest/debian_archive.ts";
+import { foreignPrograms } from "../mkosi/foreign.ts";
 import { debianMkosi, type Mkosi } from "../mkosi/mkosi.ts";
 import { recipeOf } from "../mkosi/recipe.ts";
 import { ImageBuildError, imageCache, runMkosi } from "../mkosi/run.ts";
@@ -188,6 +189,7 @@ export async function buildAppliance(options: ApplianceOptions): Promise<Applian
   await Deno.remove(scratch, { recursive: true }).catch(() => {});
   await Deno.mkdir(scratch, { recursive: true });
   try {
+    await using _foreign = await foreignPrograms(architecture);
     const mkosi = await debianMkosi(join(cache, "mkosi"), onProgress);
     const build: Build = { options, architecture, cache, scratch, mkosi, onProgress };
     await writeSandbox(join(scratch, "sandbox"), architecture);
@@ -205,7 +207,11 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
   const overlays = await trees(build);
   const stem = `mulgaos_${options.version}_${imageArchitecture[architecture]}`;
   const fingerprint = await recipeOf(
-    [image, join(image, "../base"), join(image, "../tools"), ...overlays],
+    [
+      ...[image, join(image, "../base"), join(image, "../tools")],
+      ...(architecture === "arm64" ? [join(image, "../pi")] : []),
+      ...overlays,
+    ],
     JSON.stringify([
       await Deno.readTextFile(join(repository, "mkosi.conf")),
       sourceDate(build),

@@ -1,12 +1,14 @@
 /** Where apt takes the appliance's packages from while an image is built: this machine's own mirrors. */
 import { join } from "node:path";
 import { type Architecture, hostMirrors, sourcesFile } from "../guest/debian_archive.ts";
+import { piAptFiles } from "../pi/sources.ts";
 
 /** What apt knows during a build of that architecture, by file below /etc/apt. */
-async function aptFiles(_architecture: Architecture): Promise<ReadonlyMap<string, string>> {
+async function aptFiles(architecture: Architecture): Promise<ReadonlyMap<string, string>> {
   const mirrors = await hostMirrors();
   return new Map([
     ["sources.list.d/mkosi.sources", sourcesFile("trixie", mirrors, ["main", "non-free-firmware"])],
+    ...(architecture === "arm64" ? piAptFiles(mirrors) : []),
   ]);
 }
 

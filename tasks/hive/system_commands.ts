@@ -1,5 +1,6 @@
 /** The commands that care for the system and its state as a whole; each has a folder. */
 import type { HiveCommand } from "./commands.ts";
+import { keepCommand } from "./uboot/command.ts";
 import { updateCommand } from "./update/command.ts";
 
-export const systemCommands: readonly HiveCommand[] = [updateCommand];
+export const systemCommands: readonly HiveCommand[] = [updateCommand, keepCommand];

@@ -98,6 +98,29 @@ export const packages: readonly PackageNeed[] = [
   { name: "cpio", reason: "the tiny guest's boot archive", set: "tests" },
   { name: "fdisk", reason: "partition tables other than ours", set: "tests" },
   { name: "zstd", reason: "compresses the tiny guest's boot archive", set: "tests" },
+  // It registers nothing with the kernel; a build does that for its own duration.
+  {
+    name: "qemu-user",
+    reason: "runs arm64 programs while the arm64 image is built",
+    atLeast: "1:10",
+    backports: true,
+    architecture: "amd64",
+    set: "tests",
+  },
+  {
+    name: "qemu-system-arm",
+    reason: "machines that the arm64 image is started on",
+    atLeast: "1:10",
+    backports: true,
+    architecture: "amd64",
+    set: "tests",
+  },
+  {
+    name: "qemu-efi-aarch64",
+    reason: "their UEFI firmware",
+    architecture: "amd64",
+    set: "tests",
+  },
 ];
 
 /** What this system needs for `set`; the tests need everything that running needs too. */

@@ -9,7 +9,8 @@ import { bootAttributes, globalVendor, readUtf16, utf16, type Variable } from ".
 
 /** U-Boot numbers its own from 0 up. */
 const firstNumber = 0x4d00;
-const lastNumber = 0x4dff;
+/** Of the version on trial, always: by it (BootCurrent) the running system knows that it is one. */
+export const trialNumber = 0x4dff;
 const active = 1;
 
 export interface BootChoice {
@@ -60,7 +61,7 @@ function numberOf({ name, vendor }: Variable): number | undefined {
     : Number.parseInt(match[1] ?? "", 16);
 }
 
-const isOurs = (number: number) => number >= firstNumber && number <= lastNumber;
+const isOurs = (number: number) => number >= firstNumber && number <= trialNumber;
 
 function numbersIn(variables: readonly Variable[], name: string): number[] {
   const found = variables.find((one) => one.name === name && one.vendor === globalVendor);
@@ -85,10 +86,10 @@ export function readChoice(variables: readonly Variable[]): BootChoice {
 
 /** The variables with `choice` in place of the former one; what is not ours stays. */
 export function withChoice(variables: readonly Variable[], choice: BootChoice): Variable[] {
-  const files = [
-    ...new Set(choice.next === undefined ? choice.order : [...choice.order, choice.next]),
-  ];
-  const numbers = new Map(files.map((file, at) => [file, firstNumber + at]));
+  const order = [...new Set(choice.order)].map((file, at) => ({ file, number: firstNumber + at }));
+  const entries = choice.next === undefined
+    ? order
+    : [...order, { file: choice.next, number: trialNumber }];
   const global = (name: string, data: Uint8Array<ArrayBuffer>): Variable => ({
     name,
     vendor: globalVendor,
@@ -96,10 +97,10 @@ export function withChoice(variables: readonly Variable[], choice: BootChoice): 
     time: 0n,
     data,
   });
-  const list = (entries: readonly number[]) => {
-    const bytes = new Uint8Array(entries.length * 2);
+  const list = (numbers: readonly number[]) => {
+    const bytes = new Uint8Array(numbers.length * 2);
     const view = new DataView(bytes.buffer);
-    for (const [at, number] of entries.entries()) view.setUint16(at * 2, number, true);
+    for (const [at, number] of numbers.entries()) view.setUint16(at * 2, number, true);
     return bytes;
   };
   const kept = variables.filter((variable) => {
@@ -109,13 +110,10 @@ export function withChoice(variables: readonly Variable[], choice: BootChoice): 
     return number === undefined || !isOurs(number);
   });
   const others = numbersIn(variables, "BootOrder").filter((number) => !isOurs(number));
-  const order = [...new Set(choice.order)].map((file) => numbers.get(file) ?? firstNumber);
   return [
     ...kept,
-    ...[...numbers].map(([file, number]) => global(nameOf(number), loadOption(file))),
-    global("BootOrder", list([...order, ...others])),
-    ...(choice.next === undefined
-      ? []
-      : [global("BootNext", list([numbers.get(choice.next) ?? firstNumber]))]),
+    ...entries.map(({ file, number }) => global(nameOf(number), loadOption(file))),
+    global("BootOrder", list([...order.map(({ number }) => number), ...others])),
+    ...(choice.next === undefined ? [] : [global("BootNext", list([trialNumber]))]),
   ];
 }

@@ -51,7 +51,7 @@ Deno.test("entries of others stay, ours are replaced, and theirs are tried after
     first.map(({ name }) => name),
     [
       ...["Boot0000", "PlatformLang", "Boot0001", "Boot0002"],
-      ...["Boot4D00", "Boot4D01", "Boot4D02", "BootOrder", "BootNext"],
+      ...["Boot4D00", "Boot4D01", "Boot4DFF", "BootOrder", "BootNext"],
     ],
   );
   const order = first.find(({ name }) => name === "BootOrder");
