@@ -30,6 +30,23 @@ export const chunkVersion = 1;
 export const chunkHeaderBytes = 12288;
 export const chunkBytes = chunkHeaderBytes + chunkBlocks * blockBytes;
 
+/** How large things are made; a reader takes any size up to these. The simulation makes them small. */
+export interface Geometry {
+  readonly segmentBlocks: number;
+  readonly batchBlocks: number;
+  readonly chunkBlocks: number;
+}
+
+export const standardGeometry: Geometry = {
+  segmentBlocks,
+  batchBlocks: batchDataBlocks,
+  chunkBlocks,
+};
+
+/** Files of a volume's local directory. */
+export const checkpointName = "map.ckpt";
+export const logFilePattern = /^log-\d+\.seg$/;
+
 export const mapMagic = 0x504d424d; // "MBMP"
 export const mapVersion = 1;
 export const mapHeaderBytes = 4096;

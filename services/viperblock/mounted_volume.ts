@@ -6,11 +6,9 @@
  * passes through belongs to this side and is released only when the worker is gone and no order is under
  * way. A worker that fails is told to `ended`; who mounted the volume decides what next.
  */
-import { join } from "node:path";
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../ffi/libc.ts";
-import { errorFields, type Log } from "../log/log.ts";
+import type { Log } from "../log/log.ts";
 import { windowBytes } from "./engine/fetcher.ts";
-import { checkpointName } from "./engine/recovery.ts";
 import { chunkBytes } from "./format.ts";
 import {
   type FromWorker,
@@ -19,16 +17,12 @@ import {
   type VolumeStatistics,
   type WorkerInit,
 } from "./mailbox.ts";
-import { type BlockStore, mapKey, mapPartKey, type SavedMap } from "./map_objects.ts";
-import { NoSpace, SegmentFiles, syncDirectory } from "./segment_files.ts";
+import { type BlockStore, mapKey, type SavedMap } from "./map_objects.ts";
+import { Orders, systemTime } from "./orders.ts";
+import { LocalFiles } from "./volume_files.ts";
 
 const windows = 4;
 const pieceBytes = 1 << 20;
-/** How long a cold read waits for an object store that does not answer. */
-const fetchPatienceMs = 120_000;
-const firstPauseMs = 50;
-/** How long storing a chunk is tried before the worker is told to try later. */
-const storePatienceMs = 20_000;
 
 export interface MountOptions {
   readonly volumeId: string;
@@ -67,20 +61,12 @@ export class MountedVolume {
   readonly #worker: Worker;
   readonly #mailbox: Mailbox;
   readonly #memories: Memory[] = [];
-  readonly #windows: Memory[];
-  readonly #chunk: Memory;
-  readonly #piece: Memory;
-  readonly #files: SegmentFiles;
   readonly #ready = Promise.withResolvers<{ replayed_batches: number }>();
   readonly #ended = Promise.withResolvers<Ending>();
-  readonly #orders = new Set<Promise<void>>();
-  readonly #abort = new AbortController();
+  readonly #orders: Orders;
   #unmounting: PromiseWithResolvers<boolean> | undefined;
   #reports: ((statistics: VolumeStatistics) => void)[] = [];
-  #mapParts = 0;
-  #checkpointFile: Deno.FsFile | undefined;
   #over = false;
-  #refused = false;
 
   constructor(options: MountOptions) {
     this.#o = options;
@@ -90,10 +76,21 @@ export class MountedVolume {
       this.#memories.push(made);
       return made;
     };
-    this.#windows = Array.from({ length: windows }, () => memory(windowBytes));
-    this.#chunk = memory(chunkBytes);
-    this.#piece = memory(pieceBytes);
-    this.#files = new SegmentFiles(options.directory, options.reserveBytes);
+    const transfer = {
+      windows: Array.from({ length: windows }, () => memory(windowBytes)),
+      chunk: memory(chunkBytes),
+      piece: memory(pieceBytes),
+    };
+    this.#orders = new Orders({
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      store: options.store,
+      files: new LocalFiles(options.directory, options.reserveBytes),
+      time: systemTime,
+      log: this.#log,
+      ...transfer,
+      send: (message) => this.#send(message),
+    });
     this.#mailbox = Mailbox.create(createEvent());
     this.#worker = new Worker(new URL("./engine/worker.ts", import.meta.url), {
       type: "module",
@@ -119,9 +116,9 @@ export class MountedVolume {
       mailbox: this.#mailbox.shared,
       eventFd: this.#mailbox.eventFd,
       transfer: {
-        windows: this.#windows.map((each) => each.address),
-        chunk: this.#chunk.address,
-        piece: this.#piece.address,
+        windows: transfer.windows.map((each) => each.address),
+        chunk: transfer.chunk.address,
+        piece: transfer.piece.address,
         pieceBytes,
       },
     };
@@ -184,27 +181,10 @@ export class MountedVolume {
   }
 
   #handle(message: FromWorker): void {
+    if (this.#orders.take(message)) return;
     switch (message.kind) {
       case "ready":
         this.#ready.resolve({ replayed_batches: message.replayed_batches });
-        return;
-      case "segment_wanted":
-        this.#run(() => this.#makeSegment());
-        return;
-      case "drop_file":
-        this.#run(() => this.#files.remove(message.path));
-        return;
-      case "fetch":
-        this.#run(() => this.#fetch(message));
-        return;
-      case "store":
-        this.#run(() => this.#store(message.key, message.length));
-        return;
-      case "piece":
-        this.#run(() => this.#takePiece(message));
-        return;
-      case "dead_chunks":
-        this.#run(() => this.#deleteChunks(message.keys));
         return;
       case "unmounted":
         if (message.ok) {
@@ -212,7 +192,7 @@ export class MountedVolume {
             kind: "unmounted",
             map: {
               key: mapKey(this.#o.volumeId, this.#o.epoch),
-              parts: this.#mapParts,
+              parts: this.#orders.mapParts,
               epoch: this.#o.epoch,
               mapped_blocks: message.mapped_blocks,
               owners: message.owners,
@@ -241,152 +221,16 @@ export class MountedVolume {
   #end(ending: Ending): void {
     if (this.#over) return;
     this.#over = true;
-    this.#abort.abort();
     if (ending.kind === "failed") {
       this.#ready.reject(new WorkerFailed(ending.error, ending.damaged));
     }
     void (async () => {
-      await Promise.allSettled([...this.#orders]);
-      this.#checkpointFile?.close();
+      await this.#orders.end();
       closeFile(this.#mailbox.eventFd);
       // After a failure the kernel may still be ending the worker's requests on this memory.
       if (ending.kind !== "failed") { for (const memory of this.#memories) unmap(memory); }
       this.#worker.terminate();
       this.#ended.resolve(ending);
     })();
-  }
-
-  #run(order: () => Promise<void>): void {
-    const work = order().catch((error) => {
-      this.#log.error("engine_order_failed", errorFields(error));
-    }).finally(() => this.#orders.delete(work));
-    this.#orders.add(work);
-  }
-
-  async #makeSegment(): Promise<void> {
-    try {
-      this.#send({ kind: "segment", path: await this.#files.make() });
-      this.#refused = false;
-    } catch (error) {
-      // The worker asks again and again; the operator hears it once.
-      if (!this.#refused) this.#log.warn("segment_refused", errorFields(error));
-      this.#refused = true;
-      const reason = error instanceof NoSpace ? error.message : "the log file could not be made";
-      this.#send({ kind: "segment_refused", reason });
-    }
-  }
-
-  /** Repeats what the object store did not answer, until it does or the patience ends. */
-  async #patiently<T>(what: string, patienceMs: number, work: () => Promise<T>): Promise<T> {
-    const limit = performance.now() + patienceMs;
-    for (let pause = firstPauseMs;; pause = Math.min(pause * 2, 2000)) {
-      try {
-        return await work();
-      } catch (error) {
-        if (this.#abort.signal.aborted || performance.now() + pause > limit) throw error;
-        // The first failure is said; what follows it until the patience ends is the same again.
-        if (pause === firstPauseMs) {
-          this.#log.warn("object_store_retry", { what, ...errorFields(error) });
-        }
-      }
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, pause);
-        const signal = this.#abort.signal;
-        function done() {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", done);
-          resolve();
-        }
-        signal.addEventListener("abort", done);
-      });
-    }
-  }
-
-  async #fetch(order: FromWorker & { kind: "fetch" }): Promise<void> {
-    let ok = false;
-    try {
-      const range = { offset: order.offset, length: order.length };
-      const bytes = await this.#patiently(
-        order.key,
-        fetchPatienceMs,
-        () => this.#o.store.get(order.key, range),
-      );
-      const window = this.#windows.find((each) => each.address === order.address);
-      if (bytes?.length === order.length && window !== undefined) {
-        window.bytes.set(bytes);
-        ok = true;
-      } else {
-        this.#log.error("chunk_missing", { key: order.key, got_bytes: bytes?.length ?? -1 });
-      }
-    } catch (error) {
-      this.#log.error("chunk_unreadable", { key: order.key, ...errorFields(error) });
-    }
-    this.#send({ kind: "fetched", id: order.id, ok });
-  }
-
-  async #store(key: string, length: number): Promise<void> {
-    let ok = false;
-    try {
-      const body = this.#chunk.bytes.slice(0, length);
-      await this.#patiently(key, storePatienceMs, () => this.#o.store.put(key, body));
-      ok = true;
-    } catch (error) {
-      this.#log.error("chunk_not_stored", { key, ...errorFields(error) });
-    }
-    this.#send({ kind: "stored", ok });
-  }
-
-  async #takePiece(order: FromWorker & { kind: "piece" }): Promise<void> {
-    let ok = false;
-    try {
-      const bytes = this.#piece.bytes.slice(0, order.length);
-      if (order.target === "map") await this.#storePart(order.first, bytes);
-      else await this.#writeCheckpoint(order.first, order.last, bytes);
-      ok = true;
-    } catch (error) {
-      this.#log.error("map_not_written", { target: order.target, ...errorFields(error) });
-    }
-    this.#send({ kind: "piece_written", ok });
-  }
-
-  async #storePart(first: boolean, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    if (first) this.#mapParts = 0;
-    const key = mapPartKey(mapKey(this.#o.volumeId, this.#o.epoch), this.#mapParts);
-    await this.#patiently(key, storePatienceMs, () => this.#o.store.put(key, bytes));
-    this.#mapParts++;
-  }
-
-  /** The new checkpoint replaces the old one only when all of it is on the disk. */
-  async #writeCheckpoint(first: boolean, last: boolean, bytes: Uint8Array): Promise<void> {
-    const path = join(this.#o.directory, checkpointName);
-    if (first) {
-      this.#checkpointFile?.close();
-      this.#checkpointFile = await Deno.open(`${path}.new`, {
-        write: true,
-        create: true,
-        truncate: true,
-        mode: 0o600,
-      });
-    }
-    const file = this.#checkpointFile;
-    if (file === undefined) throw new Error("a piece of a checkpoint came before its first");
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-    if (!last) return;
-    await file.sync();
-    file.close();
-    this.#checkpointFile = undefined;
-    await Deno.rename(`${path}.new`, path);
-    await syncDirectory(this.#o.directory);
-  }
-
-  async #deleteChunks(keys: readonly string[]): Promise<void> {
-    for (const key of keys) {
-      try {
-        await this.#o.store.delete(key);
-      } catch (error) {
-        // The collector finds it when the volume is unmounted or deleted.
-        this.#log.warn("chunk_not_deleted", { key, ...errorFields(error) });
-      }
-    }
   }
 }

@@ -12,11 +12,11 @@ import { errorFields, type Log } from "../log/log.ts";
 import type { Row } from "../state/table.ts";
 import { mapOwner } from "./collector.ts";
 import type { MountReply } from "./contract.ts";
-import { checkpointName } from "./engine/recovery.ts";
+import { checkpointName } from "./format.ts";
 import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
 import { MountedVolume } from "./mounted_volume.ts";
 import { type Tables, Turns, volumeNotFound, type VolumeRow } from "./records.ts";
-import { syncDirectory } from "./segment_files.ts";
+import { syncDirectory } from "./volume_files.ts";
 
 export interface MountsOptions {
   readonly nodeId: string;

@@ -6,16 +6,18 @@
  * one who comes. A failed accept is tried again with the next tick.
  */
 import { closeFile, enlargeSocketBuffers, listenUnix, shutdownSocket } from "../../../ffi/libc.ts";
-import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
+import type { RequestQueue } from "../machine/machine.ts";
 import { type Commands, Connection } from "./connection.ts";
-import type { Export } from "./nbd_protocol.ts";
+import type { Door } from "./door.ts";
+import { type Export, nbdError } from "./nbd_protocol.ts";
 import type { Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
 
 const maximumConnections = 16;
 
 export interface ClientParts {
-  readonly ring: Ring;
+  readonly ring: RequestQueue;
   readonly requests: Requests;
   readonly slots: Slots;
   readonly commands: Commands;
@@ -24,12 +26,12 @@ export interface ClientParts {
   readonly socket: string;
 }
 
-export class Clients {
+export class Clients implements Door {
   readonly #parts: ClientParts;
-  readonly #ring: Ring;
+  readonly #ring: RequestQueue;
   readonly #acceptKind: number;
   readonly #connectionKinds: { receive: number; send: number };
-  readonly connections: Connection[] = [];
+  readonly #connections: Connection[] = [];
   #listener = -1;
   #accepting = false;
   /** Whoever still comes is turned away. */
@@ -40,24 +42,33 @@ export class Clients {
     this.#ring = parts.ring;
     this.#acceptKind = this.#ring.kind((_id, result) => this.#accepted(result));
     this.#connectionKinds = {
-      receive: this.#ring.kind((id, result) => this.connections[id]?.received(result)),
-      send: this.#ring.kind((id, result) => this.connections[id]?.sent(result)),
+      receive: this.#ring.kind((id, result) => this.#connections[id]?.received(result)),
+      send: this.#ring.kind((id, result) => this.#connections[id]?.sent(result)),
     };
   }
 
-  /** An accept is under way. */
-  get accepting(): boolean {
-    return this.#accepting;
+  /** A request of some client waits for room. */
+  stalled = false;
+
+  /** Nobody is waited for although somebody should be: the tick tries again. */
+  get wantsTick(): boolean {
+    return !this.#accepting;
+  }
+
+  get connected(): number {
+    let open = 0;
+    for (const connection of this.#connections) if (connection.open) open++;
+    return open;
   }
 
   get anyOpen(): boolean {
-    return this.connections.some((each) => each.open);
+    return this.#connections.some((each) => each.open);
   }
 
   /** Replies are ready that could be sent now. */
   get hasReplies(): boolean {
-    for (let i = 0; i < this.connections.length; i++) {
-      if ((this.connections[i] as Connection).hasReplies) return true;
+    for (let i = 0; i < this.#connections.length; i++) {
+      if ((this.#connections[i] as Connection).hasReplies) return true;
     }
     return false;
   }
@@ -70,11 +81,45 @@ export class Clients {
     }
     this.#listener = listenUnix(this.#parts.socket, 64);
     Deno.chmodSync(this.#parts.socket, 0o660);
-    this.accept();
+    this.#accept();
+  }
+
+  advance(full: boolean): boolean {
+    let moved = false;
+    this.stalled = false;
+    for (let i = 0; i < this.#connections.length; i++) {
+      const connection = this.#connections[i] as Connection;
+      if (!connection.open) continue;
+      const was = connection.stalled;
+      if (was && full) connection.refuseWrite(nbdError.noSpace);
+      connection.advance();
+      if (connection.stalled) this.stalled = true;
+      else if (was) moved = true;
+    }
+    this.#accept();
+    return moved;
+  }
+
+  reply(request: number): void {
+    this.#connections[this.#parts.requests.connection[request] as number]?.reply(request);
+  }
+
+  dropClients(): void {
+    for (const connection of this.#connections) connection.drop();
+  }
+
+  /** Clients learn a size when they connect; they come again. */
+  resized(sizeBytes: number): void {
+    this.#parts.served.sizeBytes = sizeBytes;
+    this.dropClients();
+  }
+
+  release(): void {
+    for (const connection of this.#connections) connection.unmap();
   }
 
   /** Waits for the next client, unless it does already or the socket is closed. */
-  accept(): void {
+  #accept(): void {
     if (this.#accepting || this.#listener < 0) return;
     this.#accepting = true;
     this.#ring.queue(
@@ -99,14 +144,14 @@ export class Clients {
     }
     enlargeSocketBuffers(result, 4 << 20);
     this.#freeConnection(result);
-    this.accept();
+    this.#accept();
   }
 
   #freeConnection(fd: number): void {
-    let connection = this.connections.find((each) => !each.open);
-    if (connection === undefined && this.connections.length < maximumConnections) {
+    let connection = this.#connections.find((each) => !each.open);
+    if (connection === undefined && this.#connections.length < maximumConnections) {
       connection = new Connection(
-        this.connections.length,
+        this.#connections.length,
         this.#ring,
         this.#connectionKinds,
         this.#parts.requests,
@@ -114,11 +159,11 @@ export class Clients {
         this.#parts.commands,
         this.#parts.served,
       );
-      this.connections.push(connection);
+      this.#connections.push(connection);
     }
     if (connection === undefined) {
       // Somebody who connects and says nothing must not keep others out.
-      this.connections.find((each) => each.negotiating)?.drop();
+      this.#connections.find((each) => each.negotiating)?.drop();
       closeFile(fd);
       return;
     }
@@ -142,7 +187,7 @@ export class Clients {
 
   /** Closes every socket, whatever is under way on it. */
   close(): void {
-    for (const connection of this.connections) {
+    for (const connection of this.#connections) {
       if (!connection.open) continue;
       // Closing alone would leave the client waiting while the ring still holds the socket.
       shutdownSocket(connection.fd);

@@ -9,14 +9,14 @@
 import type { BlockMap } from "../block_map.ts";
 import type { FromWorker } from "../mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
-import type { Clients } from "./clients.ts";
+import type { Door } from "./door.ts";
 import type { Drainer } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { PartialWrites } from "./partial_writes.ts";
 import type { Places } from "./places.ts";
 
 export interface ClosingParts {
-  readonly clients: Clients;
+  readonly door: Door;
   readonly partial: PartialWrites;
   readonly log: LogWriter;
   readonly drainer: Drainer;
@@ -27,7 +27,7 @@ export interface ClosingParts {
 }
 
 export class Closing {
-  readonly #clients: Clients;
+  readonly #door: Door;
   readonly #partial: PartialWrites;
   readonly #log: LogWriter;
   readonly #drainer: Drainer;
@@ -41,7 +41,7 @@ export class Closing {
   #step: "connections" | "flush" | "drain" | "save" | "over" = "over";
 
   constructor(parts: ClosingParts) {
-    this.#clients = parts.clients;
+    this.#door = parts.door;
     this.#partial = parts.partial;
     this.#log = parts.log;
     this.#drainer = parts.drainer;
@@ -65,15 +65,15 @@ export class Closing {
     this.#underWay = true;
     this.#for = how;
     this.#step = "connections";
-    this.#clients.stopListening();
+    this.#door.stopListening();
   }
 
   /** Returns whether it moved on, so that the loop does not wait. */
   advance(): boolean {
     switch (this.#step) {
       case "connections": {
-        for (const connection of this.#clients.connections) connection.drop();
-        if (this.#clients.anyOpen || !this.#partial.idle) return false;
+        this.#door.dropClients();
+        if (this.#door.anyOpen || !this.#partial.idle) return false;
         if (this.#for === "unmount") this.#log.sealSegment();
         this.#step = "flush";
         let synced = false;
@@ -122,6 +122,6 @@ export class Closing {
     }
     // The store could not take it all: the volume is served again, and nothing is lost.
     this.#underWay = false;
-    this.#clients.listenAgain();
+    this.#door.listenAgain();
   }
 }

@@ -10,7 +10,8 @@
  * when none of its requests is under way any more.
  */
 import { closeFile, mapMemory, type Memory, shutdownSocket, unmap } from "../../../ffi/libc.ts";
-import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
+import type { RequestQueue } from "../machine/machine.ts";
 import { blockBytes } from "../format.ts";
 import {
   commandFlag,
@@ -46,7 +47,7 @@ export interface Commands {
 }
 
 export class Connection {
-  readonly #ring: Ring;
+  readonly #ring: RequestQueue;
   readonly #requests: Requests;
   readonly #commands: Commands;
   readonly #served: Export;
@@ -71,7 +72,7 @@ export class Connection {
 
   constructor(
     readonly number: number,
-    ring: Ring,
+    ring: RequestQueue,
     kinds: { receive: number; send: number },
     requests: Requests,
     slots: Slots,

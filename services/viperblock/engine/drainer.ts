@@ -9,17 +9,17 @@
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
-import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
 import { writeChunkHeader } from "../chunk_record.ts";
 import {
   blockBytes,
-  chunkBlocks,
   chunkContainer,
   chunkHeaderBytes,
   chunkKey,
   type ChunkName,
 } from "../format.ts";
+import type { RequestQueue } from "../machine/machine.ts";
 import type { FromWorker } from "../mailbox.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Places, Segment } from "./places.ts";
@@ -28,9 +28,11 @@ import type { Places, Segment } from "./places.ts";
 const readBlocks = 128;
 
 export interface DrainerOptions {
-  readonly ring: Ring;
+  readonly ring: RequestQueue;
   readonly volumeId: string;
   readonly epoch: number;
+  /** Blocks of a full chunk. */
+  readonly chunkBlocks: number;
   readonly places: Places;
   readonly log: LogWriter;
   /** A whole chunk, header and all. */
@@ -100,7 +102,7 @@ export class Drainer {
           index,
           checksum: leaf[offsetInLeaf(block) + 2] as number,
         });
-        if (entries.length === chunkBlocks) return entries;
+        if (entries.length === this.#o.chunkBlocks) return entries;
       }
     }
     return entries;

@@ -10,16 +10,15 @@
  * on with, `put` and `hole` answer false and the caller waits.
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
-import { mapMemory, type Memory } from "../../../ffi/libc.ts";
-import { type Ring, ringOperations, syncDataOnly } from "../../../ffi/liburing.ts";
+import type { Memory } from "../../../ffi/libc.ts";
+import { ringOperations, syncDataOnly } from "../../../ffi/liburing.ts";
 import {
-  batchDataBlocks,
   batchEntries,
   blockBytes,
   entryData,
   entryHole,
+  type Geometry,
   hole as holeContainer,
-  segmentBlocks,
 } from "../format.ts";
 import {
   entryWords,
@@ -29,7 +28,8 @@ import {
   sealHeader,
 } from "../log_record.ts";
 import { offsetInLeaf } from "../block_map.ts";
-import type { Places, Segment, SpareFile } from "./places.ts";
+import type { Machine, OpenFile, RequestQueue } from "../machine/machine.ts";
+import type { Places, Segment } from "./places.ts";
 
 /** The log can no longer be trusted to be written. */
 export class LogFailed extends Error {
@@ -37,7 +37,6 @@ export class LogFailed extends Error {
 }
 
 const buffers = 8;
-const bufferBytes = (batchDataBlocks + 1) * blockBytes;
 /** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
 const maximumInFlight = 4;
 /** CRC-32C of 4096 zero bytes. */
@@ -51,6 +50,7 @@ const written = 3;
 export interface LogOptions {
   readonly volumeId: string;
   readonly epoch: number;
+  readonly geometry: Geometry;
   readonly nextSegment: number;
   readonly nextSequence: number;
   /** Called when a request's batches are all written. */
@@ -60,7 +60,8 @@ export interface LogOptions {
 }
 
 export class LogWriter {
-  readonly #ring: Ring;
+  readonly #ring: RequestQueue;
+  readonly #bufferBytes: number;
   readonly #places: Places;
   readonly #options: LogOptions;
   readonly #memory: Memory;
@@ -87,7 +88,7 @@ export class LogWriter {
   #committed: number;
 
   /** Files ready to become segments. */
-  readonly spares: SpareFile[] = [];
+  readonly spares: OpenFile[] = [];
   /** A batch could not be opened for want of a segment. */
   starved = false;
 
@@ -101,14 +102,17 @@ export class LogWriter {
   /** Bytes written to the log since it was opened, headers included. */
   writtenBytes = 0;
 
-  constructor(ring: Ring, places: Places, options: LogOptions) {
+  constructor(machine: Machine, places: Places, options: LogOptions) {
+    const ring = machine.ring;
     this.#ring = ring;
+    const bufferBytes = (options.geometry.batchBlocks + 1) * blockBytes;
+    this.#bufferBytes = bufferBytes;
     this.#places = places;
     this.#options = options;
     this.#nextSegment = options.nextSegment;
     this.#nextSequence = options.nextSequence;
     this.#committed = options.nextSequence - 1;
-    this.#memory = mapMemory(buffers * bufferBytes, { low: true, populate: true });
+    this.#memory = machine.memory(buffers * bufferBytes, { low: true, populate: true });
     this.#words = new Uint32Array(this.#memory.buffer);
     for (let i = 0; i < buffers; i++) {
       prepareHeader(
@@ -148,13 +152,14 @@ export class LogWriter {
   #open(): boolean {
     if (this.#state[this.#buffer] === filling) return true;
     if (this.#state[this.#buffer] !== free) return false;
-    if (this.#segment === undefined || this.#position + 2 > segmentBlocks) {
+    if (this.#segment === undefined || this.#position + 2 > this.#options.geometry.segmentBlocks) {
       if (!this.#nextFile()) return false;
     }
     this.#state[this.#buffer] = filling;
     this.#entries = 0;
     this.#data = 0;
-    this.#capacity = Math.min(batchDataBlocks, segmentBlocks - this.#position - 1);
+    const { batchBlocks, segmentBlocks } = this.#options.geometry;
+    this.#capacity = Math.min(batchBlocks, segmentBlocks - this.#position - 1);
     return true;
   }
 
@@ -185,7 +190,7 @@ export class LogWriter {
    */
   put(block: number, source: Uint8Array, from: number): boolean {
     if (!this.#open()) return false;
-    const base = this.#buffer * bufferBytes;
+    const base = this.#buffer * this.#bufferBytes;
     const at = base + (this.#data + 1) * blockBytes;
     this.#memory.bytes.set(source.subarray(from, from + blockBytes), at);
     const checksum = crc32cOf(this.#memory, at, blockBytes);
@@ -219,7 +224,7 @@ export class LogWriter {
       if (leaf === undefined || leaf[offsetInLeaf(first)] === holeContainer) return true;
     } else if (!this.#places.map.anyMapped(first, count)) return true;
     if (!this.#open()) return false;
-    const entries = (this.#buffer * bufferBytes >> 2) + firstEntryWord;
+    const entries = (this.#buffer * this.#bufferBytes >> 2) + firstEntryWord;
     const last = entries + (this.#entries - 1) * entryWords;
     if (
       this.#entries > 0 && this.#words[last + 2] === entryHole &&
@@ -257,7 +262,7 @@ export class LogWriter {
       const position = isCurrent ? this.#position : this.#positionOf[i] as number;
       const data = isCurrent ? this.#data : this.#dataOf[i] as number;
       if (index > position && index <= position + data) {
-        return i * bufferBytes + (index - position) * blockBytes;
+        return i * this.#bufferBytes + (index - position) * blockBytes;
       }
     }
     return -1;
@@ -277,7 +282,7 @@ export class LogWriter {
 
   #write(): void {
     const segment = this.#segment as Segment;
-    const base = this.#buffer * bufferBytes;
+    const base = this.#buffer * this.#bufferBytes;
     const words = this.#words;
     const header = base >> 2;
     const sequence = this.#nextSequence++;

@@ -6,13 +6,13 @@
  * and nothing was freed, `full` is set and they fail with ENOSPC until there is room again. Data
  * that was acknowledged is never touched by any of this.
  */
-import { closeFile } from "../../../ffi/libc.ts";
-import { segmentBytes } from "../format.ts";
+import { blockBytes } from "../format.ts";
+import type { Machine, OpenFile } from "../machine/machine.ts";
 import type { FromWorker } from "../mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";
-import type { Places, Segment, SpareFile } from "./places.ts";
+import type { Places, Segment } from "./places.ts";
 
 /** Files that are kept ready, so that the log never waits for one under load. */
 const wantedSpares = 3;
@@ -26,6 +26,7 @@ const checkpointBytesPerBlock = 20;
 const checkpointEveryBytes = 512 << 20;
 
 export interface MaintenanceOptions {
+  readonly machine: Machine;
   readonly places: Places;
   readonly log: LogWriter;
   readonly drainer: Drainer;
@@ -61,7 +62,7 @@ export class Maintenance {
     this.#o.post({ kind: "segment_wanted" });
   }
 
-  segmentCame(file: SpareFile): void {
+  segmentCame(file: OpenFile): void {
     this.#asked = false;
     this.#refusedAt = 0;
     this.#addSpare(file);
@@ -69,11 +70,11 @@ export class Maintenance {
 
   segmentRefused(): void {
     this.#asked = false;
-    this.#refusedAt = performance.now();
+    this.#refusedAt = this.#o.machine.now();
     if (this.#starvedSince === 0) this.#starvedSince = this.#refusedAt;
   }
 
-  #addSpare(file: SpareFile): void {
+  #addSpare(file: OpenFile): void {
     this.#o.log.spares.push(file);
     this.#starvedSince = 0;
     this.full = false;
@@ -81,7 +82,7 @@ export class Maintenance {
 
   /** Moves on when time has passed; used while the log has not begun yet. */
   tick(): void {
-    const now = performance.now();
+    const now = this.#o.machine.now();
     if (this.#refusedAt > 0 && now - this.#refusedAt > 500) {
       this.#refusedAt = 0;
       this.wantSegment();
@@ -98,7 +99,7 @@ export class Maintenance {
   }
 
   #recycle(): void {
-    const { places, log, post } = this.#o;
+    const { places, log, post, machine } = this.#o;
     for (let i = this.#retiring.length - 1; i >= 0; i--) {
       const segment = this.#retiring[i] as Segment;
       if (segment.readers > 0) continue;
@@ -108,7 +109,7 @@ export class Maintenance {
       if (log.spares.length < Math.max(minimumKept, this.#o.segmentBudget >> 2)) {
         this.#addSpare(file);
       } else {
-        closeFile(file.fd);
+        machine.disk.close(file.fd);
         post({ kind: "drop_file", path: file.path });
       }
     }
@@ -119,7 +120,7 @@ export class Maintenance {
     const { log, places, segmentBudget } = this.#o;
     if (this.#retiring.length > 0) this.#recycle();
     const starving = stalled && log.starved && log.spares.length === 0;
-    if (starving && this.#starvedSince === 0) this.#starvedSince = performance.now();
+    if (starving && this.#starvedSince === 0) this.#starvedSince = this.#o.machine.now();
     if (!starving && log.spares.length > 0) {
       this.#starvedSince = 0;
       this.full = false;
@@ -150,7 +151,9 @@ export class Maintenance {
     const { places, checkpointer } = this.#o;
     if (checkpointer.running) return true;
     const cost = worthwhile * checkpointBytesPerBlock * places.map.mappedBlocks;
-    if (this.#drainFailedAt > 0 || this.#dead() * segmentBytes <= cost) return false;
+    if (this.#drainFailedAt > 0 || this.#dead() * places.segmentLength * blockBytes <= cost) {
+      return false;
+    }
     checkpointer.start("checkpoint", (ok) => this.#settled(ok));
     return true;
   }
@@ -159,7 +162,7 @@ export class Maintenance {
     const { places, drainer, checkpointer, log } = this.#o;
     if (drainer.running || checkpointer.running) return;
     if (this.#drainFailedAt > 0) {
-      if (performance.now() - this.#drainFailedAt < 1000) return;
+      if (this.#o.machine.now() - this.#drainFailedAt < 1000) return;
       this.#drainFailedAt = 0;
     }
     const dead = this.#dead();
@@ -172,6 +175,6 @@ export class Maintenance {
   }
 
   #settled(ok: boolean): void {
-    this.#drainFailedAt = ok ? 0 : performance.now();
+    this.#drainFailedAt = ok ? 0 : this.#o.machine.now();
   }
 }

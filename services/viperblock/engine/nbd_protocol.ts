@@ -45,7 +45,7 @@ const maximumOption = 8192;
 
 export interface Export {
   readonly name: string;
-  readonly sizeBytes: number;
+  sizeBytes: number;
 }
 
 export interface Negotiated {

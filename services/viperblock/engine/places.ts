@@ -4,9 +4,9 @@
  * `place` and `clear` are the only ways by which the map changes, so the counts always agree with
  * it: a segment or chunk whose count is zero holds nothing that the volume needs.
  */
-import { closeFile } from "../../../ffi/libc.ts";
 import type { BlockMap } from "../block_map.ts";
 import { chunkKey, type ChunkName, chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
+import type { OpenFile } from "../machine/machine.ts";
 
 export interface Segment {
   readonly number: number;
@@ -25,11 +25,6 @@ export interface Segment {
 
 export const noBlock = 0xffff_ffff;
 
-export interface SpareFile {
-  readonly path: string;
-  readonly fd: number;
-}
-
 export interface Chunk {
   readonly name: ChunkName;
   readonly key: string;
@@ -45,19 +40,20 @@ export class Places {
   #lastSegment: Segment | undefined;
   readonly #release = (container: number) => this.#lose(container);
 
-  constructor(readonly map: BlockMap) {}
+  /** @param segmentLength blocks of the segments that are made */
+  constructor(readonly map: BlockMap, readonly segmentLength: number = segmentBlocks) {}
 
   segment(number: number): Segment | undefined {
     if (this.#lastSegment?.number === number) return this.#lastSegment;
     return this.#lastSegment = this.segments.get(number);
   }
 
-  addSegment(number: number, file: SpareFile, firstSequence: number): Segment {
+  addSegment(number: number, file: OpenFile, firstSequence: number): Segment {
     const segment: Segment = {
       number,
       path: file.path,
       fd: file.fd,
-      blocks: new Uint32Array(segmentBlocks).fill(noBlock),
+      blocks: new Uint32Array(this.segmentLength).fill(noBlock),
       live: 0,
       readers: 0,
       sealed: false,
@@ -69,7 +65,7 @@ export class Places {
   }
 
   /** Forgets the segment and returns its file. */
-  removeSegment(segment: Segment): SpareFile {
+  removeSegment(segment: Segment): OpenFile {
     this.segments.delete(segment.number);
     if (this.#lastSegment === segment) this.#lastSegment = undefined;
     return { path: segment.path, fd: segment.fd };
@@ -124,10 +120,5 @@ export class Places {
       const segment = this.segment(container);
       if (segment !== undefined) segment.live--;
     }
-  }
-
-  closeFiles(): void {
-    for (const segment of this.segments.values()) closeFile(segment.fd);
-    this.segments.clear();
   }
 }

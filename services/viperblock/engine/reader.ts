@@ -8,9 +8,10 @@
  * long after the block's old place was given to another.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
+import type { RequestQueue } from "../machine/machine.ts";
 import type { ReadCache } from "../read_cache.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
 import type { LogWriter } from "./log_writer.ts";
@@ -24,7 +25,7 @@ const pieceCapacity = 16384;
 const pieceBlocks = 256;
 
 export interface ReaderOptions {
-  readonly ring: Ring;
+  readonly ring: RequestQueue;
   readonly places: Places;
   readonly cache: ReadCache;
   readonly requests: Requests;

@@ -2,24 +2,12 @@
  * Opens what a volume left on the local disk: the checkpoint, then the log after it. Runs before the
  * ring does, with plain blocking reads, O_DIRECT as everything else that touches the log.
  */
-import {
-  closeFile,
-  mapMemory,
-  openFile,
-  openFlags,
-  readAt,
-  syncFileData,
-  unmap,
-} from "../../../ffi/libc.ts";
-import { join } from "node:path";
 import type { BlockMap } from "../block_map.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
+import type { Machine, OpenFile } from "../machine/machine.ts";
 import { loadMap } from "../map_stream.ts";
 import { type LogFile, replay } from "../replay.ts";
-import type { Places, Segment, SpareFile } from "./places.ts";
-
-export const checkpointName = "map.ckpt";
-export const logFilePattern = /^log-\d+\.seg$/;
+import type { Places, Segment } from "./places.ts";
 
 /** Blocks of one read from a log file; much more than the longest batch. */
 const windowBlocks = 1024;
@@ -28,11 +16,6 @@ export interface Recovered {
   readonly nextSequence: number;
   readonly nextSegment: number;
   readonly batches: number;
-}
-
-/** Opens a log file as the ring uses it. */
-export function openLogFile(path: string): SpareFile {
-  return { path, fd: openFile(path, openFlags.readWrite | openFlags.direct) };
 }
 
 interface StoredPlace {
@@ -44,14 +27,15 @@ interface StoredPlace {
 
 /** Fills the map and the places. @throws DamagedData when data that was durable cannot be found */
 export function recover(
-  directory: string,
+  machine: Machine,
   volumeId: string,
   map: BlockMap,
   places: Places,
 ): Recovered {
   let head = { epoch: 0, sequence: 0, nextSegment: 1 };
   const inLog: StoredPlace[] = [];
-  const bytes = readCheckpoint(join(directory, checkpointName));
+  const { disk } = machine;
+  const bytes = disk.checkpoint();
   if (bytes !== undefined) {
     head = loadMap(bytes, {
       chunk: (number, chunk) => places.restoreChunk(number, chunk?.name, chunk?.blocks ?? 0),
@@ -62,8 +46,8 @@ export function recover(
       },
     });
   }
-  const files = openFiles(directory);
-  const buffer = mapMemory(windowBlocks * blockBytes, { populate: true });
+  const files = disk.openAll();
+  const buffer = machine.memory(windowBlocks * blockBytes, { populate: true });
   let window = { fd: -1, first: 0, count: 0 };
   try {
     const needed = new Set(inLog.map((each) => each.segment));
@@ -82,7 +66,7 @@ export function recover(
         places.place(block, segment, index, checksum);
       }
     };
-    const logFiles: (LogFile & SpareFile)[] = files.map((file) => ({
+    const logFiles: (LogFile & OpenFile)[] = files.map((file) => ({
       ...file,
       read(firstBlock, count) {
         // Batches follow each other: one read brings many of them.
@@ -91,7 +75,7 @@ export function recover(
           window.fd !== file.fd || firstBlock < window.first || end > window.first + window.count
         ) {
           const length = windowBlocks * blockBytes;
-          const got = readAt(file.fd, buffer, 0, length, firstBlock * blockBytes);
+          const got = disk.read(file.fd, buffer, length, firstBlock * blockBytes);
           window = { fd: file.fd, first: firstBlock, count: Math.floor(got / blockBytes) };
         }
         const have = Math.min(count, window.first + window.count - firstBlock);
@@ -112,7 +96,7 @@ export function recover(
       needed,
     }, {
       segment(segment) {
-        const file = segment.file as LogFile & SpareFile;
+        const file = segment.file as LogFile & OpenFile;
         const made = places.addSegment(segment.number, file, segment.firstSequence);
         made.sealed = true;
         found.set(segment.number, made);
@@ -131,38 +115,16 @@ export function recover(
     restore();
     for (const apply of pending) apply();
     for (const file of result.unused) {
-      closeFile((file as LogFile & SpareFile).fd);
-      Deno.removeSync(file.path);
+      disk.close((file as LogFile & OpenFile).fd);
+      disk.remove(file.path);
     }
-    for (const segment of found.values()) syncFileData(segment.fd);
+    for (const segment of found.values()) disk.sync(segment.fd);
     return result;
   } catch (error) {
-    for (const file of files) closeFile(file.fd);
+    for (const file of files) disk.close(file.fd);
     places.segments.clear();
     throw error;
   } finally {
-    unmap(buffer);
-  }
-}
-
-function readCheckpoint(path: string): Uint8Array<ArrayBuffer> | undefined {
-  try {
-    return Deno.readFileSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-function openFiles(directory: string): SpareFile[] {
-  const files: SpareFile[] = [];
-  try {
-    for (const entry of Deno.readDirSync(directory)) {
-      if (logFilePattern.test(entry.name)) files.push(openLogFile(join(directory, entry.name)));
-    }
-    return files;
-  } catch (error) {
-    for (const file of files) closeFile(file.fd);
-    throw error;
+    machine.release(buffer);
   }
 }

@@ -6,7 +6,8 @@
  * the kernel reads from there. A send that fails or is cut short is told to the connection, which ends.
  */
 import { mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
-import { type Ring, ringOperations } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
+import type { RequestQueue } from "../machine/machine.ts";
 import { blockBytes } from "../format.ts";
 import { nbdMagic } from "./nbd_protocol.ts";
 import { requestCapacity, type Requests } from "./requests.ts";
@@ -25,7 +26,7 @@ const controlBytes = negotiationAt + negotiationBytes;
 const sendFlags = 0x4000 | 0x100;
 
 export class Replies {
-  readonly #ring: Ring;
+  readonly #ring: RequestQueue;
   readonly #kind: number;
   readonly #number: number;
   readonly #requests: Requests;
@@ -44,7 +45,7 @@ export class Replies {
   /** Requests that were taken and whose replies have not gone out. */
   inFlight = 0;
 
-  constructor(ring: Ring, kind: number, number: number, requests: Requests, slots: Slots) {
+  constructor(ring: RequestQueue, kind: number, number: number, requests: Requests, slots: Slots) {
     this.#ring = ring;
     this.#kind = kind;
     this.#number = number;

@@ -4,8 +4,9 @@
  * to the kernel after each use. A slot also remembers, for each of its blocks, where the block was
  * being read from, so that what arrives can be checked.
  */
-import { forgetPages, mapMemory, type Memory } from "../../../ffi/libc.ts";
+import type { Memory } from "../../../ffi/libc.ts";
 import { blockBytes } from "../format.ts";
+import type { Machine } from "../machine/machine.ts";
 
 const classes = [
   { bytes: 16 << 10, count: 256 },
@@ -29,10 +30,10 @@ export class Slots {
   readonly #class: Uint8Array;
   readonly #free: number[][] = [];
 
-  constructor() {
+  constructor(readonly machine: Machine) {
     const slots = classes.reduce((sum, each) => sum + each.count, 0);
     const bytes = classes.reduce((sum, each) => sum + each.bytes * each.count, 0);
-    this.memory = mapMemory(bytes);
+    this.memory = machine.memory(bytes);
     this.start = new Float64Array(slots);
     this.firstBlock = new Int32Array(slots);
     this.#class = new Uint8Array(slots);
@@ -67,7 +68,7 @@ export class Slots {
     const number = this.#class[slot] as number;
     this.#free[number]?.push(slot);
     if (number === classes.length - 1) {
-      forgetPages(this.memory, this.start[slot] as number, classes[3].bytes);
+      this.machine.forget(this.memory, this.start[slot] as number, classes[3].bytes);
     }
   }
 }

@@ -7,38 +7,64 @@
  * failure of the log ends the loop by an exception: sockets are closed, the main thread starts a
  * new worker, and clients reconnect and repeat what they had no answer to.
  */
-import { closeFile, mapMemory, type Memory, unmap, viewAddress } from "../../../ffi/libc.ts";
-import { Ring, ringOperations } from "../../../ffi/liburing.ts";
+import type { Memory } from "../../../ffi/libc.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
-import { blockBytes, chunkBytes } from "../format.ts";
-import { type FromWorker, Mailbox, type ToWorker, type WorkerInit } from "../mailbox.ts";
+import { blockBytes, type Geometry, standardGeometry } from "../format.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { FromWorker, ToWorker } from "../mailbox.ts";
 import { ReadCache } from "../read_cache.ts";
 import { Checkpointer } from "./checkpoint.ts";
-import { Clients } from "./clients.ts";
 import { Closing } from "./closing.ts";
 import { VolumeCommands } from "./commands.ts";
-import type { Connection } from "./connection.ts";
+import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
-import { Fetcher, windowBytes } from "./fetcher.ts";
+import { Fetcher } from "./fetcher.ts";
 import { LogWriter } from "./log_writer.ts";
 import { Maintenance } from "./maintenance.ts";
-import { nbdError } from "./nbd_protocol.ts";
 import { partialRead, PartialWrites } from "./partial_writes.ts";
 import { Places } from "./places.ts";
 import { Reader } from "./reader.ts";
-import { openLogFile, recover } from "./recovery.ts";
+import { recover } from "./recovery.ts";
 import { Requests } from "./requests.ts";
 import { Slots } from "./slots.ts";
 
 const tickMs = 200;
 
+export interface VolumeOptions {
+  readonly volumeId: string;
+  readonly sizeBytes: number;
+  readonly epoch: number;
+  /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
+  readonly savedEpoch: number;
+  readonly cacheBytes: number;
+  /** Log segments that the volume may hold before writes wait for the drain. */
+  readonly segmentBudget: number;
+  /** How long writes wait for space before they fail with ENOSPC. */
+  readonly spacePatienceMs: number;
+  readonly geometry?: Geometry;
+  /** Memory that chunks and map pieces pass through to and from the object store. */
+  readonly transfer: {
+    readonly windows: readonly Memory[];
+    readonly chunk: Memory;
+    readonly piece: Memory;
+  };
+}
+
+/** What a door is made of: the engine as clients reach it. */
+export interface Inside {
+  readonly requests: Requests;
+  readonly slots: Slots;
+  readonly commands: VolumeCommands;
+}
+
 export class Volume {
-  readonly #init: WorkerInit;
+  readonly #o: VolumeOptions;
+  readonly #machine: Machine;
   readonly #post: (message: FromWorker) => void;
-  readonly #ring = new Ring(512);
   readonly #requests = new Requests();
-  readonly #slots = new Slots();
+  readonly #slots: Slots;
   readonly #cache: ReadCache;
   readonly #map: BlockMap;
   readonly #places: Places;
@@ -50,38 +76,47 @@ export class Volume {
   readonly #checkpointer: Checkpointer;
   readonly #maintenance: Maintenance;
   readonly #commands: VolumeCommands;
-  readonly #clients: Clients;
+  readonly #door: Door;
   readonly #closing: Closing;
-  readonly #mailbox: Mailbox;
-  readonly #control: Memory = mapMemory(4096, { populate: true });
-  readonly #mailKind: number;
+  readonly #control: Memory;
   readonly #tickKind: number;
   readonly #replayed: number;
+  #phase: "opening" | "marking" | "serving" = "opening";
   #ticking = false;
   #damageReports = 0;
 
   /** Recovers the volume from its directory. @throws DamagedData, RingUnavailable, SystemError */
-  constructor(init: WorkerInit, post: (message: FromWorker) => void) {
-    this.#init = init;
+  constructor(
+    options: VolumeOptions,
+    machine: Machine,
+    post: (message: FromWorker) => void,
+    openDoor: (inside: Inside) => Door,
+  ) {
+    this.#o = options;
+    this.#machine = machine;
     this.#post = post;
-    this.#mailbox = new Mailbox(init.mailbox, init.eventFd);
-    this.#map = new BlockMap(init.sizeBytes / blockBytes);
-    this.#places = new Places(this.#map);
-    const recovered = recover(init.directory, init.volumeId, this.#map, this.#places);
+    const { ring } = machine;
+    const geometry = options.geometry ?? standardGeometry;
+    this.#map = new BlockMap(options.sizeBytes / blockBytes);
+    this.#places = new Places(this.#map, geometry.segmentBlocks);
+    const recovered = recover(machine, options.volumeId, this.#map, this.#places);
     this.#replayed = recovered.batches;
-    this.#cache = new ReadCache(mapMemory(Math.max(blockBytes, init.cacheBytes)));
-    this.#log = new LogWriter(this.#ring, this.#places, {
-      volumeId: init.volumeId,
-      epoch: init.epoch,
+    this.#control = machine.memory(4096, { populate: true });
+    this.#slots = new Slots(machine);
+    this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
+    this.#log = new LogWriter(machine, this.#places, {
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      geometry,
       nextSegment: recovered.nextSegment,
       nextSequence: recovered.nextSequence,
       committed: (id) => this.#commands.committed(id),
-      flushed: (id) => this.#reply(id),
+      flushed: (id) => this.#door.reply(id),
     });
     const damaged = (block: number, container: number, index: number) =>
       this.#damaged(block, container, index);
     this.#reader = new Reader({
-      ring: this.#ring,
+      ring,
       places: this.#places,
       cache: this.#cache,
       requests: this.#requests,
@@ -89,14 +124,14 @@ export class Volume {
       log: this.#log,
       done: (id) => {
         if (this.#requests.type[id] === partialRead) this.#partial.readDone(id);
-        else this.#reply(id);
+        else this.#door.reply(id);
       },
       damaged,
     });
     this.#fetcher = new Fetcher({
       places: this.#places,
       cache: this.#cache,
-      buffers: init.transfer.windows.map((address) => viewAddress(address, windowBytes)),
+      buffers: options.transfer.windows,
       order: (order) => post({ kind: "fetch", ...order }),
       arrived: (piece, bytes, first) => this.#reader.arrived(piece, bytes, first),
     });
@@ -110,34 +145,36 @@ export class Volume {
       partDone: (id) => this.#commands.partDone(id),
     });
     this.#drainer = new Drainer({
-      ring: this.#ring,
-      volumeId: init.volumeId,
-      epoch: init.epoch,
+      ring,
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      chunkBlocks: geometry.chunkBlocks,
       places: this.#places,
       log: this.#log,
-      chunk: viewAddress(init.transfer.chunk, chunkBytes),
+      chunk: options.transfer.chunk,
       post,
       damaged,
     });
     this.#checkpointer = new Checkpointer({
-      volumeId: init.volumeId,
-      epoch: init.epoch,
-      savedEpoch: init.savedEpoch,
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      savedEpoch: options.savedEpoch,
       map: this.#map,
       places: this.#places,
       log: this.#log,
-      piece: viewAddress(init.transfer.piece, init.transfer.pieceBytes),
+      piece: options.transfer.piece,
       post,
       chunkInUse: (chunk) => this.#fetcher.uses(chunk),
       freed: (segments) => this.#maintenance.retire(segments),
     });
     this.#maintenance = new Maintenance({
+      machine,
       places: this.#places,
       log: this.#log,
       drainer: this.#drainer,
       checkpointer: this.#checkpointer,
-      segmentBudget: init.segmentBudget,
-      spacePatienceMs: init.spacePatienceMs,
+      segmentBudget: options.segmentBudget,
+      spacePatienceMs: options.spacePatienceMs,
       post,
     });
     this.#commands = new VolumeCommands({
@@ -147,18 +184,15 @@ export class Volume {
       reader: this.#reader,
       partial: this.#partial,
       maintenance: this.#maintenance,
-      reply: (id) => this.#reply(id),
+      reply: (id) => this.#door.reply(id),
     });
-    this.#clients = new Clients({
-      ring: this.#ring,
+    this.#door = openDoor({
       requests: this.#requests,
       slots: this.#slots,
       commands: this.#commands,
-      served: { name: init.volumeId, sizeBytes: init.sizeBytes },
-      socket: init.socket,
     });
     this.#closing = new Closing({
-      clients: this.#clients,
+      door: this.#door,
       partial: this.#partial,
       log: this.#log,
       drainer: this.#drainer,
@@ -167,87 +201,76 @@ export class Volume {
       places: this.#places,
       post,
     });
-    this.#mailKind = this.#ring.kind((_id, result) => this.#onMail(result));
-    this.#tickKind = this.#ring.kind(() => this.#ticking = false);
-  }
-
-  /** Serves until told to stop or unmount. */
-  run(): void {
-    try {
-      this.#waitForMail();
-      this.#beginLog();
-      this.#clients.listen();
-      this.#post({ kind: "ready", replayed_batches: this.#replayed });
-      while (!this.#closing.finished) this.#turn();
-      this.#close();
-      this.#unmap();
-    } catch (error) {
-      // Memory stays mapped: the kernel may still be ending requests that use it.
-      this.#close();
-      throw error;
-    }
-  }
-
-  /** Everything that was under way is over and was seen to be: only the mailbox is still waited for. */
-  #unmap(): void {
-    for (const connection of this.#clients.connections) connection.unmap();
-    unmap(this.#cache.memory);
-    unmap(this.#log.memory);
-    unmap(this.#slots.memory);
-  }
-
-  #close(): void {
-    this.#clients.close();
-    this.#ring.close();
-    for (const file of this.#log.spares) closeFile(file.fd);
-    this.#places.closeFiles();
-  }
-
-  /** Gets a segment and states in it, durably, where this epoch's log begins. */
-  #beginLog(): void {
-    let synced = false;
+    this.#tickKind = ring.kind(() => this.#ticking = false);
     this.#maintenance.wantSegment();
-    while (this.#log.spares.length === 0) {
-      if (this.#maintenance.full) throw new Error("there is no disk space for a log segment");
-      this.#maintenance.tick();
-      this.#tick();
-      this.#ring.turn(1);
-      if (this.#closing.finished) return;
-    }
-    this.#log.mark();
-    this.#log.flushThen(() => synced = true);
-    while (!synced) {
-      this.#log.advance();
-      if (!synced) this.#ring.turn(1);
-    }
   }
 
-  #reply(id: number): void {
-    this.#clients.connections[this.#requests.connection[id] as number]?.reply(id);
+  /** Told to stop or unmount, and done with it. */
+  get finished(): boolean {
+    return this.#closing.finished;
   }
 
-  #turn(): void {
+  /** What each container holds, for whoever checks the books. */
+  get places(): Places {
+    return this.#places;
+  }
+
+  /** Everything that was under way is over and was seen to be. */
+  release(): void {
+    this.#door.release();
+    const { machine } = this.#slots;
+    machine.release(this.#cache.memory);
+    machine.release(this.#log.memory);
+    machine.release(this.#slots.memory);
+  }
+
+  /** Lets go of files, sockets and the ring. Memory stays: the kernel may still be using it. */
+  close(): void {
+    this.#door.close();
+    const { ring, disk } = this.#machine;
+    ring.close();
+    for (const file of this.#log.spares) disk.close(file.fd);
+    for (const segment of this.#places.segments.values()) disk.close(segment.fd);
+    this.#places.segments.clear();
+  }
+
+  /** Moves everything on as far as it goes, then waits for a completion if nothing else is to do. */
+  turn(): void {
+    if (this.#phase !== "serving") {
+      this.#begin();
+      return;
+    }
     this.#log.advance();
     let again = this.#partial.advance(this.#maintenance.full);
-    let stalled = this.#partial.waiting;
-    const connections = this.#clients.connections;
-    for (let i = 0; i < connections.length; i++) {
-      const connection = connections[i] as Connection;
-      if (!connection.open) continue;
-      const was = connection.stalled;
-      if (was && this.#maintenance.full) connection.refuseWrite(nbdError.noSpace);
-      connection.advance();
-      if (connection.stalled) stalled = true;
-      else if (was) again = true;
-    }
+    again = this.#door.advance(this.#maintenance.full) || again;
+    const stalled = this.#partial.waiting || this.#door.stalled;
     this.#fetcher.advance();
     this.#maintenance.advance(stalled);
     // What the stages after it have put into the log must not wait for an unrelated event.
     this.#log.advance();
-    if (stalled || this.#maintenance.wantsTick || !this.#clients.accepting) this.#tick();
-    this.#clients.accept();
+    if (stalled || this.#maintenance.wantsTick || this.#door.wantsTick) this.#tick();
     if (this.#closing.underWay) again = this.#closing.advance() || again;
-    this.#ring.turn(again || this.#clients.hasReplies ? 0 : 1);
+    this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
+  }
+
+  /** Gets a segment and states in it, durably, where this epoch's log begins; then serves. */
+  #begin(): void {
+    if (this.#phase === "opening" && this.#log.spares.length > 0) {
+      this.#phase = "marking";
+      this.#log.mark();
+      this.#log.flushThen(() => {
+        this.#phase = "serving";
+        this.#door.listen();
+        this.#post({ kind: "ready", replayed_batches: this.#replayed });
+      });
+    }
+    if (this.#phase === "opening") {
+      if (this.#maintenance.full) throw new Error("there is no disk space for a log segment");
+      this.#maintenance.tick();
+      this.#tick();
+    }
+    this.#log.advance();
+    this.#machine.ring.turn((this.#phase as string) === "serving" ? 0 : 1);
   }
 
   #tick(): void {
@@ -257,7 +280,7 @@ export class Volume {
     const words = new Int32Array(this.#control.buffer, 0, 4);
     words[0] = 0;
     words[2] = tickMs * 1_000_000;
-    this.#ring.queue(
+    this.#machine.ring.queue(
       ringOperations.timeout,
       -1,
       0,
@@ -269,29 +292,11 @@ export class Volume {
     );
   }
 
-  #waitForMail(): void {
-    this.#ring.queue(
-      ringOperations.read,
-      this.#init.eventFd,
-      0,
-      this.#control.address + 64,
-      8,
-      0,
-      this.#mailKind,
-      0,
-    );
-  }
-
-  #onMail(result: number): void {
-    if (result < 0) throw new Error(`the mailbox cannot be read: ${result}`);
-    this.#waitForMail();
-    for (const message of this.#mailbox.receive()) this.#handle(message);
-  }
-
-  #handle(message: ToWorker): void {
+  /** A message of the main thread. */
+  deliver(message: ToWorker): void {
     switch (message.kind) {
       case "segment":
-        this.#maintenance.segmentCame(openLogFile(message.path));
+        this.#maintenance.segmentCame(this.#machine.disk.open(message.path));
         return;
       case "segment_refused":
         this.#maintenance.segmentRefused();
@@ -319,7 +324,7 @@ export class Volume {
 
   #statistics() {
     return {
-      connections: this.#clients.connections.filter((each) => each.open).length,
+      connections: this.#door.connected,
       mapped_blocks: this.#map.mappedBlocks,
       segments: this.#places.segments.size,
       chunks: this.#places.chunks.filter((each) => each !== undefined).length,

@@ -3,9 +3,14 @@
  * until that ends; from then on the thread is gone. Whatever it throws is reported to the main thread,
  * which decides whether to start another.
  */
+import { mapMemory, viewAddress } from "../../../ffi/libc.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
 import { errorFields } from "../../log/log.ts";
-import { DamagedData } from "../format.ts";
-import type { FromWorker, WorkerInit } from "../mailbox.ts";
+import { chunkBytes, DamagedData } from "../format.ts";
+import { linuxMachine } from "../machine/linux.ts";
+import { type FromWorker, Mailbox, type WorkerInit } from "../mailbox.ts";
+import { Clients } from "./clients.ts";
+import { windowBytes } from "./fetcher.ts";
 import { Volume } from "./volume.ts";
 
 interface WorkerScope {
@@ -16,9 +21,51 @@ interface WorkerScope {
 
 const scope = globalThis as unknown as WorkerScope;
 
+/** Serves until told to stop or unmount. */
+function serve(init: WorkerInit): void {
+  const machine = linuxMachine(init.directory);
+  const { ring } = machine;
+  const { windows, chunk, piece, pieceBytes } = init.transfer;
+  const volume = new Volume(
+    {
+      ...init,
+      transfer: {
+        windows: windows.map((address) => viewAddress(address, windowBytes)),
+        chunk: viewAddress(chunk, chunkBytes),
+        piece: viewAddress(piece, pieceBytes),
+      },
+    },
+    machine,
+    (message) => scope.postMessage(message),
+    (inside) =>
+      new Clients({
+        ring,
+        ...inside,
+        served: { name: init.volumeId, sizeBytes: init.sizeBytes },
+        socket: init.socket,
+      }),
+  );
+  const mailbox = new Mailbox(init.mailbox, init.eventFd);
+  const count = mapMemory(4096);
+  const mail = ring.kind((_id, result) => {
+    if (result < 0) throw new Error(`the mailbox cannot be read: ${result}`);
+    wait();
+    for (const message of mailbox.receive()) volume.deliver(message);
+  });
+  const wait = () => ring.queue(ringOperations.read, init.eventFd, 0, count.address, 8, 0, mail, 0);
+  try {
+    wait();
+    while (!volume.finished) volume.turn();
+  } finally {
+    volume.close();
+  }
+  // Only the mailbox is still waited for; after a failure memory stays mapped.
+  volume.release();
+}
+
 scope.onmessage = (event) => {
   try {
-    new Volume(event.data, (message) => scope.postMessage(message)).run();
+    serve(event.data);
   } catch (error) {
     const { error: text, stack } = errorFields(error);
     scope.postMessage({

@@ -1,6 +1,6 @@
 /**
- * Log segment files, made ready before the log needs them: written with zeros once and synced, so that
- * a sync of the log has no metadata of the file system to write. A file that would eat into the
+ * The files of a volume's directory. Log segments are made ready before the log needs them: written
+ * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. A file that would eat into the
  * node's reserve is refused; one that a crash left half made holds no log and is removed at the next
  * open.
  */
@@ -12,18 +12,14 @@ import {
   openFile,
   openFlags,
 } from "../../ffi/libc.ts";
-import { logFilePattern } from "./engine/recovery.ts";
-import { segmentBytes } from "./format.ts";
+import { checkpointName, logFilePattern, segmentBytes } from "./format.ts";
+import { NoSpace, type VolumeFiles } from "./orders.ts";
 
 const zeros = new Uint8Array(1 << 20);
 
-/** The disk has no room that may be used. */
-export class NoSpace extends Error {
-  override readonly name = "NoSpace";
-}
-
-export class SegmentFiles {
+export class LocalFiles implements VolumeFiles {
   #next = 0;
+  #checkpoint: Deno.FsFile | undefined;
 
   constructor(readonly directory: string, readonly reserveBytes: number) {
     for (const entry of Deno.readDirSync(directory)) {
@@ -32,8 +28,7 @@ export class SegmentFiles {
     }
   }
 
-  /** Makes one file; returns its path. @throws NoSpace */
-  async make(): Promise<string> {
+  async makeLog(): Promise<string> {
     const { available_bytes } = fileSystemSpace(this.directory);
     if (available_bytes - segmentBytes < this.reserveBytes) {
       throw new NoSpace(
@@ -68,6 +63,35 @@ export class SegmentFiles {
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
+  }
+
+  async beginCheckpoint(): Promise<void> {
+    this.#checkpoint?.close();
+    this.#checkpoint = await Deno.open(join(this.directory, `${checkpointName}.new`), {
+      write: true,
+      create: true,
+      truncate: true,
+      mode: 0o600,
+    });
+  }
+
+  async appendCheckpoint(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const file = this.#checkpoint;
+    if (file === undefined) throw new Error("a piece of a checkpoint came before its first");
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  }
+
+  async replaceCheckpoint(): Promise<void> {
+    await this.#checkpoint?.sync();
+    this.close();
+    const path = join(this.directory, checkpointName);
+    await Deno.rename(`${path}.new`, path);
+    await syncDirectory(this.directory);
+  }
+
+  close(): void {
+    this.#checkpoint?.close();
+    this.#checkpoint = undefined;
   }
 }
 

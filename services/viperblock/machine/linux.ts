@@ -1,0 +1,73 @@
+/** The real machine: io_uring, O_DIRECT files in the volume's directory, anonymous mappings. */
+import { join } from "node:path";
+import {
+  closeFile,
+  forgetPages,
+  mapMemory,
+  openFile,
+  openFlags,
+  readAt,
+  syncFileData,
+  unmap,
+} from "../../../ffi/libc.ts";
+import { Ring } from "../../../ffi/liburing.ts";
+import { checkpointName, logFilePattern } from "../format.ts";
+import type { LogDisk, Machine, OpenFile } from "./machine.ts";
+
+/** @throws RingUnavailable */
+export function linuxMachine(directory: string): Machine {
+  return {
+    ring: new Ring(512),
+    disk: new Directory(directory),
+    memory: mapMemory,
+    release: unmap,
+    forget: forgetPages,
+    now: () => performance.now(),
+  };
+}
+
+class Directory implements LogDisk {
+  constructor(readonly path: string) {}
+
+  open(path: string): OpenFile {
+    return { path, fd: openFile(path, openFlags.readWrite | openFlags.direct) };
+  }
+
+  openAll(): OpenFile[] {
+    const files: OpenFile[] = [];
+    try {
+      for (const entry of Deno.readDirSync(this.path)) {
+        if (logFilePattern.test(entry.name)) files.push(this.open(join(this.path, entry.name)));
+      }
+      return files;
+    } catch (error) {
+      for (const file of files) closeFile(file.fd);
+      throw error;
+    }
+  }
+
+  close(fd: number): void {
+    closeFile(fd);
+  }
+
+  remove(path: string): void {
+    Deno.removeSync(path);
+  }
+
+  read(fd: number, into: Parameters<LogDisk["read"]>[1], length: number, offset: number): number {
+    return readAt(fd, into, 0, length, offset);
+  }
+
+  sync(fd: number): void {
+    syncFileData(fd);
+  }
+
+  checkpoint(): Uint8Array<ArrayBuffer> | undefined {
+    try {
+      return Deno.readFileSync(join(this.path, checkpointName));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    }
+  }
+}
