@@ -10,7 +10,16 @@
 import type { Log } from "../log/log.ts";
 import { chunkKey, parseChunkKey } from "./format.ts";
 import { type BlockStore, mapChunks, type SavedMap } from "./map_objects.ts";
-import type { Tables, VolumeRow } from "./records.ts";
+import type { SnapshotRow, VolumeRow } from "./records.ts";
+
+/** The rows that say what is still needed. */
+export interface Books {
+  readonly volumes: {
+    get(key: string): { readonly value: VolumeRow } | undefined;
+    list(): readonly { readonly value: VolumeRow }[];
+  };
+  readonly snapshots: { list(): readonly { readonly value: SnapshotRow }[] };
+}
 
 /** The volume that wrote a map. */
 export function mapOwner(map: SavedMap): string {
@@ -32,7 +41,7 @@ function newestSettled(row: VolumeRow | undefined): number {
 /** Returns how many objects were deleted. */
 export async function collect(
   owners: Iterable<string>,
-  tables: Tables,
+  tables: Books,
   store: BlockStore,
   log: Log,
 ): Promise<number> {

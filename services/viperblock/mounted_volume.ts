@@ -19,6 +19,7 @@ import {
 } from "./mailbox.ts";
 import { type BlockStore, mapKey, type SavedMap } from "./map_objects.ts";
 import { Orders, systemTime } from "./orders.ts";
+import { linuxFileSystem } from "./machine/file_system.ts";
 import { LocalFiles } from "./volume_files.ts";
 
 const windows = 4;
@@ -85,7 +86,11 @@ export class MountedVolume {
       volumeId: options.volumeId,
       epoch: options.epoch,
       store: options.store,
-      files: new LocalFiles(options.directory, options.reserveBytes),
+      files: new LocalFiles({
+        system: linuxFileSystem,
+        directory: options.directory,
+        reserveBytes: options.reserveBytes,
+      }),
       time: systemTime,
       log: this.#log,
       ...transfer,

@@ -16,7 +16,7 @@ import { checkpointName } from "./format.ts";
 import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
 import { MountedVolume } from "./mounted_volume.ts";
 import { type Tables, Turns, volumeNotFound, type VolumeRow } from "./records.ts";
-import { syncDirectory } from "./volume_files.ts";
+import { linuxFileSystem } from "./machine/file_system.ts";
 
 export interface MountsOptions {
   readonly nodeId: string;
@@ -139,8 +139,8 @@ export class Mounts {
       join(directory, markName),
       new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
     );
-    await syncDirectory(directory);
-    await syncDirectory(this.#o.directory);
+    await linuxFileSystem.syncDirectory(directory);
+    await linuxFileSystem.syncDirectory(this.#o.directory);
   }
 
   async #loadMap(map: SavedMap, directory: string): Promise<void> {

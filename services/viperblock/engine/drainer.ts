@@ -4,10 +4,11 @@
  * The blocks of a chunk are gathered from the segments with the least to move, sorted by their number
  * in the volume, read from the log into the transfer buffer, and handed to the main thread to store.
  * Only when the chunk is durable does the map name it, and only for blocks that were not written
- * again in the meantime. A block that does not match its checksum is moved as it is, with the checksum
- * that it should have: reading it goes on to fail, and nothing else is held up by it.
+ * again in the meantime. A block that does not match its checksum is read again, since a fault on the way
+ * must not become one for ever; when that does not help it is moved as it is, with the checksum that it
+ * should have: reading it goes on to fail, and nothing else is held up by it.
  */
-import { crc32c } from "../../../ffi/crc32c.ts";
+import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
@@ -26,6 +27,8 @@ import type { Places, Segment } from "./places.ts";
 
 /** Blocks of one read from the log at most: 512 KiB, so that a guest's reads get in between. */
 const readBlocks = 128;
+/** How often a block that does not match is read before it counts as damaged. */
+const attempts = 4;
 
 export interface DrainerOptions {
   readonly ring: RequestQueue;
@@ -53,6 +56,7 @@ export class Drainer {
   readonly #kind: number;
   #entries: Entry[] = [];
   #readsLeft = 0;
+  #attempt = 1;
   #running = false;
   #nextSequence = 1;
   #name: ChunkName | undefined;
@@ -79,8 +83,9 @@ export class Drainer {
     this.#running = true;
     this.#done = done;
     this.#entries.sort((a, b) => a.block - b.block);
+    this.#attempt = 1;
     this.#readsLeft = 1;
-    for (let i = 0; i < this.#entries.length;) i += this.#read(i);
+    for (let i = 0; i < this.#entries.length;) i += this.#read(i, readBlocks);
     this.#readDone();
     return true;
   }
@@ -115,10 +120,10 @@ export class Drainer {
   }
 
   /** Reads the run that begins at entry `first`; returns its length. */
-  #read(first: number): number {
+  #read(first: number, longest: number): number {
     const start = this.#entries[first] as Entry;
     let run = 1;
-    for (; run < readBlocks && first + run < this.#entries.length; run++) {
+    for (; run < longest && first + run < this.#entries.length; run++) {
       const next = this.#entries[first + run] as Entry;
       if (next.segment !== start.segment || next.index !== start.index + run) break;
     }
@@ -143,8 +148,22 @@ export class Drainer {
     this.#readDone();
   }
 
+  #matches(i: number): boolean {
+    const at = chunkHeaderBytes + i * blockBytes;
+    return crc32cOf(this.#o.chunk, at, blockBytes) === (this.#entries[i] as Entry).checksum;
+  }
+
+  /** Reads what does not match once more; returns whether anything is being read. */
+  #readAgain(): boolean {
+    if (this.#attempt === attempts) return false;
+    this.#attempt++;
+    this.#readsLeft = 1;
+    for (let i = 0; i < this.#entries.length; i++) if (!this.#matches(i)) this.#read(i, 1);
+    return --this.#readsLeft > 0;
+  }
+
   #readDone(): void {
-    if (--this.#readsLeft > 0) return;
+    if (--this.#readsLeft > 0 || this.#readAgain()) return;
     const { chunk, volumeId, epoch } = this.#o;
     const count = this.#entries.length;
     const blocks = new Uint32Array(count);
@@ -152,10 +171,7 @@ export class Drainer {
     for (const [i, entry] of this.#entries.entries()) {
       blocks[i] = entry.block;
       checksums[i] = entry.checksum;
-      const at = chunkHeaderBytes + i * blockBytes;
-      if (crc32c(chunk.bytes.subarray(at, at + blockBytes)) !== entry.checksum) {
-        this.#o.damaged(entry.block, entry.segment.number, entry.index);
-      }
+      if (!this.#matches(i)) this.#o.damaged(entry.block, entry.segment.number, entry.index);
     }
     const name = { owner: volumeId, epoch, sequence: this.#nextSequence++ };
     this.#name = name;

@@ -94,7 +94,12 @@ export class Maintenance {
 
   /** These segments hold nothing that any durable map refers to. */
   retire(segments: readonly Segment[]): void {
-    this.#retiring.push(...segments);
+    for (const segment of segments) {
+      // A reader may hold a segment for so long that the next checkpoint frees it once more; given
+      // back twice, its file would become two segments.
+      const known = this.#o.places.segments.get(segment.number) === segment;
+      if (known && !this.#retiring.includes(segment)) this.#retiring.push(segment);
+    }
     this.#recycle();
   }
 

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { BlockMap } from "../block_map.ts";
+import { standardGeometry } from "../format.ts";
+import { simulatedMachine } from "../machine/simulated.ts";
+import { SimulatedDisk } from "../machine/simulated_disk.ts";
+import { World } from "../machine/simulated_world.ts";
+import type { Checkpointer } from "./checkpoint.ts";
+import type { Drainer } from "./drainer.ts";
+import { LogWriter } from "./log_writer.ts";
+import { Maintenance } from "./maintenance.ts";
+import { Places } from "./places.ts";
+
+Deno.test("a segment that is freed twice while somebody reads it gives its file back once", () => {
+  const world = new World({ next: () => 0, below: () => 0 });
+  const disk = new SimulatedDisk(world, "/volume", 1 << 20);
+  const machine = simulatedMachine(world, disk);
+  const places = new Places(new BlockMap(100));
+  const log = new LogWriter(machine, places, {
+    volumeId: "vol-1",
+    epoch: 1,
+    geometry: { ...standardGeometry, batchBlocks: 4 },
+    nextSegment: 2,
+    nextSequence: 1,
+    committed: () => {},
+    flushed: () => {},
+  });
+  const maintenance = new Maintenance({
+    machine,
+    places,
+    log,
+    drainer: {} as Drainer,
+    checkpointer: {} as Checkpointer,
+    segmentBudget: 32,
+    spacePatienceMs: 1000,
+    post: () => {},
+  });
+  const segment = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1);
+  segment.sealed = true;
+  segment.readers = 1;
+  // A reader holds it through two checkpoints, and a third began before the file was given back.
+  maintenance.retire([segment]);
+  maintenance.retire([segment]);
+  assert.equal(log.spares.length, 0);
+  segment.readers = 0;
+  maintenance.retire([]);
+  maintenance.retire([segment]);
+  assert.deepEqual(log.spares, [{ path: "log-1.seg", fd: 9 }]);
+  machine.releaseAll();
+});

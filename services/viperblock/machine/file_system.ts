@@ -1,0 +1,64 @@
+/** What making log files and checkpoints needs of a file system; the real one and its interface. */
+import {
+  closeFile,
+  fileSystemSpace,
+  forgetCachedPages,
+  openFile,
+  openFlags,
+} from "../../../ffi/libc.ts";
+
+export interface FileHandle {
+  write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
+  sync(): Promise<void>;
+  close(): void;
+}
+
+export interface FileSystem {
+  /** @param fresh whether nothing may be there yet; what is there is emptied otherwise */
+  create(path: string, fresh: boolean): Promise<FileHandle>;
+  rename(from: string, to: string): Promise<void>;
+  /** What is not there any more is no error. */
+  remove(path: string): Promise<void>;
+  /** Makes a directory's entries durable. */
+  syncDirectory(directory: string): Promise<void>;
+  names(directory: string): string[];
+  availableBytes(directory: string): number;
+  /** Drops the file's clean pages, so that O_DIRECT users need not throw them out one by one. */
+  forgetCached(path: string): void;
+}
+
+export const linuxFileSystem: FileSystem = {
+  async create(path, fresh) {
+    const file = await Deno.open(path, {
+      write: true,
+      mode: 0o600,
+      ...(fresh ? { createNew: true } : { create: true, truncate: true }),
+    });
+    return {
+      async write(bytes) {
+        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      },
+      sync: () => file.sync(),
+      close: () => file.close(),
+    };
+  },
+  rename: (from, to) => Deno.rename(from, to),
+  async remove(path) {
+    try {
+      await Deno.remove(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  },
+  async syncDirectory(directory) {
+    using handle = await Deno.open(directory, { read: true });
+    await handle.sync();
+  },
+  names: (directory) => Array.from(Deno.readDirSync(directory), (entry) => entry.name),
+  availableBytes: (directory) => fileSystemSpace(directory).available_bytes,
+  forgetCached(path) {
+    const fd = openFile(path, openFlags.readOnly);
+    forgetCachedPages(fd);
+    closeFile(fd);
+  },
+};

@@ -1,0 +1,257 @@
+/**
+ * A disk with a volatile cache and a directory whose entries are durable only when it is synced. A
+ * power cut keeps of what was not synced whatever chance says, in any order, down to single sectors;
+ * the end of a process keeps all of it, and what was under way may still land afterwards.
+ *
+ * Names behave as on a journalling file system: after a power cut some first part of the changes since
+ * the last sync of the directory has happened.
+ */
+import type { Memory } from "../../../ffi/libc.ts";
+import { blockBytes, checkpointName, logFilePattern } from "../format.ts";
+import type { FileHandle, FileSystem } from "./file_system.ts";
+import type { LogDisk, OpenFile } from "./machine.ts";
+import type { World } from "./simulated_world.ts";
+
+const sectorBytes = 512;
+
+/** What a file held at one moment, and which of its sectors were not durable then. */
+export interface Moment {
+  readonly bytes: Uint8Array;
+  /** By sector the write that dirtied it. */
+  readonly dirty: ReadonlyMap<number, number>;
+}
+
+export class SimulatedFile {
+  bytes = new Uint8Array(0);
+  #durable = new Uint8Array(0);
+  readonly #dirty = new Map<number, number>();
+  #writes = 0;
+
+  write(at: number, bytes: Uint8Array): void {
+    const end = at + bytes.length;
+    if (end > this.bytes.length) this.bytes = grown(this.bytes, end);
+    this.bytes.set(bytes, at);
+    const number = ++this.#writes;
+    for (let sector = Math.floor(at / sectorBytes); sector * sectorBytes < end; sector++) {
+      this.#dirty.set(sector, number);
+    }
+  }
+
+  moment(): Moment {
+    return { bytes: this.bytes.slice(), dirty: new Map(this.#dirty) };
+  }
+
+  /** Makes durable what was written up to the moment. */
+  sync({ bytes, dirty }: Moment = this.moment()): void {
+    if (bytes.length > this.#durable.length) this.#durable = grown(this.#durable, bytes.length);
+    for (const [sector, number] of dirty) {
+      const at = sector * sectorBytes;
+      this.#durable.set(bytes.subarray(at, at + sectorBytes), at);
+      if (this.#dirty.get(sector) === number) this.#dirty.delete(sector);
+    }
+  }
+
+  powerCut(world: World): void {
+    const lucky = world.chance.below(3);
+    const after = grown(this.#durable, this.bytes.length);
+    for (const sector of this.#dirty.keys()) {
+      if (lucky === 0 || (lucky === 1 && world.once(2))) continue;
+      const at = sector * sectorBytes;
+      after.set(this.bytes.subarray(at, at + sectorBytes), at);
+    }
+    this.#dirty.clear();
+    this.bytes = after;
+    this.#durable = after.slice();
+  }
+}
+
+function grown(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  const larger = new Uint8Array(Math.max(length, bytes.length));
+  larger.set(bytes);
+  return larger;
+}
+
+type Change =
+  | { readonly kind: "link"; readonly path: string; readonly file: SimulatedFile }
+  | { readonly kind: "unlink"; readonly path: string }
+  | { readonly kind: "rename"; readonly from: string; readonly to: string };
+
+function applied(names: Map<string, SimulatedFile>, change: Change): void {
+  if (change.kind === "link") names.set(change.path, change.file);
+  else if (change.kind === "unlink") names.delete(change.path);
+  else {
+    const file = names.get(change.from);
+    names.delete(change.from);
+    if (file !== undefined) names.set(change.to, file);
+  }
+}
+
+/** The system refused, as Linux would say it. */
+export class SimulatedError extends Error {
+  override readonly name = "SimulatedError";
+  constructor(readonly code: string) {
+    super(code);
+  }
+}
+
+export interface DiskFaults {
+  /** Once in so many calls of the file system it fails; 0 never. */
+  files: number;
+  /** Once in so many requests of the ring one fails; 0 never. */
+  requests: number;
+  /** Once in so many reads of the ring one brings a wrong bit; 0 never. */
+  flips: number;
+}
+
+export class SimulatedDisk implements LogDisk, FileSystem {
+  #names = new Map<string, SimulatedFile>();
+  #durableNames = new Map<string, SimulatedFile>();
+  #changes: Change[] = [];
+  readonly #open = new Map<number, SimulatedFile>();
+  #nextFd = 3;
+  readonly faults: DiskFaults = { files: 0, requests: 0, flips: 0 };
+  /** Log files that the disk has room for. */
+  room = Infinity;
+  /** Counts up with every crash: what an earlier life asked for is not answered any more. */
+  life = 0;
+
+  constructor(readonly world: World, readonly directory: string, readonly segmentBytes: number) {}
+
+  file(fd: number): SimulatedFile {
+    const file = this.#open.get(fd);
+    if (file === undefined) throw new SimulatedError("EBADF");
+    return file;
+  }
+
+  isOpen(fd: number): boolean {
+    return this.#open.has(fd);
+  }
+
+  #change(change: Change): void {
+    applied(this.#names, change);
+    this.#changes.push(change);
+  }
+
+  // What a volume's opening does at once.
+
+  openAll(): OpenFile[] {
+    const names = [...this.#names.keys()].filter((path) =>
+      logFilePattern.test(path.slice(this.directory.length + 1))
+    );
+    return names.map((path) => this.open(path));
+  }
+
+  open(path: string): OpenFile {
+    const file = this.#names.get(path);
+    if (file === undefined) throw new SimulatedError("ENOENT");
+    const fd = this.#nextFd++;
+    this.#open.set(fd, file);
+    return { path, fd };
+  }
+
+  close(fd: number): void {
+    this.#open.delete(fd);
+  }
+
+  remove(path: string): Promise<void> {
+    if (this.#names.has(path)) this.#change({ kind: "unlink", path });
+    return Promise.resolve();
+  }
+
+  read(fd: number, into: Memory, length: number, offset: number): number {
+    const bytes = this.file(fd).bytes.subarray(offset, offset + length);
+    into.bytes.set(bytes);
+    return bytes.length;
+  }
+
+  sync(fd: number): void {
+    this.file(fd).sync();
+  }
+
+  checkpoint(): Uint8Array<ArrayBuffer> | undefined {
+    return this.#names.get(`${this.directory}/${checkpointName}`)?.bytes.slice();
+  }
+
+  // What takes time, and may fail.
+
+  async #takesTime(): Promise<void> {
+    const life = this.life;
+    await this.world.wait(this.world.chance.below(6));
+    // The process that asked is no more: its call never returns.
+    if (life !== this.life) await new Promise<never>(() => {});
+    if (this.world.once(this.faults.files)) throw new SimulatedError("EIO");
+  }
+
+  async create(path: string, fresh: boolean): Promise<FileHandle> {
+    await this.#takesTime();
+    if (fresh && this.#names.has(path)) throw new SimulatedError("EEXIST");
+    const file = new SimulatedFile();
+    this.#change({ kind: "link", path, file });
+    return {
+      write: async (bytes) => {
+        const copy = bytes.slice();
+        await this.#takesTime();
+        file.write(file.bytes.length, copy);
+      },
+      sync: async () => {
+        const moment = file.moment();
+        await this.#takesTime();
+        file.sync(moment);
+      },
+      close: () => {},
+    };
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.#takesTime();
+    this.#change({ kind: "rename", from, to });
+  }
+
+  async syncDirectory(): Promise<void> {
+    const count = this.#changes.length;
+    await this.#takesTime();
+    for (const change of this.#changes.splice(0, count)) applied(this.#durableNames, change);
+  }
+
+  names(): string[] {
+    return [...this.#names.keys()].map((path) => path.slice(this.directory.length + 1));
+  }
+
+  availableBytes(): number {
+    const logs = this.names().filter((name) => logFilePattern.test(name)).length;
+    return (this.room - logs) * this.segmentBytes;
+  }
+
+  forgetCached(): void {}
+
+  // How it ends.
+
+  /** The process is gone; the kernel and the disk go on. */
+  processEnd(): void {
+    this.life++;
+    this.#open.clear();
+  }
+
+  powerCut(): void {
+    this.life++;
+    this.#open.clear();
+    const kept = this.world.chance.below(this.#changes.length + 1);
+    for (const change of this.#changes.splice(0, kept)) applied(this.#durableNames, change);
+    this.#changes = [];
+    this.#names = new Map(this.#durableNames);
+    for (const file of new Set(this.#names.values())) file.powerCut(this.world);
+  }
+
+  /** All is thrown away, as when a volume moves to another node; `content` becomes its checkpoint. */
+  replaceAll(content: Uint8Array | undefined): void {
+    this.#changes = [];
+    this.#names = new Map();
+    if (content !== undefined) {
+      const file = new SimulatedFile();
+      file.write(0, content);
+      file.sync();
+      this.#names.set(`${this.directory}/${checkpointName}`, file);
+    }
+    this.#durableNames = new Map(this.#names);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * What a guest did to a volume, and which states a crash may leave: the one after some first part of
+ * what was done, at least all that had to survive. A change may be cut where its kind allows it.
+ */
+import { crc32c } from "../../ffi/crc32c.ts";
+
+const blockBytes = 4096;
+
+/** How a change that was under way may be cut: between its blocks in order, anywhere, or not at all. */
+export type Cut = "between" | "anywhere" | "never";
+
+export interface Change {
+  readonly cut: Cut;
+  readonly blocks: { readonly block: number; readonly content: number }[];
+}
+
+export class History {
+  /** Contents by their checksum, by which they are told apart. */
+  readonly #contents = new Map<number, Uint8Array<ArrayBuffer>>();
+  readonly zero: number;
+  #base: Uint32Array;
+  #changes: Change[] = [];
+  /** The state after all that was done. */
+  now: Uint32Array;
+  /** Changes that must survive a power cut, and the end of the process. */
+  durable = 0;
+  acknowledged = 0;
+
+  constructor(sizeBlocks: number) {
+    this.zero = this.remember(new Uint8Array(blockBytes));
+    this.#base = new Uint32Array(sizeBlocks).fill(this.zero);
+    this.now = this.#base.slice();
+  }
+
+  get sizeBlocks(): number {
+    return this.now.length;
+  }
+
+  /** How many changes there are. */
+  get length(): number {
+    return this.#changes.length;
+  }
+
+  remember(bytes: Uint8Array<ArrayBuffer>): number {
+    const content = crc32c(bytes);
+    if (!this.#contents.has(content)) this.#contents.set(content, bytes.slice());
+    return content;
+  }
+
+  contentOf(block: number): Uint8Array<ArrayBuffer> {
+    return this.#contents.get(this.now[block] as number) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** Begins a change; its blocks follow. Returns the number of changes with it. */
+  begin(cut: Cut): Change {
+    const change: Change = { cut, blocks: [] };
+    this.#changes.push(change);
+    return change;
+  }
+
+  add(change: Change, block: number, content: number): void {
+    change.blocks.push({ block, content });
+    this.now[block] = content;
+  }
+
+  grow(sizeBlocks: number): void {
+    for (const name of ["now"] as const) {
+      const larger = new Uint32Array(sizeBlocks).fill(this.zero);
+      larger.set(this[name]);
+      this[name] = larger;
+    }
+    const base = new Uint32Array(sizeBlocks).fill(this.zero);
+    base.set(this.#base);
+    this.#base = base;
+  }
+
+  /**
+   * Holds what was found against what may be there; goes on from it.
+   * @param must how many changes had to survive
+   * @returns what is wrong, or undefined
+   */
+  settle(found: Uint32Array, must: number): string | undefined {
+    const best = this.#longestPrefix(found);
+    if (best === undefined || best < must) {
+      return best === undefined
+        ? `no first part of ${this.#changes.length} changes explains what was found${
+          this.#explain(found, must)
+        }`
+        : `only ${best} of ${this.#changes.length} changes survived, of which ${must} had to`;
+    }
+    this.#base = found.slice();
+    this.now = found.slice();
+    this.#changes = [];
+    this.durable = this.acknowledged = 0;
+    return undefined;
+  }
+
+  #explain(found: Uint32Array, must: number): string {
+    const state = this.#base.slice();
+    for (const { blocks } of this.#changes.slice(0, must)) {
+      for (const { block, content } of blocks) state[block] = content;
+    }
+    const lines: string[] = [];
+    for (const [block, content] of found.entries()) {
+      if (content === this.now[block]) continue;
+      const when = this.#changes.flatMap((change, i) =>
+        change.blocks.some((each) => each.block === block && each.content === content) ? [i] : []
+      );
+      lines.push(
+        `block ${block}: ${
+          this.#contents.has(content) ? `as after change ${when.join("/")}` : "garbage"
+        }${content === this.#base[block] ? " or as at the start" : ""}${
+          content === state[block] ? "" : ", older or newer than what had to survive"
+        }`,
+      );
+    }
+    return lines.length === 0 ? "" : `:\n  ${lines.slice(0, 20).join("\n  ")}`;
+  }
+
+  #longestPrefix(found: Uint32Array): number | undefined {
+    const state = this.#base.slice();
+    let differs = 0;
+    for (let i = 0; i < state.length; i++) if (state[i] !== found[i]) differs++;
+    let best = differs === 0 ? 0 : undefined;
+    for (const [i, change] of this.#changes.entries()) {
+      if (
+        change.cut === "anywhere" && differs > 0 && this.#partlyDone(change, state, found, differs)
+      ) {
+        best = i;
+      }
+      for (const { block, content } of change.blocks) {
+        if (state[block] !== found[block]) differs--;
+        state[block] = content;
+        if (content !== found[block]) differs++;
+        if (differs === 0 && change.cut === "between") best = i;
+      }
+      if (differs === 0) best = i + 1;
+    }
+    return best;
+  }
+
+  /** Whether every block that differs has got what the change gives it. */
+  #partlyDone(change: Change, state: Uint32Array, found: Uint32Array, differs: number): boolean {
+    const explained = new Set<number>();
+    for (const { block, content } of change.blocks) {
+      if (state[block] !== found[block] && found[block] === content) explained.add(block);
+    }
+    return explained.size === differs;
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * Simulated histories of volumes from seeds, with crashes at any step:
+ * `deno task sim viperblock [--seed=N] [--count=N] [--forever] [--trace]`.
+ */
+import { parse, runCommand } from "../../tasks/terminal/command.ts";
+import { VolumeRun } from "./volume_run.ts";
+
+await runCommand(async () => {
+  const parsed = parse({
+    name: "deno task sim viperblock",
+    summary: "Runs the block engine on a simulated machine that fails and crashes as a seed says.",
+    options: {
+      seed: { type: "string", help: "The first seed; a random one by default" },
+      count: { type: "string", help: "How many seeds, one after the other (1000)" },
+      forever: { type: "boolean", help: "Go on until a property does not hold" },
+      trace: { type: "boolean", help: "Say what happened in each run" },
+    },
+    notes: ["A run that fails names its seed; --seed=N --count=1 --trace shows it again."],
+  }, Deno.args);
+  if (parsed === undefined) return;
+  const { options } = parsed;
+  const first = options.seed === undefined
+    ? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0
+    : Number(options.seed);
+  const count = options.forever === true ? Infinity : Number(options.count ?? 1000);
+  let crashes = 0;
+  let requests = 0;
+  const started = performance.now();
+  for (let i = 0; i < count; i++) {
+    const run = new VolumeRun(first + i);
+    try {
+      const report = await run.run();
+      crashes += report.crashes;
+      requests += report.requests;
+      if (options.trace === true) console.log(report.trace.join("\n"));
+    } catch (error) {
+      if (options.trace === true) console.log(run.trace.join("\n"));
+      console.error(`seed ${first + i} failed after ${i} runs:`, error);
+      return 1;
+    }
+    if (i % 1000 === 999) report();
+  }
+  report();
+  return 0;
+
+  function report(): void {
+    const seconds = (performance.now() - started) / 1000;
+    console.log(
+      `${crashes} crashes and ${requests} requests in ${
+        seconds.toFixed(1)
+      } s from seed ${first} on`,
+    );
+  }
+});
