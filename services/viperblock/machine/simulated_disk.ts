@@ -7,7 +7,7 @@
  * the last sync of the directory has happened.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { blockBytes, checkpointName, logFilePattern } from "../format.ts";
+import { checkpointName, logFilePattern } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
 import type { World } from "./simulated_world.ts";
