@@ -1,6 +1,12 @@
 /** The commands that care for the system and its state as a whole; each has a folder. */
+import { backupCommand, restoreCommand } from "./backup/command.ts";
 import type { HiveCommand } from "./commands.ts";
 import { keepCommand } from "./uboot/command.ts";
 import { updateCommand } from "./update/command.ts";
 
-export const systemCommands: readonly HiveCommand[] = [updateCommand, keepCommand];
+export const systemCommands: readonly HiveCommand[] = [
+  updateCommand,
+  keepCommand,
+  backupCommand,
+  restoreCommand,
+];

@@ -18,7 +18,7 @@ export interface SubjectPermissions {
 /** The operator's commands and the supervisor speak as this. */
 export const operatorName = "operator";
 
-/** What the operator may: ask every service, see events, read the audit stream. */
+/** What the operator may: ask every service, see events, read the audit stream, save all streams. */
 export const operatorBus: BusPermissions = {
   hears: ["*.event.>"],
   says: [
@@ -33,6 +33,10 @@ export const operatorBus: BusPermissions = {
     "ec2.>",
     "ebs.>",
     "node.>",
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.STREAM.INFO.*",
+    "$JS.API.STREAM.SNAPSHOT.*",
+    "$JS.SNAPSHOT.ACK.>",
   ],
 };
 

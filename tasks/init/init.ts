@@ -18,6 +18,7 @@ import {
 } from "../../services/config/node_config.ts";
 import { readStamp, requireReadableState, stampForward } from "../../services/config/formats.ts";
 import { services } from "../../services/manifest.ts";
+import { finishRestore } from "../hive/backup/restore.ts";
 import { CommandError } from "../terminal/command.ts";
 import { natsConfig, operatorName } from "./bus_permissions.ts";
 import { ensureCertificates } from "./certificates.ts";
@@ -49,6 +50,8 @@ const profileForm = /^[A-Za-z0-9._-]{1,64}$/;
 export async function initNode(dataDir: string, options: InitOptions = {}): Promise<Node> {
   requireUsableName(dataDir);
   const paths = pathsOf(dataDir);
+  // A restore that was cut off while parts changed places: half of one node and half of another.
+  await finishRestore(paths);
   const created = !await exists(paths.config);
   await requireReadableState(dataDir);
   await makeDirectories(paths);
