@@ -14,6 +14,7 @@ export type ServiceName =
   | "identity"
   | "gateway"
   | "compute"
+  | "vpcd"
   | "metadata"
   | "console"
   | "cluster";
@@ -222,10 +223,27 @@ export const services: readonly ServiceSpec[] = [
     stop_timeout_ms: 30_000,
   },
   {
+    name: "vpcd",
+    summary: "EC2's networks: VPCs, subnets, groups, gateways, interfaces, addresses",
+    entry: "services/vpcd/main.ts",
+    after: ["nats", "identity"],
+    user: "mulga-vpcd",
+    groups: ["mulga"],
+    ports: [],
+    permissions: { net: [natsLoopback], read: own("vpcd"), env },
+    bus: {
+      hears: ["ec2.>", "vpcd.>", "identity.changed"],
+      says: ["vpcd.event.>", "identity.authorize"],
+      writes: ["vpc_records", "vpc_client_tokens"],
+    },
+    health: "bus",
+    stop_timeout_ms: 10_000,
+  },
+  {
     name: "compute",
     summary: "EC2 (hived): instances, images, keys and volumes; QEMU through QMP",
     entry: "services/compute/main.ts",
-    after: ["nats", "viperblock", "identity"],
+    after: ["nats", "viperblock", "identity", "vpcd"],
     user: "mulga-compute",
     groups: ["mulga", "kvm"],
     ports: [],
@@ -239,11 +257,19 @@ export const services: readonly ServiceSpec[] = [
       sys: ["cpus", "systemMemoryInfo", "hostname"],
     },
     bus: {
-      hears: ["ec2.>", "node.*.ec2.>", "compute.>", "ebs.event.>", "identity.changed"],
+      hears: [
+        "ec2.>",
+        "node.*.ec2.>",
+        "compute.>",
+        "ebs.event.>",
+        "vpcd.event.>",
+        "identity.changed",
+      ],
       says: [
         "ebs.>",
         "node.*.ebs.>",
         "node.*.ec2.>",
+        "vpcd.>",
         "compute.event.>",
         "identity.authorize",
         "identity.instance_profile",

@@ -10,6 +10,7 @@ import { errorFields, type Log } from "../log/log.ts";
 import { type CompleteTable, register, type RegisterOptions } from "../resources/actions.ts";
 import { Resources } from "../resources/resource.ts";
 import { Table } from "../state/table.ts";
+import { resourceTypes, tagQuestions } from "../vpcd/contract.ts";
 import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
 import { boundConsole, readConsole } from "./console_output.ts";
 import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
@@ -80,6 +81,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     instances,
     plugger,
     host: { architecture: hostArchitecture, ...total },
+    tagOwners: [{ types: resourceTypes, questions: tagQuestions }],
   });
   const dependencies: InstanceDependencies = {
     bus,

@@ -4,7 +4,7 @@ import type { ResourceType } from "../resources/resource.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Output } from "../resources/wire.ts";
 import { buckets, type InstanceRecord, type InstanceState } from "./contract.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 export const stateCodes: Readonly<Record<InstanceState, number>> = {
   "pending": 0,

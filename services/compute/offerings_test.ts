@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { testConfig } from "../../tests/kit/compute.ts";
 import { startResourceSide } from "../../tests/kit/resource_side.ts";
 import { offeredSizes, sizeOf } from "./instance_types.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 Deno.test("a machine offers what it can hold, of its own architecture", () => {
   const names = (vcpus: number, memory_mib: number, architecture: "x86_64" | "arm64" = "x86_64") =>

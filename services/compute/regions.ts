@@ -6,7 +6,7 @@ import type { ActionTable } from "../resources/actions.ts";
 import { invalidValue } from "../resources/errors.ts";
 import { type Attributes, compileFilters } from "../resources/filters.ts";
 import type { NodeConfig } from "../config/node_config.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 interface Region {
   readonly name: string;

@@ -15,7 +15,7 @@ import { keyPairActions } from "./key_pairs.ts";
 import { regionActions } from "./regions.ts";
 import { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
-import { tagActions, taggable } from "./tags.ts";
+import { tagActions, taggable, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 import { volumeActions } from "./volumes.ts";
@@ -28,6 +28,8 @@ export interface ResourceSideOptions {
   readonly instances: Resources<InstanceRecord>;
   readonly plugger: VolumePlugger;
   readonly host: HostSize;
+  /** Who else has resources that carry tags. */
+  readonly tagOwners?: readonly TagOwner[];
 }
 
 /** Actions of instances, which the other half answers. */
@@ -71,13 +73,17 @@ export class ResourceSide {
       ...volumeActions(this.keeper, state),
       ...regionActions(config),
       ...instanceTypeActions(host),
-      ...tagActions([
-        taggable(instances),
-        taggable(volumes),
-        taggable(snapshots),
-        taggable(images),
-        taggable(keyPairs),
-      ]),
+      ...tagActions(
+        [
+          taggable(instances),
+          taggable(volumes),
+          taggable(snapshots),
+          taggable(images),
+          taggable(keyPairs),
+        ],
+        bus,
+        options.tagOwners ?? [],
+      ),
     };
   }
 

@@ -5,12 +5,21 @@
  * in the middle leaves some tagged; repeating the request completes it, since it is idempotent.
  */
 import { AwsError } from "../aws/errors.ts";
+import type { Bus } from "../bus/bus.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { missingParameter } from "../resources/errors.ts";
 import { type Attributes, compileFilters } from "../resources/filters.ts";
 import { pageOf, pageSize } from "../resources/paging.ts";
 import type { ResourceRecord, Resources } from "../resources/resource.ts";
+import { isId } from "../resources/ids.ts";
+import type { TagQuestions } from "../resources/tag_questions.ts";
 import { checkTags, mergeTags, type Tags, withoutTags } from "../resources/tags.ts";
+import type { Tag } from "../resources/wire.ts";
+
+export type TagChange = { readonly add: Tags } | { readonly remove: readonly Tag[] };
+
+const changed = (tags: Tags, change: TagChange): Tags =>
+  "add" in change ? mergeTags(tags, change.add) : withoutTags(tags, change.remove);
 
 /** What tagging needs of an opened type, whatever its records are. */
 export interface Taggable {
@@ -19,8 +28,28 @@ export interface Taggable {
   readonly arn: (call: { region: string; account_id: string }, id: string) => string;
   /** @throws AwsError in the type's own code */
   readonly check: (account: string, id: string) => Promise<Tags>;
-  readonly change: (account: string, id: string, change: (tags: Tags) => Tags) => Promise<void>;
+  readonly change: (account: string, id: string, change: TagChange) => Promise<void>;
   readonly all: (account: string) => Iterable<{ readonly id: string; readonly tags: Tags }>;
+}
+
+/** Resources that another service owns, by the prefixes of their ids. */
+export interface TagOwner {
+  readonly types: Readonly<Record<string, string>>;
+  readonly questions: TagQuestions;
+}
+
+/** What the owner's types look like here. */
+function remote(bus: Bus, owner: TagOwner): Taggable[] {
+  return Object.entries(owner.types).map(([idPrefix, name]) => ({
+    name,
+    idPrefix,
+    arn: (call, id) => `arn:aws:ec2:${call.region}:${call.account_id}:${name}/${id}`,
+    check: (account, id) => bus.ask(owner.questions.check, { account, id }),
+    change: async (account, id, change) => {
+      await bus.ask(owner.questions.change, { account, id, ...change });
+    },
+    all: () => [],
+  }));
 }
 
 export function taggable<R extends ResourceRecord>(resources: Resources<R>): Taggable {
@@ -34,7 +63,11 @@ export function taggable<R extends ResourceRecord>(resources: Resources<R>): Tag
     },
     check: async (account, id) => (await resources.require(account, id)).tags,
     change: async (account, id, change) => {
-      await resources.modify(account, id, (record) => ({ ...record, tags: change(record.tags) }));
+      await resources.modify(
+        account,
+        id,
+        (record) => ({ ...record, tags: changed(record.tags, change) }),
+      );
     },
     *all(account) {
       for (const record of resources.all(account)) {
@@ -61,9 +94,11 @@ const attributes: Attributes<TagRow> = {
   "value": (row) => row.value,
 };
 
-export function tagActions(types: readonly Taggable[]) {
+export function tagActions(own: readonly Taggable[], bus: Bus, owners: readonly TagOwner[] = []) {
+  const types = [...own, ...owners.flatMap((owner) => remote(bus, owner))];
   const typeOf = (id: string): Taggable => {
-    const type = types.find((one) => id.startsWith(one.idPrefix));
+    const type = types.find((one) => isId(one.idPrefix, id)) ??
+      own.find((one) => id.startsWith(one.idPrefix));
     if (type === undefined) {
       throw new AwsError("InvalidID", `The ID '${id}' is not valid`);
     }
@@ -93,7 +128,7 @@ export function tagActions(types: readonly Taggable[]) {
       run: async (input, call) => {
         const added = checkTags(input.Tags);
         for (const id of new Set(input.Resources)) {
-          await typeOf(id).change(call.account_id, id, (tags) => mergeTags(tags, added));
+          await typeOf(id).change(call.account_id, id, { add: added });
         }
         return {};
       },
@@ -108,14 +143,14 @@ export function tagActions(types: readonly Taggable[]) {
       },
       run: async (input, call) => {
         for (const id of new Set(input.Resources)) {
-          await typeOf(id).change(call.account_id, id, (tags) => withoutTags(tags, input.Tags));
+          await typeOf(id).change(call.account_id, id, { remove: [...input.Tags ?? []] });
         }
         return {};
       },
     },
 
     DescribeTags: {
-      run: (input, call) => {
+      run: async (input, call) => {
         const byRow = compileFilters(
           input.Filters?.filter((filter) => !isByTag(filter.Name)),
           attributes,
@@ -127,14 +162,19 @@ export function tagActions(types: readonly Taggable[]) {
         );
         const size = pageSize(input.MaxResults, limits, false);
         const rows: TagRow[] = [];
-        for (const type of types) {
-          for (const { id, tags } of type.all(call.account_id)) {
-            if (!byTags({ tags })) continue;
-            for (const [key, value] of Object.entries(tags)) {
-              const row = { type: type.name, id, key, value };
-              if (byRow(row)) rows.push(row);
-            }
+        const note = (type: string, id: string, tags: Tags) => {
+          if (!byTags({ tags })) return;
+          for (const [key, value] of Object.entries(tags)) {
+            const row = { type, id, key, value };
+            if (byRow(row)) rows.push(row);
           }
+        };
+        for (const type of own) {
+          for (const { id, tags } of type.all(call.account_id)) note(type.name, id, tags);
+        }
+        for (const owner of owners) {
+          const tagged = await bus.ask(owner.questions.list, { account: call.account_id });
+          for (const { type, id, tags } of tagged) note(type, id, tags);
         }
         const page = pageOf(
           rows,

@@ -10,7 +10,7 @@ import type { Resources } from "../resources/resource.ts";
 import type { Input, Output } from "../resources/wire.ts";
 import { describeVolume } from "../viperblock/contract.ts";
 import type { VolumeRecord } from "./contract.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 type Status = "ok" | "impaired" | "insufficient-data";
 

@@ -4,7 +4,7 @@ import { usualLimits } from "../resources/paging.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Output } from "../resources/wire.ts";
 import { buckets, type SnapshotRecord, type VolumeRecord } from "./contract.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 export const volumeType: ResourceType<VolumeRecord> = {
   name: "volume",

@@ -21,7 +21,7 @@ import type { VolumeKeeper } from "./volume_keeper.ts";
 import { baseline, checkCapacity, type NewVolume } from "./volume_lifecycle.ts";
 import { describeVolumeStatus } from "./volume_status.ts";
 import { showAttachment, showVolume } from "./volume_type.ts";
-import { zoneId } from "./zone_names.ts";
+import { zoneId } from "../resources/zone_names.ts";
 
 const limits = {
   size_gib: 65_536,

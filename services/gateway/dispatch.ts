@@ -17,6 +17,7 @@ import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { computeActions } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
+import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
 import type { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { type Edge, largestQueryBody_bytes, readBody } from "./edge.ts";
@@ -27,7 +28,7 @@ const ordinary_ms = 30_000;
 
 /** Who answers what. What AWS knows and nobody here owns is `UnsupportedOperation`. */
 export const ownedActions: Readonly<Record<string, ReadonlySet<string>>> = {
-  ec2: new Set(computeActions),
+  ec2: new Set([...computeActions, ...vpcdActions]),
   iam: new Set(identityActions.iam),
   sts: new Set(identityActions.sts),
 };
@@ -150,7 +151,11 @@ export async function dispatch(
   const parameters = readParameters(service, edge.query, textOf(body));
   const action = actionOf(service, parameters);
   notes.action = action;
-  if (ownedActions[service.name]?.has(action) !== true) throw unsupported(service, action);
+  if (ownedActions[service.name]?.has(action) !== true) {
+    // What is wrong with a call is said even of an operation that nobody here owns.
+    readCall(service, parameters);
+    throw unsupported(service, action);
+  }
 
   const timeout_ms = action === "RunInstances" ? launch_ms : ordinary_ms;
   const context: CallContext = {

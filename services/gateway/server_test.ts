@@ -136,10 +136,11 @@ Deno.test("what goes wrong with a call has AWS's code in the words of its protoc
     "InvalidParameterValue",
   );
 
-  const { DescribeInstancesCommand, DescribeVpcsCommand, StopInstancesCommand } = await import(
-    "@aws-sdk/client-ec2"
-  );
-  assert.deepEqual(await faultOf(ec2.send(new DescribeVpcsCommand({}))), {
+  const { DescribeInstancesCommand, DescribeFpgaImagesCommand, StopInstancesCommand } =
+    await import(
+      "@aws-sdk/client-ec2"
+    );
+  assert.deepEqual(await faultOf(ec2.send(new DescribeFpgaImagesCommand({}))), {
     name: "UnsupportedOperation",
     status: 400,
   });

@@ -83,15 +83,34 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     readonly type: ResourceType<R>,
     readonly table: Table<R>,
     readonly pageBytes: number,
+    /** The table is its own: it goes when this goes. */
+    readonly ownsTable: boolean,
   ) {
+    const isOurs = (key: string) =>
+      ownsTable || isId(type.idPrefix, key.slice(key.indexOf(".") + 1));
     const note = (key: string, row: Row<R> | undefined) => {
+      if (!isOurs(key)) return;
       if (row === undefined) this.#keys.remove(key);
       else this.#keys.add(key);
       if (row !== undefined && type.shared?.(row.value, "") === true) this.#shared.add(key);
       else this.#shared.remove(key);
     };
     this.#unwatch = table.watch(({ key, row }) => note(key, row));
-    for (const row of table.list()) note(row.key, row);
+    for (const row of table.rows()) note(row.key, row);
+  }
+
+  /** How large a page may be on this bus. */
+  static pageBytes(bus: Bus): number {
+    return Math.floor((bus.connection.info?.max_payload ?? 1 << 20) * payloadShare);
+  }
+
+  /** The records of one type in a table that holds several; the table stays its opener's. */
+  static over<R extends ResourceRecord>(
+    type: ResourceType<R>,
+    table: Table<R>,
+    pageBytes: number,
+  ): Resources<R> {
+    return new Resources(type, table, pageBytes, false);
   }
 
   static async open<R extends ResourceRecord>(
@@ -100,8 +119,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     log: Log,
   ): Promise<Resources<R>> {
     const table = await Table.open<R>(bus, type.bucket, log);
-    const largest = bus.connection.info?.max_payload ?? 1 << 20;
-    return new Resources(type, table, Math.floor(largest * payloadShare));
+    return new Resources(type, table, Resources.pageBytes(bus), true);
   }
 
   keyOf(account: string, id: string): string {
@@ -295,8 +313,13 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Stops following the table. */
+  close(): void {
     this.#unwatch();
-    await this.table[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.close();
+    if (this.ownsTable) await this.table[Symbol.asyncDispose]();
   }
 }

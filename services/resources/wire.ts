@@ -30,6 +30,15 @@ export type Wire<T> = T extends Date | Uint8Array ? string
   : T extends object ? { [Member in keyof T]: Wire<T[Member]> }
   : T;
 
+/** Text wherever AWS has an enumeration: records and answers are written in plain strings. */
+export type Loose<T> = T extends string ? string
+  : T extends readonly (infer Element)[] ? Loose<Element>[]
+  : T extends object ? { [Member in keyof T]: Loose<T[Member]> }
+  : T;
+
+/** What a record of EC2's `T` is made of. */
+export type Shape<T> = Loose<Wire<T>>;
+
 type OptionalKey<T, Key extends keyof T> = Partial<Pick<T, Key>> extends Pick<T, Key> ? true
   : false;
 

@@ -189,6 +189,11 @@ export class Table<T> implements AsyncDisposable {
       .sort((a, b) => a.key < b.key ? -1 : 1);
   }
 
+  /** All rows in no order. */
+  rows(): IterableIterator<Row<T>> {
+    return this.#rows.values();
+  }
+
   get size(): number {
     return this.#rows.size;
   }

@@ -122,7 +122,7 @@ Deno.test("the AWS CLI's STS, EC2 and S3 calls work, and its errors read as AWS'
   }).output();
   assert.match(new TextDecoder().decode(curl.stdout), /<Account>123456789012<\/Account>.* 2 200$/s);
 
-  const unsupported = await aws(stand, ["ec2", "describe-vpcs"]);
+  const unsupported = await aws(stand, ["ec2", "describe-fpga-images"]);
   assert.match(unsupported.err, /\(UnsupportedOperation\)/);
   const wrong = await aws(stand, ["sts", "get-caller-identity"], {
     AWS_SECRET_ACCESS_KEY: "other",

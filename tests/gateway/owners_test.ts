@@ -60,6 +60,7 @@ Deno.test("every owned action is answered by its owner, in its shape or with an 
     "predastore",
     "viperblock",
     "identity",
+    "vpcd",
     "compute",
   ]);
   const ca = await Deno.readTextFile(gateway.node.paths.tls.ca);

@@ -8,10 +8,14 @@ import type { Bus } from "../../services/bus/bus.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "../../services/gateway/server.ts";
 import { authorize, signingKey } from "../../services/identity/contract.ts";
 import { startNats, testLog, type TestNats } from "./nats.ts";
+import { recordCalls } from "./recorded_calls.ts";
 import { makeTls, type TestTls } from "./tls.ts";
 
 export const testCredentials = { accessKeyId: "AKIATEST", secretAccessKey: "secret" } as const;
 export const testAccount = "123456789012";
+/** A second tenant. */
+export const otherCredentials = { accessKeyId: "AKIAOTHER", secretAccessKey: "other" } as const;
+export const otherAccount = "210987654321";
 export const testPrincipal = `arn:aws:iam::${testAccount}:user/test`;
 
 export interface TestGateway extends AsyncDisposable {
@@ -36,16 +40,22 @@ export async function startTestGateway(
   const tls = await makeTls();
   const bus = await nats.bus();
   const denied = new Set<string>();
+  const accounts: Readonly<Record<string, readonly [string, string]>> = {
+    [testCredentials.accessKeyId]: [testAccount, testCredentials.secretAccessKey],
+    [otherCredentials.accessKeyId]: [otherAccount, otherCredentials.secretAccessKey],
+  };
+  const record = await recordCalls(bus);
   bus.answer(signingKey, (scope) => {
-    if (scope.access_key_id !== testCredentials.accessKeyId) {
+    const known = accounts[scope.access_key_id];
+    if (known === undefined) {
       throw new AwsError("InvalidClientTokenId", "The security token is invalid.", {
         status: 403,
       });
     }
     return {
-      key: deriveSigningKey(testCredentials.secretAccessKey, scope).toBase64(),
-      account_id: testAccount,
-      principal_arn: testPrincipal,
+      key: deriveSigningKey(known[1], scope).toBase64(),
+      account_id: known[0],
+      principal_arn: `arn:aws:iam::${known[0]}:user/test`,
       user_id: "AIDATEST",
       valid_until_ms: Date.now() + 60_000,
     };
@@ -80,6 +90,7 @@ export async function startTestGateway(
     async [Symbol.asyncDispose]() {
       client.close();
       await gateway.stop(2_000);
+      await record();
       await nats[Symbol.asyncDispose]();
       await tls[Symbol.asyncDispose]();
     },

@@ -7,6 +7,7 @@ import type { HostSize } from "../../services/compute/instance_types.ts";
 import { actionSubject, register } from "../../services/resources/actions.ts";
 import { Resources } from "../../services/resources/resource.ts";
 import type { ActionName, Input, Output } from "../../services/resources/wire.ts";
+import { resourceTypes, tagQuestions } from "../../services/vpcd/contract.ts";
 import { TestBlockStore } from "./block_store.ts";
 import { callerOf, testConfig, TestPlugger } from "./compute.ts";
 import { startNats, testLog, type TestNats } from "./nats.ts";
@@ -29,10 +30,12 @@ export interface ResourceWorld extends AsyncDisposable {
   ): Promise<Output<Name>>;
 }
 
-/** @param on a server that is there, which stays; without one a new one comes and goes with it */
+/** @param on a server that is there, which stays; without one a new one comes and goes with it
+ * @param withVpcd vpcd answers there as well, and owns resources with tags */
 export async function startResourceSide(
   host: HostSize = { architecture: "x86_64", vcpus: 8, memory_mib: 16_384 },
   on?: TestNats,
+  withVpcd = false,
 ): Promise<ResourceWorld> {
   const nats = on ?? await startNats();
   const bus = await nats.bus("compute");
@@ -48,6 +51,7 @@ export async function startResourceSide(
     instances,
     plugger,
     host,
+    ...(withVpcd ? { tagOwners: [{ types: resourceTypes, questions: tagQuestions }] } : {}),
   });
   side.start();
   register(bus, side.actions);

@@ -1,0 +1,284 @@
+/** What others may know of vpcd: its actions, its records of interfaces, and what it answers. */
+import { subject } from "../bus/subject.ts";
+import type { KindRecord } from "../resources/kind.ts";
+import { tagQuestionsOf } from "../resources/tag_questions.ts";
+import type { Ec2, Shape } from "../resources/wire.ts";
+
+/** KV buckets. Keys are `<account_id>.<resource id>`. */
+export const buckets = {
+  records: "vpc_records",
+  clientTokens: "vpc_client_tokens",
+} as const;
+
+export const tagQuestions = tagQuestionsOf("vpcd");
+
+/** Network interfaces as they lie in the bucket, which also holds everything else of vpcd. */
+export type InterfaceRecord = KindRecord<Shape<Ec2.NetworkInterface>>;
+export const interfacePrefix = "eni-";
+
+/** What a launch wants of its network; everything is chosen where nothing is given. */
+export interface InterfaceWish {
+  readonly subnet_id?: string | undefined;
+  readonly group_ids?: readonly string[] | undefined;
+  /** Names of groups of the default VPC. */
+  readonly group_names?: readonly string[] | undefined;
+  readonly private_ip?: string | undefined;
+  readonly secondary_ips?: readonly string[] | undefined;
+  readonly secondary_count?: number | undefined;
+  /** An interface that is there already. */
+  readonly interface_id?: string | undefined;
+  readonly device_index: number;
+  readonly description?: string | undefined;
+  readonly delete_on_termination: boolean;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+}
+
+/** One interface of an instance, as an instance's record keeps it. */
+export interface InstanceInterface {
+  readonly interface_id: string;
+  readonly attachment_id: string;
+  readonly device_index: number;
+  readonly delete_on_termination: boolean;
+  readonly subnet_id: string;
+  readonly subnet_cidr: string;
+  readonly vpc_id: string;
+  readonly vpc_cidrs: readonly string[];
+  readonly mac: string;
+  readonly private_ip: string;
+  readonly private_ips: readonly string[];
+  readonly private_dns_name: string;
+  readonly groups: readonly { readonly id: string; readonly name: string }[];
+  readonly public_ip?: string;
+  readonly description: string;
+  readonly source_dest_check: boolean;
+}
+
+export interface ClaimRequest {
+  readonly account_id: string;
+  readonly instance_id: string;
+  /** Nothing is made: only whether it could be. */
+  readonly check_only?: boolean;
+  /** How many instances the launch may make, for the check of free addresses. */
+  readonly count?: number;
+  readonly wishes: readonly InterfaceWish[];
+}
+
+/**
+ * Makes and attaches an instance's interfaces, or answers those that it has: a step that may be
+ * repeated. @throws AwsError in EC2's codes
+ */
+export const claimInterfaces = subject<ClaimRequest, readonly InstanceInterface[]>(
+  "vpcd.interfaces.claim",
+  20_000,
+);
+
+/** Deletes what goes with the instance and frees the rest; repeating it is no error. */
+export const releaseInterfaces = subject<
+  { readonly account_id: string; readonly instance_id: string },
+  null
+>("vpcd.interfaces.release", 20_000);
+
+/** The interfaces of an instance now. */
+export const instanceInterfaces = subject<
+  { readonly account_id: string; readonly instance_id: string },
+  readonly InstanceInterface[]
+>("vpcd.interfaces.of_instance", 5_000);
+
+/** Event: an instance's interfaces have changed. */
+export const interfacesChanged = "vpcd.event.interfaces";
+export interface InterfacesChanged {
+  readonly account_id: string;
+  readonly instance_id: string;
+}
+
+/** Whether the rules of the groups let TCP in to `port` from somewhere. */
+export const portIsOpen = subject<
+  { readonly account_id: string; readonly group_ids: readonly string[]; readonly port: number },
+  { readonly open: boolean }
+>("vpcd.port_is_open", 5_000);
+
+/** Types of vpcd's resources by the prefix of their ids. */
+export const resourceTypes: Readonly<Record<string, string>> = {
+  "account-": "account-network",
+  "acl-": "network-acl",
+  "cagw-": "carrier-gateway",
+  "cgw-": "customer-gateway",
+  "dopt-": "dhcp-options",
+  "eigw-": "egress-only-internet-gateway",
+  "eipalloc-": "elastic-ip",
+  "eni-": "network-interface",
+  "eni-perm-": "network-interface-permission",
+  "igw-": "internet-gateway",
+  "ipv4pool-ec2-": "ipv4pool-ec2",
+  "nat-": "natgateway",
+  "pcx-": "vpc-peering-connection",
+  "rtb-": "route-table",
+  "scr-": "subnet-cidr-reservation",
+  "sg-": "security-group",
+  "sgr-": "security-group-rule",
+  "subnet-": "subnet",
+  "tgw-": "transit-gateway",
+  "tgw-attach-": "transit-gateway-attachment",
+  "tgw-rtb-": "transit-gateway-route-table",
+  "vgw-": "vpn-gateway",
+  "vpc-": "vpc",
+  "vpn-": "vpn-connection",
+};
+
+/** EC2 actions that are answered on `ec2.<Action>`. */
+export const vpcdActions = [
+  "AcceptAddressTransfer",
+  "AcceptVpcPeeringConnection",
+  "AllocateAddress",
+  "AssignIpv6Addresses",
+  "AssignPrivateIpAddresses",
+  "AssignPrivateNatGatewayAddress",
+  "AssociateAddress",
+  "AssociateDhcpOptions",
+  "AssociateNatGatewayAddress",
+  "AssociateRouteTable",
+  "AssociateSecurityGroupVpc",
+  "AssociateSubnetCidrBlock",
+  "AssociateTransitGatewayRouteTable",
+  "AssociateVpcCidrBlock",
+  "AttachInternetGateway",
+  "AttachNetworkInterface",
+  "AttachVpnGateway",
+  "AuthorizeSecurityGroupEgress",
+  "AuthorizeSecurityGroupIngress",
+  "CreateCarrierGateway",
+  "CreateCustomerGateway",
+  "CreateDefaultSubnet",
+  "CreateDefaultVpc",
+  "CreateDhcpOptions",
+  "CreateEgressOnlyInternetGateway",
+  "CreateInternetGateway",
+  "CreateNatGateway",
+  "CreateNetworkAcl",
+  "CreateNetworkAclEntry",
+  "CreateNetworkInterface",
+  "CreateNetworkInterfacePermission",
+  "CreatePublicIpv4Pool",
+  "CreateRoute",
+  "CreateRouteTable",
+  "CreateSecurityGroup",
+  "CreateSubnet",
+  "CreateSubnetCidrReservation",
+  "CreateTransitGateway",
+  "CreateTransitGatewayRoute",
+  "CreateTransitGatewayRouteTable",
+  "CreateTransitGatewayVpcAttachment",
+  "CreateVpc",
+  "CreateVpcPeeringConnection",
+  "CreateVpnConnection",
+  "CreateVpnConnectionRoute",
+  "CreateVpnGateway",
+  "DeleteCarrierGateway",
+  "DeleteCustomerGateway",
+  "DeleteDhcpOptions",
+  "DeleteEgressOnlyInternetGateway",
+  "DeleteInternetGateway",
+  "DeleteNatGateway",
+  "DeleteNetworkAcl",
+  "DeleteNetworkAclEntry",
+  "DeleteNetworkInterface",
+  "DeleteNetworkInterfacePermission",
+  "DeletePublicIpv4Pool",
+  "DeleteRoute",
+  "DeleteRouteTable",
+  "DeleteSecurityGroup",
+  "DeleteSubnet",
+  "DeleteSubnetCidrReservation",
+  "DeleteTransitGateway",
+  "DeleteTransitGatewayRoute",
+  "DeleteTransitGatewayRouteTable",
+  "DeleteTransitGatewayVpcAttachment",
+  "DeleteVpc",
+  "DeleteVpcPeeringConnection",
+  "DeleteVpnConnection",
+  "DeleteVpnConnectionRoute",
+  "DeleteVpnGateway",
+  "DeprovisionPublicIpv4PoolCidr",
+  "DescribeAddressTransfers",
+  "DescribeAddresses",
+  "DescribeAddressesAttribute",
+  "DescribeCarrierGateways",
+  "DescribeCustomerGateways",
+  "DescribeDhcpOptions",
+  "DescribeEgressOnlyInternetGateways",
+  "DescribeInternetGateways",
+  "DescribeNatGateways",
+  "DescribeNetworkAcls",
+  "DescribeNetworkInterfaceAttribute",
+  "DescribeNetworkInterfacePermissions",
+  "DescribeNetworkInterfaces",
+  "DescribePublicIpv4Pools",
+  "DescribeRouteTables",
+  "DescribeSecurityGroupReferences",
+  "DescribeSecurityGroupRules",
+  "DescribeSecurityGroupVpcAssociations",
+  "DescribeSecurityGroups",
+  "DescribeStaleSecurityGroups",
+  "DescribeSubnets",
+  "DescribeTransitGatewayAttachments",
+  "DescribeTransitGatewayRouteTables",
+  "DescribeTransitGatewayVpcAttachments",
+  "DescribeTransitGateways",
+  "DescribeVpcAttribute",
+  "DescribeVpcPeeringConnections",
+  "DescribeVpcs",
+  "DescribeVpnConnections",
+  "DescribeVpnGateways",
+  "DetachInternetGateway",
+  "DetachNetworkInterface",
+  "DetachVpnGateway",
+  "DisableAddressTransfer",
+  "DisableTransitGatewayRouteTablePropagation",
+  "DisableVgwRoutePropagation",
+  "DisassociateAddress",
+  "DisassociateNatGatewayAddress",
+  "DisassociateRouteTable",
+  "DisassociateSecurityGroupVpc",
+  "DisassociateSubnetCidrBlock",
+  "DisassociateTransitGatewayRouteTable",
+  "DisassociateVpcCidrBlock",
+  "EnableAddressTransfer",
+  "EnableTransitGatewayRouteTablePropagation",
+  "EnableVgwRoutePropagation",
+  "GetSecurityGroupsForVpc",
+  "GetSubnetCidrReservations",
+  "GetTransitGatewayAttachmentPropagations",
+  "GetTransitGatewayRouteTableAssociations",
+  "GetTransitGatewayRouteTablePropagations",
+  "ModifyAddressAttribute",
+  "ModifyNetworkInterfaceAttribute",
+  "ModifySecurityGroupRules",
+  "ModifySubnetAttribute",
+  "ModifyTransitGateway",
+  "ModifyTransitGatewayVpcAttachment",
+  "ModifyVpcAttribute",
+  "ModifyVpcPeeringConnectionOptions",
+  "ModifyVpcTenancy",
+  "ModifyVpnConnection",
+  "ModifyVpnConnectionOptions",
+  "ModifyVpnTunnelCertificate",
+  "ModifyVpnTunnelOptions",
+  "ProvisionPublicIpv4PoolCidr",
+  "RejectVpcPeeringConnection",
+  "ReleaseAddress",
+  "ReplaceNetworkAclAssociation",
+  "ReplaceNetworkAclEntry",
+  "ReplaceRoute",
+  "ReplaceRouteTableAssociation",
+  "ReplaceTransitGatewayRoute",
+  "ResetAddressAttribute",
+  "ResetNetworkInterfaceAttribute",
+  "RevokeSecurityGroupEgress",
+  "RevokeSecurityGroupIngress",
+  "SearchTransitGatewayRoutes",
+  "UnassignIpv6Addresses",
+  "UnassignPrivateIpAddresses",
+  "UnassignPrivateNatGatewayAddress",
+  "UpdateSecurityGroupRuleDescriptionsEgress",
+  "UpdateSecurityGroupRuleDescriptionsIngress",
+] as const;

@@ -1,0 +1,71 @@
+/** Every kind that vpcd keeps and every family of actions on them. */
+import { accountNetwork } from "./defaults.ts";
+import { dhcpActions, dhcpOptions } from "./dhcp_options.ts";
+import { elasticAddress, elasticAddressActions, publicPool } from "./elastic_addresses.ts";
+import { interfaceActions, networkInterface, permission } from "./interfaces.ts";
+import {
+  carrierGateway,
+  egressOnlyGateway,
+  internetGateway,
+  internetGatewayActions,
+} from "./internet_gateways.ts";
+import { natGateway, natGatewayActions } from "./nat_gateways.ts";
+import { networkAcl, networkAclActions } from "./network_acls.ts";
+import type { Network } from "./network.ts";
+import { peering, peeringActions } from "./peering.ts";
+import { routeTable, routeTableActions } from "./route_tables.ts";
+import { securityGroupRule, securityGroupRuleActions } from "./security_group_rules.ts";
+import { securityGroup, securityGroupActions } from "./security_groups.ts";
+import { reservation, subnet, subnetActions } from "./subnets.ts";
+import {
+  transitAttachment,
+  transitGateway,
+  transitGatewayActions,
+  transitTable,
+} from "./transit_gateways.ts";
+import { vpc, vpcActions } from "./vpcs.ts";
+import { customerGateway, vpnActions, vpnConnection, vpnGateway } from "./vpn.ts";
+
+export const kinds = [
+  accountNetwork,
+  carrierGateway,
+  customerGateway,
+  dhcpOptions,
+  egressOnlyGateway,
+  elasticAddress,
+  internetGateway,
+  natGateway,
+  networkAcl,
+  networkInterface,
+  peering,
+  permission,
+  publicPool,
+  reservation,
+  routeTable,
+  securityGroup,
+  securityGroupRule,
+  subnet,
+  transitAttachment,
+  transitGateway,
+  transitTable,
+  vpc,
+  vpnConnection,
+  vpnGateway,
+];
+
+export const families = (network: Network) => ({
+  ...dhcpActions(network),
+  ...elasticAddressActions(network),
+  ...interfaceActions(network),
+  ...internetGatewayActions(network),
+  ...natGatewayActions(network),
+  ...networkAclActions(network),
+  ...peeringActions(network),
+  ...routeTableActions(network),
+  ...securityGroupActions(network),
+  ...securityGroupRuleActions(network),
+  ...subnetActions(network),
+  ...transitGatewayActions(network),
+  ...vpcActions(network),
+  ...vpnActions(network),
+});

@@ -1,0 +1,660 @@
+/**
+ * Network interfaces: addresses in their subnet, groups, attachments and permissions. Addresses of a
+ * subnet are given once; EC2 keeps its first four and its last.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
+import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../resources/addresses.ts";
+import { invalidCombination, invalidParameter, invalidValue } from "../resources/errors.ts";
+import { newId } from "../resources/ids.ts";
+import { kind, type KindRecord } from "../resources/kind.ts";
+import type { Records } from "../resources/records.ts";
+import { showTags } from "../resources/tags.ts";
+import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import { elasticAddress, freeOf } from "./elastic_addresses.ts";
+import { exactlyOne, type Network, oneOf, within } from "./network.ts";
+import { securityGroup } from "./security_groups.ts";
+import { subnet, type SubnetRecord } from "./subnets.ts";
+
+export type InterfaceShape = Shape<Ec2.NetworkInterface>;
+export type InterfaceRecord = KindRecord<InterfaceShape>;
+
+export const networkInterface = kind<InterfaceShape>({
+  name: "network-interface",
+  idPrefix: "eni-",
+  id: "NetworkInterfaceId",
+  notFound: "InvalidNetworkInterfaceID.NotFound",
+  malformed: "InvalidNetworkInterfaceId.Malformed",
+  filters: [
+    "addresses.association.public-ip=PrivateIpAddresses.Association.PublicIp",
+    "addresses.primary=PrivateIpAddresses.Primary",
+    "addresses.private-ip-address=PrivateIpAddresses.PrivateIpAddress",
+    "association.allocation-id=Association.AllocationId",
+    "association.association-id=Association.AssociationId",
+    "association.public-ip=Association.PublicIp",
+    "attachment.attachment-id=Attachment.AttachmentId",
+    "attachment.delete-on-termination=Attachment.DeleteOnTermination",
+    "attachment.device-index=Attachment.DeviceIndex",
+    "attachment.instance-id=Attachment.InstanceId",
+    "attachment.instance-owner-id=Attachment.InstanceOwnerId",
+    "attachment.status=Attachment.Status",
+    "availability-zone",
+    "description",
+    "group-id=Groups.GroupId",
+    "group-name=Groups.GroupName",
+    "interface-type",
+    "ipv6-addresses.ipv6-address=Ipv6Addresses.Ipv6Address",
+    "mac-address",
+    "network-interface-id",
+    "private-dns-name",
+    "private-ip-address",
+    "requester-id",
+    "requester-managed",
+    "source-dest-check",
+    "status",
+    "subnet-id",
+    "vpc-id",
+  ],
+  references: { SubnetId: "subnet", "Groups.GroupId": "security-group", VpcId: "vpc" },
+  indexed: [
+    "Attachment.AttachmentId",
+    "Attachment.InstanceId",
+    "PrivateIpAddresses.PrivateIpAddress",
+    "Ipv6Addresses.Ipv6Address",
+  ],
+  quota: { most: 100_000, code: "NetworkInterfaceLimitExceeded" },
+});
+
+export const permission = kind<Shape<Ec2.NetworkInterfacePermission>>({
+  name: "network-interface-permission",
+  idPrefix: "eni-perm-",
+  id: "NetworkInterfacePermissionId",
+  owner: null,
+  notFound: "InvalidPermissionID.NotFound",
+  filters: [
+    "network-interface-permission.network-interface-id=NetworkInterfaceId",
+    "network-interface-permission.aws-account-id=AwsAccountId",
+    "network-interface-permission.permission=Permission",
+    "network-interface-permission.aws-service=AwsService",
+  ],
+  references: { NetworkInterfaceId: "network-interface" },
+  page: { minimum: 5, maximum: 255, above: "refuse" },
+});
+
+const isTaken = (records: Records, of: SubnetRecord, address: string) =>
+  records.find(networkInterface, of.account_id, address)
+    .some((one) => one.shape.SubnetId === of.id);
+
+/** @throws AwsError when it is outside, kept by EC2, or somebody's */
+function checkAddress(records: Records, of: SubnetRecord, address: string): void {
+  const block = parseBlock(of.shape.CidrBlock ?? "");
+  const parsed = parseAddress(address);
+  if (block === undefined || parsed === undefined || !holds(block, parsed)) {
+    throw invalidParameter(
+      "address",
+      address,
+      "Address does not fall within the subnet's address range",
+    );
+  }
+  const at = parsed.value - block.base;
+  if (at < 4n || at === sizeOf(block) - 1n) {
+    throw invalidParameter("address", address, "Address is in subnet's reserved address range");
+  }
+  if (isTaken(records, of, address)) {
+    throw new AwsError("InvalidIPAddress.InUse", `Address ${address} is in use.`);
+  }
+}
+
+/** Addresses that nobody has, from a random place on. @throws AwsError */
+export function freeAddresses(records: Records, of: SubnetRecord, count: number): string[] {
+  const block = parseBlock(of.shape.CidrBlock ?? "");
+  if (block === undefined) throw invalidValue("The subnet has no IPv4 block.");
+  const usable = Number(sizeOf(block)) - 5;
+  const start = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % usable;
+  const found: string[] = [];
+  for (let step = 0; step < usable && found.length < count; step++) {
+    const address = showAddress(4, block.base + BigInt(4 + (start + step) % usable));
+    if (!isTaken(records, of, address)) found.push(address);
+  }
+  if (found.length < count) {
+    throw new AwsError(
+      "InsufficientFreeAddressesInSubnet",
+      `The specified subnet does not have enough free addresses to satisfy the request: ${of.id} has ${found.length}.`,
+    );
+  }
+  return found;
+}
+
+export function freeIpv6(records: Records, of: SubnetRecord, count: number): string[] {
+  const block = parseBlock(of.shape.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock ?? "");
+  if (block === undefined) {
+    throw new AwsError(
+      "InvalidSubnet.Range",
+      `The subnet ${of.id} has no IPv6 block to take addresses from.`,
+    );
+  }
+  const found: string[] = [];
+  while (found.length < count) {
+    const host = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
+    const address = showAddress(6, block.base + (host | 0x10n));
+    if (!isTaken(records, of, address) && !found.includes(address)) found.push(address);
+  }
+  return found;
+}
+
+const dnsName = (region: string, address: string) =>
+  `ip-${address.replaceAll(".", "-")}.${region}.compute.internal`;
+
+export const privateAddress = (region: string, address: string, primary: boolean) => ({
+  Primary: primary,
+  PrivateDnsName: dnsName(region, address),
+  PrivateIpAddress: address,
+});
+
+export interface NewInterface {
+  readonly subnet: SubnetRecord;
+  readonly groups: readonly string[];
+  readonly description: string;
+  readonly primary?: string | undefined;
+  readonly secondary?: readonly string[];
+  readonly secondaryCount?: number;
+  readonly ipv6?: readonly string[];
+  readonly ipv6Count?: number;
+  readonly type?: string;
+}
+
+/** Locally administered, unicast, begins with 06 as EC2's do. */
+export const randomMac = () =>
+  `06:${crypto.getRandomValues(new Uint8Array(5)).toHex().match(/../g)?.join(":")}`;
+
+/** Shape of an interface that is free of any instance. @throws AwsError */
+export function interfaceShape(
+  { records, region, az }: Network,
+  account: string,
+  wanted: NewInterface,
+): InterfaceShape {
+  const of = wanted.subnet;
+  const groups = wanted.groups.length > 0
+    ? [...new Set(wanted.groups)]
+    : [(of.shape.VpcId ?? "").replace(/^vpc-/, "sg-")];
+  if (groups.length > 16) {
+    throw new AwsError(
+      "SecurityGroupsPerInterfaceLimitExceeded",
+      "The maximum number of security groups per interface has been reached.",
+    );
+  }
+  const chosen = [
+    ...wanted.primary === undefined ? [] : [wanted.primary],
+    ...wanted.secondary ?? [],
+  ];
+  if (new Set(chosen).size !== chosen.length) {
+    throw invalidValue("The same private address is given more than once.");
+  }
+  for (const address of chosen) checkAddress(records, of, address);
+  const missing = (wanted.primary === undefined ? 1 : 0) + (wanted.secondaryCount ?? 0);
+  const found = freeAddresses(records, of, missing + chosen.length)
+    .filter((one) => !chosen.includes(one));
+  const primary = wanted.primary ?? found.shift() ?? "";
+  const others = [...wanted.secondary ?? [], ...found.slice(0, wanted.secondaryCount ?? 0)];
+  if (others.length > 49) {
+    throw new AwsError(
+      "PrivateIpAddressLimitExceeded",
+      "Number of private addresses will exceed limit.",
+    );
+  }
+  const six = [
+    ...wanted.ipv6 ?? [],
+    ...(wanted.ipv6Count ?? 0) > 0 ? freeIpv6(records, of, wanted.ipv6Count ?? 0) : [],
+  ];
+  return {
+    AvailabilityZone: of.shape.AvailabilityZone ?? az,
+    Description: wanted.description,
+    Groups: groups.map((GroupId) => ({ GroupId, GroupName: "" })),
+    InterfaceType: (wanted.type ?? "interface") as "interface",
+    Ipv6Addresses: six.map((Ipv6Address) => ({ Ipv6Address })),
+    MacAddress: randomMac(),
+    PrivateDnsName: dnsName(region, primary),
+    PrivateIpAddress: primary,
+    PrivateIpAddresses: [
+      privateAddress(region, primary, true),
+      ...others.map((one) => privateAddress(region, one, false)),
+    ],
+    RequesterManaged: false,
+    SourceDestCheck: true,
+    Status: "available",
+    SubnetId: of.id,
+    VpcId: of.shape.VpcId,
+    ...(account === "" ? {} : {}),
+  };
+}
+
+/** Groups with their names, which may change. */
+export function showInterface(records: Records, record: InterfaceRecord) {
+  return {
+    ...records.show(networkInterface, record),
+    Groups: (record.shape.Groups ?? []).map(({ GroupId }) => ({
+      GroupId,
+      GroupName: records.get(securityGroup, record.account_id, GroupId ?? "")?.shape.GroupName ??
+        "",
+    })),
+    TagSet: showTags(record.tags),
+  };
+}
+
+/** Every group is there and belongs to the subnet's VPC. @throws AwsError `InvalidGroup.NotFound` */
+export async function checkGroups(
+  records: Records,
+  account: string,
+  vpcId: string | undefined,
+  groups: readonly string[],
+): Promise<void> {
+  for (const id of groups) {
+    const group = await records.require(securityGroup, account, id);
+    const { VpcId, AssociatedVpcs = [] } = group.shape;
+    if (VpcId !== vpcId && (vpcId === undefined || !AssociatedVpcs.includes(vpcId))) {
+      throw new AwsError(
+        "InvalidParameter",
+        `Security group ${id} and the network interface belong to different networks.`,
+      );
+    }
+  }
+}
+
+export function interfaceAttachment(
+  instanceId: string,
+  owner: string,
+  index: number,
+  deleteOnTermination: boolean,
+) {
+  return {
+    AttachTime: new Date().toISOString(),
+    AttachmentId: newId("eni-attach-"),
+    DeleteOnTermination: deleteOnTermination,
+    DeviceIndex: index,
+    InstanceId: instanceId,
+    InstanceOwnerId: owner,
+    NetworkCardIndex: 0,
+    Status: "attached" as const,
+  };
+}
+
+export const interfaceActions = (network: Network) => {
+  const { operations: n, records, region } = network;
+  const byAttachment = (id: string, call: Call) => {
+    const [record] = records.find(networkInterface, call.account_id, id);
+    if (record === undefined) {
+      throw new AwsError(
+        "InvalidAttachmentID.NotFound",
+        `The attachment ID '${id}' does not exist`,
+      );
+    }
+    return record.id;
+  };
+  const subnetOf = async (record: InterfaceRecord) =>
+    await records.require(subnet, record.account_id, record.shape.SubnetId ?? "");
+  const assign = async (record: InterfaceRecord, input: Input<"AssignPrivateIpAddresses">) => {
+    const of = await subnetOf(record);
+    const present = record.shape.PrivateIpAddresses ?? [];
+    const wanted = input.PrivateIpAddresses ?? [];
+    if ((wanted.length > 0) === (input.SecondaryPrivateIpAddressCount !== undefined)) {
+      if (input.Ipv4PrefixCount !== undefined || input.Ipv4Prefixes !== undefined) {
+        throw invalidValue("Prefixes cannot be delegated to this interface.");
+      }
+      throw invalidCombination("Give either privateIpAddresses or secondaryPrivateIpAddressCount.");
+    }
+    for (const address of wanted) {
+      const own = present.some((one) => one.PrivateIpAddress === address);
+      if (!own && !(input.AllowReassignment === true && isTaken(records, of, address))) {
+        checkAddress(records, of, address);
+      }
+    }
+    const added = wanted.length > 0
+      ? wanted.filter((one) => !present.some((has) => has.PrivateIpAddress === one))
+      : freeAddresses(
+        records,
+        of,
+        within(input.SecondaryPrivateIpAddressCount ?? 0, 1, 49, "secondaryPrivateIpAddressCount"),
+      );
+    if (present.length + added.length > 50) {
+      throw new AwsError(
+        "PrivateIpAddressLimitExceeded",
+        "Number of private addresses will exceed limit.",
+      );
+    }
+    return [...present, ...added.map((one) => privateAddress(region, one, false))];
+  };
+  const attributeNames = [
+    "description",
+    "groupSet",
+    "sourceDestCheck",
+    "attachment",
+    "associatePublicIpAddress",
+  ];
+  return {
+    CreateNetworkInterface: n.creates(networkInterface, {
+      without: [
+        "Groups",
+        "PrivateIpAddresses",
+        "Ipv6Addresses",
+        "InterfaceType",
+        "PrivateIpAddress",
+        "Description",
+      ],
+      make: async (input, call) => {
+        const of = await records.require(subnet, call.account_id, input.SubnetId);
+        await checkGroups(records, call.account_id, of.shape.VpcId, input.Groups ?? []);
+        const listed = input.PrivateIpAddresses ?? [];
+        const primary = input.PrivateIpAddress ??
+          listed.find((one) => one.Primary === true)?.PrivateIpAddress;
+        return interfaceShape(network, call.account_id, {
+          subnet: of,
+          groups: input.Groups ?? [],
+          description: input.Description ?? "",
+          primary,
+          secondary: listed.flatMap((one) =>
+            one.Primary === true || one.PrivateIpAddress === undefined ? [] : [one.PrivateIpAddress]
+          ),
+          secondaryCount: input.SecondaryPrivateIpAddressCount ?? 0,
+          ipv6Count: input.Ipv6AddressCount ?? 0,
+          ipv6: (input.Ipv6Addresses ?? []).flatMap((one) => one.Ipv6Address ?? []),
+          type: oneOf(
+            input.InterfaceType,
+            ["efa", "branch", "trunk", "interface"] as const,
+            "interfaceType",
+            "interface" as const,
+          ),
+        });
+      },
+      answer: (record, input) => ({
+        NetworkInterface: { ...showInterface(records, record), Status: "pending" },
+        ...(input.ClientToken === undefined ? {} : { ClientToken: input.ClientToken }),
+      }),
+    }),
+    DescribeNetworkInterfaces: n.describes(networkInterface, {
+      list: "NetworkInterfaces",
+      ids: "NetworkInterfaceIds",
+      show: (record) => showInterface(records, record),
+    }),
+    DeleteNetworkInterface: n.deletes(networkInterface, {
+      id: "NetworkInterfaceId",
+      takes: (one) => one.name === "network-interface-permission" || one.name === "elastic-ip",
+      refuse: (record) => {
+        if (record.shape.Status === "in-use") {
+          throw new AwsError(
+            "InvalidParameterValue",
+            `Network interface '${record.id}' is currently in use.`,
+          );
+        }
+      },
+      before: async (record) => {
+        for (const one of records.find(permission, record.account_id, record.id)) {
+          await records.remove(permission, record.account_id, one.id);
+        }
+        for (const one of records.find(elasticAddress, record.account_id, record.id)) {
+          await records.change(elasticAddress, record.account_id, one.id, () => freeOf);
+        }
+      },
+    }),
+    AttachNetworkInterface: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: (record, input, call) => {
+        if (record.shape.Status === "in-use") {
+          throw new AwsError(
+            "InvalidParameterValue",
+            `Interface: [${record.id}] in use.`,
+          );
+        }
+        within(input.DeviceIndex, 1, 7, "deviceIndex");
+        const others = records.find(networkInterface, call.account_id, input.InstanceId);
+        if (others.length === 0) {
+          throw new AwsError(
+            "InvalidInstanceID.NotFound",
+            `The instance ID '${input.InstanceId}' does not exist`,
+          );
+        }
+        if (others.some((one) => one.shape.Attachment?.DeviceIndex === input.DeviceIndex)) {
+          throw new AwsError(
+            "InvalidParameterValue",
+            `Instance '${input.InstanceId}' already has an interface attached at device index '${input.DeviceIndex}'.`,
+          );
+        }
+        return {
+          Attachment: interfaceAttachment(
+            input.InstanceId,
+            call.account_id,
+            input.DeviceIndex,
+            false,
+          ),
+          Status: "in-use" as const,
+        };
+      },
+      answer: (record) => ({
+        AttachmentId: record.shape.Attachment?.AttachmentId,
+        NetworkCardIndex: 0,
+      }),
+    }),
+    DetachNetworkInterface: n.changes(networkInterface, {
+      id: (input, call) => byAttachment(input.AttachmentId, call),
+      change: (record) => {
+        if (record.shape.Attachment?.DeviceIndex === 0) {
+          throw new AwsError(
+            "OperationNotPermitted",
+            "The network interface at device index 0 cannot be detached.",
+          );
+        }
+        return { Attachment: undefined, Status: "available" as const };
+      },
+    }),
+    ModifyNetworkInterfaceAttribute: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: async (record, input, call) => {
+        exactlyOne(input, [
+          "Description",
+          "Groups",
+          "SourceDestCheck",
+          "Attachment",
+          "EnaSrdSpecification",
+          "ConnectionTrackingSpecification",
+          "EnablePrimaryIpv6",
+          "AssociatePublicIpAddress",
+        ]);
+        if (input.Groups !== undefined) {
+          if (input.Groups.length === 0) throw invalidValue("An interface needs a security group.");
+          await checkGroups(records, call.account_id, record.shape.VpcId, input.Groups);
+          return {
+            Groups: [...new Set(input.Groups)].map((GroupId) => ({ GroupId, GroupName: "" })),
+          };
+        }
+        if (input.Attachment !== undefined) {
+          const attachment = record.shape.Attachment;
+          if (attachment?.AttachmentId !== input.Attachment.AttachmentId) {
+            throw new AwsError(
+              "InvalidAttachmentID.NotFound",
+              `The attachment ID '${input.Attachment.AttachmentId}' does not exist`,
+            );
+          }
+          return {
+            Attachment: {
+              ...attachment,
+              DeleteOnTermination: input.Attachment.DeleteOnTermination ?? false,
+            },
+          };
+        }
+        return {
+          ...(input.Description === undefined
+            ? {}
+            : { Description: input.Description.Value ?? "" }),
+          ...(input.SourceDestCheck === undefined
+            ? {}
+            : { SourceDestCheck: input.SourceDestCheck.Value ?? true }),
+          ...(input.ConnectionTrackingSpecification === undefined
+            ? {}
+            : { ConnectionTrackingConfiguration: input.ConnectionTrackingSpecification }),
+        };
+      },
+    }),
+    ResetNetworkInterfaceAttribute: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: (_record, input) => {
+        oneOf(
+          input.SourceDestCheck,
+          ["SourceDestCheck", "sourceDestCheck", "true"],
+          "sourceDestCheck",
+          "true",
+        );
+        return { SourceDestCheck: true };
+      },
+    }),
+    DescribeNetworkInterfaceAttribute: n.custom({
+      reads: true,
+      check: (input) => void oneOf(input.Attribute, attributeNames, "attribute", "description"),
+      run: async (input, call) => {
+        const record = await records.require(
+          networkInterface,
+          call.account_id,
+          input.NetworkInterfaceId,
+        );
+        const shown = showInterface(records, record);
+        const name = input.Attribute ?? "description";
+        return {
+          NetworkInterfaceId: record.id,
+          ...(name === "description" ? { Description: { Value: shown.Description ?? "" } } : {}),
+          ...(name === "groupSet" ? { Groups: shown.Groups } : {}),
+          ...(name === "sourceDestCheck"
+            ? { SourceDestCheck: { Value: shown.SourceDestCheck ?? true } }
+            : {}),
+          ...(name === "attachment" && shown.Attachment !== undefined
+            ? { Attachment: shown.Attachment }
+            : {}),
+        };
+      },
+    }),
+    AssignPrivateIpAddresses: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: async (record, input) => ({ PrivateIpAddresses: await assign(record, input) }),
+      after: async (record, input, call) => {
+        // Who had a reassigned address loses it.
+        for (const address of input.PrivateIpAddresses ?? []) {
+          for (const other of records.find(networkInterface, call.account_id, address)) {
+            if (other.id === record.id || other.shape.SubnetId !== record.shape.SubnetId) continue;
+            await records.change(networkInterface, call.account_id, other.id, (now) => ({
+              PrivateIpAddresses: now.shape.PrivateIpAddresses?.filter((one) =>
+                one.PrivateIpAddress !== address
+              ),
+            }));
+          }
+        }
+      },
+      answer: (record, input) => {
+        const count = input.PrivateIpAddresses?.length ?? input.SecondaryPrivateIpAddressCount ?? 0;
+        return {
+          NetworkInterfaceId: record.id,
+          AssignedPrivateIpAddresses: (record.shape.PrivateIpAddresses ?? []).slice(-count)
+            .map((one) => ({ PrivateIpAddress: one.PrivateIpAddress })),
+        };
+      },
+    }),
+    UnassignPrivateIpAddresses: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: (record, input) => {
+        const present = record.shape.PrivateIpAddresses ?? [];
+        for (const address of input.PrivateIpAddresses ?? []) {
+          const found = present.find((one) => one.PrivateIpAddress === address);
+          if (found === undefined || found.Primary === true) {
+            throw invalidParameter(
+              "privateIpAddress",
+              address,
+              "Some of the addresses are not assigned to interface as secondary ones.",
+            );
+          }
+        }
+        return {
+          PrivateIpAddresses: present.filter((one) =>
+            !input.PrivateIpAddresses?.includes(one.PrivateIpAddress ?? "")
+          ),
+        };
+      },
+    }),
+    AssignIpv6Addresses: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: async (record, input) => {
+        const of = await subnetOf(record);
+        const wanted = input.Ipv6Addresses ?? [];
+        const block = parseBlock(of.shape.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock ?? "");
+        for (const address of wanted) {
+          const parsed = parseAddress(address);
+          if (block === undefined || parsed === undefined || !holds(block, parsed)) {
+            throw invalidParameter(
+              "ipv6Addresses",
+              address,
+              "It does not lie in the subnet's IPv6 block.",
+            );
+          }
+          if (isTaken(records, of, showAddress(6, parsed.value))) {
+            throw new AwsError("InvalidIPAddress.InUse", `Address ${address} is in use.`);
+          }
+        }
+        const added = wanted.length > 0
+          ? wanted.map((one) => showAddress(6, parseAddress(one)?.value ?? 0n))
+          : freeIpv6(records, of, within(input.Ipv6AddressCount ?? 1, 1, 50, "ipv6AddressCount"));
+        return {
+          Ipv6Addresses: [
+            ...record.shape.Ipv6Addresses ?? [],
+            ...added.map((Ipv6Address) => ({ Ipv6Address })),
+          ],
+        };
+      },
+      answer: (record, input) => ({
+        NetworkInterfaceId: record.id,
+        AssignedIpv6Addresses: (record.shape.Ipv6Addresses ?? [])
+          .slice(-(input.Ipv6Addresses?.length ?? input.Ipv6AddressCount ?? 1))
+          .map((one) => one.Ipv6Address ?? ""),
+      }),
+    }),
+    UnassignIpv6Addresses: n.changes(networkInterface, {
+      id: "NetworkInterfaceId",
+      change: (record, input) => {
+        for (const address of input.Ipv6Addresses ?? []) {
+          if (!record.shape.Ipv6Addresses?.some((one) => one.Ipv6Address === address)) {
+            throw invalidParameter(
+              "ipv6Addresses",
+              address,
+              "It is not assigned to the interface.",
+            );
+          }
+        }
+        return {
+          Ipv6Addresses: record.shape.Ipv6Addresses?.filter((one) =>
+            !input.Ipv6Addresses?.includes(one.Ipv6Address ?? "")
+          ),
+        };
+      },
+      answer: (record, input) => ({
+        NetworkInterfaceId: record.id,
+        UnassignedIpv6Addresses: [...input.Ipv6Addresses ?? []],
+      }),
+    }),
+
+    CreateNetworkInterfacePermission: n.creates(permission, {
+      answer: "InterfacePermission",
+      make: (input) => {
+        exactlyOne(input, ["AwsAccountId", "AwsService"]);
+        if (input.AwsAccountId !== undefined && !/^\d{12}$/.test(input.AwsAccountId)) {
+          throw invalidParameter("awsAccountId", input.AwsAccountId, "Expected an account id.");
+        }
+        oneOf(
+          input.Permission,
+          ["INSTANCE-ATTACH", "EIP-ASSOCIATE"],
+          "permission",
+          "INSTANCE-ATTACH",
+        );
+        return { PermissionState: { State: "granted" } };
+      },
+    }),
+    DescribeNetworkInterfacePermissions: n.describes(permission, {
+      list: "NetworkInterfacePermissions",
+      ids: "NetworkInterfacePermissionIds",
+    }),
+    DeleteNetworkInterfacePermission: n.deletes(permission, { id: "NetworkInterfacePermissionId" }),
+  } satisfies ActionTable;
+};

@@ -1,0 +1,571 @@
+/** Transit gateways, their attachments, route tables and routes. */
+import { AwsError } from "../aws/errors.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
+import { parseBlock, showBlock } from "../resources/addresses.ts";
+import { invalidParameter } from "../resources/errors.ts";
+import { newId } from "../resources/ids.ts";
+import { kind, type KindRecord } from "../resources/kind.ts";
+import { compileFilters } from "../resources/filters.ts";
+import type { Ec2, Shape } from "../resources/wire.ts";
+import { arn, type Network, within } from "./network.ts";
+import { subnet } from "./subnets.ts";
+
+type GatewayShape = Shape<Ec2.TransitGateway>;
+export const transitGateway = kind<GatewayShape>({
+  name: "transit-gateway",
+  idPrefix: "tgw-",
+  id: "TransitGatewayId",
+  notFound: "InvalidTransitGatewayID.NotFound",
+  filters: [
+    "options.amazon-side-asn=Options.AmazonSideAsn",
+    "options.association-default-route-table-id=Options.AssociationDefaultRouteTableId",
+    "options.default-route-table-association=Options.DefaultRouteTableAssociation",
+    "options.propagation-default-route-table-id=Options.PropagationDefaultRouteTableId",
+    "options.auto-accept-shared-attachments=Options.AutoAcceptSharedAttachments",
+    "options.dns-support=Options.DnsSupport",
+    "options.vpn-ecmp-support=Options.VpnEcmpSupport",
+    "state",
+    "transit-gateway-id",
+  ],
+  settles: {
+    member: "State",
+    to: { pending: "available", modifying: "available", deleting: "deleted" },
+  },
+  quota: { most: 50, code: "TransitGatewayLimitExceeded" },
+});
+
+type AttachmentShape = Shape<Ec2.TransitGatewayVpcAttachment> & {
+  readonly Association?: Shape<Ec2.TransitGatewayAttachmentAssociation> | undefined;
+  readonly Propagations?: readonly string[];
+};
+export const transitAttachment = kind<AttachmentShape>({
+  name: "transit-gateway-attachment",
+  idPrefix: "tgw-attach-",
+  id: "TransitGatewayAttachmentId",
+  owner: "VpcOwnerId",
+  notFound: "InvalidTransitGatewayAttachmentID.NotFound",
+  filters: [
+    "state",
+    "transit-gateway-attachment-id",
+    "transit-gateway-id",
+    "vpc-id",
+    "resource-id=VpcId",
+  ],
+  computed: {
+    "resource-type": () => "vpc",
+    "resource-owner-id": (record) => record.account_id,
+    "transit-gateway-owner-id": (record) => record.account_id,
+    "association.state": (record) => record.shape.Association?.State,
+    "association.transit-gateway-route-table-id": (record) =>
+      record.shape.Association?.TransitGatewayRouteTableId,
+  },
+  references: { TransitGatewayId: "transit-gateway", VpcId: "vpc", SubnetIds: "subnet" },
+  indexed: ["Association.TransitGatewayRouteTableId", "Propagations"],
+  settles: {
+    member: "State",
+    to: { pending: "available", modifying: "available", deleting: "deleted" },
+  },
+});
+
+type TableShape = Shape<Ec2.TransitGatewayRouteTable> & {
+  readonly Routes?: readonly Shape<Ec2.TransitGatewayRoute>[];
+};
+export const transitTable = kind<TableShape>({
+  name: "transit-gateway-route-table",
+  idPrefix: "tgw-rtb-",
+  id: "TransitGatewayRouteTableId",
+  owner: null,
+  notFound: "InvalidRouteTableID.NotFound",
+  filters: [
+    "default-association-route-table",
+    "default-propagation-route-table",
+    "state",
+    "transit-gateway-id",
+    "transit-gateway-route-table-id",
+  ],
+  references: { TransitGatewayId: "transit-gateway" },
+  settles: { member: "State", to: { pending: "available", deleting: "deleted" } },
+});
+
+const isDefault = (record: { readonly shape: Readonly<Record<string, unknown>> }) =>
+  record.shape["DefaultAssociationRouteTable"] === true ||
+  record.shape["DefaultPropagationRouteTable"] === true;
+
+type Transit = KindRecord<AttachmentShape>;
+
+export const transitGatewayActions = ({ operations: n, records, region }: Network) => {
+  const showAttachment = (record: Transit) => ({
+    Association: record.shape.Association,
+    CreationTime: record.created,
+    ResourceId: record.shape.VpcId,
+    ResourceOwnerId: record.account_id,
+    ResourceType: "vpc" as const,
+    State: record.shape.State,
+    Tags: records.show(transitAttachment, record)["Tags"],
+    TransitGatewayAttachmentId: record.id,
+    TransitGatewayId: record.shape.TransitGatewayId,
+    TransitGatewayOwnerId: record.account_id,
+  });
+  const sameGateway = async (tableId: string, attachmentId: string, call: Call) => {
+    const table = await records.require(transitTable, call.account_id, tableId);
+    const attachment = await records.require(transitAttachment, call.account_id, attachmentId);
+    if (table.shape.TransitGatewayId !== attachment.shape.TransitGatewayId) {
+      throw invalidParameter(
+        "transitGatewayAttachmentId",
+        attachmentId,
+        `It is not of the gateway of ${tableId}.`,
+      );
+    }
+    return { table, attachment };
+  };
+  const destination = (text: string) => {
+    const block = parseBlock(text);
+    if (block === undefined) {
+      throw invalidParameter("destinationCidrBlock", text, "This is not a valid CIDR block.");
+    }
+    return showBlock(block);
+  };
+  const routeOf = async (
+    input: {
+      readonly DestinationCidrBlock: string;
+      readonly TransitGatewayAttachmentId?: string | undefined;
+      readonly Blackhole?: boolean | undefined;
+      readonly TransitGatewayRouteTableId: string;
+    },
+    call: Call,
+  ) => {
+    const DestinationCidrBlock = destination(input.DestinationCidrBlock);
+    if (input.Blackhole === true) {
+      return { DestinationCidrBlock, State: "blackhole" as const, Type: "static" as const };
+    }
+    const { attachment } = await sameGateway(
+      input.TransitGatewayRouteTableId,
+      input.TransitGatewayAttachmentId ?? "",
+      call,
+    );
+    return {
+      DestinationCidrBlock,
+      State: "active" as const,
+      TransitGatewayAttachments: [{
+        ResourceId: attachment.shape.VpcId,
+        ResourceType: "vpc" as const,
+        TransitGatewayAttachmentId: attachment.id,
+      }],
+      Type: "static" as const,
+    };
+  };
+  const noRoute = (text: string) =>
+    new AwsError("InvalidRoute.NotFound", `There is no route to ${text}.`);
+  return {
+    CreateTransitGateway: n.creates(transitGateway, {
+      answer: "TransitGateway",
+      id: () => newId("tgw-"),
+      make: (input) => ({
+        CreationTime: new Date().toISOString(),
+        Description: input.Description ?? "",
+        Options: {
+          AmazonSideAsn: within(
+            input.Options?.AmazonSideAsn ?? 64_512,
+            1,
+            4_294_967_294,
+            "amazonSideAsn",
+          ),
+          AutoAcceptSharedAttachments: input.Options?.AutoAcceptSharedAttachments ?? "disable",
+          DefaultRouteTableAssociation: input.Options?.DefaultRouteTableAssociation ?? "enable",
+          DefaultRouteTablePropagation: input.Options?.DefaultRouteTablePropagation ?? "enable",
+          DnsSupport: input.Options?.DnsSupport ?? "enable",
+          MulticastSupport: input.Options?.MulticastSupport ?? "disable",
+          VpnEcmpSupport: input.Options?.VpnEcmpSupport ?? "enable",
+        },
+        State: "pending",
+      }),
+      after: async (record, _input, call) => {
+        const id = record.id.replace("tgw-", "tgw-rtb-");
+        const { DefaultRouteTableAssociation: a, DefaultRouteTablePropagation: p } =
+          record.shape.Options ?? {};
+        const TransitGatewayArn = arn(region, call.account_id, "transit-gateway", record.id);
+        if (record.shape.TransitGatewayArn === TransitGatewayArn) return;
+        if (a === "enable" || p === "enable") {
+          await records.create(transitTable, call.account_id, {
+            CreationTime: record.created,
+            DefaultAssociationRouteTable: a === "enable",
+            DefaultPropagationRouteTable: p === "enable",
+            Routes: [],
+            State: "available",
+            TransitGatewayId: record.id,
+          }, { id });
+        }
+        await records.change(transitGateway, call.account_id, record.id, (now) => ({
+          TransitGatewayArn,
+          Options: {
+            ...now.shape.Options,
+            ...(a === "enable" ? { AssociationDefaultRouteTableId: id } : {}),
+            ...(p === "enable" ? { PropagationDefaultRouteTableId: id } : {}),
+          },
+        }));
+      },
+    }),
+    DescribeTransitGateways: n.describes(transitGateway, {
+      list: "TransitGateways",
+      ids: "TransitGatewayIds",
+    }),
+    ModifyTransitGateway: n.changes(transitGateway, {
+      id: "TransitGatewayId",
+      change: (record, input) => ({
+        ...(input.Description === undefined ? {} : { Description: input.Description }),
+        Options: { ...record.shape.Options, ...input.Options } as GatewayShape["Options"],
+        State: "modifying",
+      }),
+      answer: "TransitGateway",
+    }),
+    DeleteTransitGateway: n.deletes(transitGateway, {
+      id: "TransitGatewayId",
+      inUse: "IncorrectState",
+      takes: (one, other) => one.name === "transit-gateway-route-table" && isDefault(other),
+      before: async (record, _input, call) => {
+        for (const one of records.find(transitTable, call.account_id, record.id)) {
+          await records.remove(transitTable, call.account_id, one.id);
+        }
+      },
+      passing: () => ({ State: "deleting" }),
+      answer: "TransitGateway",
+    }),
+
+    CreateTransitGatewayVpcAttachment: n.creates(transitAttachment, {
+      answer: "TransitGatewayVpcAttachment",
+      make: async (input, call) => {
+        const gateway = await records.require(
+          transitGateway,
+          call.account_id,
+          input.TransitGatewayId,
+        );
+        for (const id of input.SubnetIds) {
+          const of = await records.require(subnet, call.account_id, id);
+          if (of.shape.VpcId !== input.VpcId) {
+            throw new AwsError(
+              "InvalidSubnetID.NotFound",
+              `The subnet ${id} is not in ${input.VpcId}.`,
+            );
+          }
+        }
+        const twice = records.find(transitAttachment, call.account_id, input.VpcId)
+          .some((one) => one.shape.TransitGatewayId === gateway.id);
+        if (twice) {
+          throw new AwsError(
+            "DuplicateTransitGatewayAttachment",
+            `${gateway.id} has an attachment to ${input.VpcId} already.`,
+          );
+        }
+        const table = gateway.shape.Options?.AssociationDefaultRouteTableId;
+        return {
+          CreationTime: new Date().toISOString(),
+          Options: {
+            ApplianceModeSupport: "disable",
+            DnsSupport: "enable",
+            Ipv6Support: "disable",
+            ...input.Options,
+          },
+          State: "pending",
+          ...(table === undefined
+            ? {}
+            : { Association: { State: "associated", TransitGatewayRouteTableId: table } }),
+          Propagations: [gateway.shape.Options?.PropagationDefaultRouteTableId].flatMap((one) =>
+            one ?? []
+          ),
+        };
+      },
+    }),
+    DescribeTransitGatewayVpcAttachments: n.describes(transitAttachment, {
+      list: "TransitGatewayVpcAttachments",
+      ids: "TransitGatewayAttachmentIds",
+    }),
+    DescribeTransitGatewayAttachments: n.describes(transitAttachment, {
+      list: "TransitGatewayAttachments",
+      ids: "TransitGatewayAttachmentIds",
+      show: showAttachment,
+    }),
+    ModifyTransitGatewayVpcAttachment: n.changes(transitAttachment, {
+      id: "TransitGatewayAttachmentId",
+      change: async (record, input, call) => {
+        for (const id of input.AddSubnetIds ?? []) {
+          await records.require(subnet, call.account_id, id);
+        }
+        const left = [...record.shape.SubnetIds ?? [], ...input.AddSubnetIds ?? []]
+          .filter((one) => !input.RemoveSubnetIds?.includes(one));
+        if (left.length === 0) {
+          throw invalidParameter("removeSubnetIds", input.RemoveSubnetIds, "One must stay.");
+        }
+        return {
+          SubnetIds: [...new Set(left)],
+          Options: { ...record.shape.Options, ...input.Options },
+          State: "modifying",
+        };
+      },
+      answer: "TransitGatewayVpcAttachment",
+    }),
+    DeleteTransitGatewayVpcAttachment: n.deletes(transitAttachment, {
+      id: "TransitGatewayAttachmentId",
+      passing: () => ({ State: "deleting", Association: undefined, Propagations: [] }),
+      answer: "TransitGatewayVpcAttachment",
+    }),
+
+    CreateTransitGatewayRouteTable: n.creates(transitTable, {
+      answer: "TransitGatewayRouteTable",
+      make: () => ({
+        CreationTime: new Date().toISOString(),
+        DefaultAssociationRouteTable: false,
+        DefaultPropagationRouteTable: false,
+        Routes: [],
+        State: "pending",
+      }),
+    }),
+    DescribeTransitGatewayRouteTables: n.describes(transitTable, {
+      list: "TransitGatewayRouteTables",
+      ids: "TransitGatewayRouteTableIds",
+    }),
+    DeleteTransitGatewayRouteTable: n.deletes(transitTable, {
+      id: "TransitGatewayRouteTableId",
+      refuse: (record, _input, call) => {
+        const used = records.find(transitAttachment, call.account_id, record.id).length > 0;
+        if (used || isDefault(record as never)) {
+          throw new AwsError("IncorrectState", `${record.id} is in use or a default route table.`);
+        }
+      },
+      passing: () => ({ State: "deleting" }),
+      answer: "TransitGatewayRouteTable",
+    }),
+    AssociateTransitGatewayRouteTable: n.changes(transitAttachment, {
+      id: "TransitGatewayAttachmentId",
+      change: async (record, input, call) => {
+        const { table } = await sameGateway(input.TransitGatewayRouteTableId, record.id, call);
+        if (record.shape.Association !== undefined) {
+          throw new AwsError(
+            "Resource.AlreadyAssociated",
+            `${record.id} is already associated to a route table.`,
+          );
+        }
+        return { Association: { State: "associated", TransitGatewayRouteTableId: table.id } };
+      },
+      answer: (record) => ({
+        Association: {
+          ResourceId: record.shape.VpcId,
+          ResourceType: "vpc",
+          State: "associated",
+          TransitGatewayAttachmentId: record.id,
+          TransitGatewayRouteTableId: record.shape.Association?.TransitGatewayRouteTableId,
+        },
+      }),
+    }),
+    DisassociateTransitGatewayRouteTable: n.changes(transitAttachment, {
+      id: "TransitGatewayAttachmentId",
+      change: async (record, input, call) => {
+        await sameGateway(input.TransitGatewayRouteTableId, record.id, call);
+        if (
+          record.shape.Association?.TransitGatewayRouteTableId !== input.TransitGatewayRouteTableId
+        ) {
+          throw new AwsError(
+            "InvalidAssociation.NotFound",
+            `${record.id} is not associated with it.`,
+          );
+        }
+        return { Association: undefined };
+      },
+      answer: (record, input) => ({
+        Association: {
+          ResourceId: record.shape.VpcId,
+          ResourceType: "vpc",
+          State: "disassociated",
+          TransitGatewayAttachmentId: record.id,
+          TransitGatewayRouteTableId: input.TransitGatewayRouteTableId,
+        },
+      }),
+    }),
+    GetTransitGatewayRouteTableAssociations: n.custom({
+      reads: true,
+      check: async (input, call) => {
+        await records.require(transitTable, call.account_id, input.TransitGatewayRouteTableId);
+      },
+      run: (input, call) => ({
+        Associations: records.find(
+          transitAttachment,
+          call.account_id,
+          input.TransitGatewayRouteTableId,
+        )
+          .filter((one) =>
+            one.shape.Association?.TransitGatewayRouteTableId === input.TransitGatewayRouteTableId
+          ).map((one) => ({
+            ResourceId: one.shape.VpcId,
+            ResourceType: "vpc" as const,
+            State: "associated" as const,
+            TransitGatewayAttachmentId: one.id,
+          })),
+      }),
+    }),
+    EnableTransitGatewayRouteTablePropagation: n.custom({
+      check: async (input, call) => {
+        await sameGateway(
+          input.TransitGatewayRouteTableId,
+          input.TransitGatewayAttachmentId ?? "",
+          call,
+        );
+      },
+      run: async (input, call) => {
+        const id = input.TransitGatewayRouteTableId;
+        const record = await records.change(
+          transitAttachment,
+          call.account_id,
+          input.TransitGatewayAttachmentId ?? "",
+          (now) => ({ Propagations: [...new Set([...now.shape.Propagations ?? [], id])] }),
+        );
+        return { Propagation: propagation(record, id, "enabled") };
+      },
+    }),
+    DisableTransitGatewayRouteTablePropagation: n.custom({
+      check: async (input, call) => {
+        await sameGateway(
+          input.TransitGatewayRouteTableId,
+          input.TransitGatewayAttachmentId ?? "",
+          call,
+        );
+      },
+      run: async (input, call) => {
+        const id = input.TransitGatewayRouteTableId;
+        const record = await records.change(
+          transitAttachment,
+          call.account_id,
+          input.TransitGatewayAttachmentId ?? "",
+          (now) => ({ Propagations: now.shape.Propagations?.filter((one) => one !== id) ?? [] }),
+        );
+        return { Propagation: propagation(record, id, "disabled") };
+      },
+    }),
+    GetTransitGatewayRouteTablePropagations: n.custom({
+      reads: true,
+      check: async (input, call) => {
+        await records.require(transitTable, call.account_id, input.TransitGatewayRouteTableId);
+      },
+      run: (input, call) => ({
+        TransitGatewayRouteTablePropagations: records
+          .find(transitAttachment, call.account_id, input.TransitGatewayRouteTableId)
+          .filter((one) => one.shape.Propagations?.includes(input.TransitGatewayRouteTableId))
+          .map((one) => propagation(one, input.TransitGatewayRouteTableId, "enabled")),
+      }),
+    }),
+    GetTransitGatewayAttachmentPropagations: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const record = await records.require(
+          transitAttachment,
+          call.account_id,
+          input.TransitGatewayAttachmentId,
+        );
+        return {
+          TransitGatewayAttachmentPropagations: (record.shape.Propagations ?? []).map((one) => ({
+            State: "enabled" as const,
+            TransitGatewayRouteTableId: one,
+          })),
+        };
+      },
+    }),
+
+    CreateTransitGatewayRoute: n.changes(transitTable, {
+      id: "TransitGatewayRouteTableId",
+      change: async (record, input, call) => {
+        const route = await routeOf(input, call);
+        const routes = record.shape.Routes ?? [];
+        if (routes.some((one) => one.DestinationCidrBlock === route.DestinationCidrBlock)) {
+          throw new AwsError(
+            "RouteAlreadyExists",
+            `The route ${route.DestinationCidrBlock} already exists.`,
+          );
+        }
+        return { Routes: [...routes, route] };
+      },
+      answer: (record) => ({ Route: record.shape.Routes?.at(-1) }),
+    }),
+    ReplaceTransitGatewayRoute: n.changes(transitTable, {
+      id: "TransitGatewayRouteTableId",
+      change: async (record, input, call) => {
+        const route = await routeOf(input, call);
+        const others = (record.shape.Routes ?? []).filter((one) =>
+          one.DestinationCidrBlock !== route.DestinationCidrBlock
+        );
+        if (others.length === record.shape.Routes?.length) {
+          throw noRoute(input.DestinationCidrBlock);
+        }
+        return { Routes: [...others, route] };
+      },
+      answer: (record) => ({ Route: record.shape.Routes?.at(-1) }),
+    }),
+    DeleteTransitGatewayRoute: n.changes(transitTable, {
+      id: "TransitGatewayRouteTableId",
+      change: (record, input) => {
+        const wanted = destination(input.DestinationCidrBlock);
+        const others = (record.shape.Routes ?? []).filter((one) =>
+          one.DestinationCidrBlock !== wanted
+        );
+        if (others.length === record.shape.Routes?.length) throw noRoute(wanted);
+        return { Routes: others };
+      },
+      answer: (_record, input) => ({
+        Route: {
+          DestinationCidrBlock: destination(input.DestinationCidrBlock),
+          State: "deleted",
+          Type: "static",
+        },
+      }),
+    }),
+    SearchTransitGatewayRoutes: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const table = await records.require(
+          transitTable,
+          call.account_id,
+          input.TransitGatewayRouteTableId,
+        );
+        const matches = compileFilters<Shape<Ec2.TransitGatewayRoute>>(input.Filters, {
+          "attachment.resource-id": (one) =>
+            one.TransitGatewayAttachments?.map((a) => a.ResourceId) ?? [],
+          "attachment.resource-type": (one) =>
+            one.TransitGatewayAttachments?.map((a) => a.ResourceType) ?? [],
+          "attachment.transit-gateway-attachment-id": (one) =>
+            one.TransitGatewayAttachments?.map((a) => a.TransitGatewayAttachmentId) ?? [],
+          "route-search.exact-match": (one) => one.DestinationCidrBlock,
+          "state": (one) => one.State,
+          "type": (one) => one.Type,
+        });
+        const propagated = records.find(transitAttachment, call.account_id, table.id)
+          .filter((one) => one.shape.Propagations?.includes(table.id))
+          .flatMap((one) => {
+            const of = records.get(
+              records.kindNamed("vpc"),
+              call.account_id,
+              one.shape.VpcId ?? "",
+            );
+            const block = (of?.shape as { CidrBlock?: string } | undefined)?.CidrBlock;
+            return block === undefined ? [] : [{
+              DestinationCidrBlock: block,
+              State: "active" as const,
+              TransitGatewayAttachments: [{
+                ResourceId: one.shape.VpcId,
+                ResourceType: "vpc" as const,
+                TransitGatewayAttachmentId: one.id,
+              }],
+              Type: "propagated" as const,
+            }];
+          });
+        const found = [...table.shape.Routes ?? [], ...propagated].filter(matches);
+        const most = within(input.MaxResults ?? 1000, 5, 1000, "maxResults");
+        return { Routes: found.slice(0, most), AdditionalRoutesAvailable: found.length > most };
+      },
+    }),
+  } satisfies ActionTable;
+};
+
+const propagation = (record: Transit, table: string, State: "enabled" | "disabled") => ({
+  ResourceId: record.shape.VpcId,
+  ResourceType: "vpc" as const,
+  State,
+  TransitGatewayAttachmentId: record.id,
+  TransitGatewayRouteTableId: table,
+});

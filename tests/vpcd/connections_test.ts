@@ -1,0 +1,275 @@
+/** VPN, peering and transit gateways as users call them over HTTPS. */
+import assert from "node:assert/strict";
+import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { otherAccount } from "../kit/gateway.ts";
+
+const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+
+Deno.test("connections between networks follow EC2's rules over HTTPS", async (t) => {
+  await using ec2 = await startScenario();
+  const { call, refused, other } = ec2;
+  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
+  const VpcId = vpc?.VpcId ?? "";
+  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
+  const SubnetId = subnet?.SubnetId ?? "";
+
+  await t.step("peering between two accounts", async () => {
+    const { Vpc: theirs } = await other.call("CreateVpc", { CidrBlock: "10.8.0.0/16" });
+    const there = theirs?.VpcId ?? "";
+    const { VpcPeeringConnection: made } = await call("CreateVpcPeeringConnection", {
+      VpcId,
+      PeerVpcId: there,
+      PeerOwnerId: otherAccount,
+    });
+    const VpcPeeringConnectionId = made?.VpcPeeringConnectionId ?? "";
+    assert.equal(made?.Status?.Code, "pending-acceptance");
+    await refused("OperationNotPermitted", "AcceptVpcPeeringConnection", {
+      VpcPeeringConnectionId,
+    });
+    await refused("OperationNotPermitted", "ModifyVpcPeeringConnectionOptions", {
+      VpcPeeringConnectionId,
+    });
+    const { VpcPeeringConnections: [seen] = [] } = await other.call(
+      "DescribeVpcPeeringConnections",
+      {
+        Filters: filter("status-code", "pending-acceptance"),
+      },
+    );
+    assert.equal(seen?.RequesterVpcInfo?.VpcId, VpcId);
+    await other.call("AcceptVpcPeeringConnection", { VpcPeeringConnectionId });
+    await other.refused("InvalidStateTransition", "RejectVpcPeeringConnection", {
+      VpcPeeringConnectionId,
+    });
+    await call("ModifyVpcPeeringConnectionOptions", {
+      VpcPeeringConnectionId,
+      RequesterPeeringConnectionOptions: { AllowDnsResolutionFromRemoteVpc: true },
+    });
+    const { RouteTables: [table] = [] } = await call("DescribeRouteTables", {
+      Filters: filter("vpc-id", VpcId),
+    });
+    await call("CreateRoute", {
+      RouteTableId: table?.RouteTableId,
+      DestinationCidrBlock: "10.8.0.0/16",
+      VpcPeeringConnectionId,
+    });
+    await call("DeleteRoute", {
+      RouteTableId: table?.RouteTableId,
+      DestinationCidrBlock: "10.8.0.0/16",
+    });
+    await other.call("DeleteVpcPeeringConnection", { VpcPeeringConnectionId });
+    await refused("InvalidVpcPeeringConnectionID.NotFound", "DeleteVpcPeeringConnection", {
+      VpcPeeringConnectionId,
+    });
+    const { VpcPeeringConnection: second } = await call("CreateVpcPeeringConnection", {
+      VpcId,
+      PeerVpcId: there,
+      PeerOwnerId: otherAccount,
+    });
+    await other.call("RejectVpcPeeringConnection", {
+      VpcPeeringConnectionId: second?.VpcPeeringConnectionId,
+    });
+    const { VpcPeeringConnection: failed } = await call("CreateVpcPeeringConnection", {
+      VpcId,
+      PeerVpcId: "vpc-0123456789abcdef0",
+      PeerOwnerId: otherAccount,
+    });
+    assert.equal(failed?.Status?.Code, "failed");
+  });
+
+  let gatewayId = "";
+  await t.step("VPN", async () => {
+    await refused("InvalidParameterValue", "CreateCustomerGateway", {
+      Type: "ipsec.1",
+      PublicIp: "300.1.1.1",
+      BgpAsn: 65000,
+    });
+    const { CustomerGateway: customer } = await call("CreateCustomerGateway", {
+      Type: "ipsec.1",
+      PublicIp: "192.0.2.10",
+      BgpAsn: 65001,
+    });
+    const CustomerGatewayId = customer?.CustomerGatewayId ?? "";
+    assert.equal(customer?.BgpAsn, "65001");
+    const { VpnGateway: gateway } = await call("CreateVpnGateway", { Type: "ipsec.1" });
+    const VpnGatewayId = gateway?.VpnGatewayId ?? "";
+    const attached = await call("AttachVpnGateway", { VpnGatewayId, VpcId });
+    assert.equal(attached.VpcAttachment?.State, "attached");
+    await refused("IncorrectState", "DeleteVpnGateway", { VpnGatewayId });
+    const { RouteTables: [table] = [] } = await call("DescribeRouteTables", {
+      Filters: filter("vpc-id", VpcId),
+    });
+    const propagation = { RouteTableId: table?.RouteTableId, GatewayId: VpnGatewayId };
+    await call("EnableVgwRoutePropagation", propagation);
+    await call("DisableVgwRoutePropagation", propagation);
+    const { VpnConnection: made } = await call("CreateVpnConnection", {
+      Type: "ipsec.1",
+      CustomerGatewayId,
+      VpnGatewayId,
+      Options: { StaticRoutesOnly: true },
+    });
+    const VpnConnectionId = made?.VpnConnectionId ?? "";
+    const isIn = (state: string) => async () =>
+      (await call("DescribeVpnConnections", { VpnConnectionIds: [VpnConnectionId] }))
+        .VpnConnections?.[0]?.State === state;
+    await eventually("available", isIn("available"));
+    await refused("IncorrectState", "DeleteCustomerGateway", { CustomerGatewayId });
+    await call("CreateVpnConnectionRoute", {
+      VpnConnectionId,
+      DestinationCidrBlock: "192.168.0.0/16",
+    });
+    await call("DeleteVpnConnectionRoute", {
+      VpnConnectionId,
+      DestinationCidrBlock: "192.168.0.0/16",
+    });
+    await refused("InvalidRoute.NotFound", "DeleteVpnConnectionRoute", {
+      VpnConnectionId,
+      DestinationCidrBlock: "192.168.0.0/16",
+    });
+    await call("ModifyVpnConnectionOptions", {
+      VpnConnectionId,
+      LocalIpv4NetworkCidr: "10.0.0.0/8",
+    });
+    await refused("InvalidParameterValue", "ModifyVpnConnectionOptions", {
+      VpnConnectionId,
+      LocalIpv4NetworkCidr: "ten",
+    });
+    const tunnel = made?.Options?.TunnelOptions?.[0]?.OutsideIpAddress;
+    const { VpnConnection: changed } = await call("ModifyVpnTunnelOptions", {
+      VpnConnectionId,
+      VpnTunnelOutsideIpAddress: tunnel,
+      TunnelOptions: { PreSharedKey: "a.very.long.key" },
+    });
+    assert.equal(changed?.Options?.TunnelOptions?.[0]?.PreSharedKey, "a.very.long.key");
+    await call("ModifyVpnTunnelCertificate", {
+      VpnConnectionId,
+      VpnTunnelOutsideIpAddress: tunnel,
+    });
+    const { CustomerGateway: second } = await call("CreateCustomerGateway", {
+      Type: "ipsec.1",
+      PublicIp: "192.0.2.11",
+      BgpAsn: 65001,
+    });
+    const { VpnConnection: moved } = await call("ModifyVpnConnection", {
+      VpnConnectionId,
+      CustomerGatewayId: second?.CustomerGatewayId,
+    });
+    assert.equal(moved?.CustomerGatewayId, second?.CustomerGatewayId);
+    await call("DeleteVpnConnection", { VpnConnectionId });
+    await eventually("deleted", isIn("deleted"));
+    await call("DetachVpnGateway", { VpnGatewayId, VpcId });
+    await refused("InvalidVpnGatewayAttachment.NotFound", "DetachVpnGateway", {
+      VpnGatewayId,
+      VpcId,
+    });
+    await call("DeleteVpnGateway", { VpnGatewayId });
+    await call("DeleteCustomerGateway", { CustomerGatewayId });
+    const { CustomerGateways: [gone] = [] } = await call("DescribeCustomerGateways", {
+      CustomerGatewayIds: [CustomerGatewayId],
+    });
+    assert.equal(gone?.State, "deleted");
+    assert.equal((await call("DescribeVpnGateways", {})).VpnGateways?.[0]?.State, "deleted");
+  });
+
+  await t.step("transit gateways", async () => {
+    const { TransitGateway: made } = await call("CreateTransitGateway", { Description: "hub" });
+    gatewayId = made?.TransitGatewayId ?? "";
+    await eventually(
+      "available",
+      async () =>
+        (await call("DescribeTransitGateways", { TransitGatewayIds: [gatewayId] })).TransitGateways
+          ?.[0]?.State ===
+          "available",
+    );
+    await call("ModifyTransitGateway", { TransitGatewayId: gatewayId, Description: "the hub" });
+    const { TransitGatewayVpcAttachment: attachment } = await call(
+      "CreateTransitGatewayVpcAttachment",
+      {
+        TransitGatewayId: gatewayId,
+        VpcId,
+        SubnetIds: [SubnetId],
+      },
+    );
+    const TransitGatewayAttachmentId = attachment?.TransitGatewayAttachmentId ?? "";
+    await refused("DuplicateTransitGatewayAttachment", "CreateTransitGatewayVpcAttachment", {
+      TransitGatewayId: gatewayId,
+      VpcId,
+      SubnetIds: [SubnetId],
+    });
+    await refused("DependencyViolation", "DeleteSubnet", { SubnetId });
+    await refused("IncorrectState", "DeleteTransitGateway", { TransitGatewayId: gatewayId });
+    await call("ModifyTransitGatewayVpcAttachment", {
+      TransitGatewayAttachmentId,
+      Options: { ApplianceModeSupport: "enable" },
+    });
+    const { TransitGatewayAttachments: [seen] = [] } = await call(
+      "DescribeTransitGatewayAttachments",
+      {
+        Filters: filter("resource-type", "vpc"),
+      },
+    );
+    const first = seen?.Association?.TransitGatewayRouteTableId ?? "";
+    const { TransitGatewayRouteTable: table } = await call("CreateTransitGatewayRouteTable", {
+      TransitGatewayId: gatewayId,
+    });
+    const TransitGatewayRouteTableId = table?.TransitGatewayRouteTableId ?? "";
+    const both = { TransitGatewayAttachmentId, TransitGatewayRouteTableId };
+    await refused("Resource.AlreadyAssociated", "AssociateTransitGatewayRouteTable", both);
+    await call("DisassociateTransitGatewayRouteTable", {
+      ...both,
+      TransitGatewayRouteTableId: first,
+    });
+    await call("AssociateTransitGatewayRouteTable", both);
+    assert.equal(
+      (await call("GetTransitGatewayRouteTableAssociations", { TransitGatewayRouteTableId }))
+        .Associations?.length,
+      1,
+    );
+    await call("EnableTransitGatewayRouteTablePropagation", both);
+    assert.equal(
+      (await call("GetTransitGatewayRouteTablePropagations", { TransitGatewayRouteTableId }))
+        .TransitGatewayRouteTablePropagations?.length,
+      1,
+    );
+    assert.equal(
+      (await call("GetTransitGatewayAttachmentPropagations", { TransitGatewayAttachmentId }))
+        .TransitGatewayAttachmentPropagations?.length,
+      2,
+    );
+    const route = { TransitGatewayRouteTableId, DestinationCidrBlock: "10.99.0.0/16" };
+    await call("CreateTransitGatewayRoute", { ...route, TransitGatewayAttachmentId });
+    await refused("RouteAlreadyExists", "CreateTransitGatewayRoute", {
+      ...route,
+      TransitGatewayAttachmentId,
+    });
+    await call("ReplaceTransitGatewayRoute", { ...route, Blackhole: true });
+    const { Routes: routes = [] } = await call("SearchTransitGatewayRoutes", {
+      TransitGatewayRouteTableId,
+      Filters: filter("type", "static", "propagated"),
+    });
+    assert.deepEqual(routes.map((one) => [one.DestinationCidrBlock, one.State]).sort(), [
+      ["10.5.0.0/16", "active"],
+      ["10.99.0.0/16", "blackhole"],
+    ]);
+    await call("DisableTransitGatewayRouteTablePropagation", both);
+    await call("DeleteTransitGatewayRoute", route);
+    await refused("InvalidRoute.NotFound", "DeleteTransitGatewayRoute", route);
+    await refused("IncorrectState", "DeleteTransitGatewayRouteTable", {
+      TransitGatewayRouteTableId,
+    });
+    await call("DeleteTransitGatewayVpcAttachment", { TransitGatewayAttachmentId });
+    await eventually("gone", async () =>
+      (await call("DescribeTransitGatewayVpcAttachments", {
+        TransitGatewayAttachmentIds: [TransitGatewayAttachmentId],
+      })).TransitGatewayVpcAttachments?.[0]?.State === "deleted");
+    await call("DeleteTransitGatewayRouteTable", { TransitGatewayRouteTableId });
+    await eventually(
+      "the table is gone",
+      async () =>
+        (await call("DescribeTransitGatewayRouteTables", {
+          TransitGatewayRouteTableIds: [TransitGatewayRouteTableId],
+        })).TransitGatewayRouteTables?.[0]?.State === "deleted",
+    );
+    await call("DeleteTransitGateway", { TransitGatewayId: gatewayId });
+    await call("DeleteSubnet", { SubnetId });
+  });
+});
