@@ -12,6 +12,7 @@
 import { join } from "node:path";
 import { freePort } from "../kit/nats.ts";
 import { eventually } from "../kit/plain_machine.ts";
+import { type Board, pcs, type Platform } from "./platform.ts";
 import { SerialShell } from "./serial_shell.ts";
 
 export interface Disk {
@@ -23,6 +24,8 @@ export interface Disk {
 }
 
 export interface MachineOptions {
+  /** What kind of machine it is; a PC unless told otherwise. */
+  readonly board?: Board;
   /** The raw image; it is never written to. Absent: the first of `disks` is booted. */
   readonly image?: string;
   readonly disk_gib?: number;
@@ -42,17 +45,6 @@ export interface MachineOptions {
   /** More words for the kernel's command line, by the firmware. */
   readonly kernelArguments?: readonly string[];
 }
-
-const firmware = {
-  plain: {
-    code: "/usr/share/OVMF/OVMF_CODE_4M.fd",
-    variables: "/usr/share/OVMF/OVMF_VARS_4M.fd",
-  },
-  secure: {
-    code: "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
-    variables: "/usr/share/OVMF/OVMF_VARS_4M.fd",
-  },
-} as const;
 
 /** Runs a program of this machine. @throws Error with its words when it fails */
 export async function host(program: string, ...args: readonly string[]): Promise<string> {
@@ -90,10 +82,15 @@ export class Machine implements AsyncDisposable {
         ...[machine.#at("disk.qcow2"), `${options.disk_gib ?? 10}G`],
       );
     }
-    const { variables } = options.secureBoot ? firmware.secure : firmware.plain;
-    await Deno.copyFile(variables, machine.#at("variables.fd"));
+    const { variables } = machine.#platform;
+    if (variables !== undefined) await Deno.copyFile(variables, machine.#at("variables.fd"));
     for (const port of options.forward ?? []) machine.#ports.set(port, freePort());
     return machine;
+  }
+
+  get #platform(): Platform {
+    const { board, secureBoot } = this.#options;
+    return board ?? (secureBoot ? pcs.secure : pcs.plain);
   }
 
   #at(name: string): string {
@@ -122,7 +119,7 @@ export class Machine implements AsyncDisposable {
       await Deno.remove(this.#at(name)).catch(() => {});
     }
     if (options.tpm) await this.#startTpm();
-    this.#process = new Deno.Command("qemu-system-x86_64", {
+    this.#process = new Deno.Command(this.#platform.program, {
       args: this.#arguments(),
       stdin: "null",
       stdout: "null",
@@ -133,8 +130,12 @@ export class Machine implements AsyncDisposable {
 
   #arguments(): string[] {
     const options = this.#options;
-    const { code } = options.secureBoot ? firmware.secure : firmware.plain;
-    const shell = [`systemd.debug_shell=ttyS1`, ...(options.kernelArguments ?? [])].join(" ");
+    const platform = this.#platform;
+    const shell = [
+      `systemd.debug_shell=${platform.shellTerminal}`,
+      ...(options.kernelArguments ?? []),
+    ]
+      .join(" ");
     const texts = [
       `io.systemd.stub.kernel-cmdline-extra=${shell}`,
       ...Object.entries(options.credentials ?? {}).map(([name, value]) =>
@@ -151,7 +152,7 @@ export class Machine implements AsyncDisposable {
       `,hostfwd=tcp:127.0.0.1:${host}-:${guest}`
     );
     return [
-      ...["-machine", options.secureBoot ? "q35,smm=on" : "q35", "-cpu", "max"],
+      ...["-machine", platform.machine, "-cpu", platform.cpu],
       ...["-accel", "tcg,thread=multi"],
       ...["-smp", String(options.cpus ?? 2), "-m", String(options.memory_mib ?? 2048)],
       ...["-nodefaults", "-display", "none"],
@@ -159,8 +160,10 @@ export class Machine implements AsyncDisposable {
       ...["-serial", `unix:${this.#at("shell.sock")},server=on,wait=off`],
       ...["-qmp", `unix:${this.#at("qmp.sock")},server=on,wait=off`],
       ...(options.secureBoot ? ["-global", "driver=cfi.pflash01,property=secure,value=on"] : []),
-      ...["-drive", `if=pflash,format=raw,readonly=on,file=${code}`],
-      ...["-drive", `if=pflash,format=raw,file=${this.#at("variables.fd")}`],
+      ...(platform.variables === undefined ? ["-bios", platform.code] : [
+        ...["-drive", `if=pflash,format=raw,readonly=on,file=${platform.code}`],
+        ...["-drive", `if=pflash,format=raw,file=${this.#at("variables.fd")}`],
+      ]),
       ...disks.flatMap((disk, at) => [
         "-drive",
         `if=none,id=disk${at},format=${disk.format},file=${disk.path},discard=unmap,` +

@@ -1,0 +1,166 @@
+/**
+ * The arm64 image: on an emulated server by UEFI; on the same server by U-Boot, as a Raspberry Pi
+ * starts it, with versions on trial; and on QEMU's Raspberry Pi 4 as far as that goes.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import config from "../../deno.json" with { type: "json" };
+import { type Appliance, buildAppliance } from "../../image/appliance/build.ts";
+import { imageCache } from "../../image/mkosi/run.ts";
+import { readBootState, tryOnce } from "../../tasks/hive/uboot/boot_choice.ts";
+import { eventually } from "../kit/plain_machine.ts";
+import { apiPort, openApi } from "./api.ts";
+import { guestPartition } from "./guest_partition.ts";
+import { Machine } from "./machine.ts";
+import { armServer, armServerWithUBoot } from "./platform.ts";
+import { BootFiles, RaspberryPi, settingsOf } from "./raspberry_pi.ts";
+
+/** Five times what an idle two-core machine takes: every instruction is emulated. */
+const start_ms = 1_200_000;
+const version = config.version;
+const ignore = !Deno.env.has("MULGA_IMAGE_TESTS");
+
+let built: Promise<Appliance> | undefined;
+const appliance = () => built ??= buildAppliance({ version, architecture: "arm64" });
+
+const entry = "/sys/firmware/efi/efivars/BootCurrent-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/** The number of UEFI's entry by which the running system was started. */
+async function startedEntry(machine: Machine): Promise<string> {
+  return (await machine.run(`od -An -tx1 -j4 ${entry}`, start_ms)).trim();
+}
+
+Deno.test({
+  name: "the arm64 image has on its first partition what a Raspberry Pi's firmware asks for",
+  ignore,
+  fn: async () => {
+    const { raw, directory } = await appliance();
+    const files = await BootFiles.of(raw);
+    const names = await files.names();
+    const settings = settingsOf(await files.text("config.txt"));
+    assert.equal(settings.get("arm_64bit"), "1");
+    for (
+      const name of [
+        settings.get("kernel") ?? "",
+        ...["start4.elf", "fixup4.dat", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb"],
+      ]
+    ) assert.ok(names.includes(name), `${name} is there`);
+    assert.deepEqual(await files.names("EFI/Linux"), [`mulgaos_${version}.efi`]);
+    const kernel = await Deno.stat(join(directory, `mulgaos_${version}_arm64.efi`));
+    console.log(`arm64 kernel image: ${(kernel.size / 1e6).toFixed(1)} MB`);
+    // Two of them, and a third while it is written, share the ESP of 1 GB with the firmware.
+    assert.ok(kernel.size < 200e6, `${kernel.size} bytes`);
+  },
+});
+
+Deno.test({
+  name: "an arm64 server starts the image by UEFI and answers the AWS CLI from outside",
+  ignore,
+  fn: async () => {
+    await using machine = await Machine.create({
+      board: armServer,
+      image: (await appliance()).raw,
+      forward: [apiPort],
+    });
+    await machine.start();
+    const { aws } = await openApi(machine, start_ms);
+    console.log(`arm64, UEFI: power-on to API ${machine.uptime_s().toFixed(0)} s (emulated)`);
+    assert.match(await aws("sts", "get-caller-identity"), /arn:aws:iam::/);
+    await aws("s3", "mb", "s3://on-arm64");
+    assert.match(await aws("s3", "ls"), /on-arm64/);
+    assert.equal((await machine.run("uname -m")).trim(), "aarch64");
+    assert.match(await machine.run("free -m"), /Swap: +[1-9]/, "compressed swap in memory");
+  },
+});
+
+Deno.test({
+  name: "started by U-Boot: the healthy version is kept, a version on trial has one attempt",
+  ignore,
+  fn: async (t) => {
+    const board = await armServerWithUBoot(join(imageCache(), "u-boot"));
+    await using machine = await Machine.create({
+      board,
+      image: (await appliance()).raw,
+      forward: [apiPort],
+    });
+    const partition = guestPartition(machine);
+    const next = "9.9";
+
+    await t.step("it answers, and is what U-Boot starts from then on", async () => {
+      await machine.start();
+      await openApi(machine, start_ms);
+      console.log(`arm64, U-Boot: power-on to API ${machine.uptime_s().toFixed(0)} s (emulated)`);
+      await machine.run("systemctl start mulga-keep.service");
+      const state = await readBootState(partition, version);
+      assert.deepEqual(state, { good: version, next: undefined, unproven: [], onTrial: false });
+    });
+
+    await t.step("a version whose power is cut while it starts is not started again", async () => {
+      const folder = "/boot/EFI/Linux";
+      await machine.run(
+        `cp ${folder}/mulgaos_${version}.efi ${folder}/mulgaos_${next}+3-0.efi; sync`,
+      );
+      await tryOnce(partition, { version: next, running: version });
+      await machine.newConsole();
+      await (await machine.shell()).send("systemctl reboot");
+      await machine.says(`Booting: MulgaOS mulgaos_${next}+0-1.efi`, start_ms);
+      await machine.says("Linux version", start_ms);
+      await machine.cutPower();
+      await machine.start();
+      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
+      assert.equal(await startedEntry(machine), "00 4d");
+    });
+
+    await t.step("a version that does not become healthy is left by itself", async () => {
+      // Both versions have the same root here; what is masked below ails both, and only the one on
+      // trial is left for it.
+      await machine.run(
+        "mkdir -p /etc/systemd/system/mulga-health.service.d && printf " +
+          "'[Service]\\nExecStart=\\nExecStart=/usr/bin/hive admin health --timeout 20\\n' " +
+          "> /etc/systemd/system/mulga-health.service.d/short.conf && " +
+          "systemctl mask mulga-gateway.service",
+      );
+      await tryOnce(partition, { version: next, running: version });
+      await machine.newConsole();
+      await (await machine.shell()).send("systemctl reboot");
+      await machine.says(`Booting: MulgaOS mulgaos_${next}+0-1.efi`, start_ms);
+      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
+      machine.forgetShell();
+      assert.equal(await startedEntry(machine), "00 4d");
+      const state = await readBootState(partition, version);
+      assert.deepEqual(state.unproven, [next]);
+      assert.equal(state.next, undefined);
+    });
+
+    await t.step("a kernel image that is cut short is passed over in the same start", async () => {
+      await machine.run(
+        `truncate -s 1M /boot/EFI/Linux/mulgaos_${next}+0-1.efi; sync; ` +
+          "systemctl unmask mulga-gateway.service",
+      );
+      await tryOnce(partition, { version: next, running: version });
+      await machine.newConsole();
+      await (await machine.shell()).send("systemctl reboot");
+      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
+      machine.forgetShell();
+      assert.equal(await startedEntry(machine), "00 4d");
+    });
+  },
+});
+
+Deno.test({
+  name: "QEMU's Raspberry Pi 4 reads the card by U-Boot and starts the kernel of the image on it",
+  ignore,
+  fn: async () => {
+    await using pi = await RaspberryPi.start((await appliance()).raw);
+    await eventually("the kernel's first lines", start_ms, async () => {
+      return (await pi.said()).includes("Machine model: Raspberry Pi 4 Model B") ? true : undefined;
+    }).catch(async (error) => {
+      throw new Error(`It said:\n${(await pi.said()).slice(-3_000)}`, { cause: error });
+    });
+    const said = await pi.said();
+    assert.match(said, /U-Boot 20\d\d/);
+    assert.match(said, /Linux version .*arm64/);
+    const command = /Kernel command line: (.*)/.exec(said)?.[1] ?? "";
+    assert.match(command, /roothash=[0-9a-f]{64}/, "the command line is the image's own");
+  },
+});
