@@ -218,18 +218,23 @@ export async function applyOwnership(
       throw error;
     }
     if (found.isSymlink) continue;
-    // The tree first: a run that is cut off finds the top not its owner's and does it again.
-    if (below === true && found.uid !== uid) await giveTree(path, uid, gid);
+    if (below === true) await giveTree(path, uid, gid);
     if (found.uid !== uid || found.gid !== gid) await Deno.chown(path, uid, gid);
     if (((found.mode ?? 0) & 0o7777) !== mode || found.gid !== gid) await Deno.chmod(path, mode);
   }
 }
 
+/**
+ * Gives what is below to the owner of the top. A directory is given after what is in it, so a run
+ * that is cut off finds it as it was; one that has its owner already is not walked again.
+ */
 async function giveTree(path: string, uid: number, gid: number): Promise<void> {
   for await (const entry of Deno.readDir(path)) {
     if (entry.isSymlink) continue;
     const child = join(path, entry.name);
-    if (entry.isDirectory) await giveTree(child, uid, gid);
+    const found = await Deno.lstat(child);
+    if (found.uid === uid) continue;
+    if (found.isDirectory) await giveTree(child, uid, gid);
     await Deno.chown(child, uid, gid);
   }
 }
