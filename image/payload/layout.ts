@@ -6,6 +6,8 @@ export const layout = {
   /** Bundles, nats-server and what belongs to them; read-only. */
   library: "/usr/lib/mulga",
   units: "/usr/lib/systemd/system",
+  sysusers: "/usr/lib/sysusers.d/mulga.conf",
+  tmpfiles: "/usr/lib/tmpfiles.d/mulga.conf",
   /** All that the node keeps. */
   data: "/var/lib/mulga",
   /** Compiled code, one directory a service: a shared one would let each change what others run. */

@@ -63,8 +63,8 @@ export async function stagePayload(options: PayloadOptions): Promise<void> {
   for (const [name, text] of Object.entries(allUnits(services))) {
     await write(`${layout.units}/${name}`, text);
   }
-  await write("/usr/lib/sysusers.d/mulga.conf", sysusers(services));
-  await write("/usr/lib/tmpfiles.d/mulga.conf", tmpfiles());
+  await write(layout.sysusers, sysusers(services));
+  await write(layout.tmpfiles, tmpfiles());
   await write("/usr/lib/systemd/system-preset/50-mulga.preset", preset());
 
   if (options.natsServer === undefined) {

@@ -40,6 +40,9 @@ const watchdog_s = 120;
 /** Volumes are recovered and a store's index is rebuilt before a service is ready. */
 const start_s = 900;
 
+/** How long guests may take to shut down before they are switched off. */
+const guests_s = 90;
+
 export const unitName = (service: string) => `mulga-${service}.service`;
 
 /** What speaking to systemd takes beyond the table: its socket, and one of the service's own. */
@@ -67,8 +70,8 @@ function command(service: ServiceSpec): string[] {
     layout.deno,
     "run",
     ...["--cached-only", "--no-prompt", "--no-config", "--no-lock", "--quiet"],
-    "--unstable-net",
-    ...(service.unstable ?? []).map((feature) => `--unstable-${feature}`),
+    // Speaking to systemd takes a datagram socket, which Deno calls unstable.
+    ...new Set(["net", ...service.unstable ?? []].map((feature) => `--unstable-${feature}`)),
     ...permissionFlags(withNotification(service), values),
     bundleOf(service.entry),
   ];
@@ -137,6 +140,8 @@ function fence(service: ServiceSpec): string[] {
     `SystemCallFilter=@system-service @pkey${startsPrograms ? " @sandbox" : ""}`,
     `TasksMax=${startsPrograms ? 32_768 : 512}`,
     "LimitNOFILE=524288",
+    // A core of a service holds its secrets.
+    "LimitCORE=0",
   ];
 }
 
@@ -192,7 +197,12 @@ export function targetUnit(services: readonly ServiceSpec[]): string {
     "[Unit]",
     "Description=MulgaOS",
     `Wants=${
-      [...units, "mulga-health.service", ...Object.keys(claimUnits()).filter(startsWithTarget)]
+      [
+        ...units,
+        "mulga-guests.service",
+        "mulga-health.service",
+        ...Object.keys(claimUnits()).filter(startsWithTarget),
+      ]
         .join(" ")
     }`,
     `After=${units.join(" ")}`,
@@ -217,10 +227,38 @@ export function firstBootUnit(services: readonly ServiceSpec[]): string {
     "[Service]",
     "Type=oneshot",
     "RemainAfterExit=yes",
+    // The system makes users and directories when it thinks that it was updated, which a new version
+    // whose files carry old dates does not look like.
+    `ExecStartPre=/usr/bin/systemd-sysusers ${layout.sysusers}`,
+    `ExecStartPre=/usr/bin/systemd-tmpfiles --create ${layout.tmpfiles}`,
     `ExecStart=${layout.hive} admin first-boot`,
     `Environment=MULGA_DATA_DIR=${layout.data} NO_COLOR=1`,
     "ImportCredential=mulga.seed",
     "TimeoutStartSec=300",
+    "",
+  ].join("\n");
+}
+
+/**
+ * Shuts the guests down when the node stops. A restart of compute leaves them running, so their end
+ * hangs on a unit of its own, which stops first: while compute and the volumes are still there.
+ */
+export function guestsUnit(services: readonly ServiceSpec[]): string {
+  const units = services.map((service) => unitName(service.name));
+  return [
+    "[Unit]",
+    "Description=MulgaOS guests: shut down when the node stops",
+    `After=${units.join(" ")}`,
+    "PartOf=mulga.target",
+    "",
+    "[Service]",
+    "Type=oneshot",
+    "RemainAfterExit=yes",
+    "ExecStart=/bin/true",
+    `ExecStop=${layout.hive} admin stop-guests --timeout ${guests_s}`,
+    `Environment=MULGA_DATA_DIR=${layout.data} NO_COLOR=1`,
+    // Flushing what the last guest wrote comes on top.
+    `TimeoutStopSec=${guests_s + 90}`,
     "",
   ].join("\n");
 }
@@ -253,6 +291,7 @@ export function allUnits(services: readonly ServiceSpec[]): Readonly<Record<stri
     ...Object.fromEntries(services.map((one) => [unitName(one.name), serviceUnit(one)])),
     "mulga.target": targetUnit(services),
     "mulga-first-boot.service": firstBootUnit(services),
+    "mulga-guests.service": guestsUnit(services),
     "mulga-health.service": healthUnit(services),
     ...claimUnits(),
   };

@@ -12,7 +12,7 @@ import { table } from "../terminal/table.ts";
 import { console_, ssh } from "./access.ts";
 import { accountCommands } from "./accounts/commands.ts";
 import { consoleLink } from "./console_link.ts";
-import { firstBootCommand, healthCommand } from "./installed.ts";
+import { firstBootCommand, healthCommand, stopGuestsCommand } from "./installed.ts";
 import { doctor } from "./doctor.ts";
 import { ensureNodeProfile, environmentOf, shellExports } from "./environment.ts";
 import {
@@ -327,4 +327,5 @@ export const commands: readonly HiveCommand[] = [
   seedSchemaCommand,
   firstBootCommand,
   healthCommand,
+  stopGuestsCommand,
 ];

@@ -1,11 +1,24 @@
-/** The commands that an installed system's units run: make the node, and wait until all is well. */
+/** The commands that an installed system's units run: make the node, wait until all is well, stop the guests. */
+import { systemContext } from "../../services/bus/subject.ts";
+import { quiesce } from "../../services/compute/contract.ts";
 import { services } from "../../services/manifest.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { CommandError, dataDirOption, parse } from "../terminal/command.ts";
 import type { HiveCommand } from "./commands.ts";
 import { firstBoot } from "./first_boot.ts";
 import { waitForHealth } from "./health.ts";
-import { nodeOf } from "./node.ts";
+import { busOf, nodeOf } from "./node.ts";
+
+/** Flushing the volumes of the last guest may take longer than its own shutdown. */
+const flush_ms = 60_000;
+
+function secondsOf(text: string): number {
+  const seconds = Number(text);
+  if (!(seconds > 0 && seconds <= 86_400)) {
+    throw new CommandError(`--timeout must be a number of seconds, not "${text}".`, 2);
+  }
+  return seconds;
+}
 
 export const firstBootCommand: HiveCommand = {
   words: ["admin", "first-boot"],
@@ -58,10 +71,7 @@ export const healthCommand: HiveCommand = {
     );
     if (parsed === undefined) return;
     const { options, positionals } = parsed;
-    const seconds = Number(options.timeout ?? "60");
-    if (!(seconds > 0 && seconds <= 86_400)) {
-      throw new CommandError(`--timeout must be a number of seconds, not "${options.timeout}".`, 2);
-    }
+    const seconds = secondsOf(options.timeout ?? "60");
     const unknown = positionals.find((name) => !services.some((one) => one.name === name));
     if (unknown !== undefined) {
       throw new CommandError(
@@ -81,5 +91,32 @@ export const healthCommand: HiveCommand = {
     if (troubles.length > 0) return 1;
     if (options.quiet !== true) console.log("All is well.");
     return 0;
+  },
+};
+
+export const stopGuestsCommand: HiveCommand = {
+  words: ["admin", "stop-guests"],
+  summary: "Shut every guest of this node down, as a stop of the node does",
+  async run(args) {
+    const parsed = parse({
+      name: "hive admin stop-guests",
+      summary: "Shuts every guest of this node down; those that take too long are switched off.",
+      options: {
+        timeout: { type: "string", value: "SECONDS", help: "How long they may take (default: 90)" },
+        ...dataDirOption,
+      },
+      notes: ["They start again with the node."],
+    }, args);
+    if (parsed === undefined) return;
+    const timeout_ms = secondsOf(parsed.options.timeout ?? "90") * 1_000;
+    await using bus = await busOf(await nodeOf(parsed.options["data-dir"]));
+    const { still_running } = await bus.ask(
+      quiesce,
+      { timeout_ms },
+      systemContext(timeout_ms + flush_ms),
+    );
+    if (still_running.length > 0) {
+      console.error(`Did not shut down in time and was switched off: ${still_running.join(", ")}.`);
+    }
   },
 };

@@ -170,13 +170,13 @@ export function writableBy(user: string, rows: readonly Ownership[]): string[] {
     .map((row) => row.path);
 }
 
-interface Numbers {
+/** The numbers of users and groups by name. */
+export interface Accounts {
   readonly users: ReadonlyMap<string, number>;
   readonly groups: ReadonlyMap<string, number>;
 }
 
-/** The numbers of local users and groups. */
-async function readNumbers(): Promise<Numbers> {
+async function localAccounts(): Promise<Accounts> {
   const read = async (path: string) =>
     new Map(
       (await Deno.readTextFile(path)).split("\n").map((line) => line.split(":"))
@@ -195,9 +195,10 @@ export class UnknownAccount extends Error {
 export async function applyOwnership(
   config: Pick<NodeConfig, "storage"> | undefined,
   paths: Paths,
+  accounts?: Accounts,
 ): Promise<void> {
   const rows = ownerships(paths, config?.storage.blobs ?? []);
-  const { users, groups } = await readNumbers();
+  const { users, groups } = accounts ?? await localAccounts();
   const numbered = rows.map((row) => {
     const [uid, gid] = [users.get(row.owner), groups.get(row.group)];
     if (uid === undefined || gid === undefined) {
