@@ -275,7 +275,7 @@ export function healthUnit(services: readonly ServiceSpec[]): string {
     "[Service]",
     "Type=oneshot",
     "RemainAfterExit=yes",
-    `ExecStart=${layout.hive} admin health --timeout 300`,
+    `ExecStart=${layout.hive} admin health --bless --timeout 300`,
     `Environment=MULGA_DATA_DIR=${layout.data} NO_COLOR=1`,
     "TimeoutStartSec=600",
     "",

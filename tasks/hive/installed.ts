@@ -1,6 +1,7 @@
 /** The commands that an installed system's units run: make the node, wait until all is well, stop the guests. */
 import { systemContext } from "../../services/bus/subject.ts";
 import { quiesce } from "../../services/compute/contract.ts";
+import { stampForward } from "../../services/config/formats.ts";
 import { services } from "../../services/manifest.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { CommandError, dataDirOption, parse } from "../terminal/command.ts";
@@ -59,6 +60,10 @@ export const healthCommand: HiveCommand = {
             help: "Give up when this process has ended",
           },
           quiet: { type: "boolean", help: "Say nothing when all is well" },
+          bless: {
+            type: "boolean",
+            help: "When all is well, let the state move on to this release's formats",
+          },
           ...dataDirOption,
         },
         notes: [
@@ -79,7 +84,11 @@ export const healthCommand: HiveCommand = {
         2,
       );
     }
-    const troubles = await waitForHealth(await nodeOf(options["data-dir"]), {
+    if (options.bless === true && positionals.length > 0) {
+      throw new CommandError("--bless is for the whole node: name no service with it.", 2);
+    }
+    const node = await nodeOf(options["data-dir"]);
+    const troubles = await waitForHealth(node, {
       services: positionals.length === 0
         ? services
         : services.filter((one) => positionals.includes(one.name)),
@@ -89,6 +98,7 @@ export const healthCommand: HiveCommand = {
     });
     for (const trouble of troubles) console.error(trouble);
     if (troubles.length > 0) return 1;
+    if (options.bless === true) await stampForward(node.config.data_dir);
     if (options.quiet !== true) console.log("All is well.");
     return 0;
   },
