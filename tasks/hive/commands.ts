@@ -27,6 +27,7 @@ import {
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
 import { s3Commands } from "./s3/commands.ts";
 import { systemCommands } from "./system_commands.ts";
+import { claimCommand } from "./claim.ts";
 import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
 
 export interface HiveCommand {
@@ -323,6 +324,7 @@ export const commands: readonly HiveCommand[] = [
   ...systemCommands,
   adminInitCommand,
   ...accountCommands,
+  claimCommand,
   seedCheckCommand,
   seedSchemaCommand,
   firstBootCommand,

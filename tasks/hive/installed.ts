@@ -1,14 +1,18 @@
 /** The commands that an installed system's units run: make the node, wait until all is well, stop the guests. */
+import { resolve } from "node:path";
 import { systemContext } from "../../services/bus/subject.ts";
 import { quiesce } from "../../services/compute/contract.ts";
 import { stampForward } from "../../services/config/formats.ts";
+import { imageVersion } from "../../services/config/release.ts";
 import { services } from "../../services/manifest.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { CommandError, dataDirOption, parse } from "../terminal/command.ts";
 import type { HiveCommand } from "./commands.ts";
-import { firstBoot } from "./first_boot.ts";
+import { firstBoot } from "./first_boot/first_boot.ts";
+import { System } from "./first_boot/system.ts";
 import { waitForHealth } from "./health.ts";
 import { busOf, nodeOf } from "./node.ts";
+import { isUnclaimed, unclaimedStatus } from "./unclaimed.ts";
 
 /** Flushing the volumes of the last guest may take longer than its own shutdown. */
 const flush_ms = 60_000;
@@ -30,13 +34,34 @@ export const firstBootCommand: HiveCommand = {
       summary:
         "Makes or completes the node of an installed system and gives each file to the service " +
         "that needs it. Runs as root at every boot.",
-      options: dataDirOption,
+      options: {
+        root: {
+          type: "string",
+          value: "DIR",
+          help: "Write into this tree instead, as for an appliance, and run nothing",
+        },
+        ...dataDirOption,
+      },
+      notes: [
+        "On the appliance it applies the seed that it finds (mulga.yaml on the boot partition, a " +
+        "medium labelled CIDATA, the systemd credential mulga.seed); without a seed the box waits " +
+        "to be claimed.",
+      ],
     }, args);
     if (parsed === undefined) return;
-    const node = await firstBoot(dataDirOf(parsed.options["data-dir"]));
+    const { root, "data-dir": named } = parsed.options;
+    const outcome = await firstBoot({
+      dataDir: root === undefined ? dataDirOf(named) : resolve(root, "var/lib/mulga"),
+      system: new System(root === undefined ? "/" : resolve(root)),
+      appliance: root !== undefined || imageVersion() !== undefined,
+    });
+    if (outcome.state === "unclaimed") {
+      return console.log(`Box ${outcome.node_id} is not claimed yet; its screen says how to.`);
+    }
+    const { config } = outcome.node;
     console.log(
-      `${node.created ? "Made" : "Completed"} node ${node.config.node_id} of cluster ` +
-        `${node.config.cluster_id} in ${node.config.data_dir} (${node.config.az}).`,
+      `${outcome.state === "made" ? "Made" : "Completed"} node ${config.node_id} of cluster ` +
+        `${config.cluster_id} in ${config.data_dir} (${config.az}).`,
     );
   },
 };
@@ -87,6 +112,8 @@ export const healthCommand: HiveCommand = {
     if (options.bless === true && positionals.length > 0) {
       throw new CommandError("--bless is for the whole node: name no service with it.", 2);
     }
+    const dataDir = dataDirOf(options["data-dir"]);
+    if (await isUnclaimed(dataDir)) return await unclaimedHealth(dataDir, seconds);
     const node = await nodeOf(options["data-dir"]);
     const troubles = await waitForHealth(node, {
       services: positionals.length === 0
@@ -130,3 +157,17 @@ export const stopGuestsCommand: HiveCommand = {
     }
   },
 };
+
+/** All that an unclaimed box has to do is to offer the claim. */
+async function unclaimedHealth(dataDir: string, seconds: number): Promise<number> {
+  const limit = performance.now() + seconds * 1_000;
+  while (await unclaimedStatus(dataDir) === undefined) {
+    if (performance.now() > limit) {
+      console.error("cluster: the control server does not answer, so the box cannot be claimed.");
+      return 1;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  console.log("All is well: the box waits to be claimed; its screen says how to.");
+  return 0;
+}

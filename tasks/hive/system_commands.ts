@@ -1,7 +1,6 @@
 /** The commands that care for the system and its state as a whole; each has a folder. */
 import { backupCommand, restoreCommand } from "./backup/command.ts";
 import type { HiveCommand } from "./commands.ts";
-import { supportCommand } from "./support/command.ts";
 import { keepCommand } from "./uboot/command.ts";
 import { updateCommand } from "./update/command.ts";
 
@@ -10,5 +9,4 @@ export const systemCommands: readonly HiveCommand[] = [
   keepCommand,
   backupCommand,
   restoreCommand,
-  supportCommand,
 ];

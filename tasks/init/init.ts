@@ -33,6 +33,12 @@ export interface InitOptions {
   readonly profile?: string;
   readonly bind?: string;
   readonly accelerator?: string;
+  /** Of a new node only: the name that the box has told already. */
+  readonly nodeId?: string;
+  /** Of a new node only: where object shards go, and into how many an object is coded. */
+  readonly storage?: Partial<
+    Pick<NodeConfig["storage"], "blobs" | "data_shards" | "parity_shards">
+  >;
 }
 
 export interface Node {
@@ -40,6 +46,8 @@ export interface Node {
   readonly paths: Paths;
   /** Whether this run made it. */
   readonly created: boolean;
+  /** Whether its servers have new certificates, which they read when they start. */
+  readonly renewed: boolean;
 }
 
 const defaultRegion = "ap-southeast-2";
@@ -61,12 +69,12 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
     options,
   );
   await ensureMasterKey(paths);
-  await ensureCertificates(paths);
+  const renewed = await ensureCertificates(paths);
   await writeBusConfig(config, paths);
   for (const blob of config.storage.blobs) await makePrivate(blob);
   // A new node's state is this release's; an older one moves on only when the release has proven itself.
   if (await readStamp(dataDir) === undefined) await stampForward(dataDir);
-  return { config, paths, created };
+  return { config, paths, created, renewed };
 }
 
 async function makePrivate(path: string): Promise<void> {
@@ -133,7 +141,7 @@ async function ensureConfig(
     ...(current ?? {
       version: configVersion,
       cluster_id: `c-${random(4)}`,
-      node_id: `n-${random(4)}`,
+      node_id: options.nodeId ?? newNodeId(),
       data_dir: paths.root,
       bind: "127.0.0.1",
       storage: {
@@ -141,6 +149,7 @@ async function ensureConfig(
         data_shards: 1,
         parity_shards: 0,
         reserve_bytes: 2 * 2 ** 30,
+        ...options.storage,
       },
       compute: {
         accelerator: "auto",
@@ -167,6 +176,8 @@ async function ensureConfig(
   }
   return wanted;
 }
+
+export const newNodeId = () => `n-${random(4)}`;
 
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)).toHex();
 

@@ -8,7 +8,10 @@ import { writeWhole } from "./write_file.ts";
 
 export const unitEnvironmentFile = (paths: Pick<Paths, "root">) => join(paths.root, "units.env");
 
-export function unitEnvironment(config: NodeConfig): string {
+/** What of the configuration the units need; an unclaimed box has no more than that. */
+type Doors = Pick<NodeConfig, "bind" | "ports">;
+
+export function unitEnvironment(config: Doors): string {
   return [
     "# Made from config.json at every start; changes here are lost.",
     `MULGA_BIND=${config.bind.includes(":") ? `[${config.bind}]` : config.bind}`,
@@ -20,6 +23,6 @@ export function unitEnvironment(config: NodeConfig): string {
 }
 
 /** Writes the file. systemd reads it as root. */
-export async function writeUnitEnvironment(config: NodeConfig, paths: Paths): Promise<void> {
+export async function writeUnitEnvironment(config: Doors, paths: Paths): Promise<void> {
   await writeWhole(unitEnvironmentFile(paths), unitEnvironment(config), 0o600);
 }

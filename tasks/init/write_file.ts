@@ -1,4 +1,12 @@
 /** Files that are whole or not there: written beside, synced, then renamed into place. */
+
+let heard: ((path: string) => void) | undefined;
+
+/** Hears of each file once it is written or removed: a test ends the work there, as a power cut would. */
+export function hearWrites(hear: ((path: string) => void) | undefined): void {
+  heard = hear;
+}
+
 export async function writeWhole(path: string, content: string, mode: number): Promise<void> {
   const beside = `${path}.${crypto.randomUUID().slice(0, 8)}.new`;
   try {
@@ -13,6 +21,17 @@ export async function writeWhole(path: string, content: string, mode: number): P
     await Deno.remove(beside).catch(() => {});
     throw error;
   }
+  heard?.(path);
+}
+
+/** Removes a file; what is not there is removed already. */
+export async function removeWhole(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  heard?.(path);
 }
 
 /** Whether something is there, of whatever kind. */

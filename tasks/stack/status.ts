@@ -8,6 +8,7 @@ import type { ServiceState } from "../supervisor/running_service.ts";
 import { green, red, yellow } from "../terminal/progress.ts";
 import { bytes, duration, table } from "../terminal/table.ts";
 import { apiAnswers, endpointOf } from "./endpoint.ts";
+import { isUnclaimed, unclaimedStatus } from "../hive/unclaimed.ts";
 import { neighboursOf, neighbourTable } from "./neighbours.ts";
 
 const colour = (state: ServiceState): string =>
@@ -21,6 +22,7 @@ const colour = (state: ServiceState): string =>
 export async function status(dataDirOption: string | undefined, json: boolean): Promise<number> {
   const dataDir = dataDirOf(dataDirOption);
   const paths = pathsOf(dataDir);
+  if (await isUnclaimed(dataDir)) return await sayUnclaimed(dataDir, json);
   const node = await exists(paths.config) ? await statusOf(paths) : undefined;
   if (node === undefined) {
     if (json) console.log(JSON.stringify({ data_dir: dataDir, running: false, services: [] }));
@@ -72,6 +74,23 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
   ));
   if (peers.length > 0) console.log(`\n${neighbourTable(peers)}`);
   return well ? 0 : 1;
+}
+
+/** A box without a node: whether it can be claimed, and how. */
+async function sayUnclaimed(dataDir: string, json: boolean): Promise<number> {
+  const told = await unclaimedStatus(dataDir);
+  if (json) {
+    console.log(JSON.stringify({ data_dir: dataDir, running: told !== undefined, ...told }));
+  } else {
+    console.log(
+      told === undefined
+        ? "This box is not claimed, and its control server does not answer; see `journalctl -u mulga-cluster`."
+        : `This box (${
+          told["node_id"]
+        }) is not claimed yet: its screen says how to, or \`hive claim\` does it here.`,
+    );
+  }
+  return told === undefined ? 3 : 0;
 }
 
 function factsLine(facts: Readonly<Record<string, string | number | boolean>> | undefined): string {

@@ -40,7 +40,12 @@ export interface MachineOptions {
   /** Machines with the same address, for example 230.9.0.1:12340, share one more network. */
   readonly multicast?: string;
   readonly mac?: string;
-  /** systemd credentials that the firmware hands over. */
+  /**
+   * The seed that the firmware hands over, null for a box that waits to be claimed. Left out: the
+   * least by which it sets itself up.
+   */
+  readonly seed?: string | null;
+  /** Further systemd credentials that the firmware hands over. */
   readonly credentials?: Readonly<Record<string, string>>;
   /** More words for the kernel's command line, by the firmware. */
   readonly kernelArguments?: readonly string[];
@@ -138,9 +143,10 @@ export class Machine implements AsyncDisposable {
       .join(" ");
     const texts = [
       `io.systemd.stub.kernel-cmdline-extra=${shell}`,
-      ...Object.entries(options.credentials ?? {}).map(([name, value]) =>
-        `io.systemd.credential.binary:${name}=${btoa(value)}`
-      ),
+      ...Object.entries({
+        ...(options.seed === null ? {} : { "mulga.seed": options.seed ?? "version: 1\n" }),
+        ...options.credentials,
+      }).map(([name, value]) => `io.systemd.credential.binary:${name}=${btoa(value)}`),
     ];
     const disks: Disk[] = [
       ...(options.image === undefined
