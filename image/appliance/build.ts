@@ -14,6 +14,8 @@ import { foreignPrograms } from "../mkosi/foreign.ts";
 import { debianMkosi, type Mkosi } from "../mkosi/mkosi.ts";
 import { recipeOf } from "../mkosi/recipe.ts";
 import { ImageBuildError, imageCache, runMkosi } from "../mkosi/run.ts";
+import { ownFormats } from "../../services/config/formats.ts";
+import { stagePayload } from "../payload/stage.ts";
 import { publicKeyOf } from "../signing/keys.ts";
 import { compress } from "./compress.ts";
 import { writeSandbox } from "./sources.ts";
@@ -52,7 +54,7 @@ export interface Appliance {
 }
 
 /** As mkosi, systemd and the names of our files call it. */
-export const imageArchitecture: Readonly<Record<Architecture, string>> = {
+export const imageArchitecture: Readonly<Record<Architecture, "x86-64" | "arm64">> = {
   x86_64: "x86-64",
   arm64: "arm64",
 };
@@ -138,7 +140,8 @@ async function initrd(build: Build, tools: string): Promise<string> {
   const { cache, scratch, architecture } = build;
   const stem = `initrd-${architecture}-`;
   const definition = join(image, "initrd");
-  const made = join(cache, stem + await recipeOf([definition, join(image, "../base")], ""));
+  const common = [join(image, "both"), join(image, "../base")];
+  const made = join(cache, stem + await recipeOf([definition, ...common], ""));
   if (await isFresh(made)) return made;
   build.onProgress("making the initrd");
   await run(build, `initrd-${architecture}`, tools, [
@@ -162,7 +165,14 @@ async function trees(build: Build): Promise<string[]> {
     const text = await Deno.readTextFile(options.key);
     await Deno.writeTextFile(join(keys, "release.pub"), await publicKeyOf(text, options.key));
   }
-  return [own, ...(options.extraTrees ?? [])];
+  const payload = join(scratch, "payload");
+  await stagePayload({
+    root: payload,
+    architecture: imageArchitecture[build.architecture],
+    version: options.version,
+    onProgress: build.onProgress,
+  });
+  return [payload, own, ...(options.extraTrees ?? [])];
 }
 
 /**
@@ -253,6 +263,10 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
         await Deno.rename(join(scratch, entry.name), join(done, entry.name));
       }
     }
+    await Deno.writeTextFile(
+      join(done, `${stem}.formats.json`),
+      JSON.stringify(ownFormats(options.version), null, 2) + "\n",
+    );
     await Deno.remove(directory, { recursive: true }).catch(() => {});
     await Deno.rename(done, directory);
     await dropOldImages(images);
@@ -263,7 +277,7 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
     architecture,
     directory,
     raw: join(directory, `${stem}.raw`),
-    updateFiles: names.filter((name) => /\.(raw\.zst|efi)$/.test(name)),
+    updateFiles: names.filter((name) => /\.(raw\.zst|efi|formats\.json)$/.test(name)),
     manifest: join(directory, `${stem}.manifest`),
   };
 }

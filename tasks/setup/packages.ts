@@ -97,7 +97,8 @@ export const packages: readonly PackageNeed[] = [
   { name: "busybox-static", reason: "the tiny guest of the tests", set: "tests" },
   { name: "cpio", reason: "the tiny guest's boot archive", set: "tests" },
   { name: "fdisk", reason: "partition tables other than ours", set: "tests" },
-  { name: "zstd", reason: "compresses the tiny guest's boot archive", set: "tests" },
+  { name: "zstd", reason: "compresses images and the tiny guest's boot archive", set: "tests" },
+  { name: "swtpm", reason: "the TPM of the appliance's tests", set: "tests" },
   // It registers nothing with the kernel; a build does that for its own duration.
   {
     name: "qemu-user",

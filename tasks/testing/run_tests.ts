@@ -121,7 +121,7 @@ function unitFolders(): string[] {
 }
 
 /** Folders of `tests/` that are suites of their own. */
-const ownSuites = new Set(["e2e", "bench", "fresh"]);
+const ownSuites = new Set(["e2e", "bench", "fresh", "image"]);
 
 /** The integration tests: everything under `tests/` that is not a suite of its own. */
 export function integrationStep(): Step {
@@ -147,6 +147,20 @@ export function endToEndSteps(): Step[] {
     args: ["test", "-A", "--no-check", "--quiet", `tests/${name}`],
     tests: true,
     timeout_ms: 120 * minutes,
+  }));
+}
+
+/** The appliance's images in virtual machines, one file after the other. */
+export function imageSteps(): Step[] {
+  const files: string[] = [];
+  for (const { name } of Deno.readDirSync(`${repository}/tests/image`)) {
+    if (isTest(name)) files.push(`tests/image/${name}`);
+  }
+  return files.sort().map((name): Step => ({
+    name,
+    args: ["test", "-A", "--no-check", "--quiet", name],
+    tests: true,
+    timeout_ms: 300 * minutes,
   }));
 }
 

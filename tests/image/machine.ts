@@ -87,8 +87,11 @@ export class Machine implements AsyncDisposable {
         ...[machine.#at("disk.qcow2"), `${options.disk_gib ?? 10}G`],
       );
     }
+    // As qcow2, so that a snapshot of the whole machine has them too.
     const { variables } = machine.#platform;
-    if (variables !== undefined) await Deno.copyFile(variables, machine.#at("variables.fd"));
+    if (variables !== undefined) {
+      await host("qemu-img", "convert", "-O", "qcow2", variables, machine.#at("variables.qcow2"));
+    }
     for (const port of options.forward ?? []) machine.#ports.set(port, freePort());
     return machine;
   }
@@ -114,8 +117,11 @@ export class Machine implements AsyncDisposable {
     return (performance.now() - this.#started) / 1_000;
   }
 
-  /** Powers it on; disks and firmware variables are as the last run left them. */
-  async start(): Promise<void> {
+  /**
+   * Powers it on; disks and firmware variables are as the last run left them, or everything, memory
+   * too, as it was when that snapshot was taken.
+   */
+  async start(snapshot?: string): Promise<void> {
     if (this.#process !== undefined) throw new Error("It is powered on already.");
     const options = this.#options;
     await Deno.writeTextFile(this.#at("console.log"), "");
@@ -125,7 +131,7 @@ export class Machine implements AsyncDisposable {
     }
     if (options.tpm) await this.#startTpm();
     this.#process = new Deno.Command(this.#platform.program, {
-      args: this.#arguments(),
+      args: [...this.#arguments(), ...(snapshot === undefined ? [] : ["-loadvm", snapshot])],
       stdin: "null",
       stdout: "null",
       stderr: "inherit",
@@ -168,7 +174,7 @@ export class Machine implements AsyncDisposable {
       ...(options.secureBoot ? ["-global", "driver=cfi.pflash01,property=secure,value=on"] : []),
       ...(platform.variables === undefined ? ["-bios", platform.code] : [
         ...["-drive", `if=pflash,format=raw,readonly=on,file=${platform.code}`],
-        ...["-drive", `if=pflash,format=raw,file=${this.#at("variables.fd")}`],
+        ...["-drive", `if=pflash,format=qcow2,file=${this.#at("variables.qcow2")}`],
       ]),
       ...disks.flatMap((disk, at) => [
         "-drive",
@@ -296,6 +302,12 @@ export class Machine implements AsyncDisposable {
       }
     }
     throw new Error(`QEMU closed its socket before it answered ${execute}`);
+  }
+
+  /** Keeps disks, firmware variables and memory as they are now, under a name. */
+  async snapshot(name: string): Promise<void> {
+    const said = await this.qmp("human-monitor-command", { "command-line": `savevm ${name}` });
+    if (said !== "") throw new Error(`No snapshot was taken: ${said}`);
   }
 
   /** Whether QEMU runs. */

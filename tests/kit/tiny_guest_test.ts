@@ -1,8 +1,8 @@
 /** The tiny guest on a plain QEMU machine: what nearly all other tests of instances lean on. */
 import assert from "node:assert/strict";
-import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
-import { eventually, guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
-import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
+import { serveInstanceMetadata } from "./instance_metadata.ts";
+import { eventually, guestAddress, guestMac, plainMachine } from "./plain_machine.ts";
+import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "./tiny_guest.ts";
 
 /** Five times what an idle two-core machine without KVM takes. */
 const boot_ms = 120_000;

@@ -1,0 +1,82 @@
+/** A running appliance as its users see it: the AWS CLI from outside, `hive` on the machine. */
+import { join } from "node:path";
+import { eventually } from "../kit/plain_machine.ts";
+import { host, type Machine } from "./machine.ts";
+
+export const ports = { gateway: 9999, s3: 9002 } as const;
+
+/** Services start in the order of what they need, and under emulation that takes its time. */
+export const up_ms = 900_000;
+
+/** Waits until the gate has let the running version through. @returns seconds since power-on */
+export async function healthy(machine: Machine, limit_ms = up_ms): Promise<number> {
+  await machine.run(
+    "until systemctl is-active --quiet mulga-health.service; do " +
+      "systemctl is-failed --quiet mulga-health.service && exit 1; sleep 1; done",
+    limit_ms,
+  );
+  return machine.uptime_s();
+}
+
+/** Which version runs. */
+export async function runningVersion(machine: Machine): Promise<string> {
+  return (await machine.run(". /usr/lib/os-release; echo $IMAGE_VERSION")).trim();
+}
+
+export interface Client {
+  /** The AWS CLI's answer, parsed. @throws Error with its words when it fails */
+  aws<T = Record<string, unknown>>(...args: string[]): Promise<T>;
+}
+
+/** The administrator's AWS CLI, on this machine and through a forwarded port. */
+export async function administrator(machine: Machine): Promise<Client> {
+  await machine.run("hive env > /dev/null", 120_000);
+  const credentials = await machine.run("cat /var/lib/mulga/aws/credentials");
+  const ca = join(machine.directory, "ca.crt");
+  await Deno.writeTextFile(ca, await machine.run("cat /var/lib/mulga/tls/ca.crt"));
+  const field = (name: string) => {
+    const value = new RegExp(`^${name} *= *(\\S+)`, "m").exec(credentials)?.[1];
+    if (value === undefined) throw new Error(`The node's profile has no ${name}.`);
+    return value;
+  };
+  const config = JSON.parse(await machine.run("cat /var/lib/mulga/config.json"));
+  const env = {
+    AWS_ACCESS_KEY_ID: field("aws_access_key_id"),
+    AWS_SECRET_ACCESS_KEY: field("aws_secret_access_key"),
+    AWS_DEFAULT_REGION: String(config.region),
+    AWS_ENDPOINT_URL: `https://127.0.0.1:${machine.port(ports.gateway)}`,
+    AWS_CA_BUNDLE: ca,
+    AWS_CONFIG_FILE: "/dev/null",
+    AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
+    AWS_EC2_METADATA_DISABLED: "true",
+    AWS_PAGER: "",
+    AWS_MAX_ATTEMPTS: "5",
+    AWS_RETRY_MODE: "standard",
+  };
+  return {
+    async aws<T>(...args: string[]): Promise<T> {
+      const { success, stdout, stderr } = await new Deno.Command("/usr/bin/aws", {
+        args: ["--output", "json", "--cli-read-timeout", "300", ...args],
+        env,
+      }).output();
+      const text = new TextDecoder();
+      if (!success) throw new Error(`aws ${args.join(" ")}: ${text.decode(stderr).trim()}`);
+      const answer = text.decode(stdout);
+      return (/^\s*[{[]/.test(answer) ? JSON.parse(answer) : {}) as T;
+    },
+  };
+}
+
+/** Waits until the API answers that client. */
+export async function answers(client: Client, limit_ms = up_ms): Promise<void> {
+  await eventually("an answer of the API", limit_ms, async () => {
+    return await client.aws("sts", "get-caller-identity").catch(() => undefined);
+  });
+}
+
+/** Sizes and states of the disk, for messages. */
+export async function partitions(machine: Machine): Promise<string> {
+  return await machine.run("lsblk --noheadings --output NAME,SIZE,PARTLABEL,FSTYPE /dev/vda");
+}
+
+export { host };
