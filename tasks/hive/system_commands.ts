@@ -1,6 +1,7 @@
 /** The commands that care for the system and its state as a whole; each has a folder. */
 import { backupCommand, restoreCommand } from "./backup/command.ts";
 import type { HiveCommand } from "./commands.ts";
+import { supportCommand } from "./support/command.ts";
 import { keepCommand } from "./uboot/command.ts";
 import { updateCommand } from "./update/command.ts";
 
@@ -9,4 +10,5 @@ export const systemCommands: readonly HiveCommand[] = [
   keepCommand,
   backupCommand,
   restoreCommand,
+  supportCommand,
 ];

@@ -94,7 +94,7 @@ Deno.test("what cannot be launched is refused before anything is claimed", async
     [{ SubnetId: "subnet-0123456789abcdef0" }, "InvalidSubnetID.NotFound"],
     [{ SecurityGroupIds: ["sg-0123456789abcdef0"] }, "InvalidGroup.NotFound"],
     [{ Placement: { AvailabilityZone: "eu-west-1a" } }, "InvalidParameterValue"],
-    [{ IamInstanceProfile: { Name: "x" } }, "UnsupportedOperation"],
+    [{ IamInstanceProfile: {} }, "MissingParameter"],
     [
       { BlockDeviceMappings: [{ DeviceName: "/dev/xvda", NoDevice: "" }] },
       "InvalidBlockDeviceMapping",
