@@ -303,8 +303,9 @@ export class Records implements AsyncDisposable {
         const now = this.get(one, record.account_id, record.id);
         if (now === undefined || readPath(now.shape, settles.member)[0] !== state) return;
         const last = withPath(now.shape, settles.member, next);
-        if (next === "deleted") await this.remove(one, record.account_id, record.id, last);
-        else await this.change(one, record.account_id, record.id, () => last);
+        if (/^delete(?:d|-complete)$/i.test(next)) {
+          await this.remove(one, record.account_id, record.id, last);
+        } else await this.change(one, record.account_id, record.id, () => last);
       });
     })().catch((error) => this.log.warn("settle_failed", { id: record.id, ...errorFields(error) }))
       .finally(() => this.#settling.delete(work));

@@ -6,6 +6,7 @@
 import { idOf } from "../resources/ids.ts";
 import { kind } from "../resources/kind.ts";
 import { internetGateway } from "./internet_gateways.ts";
+import { localGateway } from "./local_gateways.ts";
 import type { Network } from "./network.ts";
 import { addRoute } from "./route_tables.ts";
 import { makeDefaultSubnet } from "./subnets.ts";
@@ -54,6 +55,13 @@ export class Defaults {
         vpcId,
         await idOf("subnet-", this.#cluster, account, az),
       );
+      await records.create(localGateway, account, {
+        OutpostArn: `arn:aws:outposts:${this.#network.region}:${account}:outpost/${await idOf(
+          "op-",
+          this.#cluster,
+        )}`,
+        State: "available",
+      }, { id: await idOf("lgw-", this.#cluster, account) });
       await records.create(accountNetwork, account, { Settings: {} }, { id: settingsId });
     });
   }

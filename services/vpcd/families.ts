@@ -1,6 +1,34 @@
 /** Every kind that vpcd keeps and every family of actions on them. */
 import { accountNetwork } from "./defaults.ts";
 import { dhcpActions, dhcpOptions } from "./dhcp_options.ts";
+import { endpoint, endpointActions, endpointService, notification } from "./endpoints.ts";
+import {
+  coipPool,
+  localGateway,
+  localGatewayActions,
+  localGroup,
+  localGroupAssociation,
+  localInterface,
+  localTable,
+  localVpc,
+} from "./local_gateways.ts";
+import {
+  connectEndpoint,
+  flowLog,
+  mirrorFilter,
+  mirrorRule,
+  mirrorSession,
+  mirrorTarget,
+  observationActions,
+} from "./observation.ts";
+import { prefixList, prefixListActions } from "./prefix_lists.ts";
+import { encryptionControl, exclusion, protectionActions } from "./protections.ts";
+import {
+  routeServer,
+  routeServerActions,
+  routeServerEndpoint,
+  routeServerPeer,
+} from "./route_servers.ts";
 import { elasticAddress, elasticAddressActions, publicPool } from "./elastic_addresses.ts";
 import { interfaceActions, networkInterface, permission } from "./interfaces.ts";
 import {
@@ -27,6 +55,28 @@ import { vpc, vpcActions } from "./vpcs.ts";
 import { customerGateway, vpnActions, vpnConnection, vpnGateway } from "./vpn.ts";
 
 export const kinds = [
+  coipPool,
+  connectEndpoint,
+  encryptionControl,
+  endpoint,
+  endpointService,
+  exclusion,
+  flowLog,
+  localGateway,
+  localGroup,
+  localGroupAssociation,
+  localInterface,
+  localTable,
+  localVpc,
+  mirrorFilter,
+  mirrorRule,
+  mirrorSession,
+  mirrorTarget,
+  notification,
+  prefixList,
+  routeServer,
+  routeServerEndpoint,
+  routeServerPeer,
   accountNetwork,
   carrierGateway,
   customerGateway,
@@ -55,6 +105,12 @@ export const kinds = [
 
 export const families = (network: Network) => ({
   ...dhcpActions(network),
+  ...endpointActions(network),
+  ...localGatewayActions(network),
+  ...observationActions(network),
+  ...prefixListActions(network),
+  ...protectionActions(network),
+  ...routeServerActions(network),
   ...elasticAddressActions(network),
   ...interfaceActions(network),
   ...internetGatewayActions(network),

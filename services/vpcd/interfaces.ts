@@ -6,7 +6,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../resources/addresses.ts";
 import { invalidCombination, invalidParameter, invalidValue } from "../resources/errors.ts";
-import { newId } from "../resources/ids.ts";
+import { idOf, newId } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import { showTags } from "../resources/tags.ts";
@@ -658,3 +658,43 @@ export const interfaceActions = (network: Network) => {
     DeleteNetworkInterfacePermission: n.deletes(permission, { id: "NetworkInterfacePermissionId" }),
   } satisfies ActionTable;
 };
+
+/**
+ * The interface that a service of ours has in a subnet: nobody may detach it, and its id follows from
+ * its owner's. A second call finds it.
+ */
+export async function makeServiceInterface(
+  network: Network,
+  account: string,
+  owner: string,
+  subnetId: string,
+  wanted: {
+    readonly groups: readonly string[];
+    readonly description: string;
+    readonly type: string;
+  },
+): Promise<InterfaceRecord> {
+  const { records } = network;
+  const id = await idOf("eni-", owner, subnetId);
+  const present = records.get(networkInterface, account, id);
+  if (present !== undefined) return present;
+  const of = await records.require(subnet, account, subnetId);
+  const shape = interfaceShape(network, account, { subnet: of, ...wanted });
+  return await records.create(networkInterface, account, {
+    ...shape,
+    RequesterManaged: true,
+    Status: "in-use",
+  }, { id });
+}
+
+/** Takes away the interfaces that a service has in these subnets. */
+export async function removeServiceInterfaces(
+  { records }: Network,
+  account: string,
+  owner: string,
+  subnetIds: readonly string[],
+): Promise<void> {
+  for (const one of subnetIds) {
+    await records.remove(networkInterface, account, await idOf("eni-", owner, one));
+  }
+}

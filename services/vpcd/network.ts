@@ -73,3 +73,21 @@ export function within(value: number, least: number, most: number, name: string)
 
 export const arn = (region: string, account: string, type: string, id: string) =>
   `arn:aws:ec2:${region}:${account}:${type}/${id}`;
+
+/** The members that the request has, of these: what a modification takes over as it is. */
+export function pick<T extends object, N extends keyof T & string>(
+  input: T,
+  names: readonly N[],
+): Partial<Pick<T, N>> {
+  return Object.fromEntries(
+    names.flatMap((name) => input[name] === undefined ? [] : [[name, input[name]]]),
+  ) as Partial<Pick<T, N>>;
+}
+
+/** A list with some added and some taken away, each once. */
+export const merged = (
+  present: readonly string[] | undefined,
+  added: readonly string[] | undefined,
+  removed: readonly string[] | undefined,
+): string[] =>
+  [...new Set([...present ?? [], ...added ?? []])].filter((one) => !removed?.includes(one));

@@ -63,6 +63,7 @@ export const routeTable = kind<RouteTableShape>({
   indexed: [
     "Associations.RouteTableAssociationId",
     "Associations.GatewayId",
+    "Routes.DestinationPrefixListId",
     ...Object.keys(targets).map((name) => `Routes.${name}`),
   ],
   quota: { most: 5000, code: "RouteTableLimitExceeded" },

@@ -22,6 +22,7 @@ export const securityGroupRule = kind<RuleShape>({
   owner: null,
   notFound: "InvalidSecurityGroupRuleId.NotFound",
   filters: ["group-id"],
+  indexed: ["PrefixListId"],
   references: { "ReferencedGroupInfo.GroupId": "security-group", GroupId: "security-group" },
   quota: { most: 200_000, code: "RulesPerSecurityGroupLimitExceeded" },
 });

@@ -1,0 +1,511 @@
+/**
+ * Local gateways with their route tables, virtual interfaces and customer-owned addresses. Every
+ * account has one local gateway: the way from its networks to the wire that the node is on.
+ */
+import { AwsError } from "../aws/errors.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
+import { contains, overlaps, parseBlock, requireBlock, showBlock } from "../resources/addresses.ts";
+import { invalidParameter } from "../resources/errors.ts";
+import { compileFilters } from "../resources/filters.ts";
+import { newId } from "../resources/ids.ts";
+import { kind, type KindRecord } from "../resources/kind.ts";
+import { pageOf, pageSize } from "../resources/paging.ts";
+import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import { arn, exactlyOne, type Network, oneOf, within } from "./network.ts";
+import { networkInterface } from "./interfaces.ts";
+
+export const localGateway = kind<Shape<Ec2.LocalGateway>>({
+  name: "local-gateway",
+  idPrefix: "lgw-",
+  id: "LocalGatewayId",
+  notFound: "InvalidLocalGatewayID.NotFound",
+  filters: ["local-gateway-id", "outpost-arn", "state"],
+});
+
+type Route = Shape<Ec2.LocalGatewayRoute>;
+type TableShape = Shape<Ec2.LocalGatewayRouteTable> & { readonly Routes?: readonly Route[] };
+export const localTable = kind<TableShape>({
+  name: "local-gateway-route-table",
+  idPrefix: "lgw-rtb-",
+  id: "LocalGatewayRouteTableId",
+  notFound: "InvalidLocalGatewayRouteTableID.NotFound",
+  filters: [
+    "local-gateway-id",
+    "local-gateway-route-table-id",
+    "local-gateway-route-table-arn",
+    "outpost-arn",
+    "state",
+  ],
+  references: {
+    LocalGatewayId: "local-gateway",
+    "Routes.LocalGatewayVirtualInterfaceGroupId": "local-gateway-virtual-interface-group",
+    "Routes.NetworkInterfaceId": "network-interface",
+  },
+  settles: { member: "State", to: { pending: "available", deleting: "deleted" } },
+});
+
+export const localGroup = kind<Shape<Ec2.LocalGatewayVirtualInterfaceGroup>>({
+  name: "local-gateway-virtual-interface-group",
+  idPrefix: "lgw-vif-grp-",
+  id: "LocalGatewayVirtualInterfaceGroupId",
+  notFound: "InvalidLocalGatewayVirtualInterfaceGroupID.NotFound",
+  filters: [
+    "local-gateway-id",
+    "local-gateway-virtual-interface-group-id",
+    "local-gateway-virtual-interface-id=LocalGatewayVirtualInterfaceIds",
+  ],
+  references: { LocalGatewayId: "local-gateway" },
+  settles: { member: "ConfigurationState", to: { pending: "available", deleting: "deleted" } },
+});
+
+export const localInterface = kind<Shape<Ec2.LocalGatewayVirtualInterface>>({
+  name: "local-gateway-virtual-interface",
+  idPrefix: "lgw-vif-",
+  id: "LocalGatewayVirtualInterfaceId",
+  notFound: "InvalidLocalGatewayVirtualInterfaceID.NotFound",
+  filters: [
+    "local-address",
+    "local-bgp-asn",
+    "local-gateway-id",
+    "local-gateway-virtual-interface-id",
+    "peer-address",
+    "peer-bgp-asn",
+    "vlan",
+  ],
+  references: { LocalGatewayVirtualInterfaceGroupId: "local-gateway-virtual-interface-group" },
+  settles: { member: "ConfigurationState", to: { pending: "available", deleting: "deleted" } },
+});
+
+export const localVpc = kind<Shape<Ec2.LocalGatewayRouteTableVpcAssociation>>({
+  name: "local-gateway-route-table-vpc-association",
+  idPrefix: "lgw-vpc-assoc-",
+  id: "LocalGatewayRouteTableVpcAssociationId",
+  notFound: "InvalidLocalGatewayRouteTableVpcAssociationID.NotFound",
+  filters: [
+    "local-gateway-id",
+    "local-gateway-route-table-id",
+    "local-gateway-route-table-vpc-association-id",
+    "state",
+    "vpc-id",
+  ],
+  references: { LocalGatewayRouteTableId: "local-gateway-route-table", VpcId: "vpc" },
+  settles: { member: "State", to: { associating: "associated", disassociating: "deleted" } },
+});
+
+export const localGroupAssociation = kind<
+  Shape<Ec2.LocalGatewayRouteTableVirtualInterfaceGroupAssociation>
+>({
+  name: "local-gateway-route-table-virtual-interface-group-association",
+  idPrefix: "lgw-vif-grp-assoc-",
+  id: "LocalGatewayRouteTableVirtualInterfaceGroupAssociationId",
+  notFound: "InvalidLocalGatewayRouteTableVirtualInterfaceGroupAssociationID.NotFound",
+  filters: [
+    "local-gateway-id",
+    "local-gateway-route-table-id",
+    "local-gateway-route-table-virtual-interface-group-association-id",
+    "local-gateway-route-table-virtual-interface-group-id=LocalGatewayVirtualInterfaceGroupId",
+    "state",
+  ],
+  references: {
+    LocalGatewayRouteTableId: "local-gateway-route-table",
+    LocalGatewayVirtualInterfaceGroupId: "local-gateway-virtual-interface-group",
+  },
+  settles: { member: "State", to: { associating: "associated", disassociating: "deleted" } },
+});
+
+export const coipPool = kind<Shape<Ec2.CoipPool>>({
+  name: "coip-pool",
+  idPrefix: "ipv4pool-coip-",
+  id: "PoolId",
+  owner: null,
+  notFound: "InvalidPoolID.NotFound",
+  filters: [
+    "coip-pool.local-gateway-route-table-id=LocalGatewayRouteTableId",
+    "coip-pool.pool-id=PoolId",
+  ],
+  references: { LocalGatewayRouteTableId: "local-gateway-route-table" },
+});
+
+const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
+type RouteInput = Input<"CreateLocalGatewayRoute"> | Input<"ModifyLocalGatewayRoute">;
+
+export const localGatewayActions = ({ operations: n, records, region }: Network) => {
+  const destination = (
+    input: {
+      readonly DestinationCidrBlock?: string | undefined;
+      readonly DestinationPrefixListId?: string | undefined;
+    },
+  ) => {
+    exactlyOne(input, ["DestinationCidrBlock", "DestinationPrefixListId"]);
+    if (input.DestinationPrefixListId !== undefined) {
+      return { DestinationPrefixListId: input.DestinationPrefixListId };
+    }
+    const block = requireBlock(input.DestinationCidrBlock ?? "", 4, "destinationCidrBlock");
+    return { DestinationCidrBlock: showBlock(block) };
+  };
+  const same = (one: Route, other: Route) =>
+    one.DestinationCidrBlock === other.DestinationCidrBlock &&
+    one.DestinationPrefixListId === other.DestinationPrefixListId;
+  const readRoute = async (
+    record: KindRecord<TableShape>,
+    input: RouteInput,
+    call: Call,
+  ): Promise<Route> => {
+    exactlyOne(input, ["LocalGatewayVirtualInterfaceGroupId", "NetworkInterfaceId"]);
+    if (input.LocalGatewayVirtualInterfaceGroupId !== undefined) {
+      await records.require(localGroup, call.account_id, input.LocalGatewayVirtualInterfaceGroupId);
+    }
+    const eni = input.NetworkInterfaceId === undefined
+      ? undefined
+      : await records.require(networkInterface, call.account_id, input.NetworkInterfaceId);
+    return {
+      ...destination(input),
+      ...(input.LocalGatewayVirtualInterfaceGroupId === undefined
+        ? {}
+        : { LocalGatewayVirtualInterfaceGroupId: input.LocalGatewayVirtualInterfaceGroupId }),
+      ...(eni === undefined ? {} : { NetworkInterfaceId: eni.id, SubnetId: eni.shape.SubnetId }),
+      LocalGatewayRouteTableArn: record.shape.LocalGatewayRouteTableArn,
+      LocalGatewayRouteTableId: record.id,
+      OwnerId: record.account_id,
+      State: "active",
+      Type: "static",
+    };
+  };
+  const noRoute = (id: string) =>
+    new AwsError("InvalidRoute.NotFound", `There is no such route in ${id}.`);
+  const tableOf = async (id: string, call: Call) => {
+    const table = await records.require(localTable, call.account_id, id);
+    return {
+      LocalGatewayId: table.shape.LocalGatewayId,
+      LocalGatewayRouteTableArn: table.shape.LocalGatewayRouteTableArn,
+      LocalGatewayRouteTableId: table.id,
+    };
+  };
+  return {
+    DescribeLocalGateways: n.describes(localGateway, {
+      list: "LocalGateways",
+      ids: "LocalGatewayIds",
+    }),
+
+    CreateLocalGatewayRouteTable: n.creates(localTable, {
+      answer: "LocalGatewayRouteTable",
+      id: () => newId("lgw-rtb-"),
+      make: async (input, call) => {
+        const gateway = await records.require(localGateway, call.account_id, input.LocalGatewayId);
+        return {
+          Mode: oneOf(input.Mode, ["direct-vpc-routing", "coip"], "mode", "direct-vpc-routing"),
+          OutpostArn: gateway.shape.OutpostArn,
+          Routes: [],
+          State: "pending",
+        };
+      },
+      after: async (record, _input, call) => {
+        const LocalGatewayRouteTableArn = arn(
+          region,
+          call.account_id,
+          "local-gateway-route-table",
+          record.id,
+        );
+        if (record.shape.LocalGatewayRouteTableArn === undefined) {
+          await records.change(
+            localTable,
+            call.account_id,
+            record.id,
+            () => ({ LocalGatewayRouteTableArn }),
+          );
+        }
+      },
+    }),
+    DescribeLocalGatewayRouteTables: n.describes(localTable, {
+      list: "LocalGatewayRouteTables",
+      ids: "LocalGatewayRouteTableIds",
+    }),
+    DeleteLocalGatewayRouteTable: n.deletes(localTable, {
+      id: "LocalGatewayRouteTableId",
+      passing: () => ({ State: "deleting", Routes: [] }),
+      answer: "LocalGatewayRouteTable",
+    }),
+    CreateLocalGatewayRoute: n.changes(localTable, {
+      id: "LocalGatewayRouteTableId",
+      change: async (record, input, call) => {
+        const route = await readRoute(record, input, call);
+        if (record.shape.Routes?.some((one) => same(one, route))) {
+          throw new AwsError("RouteAlreadyExists", "The route already exists.");
+        }
+        return { Routes: [...record.shape.Routes ?? [], route] };
+      },
+      answer: (record) => ({ Route: record.shape.Routes?.at(-1) }),
+    }),
+    ModifyLocalGatewayRoute: n.changes(localTable, {
+      id: "LocalGatewayRouteTableId",
+      change: async (record, input, call) => {
+        const route = await readRoute(record, input, call);
+        const others = (record.shape.Routes ?? []).filter((one) => !same(one, route));
+        if (others.length === record.shape.Routes?.length) throw noRoute(record.id);
+        return { Routes: [...others, route] };
+      },
+      answer: (record) => ({ Route: record.shape.Routes?.at(-1) }),
+    }),
+    DeleteLocalGatewayRoute: n.changes(localTable, {
+      id: "LocalGatewayRouteTableId",
+      change: (record, input) => {
+        const wanted = destination(input);
+        const others = (record.shape.Routes ?? []).filter((one) => !same(one, wanted));
+        if (others.length === record.shape.Routes?.length) throw noRoute(record.id);
+        return { Routes: others };
+      },
+      answer: (record, input) => ({
+        Route: {
+          ...destination(input),
+          LocalGatewayRouteTableId: record.id,
+          State: "deleted",
+          Type: "static",
+        },
+      }),
+    }),
+    SearchLocalGatewayRoutes: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const record = await records.require(
+          localTable,
+          call.account_id,
+          input.LocalGatewayRouteTableId,
+        );
+        const block = (text: string | undefined) => parseBlock(text ?? "");
+        const search = input.Filters?.filter((one) => one.Name?.startsWith("route-search.")) ?? [];
+        const matches = compileFilters<Route>(
+          input.Filters?.filter((one) => !search.includes(one)),
+          {
+            "prefix-list-id": (one) => one.DestinationPrefixListId,
+            "state": (one) => one.State,
+            "type": (one) => one.Type,
+          },
+        );
+        const bySearch = (route: Route) =>
+          search.every(({ Name, Values = [] }) =>
+            Values.some((value) => {
+              const [wanted, has] = [block(value), block(route.DestinationCidrBlock)];
+              if (wanted === undefined || has === undefined) return false;
+              if (Name === "route-search.exact-match") return showBlock(wanted) === showBlock(has);
+              if (Name === "route-search.subnet-of-match") return contains(wanted, has);
+              if (Name === "route-search.supernet-of-match") return contains(has, wanted);
+              throw invalidParameter("filter", Name, "There is no such search.");
+            })
+          );
+        const found = (record.shape.Routes ?? []).filter((one) => matches(one) && bySearch(one));
+        const query = {
+          account: call.account_id,
+          action: "SearchLocalGatewayRoutes",
+          parameters: [record.id, input.Filters],
+        };
+        const page = pageOf(
+          found,
+          (one) => one.DestinationCidrBlock ?? one.DestinationPrefixListId ?? "",
+          query,
+          pageSize(input.MaxResults, limits, false),
+          input.NextToken,
+        );
+        return {
+          Routes: page.items,
+          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+        };
+      },
+    }),
+
+    CreateLocalGatewayVirtualInterfaceGroup: n.creates(localGroup, {
+      answer: "LocalGatewayVirtualInterfaceGroup",
+      make: async (input, call) => {
+        await records.require(localGateway, call.account_id, input.LocalGatewayId);
+        return {
+          ConfigurationState: "pending",
+          LocalBgpAsn: within(input.LocalBgpAsn ?? 64_512, 1, 2_147_483_647, "localBgpAsn"),
+          LocalGatewayVirtualInterfaceIds: [],
+        };
+      },
+    }),
+    DescribeLocalGatewayVirtualInterfaceGroups: n.describes(localGroup, {
+      list: "LocalGatewayVirtualInterfaceGroups",
+      ids: "LocalGatewayVirtualInterfaceGroupIds",
+    }),
+    DeleteLocalGatewayVirtualInterfaceGroup: n.deletes(localGroup, {
+      id: "LocalGatewayVirtualInterfaceGroupId",
+      passing: () => ({ ConfigurationState: "deleting" }),
+      answer: "LocalGatewayVirtualInterfaceGroup",
+    }),
+    CreateLocalGatewayVirtualInterface: n.creates(localInterface, {
+      answer: "LocalGatewayVirtualInterface",
+      make: async (input, call) => {
+        const group = await records.require(
+          localGroup,
+          call.account_id,
+          input.LocalGatewayVirtualInterfaceGroupId,
+        );
+        const twice = records.find(localInterface, call.account_id, group.id)
+          .some((one) => one.shape.Vlan === input.Vlan);
+        if (twice) throw invalidParameter("vlan", input.Vlan, "The group has the VLAN already.");
+        const [mine, theirs] = [input.LocalAddress, input.PeerAddress].map((text) =>
+          parseBlock(text)
+        );
+        if (
+          mine?.version !== 4 || theirs?.version !== 4 || !overlaps(mine, theirs) ||
+          input.LocalAddress === input.PeerAddress
+        ) {
+          throw invalidParameter(
+            "localAddress",
+            input.LocalAddress,
+            "Both ends must be different addresses of one IPv4 block, as 10.0.0.1/30.",
+          );
+        }
+        return {
+          ConfigurationState: "pending",
+          LocalBgpAsn: group.shape.LocalBgpAsn,
+          LocalGatewayId: group.shape.LocalGatewayId,
+          Vlan: within(input.Vlan, 1, 4094, "vlan"),
+        };
+      },
+      after: async (record, _input, call) => {
+        await records.change(
+          localGroup,
+          call.account_id,
+          record.shape.LocalGatewayVirtualInterfaceGroupId ?? "",
+          (now) => ({
+            LocalGatewayVirtualInterfaceIds: [
+              ...new Set([...now.shape.LocalGatewayVirtualInterfaceIds ?? [], record.id]),
+            ],
+          }),
+        );
+      },
+    }),
+    DescribeLocalGatewayVirtualInterfaces: n.describes(localInterface, {
+      list: "LocalGatewayVirtualInterfaces",
+      ids: "LocalGatewayVirtualInterfaceIds",
+    }),
+    DeleteLocalGatewayVirtualInterface: n.deletes(localInterface, {
+      id: "LocalGatewayVirtualInterfaceId",
+      before: async (record, _input, call) => {
+        await records.change(
+          localGroup,
+          call.account_id,
+          record.shape.LocalGatewayVirtualInterfaceGroupId ?? "",
+          (now) => ({
+            LocalGatewayVirtualInterfaceIds:
+              now.shape.LocalGatewayVirtualInterfaceIds?.filter((one) => one !== record.id) ?? [],
+          }),
+        );
+      },
+      passing: () => ({ ConfigurationState: "deleting" }),
+      answer: "LocalGatewayVirtualInterface",
+    }),
+
+    CreateLocalGatewayRouteTableVpcAssociation: n.creates(localVpc, {
+      answer: "LocalGatewayRouteTableVpcAssociation",
+      make: async (input, call) => {
+        const twice = records.find(localVpc, call.account_id, input.VpcId)
+          .some((one) => one.shape.LocalGatewayRouteTableId === input.LocalGatewayRouteTableId);
+        if (twice) {
+          throw new AwsError(
+            "Resource.AlreadyAssociated",
+            `${input.VpcId} is associated with the table already.`,
+          );
+        }
+        return { ...await tableOf(input.LocalGatewayRouteTableId, call), State: "associating" };
+      },
+    }),
+    DescribeLocalGatewayRouteTableVpcAssociations: n.describes(localVpc, {
+      list: "LocalGatewayRouteTableVpcAssociations",
+      ids: "LocalGatewayRouteTableVpcAssociationIds",
+    }),
+    DeleteLocalGatewayRouteTableVpcAssociation: n.deletes(localVpc, {
+      id: "LocalGatewayRouteTableVpcAssociationId",
+      passing: () => ({ State: "disassociating" }),
+      answer: "LocalGatewayRouteTableVpcAssociation",
+    }),
+    CreateLocalGatewayRouteTableVirtualInterfaceGroupAssociation: n.creates(localGroupAssociation, {
+      answer: "LocalGatewayRouteTableVirtualInterfaceGroupAssociation",
+      make: async (input, call) => ({
+        ...await tableOf(input.LocalGatewayRouteTableId, call),
+        State: "associating",
+      }),
+    }),
+    DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations: n.describes(
+      localGroupAssociation,
+      {
+        list: "LocalGatewayRouteTableVirtualInterfaceGroupAssociations",
+        ids: "LocalGatewayRouteTableVirtualInterfaceGroupAssociationIds",
+      },
+    ),
+    DeleteLocalGatewayRouteTableVirtualInterfaceGroupAssociation: n.deletes(localGroupAssociation, {
+      id: "LocalGatewayRouteTableVirtualInterfaceGroupAssociationId",
+      passing: () => ({ State: "disassociating" }),
+      answer: "LocalGatewayRouteTableVirtualInterfaceGroupAssociation",
+    }),
+
+    CreateCoipPool: n.creates(coipPool, {
+      answer: "CoipPool",
+      make: () => ({ PoolCidrs: [] }),
+    }),
+    DescribeCoipPools: n.describes(coipPool, { list: "CoipPools", ids: "PoolIds" }),
+    DeleteCoipPool: n.deletes(coipPool, {
+      id: "CoipPoolId",
+      refuse: (record) => {
+        if ((record.shape.PoolCidrs ?? []).length > 0) {
+          throw new AwsError(
+            "DependencyViolation",
+            `The pool '${record.id}' has CIDRs; delete them first.`,
+          );
+        }
+      },
+      answer: "CoipPool",
+    }),
+    CreateCoipCidr: n.changes(coipPool, {
+      id: "CoipPoolId",
+      change: (record, input) => {
+        const block = requireBlock(input.Cidr, 4, "cidr");
+        for (
+          const other of [...records.all(coipPool)].flatMap((one) => one.shape.PoolCidrs ?? [])
+        ) {
+          const used = parseBlock(other);
+          if (used !== undefined && overlaps(used, block)) {
+            throw invalidParameter("cidr", input.Cidr, `It overlaps ${other}, which is in a pool.`);
+          }
+        }
+        return { PoolCidrs: [...record.shape.PoolCidrs ?? [], showBlock(block)] };
+      },
+      answer: (record) => ({
+        CoipCidr: {
+          Cidr: record.shape.PoolCidrs?.at(-1),
+          CoipPoolId: record.id,
+          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
+        },
+      }),
+    }),
+    DeleteCoipCidr: n.changes(coipPool, {
+      id: "CoipPoolId",
+      change: (record, input) => {
+        const block = showBlock(requireBlock(input.Cidr, 4, "cidr"));
+        if (!record.shape.PoolCidrs?.includes(block)) {
+          throw invalidParameter("cidr", input.Cidr, "The pool has no such CIDR.");
+        }
+        return { PoolCidrs: record.shape.PoolCidrs.filter((one) => one !== block) };
+      },
+      answer: (record, input) => ({
+        CoipCidr: {
+          Cidr: input.Cidr,
+          CoipPoolId: record.id,
+          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
+        },
+      }),
+    }),
+    GetCoipPoolUsage: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const record = await records.require(coipPool, call.account_id, input.PoolId);
+        return {
+          CoipPoolId: record.id,
+          CoipAddressUsages: [],
+          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
+        };
+      },
+    }),
+  } satisfies ActionTable;
+};
