@@ -8,7 +8,8 @@
  * is deleted: correctness before space.
  */
 import type { Log } from "../log/log.ts";
-import { chunkKey, parseChunkKey } from "./format.ts";
+import { chunkKey, type ChunkName, parseChunkKey } from "./format.ts";
+import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapChunks, type SavedMap } from "./map_objects.ts";
 import type { SnapshotRow, VolumeRow } from "./records.ts";
 
@@ -44,10 +45,24 @@ export async function collect(
   tables: Books,
   store: BlockStore,
   log: Log,
+  heldBy: (volumeId: string) => Promise<HeldChunks | undefined> = () => Promise.resolve(undefined),
 ): Promise<number> {
   let deleted = 0;
   for (const owner of owners) {
-    const settled = newestSettled(tables.volumes.get(owner)?.value);
+    // What a snapshot that is not stored yet will name, nobody can say.
+    const pending = tables.snapshots.list().some(({ value }) =>
+      value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
+    );
+    if (pending) continue;
+    const row = tables.volumes.get(owner)?.value;
+    const settled = newestSettled(row);
+    const held = row?.mounted_on === undefined ? undefined : await heldBy(owner);
+    const heldKeys = new Set(held?.keys);
+    const isSettled = (key: string, name: ChunkName) =>
+      name.epoch <= settled ||
+      (held !== undefined && !heldKeys.has(key) &&
+        (name.epoch < held.epoch ||
+          (name.epoch === held.epoch && name.sequence <= held.sequence)));
     const maps = new Map<string, SavedMap>();
     for (const table of [tables.volumes, tables.snapshots]) {
       for (const { value } of table.list()) {
@@ -64,12 +79,13 @@ export async function collect(
     const dead: string[] = [];
     for await (const key of store.list(`chunks/${owner}/`)) {
       const name = parseChunkKey(key);
-      if (name !== undefined && name.epoch <= settled && !kept.has(key)) dead.push(key);
+      if (name !== undefined && !kept.has(key) && isSettled(key, name)) dead.push(key);
     }
     for await (const key of store.list(`maps/${owner}/`)) {
-      const [, prefix, epoch] = /^(maps\/[^/]+\/([0-9a-f]{8}))\//.exec(key) ?? [];
+      const [, prefix, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(key) ?? [];
       if (prefix === undefined || epoch === undefined) continue;
-      if (parseInt(epoch, 16) <= settled && !maps.has(prefix)) dead.push(key);
+      const newest = frozen === undefined ? settled : held?.epoch ?? settled;
+      if (parseInt(epoch, 16) <= newest && !maps.has(prefix)) dead.push(key);
     }
     for (const key of dead) await store.delete(key);
     deleted += dead.length;

@@ -22,6 +22,10 @@ export interface BlockSnapshot {
   readonly size_bytes: number;
   /** Bytes that are not zero. */
   readonly stored_bytes: number;
+  /** `pending` until the store has all of it; `error` when its engine ended before that. */
+  readonly state?: "pending" | "completed" | "error";
+  /** The volume that it was taken of, when that is known. */
+  readonly volume_id?: string;
 }
 
 export interface CreateVolumeRequest {
@@ -54,13 +58,20 @@ export const deleteVolume = subject<{ volume_id: string }, null>("ebs.volume.del
 export const mountVolume = subject<{ volume_id: string }, MountReply>("ebs.mount", 60_000);
 /** Flushes the log to the object store and stops serving; `ServiceUnavailable`, and served on, when the store is away. */
 export const unmountVolume = subject<{ volume_id: string }, null>("ebs.unmount", 300_000);
-/** Freezes an unmounted volume's content, in constant time; `IncorrectState` while it is mounted. */
+/**
+ * Freezes a volume's content at this moment, mounted or not. Of a mounted volume what the store lacks is
+ * moved there afterwards: the snapshot is `pending` until then.
+ */
 export const createSnapshot = subject<
   { volume_id: string; snapshot_id: string },
   BlockSnapshot
 >("ebs.snapshot.create", 300_000);
 export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
   "ebs.snapshot.describe",
+);
+/** Makes a volume larger, mounted or not; clients of a mounted one are disconnected and see it then. */
+export const resizeVolume = subject<{ volume_id: string; size_bytes: number }, BlockVolume>(
+  "ebs.volume.resize",
 );
 /** Never refused for clones: each keeps what it needs of the snapshot's chunks by itself. */
 export const deleteSnapshot = subject<{ snapshot_id: string }, null>(

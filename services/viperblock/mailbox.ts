@@ -20,6 +20,12 @@ export type ToWorker =
   | { readonly kind: "fetched"; readonly id: number; readonly ok: boolean }
   | { readonly kind: "stored"; readonly ok: boolean }
   | { readonly kind: "piece_written"; readonly ok: boolean }
+  /** Freeze what the volume holds now, and store the frozen map under the key. */
+  | { readonly kind: "freeze"; readonly key: string }
+  /** The volume is larger from now on. */
+  | { readonly kind: "resize"; readonly size_bytes: number }
+  /** Tell which chunks are needed. */
+  | { readonly kind: "held" }
   /** Drain everything, save the map, stop. */
   | { readonly kind: "unmount" }
   /** Flush the log and stop; the volume stays mounted in the books. */
@@ -41,6 +47,14 @@ export interface VolumeStatistics {
   readonly chunks_stored: number;
 }
 
+/** What a mounted volume needs in the store beyond its saved map. */
+export interface HeldChunks {
+  readonly keys: readonly string[];
+  /** Chunks that it names later are not for anybody to judge. */
+  readonly epoch: number;
+  readonly sequence: number;
+}
+
 export type FromWorker =
   | { readonly kind: "ready"; readonly replayed_batches: number }
   | { readonly kind: "segment_wanted" }
@@ -56,8 +70,8 @@ export type FromWorker =
   | { readonly kind: "store"; readonly key: string; readonly length: number }
   | {
     readonly kind: "piece";
-    /** `checkpoint` goes to the local file, `map` to the object store. */
-    readonly target: "checkpoint" | "map";
+    /** The map's key in the object store; the local checkpoint has none. */
+    readonly key?: string;
     readonly first: boolean;
     readonly last: boolean;
     readonly length: number;
@@ -70,6 +84,16 @@ export type FromWorker =
     readonly mapped_blocks: number;
     readonly owners: readonly string[];
   }
+  /** The moment of the snapshot has passed; it is stored when `frozen` comes. */
+  | { readonly kind: "captured"; readonly key: string }
+  | {
+    readonly kind: "frozen";
+    readonly key: string;
+    readonly mapped_blocks: number;
+    readonly owners: readonly string[];
+  }
+  | { readonly kind: "resized"; readonly size_bytes: number }
+  | ({ readonly kind: "held" } & HeldChunks)
   | { readonly kind: "stopped" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean }

@@ -21,6 +21,7 @@ import {
   describeVolume,
   listSnapshots,
   mountVolume,
+  resizeVolume,
   unmountVolume,
 } from "./contract.ts";
 import { Mounts } from "./mounts.ts";
@@ -76,10 +77,12 @@ await runService("viperblock", async (service) => {
     await tables[Symbol.asyncDispose]();
     store[Symbol.dispose]();
   });
+  await volumes.abandonPending();
   await mounts.restore();
 
   bus.answer(createVolume, (request) => volumes.create(request));
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
+  bus.answer(resizeVolume, (request) => volumes.resize(request.volume_id, request.size_bytes));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
   bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
   bus.answer(describeSnapshot, ({ snapshot_id }) => volumes.describeSnapshot(snapshot_id));

@@ -32,6 +32,10 @@ export interface SavedMap {
 export const mapKey = (volumeId: string, epoch: number) =>
   `maps/${volumeId}/${epoch.toString(16).padStart(8, "0")}`;
 
+/** A map that was frozen while the volume was mounted in that epoch. */
+export const frozenMapKey = (volumeId: string, epoch: number, number: number) =>
+  `${mapKey(volumeId, epoch)}-${number.toString().padStart(6, "0")}`;
+
 export const mapPartKey = (key: string, part: number) =>
   `${key}/${part.toString().padStart(6, "0")}`;
 

@@ -12,12 +12,13 @@ import { windowBytes } from "./engine/fetcher.ts";
 import { chunkBytes } from "./format.ts";
 import {
   type FromWorker,
+  type HeldChunks,
   Mailbox,
   type ToWorker,
   type VolumeStatistics,
   type WorkerInit,
 } from "./mailbox.ts";
-import { type BlockStore, mapKey, type SavedMap } from "./map_objects.ts";
+import { type BlockStore, frozenMapKey, mapKey, type SavedMap } from "./map_objects.ts";
 import { Orders, systemTime } from "./orders.ts";
 import { linuxFileSystem } from "./machine/file_system.ts";
 import { LocalFiles } from "./volume_files.ts";
@@ -48,6 +49,11 @@ export type Ending =
   | { readonly kind: "unmounted"; readonly map: SavedMap }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean };
 
+interface Freezing {
+  readonly captured: PromiseWithResolvers<void>;
+  readonly frozen: PromiseWithResolvers<SavedMap>;
+}
+
 /** The worker ended before it did what it was asked to. */
 export class WorkerFailed extends Error {
   override readonly name = "WorkerFailed";
@@ -68,6 +74,10 @@ export class MountedVolume {
   #unmounting: PromiseWithResolvers<boolean> | undefined;
   #reports: ((statistics: VolumeStatistics) => void)[] = [];
   #over = false;
+  #snapshots = 0;
+  readonly #freezing = new Map<string, Freezing>();
+  readonly #resizing: (() => void)[] = [];
+  readonly #asking: ((held: HeldChunks) => void)[] = [];
 
   constructor(options: MountOptions) {
     this.#o = options;
@@ -83,8 +93,6 @@ export class MountedVolume {
       piece: memory(pieceBytes),
     };
     this.#orders = new Orders({
-      volumeId: options.volumeId,
-      epoch: options.epoch,
       store: options.store,
       files: new LocalFiles({
         system: linuxFileSystem,
@@ -177,6 +185,45 @@ export class MountedVolume {
     );
   }
 
+  /**
+   * Freezes what the volume holds. The moment has passed when this returns.
+   * @returns the frozen map, when the store has it
+   * @throws WorkerFailed when the engine ends first
+   */
+  async freeze(): Promise<{ readonly stored: Promise<SavedMap> }> {
+    if (this.#over || this.#unmounting !== undefined) {
+      throw new WorkerFailed("the volume is being unmounted", false);
+    }
+    const key = frozenMapKey(this.#o.volumeId, this.#o.epoch, ++this.#snapshots);
+    const freezing: Freezing = {
+      captured: Promise.withResolvers(),
+      frozen: Promise.withResolvers(),
+    };
+    freezing.frozen.promise.catch(() => {});
+    this.#freezing.set(key, freezing);
+    this.#send({ kind: "freeze", key });
+    await freezing.captured.promise;
+    return { stored: freezing.frozen.promise };
+  }
+
+  /** The volume is larger from now on; its clients have to connect again. */
+  async resize(sizeBytes: number): Promise<void> {
+    if (this.#over) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#resizing.push(resolve);
+    this.#send({ kind: "resize", size_bytes: sizeBytes });
+    await Promise.race([promise, this.#ended.promise]);
+  }
+
+  /** What it needs in the store; undefined when the worker is gone. */
+  async held(): Promise<HeldChunks | undefined> {
+    if (this.#over) return undefined;
+    const { promise, resolve } = Promise.withResolvers<HeldChunks>();
+    this.#asking.push(resolve);
+    this.#send({ kind: "held" });
+    return await Promise.race([promise, this.#ended.promise.then(() => undefined)]);
+  }
+
   async statistics(): Promise<VolumeStatistics | undefined> {
     if (this.#over) return undefined;
     const { promise, resolve } = Promise.withResolvers<VolumeStatistics>();
@@ -190,6 +237,27 @@ export class MountedVolume {
     switch (message.kind) {
       case "ready":
         this.#ready.resolve({ replayed_batches: message.replayed_batches });
+        return;
+      case "captured":
+        this.#freezing.get(message.key)?.captured.resolve();
+        return;
+      case "frozen": {
+        const freezing = this.#freezing.get(message.key);
+        this.#freezing.delete(message.key);
+        freezing?.frozen.resolve({
+          key: message.key,
+          parts: this.#orders.mapParts,
+          epoch: this.#o.epoch,
+          mapped_blocks: message.mapped_blocks,
+          owners: message.owners,
+        });
+        return;
+      }
+      case "resized":
+        this.#resizing.shift()?.();
+        return;
+      case "held":
+        this.#asking.shift()?.(message);
         return;
       case "unmounted":
         if (message.ok) {
@@ -229,6 +297,12 @@ export class MountedVolume {
     if (ending.kind === "failed") {
       this.#ready.reject(new WorkerFailed(ending.error, ending.damaged));
     }
+    for (const { captured, frozen } of this.#freezing.values()) {
+      const failed = new WorkerFailed("the engine ended before the snapshot was stored", false);
+      captured.reject(failed);
+      frozen.reject(failed);
+    }
+    this.#freezing.clear();
     void (async () => {
       await this.#orders.end();
       closeFile(this.#mailbox.eventFd);

@@ -13,6 +13,7 @@ import type { Row } from "../state/table.ts";
 import { mapOwner } from "./collector.ts";
 import type { MountReply } from "./contract.ts";
 import { checkpointName } from "./format.ts";
+import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
 import { MountedVolume } from "./mounted_volume.ts";
 import { type Tables, Turns, volumeNotFound, type VolumeRow } from "./records.ts";
@@ -46,6 +47,10 @@ export class Mounts {
 
   constructor(options: MountsOptions) {
     this.#o = options;
+  }
+
+  get nodeId(): string {
+    return this.#o.nodeId;
   }
 
   get count(): number {
@@ -104,9 +109,7 @@ export class Mounts {
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
       epoch: taken.value.epoch,
-      savedEpoch: value.map !== undefined && mapOwner(value.map) === value.volume_id
-        ? value.map.epoch
-        : 0,
+      savedEpoch: this.#protectedEpoch(value),
       directory,
       socket: this.#o.socket(value.volume_id),
       store: this.#o.store,
@@ -126,6 +129,23 @@ export class Mounts {
     });
     void this.#watch(value.volume_id, volume);
     return volume;
+  }
+
+  /** The newest epoch whose chunks a saved map or a snapshot may name. */
+  #protectedEpoch(row: VolumeRow): number {
+    let newest = row.map !== undefined && mapOwner(row.map) === row.volume_id ? row.map.epoch : 0;
+    for (const { value } of this.#o.tables.snapshots.list()) {
+      const { map } = value;
+      if (map !== undefined && mapOwner(map) === row.volume_id) {
+        newest = Math.max(newest, map.epoch);
+      }
+    }
+    return newest;
+  }
+
+  /** What a volume that is mounted here needs in the store. */
+  async held(volumeId: string): Promise<HeldChunks | undefined> {
+    return await this.#mounted.get(volumeId)?.held();
   }
 
   /** Fills the local directory from the object store. */
@@ -232,6 +252,10 @@ export class Mounts {
       }
       await this.#o.tables.volumes.modify(volumeId, (value) => {
         if (value === undefined) throw volumeNotFound(volumeId);
+        // Whoever took the volume over in the meantime has a newer epoch, and a map of its own.
+        if (value.epoch !== map.epoch || value.mounted_on !== this.#o.nodeId) {
+          throw new AwsError("IncorrectState", `The volume '${volumeId}' was taken over.`);
+        }
         const { mounted_on: _, ...rest } = value;
         return { ...rest, map };
       });

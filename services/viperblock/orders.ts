@@ -8,7 +8,7 @@
 import type { Memory } from "../../ffi/libc.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { FromWorker, ToWorker } from "./mailbox.ts";
-import { type BlockStore, mapKey, mapPartKey } from "./map_objects.ts";
+import { type BlockStore, mapPartKey } from "./map_objects.ts";
 
 /** How long a cold read waits for an object store that does not answer. */
 const fetchPatienceMs = 120_000;
@@ -57,8 +57,6 @@ export const systemTime: Time = {
 };
 
 export interface OrdersOptions {
-  readonly volumeId: string;
-  readonly epoch: number;
   readonly store: BlockStore;
   readonly files: VolumeFiles;
   readonly time: Time;
@@ -189,7 +187,7 @@ export class Orders {
     let ok = false;
     try {
       const bytes = this.#o.piece.bytes.slice(0, order.length);
-      if (order.target === "map") await this.#storePart(order.first, bytes);
+      if (order.key !== undefined) await this.#storePart(order.key, order.first, bytes);
       else {
         const { files } = this.#o;
         if (order.first) await files.beginCheckpoint();
@@ -198,14 +196,17 @@ export class Orders {
       }
       ok = true;
     } catch (error) {
-      this.#o.log.error("map_not_written", { target: order.target, ...errorFields(error) });
+      this.#o.log.error("map_not_written", {
+        target: order.key ?? "checkpoint",
+        ...errorFields(error),
+      });
     }
     this.#o.send({ kind: "piece_written", ok });
   }
 
-  async #storePart(first: boolean, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  async #storePart(map: string, first: boolean, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (first) this.mapParts = 0;
-    const key = mapPartKey(mapKey(this.#o.volumeId, this.#o.epoch), this.mapParts);
+    const key = mapPartKey(map, this.mapParts);
     await this.#patiently(key, storePatienceMs, () => this.#o.store.put(key, bytes));
     this.mapParts++;
   }

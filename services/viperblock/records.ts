@@ -22,9 +22,19 @@ export interface VolumeRow extends BlockVolume {
 export interface SnapshotRow {
   readonly snapshot_id: string;
   readonly size_bytes: number;
-  readonly state: "ok" | "deleting";
+  /** `pending`: frozen, and on its way to the object store; `error`: its engine ended before that. */
+  readonly state: "ok" | "deleting" | "pending" | "error";
   readonly map?: SavedMap;
+  /** The volume that it was taken of. */
+  readonly volume_id?: string;
+  /** While it is pending: the epoch that froze it, and the owners of chunks that it may name. */
+  readonly epoch?: number;
+  readonly owners?: readonly string[];
 }
+
+/** Rows that a caller may see. */
+export const isSnapshot = (row: SnapshotRow | undefined): row is SnapshotRow =>
+  row !== undefined && row.state !== "deleting";
 
 export interface Tables extends AsyncDisposable {
   readonly volumes: Table<VolumeRow>;
@@ -92,6 +102,8 @@ export function describedSnapshot(row: SnapshotRow): BlockSnapshot {
     snapshot_id: row.snapshot_id,
     size_bytes: row.size_bytes,
     stored_bytes: (row.map?.mapped_blocks ?? 0) * blockBytes,
+    state: row.state === "pending" ? "pending" : row.state === "error" ? "error" : "completed",
+    ...(row.volume_id === undefined ? {} : { volume_id: row.volume_id }),
   };
 }
 

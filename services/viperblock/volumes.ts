@@ -6,12 +6,12 @@
  * the collector never misses a reference that is being made. A deletion first marks its row, then
  * removes objects, then the row: one that was cut off is taken up again at the next start.
  */
-import { AwsError } from "../aws/errors.ts";
+import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
 import { collect, keptBy } from "./collector.ts";
 import type { BlockSnapshot, BlockVolume, CreateVolumeRequest } from "./contract.ts";
-import type { BlockStore } from "./map_objects.ts";
+import type { BlockStore, SavedMap } from "./map_objects.ts";
 import type { Mounts } from "./mounts.ts";
 import {
   checkSize,
@@ -19,6 +19,7 @@ import {
   checkVolumeId,
   describedSnapshot,
   describedVolume,
+  isSnapshot,
   snapshotNotFound,
   type Tables,
   Turns,
@@ -90,7 +91,13 @@ export class Volumes {
 
   async #cloned(snapshotId: string, size: number) {
     const snapshot = await this.#o.tables.snapshots.read(snapshotId);
-    if (snapshot === undefined || snapshot.value.state !== "ok") throw snapshotNotFound(snapshotId);
+    if (snapshot === undefined || !isSnapshot(snapshot.value)) throw snapshotNotFound(snapshotId);
+    if (snapshot.value.state !== "ok") {
+      throw new AwsError(
+        "IncorrectState",
+        `The snapshot '${snapshotId}' is ${snapshot.value.state}; a volume needs a completed one.`,
+      );
+    }
     if (size < snapshot.value.size_bytes) {
       throw new AwsError(
         "InvalidParameterValue",
@@ -128,7 +135,8 @@ export class Volumes {
   }
 
   async #collect(owners: Iterable<string>): Promise<void> {
-    await collect(owners, this.#o.tables, this.#o.store, this.#o.log);
+    const { tables, store, log, mounts } = this.#o;
+    await collect(owners, tables, store, log, (volumeId) => mounts.held(volumeId));
   }
 
   async delete(id: unknown): Promise<null> {
@@ -161,20 +169,18 @@ export class Volumes {
     return await this.#turns.take(references, async () => {
       const existing = await this.#o.tables.snapshots.read(snapshotId);
       if (existing !== undefined) {
-        if (existing.value.state !== "ok") throw snapshotNotFound(snapshotId);
+        if (!isSnapshot(existing.value)) throw snapshotNotFound(snapshotId);
         return describedSnapshot(existing.value);
       }
       const row = await this.#o.tables.volumes.read(volumeId);
       if (row === undefined || row.value.state !== "ok") throw volumeNotFound(volumeId);
       if (row.value.mounted_on !== undefined) {
-        throw new AwsError(
-          "IncorrectState",
-          `The volume '${volumeId}' is mounted; unmount it before freezing it.`,
-        );
+        return await this.#freezeMounted(row.value, snapshotId);
       }
       const { map, size_bytes } = row.value;
       const made = await this.#o.tables.snapshots.create(snapshotId, {
         snapshot_id: snapshotId,
+        volume_id: volumeId,
         size_bytes,
         state: "ok",
         ...(map === undefined ? {} : { map }),
@@ -183,16 +189,102 @@ export class Volumes {
     });
   }
 
+  /** The row stands before the moment is fixed, so that the collector keeps what it will name. */
+  async #freezeMounted(volume: VolumeRow, snapshotId: string): Promise<BlockSnapshot> {
+    const { snapshots } = this.#o.tables;
+    const mounted = this.#o.mounts.volumes.get(volume.volume_id);
+    if (mounted === undefined) {
+      throw unavailable(
+        `The volume '${volume.volume_id}', which is mounted elsewhere or starting,`,
+      );
+    }
+    const made = await snapshots.create(snapshotId, {
+      snapshot_id: snapshotId,
+      volume_id: volume.volume_id,
+      size_bytes: volume.size_bytes,
+      state: "pending",
+      epoch: mounted.epoch,
+      owners: keptBy(volume.map),
+    });
+    try {
+      const { stored } = await mounted.freeze();
+      void this.#finishFreeze(snapshotId, stored);
+      return describedSnapshot(made.value);
+    } catch (cause) {
+      await snapshots.delete(snapshotId);
+      throw unavailable(`The volume '${volume.volume_id}'`, cause);
+    }
+  }
+
+  async #finishFreeze(snapshotId: string, stored: Promise<SavedMap>): Promise<void> {
+    const { log, tables } = this.#o;
+    const started = performance.now();
+    let map: SavedMap | undefined;
+    try {
+      map = await stored;
+    } catch (error) {
+      log.error("snapshot_lost", { snapshot_id: snapshotId, ...errorFields(error) });
+    }
+    try {
+      await this.#turns.take(references, async () => {
+        await tables.snapshots.modify(snapshotId, (row) => {
+          if (row === undefined) throw snapshotNotFound(snapshotId);
+          if (row.state !== "pending") return row;
+          const { epoch: _, owners: __, ...rest } = row;
+          return map === undefined ? { ...rest, state: "error" } : { ...rest, state: "ok", map };
+        });
+      });
+      const duration_ms = Math.round(performance.now() - started);
+      if (map !== undefined) log.info("snapshot_stored", { snapshot_id: snapshotId, duration_ms });
+    } catch (error) {
+      log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) });
+    }
+  }
+
+  /** Snapshots whose engine ended before they were stored. */
+  async abandonPending(): Promise<void> {
+    const { snapshots, volumes } = this.#o.tables;
+    for (const { key, value } of snapshots.list()) {
+      if (value.state !== "pending") continue;
+      const volume = volumes.get(value.volume_id ?? "")?.value;
+      if (volume?.mounted_on !== undefined && volume.mounted_on !== this.#o.mounts.nodeId) continue;
+      await snapshots.modify(key, (row) => {
+        if (row === undefined) throw snapshotNotFound(key);
+        const { epoch: _, owners: __, ...rest } = row;
+        return row.state === "pending" ? { ...rest, state: "error" } : row;
+      });
+    }
+  }
+
+  /** Makes the volume larger; a mounted one at once. */
+  async resize(id: unknown, size: unknown): Promise<BlockVolume> {
+    const volumeId = checkVolumeId(id);
+    const size_bytes = checkSize(size);
+    const { volumes } = this.#o.tables;
+    const row = await volumes.modify(volumeId, (value) => {
+      if (value === undefined || value.state !== "ok") throw volumeNotFound(volumeId);
+      if (size_bytes < value.size_bytes) {
+        throw new AwsError(
+          "InvalidParameterValue",
+          `The volume '${volumeId}' has ${value.size_bytes} bytes and cannot become smaller.`,
+        );
+      }
+      return { ...value, size_bytes };
+    });
+    await this.#o.mounts.volumes.get(volumeId)?.resize(row.value.size_bytes);
+    return describedVolume(row.value);
+  }
+
   async describeSnapshot(id: unknown): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(id);
     const row = await this.#o.tables.snapshots.read(snapshotId);
-    if (row === undefined || row.value.state !== "ok") throw snapshotNotFound(snapshotId);
+    if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(snapshotId);
     return describedSnapshot(row.value);
   }
 
   listSnapshots(): BlockSnapshot[] {
     return this.#o.tables.snapshots.list()
-      .filter(({ value }) => value.state === "ok")
+      .filter(({ value }) => isSnapshot(value))
       .map(({ value }) => describedSnapshot(value));
   }
 
@@ -212,7 +304,9 @@ export class Volumes {
   async #finishSnapshot(snapshotId: string): Promise<void> {
     await this.#turns.take(references, async () => {
       const row = this.#o.tables.snapshots.get(snapshotId)?.value;
-      await this.#collect(keptBy(row?.map));
+      await this.#collect(
+        new Set([...keptBy(row?.map), ...(row?.volume_id === undefined ? [] : [row.volume_id])]),
+      );
       await this.#o.tables.snapshots.delete(snapshotId);
     });
   }

@@ -104,6 +104,10 @@ export class Guest implements Door {
   get idle(): boolean {
     return this.#pending.size === 0 && !this.stalled;
   }
+  /** Nobody can say now which parts of blocks have been written. */
+  get blurred(): boolean {
+    return this.uncertain || (this.#alone && this.#pending.size > 0);
+  }
   resized(): void {}
   close(): void {}
   release(): void {}

@@ -16,7 +16,10 @@ export interface Change {
 
 export class History {
   /** Contents by their checksum, by which they are told apart. */
-  readonly #contents = new Map<number, Uint8Array<ArrayBuffer>>();
+  readonly #contents: Map<number, Uint8Array<ArrayBuffer>> = new Map<
+    number,
+    Uint8Array<ArrayBuffer>
+  >();
   readonly zero: number;
   #base: Uint32Array;
   #changes: Change[] = [];
@@ -26,9 +29,12 @@ export class History {
   durable = 0;
   acknowledged = 0;
 
-  constructor(sizeBlocks: number) {
+  /** @param before a history whose contents are known, and a state of it to begin with */
+  constructor(sizeBlocks: number, before?: { history: History; state: Uint32Array }) {
+    if (before !== undefined) this.#contents = before.history.#contents;
     this.zero = this.remember(new Uint8Array(blockBytes));
     this.#base = new Uint32Array(sizeBlocks).fill(this.zero);
+    if (before !== undefined) this.#base.set(before.state);
     this.now = this.#base.slice();
   }
 
@@ -64,14 +70,13 @@ export class History {
   }
 
   grow(sizeBlocks: number): void {
-    for (const name of ["now"] as const) {
-      const larger = new Uint32Array(sizeBlocks).fill(this.zero);
-      larger.set(this[name]);
-      this[name] = larger;
-    }
-    const base = new Uint32Array(sizeBlocks).fill(this.zero);
-    base.set(this.#base);
-    this.#base = base;
+    const larger = (state: Uint32Array) => {
+      const made = new Uint32Array(sizeBlocks).fill(this.zero);
+      made.set(state);
+      return made;
+    };
+    this.now = larger(this.now);
+    this.#base = larger(this.#base);
   }
 
   /**

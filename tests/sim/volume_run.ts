@@ -10,7 +10,7 @@
 import { Random } from "../kit/random.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import type { Log } from "../../services/log/log.ts";
-import { type Books, collect } from "../../services/viperblock/collector.ts";
+import { type Books, collect, keptBy, mapOwner } from "../../services/viperblock/collector.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { windowBytes } from "../../services/viperblock/engine/fetcher.ts";
 import { LogFailed } from "../../services/viperblock/engine/log_writer.ts";
@@ -28,8 +28,9 @@ import {
 import { SimulatedDisk } from "../../services/viperblock/machine/simulated_disk.ts";
 import { SimulatedStore } from "../../services/viperblock/machine/simulated_store.ts";
 import { World } from "../../services/viperblock/machine/simulated_world.ts";
-import type { FromWorker } from "../../services/viperblock/mailbox.ts";
+import type { FromWorker, HeldChunks } from "../../services/viperblock/mailbox.ts";
 import {
+  frozenMapKey,
   mapChunks,
   mapKey,
   mapParts,
@@ -42,7 +43,6 @@ import { Guest } from "./guest.ts";
 import { History } from "./history.ts";
 
 const geometry: Geometry = { segmentBlocks: 24, batchBlocks: 5, chunkBlocks: 12 };
-const volumeId = "vol-simulated";
 const directory = "/volume";
 
 /** The memory that every run passes its chunks through; there is one run at a time. */
@@ -71,6 +71,9 @@ interface Life {
   ready: boolean;
   /** How it ended, as the worker says. */
   ended: "stopped" | "unmounted" | undefined;
+  /** Snapshots under way, by the keys of their maps. */
+  readonly frozen: Map<string, string>;
+  readonly asking: ((held: HeldChunks) => void)[];
   refused: boolean;
   map: SavedMap | undefined;
 }
@@ -80,11 +83,17 @@ export class VolumeRun {
   readonly #world: World;
   readonly #disk: SimulatedDisk;
   readonly #store: SimulatedStore;
-  readonly #history: History;
+  #history: History;
   readonly #trace: string[] = [];
   readonly #log: Log;
-  #row: VolumeRow;
+  readonly #rows = new Map<string, VolumeRow>();
+  /** The volume that is worked with. */
+  #volumeId = "vol-first";
   readonly #snapshots = new Map<string, SnapshotRow>();
+  /** What each snapshot was taken of. */
+  readonly #contents = new Map<string, Uint32Array>();
+  #nextSnapshot = 1;
+  #collecting = false;
   #stamp = 0;
   #lives = 0;
   #crashes = 0;
@@ -100,11 +109,19 @@ export class VolumeRun {
       this.#note(`log: ${event} ${JSON.stringify(fields)?.slice(0, 200)}`);
     this.#log = { debug: say, info: say, warn: say, error: say, with: () => this.#log };
     this.#row = {
-      volume_id: volumeId,
+      volume_id: this.#volumeId,
       size_bytes: this.#history.sizeBlocks * blockBytes,
       epoch: 0,
       state: "ok",
     };
+  }
+
+  get #row(): VolumeRow {
+    return this.#rows.get(this.#volumeId) as VolumeRow;
+  }
+
+  set #row(row: VolumeRow) {
+    this.#rows.set(row.volume_id, row);
   }
 
   get trace(): readonly string[] {
@@ -116,6 +133,36 @@ export class VolumeRun {
   }
 
   async run(): Promise<RunReport> {
+    await this.#life();
+    // Volumes go before, between and after the snapshots that stand on them.
+    for (let clones = this.#random.below(3); clones > 0 && this.#snapshots.size > 0; clones--) {
+      if (this.#random.below(2) === 0) await this.#deleteVolume();
+      await this.#clone(this.#pickSnapshot(), clones);
+    }
+    while (this.#snapshots.size > 0) {
+      const snapshot = this.#pickSnapshot();
+      await this.#checkSnapshot(snapshot);
+      this.#snapshots.delete(snapshot);
+      await this.#collect();
+      await this.#checkStore();
+    }
+    for (const id of [...this.#rows.keys()]) {
+      this.#volumeId = id;
+      await this.#deleteVolume();
+    }
+    if (this.#store.objects.size > 0) {
+      throw new Violation(`left over: ${[...this.#store.objects.keys()].join(", ")}`);
+    }
+    return {
+      lives: this.#lives,
+      crashes: this.#crashes,
+      requests: this.#requests,
+      trace: this.#trace,
+    };
+  }
+
+  /** The volume is opened and ends a few times, the last time in order. */
+  async #life(): Promise<void> {
     const lives = 2 + this.#random.below(4);
     let must = 0;
     for (let i = 0; i < lives; i++) {
@@ -131,17 +178,119 @@ export class VolumeRun {
     await this.#unmount(cold);
     await this.#collect();
     await this.#checkStore();
+  }
+
+  #pickSnapshot(): string {
+    const ids = [...this.#snapshots.keys()];
+    return ids[this.#random.below(ids.length)] as string;
+  }
+
+  async #deleteVolume(): Promise<void> {
+    if (this.#row === undefined) return;
+    this.#note(`deletes ${this.#volumeId}`);
     this.#row = { ...this.#row, state: "deleting" };
-    await this.#collect();
-    if (this.#store.objects.size > 0) {
-      throw new Violation(`left over: ${[...this.#store.objects.keys()].join(", ")}`);
-    }
-    return {
-      lives: this.#lives,
-      crashes: this.#crashes,
-      requests: this.#requests,
-      trace: this.#trace,
+    const { map } = this.#row;
+    await this.#collect(map === undefined ? [] : map.owners);
+    this.#rows.delete(this.#volumeId);
+    await this.#checkStore();
+  }
+
+  /** A volume of its own that begins with what the snapshot holds. */
+  async #clone(snapshotId: string, number: number): Promise<void> {
+    const { map, size_bytes } = this.#snapshots.get(snapshotId) as SnapshotRow;
+    this.#volumeId = `vol-clone${number}`;
+    this.#note(`makes ${this.#volumeId} of ${snapshotId}`);
+    const blocks = size_bytes / blockBytes + this.#random.below(20);
+    this.#history = new History(blocks, {
+      history: this.#history,
+      state: this.#contents.get(snapshotId) as Uint32Array,
+    });
+    this.#row = {
+      volume_id: this.#volumeId,
+      size_bytes: blocks * blockBytes,
+      epoch: 0,
+      state: "ok",
+      ...(map === undefined ? {} : { map }),
     };
+    await this.#moveAway();
+    if (this.#random.below(2) === 0) {
+      // The snapshot is not needed for the clone to live.
+      this.#snapshots.delete(snapshotId);
+      await this.#collect();
+    }
+    await this.#life();
+  }
+
+  /** What a snapshot holds is what the volume held when it was taken. */
+  async #checkSnapshot(snapshotId: string): Promise<void> {
+    const { map, size_bytes } = this.#snapshots.get(snapshotId) as SnapshotRow;
+    const before = { history: this.#history, volumeId: this.#volumeId };
+    const state = this.#contents.get(snapshotId) as Uint32Array;
+    this.#volumeId = "vol-check";
+    this.#history = new History(size_bytes / blockBytes, { history: this.#history, state });
+    this.#row = {
+      volume_id: this.#volumeId,
+      size_bytes,
+      epoch: 0,
+      state: "ok",
+      ...(map === undefined ? {} : { map }),
+    };
+    await this.#moveAway();
+    const life = await this.#open();
+    this.#note(`looks at ${snapshotId}`);
+    await this.#inspect(life, 0);
+    await this.#stop(life);
+    await this.#deleteVolume();
+    this.#history = before.history;
+    this.#volumeId = before.volumeId;
+  }
+
+  /** Freezes the volume while it is being written to. */
+  #freeze(life: Life): void {
+    const id = `snap-${this.#nextSnapshot++}`;
+    const { epoch, size_bytes, map } = this.#row;
+    const key = frozenMapKey(this.#volumeId, epoch, this.#nextSnapshot);
+    this.#note(`freezes ${id}`);
+    this.#snapshots.set(id, {
+      snapshot_id: id,
+      volume_id: this.#volumeId,
+      size_bytes,
+      state: "pending",
+      epoch,
+      owners: keptBy(map),
+    });
+    this.#contents.set(id, this.#history.now.slice());
+    life.frozen.set(key, id);
+    life.volume.deliver({ kind: "freeze", key });
+  }
+
+  #grow(life: Life): void {
+    const blocks = this.#history.sizeBlocks + 1 + this.#random.below(30);
+    this.#note(`grows to ${blocks} blocks`);
+    this.#row = { ...this.#row, size_bytes: blocks * blockBytes };
+    this.#history.grow(blocks);
+    life.volume.deliver({ kind: "resize", size_bytes: blocks * blockBytes });
+  }
+
+  /** Deletes a snapshot, and what nobody needs any more, while the volume is being written to. */
+  #deleteSnapshot(life: Life): void {
+    if (this.#snapshots.size === 0 || this.#collecting) return;
+    const id = this.#pickSnapshot();
+    this.#note(`deletes ${id}`);
+    const row = this.#snapshots.get(id) as SnapshotRow;
+    this.#snapshots.delete(id);
+    this.#collecting = true;
+    const heldBy = (volumeId: string): Promise<HeldChunks | undefined> => {
+      if (volumeId !== this.#volumeId) return Promise.resolve(undefined);
+      return new Promise((resolve) => {
+        life.asking.push(resolve);
+        life.volume.deliver({ kind: "held" });
+      });
+    };
+    const owners = new Set([...keptBy(row.map), this.#volumeId]);
+    collect(owners, this.#books(), this.#store, this.#log, heldBy).catch((error) =>
+      this.#note(`collecting failed: ${error}`)
+    ).finally(() => this.#collecting = false);
   }
 
   #faults(on: boolean): void {
@@ -166,9 +315,8 @@ export class VolumeRun {
     const life = this.#disk.life;
     const alive = () => life === this.#disk.life;
     const machine = simulatedMachine(world, this.#disk);
+    const volumeId = this.#volumeId;
     const orders = new Orders({
-      volumeId,
-      epoch,
       store: this.#store,
       files: new LocalFiles({
         system: this.#disk,
@@ -193,7 +341,25 @@ export class VolumeRun {
     const hear = (message: FromWorker) => {
       if (!alive() || orders.take(message)) return;
       if (message.kind === "ready") made.ready = true;
-      else if (message.kind === "stopped") made.ended = "stopped";
+      else if (message.kind === "held") made.asking.shift()?.(message);
+      else if (message.kind === "frozen") {
+        const id = made.frozen.get(message.key) ?? "";
+        const row = this.#snapshots.get(id);
+        if (row === undefined) return;
+        this.#note(`has frozen ${id}`);
+        const { epoch: _, owners: __, ...rest } = row;
+        this.#snapshots.set(id, {
+          ...rest,
+          state: "ok",
+          map: {
+            key: message.key,
+            parts: orders.mapParts,
+            epoch,
+            mapped_blocks: message.mapped_blocks,
+            owners: message.owners,
+          },
+        });
+      } else if (message.kind === "stopped") made.ended = "stopped";
       else if (message.kind === "unmounted") {
         if (message.ok) made.ended = "unmounted";
         else made.refused = true;
@@ -206,6 +372,7 @@ export class VolumeRun {
         };
       } else if (message.kind === "log") this.#log[message.level](message.event, message.fields);
     };
+    let heardAt = 0;
     let guest: Guest | undefined;
     let volume: Volume;
     try {
@@ -214,7 +381,7 @@ export class VolumeRun {
           volumeId,
           sizeBytes: this.#row.size_bytes,
           epoch,
-          savedEpoch: this.#row.map?.epoch ?? 0,
+          savedEpoch: this.#protectedEpoch(),
           cacheBytes: (1 + this.#random.below(30)) * blockBytes,
           segmentBudget: 4 + this.#random.below(6),
           spacePatienceMs: 1000,
@@ -222,7 +389,11 @@ export class VolumeRun {
           transfer,
         },
         machine,
-        (message) => world.after(this.#random.below(3), () => hear(message)),
+        (message) => {
+          // Messages take time, and come in order.
+          heardAt = Math.max(heardAt, world.now + this.#random.below(3));
+          world.after(heardAt - world.now, () => hear(message));
+        },
         (inside) => guest = new Guest(this.#random, this.#history, inside, () => ++this.#stamp),
       );
     } catch (cause) {
@@ -236,9 +407,19 @@ export class VolumeRun {
       ended: undefined,
       refused: false,
       map: undefined,
+      frozen: new Map(),
+      asking: [],
     };
     await this.#until(made, () => made.ready);
     return made;
+  }
+
+  #protectedEpoch(): number {
+    const maps = [this.#row.map, ...[...this.#snapshots.values()].map((row) => row.map)];
+    return Math.max(
+      0,
+      ...maps.map((map) => map !== undefined && mapOwner(map) === this.#volumeId ? map.epoch : 0),
+    );
   }
 
   /** One turn of the engine, and the next thing that happens in the world. */
@@ -282,6 +463,10 @@ export class VolumeRun {
     try {
       for (let step = 0; step < steps && !guest.uncertain; step++) {
         if (random.below(3) > 0) guest.act();
+        const event = random.below(400);
+        if (event === 0 && !guest.blurred) this.#freeze(life);
+        else if (event === 1) this.#deleteSnapshot(life);
+        else if (event === 2 && random.below(3) === 0) this.#grow(life);
         await this.#turn(life);
         if (guest.wrong.length > 0) throw new Violation(guest.wrong.join("; "));
         if (step % 64 === 0) this.#audit(life);
@@ -321,12 +506,21 @@ export class VolumeRun {
     this.#note(
       `${kind} ends; ${history.length} changes, ${history.acknowledged} acknowledged, ${history.durable} durable`,
     );
-    this.#store.life++;
+    this.#endLife();
     life.machine.ring.crash();
     if (kind === "power") this.#disk.powerCut();
     else this.#disk.processEnd();
     life.machine.releaseAll();
     return kind === "power" ? history.durable : history.acknowledged;
+  }
+
+  /** Nobody carries on what the process had begun. */
+  #endLife(): void {
+    this.#store.life++;
+    this.#collecting = false;
+    for (const [id, { state }] of this.#snapshots) {
+      if (state === "pending") this.#snapshots.delete(id);
+    }
   }
 
   async #stop(life: Life): Promise<void> {
@@ -338,7 +532,7 @@ export class VolumeRun {
 
   #end(life: Life): void {
     this.#requests += life.guest.done;
-    this.#store.life++;
+    this.#endLife();
     life.volume.close();
     this.#disk.processEnd();
     life.machine.releaseAll();
@@ -356,6 +550,19 @@ export class VolumeRun {
     this.#end(life);
     const { mounted_on: _, ...rest } = this.#row;
     this.#row = { ...rest, ...(life.map === undefined ? {} : { map: life.map }) };
+    if (this.#random.below(3) === 0) {
+      const id = `snap-${this.#nextSnapshot++}`;
+      const { map, size_bytes } = this.#row;
+      this.#note(`takes ${id} at rest`);
+      this.#snapshots.set(id, {
+        snapshot_id: id,
+        volume_id: this.#volumeId,
+        size_bytes,
+        state: "ok",
+        ...(map === undefined ? {} : { map }),
+      });
+      this.#contents.set(id, this.#history.now.slice());
+    }
     await this.#moveAway();
   }
 
@@ -391,28 +598,39 @@ export class VolumeRun {
     return await done;
   }
 
+  /** Everybody who has objects in the store. */
+  #owners(): string[] {
+    return [...this.#store.objects.keys()].map((key) => key.split("/")[1] as string);
+  }
+
   #books(): Books {
-    const rows = [{ key: volumeId, value: this.#row }];
     return {
       volumes: {
-        get: (key) => rows.find((row) => row.key === key),
-        list: () => rows,
+        get: (key) => {
+          const value = this.#rows.get(key);
+          return value === undefined ? undefined : { value };
+        },
+        list: () => [...this.#rows.values()].map((value) => ({ value })),
       },
       snapshots: { list: () => [...this.#snapshots.values()].map((value) => ({ value })) },
     };
   }
 
-  async #collect(): Promise<void> {
+  async #collect(more: readonly string[] = []): Promise<void> {
     this.#faults(false);
+    const owners = new Set([...this.#rows.keys(), ...this.#owners(), ...more]);
     // What a dead process sent is here by then, or never.
-    this.#world.runFor(10_000);
-    await this.#world_until(collect([volumeId], this.#books(), this.#store, this.#log));
+    const until = this.#world.now + 10_000;
+    while (this.#world.now < until && this.#world.step()) {
+      for (let tick = 0; tick < 8; tick++) await null;
+    }
+    await this.#world_until(collect(owners, this.#books(), this.#store, this.#log));
   }
 
   /** Every object is one that a map needs, and every one that a map needs is there. */
   async #checkStore(): Promise<void> {
     const needed = new Set<string>();
-    const maps = [this.#row.map, ...[...this.#snapshots.values()].map((row) => row.map)];
+    const maps = [...this.#rows.values(), ...this.#snapshots.values()].map((row) => row.map);
     for (const map of maps) {
       if (map === undefined) continue;
       for (let part = 0; part < map.parts; part++) {

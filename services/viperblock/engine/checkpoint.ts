@@ -31,8 +31,11 @@ export interface CheckpointOptions {
 export class Checkpointer {
   readonly #o: CheckpointOptions;
   #writer: MapWriter | undefined;
-  #target: "checkpoint" | "map" = "checkpoint";
+  /** The key of a map in the store; undefined for the local checkpoint. */
+  #key: string | undefined;
   #first = true;
+  /** What it frees once it is durable is known. */
+  #frees = false;
   #segments: Segment[] = [];
   #chunks: number[] = [];
   #done: (ok: boolean) => void = () => {};
@@ -49,10 +52,10 @@ export class Checkpointer {
   }
 
   /** @param done hears whether the map is durable where it was sent */
-  start(target: "checkpoint" | "map", done: (ok: boolean) => void = () => {}): void {
+  start(key: string | undefined, done: (ok: boolean) => void = () => {}): void {
     const { log, places, map } = this.#o;
     this.#running = true;
-    this.#target = target;
+    this.#key = key;
     this.#done = done;
     log.submit();
     const sequence = log.nextSequence - 1;
@@ -77,7 +80,19 @@ export class Checkpointer {
       places.chunks.map((chunk) => chunk === undefined ? undefined : { ...chunk }),
     );
     this.#first = true;
+    this.#frees = key === undefined;
     log.flushThen(() => this.#next());
+  }
+
+  /** Stores a map that has nothing in the log. */
+  save(writer: MapWriter, key: string, done: (ok: boolean) => void): void {
+    this.#running = true;
+    this.#key = key;
+    this.#done = done;
+    this.#frees = false;
+    this.#first = true;
+    this.#writer = writer;
+    this.#next();
   }
 
   #next(): void {
@@ -85,7 +100,7 @@ export class Checkpointer {
     const length = writer.fill(this.#o.piece.bytes);
     this.#o.post({
       kind: "piece",
-      target: this.#target,
+      ...(this.#key === undefined ? {} : { key: this.#key }),
       first: this.#first,
       last: writer.done,
       length,
@@ -103,7 +118,7 @@ export class Checkpointer {
     this.#writer = undefined;
     this.#running = false;
     // A map in the store frees nothing here: the local checkpoint still refers to the log.
-    if (ok && this.#target === "checkpoint") {
+    if (ok && this.#frees) {
       this.#o.freed(this.#segments);
       this.#giveUpChunks();
     }
@@ -118,7 +133,9 @@ export class Checkpointer {
       if (this.#o.chunkInUse(number)) continue;
       const chunk = places.chunks[number] as Chunk;
       // Older chunks, and those of others, may be part of the saved map, a snapshot or a clone.
-      if (chunk.name.owner === volumeId && chunk.name.epoch > savedEpoch) keys.push(chunk.key);
+      if (!chunk.shared && chunk.name.owner === volumeId && chunk.name.epoch > savedEpoch) {
+        keys.push(chunk.key);
+      }
       places.removeChunk(number);
     }
     this.#chunks = [];

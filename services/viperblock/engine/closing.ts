@@ -14,6 +14,7 @@ import type { Drainer } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { PartialWrites } from "./partial_writes.ts";
 import type { Places } from "./places.ts";
+import type { Snapshotter } from "./snapshotter.ts";
 
 export interface ClosingParts {
   readonly door: Door;
@@ -23,6 +24,9 @@ export interface ClosingParts {
   readonly checkpointer: Checkpointer;
   readonly map: BlockMap;
   readonly places: Places;
+  readonly snapshotter: Snapshotter;
+  /** Where the map goes at an unmount. */
+  readonly mapKey: string;
   readonly post: (message: FromWorker) => void;
 }
 
@@ -34,6 +38,8 @@ export class Closing {
   readonly #checkpointer: Checkpointer;
   readonly #map: BlockMap;
   readonly #places: Places;
+  readonly #snapshotter: Snapshotter;
+  readonly #mapKey: string;
   readonly #post: (message: FromWorker) => void;
   #underWay = false;
   #finished = false;
@@ -48,6 +54,8 @@ export class Closing {
     this.#checkpointer = parts.checkpointer;
     this.#map = parts.map;
     this.#places = parts.places;
+    this.#snapshotter = parts.snapshotter;
+    this.#mapKey = parts.mapKey;
     this.#post = parts.post;
   }
 
@@ -90,12 +98,13 @@ export class Closing {
       }
       case "drain": {
         if (this.#drainer.running || this.#checkpointer.running) return false;
+        if (!this.#snapshotter.idle) return false;
         const more = this.#drainer.start((ok) => {
           if (!ok) this.#endUnmount(false);
         });
         if (more) return true;
         this.#step = "save";
-        this.#checkpointer.start("map", (ok) => this.#endUnmount(ok));
+        this.#checkpointer.start(this.#mapKey, (ok) => this.#endUnmount(ok));
         this.#log.advance();
         return true;
       }

@@ -44,11 +44,13 @@ export interface DrainerOptions {
   readonly damaged: (block: number, container: number, index: number) => void;
 }
 
-interface Entry {
+export interface Entry {
   readonly block: number;
   readonly segment: Segment;
   readonly index: number;
   readonly checksum: number;
+  /** For whoever gathered it. */
+  readonly leaf?: number;
 }
 
 export class Drainer {
@@ -60,13 +62,22 @@ export class Drainer {
   #running = false;
   #nextSequence = 1;
   #name: ChunkName | undefined;
-  #done: (ok: boolean) => void = () => {};
+  #done: (chunk: number | undefined, entries: readonly Entry[]) => void = () => {};
   /** Chunks stored so far. */
   stored = 0;
 
   constructor(options: DrainerOptions) {
     this.#o = options;
     this.#kind = options.ring.kind((read, result) => this.#onRead(read, result));
+  }
+
+  /** The chunk that is being stored, and the sequence of the last that has a name. */
+  get storing(): ChunkName | undefined {
+    return this.#name;
+  }
+
+  get lastSequence(): number {
+    return this.#nextSequence - 1;
   }
 
   get running(): boolean {
@@ -78,16 +89,28 @@ export class Drainer {
    * @returns false when there is nothing to move
    */
   start(done: (ok: boolean) => void): boolean {
-    this.#entries = this.#gather();
-    if (this.#entries.length === 0) return false;
+    const entries = this.#gather();
+    if (entries.length === 0) return false;
+    entries.sort((a, b) => a.block - b.block);
+    this.move(entries, (chunk) => done(chunk !== undefined));
+    return true;
+  }
+
+  /**
+   * Makes one chunk of these blocks, which lie in segments that are written.
+   * @param done hears the chunk's number, or undefined when it could not be stored
+   */
+  move(
+    entries: readonly Entry[],
+    done: (chunk: number | undefined, entries: readonly Entry[]) => void,
+  ): void {
+    this.#entries = [...entries];
     this.#running = true;
     this.#done = done;
-    this.#entries.sort((a, b) => a.block - b.block);
     this.#attempt = 1;
     this.#readsLeft = 1;
     for (let i = 0; i < this.#entries.length;) i += this.#read(i, readBlocks);
     this.#readDone();
-    return true;
   }
 
   #gather(): Entry[] {
@@ -189,17 +212,20 @@ export class Drainer {
     if (name === undefined) return;
     this.#name = undefined;
     this.#running = false;
+    let number: number | undefined;
     if (ok) {
       this.stored++;
       const { places } = this.#o;
-      const container = chunkContainer(places.addChunk(name, this.#entries.length));
+      number = places.addChunk(name, this.#entries.length);
+      const container = chunkContainer(number);
       for (const [i, entry] of this.#entries.entries()) {
         if (this.#livesAt(entry.block, entry.segment, entry.index)) {
           places.place(entry.block, container, i, entry.checksum);
         }
       }
     }
+    const entries = this.#entries;
     this.#entries = [];
-    this.#done(ok);
+    this.#done(number, entries);
   }
 }

@@ -111,7 +111,9 @@ export class Maintenance {
       this.#retiring.splice(i, 1);
       const file = places.removeSegment(segment);
       // A file that was written once is worth more than its space while the log is busy.
-      if (log.spares.length < Math.max(minimumKept, this.#o.segmentBudget >> 2)) {
+      // One that an earlier process may still be writing to is worth nothing.
+      const wanted = log.spares.length < Math.max(minimumKept, this.#o.segmentBudget >> 2);
+      if (wanted && !segment.inherited) {
         this.#addSpare(file);
       } else {
         machine.disk.close(file.fd);
@@ -139,7 +141,7 @@ export class Maintenance {
     }
     if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
     else if (log.writtenBytes - this.#o.checkpointer.lastAtBytes > checkpointEveryBytes) {
-      if (!this.#o.checkpointer.running) this.#o.checkpointer.start("checkpoint");
+      if (!this.#o.checkpointer.running) this.#o.checkpointer.start(undefined);
     }
   }
 
@@ -159,7 +161,7 @@ export class Maintenance {
     if (this.#drainFailedAt > 0 || this.#dead() * places.segmentLength * blockBytes <= cost) {
       return false;
     }
-    checkpointer.start("checkpoint", (ok) => this.#settled(ok));
+    checkpointer.start(undefined, (ok) => this.#settled(ok));
     return true;
   }
 
@@ -173,7 +175,7 @@ export class Maintenance {
     const dead = this.#dead();
     // A checkpoint is worth its bytes when it frees several segments, or when nothing else is left.
     if (dead >= Math.max(1, places.segments.size >> 3) || (dead > 0 && log.spares.length === 0)) {
-      checkpointer.start("checkpoint", (ok) => this.#settled(ok));
+      checkpointer.start(undefined, (ok) => this.#settled(ok));
       return;
     }
     drainer.start((ok) => this.#settled(ok));

@@ -17,6 +17,8 @@ export interface Segment {
   live: number;
   /** Reads under way from its file. */
   readers: number;
+  /** An earlier process wrote it: what that left under way may still land in the file. */
+  inherited: boolean;
   /** No batch will be added to it. */
   sealed: boolean;
   firstSequence: number;
@@ -30,6 +32,8 @@ export interface Chunk {
   readonly key: string;
   readonly blocks: number;
   live: number;
+  /** A snapshot names it: whether it is needed is not for this volume alone to say. */
+  shared: boolean;
 }
 
 export class Places {
@@ -56,6 +60,7 @@ export class Places {
       blocks: new Uint32Array(this.segmentLength).fill(noBlock),
       live: 0,
       readers: 0,
+      inherited: false,
       sealed: false,
       firstSequence,
       lastSequence: firstSequence - 1,
@@ -73,7 +78,7 @@ export class Places {
 
   /** Names a new chunk; returns its number. */
   addChunk(name: ChunkName, blocks: number): number {
-    const chunk: Chunk = { name, key: chunkKey(name), blocks, live: 0 };
+    const chunk: Chunk = { name, key: chunkKey(name), blocks, live: 0, shared: false };
     const number = this.#freeNumbers.pop();
     if (number === undefined) return this.chunks.push(chunk) - 1;
     this.chunks[number] = chunk;
@@ -85,7 +90,7 @@ export class Places {
     while (this.chunks.length < number) this.chunks.push(undefined);
     this.chunks[number] = name === undefined
       ? undefined
-      : { name, key: chunkKey(name), blocks, live: 0 };
+      : { name, key: chunkKey(name), blocks, live: 0, shared: false };
     if (name === undefined) this.#freeNumbers.push(number);
   }
 

@@ -99,6 +99,7 @@ export function recover(
         const file = segment.file as LogFile & OpenFile;
         const made = places.addSegment(segment.number, file, segment.firstSequence);
         made.sealed = true;
+        made.inherited = true;
         found.set(segment.number, made);
         pending.push(() => made.lastSequence = segment.lastSequence);
       },

@@ -11,9 +11,10 @@ import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
-import { blockBytes, type Geometry, standardGeometry } from "../format.ts";
+import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker } from "../mailbox.ts";
+import { mapKey } from "../map_objects.ts";
 import { ReadCache } from "../read_cache.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
@@ -29,6 +30,7 @@ import { Reader } from "./reader.ts";
 import { recover } from "./recovery.ts";
 import { Requests } from "./requests.ts";
 import { Slots } from "./slots.ts";
+import { Snapshotter } from "./snapshotter.ts";
 
 const tickMs = 200;
 
@@ -75,6 +77,7 @@ export class Volume {
   readonly #drainer: Drainer;
   readonly #checkpointer: Checkpointer;
   readonly #maintenance: Maintenance;
+  readonly #snapshotter: Snapshotter;
   readonly #commands: VolumeCommands;
   readonly #door: Door;
   readonly #closing: Closing;
@@ -164,8 +167,20 @@ export class Volume {
       log: this.#log,
       piece: options.transfer.piece,
       post,
-      chunkInUse: (chunk) => this.#fetcher.uses(chunk),
+      chunkInUse: (chunk) => this.#fetcher.uses(chunk) || this.#snapshotter.holds(chunk),
       freed: (segments) => this.#maintenance.retire(segments),
+    });
+    this.#snapshotter = new Snapshotter({
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      map: this.#map,
+      places: this.#places,
+      log: this.#log,
+      drainer: this.#drainer,
+      checkpointer: this.#checkpointer,
+      post,
+      now: machine.now,
+      chunkBlocks: geometry.chunkBlocks,
     });
     this.#maintenance = new Maintenance({
       machine,
@@ -199,6 +214,8 @@ export class Volume {
       checkpointer: this.#checkpointer,
       map: this.#map,
       places: this.#places,
+      snapshotter: this.#snapshotter,
+      mapKey: mapKey(options.volumeId, options.epoch),
       post,
     });
     this.#tickKind = ring.kind(() => this.#ticking = false);
@@ -245,10 +262,14 @@ export class Volume {
     again = this.#door.advance(this.#maintenance.full) || again;
     const stalled = this.#partial.waiting || this.#door.stalled;
     this.#fetcher.advance();
+    this.#snapshotter.advance();
     this.#maintenance.advance(stalled);
     // What the stages after it have put into the log must not wait for an unrelated event.
     this.#log.advance();
-    if (stalled || this.#maintenance.wantsTick || this.#door.wantsTick) this.#tick();
+    if (
+      stalled || this.#maintenance.wantsTick || this.#door.wantsTick ||
+      this.#snapshotter.wantsTick
+    ) this.#tick();
     if (this.#closing.underWay) again = this.#closing.advance() || again;
     this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
   }
@@ -310,6 +331,17 @@ export class Volume {
       case "piece_written":
         this.#checkpointer.pieceWritten(message.ok);
         return;
+      case "freeze":
+        this.#snapshotter.freeze(message.key);
+        return;
+      case "resize":
+        this.#map.sizeBlocks = message.size_bytes / blockBytes;
+        this.#door.resized(message.size_bytes);
+        this.#post({ kind: "resized", size_bytes: message.size_bytes });
+        return;
+      case "held":
+        this.#post({ kind: "held", ...this.#held() });
+        return;
       case "unmount":
         this.#closing.begin("unmount");
         return;
@@ -320,6 +352,15 @@ export class Volume {
         this.#post({ kind: "report", statistics: this.#statistics() });
         return;
     }
+  }
+
+  /** Chunks that the map or a checkpoint may name, and the last that this epoch has named so far. */
+  #held() {
+    const keys: string[] = [];
+    for (const chunk of this.#places.chunks) if (chunk !== undefined) keys.push(chunk.key);
+    const storing = this.#drainer.storing;
+    if (storing !== undefined) keys.push(chunkKey(storing));
+    return { keys, epoch: this.#o.epoch, sequence: this.#drainer.lastSequence };
   }
 
   #statistics() {

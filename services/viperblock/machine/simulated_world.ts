@@ -48,11 +48,4 @@ export class World {
     next.work();
     return true;
   }
-
-  /** Lets all happen that is due within the time, even if it makes more. */
-  runFor(ms: number): void {
-    const until = this.now + ms;
-    while ((this.#events.at(-1)?.at ?? Infinity) <= until) this.step();
-    this.now = until;
-  }
 }

@@ -1,0 +1,138 @@
+/** What happens to a volume while somebody uses it: snapshots under load, growth, deletion around them. */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import {
+  createSnapshot,
+  createVolume,
+  deleteSnapshot,
+  deleteVolume,
+  describeSnapshot,
+  mountVolume,
+  resizeVolume,
+  unmountVolume,
+} from "../../services/viperblock/contract.ts";
+import { startEngine, type TestEngine } from "./engine.ts";
+import { NbdClient, NbdFailure } from "./nbd_client.ts";
+
+const mebibyte = 1 << 20;
+
+async function stored(engine: TestEngine, snapshot_id: string): Promise<void> {
+  const limit = performance.now() + 120_000;
+  for (;;) {
+    const { state } = await engine.ask(describeSnapshot, { snapshot_id });
+    if (state === "completed") return;
+    assert.equal(state, "pending");
+    assert.ok(performance.now() < limit, `${snapshot_id} is not stored`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function contentOf(engine: TestEngine, volumeId: string, length: number) {
+  await using client = await NbdClient.connect(engine.socket(volumeId), volumeId);
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at < length; at += 4 * mebibyte) parts.push(await client.read(at, 4 * mebibyte));
+  return Buffer.concat(parts);
+}
+
+Deno.test("a volume is frozen and grows while it is written to", async (t) => {
+  await using engine = await startEngine();
+  const size_bytes = 64 * mebibyte;
+  await engine.ask(createVolume, { volume_id: "vol-a", size_bytes });
+  await engine.ask(mountVolume, { volume_id: "vol-a" });
+  const model = new Uint8Array(size_bytes);
+
+  await t.step(
+    "a snapshot under load holds what was written at one moment, byte for byte",
+    async () => {
+      await using client = await NbdClient.connect(engine.socket("vol-a"), "vol-a");
+      const base = new Uint8Array(4 * mebibyte);
+      crypto.getRandomValues(base.subarray(0, 65536));
+      for (let at = 0; at < 32 * mebibyte; at += base.length) {
+        await client.write(at, base);
+        model.set(base, at);
+      }
+      // Everything from here on goes on while the snapshot is stored.
+      let stop = false;
+      let written = 0;
+      const load = (async () => {
+        const block = new Uint8Array(4096);
+        for (let i = 1; !stop; i++) {
+          new Uint32Array(block.buffer).fill(i);
+          await client.write((i * 7919 % 8192) * 4096, block);
+          written++;
+        }
+      })();
+      // The first one has a known content: nobody writes between these two lines but the load, whose
+      // blocks are numbered in the order of its writes.
+      const started = performance.now();
+      await engine.ask(createSnapshot, { volume_id: "vol-a", snapshot_id: "snap-a" });
+      await stored(engine, "snap-a");
+      stop = true;
+      await load;
+      assert.ok(written > 0);
+      await engine.ask(createVolume, { volume_id: "vol-b", size_bytes, snapshot_id: "snap-a" });
+      await engine.ask(mountVolume, { volume_id: "vol-b" });
+      const frozen = await contentOf(engine, "vol-b", size_bytes);
+      // The load wrote one block after the other: what is frozen is the state after some number of them.
+      const expected = Buffer.from(model);
+      let highest = 0;
+      for (let at = 0; at < size_bytes; at += 4096) {
+        const number = frozen.readUInt32LE(at);
+        const block = (number * 7919 % 8192) * 4096;
+        if (
+          block === at && number <= written &&
+          !frozen.subarray(at, at + 4096).equals(expected.subarray(at, at + 4096))
+        ) {
+          highest = Math.max(highest, number);
+        }
+      }
+      for (let i = 1; i <= highest; i++) {
+        const at = (i * 7919 % 8192) * 4096;
+        new Uint32Array(expected.buffer, expected.byteOffset + at, 1024).fill(i);
+      }
+      assert.ok(frozen.equals(expected), `the snapshot is no state after ${highest} writes`);
+      await engine.ask(unmountVolume, { volume_id: "vol-b" });
+      await engine.ask(deleteVolume, { volume_id: "vol-b" });
+    },
+  );
+
+  await t.step(
+    "it grows at once; who connects again sees the new size, and nothing is lost",
+    async () => {
+      const before = await contentOf(engine, "vol-a", size_bytes);
+      await using client = await NbdClient.connect(engine.socket("vol-a"), "vol-a");
+      const grown = await engine.ask(resizeVolume, {
+        volume_id: "vol-a",
+        size_bytes: 2 * size_bytes,
+      });
+      assert.equal(grown.size_bytes, 2 * size_bytes);
+      await client.ended;
+      await assert.rejects(client.read(0, 4096), NbdFailure);
+      await using again = await NbdClient.connect(engine.socket("vol-a"), "vol-a");
+      assert.equal(again.size, 2 * size_bytes);
+      const block = new Uint8Array(4096).fill(0x77);
+      await again.write(2 * size_bytes - 4096, block, true);
+      await engine.kill();
+      await engine.start();
+      const after = await contentOf(engine, "vol-a", 2 * size_bytes);
+      assert.ok(after.subarray(0, size_bytes).equals(before));
+      assert.ok(after.subarray(2 * size_bytes - 4096).equals(Buffer.from(block)));
+      await assert.rejects(
+        engine.ask(resizeVolume, { volume_id: "vol-a", size_bytes }),
+        /cannot become smaller/,
+      );
+    },
+  );
+
+  await t.step("the volume goes, its snapshot lives on; with it the last object goes", async () => {
+    await engine.ask(unmountVolume, { volume_id: "vol-a" });
+    await engine.ask(deleteVolume, { volume_id: "vol-a" });
+    await engine.ask(createVolume, { volume_id: "vol-c", size_bytes, snapshot_id: "snap-a" });
+    await engine.ask(mountVolume, { volume_id: "vol-c" });
+    assert.ok((await contentOf(engine, "vol-c", 4 * mebibyte)).some((byte) => byte !== 0));
+    await engine.ask(deleteSnapshot, { snapshot_id: "snap-a" });
+    await engine.ask(unmountVolume, { volume_id: "vol-c" });
+    await engine.ask(deleteVolume, { volume_id: "vol-c" });
+    assert.deepEqual(await engine.keys(""), []);
+  });
+});
