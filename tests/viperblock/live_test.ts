@@ -64,7 +64,6 @@ Deno.test("a volume is frozen and grows while it is written to", async (t) => {
       })();
       // The first one has a known content: nobody writes between these two lines but the load, whose
       // blocks are numbered in the order of its writes.
-      const started = performance.now();
       await engine.ask(createSnapshot, { volume_id: "vol-a", snapshot_id: "snap-a" });
       await stored(engine, "snap-a");
       stop = true;
