@@ -26,9 +26,23 @@ export class BootFiles {
     return new BootFiles(`${image}@@${await firstPartition(image)}`);
   }
 
-  async copy(name: string, to: string): Promise<string> {
+  async copy(name: string, to: string): Promise<void> {
     await host("mcopy", "-n", "-i", this.drive, `::/${name}`, to);
-    return to;
+  }
+
+  async put(name: string, content: Uint8Array): Promise<void> {
+    const file = await Deno.makeTempFile();
+    await Deno.writeFile(file, content);
+    await host("mcopy", "-o", "-i", this.drive, file, `::/${name}`);
+    await Deno.remove(file);
+  }
+
+  async bytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
+    const file = await Deno.makeTempFile();
+    await host("mcopy", "-n", "-i", this.drive, `::/${name}`, file);
+    const content = await Deno.readFile(file);
+    await Deno.remove(file);
+    return content;
   }
 
   async names(folder = ""): Promise<string[]> {
@@ -57,39 +71,33 @@ export function settingsOf(config: string): ReadonlyMap<string, string> {
 /** A Pi 4 with the image on its card. The serial line that U-Boot and the kernel use is in a file. */
 export class RaspberryPi implements AsyncDisposable {
   #process: Deno.ChildProcess | undefined;
-  private constructor(readonly directory: string, readonly console: string) {}
 
-  static async start(image: string): Promise<RaspberryPi> {
+  private constructor(
+    readonly directory: string,
+    readonly console: string,
+    /** The card's first partition; for reading while the board runs. */
+    readonly files: BootFiles,
+  ) {}
+
+  /** @param variables what U-Boot remembers, instead of nothing */
+  static async start(image: string, variables?: Uint8Array): Promise<RaspberryPi> {
     const directory = await Deno.makeTempDir({ prefix: "mulga-pi-" });
-    const pi = new RaspberryPi(directory, join(directory, "console.log"));
-    const files = await BootFiles.of(image);
-    const settings = settingsOf(await files.text("config.txt"));
-    const kernel = await files.copy(
-      settings.get("kernel") ?? "kernel8.img",
-      join(directory, "kernel"),
-    );
-    const tree = await files.copy("bcm2711-rpi-4-b.dtb", join(directory, "tree.dtb"));
-    const card = join(directory, "card.qcow2");
+    const card = join(directory, "card.raw");
+    await host("cp", "--sparse=always", "--reflink=auto", image, card);
     // A card's size is a power of two.
-    await host(
-      "qemu-img",
-      ...[
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-b",
-        await Deno.realPath(image),
-        "-F",
-        "raw",
-        card,
-        "16G",
-      ],
-    );
+    await host("truncate", "-s", "16G", card);
+    const files = await BootFiles.of(card);
+    if (variables !== undefined) await files.put("ubootefi.var", variables);
+    const settings = settingsOf(await files.text("config.txt"));
+    const kernel = join(directory, "kernel");
+    const tree = join(directory, "tree.dtb");
+    await files.copy(settings.get("kernel") ?? "kernel8.img", kernel);
+    await files.copy("bcm2711-rpi-4-b.dtb", tree);
+    const pi = new RaspberryPi(directory, join(directory, "console.log"), files);
     pi.#process = new Deno.Command("qemu-system-aarch64", {
       args: [
         ...["-machine", "raspi4b", "-kernel", kernel, "-dtb", tree],
-        ...["-drive", `if=sd,format=qcow2,file=${card}`],
+        ...["-drive", `if=sd,format=raw,file=${card}`],
         // The first line is Bluetooth's.
         ...["-display", "none", "-serial", "null", "-serial", `file:${pi.console}`],
       ],
