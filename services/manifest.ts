@@ -211,6 +211,7 @@ export const services: readonly ServiceSpec[] = [
         "ec2.>",
         "iam.>",
         "sts.>",
+        "tagging.>",
         "s3.>",
         "identity.signing_key",
         "identity.authorize",
@@ -260,6 +261,7 @@ export const services: readonly ServiceSpec[] = [
       hears: [
         "ec2.>",
         "node.*.ec2.>",
+        "tagging.>",
         "compute.>",
         "ebs.event.>",
         "vpcd.event.>",

@@ -26,6 +26,7 @@ import { addressBucket, type AddressClaim, UserNetwork } from "./network.ts";
 import { hostArchitecture, machineSize } from "./node_machine.ts";
 import { quiesceNode } from "./quiesce.ts";
 import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
+import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
 import { openState } from "./state.ts";
 
@@ -120,6 +121,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     }),
   };
   register(bus, table, authorization);
+  new ResourceGroupsTagging(resources.taggable, options.authorize).register(bus);
   answerOthers(options, reconciler);
 
   const housekeeping = setInterval(() => {

@@ -285,3 +285,12 @@ export const computeActions = [
   "StopInstances",
   "TerminateInstances",
 ] as const;
+
+/** Actions of the Resource Groups Tagging API, answered on `tagging.<Action>`. */
+export const taggingActions = [
+  "GetResources",
+  "GetTagKeys",
+  "GetTagValues",
+  "TagResources",
+  "UntagResources",
+] as const;

@@ -15,7 +15,7 @@ import { keyPairActions } from "./key_pairs.ts";
 import { regionActions } from "./regions.ts";
 import { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
-import { tagActions, taggable, type TagOwner } from "./tags.ts";
+import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 import { volumeActions } from "./volumes.ts";
@@ -57,6 +57,7 @@ export class ResourceSide {
   readonly snapshots: SnapshotKeeper;
   readonly importer: ImageImporter;
   readonly actions: CompleteTable<ResourceAction>;
+  readonly taggable: TaggableTypes;
   readonly #options: ResourceSideOptions;
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -67,23 +68,24 @@ export class ResourceSide {
     this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
     this.snapshots = new SnapshotKeeper(bus, log, state);
     this.importer = new ImageImporter({ bus, log, config, state });
+    this.taggable = new TaggableTypes(
+      [
+        taggable(instances),
+        taggable(volumes),
+        taggable(snapshots),
+        taggable(images),
+        taggable(keyPairs),
+      ],
+      bus,
+      options.tagOwners ?? [],
+    );
     this.actions = {
       ...keyPairActions(state),
       ...imageActions(state, this.snapshots),
       ...volumeActions(this.keeper, state),
       ...regionActions(config),
       ...instanceTypeActions(host),
-      ...tagActions(
-        [
-          taggable(instances),
-          taggable(volumes),
-          taggable(snapshots),
-          taggable(images),
-          taggable(keyPairs),
-        ],
-        bus,
-        options.tagOwners ?? [],
-      ),
+      ...tagActions(this.taggable),
     };
   }
 

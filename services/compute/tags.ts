@@ -32,6 +32,52 @@ export interface Taggable {
   readonly all: (account: string) => Iterable<{ readonly id: string; readonly tags: Tags }>;
 }
 
+/** Every type that has tags, here and with other owners. */
+export class TaggableTypes {
+  readonly #types: readonly Taggable[];
+
+  constructor(
+    readonly own: readonly Taggable[],
+    readonly bus: Bus,
+    readonly owners: readonly TagOwner[] = [],
+  ) {
+    this.#types = [...own, ...owners.flatMap((owner) => remote(bus, owner))];
+  }
+
+  /** The type of that name, as in ARNs. */
+  named(name: string): Taggable | undefined {
+    return this.#types.find((one) => one.name === name);
+  }
+
+  /** @throws AwsError `InvalidID` */
+  of(id: string): Taggable {
+    const type = this.#types.find((one) => isId(one.idPrefix, id)) ??
+      this.own.find((one) => id.startsWith(one.idPrefix));
+    if (type === undefined) throw new AwsError("InvalidID", `The ID '${id}' is not valid`);
+    return type;
+  }
+
+  /** All resources of the account that have tags. */
+  async tagged(account: string): Promise<TaggedResource[]> {
+    const found: TaggedResource[] = [];
+    for (const type of this.own) {
+      for (const { id, tags } of type.all(account)) {
+        if (Object.keys(tags).length > 0) found.push({ type: type.name, id, tags });
+      }
+    }
+    for (const owner of this.owners) {
+      found.push(...await this.bus.ask(owner.questions.list, { account }));
+    }
+    return found;
+  }
+}
+
+export interface TaggedResource {
+  readonly type: string;
+  readonly id: string;
+  readonly tags: Tags;
+}
+
 /** Resources that another service owns, by the prefixes of their ids. */
 export interface TagOwner {
   readonly types: Readonly<Record<string, string>>;
@@ -94,16 +140,8 @@ const attributes: Attributes<TagRow> = {
   "value": (row) => row.value,
 };
 
-export function tagActions(own: readonly Taggable[], bus: Bus, owners: readonly TagOwner[] = []) {
-  const types = [...own, ...owners.flatMap((owner) => remote(bus, owner))];
-  const typeOf = (id: string): Taggable => {
-    const type = types.find((one) => isId(one.idPrefix, id)) ??
-      own.find((one) => id.startsWith(one.idPrefix));
-    if (type === undefined) {
-      throw new AwsError("InvalidID", `The ID '${id}' is not valid`);
-    }
-    return type;
-  };
+export function tagActions(types: TaggableTypes) {
+  const typeOf = (id: string): Taggable => types.of(id);
   const checkResources = (ids: readonly string[]): void => {
     if (ids.length === 0) throw missingParameter("ResourceId");
     if (ids.length > mostResources) {
@@ -169,13 +207,7 @@ export function tagActions(own: readonly Taggable[], bus: Bus, owners: readonly 
             if (byRow(row)) rows.push(row);
           }
         };
-        for (const type of own) {
-          for (const { id, tags } of type.all(call.account_id)) note(type.name, id, tags);
-        }
-        for (const owner of owners) {
-          const tagged = await bus.ask(owner.questions.list, { account: call.account_id });
-          for (const { type, id, tags } of tagged) note(type, id, tags);
-        }
+        for (const { type, id, tags } of await types.tagged(call.account_id)) note(type, id, tags);
         const page = pageOf(
           rows,
           (row) => `${row.id} ${row.key}`,

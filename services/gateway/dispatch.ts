@@ -1,6 +1,6 @@
 /**
- * One query call from its signature to its answer: verify, name the action, authorise, decode, ask
- * the owner over the bus, encode.
+ * One query or JSON call from its signature to its answer: verify, name the action, authorise, decode,
+ * ask the owner over the bus, encode.
  *
  * Each step may throw an `AwsError`, which `server.ts` turns into the protocol's words; nothing has
  * happened to any resource before the owner is asked.
@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import { type QueryService, queryService } from "../aws/catalog.ts";
 import { AwsError } from "../aws/errors.ts";
+import { type JsonService, jsonService } from "../aws/json_service.ts";
 import { actionOf, readCall, readParameters, writeAnswer } from "../aws/query_protocol.ts";
 import { restProtocol } from "../aws/rest_protocol.ts";
 import { type RestService, restService } from "../aws/rest_service.ts";
@@ -15,7 +16,7 @@ import type { SigningGrants } from "../aws/signing_grants.ts";
 import { type Verified, verify } from "../aws/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
-import { computeActions } from "../compute/contract.ts";
+import { computeActions, taggingActions } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
 import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
@@ -31,6 +32,7 @@ export const ownedActions: Readonly<Record<string, ReadonlySet<string>>> = {
   ec2: new Set([...computeActions, ...vpcdActions]),
   iam: new Set(identityActions.iam),
   sts: new Set(identityActions.sts),
+  tagging: new Set(taggingActions),
 };
 
 /** What became known of a call on its way; the audit entry is made from it, however it ends. */
@@ -118,6 +120,66 @@ async function receive(edge: Edge, claimed: string, parts: DispatchParts) {
   return { body, grant, scope };
 }
 
+/** A call whose signature is verified. */
+interface Signed {
+  readonly edge: Edge;
+  readonly grant: Verified["grant"];
+  readonly scope: Verified["scope"];
+  readonly parts: DispatchParts;
+}
+
+function contextOf({ edge, grant, scope }: Signed, timeout_ms: number): CallContext {
+  return {
+    request_id: edge.request_id,
+    account_id: grant.account_id,
+    principal_arn: grant.principal_arn,
+    access_key_id: scope.access_key_id,
+    region: scope.region,
+    source_ip: edge.source_ip,
+    deadline_ms: Date.now() + timeout_ms,
+  };
+}
+
+/** Policies know some services by another name than credential scopes do. */
+const policyNames: Readonly<Record<string, string>> = { tagging: "tag" };
+
+async function dispatchJson(
+  service: JsonService,
+  body: string,
+  signed: Signed,
+  notes: CallNotes,
+): Promise<Response> {
+  const { edge, parts } = signed;
+  const operation = service.route(edge.method, edge.path, edge.headers.get("x-amz-target"));
+  notes.action = operation.name;
+  const input = service.readCall(operation, body);
+  if (ownedActions[service.name]?.has(operation.name) !== true) {
+    throw new AwsError(
+      "UnsupportedOperationException",
+      `The operation ${service.name}:${operation.name} is not supported by this cloud.`,
+    );
+  }
+  const context = contextOf(signed, ordinary_ms);
+  const action = `${policyNames[service.name] ?? service.name}:${operation.name}`;
+  if (!await parts.authorizer.may({ action, resource: "*" }, context)) {
+    throw new AwsError(
+      "AccessDeniedException",
+      `User: ${context.principal_arn} is not authorized to perform: ${action}`,
+    );
+  }
+  const output = await parts.bus.ask(
+    subject<typeof input, unknown>(`${service.name}.${operation.name}`, ordinary_ms),
+    input,
+    context,
+  );
+  return new Response(service.writeAnswer(operation, output), {
+    headers: {
+      "content-type": "application/x-amz-json-1.1",
+      "x-amzn-requestid": edge.request_id,
+    },
+  });
+}
+
 /** Answers a signed call to `claimed`, the service that its credential scope names. */
 export async function dispatch(
   edge: Edge,
@@ -136,6 +198,9 @@ export async function dispatch(
   notes.principal_arn = grant.principal_arn;
   using _place = parts.admission.call(claimed, grant.account_id);
   if (rest !== undefined) throw restRefusal(rest, edge, notes);
+  const signed = { edge, grant, scope, parts };
+  const json = jsonService(claimed);
+  if (json !== undefined) return await dispatchJson(json, textOf(body), signed, notes);
   const service = queryService(claimed);
   if (service === undefined) {
     throw new AwsError("UnknownOperationException", `This cloud has no service "${claimed}".`);
@@ -158,15 +223,7 @@ export async function dispatch(
   }
 
   const timeout_ms = action === "RunInstances" ? launch_ms : ordinary_ms;
-  const context: CallContext = {
-    request_id: edge.request_id,
-    account_id: grant.account_id,
-    principal_arn: grant.principal_arn,
-    access_key_id: scope.access_key_id,
-    region: scope.region,
-    source_ip: edge.source_ip,
-    deadline_ms: Date.now() + timeout_ms,
-  };
+  const context = contextOf(signed, timeout_ms);
   // Identity knows which user or key each of its own calls touches, and asks itself for exactly that.
   const wish = { action: `ec2:${action}`, resource: "*" };
   if (service.name === "ec2" && !await parts.authorizer.may(wish, context)) {

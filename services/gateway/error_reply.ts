@@ -4,6 +4,7 @@
  */
 import { AwsError, internalError } from "../aws/errors.ts";
 import { queryService } from "../aws/catalog.ts";
+import { jsonService } from "../aws/json_service.ts";
 import { restService } from "../aws/rest_service.ts";
 import { writeError } from "../aws/query_protocol.ts";
 import { escapeXml } from "../aws/xml_encode.ts";
@@ -20,6 +21,7 @@ export function errorFormOf(service: string, headers: Headers): ErrorForm {
   if (service === "ec2" || service === "s3") return service;
   if (service === "" || queryService(service) !== undefined) return "query";
   if (restService(service)?.protocol === "restJson1") return "json";
+  if (jsonService(service) !== undefined) return "json";
   // Of services that are not here only the request tells the protocol; forms are for query APIs.
   const type = headers.get("content-type") ?? "";
   return type.startsWith("application/x-www-form-urlencoded") ? "query" : "json";

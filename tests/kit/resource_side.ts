@@ -1,5 +1,7 @@
 /** Compute's resource side on a real bus and state store, with no machines and no blocks. */
+import { ResourceGroupsTagging } from "../../services/compute/resource_groups_tagging.ts";
 import { ResourceSide } from "../../services/compute/resource_actions.ts";
+import { authorize } from "../../services/identity/contract.ts";
 import { instanceType } from "../../services/compute/instance_resource.ts";
 import { type ComputeState, openState } from "../../services/compute/state.ts";
 import type { InstanceRecord } from "../../services/compute/contract.ts";
@@ -55,6 +57,12 @@ export async function startResourceSide(
   });
   side.start();
   register(bus, side.actions);
+  new ResourceGroupsTagging(
+    side.taggable,
+    // As identity would: whom it refuses is the gateway's stand's matter.
+    async ({ principal_arn, action, resource }, call) =>
+      (await bus.ask(authorize, { principal_arn, action, resource }, call)).allowed,
+  ).register(bus);
   await bus.connection.flush();
   const gateway = await nats.bus("gateway");
   return {
