@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import * as ec2 from "@aws-sdk/client-ec2";
 import * as iam from "@aws-sdk/client-iam";
+import * as tagging from "@aws-sdk/client-resource-groups-tagging-api";
 import * as sts from "@aws-sdk/client-sts";
 import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
@@ -49,6 +50,7 @@ const faults = new Set([
   "ServiceUnavailable",
   "UnsupportedOperation",
   "UnknownParameter",
+  "UnsupportedOperationException",
   "InvalidAction",
 ]);
 
@@ -81,6 +83,7 @@ Deno.test("every owned action is answered by its owner, in its shape or with an 
     ec2: [ec2, new ec2.EC2Client(options)],
     iam: [iam, new iam.IAMClient(options)],
     sts: [sts, new sts.STSClient(options)],
+    tagging: [tagging, new tagging.ResourceGroupsTaggingAPIClient(options)],
   };
   const outcomes: Record<string, string> = {};
   for (const [service, actions] of Object.entries(ownedActions)) {
