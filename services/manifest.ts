@@ -111,7 +111,8 @@ export const services: readonly ServiceSpec[] = [
     },
     bus: {
       hears: ["identity.changed", "node.*.s3.>"],
-      says: ["identity.signing_key", "identity.authorize"],
+      says: ["identity.signing_key", "identity.authorize", "s3.event.>"],
+      streams: ["S3_EVENTS"],
     },
     health: "bus",
     stop_timeout_ms: 30_000,

@@ -199,7 +199,7 @@ export class BlobDirectory {
   async isEmptyNow(): Promise<boolean> {
     try {
       const names = await this.#options.disk.names(this.path);
-      return names.every((name) => name === "lost+found");
+      return names.every((name) => name === "lost+found" || name === "sealed");
     } catch {
       return false;
     }
@@ -346,6 +346,7 @@ export class BlobDirectory {
     let total = 0;
     for (const { records } of group) for (const record of records) total += spanOf(record);
     const bytes = roundUp(Math.max(total, 1), pageBytes);
+    const epoch = this.#epoch;
     const { file, segment, offset } = this.#place(bytes);
     const buffer = alignedBuffer(bytes);
     const locations: Location[][] = [];
@@ -370,6 +371,10 @@ export class BlobDirectory {
     try {
       await file.write(buffer, offset);
       await this.#sync();
+      // Going offline forgets what was to be synced: nothing can be said of it any more.
+      if (epoch !== this.#epoch) {
+        throw new DirectoryOffline(`${this.path} went offline while it was written`);
+      }
     } catch (error) {
       for (const first of firsts) this.#unapplied.delete(position(first));
       throw error;

@@ -17,11 +17,12 @@ import {
   type WrittenExtent,
 } from "./extent_writer.ts";
 import { type Bytes, keyBytes } from "./index/columns.ts";
-import type { BucketRow, ExtentRecord, ObjectMeta } from "./index/rows.ts";
+import type { BucketRow, ExtentRecord, ObjectMeta, Seal } from "./index/rows.ts";
 import { packLayout } from "./layout.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import type { ExtentMeta } from "./recovery.ts";
+import { sealedBytes, type Sealing } from "./sealing.ts";
 
 /** An unknown length is admitted and looked at again in steps of this. */
 const admittedStep = 64 << 20;
@@ -31,6 +32,8 @@ export interface IncomingBody {
   readonly chunks: AsyncIterable<Uint8Array>;
   readonly digests: readonly BodyDigest[];
   readonly expected_bytes?: number;
+  /** The key under which it is to be sealed. */
+  readonly seal?: Seal;
   /** Called when all was read; throws when it is not what it claims to be. */
   finish(size: number): Promise<{ readonly etag: string; readonly meta: ObjectMeta }>;
 }
@@ -40,6 +43,8 @@ export interface WrittenBody {
   readonly id: number;
   readonly to: readonly (BlobDirectory | undefined)[];
   readonly epochs: Epochs;
+  /** Bytes of the body, which may be fewer than those that were written. */
+  readonly size: number;
   readonly written: WrittenExtent;
   readonly etag: string;
   readonly meta: ObjectMeta;
@@ -67,7 +72,15 @@ export class Bodies {
   readonly #code: ErasureCode;
   readonly #pool: BufferPool;
 
-  constructor(directories: Directories, progress: Progress, code: ErasureCode) {
+  readonly #sealing: Sealing | undefined;
+
+  constructor(
+    directories: Directories,
+    progress: Progress,
+    code: ErasureCode,
+    sealing: Sealing | undefined,
+  ) {
+    this.#sealing = sealing;
     this.#directories = directories;
     this.#progress = progress;
     this.#code = code;
@@ -80,7 +93,11 @@ export class Bodies {
     key: string,
     body: IncomingBody,
   ): Promise<WrittenBody> {
-    const admissions = [await this.#directories.admit(body.expected_bytes ?? admittedStep)];
+    const { seal } = body;
+    const expected = body.expected_bytes === undefined || seal === undefined
+      ? body.expected_bytes
+      : sealedBytes(body.expected_bytes);
+    const admissions = [await this.#directories.admit(expected ?? admittedStep)];
     const to = this.#directories.place(bucket.id, key);
     const epochs = epochsOf(to);
     const id = this.#progress.nextSequence();
@@ -91,12 +108,19 @@ export class Bodies {
       extent: id,
       bucket: bucket.id,
       key: keyBytes(key),
-      digests: body.digests,
-      ...(body.expected_bytes === undefined ? {} : { expected_bytes: body.expected_bytes }),
+      digests: seal === undefined ? body.digests : [],
+      ...(expected === undefined ? {} : { expected_bytes: expected }),
     });
+    let size = 0;
+    const count = (bytes: number) => {
+      size += bytes;
+    };
     try {
-      let admitted = body.expected_bytes ?? admittedStep;
-      for await (const chunk of body.chunks) {
+      let admitted = expected ?? admittedStep;
+      const chunks = seal === undefined
+        ? body.chunks
+        : this.#sealingOf().seal(seal, id, body.chunks, body.digests, count);
+      for await (const chunk of chunks) {
         await writer.push(chunk);
         if (writer.size > admitted) {
           admitted += admittedStep;
@@ -104,14 +128,28 @@ export class Bodies {
         }
       }
       const written = await writer.finish();
-      const { etag, meta } = await body.finish(written.size);
-      return { id, to, epochs, written, etag, meta };
+      if (seal === undefined) size = written.size;
+      const { etag, meta } = await body.finish(size);
+      return {
+        id,
+        to,
+        epochs,
+        size,
+        written,
+        etag,
+        meta: seal === undefined ? meta : { ...meta, seal: { ...seal, body: id } },
+      };
     } catch (error) {
       await writer.abandon();
       throw error;
     } finally {
       for (const release of admissions) release();
     }
+  }
+
+  #sealingOf(): Sealing {
+    if (this.#sealing === undefined) throw new Error("the store has no key to seal with");
+    return this.#sealing;
   }
 
   /** A small part is an extent too: its object has no record of its own to stand in. */

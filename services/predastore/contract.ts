@@ -20,6 +20,51 @@ export const frontHeaders = {
   sourceIp: "x-mulga-source-ip",
 } as const;
 
+/** The JetStream stream that keeps what happened to objects. */
+export const eventStream = "S3_EVENTS";
+
+const token = (text: string) => text.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 80) || "_";
+
+/**
+ * Where events for one destination of a bucket's notification configuration are told:
+ * `s3.event.<bucket>.<kind>.<name>`, where the name is the last part of the destination's ARN and dots
+ * become `_`.
+ */
+export function eventSubject(bucket: string, kind: string, arn: string): string {
+  const name = arn === "" ? "all" : arn.split(/[:/]/).at(-1) ?? "";
+  return `s3.event.${token(bucket)}.${token(kind.toLowerCase())}.${token(name)}`;
+}
+
+/** AWS's event message. */
+export interface S3Event {
+  readonly Records: readonly {
+    readonly eventVersion: string;
+    readonly eventSource: "aws:s3";
+    readonly awsRegion: string;
+    readonly eventTime: string;
+    /** `ObjectCreated:Put` and the like. */
+    readonly eventName: string;
+    readonly s3: {
+      readonly s3SchemaVersion: string;
+      readonly configurationId: string;
+      readonly bucket: {
+        readonly name: string;
+        readonly ownerIdentity: { readonly principalId: string };
+        readonly arn: string;
+      };
+      readonly object: {
+        /** As in a query: spaces are `+`. */
+        readonly key: string;
+        readonly size?: number;
+        readonly eTag?: string;
+        readonly versionId?: string;
+        /** Orders the events of one key, compared as text of the same length. */
+        readonly sequencer: string;
+      };
+    };
+  }[];
+}
+
 export interface DirectoryStatus {
   readonly path: string;
   readonly number: number;

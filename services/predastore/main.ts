@@ -9,13 +9,19 @@ import { SigningGrants } from "../aws/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import { EventTeller } from "./events.ts";
 import { Operator } from "./operator.ts";
 import { Door } from "./s3/door.ts";
+import { newSealingKey, parseSealingKeys, type Sealing, SealingKeyError } from "./sealing.ts";
 import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;
 const compaction_ms = 60_000;
 const repair_ms = 5_000;
+const lifecycle_ms = 3_600_000;
+/** In each blob directory: says that objects here are sealed, and under which key. */
+const sealedMark = "sealed";
 const scrubLook_ms = 60_000;
 /** Where a disk is nearly full, segments are compacted of which more lives. */
 const tightLiveLimit = 0.85;
@@ -46,12 +52,44 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
   throw new Error(`Another predastore is running on this data (it holds ${path}). Stop it first.`);
 }
 
+/**
+ * The keys that objects' keys are sealed under; made for a new store only, since one that is made in the
+ * place of a lost one would open nothing.
+ */
+async function readSealing(path: string, blobs: readonly string[]): Promise<Sealing> {
+  try {
+    return parseSealingKeys(await Deno.readTextFile(path), path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  if (await hasSealed(blobs)) {
+    throw new SealingKeyError(
+      `${path} is missing, and objects were sealed with it. Restore it from a backup; nothing was changed.`,
+    );
+  }
+  const text = newSealingKey();
+  await realDisk.writeWhole(path, new TextEncoder().encode(text));
+  await Deno.chmod(path, 0o600);
+  return parseSealingKeys(text, path);
+}
+
+/** Whether a blob directory says that its store seals: the mark is made before the key is first used. */
+async function hasSealed(blobs: readonly string[]): Promise<boolean> {
+  for (const blob of blobs) {
+    if (await Deno.stat(`${blob}/${sealedMark}`).then(() => true, () => false)) return true;
+  }
+  return false;
+}
+
 async function start(service: Service): Promise<void> {
   const { config, paths, log } = service;
   const { storage } = config;
   const lock = await lockStore(paths.service("predastore"));
   service.onStop(() => lock.close());
+  const keyPath = `${paths.service("predastore")}/object-keys.key`;
+  const sealing = await readSealing(keyPath, storage.blobs);
   const store = await Store.open({
+    sealing,
     index: `${paths.service("predastore")}/index.db`,
     blobs: storage.blobs,
     data_shards: storage.data_shards,
@@ -60,6 +98,9 @@ async function start(service: Service): Promise<void> {
     log,
   });
   service.onStop(() => store[Symbol.asyncDispose]());
+  for (const { path } of store.directories.online) {
+    await Deno.writeTextFile(`${path}/${sealedMark}`, `${sealing.id}\n`);
+  }
   for (const name of Object.values(systemBuckets)) {
     await store.buckets.create(name, "", config.region);
   }
@@ -67,6 +108,8 @@ async function start(service: Service): Promise<void> {
   service.onStop(() => grants[Symbol.asyncDispose]());
   const authorizer = new ResourceAuthorizer(service.bus);
   service.onStop(() => authorizer[Symbol.asyncDispose]());
+  const teller = new EventTeller(service.bus, store.index, log);
+  service.onStop(() => teller[Symbol.asyncDispose]());
   const door = new Door({
     store,
     region: config.region,
@@ -112,6 +155,9 @@ async function start(service: Service): Promise<void> {
       void store.compactor.run(tight ? tightLiveLimit : undefined);
     }, compaction_ms),
     setInterval(() => {
+      void store.lifecycle.run();
+    }, lifecycle_ms),
+    setInterval(() => {
       void store.repair.run();
     }, repair_ms),
     setInterval(() => {
@@ -119,6 +165,7 @@ async function start(service: Service): Promise<void> {
     }, scrubLook_ms),
   ];
   service.onStop(() => timers.forEach(clearInterval));
+  void store.lifecycle.run();
 
   const operator = new Operator(store, log);
   service.onStop(() => operator[Symbol.asyncDispose]());
@@ -153,6 +200,9 @@ async function start(service: Service): Promise<void> {
         code: `RS(${storage.data_shards},${storage.parity_shards})`,
         requests: door.meter.count,
         shards_repaired: store.repair.shards_repaired,
+        events_told: teller.told,
+        events_waiting: store.index.outbox.count(),
+        expired: store.lifecycle.expired,
         repair_queue: store.index.extents.journalled().length,
         ...(scrubbed_ms === undefined ? {} : { scrub_age_ms: Date.now() - scrubbed_ms }),
         segments_compacted: store.compactor.segments_removed,

@@ -15,6 +15,7 @@ import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "./index/row
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
 import type { TombstoneMeta } from "./recovery.ts";
+import type { Sealing } from "./sealing.ts";
 import type { BucketSettings } from "./settings.ts";
 import { newVersionId } from "./version_id.ts";
 
@@ -50,6 +51,12 @@ export type Precondition = (current: ObjectRow | undefined) => void;
 
 export const always: Precondition = () => {};
 
+/** Reads bytes that are in memory. */
+const inside = (whole: Bytes) =>
+  async function* (from: number, to: number): AsyncGenerator<Bytes> {
+    yield await Promise.resolve(whole.subarray(from, to));
+  };
+
 export class Objects {
   readonly #index: ObjectIndex;
   readonly #directories: Directories;
@@ -57,6 +64,7 @@ export class Objects {
   readonly #commits: Commits;
   readonly #bodies: Bodies;
   readonly #reader: ExtentReader;
+  readonly #sealing: Sealing | undefined;
   /** A copy of an object's record was found damaged. */
   readonly #onDamaged: (object: ObjectRow) => void;
   readonly #reads = new Set<Promise<void>>();
@@ -69,6 +77,7 @@ export class Objects {
     bodies: Bodies,
     reader: ExtentReader,
     onDamaged: (object: ObjectRow) => void,
+    sealing: Sealing | undefined,
   ) {
     this.#index = index;
     this.#directories = directories;
@@ -77,6 +86,7 @@ export class Objects {
     this.#bodies = bodies;
     this.#reader = reader;
     this.#onDamaged = onDamaged;
+    this.#sealing = sealing;
   }
 
   /** What a plain read sees, or one version; `null` is the version without an id. */
@@ -101,7 +111,11 @@ export class Objects {
     using _pin = this.#commits.pin();
     // What cannot succeed is refused before its body is read, and checked again at the end.
     precondition(this.#index.objects.find(bucket.id, key));
-    const { id, to, epochs, written, etag, meta } = await this.#bodies.write(bucket, key, body);
+    const { id, to, epochs, size, written, etag, meta } = await this.#bodies.write(
+      bucket,
+      key,
+      body,
+    );
     return await this.#commits.committing(bucket.id, key, async () => {
       precondition(this.#index.objects.find(bucket.id, key));
       const modified_ms = this.#progress.now();
@@ -110,13 +124,13 @@ export class Objects {
       const object: ObjectRecord = {
         bucket: bucket.id,
         key,
-        size: written.size,
+        size,
         modified_ms,
         etag,
         meta,
         ...(version === undefined ? {} : { version }),
         ...(made === undefined ? {} : { made }),
-        ...(written.inline === undefined ? { extents: [[id, written.size] as const] } : {}),
+        ...(written.inline === undefined ? { extents: [[id, size] as const] } : {}),
       };
       if (written.inline !== undefined) {
         await this.#commits.commit(
@@ -136,7 +150,7 @@ export class Objects {
           epochs,
         );
       }
-      return stored({ etag, size: written.size, modified_ms, meta }, version);
+      return stored({ etag, size, modified_ms, meta }, version);
     });
   }
 
@@ -281,9 +295,12 @@ export class Objects {
     const done = Promise.withResolvers<void>();
     this.#reads.add(done.promise);
     try {
+      const { seal } = object.meta;
       if (object.extents === undefined) {
+        if (to <= from) return;
         const whole = await this.#stored(object);
-        if (to > from) yield whole.subarray(from, to);
+        if (seal === undefined) yield whole.subarray(from, to);
+        else yield* this.#open(seal, seal.body ?? 0, object.size, from, to, inside(whole));
         return;
       }
       let start = 0;
@@ -292,11 +309,11 @@ export class Objects {
         if (end > from && start < to) {
           const extent = this.#index.extents.find(id);
           if (extent === undefined) throw new DataLost(`extent ${id} of ${object.key} is gone`);
-          yield* this.#reader.read(
-            extent,
-            Math.max(from, start) - start,
-            Math.min(to, end) - start,
-          );
+          const first = Math.max(from, start) - start;
+          const last = Math.min(to, end) - start;
+          const read = (at: number, before: number) => this.#reader.read(extent, at, before);
+          if (seal === undefined) yield* read(first, last);
+          else yield* this.#open(seal, id, size, first, last, read);
         }
         start = end;
       }
@@ -304,6 +321,11 @@ export class Objects {
       this.#reads.delete(done.promise);
       done.resolve();
     }
+  }
+
+  #open(...args: Parameters<Sealing["open"]>): AsyncGenerator<Bytes> {
+    if (this.#sealing === undefined) throw new DataLost("the store has no key to open this with");
+    return this.#sealing.open(...args);
   }
 
   /** What stands in an object's record. */

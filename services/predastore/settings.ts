@@ -62,6 +62,8 @@ export interface NotificationRule {
   readonly suffix: string;
 }
 
+export type Ownership = "BucketOwnerEnforced" | "BucketOwnerPreferred" | "ObjectWriter";
+
 export interface PublicAccessBlock {
   readonly block_public_acls: boolean;
   readonly ignore_public_acls: boolean;
@@ -76,8 +78,10 @@ export interface BucketSettings {
   /** JSON as it was given. */
   readonly policy?: string;
   readonly lifecycle?: readonly LifecycleRule[];
-  readonly ownership?: "BucketOwnerEnforced" | "BucketOwnerPreferred" | "ObjectWriter";
-  readonly public_access?: PublicAccessBlock;
+  /** Undefined for what a new bucket has. */
+  readonly ownership?: Ownership | "none";
+  /** Undefined for what a new bucket has. */
+  readonly public_access?: PublicAccessBlock | "none";
   readonly notification?: readonly NotificationRule[];
   readonly lock?: {
     readonly default?: {

@@ -18,11 +18,13 @@ import { ErasureCode } from "./erasure.ts";
 import { ExtentReader } from "./extent_reader.ts";
 import { ObjectIndex } from "./index/object_index.ts";
 import { schemaVersion } from "./index/schema.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { Objects } from "./objects.ts";
 import { Progress } from "./progress.ts";
 import { recover, type RecoveryReport } from "./recovery.ts";
 import { Repair } from "./repair.ts";
 import { Scrub } from "./scrub.ts";
+import type { Sealing } from "./sealing.ts";
 import { Uploads } from "./uploads.ts";
 
 export interface StoreOptions {
@@ -40,6 +42,8 @@ export interface StoreOptions {
   readonly scrub_bytes_per_second?: number;
   /** How long a read may take before the same is also computed from elsewhere. */
   readonly hedge_ms?: number;
+  /** Seals objects whose writer asks for it. */
+  readonly sealing?: Sealing;
   /** The clock; the machine's own unless given. */
   readonly now?: () => number;
   /** 1 GiB unless given. */
@@ -58,6 +62,7 @@ export class Store implements AsyncDisposable {
   readonly compactor: Compactor;
   readonly repair: Repair;
   readonly scrub: Scrub;
+  readonly lifecycle: Lifecycle;
   #recovery: RecoveryReport | undefined;
   #closed = false;
 
@@ -78,7 +83,7 @@ export class Store implements AsyncDisposable {
     const progress = this.progress = new Progress(index, directories, options.now);
     const commits = this.commits = new Commits(index, directories);
     const code = this.#codeOf(options.data_shards, options.parity_shards);
-    const bodies = new Bodies(directories, progress, code);
+    const bodies = new Bodies(directories, progress, code, options.sealing);
     this.buckets = new Buckets(index, directories, progress, commits);
     this.objects = new Objects(
       index,
@@ -88,11 +93,13 @@ export class Store implements AsyncDisposable {
       bodies,
       reader,
       (object) => this.repair.suspect(object),
+      options.sealing,
     );
     this.uploads = new Uploads(index, directories, progress, commits, bodies);
     this.compactor = new Compactor(this);
     this.repair = new Repair(this);
     this.scrub = new Scrub(this);
+    this.lifecycle = new Lifecycle(this);
   }
 
   /** Opens the store, recovering or rebuilding its index first. */
@@ -177,7 +184,12 @@ export class Store implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([this.compactor.stop(), this.scrub.stop(), this.repair.stop()]);
+    await Promise.all([
+      this.lifecycle.stop(),
+      this.compactor.stop(),
+      this.scrub.stop(),
+      this.repair.stop(),
+    ]);
     await this.directories.close();
     this.index.flush();
     this.index.beforeCommit(() => this.progress.storePositions(true));

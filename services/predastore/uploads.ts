@@ -91,7 +91,7 @@ export class Uploads {
     body: IncomingBody,
   ): Promise<StoredObject> {
     using _pin = this.#commits.pin();
-    const { id, to, epochs, written, etag, meta } = await this.#bodies.write(
+    const { id, to, epochs, size, written, etag, meta } = await this.#bodies.write(
       bucket,
       upload.key,
       body,
@@ -108,7 +108,7 @@ export class Uploads {
         upload: upload.id,
         number,
         extent: id,
-        size: written.size,
+        size,
         etag,
         modified_ms,
         ...(meta.checksum === undefined ? {} : { checksum: meta.checksum }),
@@ -122,7 +122,7 @@ export class Uploads {
         },
         epochs,
       );
-      return { etag, size: written.size, modified_ms, meta };
+      return { etag, size, modified_ms, meta };
     });
   }
 

@@ -88,7 +88,11 @@ Deno.test("the AWS CLI copies, syncs, lists, presigns and removes", async (t) =>
     );
     await assert.rejects(
       test.aws("s3api", "get-bucket-policy", "--bucket", "cli"),
-      /NotImplemented.*GetBucketPolicy/,
+      /NoSuchBucketPolicy/,
+    );
+    await assert.rejects(
+      test.aws("s3api", "get-bucket-replication", "--bucket", "cli"),
+      /NotImplemented.*GetBucketReplication/,
     );
   });
 

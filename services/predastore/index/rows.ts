@@ -46,10 +46,8 @@ export interface Seal {
   readonly master: string;
   /** Base64: nonce, sealed key and tag. */
   readonly key: string;
-  /** Bytes of plain text in each of the parts that were sealed one by one. */
-  readonly parts: readonly number[];
-  /** A key for each part, where each has its own. */
-  readonly keys?: readonly string[];
+  /** The number of the body, for one that stands in its object's record. */
+  readonly body?: number;
 }
 
 export interface ChecksumMeta {
@@ -143,7 +141,6 @@ export interface PartRecord {
   readonly etag: string;
   readonly modified_ms: number;
   readonly checksum?: ChecksumMeta;
-  readonly seal?: Seal;
 }
 export interface PartRow extends PartRecord {
   readonly sequence: number;

@@ -24,7 +24,7 @@ create table if not exists uploads (id text primary key, bucket integer, key blo
   created_ms integer, meta text, checksum text, record blob) without rowid;
 create index if not exists uploads_by_key on uploads (bucket, key, id);
 create table if not exists parts (upload text, number integer, extent integer, size integer,
-  etag text, modified_ms integer, checksum text, seal text, sequence integer, record blob,
+  etag text, modified_ms integer, checksum text, sequence integer, record blob,
   primary key (upload, number)) without rowid;
 create table if not exists segments (directory integer, segment integer, live integer,
   primary key (directory, segment)) without rowid;
@@ -37,4 +37,4 @@ create temp table graves (bucket integer, key blob, version text, sequence integ
 create temp table gone (id text primary key) without rowid;
 `;
 
-export const schemaVersion = "2";
+export const schemaVersion = "3";

@@ -17,7 +17,6 @@ import type {
   ObjectMeta,
   PartRecord,
   PartRow,
-  Seal,
   UploadRecord,
   UploadRow,
 } from "./rows.ts";
@@ -111,7 +110,6 @@ export class UploadTable {
       modified_ms: row["modified_ms"] as number,
       sequence: row["sequence"] as number,
       ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
-      ...optional("seal", parsed<Seal>(row["seal"])),
       locations: unpackLocations(row["record"] as Bytes),
     };
   }
@@ -150,7 +148,7 @@ export class UploadTable {
       this.#segments.accountRecords(known, -1);
     }
     this.#database.run(
-      "insert or replace into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+      "insert or replace into parts values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
       part.upload,
       part.number,
       part.extent,
@@ -158,7 +156,6 @@ export class UploadTable {
       part.etag,
       part.modified_ms,
       json(part.checksum),
-      json(part.seal),
       sequence,
       packLocations(all),
     );

@@ -7,7 +7,7 @@ import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsChunkedDecoder, chunkedMode } from "../../aws/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extent_writer.ts";
-import type { ChecksumMeta, ObjectMeta } from "../index/rows.ts";
+import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../bodies.ts";
 import { isSystem, largestDocument_bytes, type S3Call } from "./call.ts";
 import {
@@ -54,7 +54,7 @@ function claimedMd5(headers: Headers): string | undefined {
 }
 
 /** The body's bytes as they come; a client that stops sending is cut off. */
-async function* bytesOf(call: S3Call): AsyncGenerator<Uint8Array> {
+export async function* rawBody(call: S3Call): AsyncGenerator<Uint8Array> {
   const body = call.request.body;
   if (body === null) return;
   const reader = body.getReader();
@@ -91,19 +91,33 @@ async function* bytesOf(call: S3Call): AsyncGenerator<Uint8Array> {
 export interface BodyOptions {
   readonly headers: ObjectMeta["headers"];
   readonly user: ObjectMeta["user"];
+  readonly tags?: ObjectMeta["tags"];
+  readonly lock?: ObjectMeta["lock"];
+  /** The key under which the body is sealed. */
+  readonly seal?: Seal | undefined;
   /** A checksum to compute even though the client names none: that of its multipart upload. */
   readonly checksum?: Algorithm;
 }
 
-/** Prepares a body for the store. Dispose of it when the store is done with it. */
-export function incomingBody(call: S3Call, options: BodyOptions): IncomingBody & Disposable {
+/**
+ * Prepares a body for the store; `from` where it is not the request's own, but a part of it.
+ * Dispose of it when the store is done with it.
+ */
+export function incomingBody(
+  call: S3Call,
+  options: BodyOptions,
+  from?: AsyncIterable<Uint8Array>,
+): IncomingBody & Disposable {
   const { headers, verified } = call;
   const mode = chunkedMode(verified?.payload_hash);
   const contentLength = lengthOf(headers.get("content-length"), "Content-Length");
   const expected = mode === undefined
     ? contentLength
     : lengthOf(headers.get("x-amz-decoded-content-length"), "x-amz-decoded-content-length");
-  if (expected === undefined && !isSystem(call) && !headers.has("transfer-encoding")) {
+  if (
+    expected === undefined && from === undefined && !isSystem(call) &&
+    !headers.has("transfer-encoding")
+  ) {
     throw new AwsError(
       "MissingContentLength",
       "You must provide the Content-Length HTTP header.",
@@ -134,7 +148,7 @@ export function incomingBody(call: S3Call, options: BodyOptions): IncomingBody &
 
   async function* chunks(): AsyncGenerator<Uint8Array> {
     let size = 0;
-    for await (const bytes of bytesOf(call)) {
+    for await (const bytes of from ?? rawBody(call)) {
       if (decoder === undefined) {
         size += bytes.length;
         if (size > largestPut_bytes) throw entityTooLarge(size);
@@ -150,6 +164,7 @@ export function incomingBody(call: S3Call, options: BodyOptions): IncomingBody &
     chunks: chunks(),
     digests,
     ...(expected === undefined ? {} : { expected_bytes: expected }),
+    ...(options.seal === undefined ? {} : { seal: options.seal }),
     async finish(size) {
       const trailers = decoder?.finish() ?? new Map<string, string>();
       if (expected !== undefined && size !== expected) throw incomplete();
@@ -178,6 +193,8 @@ export function incomingBody(call: S3Call, options: BodyOptions): IncomingBody &
         meta: {
           headers: options.headers,
           user: options.user,
+          ...(options.tags === undefined ? {} : { tags: options.tags }),
+          ...(options.lock === undefined ? {} : { lock: options.lock }),
           ...(made === undefined ? {} : { checksum: made }),
         },
       };

@@ -75,13 +75,12 @@ async function askedRegion(call: S3Call): Promise<string> {
 export async function createBucket(call: S3Call): Promise<Response> {
   checkBucketName(call.bucket, isSystem(call));
   refuseUnserved(call.headers);
-  if (call.headers.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true") {
-    throw new AwsError(
-      "NotImplemented",
-      "A header you provided implies functionality that is not implemented: object lock",
-      { status: 501 },
-    );
-  }
+  const locks = call.headers.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true";
+  const ownership = call.headers.get("x-amz-object-ownership");
+  if (
+    ownership !== null && ownership !== "BucketOwnerEnforced" &&
+    ownership !== "BucketOwnerPreferred" && ownership !== "ObjectWriter"
+  ) throw invalidArgument("Invalid x-amz-object-ownership header: " + ownership);
   const region = await askedRegion(call);
   if (region !== call.region) {
     throw new AwsError(
@@ -104,6 +103,13 @@ export async function createBucket(call: S3Call): Promise<Response> {
       "Your previous request to create the named bucket succeeded and you already own it.",
       { status: 409 },
     );
+  }
+  if (created && (locks || ownership !== null)) {
+    await call.store.buckets.set(bucket, (now) => ({
+      ...now,
+      ...(locks ? { versioning: "Enabled" as const, lock: {} } : {}),
+      ...(ownership === null ? {} : { ownership }),
+    }));
   }
   return new Response(null, { headers: { location: `/${call.bucket}` } });
 }

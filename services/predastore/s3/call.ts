@@ -4,7 +4,7 @@
  * The key comes from the raw target: `..`, doubled slashes and every byte that UTF-8 allows belong to
  * it. Nothing here is believed before the signature is verified; the door does that in between.
  */
-import type { Verified } from "../../aws/sigv4.ts";
+import type { SigningGrant, SigningScope, Verified } from "../../aws/sigv4.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index/rows.ts";
@@ -79,6 +79,14 @@ export interface S3Call extends Target {
   readonly account_id: string;
   /** Undefined on the system's door. */
   readonly verified: Verified | undefined;
+  /** Finds the key that a form was signed with. */
+  readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
+  /** Whether somebody else than the caller may: whoever signed a form. */
+  readonly mayAs: (
+    grant: SigningGrant,
+    scope: SigningScope,
+    permission: Permission,
+  ) => Promise<boolean>;
   /** Whether the caller may do that too, where the target alone does not say it all. */
   readonly may: (permission: Permission) => Promise<boolean>;
   /** Ends the request when its body stops coming. */
@@ -104,6 +112,18 @@ export function ownBucket(call: S3Call, name = call.bucket): BucketRow {
   const expected = call.headers.get("x-amz-expected-bucket-owner");
   if (expected !== null && expected !== bucket.account_id) throw accessDenied();
   return bucket;
+}
+
+/** A refusal that tells more in headers. */
+export class ErrorWithHeaders extends AwsError {
+  constructor(
+    code: string,
+    message: string,
+    status: number,
+    readonly headers: Readonly<Record<string, string>>,
+  ) {
+    super(code, message, { status });
+  }
 }
 
 export const accessDenied = () => new AwsError("AccessDenied", "Access Denied", { status: 403 });

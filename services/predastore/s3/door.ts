@@ -25,11 +25,14 @@ import {
   notImplemented,
   parseTarget,
   type S3Call,
+  type Target,
 } from "./call.ts";
+import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf, served } from "./operations.ts";
 import { type Permission, permissionsOf } from "./permissions.ts";
+import { pathStyle } from "./virtual_host.ts";
 
 export type DoorKind = "public" | "front" | "system";
 
@@ -140,9 +143,23 @@ export class Door implements Disposable {
     let refused = "";
     let named = { bucket: "", key: "" };
     try {
-      const target = parseTarget(from.target);
+      const target = parseTarget(
+        kind === "system" ? from.target : pathStyle(from.authority, from.target),
+      );
       named = target;
-      if (kind !== "system") verified = await this.#verify(request, from);
+      if (request.method === "OPTIONS") {
+        action = "PreflightRequest";
+        return this.#finish(
+          kind,
+          preflight(this.#options.store, target.bucket, request.headers),
+          from,
+          { action, refused, verified },
+        );
+      }
+      // A form carries its signature in itself.
+      if (kind !== "system" && !isForm(request, target)) {
+        verified = await this.#verify(request, from);
+      }
       action = operationOf(request.method, target, request.headers);
       const may = this.#mayOf(verified, from);
       for (const permission of permissionsOf(action, target, request.headers)) {
@@ -164,6 +181,8 @@ export class Door implements Disposable {
         account_id: verified?.grant.account_id ?? "",
         verified,
         may,
+        lookup: this.#options.lookup,
+        mayAs: (grant, scope, permission) => this.#ask(grant, scope, from, permission),
         watch: this.#watch,
       };
       response = await handler(call);
@@ -181,18 +200,14 @@ export class Door implements Disposable {
       });
       await discard(request);
     }
-    response.headers.set("x-amz-request-id", from.request_id);
-    response.headers.set("x-amz-id-2", from.request_id);
-    if (kind === "front") {
-      // The gateway's HTTP client would unpack what it sees labelled; it has the label in a header of its own.
-      response.headers.delete("content-encoding");
-      response.headers.set(frontReplyHeaders.action, action);
-      if (refused !== "") response.headers.set(frontReplyHeaders.errorCode, refused);
-      if (verified !== undefined) {
-        response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
-        response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
-      }
-    } else response.headers.delete(frontReplyHeaders.contentEncoding);
+    shareAnswer(
+      this.#options.store,
+      named.bucket,
+      request.method,
+      request.headers,
+      response.headers,
+    );
+    response = this.#finish(kind, response, from, { action, refused, verified });
     log.debug("request", {
       action,
       ...named,
@@ -202,19 +217,55 @@ export class Door implements Disposable {
     return response;
   }
 
+  /** Names the request, and tells the gateway what it was. */
+  #finish(
+    kind: DoorKind,
+    response: Response,
+    from: Arrived,
+    { action, refused, verified }: {
+      readonly action: string;
+      readonly refused: string;
+      readonly verified: Verified | undefined;
+    },
+  ): Response {
+    response.headers.set("x-amz-request-id", from.request_id);
+    response.headers.set("x-amz-id-2", from.request_id);
+    if (kind !== "front") {
+      response.headers.delete(frontReplyHeaders.contentEncoding);
+      return response;
+    }
+    // The gateway's HTTP client would unpack what it sees labelled; it has the label in a header of its own.
+    response.headers.delete("content-encoding");
+    response.headers.set(frontReplyHeaders.action, action);
+    if (refused !== "") response.headers.set(frontReplyHeaders.errorCode, refused);
+    if (verified !== undefined) {
+      response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
+      response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
+    }
+    return response;
+  }
+
   #mayOf(verified: Verified | undefined, from: Arrived): S3Call["may"] {
     if (verified === undefined) return () => Promise.resolve(true);
     const { grant, scope } = verified;
-    const context = {
+    return (permission) => this.#ask(grant, scope, from, permission);
+  }
+
+  #ask(
+    grant: SigningGrant,
+    scope: SigningScope,
+    from: Arrived,
+    permission: Permission,
+  ): Promise<boolean> {
+    return this.#options.authorize(permission, {
       request_id: from.request_id,
       account_id: grant.account_id,
       principal_arn: grant.principal_arn,
       access_key_id: scope.access_key_id,
       region: scope.region,
       source_ip: from.source_ip,
-    };
-    return (permission) =>
-      this.#options.authorize(permission, { ...context, deadline_ms: Date.now() + authorized_ms });
+      deadline_ms: Date.now() + authorized_ms,
+    });
   }
 
   async #verify(request: Request, from: Arrived): Promise<Verified> {
@@ -236,6 +287,12 @@ export class Door implements Disposable {
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]();
   }
+}
+
+/** Whether a browser's form is coming: for PostObject, and nothing else. */
+function isForm(request: Request, { key, query }: Target): boolean {
+  return request.method === "POST" && key === "" && !query.has("delete") &&
+    request.headers.get("content-type")?.startsWith("multipart/form-data") === true;
 }
 
 /** A presigned URL may carry headers in its query: signed there, they count as if they were sent. */

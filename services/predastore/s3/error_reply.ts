@@ -1,6 +1,7 @@
 /** An error as S3 tells it, and the code for each fault that has no code of its own. */
 import { AwsError } from "../../aws/errors.ts";
 import { DataLost } from "../extent_reader.ts";
+import { ErrorWithHeaders } from "./call.ts";
 import { RangeNotSatisfiable } from "./ranges.ts";
 import { element, Raw } from "./xml.ts";
 
@@ -28,6 +29,9 @@ export function errorReply(
 ): Response {
   const headers = new Headers({ "content-type": "application/xml" });
   if (error instanceof RangeNotSatisfiable) headers.set("content-range", `bytes */${error.size}`);
+  if (error instanceof ErrorWithHeaders) {
+    for (const [name, value] of Object.entries(error.headers)) headers.set(name, value);
+  }
   if (error.status === 503) headers.set("retry-after", "1");
   if (about.method === "HEAD" || error.status === 304) {
     return new Response(null, { status: error.status, headers });

@@ -33,7 +33,7 @@ export interface ListPage {
 }
 
 /** The first key after all that start with `prefix`; undefined when there can be none. */
-function afterPrefix(prefix: Bytes): Bytes | undefined {
+export function afterPrefix(prefix: Bytes): Bytes | undefined {
   for (let length = prefix.length; length > 0; length--) {
     if ((prefix[length - 1] ?? 0) < 255) {
       const bound = prefix.slice(0, length);
@@ -101,7 +101,7 @@ export function listObjects(store: Store, bucket: number, request: ListRequest):
   return { objects, prefixes, truncated: false, last };
 }
 
-function encoder(call: S3Call): (text: string) => string {
+export function encoder(call: S3Call): (text: string) => string {
   const encoding = call.query.get("encoding-type");
   if (encoding === null || encoding === "") return (text) => text;
   if (encoding !== "url") throw invalidArgument("Invalid Encoding Method specified in Request");
@@ -128,11 +128,11 @@ function contents(object: ListedObject, encode: (text: string) => string, withOw
   ]);
 }
 
-const commonPrefixes = (prefixes: readonly string[], encode: (text: string) => string) =>
+export const commonPrefixes = (prefixes: readonly string[], encode: (text: string) => string) =>
   prefixes.map((prefix) => element("CommonPrefixes", element("Prefix", encode(prefix))));
 
 const longestPage = 1000;
-const maxKeys = (call: S3Call, name: string) =>
+export const maxKeys = (call: S3Call, name: string) =>
   Math.min(longestPage, wholeNumber(call, name, 0, 2 ** 31 - 1) ?? longestPage);
 
 export function listObjectsV1(call: S3Call): Response {

@@ -13,9 +13,18 @@ import {
   isAlgorithm,
 } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
-import { copiedBody, copyResult, copySource, storedHeaders } from "./objects.ts";
-import { objectHeaders, quoted, refuseUnserved } from "./object_headers.ts";
+import { tellSeal } from "./encryption.ts";
+import {
+  copiedBody,
+  copyResult,
+  copySource,
+  newObject,
+  storedHeaders,
+  tellSource,
+} from "./objects.ts";
+import { quoted, refuseUnserved } from "./object_headers.ts";
 import { parseRange } from "./ranges.ts";
+import { shownVersion } from "./versioning.ts";
 import {
   children,
   element,
@@ -58,12 +67,8 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
     algorithm,
     type: checksumType(algorithm, call.headers.get("x-amz-checksum-type")),
   };
-  const upload = await call.store.uploads.create(
-    bucket,
-    call.key,
-    objectHeaders(call.headers),
-    checksum,
-  );
+  const meta = newObject(call, bucket);
+  const upload = await call.store.uploads.create(bucket, call.key, meta, checksum);
   return xmlResponse(
     "InitiateMultipartUploadResult",
     [
@@ -71,9 +76,12 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
       element("Key", call.key),
       element("UploadId", upload.id),
     ],
-    checksum === undefined ? {} : {
-      "x-amz-checksum-algorithm": checksum.algorithm,
-      "x-amz-checksum-type": checksum.type,
+    {
+      ...(checksum === undefined ? {} : {
+        "x-amz-checksum-algorithm": checksum.algorithm,
+        "x-amz-checksum-type": checksum.type,
+      }),
+      ...(meta.seal === undefined ? {} : { "x-amz-server-side-encryption": "AES256" }),
     },
   );
 }
@@ -99,10 +107,13 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   using body = incomingBody(call, {
     headers: {},
     user: {},
+    seal: upload.meta.seal,
     ...(upload.checksum === undefined ? {} : { checksum: upload.checksum.algorithm as Algorithm }),
   });
-  const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
-  const headers = storedHeaders(stored);
+  const bucket = ownBucket(call);
+  const stored = await call.store.uploads.putPart(bucket, upload, number, body);
+  const headers = storedHeaders(bucket, stored);
+  headers.delete("x-amz-version-id");
   headers.delete("x-amz-checksum-type");
   return new Response(null, { headers });
 }
@@ -132,13 +143,21 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
     call,
     source,
     range,
-    { headers: {}, user: {} },
+    {
+      headers: {},
+      user: {},
+      ...(upload.meta.seal === undefined ? {} : { seal: upload.meta.seal }),
+    },
     upload.checksum?.algorithm,
   );
   const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
+  const headers = new Headers();
+  tellSource(headers, source);
+  tellSeal(headers, upload.meta.seal);
   return xmlResponse(
     "CopyPartResult",
     copyResult(stored).filter((one) => one?.text.startsWith("<ChecksumType") !== true),
+    headers,
   );
 }
 
@@ -236,7 +255,11 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
       meta: { ...upload.meta, ...(checksum === undefined ? {} : { checksum }) },
     };
   }, writeCondition(call.headers));
-  const { checksum } = stored.meta;
+  const { checksum, seal } = stored.meta;
+  const headers = new Headers();
+  const version = shownVersion(bucket, stored.version);
+  if (version !== undefined) headers.set("x-amz-version-id", version);
+  tellSeal(headers, seal);
   return xmlResponse("CompleteMultipartUploadResult", [
     element(
       "Location",
@@ -247,7 +270,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
     element("ETag", quoted(stored.etag)),
     checksum && element(`Checksum${checksum.algorithm}`, checksum.value),
     checksum && element("ChecksumType", checksum.type),
-  ]);
+  ], headers);
 }
 
 /** Here the checksum headers are about the object and not about this request's body. */

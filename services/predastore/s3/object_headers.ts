@@ -5,8 +5,12 @@
 import { AwsError } from "../../aws/errors.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
-import { invalidArgument, notImplemented, type S3Call } from "./call.ts";
+import { invalidArgument, notImplemented, ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader } from "./checksums.ts";
+import { tellSeal } from "./encryption.ts";
+import { tellLock } from "./object_lock.ts";
+import { tagsOfQuery } from "./tagging.ts";
+import { shownVersion } from "./versioning.ts";
 
 const kept = [
   "cache-control",
@@ -25,14 +29,9 @@ export const defaultContentType = "binary/octet-stream";
 const harmless: Readonly<Record<string, readonly string[]>> = {
   "x-amz-acl": ["private", "bucket-owner-full-control"],
   "x-amz-storage-class": ["STANDARD"],
-  "x-amz-object-lock-legal-hold": ["OFF"],
-  "x-amz-server-side-encryption": [],
   "x-amz-server-side-encryption-customer-algorithm": [],
   "x-amz-server-side-encryption-aws-kms-key-id": [],
   "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
-  "x-amz-object-lock-mode": [],
-  "x-amz-object-lock-retain-until-date": [],
-  "x-amz-tagging": [],
   "x-amz-grant-full-control": [],
   "x-amz-grant-read": [],
   "x-amz-grant-read-acp": [],
@@ -55,8 +54,10 @@ export function refuseUnserved(headers: Headers): void {
   }
 }
 
+type Given = Pick<ObjectMeta, "headers" | "user" | "tags">;
+
 /** What of a request's headers is kept with its object. @throws AwsError `MetadataTooLarge` */
-export function objectHeaders(from: Headers): Pick<ObjectMeta, "headers" | "user"> {
+export function objectHeaders(from: Headers): Given {
   refuseUnserved(from);
   const headers: Record<string, string> = {};
   for (const name of kept) {
@@ -84,7 +85,8 @@ export function objectHeaders(from: Headers): Pick<ObjectMeta, "headers" | "user
       "Your metadata headers exceed the maximum allowed metadata size",
     );
   }
-  return { headers, user };
+  const tagging = from.get("x-amz-tagging");
+  return { headers, user, ...(tagging === null ? {} : { tags: tagsOfQuery(tagging) }) };
 }
 
 /** Query parameters that replace headers of an answer, on signed requests only. */
@@ -121,7 +123,14 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
     const value = call.query.get(parameter);
     if (value !== null) set(name, value);
   }
-  const { checksum } = object.meta;
+  const { checksum, tags, lock, seal } = object.meta;
+  const version = shownVersion(ownBucket(call), object.version);
+  if (version !== undefined) headers.set("x-amz-version-id", version);
+  if (tags !== undefined && tags.length > 0) {
+    headers.set("x-amz-tagging-count", String(tags.length));
+  }
+  tellLock(headers, lock);
+  tellSeal(headers, seal);
   if (whole && checksum !== undefined && call.headers.get("x-amz-checksum-mode") === "ENABLED") {
     headers.set(checksumHeader(checksum.algorithm), checksum.value);
     headers.set("x-amz-checksum-type", checksum.type);

@@ -2,15 +2,15 @@
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
-import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ObjectMeta, ObjectRow, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../bodies.ts";
+import { defaultLock } from "../object_lock.ts";
 import type { StoredObject } from "../objects.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
 import {
   accessDenied,
   checkKey,
   invalidArgument,
-  noSuchKey,
   ownBucket,
   parseTarget,
   type S3Call,
@@ -18,9 +18,12 @@ import {
 } from "./call.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
+import { sealFor, tellSeal } from "./encryption.ts";
 import { describe, objectHeaders, quoted } from "./object_headers.ts";
+import { askedLock, bypasses, checkLock } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
+import { askedVersion, meantObject, shownVersion } from "./versioning.ts";
 import {
   children,
   element,
@@ -33,17 +36,8 @@ import {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** There are no versions yet, so `null` is the only one. */
-function checkVersion(versionId: string | null): void {
-  if (versionId === null || versionId === "null") return;
-  throw invalidArgument("Invalid version id specified");
-}
-
 function found(call: S3Call): ObjectRow {
-  checkVersion(call.query.get("versionId"));
-  const object = call.store.objects.find(ownBucket(call), call.key);
-  if (object === undefined) throw noSuchKey();
-  return object;
+  return meantObject(call, ownBucket(call), call.key, askedVersion(call.query));
 }
 
 /** What of the object is asked for: a range, one part, or all. */
@@ -144,9 +138,15 @@ export async function getObject(call: S3Call): Promise<Response> {
 }
 
 /** The headers by which a write tells what was stored. */
-export function storedHeaders(stored: Pick<StoredObject, "etag" | "meta">): Headers {
+export function storedHeaders(
+  bucket: BucketRow,
+  stored: Pick<StoredObject, "etag" | "meta" | "version">,
+): Headers {
   const headers = new Headers({ etag: quoted(stored.etag) });
-  const { checksum } = stored.meta;
+  const version = shownVersion(bucket, stored.version);
+  if (version !== undefined) headers.set("x-amz-version-id", version);
+  const { checksum, seal } = stored.meta;
+  tellSeal(headers, seal);
   if (checksum !== undefined) {
     headers.set(checksumHeader(checksum.algorithm), checksum.value);
     headers.set("x-amz-checksum-type", checksum.type);
@@ -157,9 +157,23 @@ export function storedHeaders(stored: Pick<StoredObject, "etag" | "meta">): Head
 export async function putObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const condition = writeCondition(call.headers);
-  using body = incomingBody(call, objectHeaders(call.headers));
+  using body = incomingBody(call, newObject(call, bucket));
   const stored = await call.store.objects.put(bucket, call.key, body, condition);
-  return new Response(null, { headers: storedHeaders(stored) });
+  return new Response(null, { headers: storedHeaders(bucket, stored) });
+}
+
+/** What a new object gets besides its data: from the headers, and from what its bucket gives. */
+export function newObject(
+  call: S3Call,
+  bucket: BucketRow,
+): Pick<ObjectMeta, "headers" | "user" | "tags" | "lock"> & { readonly seal?: Seal } {
+  const lock = askedLock(call, bucket.settings) ?? defaultLock(bucket.settings, Date.now());
+  const seal = sealFor(call);
+  return {
+    ...objectHeaders(call.headers),
+    ...(lock === undefined ? {} : { lock }),
+    ...(seal === undefined ? {} : { seal }),
+  };
 }
 
 /** The object that `x-amz-copy-source` names, its conditions checked. */
@@ -169,11 +183,27 @@ export function copySource(call: S3Call): ObjectRow {
   if (source.bucket === "" || source.key === "") {
     throw invalidArgument("Invalid copy source object key");
   }
-  checkVersion(source.query.get("versionId"));
-  const object = call.store.objects.find(ownBucket(call, source.bucket), source.key);
-  if (object === undefined) throw noSuchKey();
+  const version = askedVersion(source.query);
+  const object = copied(call, source, version);
   checkCopySource(call.headers, object);
   return object;
+}
+
+/** A delete marker cannot be copied, nor what is hidden behind one without its version id. */
+function copied(
+  call: S3Call,
+  source: { readonly bucket: string; readonly key: string },
+  version: string | undefined,
+): ObjectRow {
+  try {
+    return meantObject(call, ownBucket(call, source.bucket), source.key, version);
+  } catch (error) {
+    if (!(error instanceof AwsError) || error.code !== "MethodNotAllowed") throw error;
+    throw new AwsError(
+      "InvalidRequest",
+      "The source of a copy request may not specifically refer to a delete marker by version id.",
+    );
+  }
 }
 
 /** Bytes of an object as a body for another. Dispose of it. */
@@ -181,9 +211,10 @@ export function copiedBody(
   call: S3Call,
   source: ObjectRow,
   range: ByteRange,
-  meta: Pick<ObjectMeta, "headers" | "user">,
+  given: Pick<ObjectMeta, "headers" | "user" | "tags" | "lock"> & { readonly seal?: Seal },
   algorithm: string | undefined,
 ): IncomingBody & Disposable {
+  const { seal, ...meta } = given;
   const md5 = new Digest("md5");
   const checksum = algorithm !== undefined && isAlgorithm(algorithm)
     ? startChecksum(algorithm)
@@ -192,6 +223,7 @@ export function copiedBody(
     chunks: call.store.objects.read(source, range.from, range.to),
     digests: checksum === undefined ? [md5] : [md5, checksum],
     expected_bytes: range.to - range.from,
+    ...(seal === undefined ? {} : { seal }),
     async finish() {
       return {
         etag: (await md5.finish()).toHex(),
@@ -227,24 +259,50 @@ export async function copyObject(call: S3Call): Promise<Response> {
   if (directive !== "COPY" && directive !== "REPLACE") {
     throw invalidArgument("Unknown metadata directive.");
   }
-  const given = objectHeaders(call.headers);
-  if (directive === "COPY" && source.bucket === bucket.id && source.key === call.key) {
+  const given = newObject(call, bucket);
+  const itself = source.bucket === bucket.id && source.key === call.key &&
+    call.store.objects.find(bucket, call.key)?.sequence === source.sequence;
+  if (directive === "COPY" && itself) {
     throw new AwsError(
       "InvalidRequest",
       "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
     );
   }
+  const tagDirective = call.headers.get("x-amz-tagging-directive") ?? "COPY";
+  if (tagDirective !== "COPY" && tagDirective !== "REPLACE") {
+    throw invalidArgument("Unknown tagging directive.");
+  }
+  const { tags: newTags, ...rest } = given;
+  const tags = tagDirective === "COPY" ? source.meta.tags : newTags;
   const algorithm = call.headers.get("x-amz-checksum-algorithm")?.toUpperCase() ??
     source.meta.checksum?.algorithm;
   using body = copiedBody(
     call,
     source,
     { from: 0, to: source.size },
-    directive === "COPY" ? { headers: source.meta.headers, user: source.meta.user } : given,
+    {
+      ...rest,
+      ...(directive === "COPY" ? { headers: source.meta.headers, user: source.meta.user } : {}),
+      ...(tags === undefined ? {} : { tags }),
+    },
     algorithm,
   );
-  const stored = await call.store.objects.put(bucket, call.key, body, writeCondition(call.headers));
-  return xmlResponse("CopyObjectResult", copyResult(stored));
+  const condition = writeCondition(call.headers);
+  const stored = await call.store.objects.put(bucket, call.key, body, condition, "Copy");
+  const headers = storedHeaders(bucket, stored);
+  headers.delete("etag");
+  for (const name of [...headers.keys()]) {
+    if (name.startsWith("x-amz-checksum-")) headers.delete(name);
+  }
+  tellSource(headers, source);
+  return xmlResponse("CopyObjectResult", copyResult(stored), headers);
+}
+
+/** The version that was copied, where it has an id. */
+export function tellSource(headers: Headers, source: ObjectRow): void {
+  if (source.version !== undefined) {
+    headers.set("x-amz-copy-source-version-id", source.version);
+  }
 }
 
 export function copyResult(stored: StoredObject) {
@@ -259,9 +317,41 @@ export function copyResult(stored: StoredObject) {
 
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  checkVersion(call.query.get("versionId"));
-  await call.store.objects.delete(bucket, call.key, deleteCondition(call.headers.get("if-match")));
-  return new Response(null, { status: 204 });
+  const version = askedVersion(call.query);
+  const bypass = await bypasses(call);
+  const gone = await deleteOne(
+    call,
+    bucket,
+    call.key,
+    version,
+    call.headers.get("if-match"),
+    bypass,
+  );
+  const headers = new Headers();
+  if (gone.marker) headers.set("x-amz-delete-marker", "true");
+  if (gone.version !== undefined) headers.set("x-amz-version-id", gone.version);
+  return new Response(null, { status: 204, headers });
+}
+
+/** @returns whether a delete marker was made or removed, and the version that was */
+async function deleteOne(
+  call: S3Call,
+  bucket: BucketRow,
+  key: string,
+  version: string | undefined,
+  ifMatch: string | null,
+  bypass: boolean,
+): Promise<{ readonly marker: boolean; readonly version?: string }> {
+  const condition = deleteCondition(ifMatch);
+  if (version === undefined) {
+    const { marker } = await call.store.objects.delete(bucket, key, condition);
+    return marker === undefined ? { marker: false } : { marker: true, version: marker };
+  }
+  const { marker } = await call.store.objects.deleteVersion(bucket, key, version, (found) => {
+    condition?.(found);
+    checkLock(found, bypass);
+  });
+  return { marker, version };
 }
 
 function deleteCondition(ifMatch: string | null) {
@@ -295,14 +385,24 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
     if (key === undefined || key === "") throw malformedXml();
     return { key, version: text(node, "VersionId"), etag: text(node, "ETag") };
   });
+  const bypass = await bypasses(call, "*");
   const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
     try {
       checkKey(key);
-      checkVersion(version ?? null);
+      const asked = version === undefined
+        ? undefined
+        : askedVersion(new URLSearchParams({ versionId: version }));
       const resource = objectArn(bucket.name, key);
-      if (!await call.may({ action: "s3:DeleteObject", resource })) throw accessDenied();
-      await call.store.objects.delete(bucket, key, deleteCondition(etag ?? null));
-      return quiet ? undefined : element("Deleted", element("Key", key));
+      const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
+      if (!await call.may({ action, resource })) throw accessDenied();
+      const gone = await deleteOne(call, bucket, key, asked, etag ?? null, bypass);
+      if (quiet) return undefined;
+      return element("Deleted", [
+        element("Key", key),
+        asked === undefined ? undefined : element("VersionId", asked),
+        gone.marker ? element("DeleteMarker", true) : undefined,
+        gone.marker ? element("DeleteMarkerVersionId", gone.version) : undefined,
+      ]);
     } catch (error) {
       const known = error instanceof AwsError
         ? error
@@ -310,6 +410,7 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
       if (known !== error) call.log.error("delete_failed", { key, ...errorFields(error) });
       return element("Error", [
         element("Key", key),
+        version === undefined ? undefined : element("VersionId", version),
         element("Code", known.code),
         element("Message", known.message),
       ]);

@@ -3,6 +3,14 @@
  * who serves it. What S3 has and we have not is known by its name, and answered `NotImplemented`.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { getBucketAcl, getObjectAcl, putBucketAcl, putObjectAcl } from "./acl.ts";
+import { getObjectAttributes } from "./attributes.ts";
+import {
+  deleteBucketPolicy,
+  getBucketPolicy,
+  getBucketPolicyStatus,
+  putBucketPolicy,
+} from "./bucket_policy.ts";
 import {
   createBucket,
   deleteBucket,
@@ -11,6 +19,13 @@ import {
   listBuckets,
 } from "./buckets.ts";
 import type { S3Call, Target } from "./call.ts";
+import { deleteBucketCors, getBucketCors, putBucketCors } from "./cors.ts";
+import { deleteBucketEncryption, getBucketEncryption, putBucketEncryption } from "./encryption.ts";
+import {
+  deleteBucketLifecycle,
+  getBucketLifecycleConfiguration,
+  putBucketLifecycleConfiguration,
+} from "./lifecycle.ts";
 import { listMultipartUploads, listObjectsV1, listObjectsV2 } from "./listing.ts";
 import {
   abortMultipartUpload,
@@ -21,6 +36,18 @@ import {
   uploadPartCopy,
 } from "./multipart.ts";
 import {
+  getBucketNotificationConfiguration,
+  putBucketNotificationConfiguration,
+} from "./notification.ts";
+import {
+  getObjectLegalHold,
+  getObjectLockConfiguration,
+  getObjectRetention,
+  putObjectLegalHold,
+  putObjectLockConfiguration,
+  putObjectRetention,
+} from "./object_lock.ts";
+import {
   copyObject,
   deleteObject,
   deleteObjects,
@@ -28,6 +55,24 @@ import {
   headObject,
   putObject,
 } from "./objects.ts";
+import { postObject } from "./post_object.ts";
+import {
+  deleteBucketOwnershipControls,
+  deletePublicAccessBlock,
+  getBucketOwnershipControls,
+  getPublicAccessBlock,
+  putBucketOwnershipControls,
+  putPublicAccessBlock,
+} from "./public_access.ts";
+import {
+  deleteBucketTagging,
+  deleteObjectTagging,
+  getBucketTagging,
+  getObjectTagging,
+  putBucketTagging,
+  putObjectTagging,
+} from "./tagging.ts";
+import { getBucketVersioning, listObjectVersions, putBucketVersioning } from "./versioning.ts";
 
 export type Handler = (call: S3Call) => Promise<Response> | Response;
 
@@ -39,18 +84,60 @@ export const served: Readonly<Record<string, Handler>> = {
   CreateBucket: createBucket,
   CreateMultipartUpload: createMultipartUpload,
   DeleteBucket: deleteBucket,
+  DeleteBucketCors: deleteBucketCors,
+  DeleteBucketEncryption: deleteBucketEncryption,
+  DeleteBucketLifecycle: deleteBucketLifecycle,
+  DeleteBucketOwnershipControls: deleteBucketOwnershipControls,
+  DeleteBucketPolicy: deleteBucketPolicy,
+  DeleteBucketTagging: deleteBucketTagging,
   DeleteObject: deleteObject,
+  DeleteObjectTagging: deleteObjectTagging,
   DeleteObjects: deleteObjects,
+  DeletePublicAccessBlock: deletePublicAccessBlock,
+  GetBucketAcl: getBucketAcl,
+  GetBucketCors: getBucketCors,
+  GetBucketEncryption: getBucketEncryption,
+  GetBucketLifecycleConfiguration: getBucketLifecycleConfiguration,
   GetBucketLocation: getBucketLocation,
+  GetBucketNotificationConfiguration: getBucketNotificationConfiguration,
+  GetBucketOwnershipControls: getBucketOwnershipControls,
+  GetBucketPolicy: getBucketPolicy,
+  GetBucketPolicyStatus: getBucketPolicyStatus,
+  GetBucketTagging: getBucketTagging,
+  GetBucketVersioning: getBucketVersioning,
   GetObject: getObject,
+  GetObjectAcl: getObjectAcl,
+  GetObjectAttributes: getObjectAttributes,
+  GetObjectLegalHold: getObjectLegalHold,
+  GetObjectLockConfiguration: getObjectLockConfiguration,
+  GetObjectRetention: getObjectRetention,
+  GetObjectTagging: getObjectTagging,
+  GetPublicAccessBlock: getPublicAccessBlock,
   HeadBucket: headBucket,
   HeadObject: headObject,
   ListBuckets: listBuckets,
   ListMultipartUploads: listMultipartUploads,
+  ListObjectVersions: listObjectVersions,
   ListObjects: listObjectsV1,
   ListObjectsV2: listObjectsV2,
   ListParts: listParts,
+  PostObject: postObject,
+  PutBucketAcl: putBucketAcl,
+  PutBucketCors: putBucketCors,
+  PutBucketEncryption: putBucketEncryption,
+  PutBucketLifecycleConfiguration: putBucketLifecycleConfiguration,
+  PutBucketNotificationConfiguration: putBucketNotificationConfiguration,
+  PutBucketOwnershipControls: putBucketOwnershipControls,
+  PutBucketPolicy: putBucketPolicy,
+  PutBucketTagging: putBucketTagging,
+  PutBucketVersioning: putBucketVersioning,
   PutObject: putObject,
+  PutObjectAcl: putObjectAcl,
+  PutObjectLegalHold: putObjectLegalHold,
+  PutObjectLockConfiguration: putObjectLockConfiguration,
+  PutObjectRetention: putObjectRetention,
+  PutObjectTagging: putObjectTagging,
+  PutPublicAccessBlock: putPublicAccessBlock,
   UploadPart: uploadPart,
   UploadPartCopy: uploadPartCopy,
 };
@@ -94,6 +181,11 @@ const objectSubresources: Readonly<Record<string, string>> = {
 
 const verbs: Readonly<Record<string, string>> = { GET: "Get", PUT: "Put", DELETE: "Delete" };
 
+/** Names that do not follow from the sub-resource. */
+const irregular: Readonly<Record<string, string>> = {
+  DeleteBucketLifecycleConfiguration: "DeleteBucketLifecycle",
+};
+
 const methodNotAllowed = () =>
   new AwsError(
     "MethodNotAllowed",
@@ -110,7 +202,7 @@ function subresource(
     if (!query.has(name)) continue;
     const verb = verbs[method];
     if (verb === undefined) throw methodNotAllowed();
-    return verb + suffix;
+    return irregular[verb + suffix] ?? verb + suffix;
   }
   return undefined;
 }

@@ -21,11 +21,42 @@ export const objectArn = (bucket: string, key: string) => `arn:aws:s3:::${bucket
 const bucketActions: Readonly<Record<string, string>> = {
   CreateBucket: "s3:CreateBucket",
   DeleteBucket: "s3:DeleteBucket",
+  DeleteBucketCors: "s3:PutBucketCORS",
+  DeleteBucketEncryption: "s3:PutEncryptionConfiguration",
+  DeleteBucketLifecycle: "s3:PutLifecycleConfiguration",
+  DeleteBucketOwnershipControls: "s3:PutBucketOwnershipControls",
+  DeleteBucketPolicy: "s3:DeleteBucketPolicy",
+  DeleteBucketTagging: "s3:PutBucketTagging",
+  DeletePublicAccessBlock: "s3:PutBucketPublicAccessBlock",
+  GetBucketAcl: "s3:GetBucketAcl",
+  GetBucketCors: "s3:GetBucketCORS",
+  GetBucketEncryption: "s3:GetEncryptionConfiguration",
+  GetBucketLifecycleConfiguration: "s3:GetLifecycleConfiguration",
   GetBucketLocation: "s3:GetBucketLocation",
+  GetBucketNotificationConfiguration: "s3:GetBucketNotification",
+  GetBucketOwnershipControls: "s3:GetBucketOwnershipControls",
+  GetBucketPolicy: "s3:GetBucketPolicy",
+  GetBucketPolicyStatus: "s3:GetBucketPolicyStatus",
+  GetBucketTagging: "s3:GetBucketTagging",
+  GetBucketVersioning: "s3:GetBucketVersioning",
+  GetObjectLockConfiguration: "s3:GetBucketObjectLockConfiguration",
+  GetPublicAccessBlock: "s3:GetBucketPublicAccessBlock",
   HeadBucket: "s3:ListBucket",
+  ListObjectVersions: "s3:ListBucketVersions",
   ListMultipartUploads: "s3:ListBucketMultipartUploads",
   ListObjects: "s3:ListBucket",
   ListObjectsV2: "s3:ListBucket",
+  PutBucketAcl: "s3:PutBucketAcl",
+  PutBucketCors: "s3:PutBucketCORS",
+  PutBucketEncryption: "s3:PutEncryptionConfiguration",
+  PutBucketLifecycleConfiguration: "s3:PutLifecycleConfiguration",
+  PutBucketNotificationConfiguration: "s3:PutBucketNotification",
+  PutBucketOwnershipControls: "s3:PutBucketOwnershipControls",
+  PutBucketPolicy: "s3:PutBucketPolicy",
+  PutBucketTagging: "s3:PutBucketTagging",
+  PutBucketVersioning: "s3:PutBucketVersioning",
+  PutObjectLockConfiguration: "s3:PutBucketObjectLockConfiguration",
+  PutPublicAccessBlock: "s3:PutBucketPublicAccessBlock",
 };
 
 /** On the object. */
@@ -35,12 +66,40 @@ const objectActions: Readonly<Record<string, string>> = {
   CopyObject: "s3:PutObject",
   CreateMultipartUpload: "s3:PutObject",
   DeleteObject: "s3:DeleteObject",
+  DeleteObjectTagging: "s3:DeleteObjectTagging",
   GetObject: "s3:GetObject",
+  GetObjectAcl: "s3:GetObjectAcl",
+  GetObjectAttributes: "s3:GetObject",
+  GetObjectLegalHold: "s3:GetObjectLegalHold",
+  GetObjectRetention: "s3:GetObjectRetention",
+  GetObjectTagging: "s3:GetObjectTagging",
   HeadObject: "s3:GetObject",
   ListParts: "s3:ListMultipartUploadParts",
   PutObject: "s3:PutObject",
+  PutObjectAcl: "s3:PutObjectAcl",
+  PutObjectLegalHold: "s3:PutObjectLegalHold",
+  PutObjectRetention: "s3:PutObjectRetention",
+  PutObjectTagging: "s3:PutObjectTagging",
   UploadPart: "s3:PutObject",
   UploadPartCopy: "s3:PutObject",
+};
+
+/** What a version id in the query makes of them. */
+const versionActions: Readonly<Record<string, string>> = {
+  "s3:DeleteObject": "s3:DeleteObjectVersion",
+  "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
+  "s3:GetObject": "s3:GetObjectVersion",
+  "s3:GetObjectAcl": "s3:GetObjectVersionAcl",
+  "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
+  "s3:PutObjectAcl": "s3:PutObjectVersionAcl",
+  "s3:PutObjectTagging": "s3:PutObjectVersionTagging",
+};
+
+/** What headers of a write ask for besides. */
+const headerActions: Readonly<Record<string, string>> = {
+  "x-amz-tagging": "s3:PutObjectTagging",
+  "x-amz-object-lock-mode": "s3:PutObjectRetention",
+  "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
 };
 
 /** Query parameters of listings that policies may look at. */
@@ -63,21 +122,31 @@ function conditionsOf(query: URLSearchParams): Record<string, string> {
 export function permissionsOf(operation: string, target: Target, headers: Headers): Permission[] {
   const { bucket, key, query } = target;
   if (operation === "ListBuckets") return [{ action: "s3:ListAllMyBuckets", resource: "*" }];
-  if (operation === "DeleteObjects") return [];
+  // Each key, or the signed form, says by itself what is asked for.
+  if (operation === "DeleteObjects" || operation === "PostObject") return [];
   const onBucket = bucketActions[operation];
   if (onBucket !== undefined) {
-    const conditions = onBucket === "s3:ListBucket" ? conditionsOf(query) : {};
+    const conditions = onBucket.startsWith("s3:ListBucket") ? conditionsOf(query) : {};
     return [{ action: onBucket, resource: bucketArn(bucket), conditions }];
   }
-  const action = objectActions[operation] ?? `s3:${operation}`;
+  const plain = objectActions[operation] ?? `s3:${operation}`;
+  const action = query.has("versionId") ? versionActions[plain] ?? plain : plain;
   const needed: Permission[] = [{
     action,
     resource: key === "" ? bucketArn(bucket) : objectArn(bucket, key),
   }];
+  if (plain === "s3:PutObject") {
+    for (const [header, also] of Object.entries(headerActions)) {
+      if (headers.has(header)) needed.push({ action: also, resource: objectArn(bucket, key) });
+    }
+  }
   if (operation === "CopyObject" || operation === "UploadPartCopy") {
     const header = headers.get("x-amz-copy-source") ?? "";
     const source = parseTarget(header.startsWith("/") ? header : `/${header}`);
-    needed.push({ action: "s3:GetObject", resource: objectArn(source.bucket, source.key) });
+    needed.push({
+      action: source.query.has("versionId") ? "s3:GetObjectVersion" : "s3:GetObject",
+      resource: objectArn(source.bucket, source.key),
+    });
   }
   return needed;
 }

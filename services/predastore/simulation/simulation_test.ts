@@ -55,6 +55,7 @@ Deno.test("random schedules: what was acknowledged survives every crash", async 
 const found: Readonly<Record<string, readonly number[]>> = {
   "a write into a segment that was full while it was being synced": [1013, 1045],
   "an older index that names a segment which compaction has removed": [1000, 1037, 1121],
+  "a commit whose directory went offline between its write and its sync": [20262851, 20270256],
   "a record at the end of a file that was cut within its page": [1021, 1252, 1455, 1479, 1891],
 };
 for (const [what, seeds] of Object.entries(found)) {

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { createDecipheriv } from "node:crypto";
+import { AesGcm, gcmTagBytes, NotAuthentic } from "./libcrypto_gcm.ts";
+
+Deno.test("AES-256-GCM has the published test vectors", async () => {
+  // Test cases 13 and 14 of the GCM specification.
+  using cipher = new AesGcm(new Uint8Array(32));
+  const empty = new Uint8Array(gcmTagBytes);
+  await cipher.seal(new Uint8Array(12), new Uint8Array(0), empty);
+  assert.equal(empty.toHex(), "530f8afbc74536b9a963b4f1c4cb738b");
+  const one = new Uint8Array(32);
+  await cipher.seal(new Uint8Array(12), new Uint8Array(16), one);
+  assert.equal(one.toHex(), "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
+});
+
+Deno.test("what was sealed opens, here and elsewhere, and nothing altered does", async () => {
+  const key = crypto.getRandomValues(new Uint8Array(32));
+  const nonce = crypto.getRandomValues(new Uint8Array(12));
+  using cipher = new AesGcm(key);
+  for (const length of [1, 1000, 32_768, 32_769, 262_144]) {
+    const plain = new Uint8Array(length).map((_, at) => at * 7);
+    const sealed = new Uint8Array(length + gcmTagBytes);
+    await cipher.seal(nonce, plain, sealed);
+    const other = createDecipheriv("aes-256-gcm", key, nonce);
+    other.setAuthTag(sealed.subarray(length));
+    assert.ok(
+      Buffer.concat([other.update(sealed.subarray(0, length)), other.final()]).equals(plain),
+    );
+    const back = new Uint8Array(length);
+    await cipher.open(nonce, sealed, back);
+    assert.deepEqual(back, plain);
+    sealed[length >> 1] = (sealed[length >> 1] ?? 0) ^ 1;
+    await assert.rejects(cipher.open(nonce, sealed, back), NotAuthentic);
+    assert.ok(back.every((byte) => byte === 0));
+  }
+});

@@ -1,0 +1,61 @@
+/** GetObjectAttributes: what is known of an object, as its asker lists it. */
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { httpDate } from "./object_headers.ts";
+import { askedVersion, meantObject, shownVersion } from "./versioning.ts";
+import { element, xmlResponse } from "./xml.ts";
+
+const known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
+const mostParts = 1000;
+
+function numberOf(header: string | null, name: string): number | undefined {
+  if (header === null) return undefined;
+  if (!/^\d{1,10}$/.test(header)) {
+    throw invalidArgument(`Provided ${name} not an integer or within integer range`);
+  }
+  return Number(header);
+}
+
+export function getObjectAttributes(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const asked = (call.headers.get("x-amz-object-attributes") ?? "").split(",")
+    .map((one) => one.trim()).filter((one) => one !== "");
+  if (asked.length === 0 || asked.some((one) => !known.includes(one))) {
+    throw invalidArgument("Invalid attribute name specified.");
+  }
+  const object = meantObject(call, bucket, call.key, askedVersion(call.query));
+  const { checksum, parts } = object.meta;
+  const limit = Math.min(
+    mostParts,
+    numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts,
+  );
+  const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
+  const shown = parts?.slice(marker, marker + limit) ?? [];
+  const wants = (name: string) => asked.includes(name);
+  const version = shownVersion(bucket, object.version);
+  return xmlResponse("GetObjectAttributesResponse", [
+    wants("ETag") ? element("ETag", object.etag) : undefined,
+    wants("Checksum") && checksum !== undefined
+      ? element("Checksum", [
+        element(`Checksum${checksum.algorithm}`, checksum.value),
+        element("ChecksumType", checksum.type),
+      ])
+      : undefined,
+    wants("ObjectParts") && parts !== undefined
+      ? element("ObjectParts", [
+        element("TotalPartsCount", parts.length),
+        element("PartNumberMarker", marker),
+        element("NextPartNumberMarker", marker + shown.length),
+        element("MaxParts", limit),
+        element("IsTruncated", marker + shown.length < parts.length),
+        shown.map((size, at) =>
+          element("Part", [element("PartNumber", marker + at + 1), element("Size", size)])
+        ),
+      ])
+      : undefined,
+    wants("StorageClass") ? element("StorageClass", "STANDARD") : undefined,
+    wants("ObjectSize") ? element("ObjectSize", object.size) : undefined,
+  ], {
+    "last-modified": httpDate(object.modified_ms),
+    ...(version === undefined ? {} : { "x-amz-version-id": version }),
+  });
+}

@@ -1,0 +1,129 @@
+/**
+ * Bucket policies: kept here, judged by identity, to whom the policy goes with every question about the
+ * bucket. What is not a policy is refused before it is kept.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import { readDocument } from "./body.ts";
+import { ownBucket, type S3Call } from "./call.ts";
+import { done, notFound, setBucket } from "./document.ts";
+import { bucketArn } from "./permissions.ts";
+import { blocksOf } from "./public_access.ts";
+import { element, xmlResponse } from "./xml.ts";
+
+const largest_bytes = 20 * 1024;
+
+const malformed = (message: string) => new AwsError("MalformedPolicy", message);
+
+interface Statement {
+  readonly Effect?: unknown;
+  readonly Principal?: unknown;
+  readonly Action?: unknown;
+  readonly NotAction?: unknown;
+  readonly Resource?: unknown;
+  readonly NotResource?: unknown;
+  readonly NotPrincipal?: unknown;
+  readonly Condition?: unknown;
+}
+
+const list = (value: unknown): readonly unknown[] => Array.isArray(value) ? value : [value];
+
+function statements(text: string): readonly Statement[] {
+  let policy: { readonly Version?: unknown; readonly Statement?: unknown } | null;
+  try {
+    policy = JSON.parse(text);
+  } catch {
+    throw malformed("Policies must be valid JSON and the first byte must be '{'");
+  }
+  if (typeof policy !== "object" || policy === null || policy.Statement === undefined) {
+    throw malformed("Missing required field Statement");
+  }
+  if (
+    policy.Version !== undefined && policy.Version !== "2012-10-17" &&
+    policy.Version !== "2008-10-17"
+  ) {
+    throw malformed("The policy must contain a valid version string");
+  }
+  const all = list(policy.Statement) as readonly Statement[];
+  if (all.length === 0) throw malformed("Could not parse the policy: Statement is empty!");
+  return all;
+}
+
+/** @throws AwsError `MalformedPolicy` */
+export function checkPolicy(text: string, bucket: string): void {
+  const arn = bucketArn(bucket);
+  for (const one of statements(text)) {
+    if (typeof one !== "object" || one === null) throw malformed("Invalid policy syntax.");
+    if (one.Effect !== "Allow" && one.Effect !== "Deny") {
+      throw malformed(`Invalid effect: ${String(one.Effect)}`);
+    }
+    if (one.Principal === undefined && one.NotPrincipal === undefined) {
+      throw malformed("Missing required field Principal");
+    }
+    const actions = one.Action ?? one.NotAction;
+    if (actions === undefined) throw malformed("Missing required field Action");
+    for (const action of list(actions)) {
+      if (typeof action !== "string" || !/^(\*|s3:[A-Za-z0-9*?]+)$/i.test(action)) {
+        throw malformed("Policy has invalid action");
+      }
+    }
+    const resources = one.Resource ?? one.NotResource;
+    if (resources === undefined) throw malformed("Missing required field Resource");
+    for (const resource of list(resources)) {
+      if (resource !== arn && !(typeof resource === "string" && resource.startsWith(`${arn}/`))) {
+        throw malformed("Policy has invalid resource");
+      }
+    }
+  }
+}
+
+/** Whether it lets just anybody in. */
+export function isPublic(text: string): boolean {
+  return statements(text).some((one) => {
+    if (one.Effect !== "Allow" || one.Condition !== undefined) return false;
+    const { Principal: principal } = one;
+    if (principal === "*") return true;
+    return typeof principal === "object" && principal !== null &&
+      Object.values(principal).some((value) => list(value).includes("*"));
+  });
+}
+
+export async function putBucketPolicy(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  const text = await readDocument(call);
+  if (new TextEncoder().encode(text).length > largest_bytes) {
+    throw new AwsError("PolicyTooLarge", "The policy exceeds the maximum allowed document size.");
+  }
+  checkPolicy(text, bucket.name);
+  await setBucket(call, (now) => {
+    if (isPublic(text) && blocksOf(now)?.block_public_policy === true) {
+      throw new AwsError(
+        "AccessDenied",
+        `User is not authorized to perform: s3:PutBucketPolicy on resource: "${
+          bucketArn(bucket.name)
+        }" because public policies are blocked by the BlockPublicPolicy block public access setting.`,
+        { status: 403 },
+      );
+    }
+    return { policy: text };
+  });
+  return done(204);
+}
+
+const noPolicy = () => notFound("NoSuchBucketPolicy", "The bucket policy does not exist");
+
+export function getBucketPolicy(call: S3Call): Response {
+  const { policy } = ownBucket(call).settings;
+  if (policy === undefined) throw noPolicy();
+  return new Response(policy, { headers: { "content-type": "application/json" } });
+}
+
+export function getBucketPolicyStatus(call: S3Call): Response {
+  const { policy } = ownBucket(call).settings;
+  if (policy === undefined) throw noPolicy();
+  return xmlResponse("PolicyStatus", element("IsPublic", isPublic(policy)));
+}
+
+export async function deleteBucketPolicy(call: S3Call): Promise<Response> {
+  await setBucket(call, () => ({ policy: undefined }));
+  return done(204);
+}

@@ -1,0 +1,109 @@
+/**
+ * Notification configurations. What matches one is told on the bus (`../events.ts`): there are no topics
+ * or queues of Amazon's here, so an ARN's last part names a subject.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import type { NotificationRule } from "../settings.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { done, maybeNode, nodes, readRoot, requiredText, setBucket, texts } from "./document.ts";
+import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts";
+
+const kinds = ["Topic", "Queue", "CloudFunction"] as const;
+const services = { Topic: "sns", Queue: "sqs", CloudFunction: "lambda" } as const;
+
+/** What may be asked for, and is told when it happens. */
+const events = new Set([
+  "s3:ObjectCreated:*",
+  "s3:ObjectCreated:Put",
+  "s3:ObjectCreated:Post",
+  "s3:ObjectCreated:Copy",
+  "s3:ObjectCreated:CompleteMultipartUpload",
+  "s3:ObjectRemoved:*",
+  "s3:ObjectRemoved:Delete",
+  "s3:ObjectRemoved:DeleteMarkerCreated",
+  "s3:LifecycleExpiration:*",
+  "s3:LifecycleExpiration:Delete",
+  "s3:LifecycleExpiration:DeleteMarkerCreated",
+]);
+
+function ruleOf(node: XmlNode, kind: typeof kinds[number]): NotificationRule {
+  const arn = requiredText(node, kind);
+  if (!arn.startsWith(`arn:aws:${services[kind]}:`) || arn.split(":").length < 6) {
+    throw invalidArgument("The ARN could not be parsed");
+  }
+  const wanted = texts(node, "Event");
+  if (wanted.length === 0) throw malformedXml();
+  for (const event of wanted) {
+    if (!events.has(event)) {
+      throw invalidArgument(`The event '${event}' is not supported for notifications`);
+    }
+  }
+  const parts = { prefix: "", suffix: "" };
+  const filter = maybeNode(node, "Filter");
+  const key = filter === undefined ? undefined : maybeNode(filter, "S3Key");
+  for (const rule of key === undefined ? [] : nodes(key, "FilterRule")) {
+    const name = requiredText(rule, "Name").toLowerCase();
+    if (name !== "prefix" && name !== "suffix") {
+      throw invalidArgument("filter rule name must be either prefix or suffix");
+    }
+    parts[name] = requiredText(rule, "Value");
+  }
+  return { id: text(node, "Id") ?? crypto.randomUUID(), kind, arn, events: wanted, ...parts };
+}
+
+export async function putBucketNotificationConfiguration(call: S3Call): Promise<Response> {
+  ownBucket(call);
+  const root = await readRoot(call, "NotificationConfiguration");
+  const notification: NotificationRule[] = kinds.flatMap((kind) =>
+    nodes(root, `${kind}Configuration`).map((one) => ruleOf(one, kind))
+  );
+  if (root["EventBridgeConfiguration"] !== undefined) {
+    notification.push({
+      id: "EventBridge",
+      kind: "EventBridge",
+      arn: "",
+      events: [...events].filter((event) => event.endsWith(":*")),
+      prefix: "",
+      suffix: "",
+    });
+  }
+  const ids = notification.map(({ id }) => id);
+  if (new Set(ids).size < ids.length) {
+    throw new AwsError(
+      "InvalidArgument",
+      "Same ID used for multiple configurations. IDs must be unique",
+    );
+  }
+  await setBucket(call, () => ({
+    notification: notification.length === 0 ? undefined : notification,
+  }));
+  return done();
+}
+
+export function getBucketNotificationConfiguration(call: S3Call): Response {
+  const { notification = [] } = ownBucket(call).settings;
+  return xmlResponse(
+    "NotificationConfiguration",
+    notification.map((rule) => {
+      if (rule.kind === "EventBridge") return element("EventBridgeConfiguration", "");
+      const filters = (["prefix", "suffix"] as const).filter((name) => rule[name] !== "");
+      return element(`${rule.kind}Configuration`, [
+        element("Id", rule.id),
+        element(rule.kind, rule.arn),
+        rule.events.map((event) => element("Event", event)),
+        filters.length === 0 ? undefined : element(
+          "Filter",
+          element(
+            "S3Key",
+            filters.map((name) =>
+              element("FilterRule", [
+                element("Name", name === "prefix" ? "Prefix" : "Suffix"),
+                element("Value", rule[name]),
+              ])
+            ),
+          ),
+        ),
+      ]);
+    }),
+  );
+}

@@ -1,0 +1,220 @@
+/** Object lock over the wire: a bucket's configuration, and the retention and legal hold of versions. */
+import { AwsError } from "../../aws/errors.ts";
+import type { ObjectRow } from "../index/rows.ts";
+import { isLocked, mayChange } from "../object_lock.ts";
+import type { BucketSettings, ObjectLock, Retention } from "../settings.ts";
+import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import {
+  count,
+  done,
+  maybeNode,
+  notFound,
+  oneOf,
+  readRoot,
+  requiredText,
+  setBucket,
+} from "./document.ts";
+import { objectArn } from "./permissions.ts";
+import { standing } from "./tagging.ts";
+import { askedVersion, meantObject } from "./versioning.ts";
+import { element, malformedXml, text, xmlResponse } from "./xml.ts";
+
+const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);
+
+export async function putObjectLockConfiguration(call: S3Call): Promise<Response> {
+  ownBucket(call);
+  const root = await readRoot(call, "ObjectLockConfiguration");
+  if (text(root, "ObjectLockEnabled") !== "Enabled") throw malformedXml();
+  const rule = maybeNode(root, "Rule");
+  const retention = rule === undefined ? undefined : maybeNode(rule, "DefaultRetention");
+  if (rule !== undefined && retention === undefined) throw malformedXml();
+  let lock: BucketSettings["lock"] = {};
+  if (retention !== undefined) {
+    const days = count(retention, "Days", 36_500);
+    const years = count(retention, "Years", 100);
+    if ((days === undefined) === (years === undefined)) throw malformedXml();
+    lock = {
+      default: {
+        mode: oneOf(text(retention, "Mode"), "GOVERNANCE", "COMPLIANCE"),
+        ...(days === undefined ? {} : { days }),
+        ...(years === undefined ? {} : { years }),
+      },
+    };
+  }
+  await setBucket(call, (now) => {
+    if (now.versioning !== "Enabled") {
+      throw new AwsError(
+        "InvalidBucketState",
+        "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+        { status: 409 },
+      );
+    }
+    return { lock };
+  });
+  return done();
+}
+
+export function getObjectLockConfiguration(call: S3Call): Response {
+  const { lock } = ownBucket(call).settings;
+  if (lock === undefined) {
+    throw notFound(
+      "ObjectLockConfigurationNotFoundError",
+      "Object Lock configuration does not exist for this bucket",
+    );
+  }
+  const rule = lock.default;
+  return xmlResponse("ObjectLockConfiguration", [
+    element("ObjectLockEnabled", "Enabled"),
+    rule && element(
+      "Rule",
+      element("DefaultRetention", [
+        element("Mode", rule.mode),
+        rule.days === undefined ? undefined : element("Days", rule.days),
+        rule.years === undefined ? undefined : element("Years", rule.years),
+      ]),
+    ),
+  ]);
+}
+
+const noLock = () => invalidRequest("Bucket is missing Object Lock Configuration");
+
+function lockedBucket(call: S3Call) {
+  const bucket = ownBucket(call);
+  if (bucket.settings.lock === undefined) throw noLock();
+  return bucket;
+}
+
+function instant(value: string): number {
+  const ms = /^\d{4}-\d\d-\d\dT/.test(value) ? Date.parse(value) : NaN;
+  if (Number.isNaN(ms)) {
+    throw invalidArgument("The retain until date must be provided in ISO 8601 format");
+  }
+  return ms;
+}
+
+/** The lock that a write's headers ask for. @throws AwsError */
+export function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | undefined {
+  const mode = call.headers.get("x-amz-object-lock-mode");
+  const until = call.headers.get("x-amz-object-lock-retain-until-date");
+  const hold = call.headers.get("x-amz-object-lock-legal-hold");
+  if (mode === null && until === null && (hold === null || hold === "OFF")) return undefined;
+  if (settings.lock === undefined) throw noLock();
+  if ((mode === null) !== (until === null)) {
+    throw invalidArgument(
+      "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
+    );
+  }
+  if (mode !== null && mode !== "GOVERNANCE" && mode !== "COMPLIANCE") {
+    throw invalidArgument("Unknown wormMode directive");
+  }
+  if (hold !== null && hold !== "ON" && hold !== "OFF") {
+    throw invalidArgument("Legal Hold must be either of 'ON' or 'OFF'");
+  }
+  const retention = mode === null || until === null
+    ? undefined
+    : { mode, until_ms: instant(until) } as Retention;
+  if (retention !== undefined && retention.until_ms <= Date.now()) {
+    throw invalidArgument("The retain until date must be in the future!");
+  }
+  return {
+    ...(retention === undefined ? {} : { retention }),
+    ...(hold === "ON" ? { legal_hold: true } : {}),
+  };
+}
+
+/** Whether the caller asks to bypass governance, and may. */
+export async function bypasses(call: S3Call, key = call.key): Promise<boolean> {
+  if (call.headers.get("x-amz-bypass-governance-retention")?.toLowerCase() !== "true") return false;
+  const resource = objectArn(call.bucket, key);
+  if (!await call.may({ action: "s3:BypassGovernanceRetention", resource })) throw accessDenied();
+  return true;
+}
+
+/** @throws AwsError `AccessDenied` when a lock protects the version */
+export function checkLock(object: ObjectRow | undefined, bypass: boolean): void {
+  if (object === undefined || !isLocked(object, Date.now(), bypass)) return;
+  throw new AwsError("AccessDenied", "Access Denied because object protected by object lock.", {
+    status: 403,
+  });
+}
+
+async function change(
+  call: S3Call,
+  make: (now: ObjectLock) => ObjectLock,
+): Promise<Response> {
+  const bucket = lockedBucket(call);
+  const version = askedVersion(call.query);
+  await call.store.objects.annotate(bucket, call.key, version, (found) => {
+    const { tags, lock = {} } = standing(version, found).meta;
+    return { ...(tags === undefined ? {} : { tags }), lock: make(lock) };
+  });
+  return done();
+}
+
+export async function putObjectRetention(call: S3Call): Promise<Response> {
+  lockedBucket(call);
+  const root = await readRoot(call, "Retention");
+  const mode = text(root, "Mode");
+  const until = text(root, "RetainUntilDate");
+  if ((mode === undefined) !== (until === undefined)) throw malformedXml();
+  const retention = mode === undefined || until === undefined ? undefined : {
+    mode: oneOf(mode, "GOVERNANCE", "COMPLIANCE"),
+    until_ms: instant(until),
+  };
+  if (retention !== undefined && retention.until_ms <= Date.now()) {
+    throw invalidArgument("The retain until date must be in the future!");
+  }
+  const bypass = await bypasses(call);
+  return await change(call, ({ retention: now, ...rest }) => {
+    if (!mayChange(now, retention, Date.now(), bypass)) {
+      throw new AwsError("AccessDenied", "Access Denied because object protected by object lock.", {
+        status: 403,
+      });
+    }
+    return { ...rest, ...(retention === undefined ? {} : { retention }) };
+  });
+}
+
+const noSuchLock = () =>
+  notFound(
+    "NoSuchObjectLockConfiguration",
+    "The specified object does not have a ObjectLock configuration",
+  );
+
+export function getObjectRetention(call: S3Call): Response {
+  const bucket = lockedBucket(call);
+  const { lock } = meantObject(call, bucket, call.key, askedVersion(call.query)).meta;
+  if (lock?.retention === undefined) throw noSuchLock();
+  return xmlResponse("Retention", [
+    element("Mode", lock.retention.mode),
+    element("RetainUntilDate", new Date(lock.retention.until_ms).toISOString()),
+  ]);
+}
+
+export async function putObjectLegalHold(call: S3Call): Promise<Response> {
+  lockedBucket(call);
+  const root = await readRoot(call, "LegalHold");
+  const status = oneOf(requiredText(root, "Status"), "ON", "OFF");
+  return await change(call, (now) => ({ ...now, legal_hold: status === "ON" }));
+}
+
+export function getObjectLegalHold(call: S3Call): Response {
+  const bucket = lockedBucket(call);
+  const { lock } = meantObject(call, bucket, call.key, askedVersion(call.query)).meta;
+  if (lock?.legal_hold === undefined) throw noSuchLock();
+  return xmlResponse("LegalHold", element("Status", lock.legal_hold ? "ON" : "OFF"));
+}
+
+/** What answers say of a version that is locked. */
+export function tellLock(headers: Headers, lock: ObjectLock | undefined): void {
+  if (lock?.retention !== undefined) {
+    headers.set("x-amz-object-lock-mode", lock.retention.mode);
+    headers.set(
+      "x-amz-object-lock-retain-until-date",
+      new Date(lock.retention.until_ms).toISOString(),
+    );
+  }
+  if (lock?.legal_hold !== undefined) {
+    headers.set("x-amz-object-lock-legal-hold", lock.legal_hold ? "ON" : "OFF");
+  }
+}

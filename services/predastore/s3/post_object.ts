@@ -1,0 +1,133 @@
+/** PostObject: a browser's form with a file, as the signed policy in it allows. */
+import { AwsError } from "../../aws/errors.ts";
+import { incomingBody, largestPut_bytes, rawBody } from "./body.ts";
+import { accessDenied, checkKey, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { newObject, storedHeaders } from "./objects.ts";
+import { objectArn } from "./permissions.ts";
+import { readForm, verifyForm } from "./post_form.ts";
+import { quoted } from "./object_headers.ts";
+import { element, xmlResponse } from "./xml.ts";
+
+/** Fields that mean what a header of the same name would. */
+const asHeader =
+  /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|tagging|x-amz-(meta-.*|storage-class|website-redirect-location|server-side-encryption|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
+
+function headersOf(fields: ReadonlyMap<string, string>, fileType: string | undefined): Headers {
+  const headers = new Headers();
+  for (const [name, value] of fields) {
+    if (!asHeader.test(name)) continue;
+    try {
+      headers.set(name === "acl" || name === "tagging" ? `x-amz-${name}` : name, value);
+    } catch {
+      throw invalidArgument(`The value of the field ${name} is not valid.`);
+    }
+  }
+  // A form's tags come as a document; no browser writes any.
+  headers.delete("x-amz-tagging");
+  if (!headers.has("content-type") && fileType !== undefined) {
+    headers.set("content-type", fileType);
+  }
+  return headers;
+}
+
+export async function postObject(call: S3Call): Promise<Response> {
+  const form = await readForm(call.headers.get("content-type") ?? "", rawBody(call));
+  const { fields } = form;
+  const signed = await verifyForm(form, call.bucket, call.lookup);
+  const given = fields.get("key");
+  if (given === undefined || given === "") {
+    throw invalidArgument(
+      "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
+    );
+  }
+  const key = given.replaceAll("${filename}", form.file_name.split(/[/\\]/).at(-1) ?? "");
+  checkKey(key);
+  const resource = objectArn(call.bucket, key);
+  if (!await call.mayAs(signed.grant, signed.scope, { action: "s3:PutObject", resource })) {
+    throw accessDenied();
+  }
+  const headers = headersOf(fields, form.file_type);
+  const as: S3Call = {
+    ...call,
+    key,
+    headers,
+    account_id: signed.grant.account_id,
+    verified: {
+      grant: signed.grant,
+      scope: signed.scope,
+      signed_headers: [],
+      presigned: false,
+      payload_hash: undefined,
+      signature: "",
+      amz_date: signed.amz_date,
+      signing_key: signed.signing_key,
+    },
+  };
+  const bucket = ownBucket(as);
+  const most = Math.min(signed.most_bytes, largestPut_bytes);
+  using body = incomingBody(as, newObject(as, bucket), within(form.file, most));
+  const { finish } = body;
+  const stored = await call.store.objects.put(
+    bucket,
+    key,
+    {
+      ...body,
+      finish: async (size) => {
+        if (size < signed.least_bytes) {
+          throw new AwsError(
+            "EntityTooSmall",
+            "Your proposed upload is smaller than the minimum allowed size",
+          );
+        }
+        return await finish(size);
+      },
+    },
+    undefined,
+    "Post",
+  );
+  return answer(call, fields, key, storedHeaders(bucket, stored), stored.etag);
+}
+
+async function* within(file: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  for await (const chunk of file) {
+    size += chunk.length;
+    if (size > most) {
+      throw new AwsError(
+        "EntityTooLarge",
+        "Your proposed upload exceeds the maximum allowed size",
+      );
+    }
+    yield chunk;
+  }
+}
+
+function answer(
+  call: S3Call,
+  fields: ReadonlyMap<string, string>,
+  key: string,
+  headers: Headers,
+  etag: string,
+): Response {
+  const path = `/${call.bucket}/${key.split("/").map(encodeURIComponent).join("/")}`;
+  const location = `${new URL(call.request.url).origin}${path}`;
+  headers.set("location", location);
+  const redirect = fields.get("success_action_redirect") ?? fields.get("redirect");
+  if (redirect !== undefined && URL.canParse(redirect)) {
+    const to = new URL(redirect);
+    to.searchParams.set("bucket", call.bucket);
+    to.searchParams.set("key", key);
+    to.searchParams.set("etag", quoted(etag));
+    headers.set("location", to.href);
+    return new Response(null, { status: 303, headers });
+  }
+  const status = Number(fields.get("success_action_status") ?? 204);
+  if (status !== 201) return new Response(null, { status: status === 200 ? 200 : 204, headers });
+  const made = xmlResponse("PostResponse", [
+    element("Location", location),
+    element("Bucket", call.bucket),
+    element("Key", key),
+    element("ETag", quoted(etag)),
+  ], headers);
+  return new Response(made.body, { status: 201, headers: made.headers });
+}

@@ -1,0 +1,201 @@
+/** Versions: whether a bucket keeps them, which there are, and which one a request means. */
+import { AwsError } from "../../aws/errors.ts";
+import { keyBytes } from "../index/columns.ts";
+import type { BucketRow, ListedVersion, ObjectRow } from "../index/rows.ts";
+import { sequenceOf } from "../version_id.ts";
+import { owner } from "./buckets.ts";
+import { ErrorWithHeaders, invalidArgument, noSuchKey, ownBucket, type S3Call } from "./call.ts";
+import { done, oneOf, readRoot, setBucket } from "./document.ts";
+import { afterPrefix, commonPrefixes, encoder, maxKeys } from "./listing.ts";
+import { quoted } from "./object_headers.ts";
+import { element, malformedXml, text, xmlResponse } from "./xml.ts";
+
+export async function putBucketVersioning(call: S3Call): Promise<Response> {
+  ownBucket(call);
+  const root = await readRoot(call, "VersioningConfiguration");
+  const status = text(root, "Status");
+  if (status === undefined) throw malformedXml();
+  const versioning = oneOf(status, "Enabled", "Suspended");
+  if (text(root, "MfaDelete")?.toLowerCase() === "enabled") {
+    throw new AwsError(
+      "NotImplemented",
+      "A header you provided implies functionality that is not implemented: MfaDelete",
+      { status: 501 },
+    );
+  }
+  await setBucket(call, (now) => {
+    if (now.lock !== undefined && versioning === "Suspended") {
+      throw new AwsError(
+        "InvalidBucketState",
+        "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+        { status: 409 },
+      );
+    }
+    return { versioning };
+  });
+  return done();
+}
+
+export function getBucketVersioning(call: S3Call): Response {
+  const { versioning } = ownBucket(call).settings;
+  return xmlResponse(
+    "VersioningConfiguration",
+    versioning === undefined ? [] : [element("Status", versioning)],
+  );
+}
+
+/** @throws AwsError `InvalidArgument` for what can be no version id */
+function checkedVersion(version: string): string {
+  if (version === "null" || sequenceOf(version) !== undefined) return version;
+  throw invalidArgument("Invalid version id specified");
+}
+
+export const noSuchVersion = () =>
+  new AwsError("NoSuchVersion", "The specified version does not exist.", { status: 404 });
+
+/** The version that `versionId` names, if it names one. */
+export function askedVersion(query: URLSearchParams): string | undefined {
+  const version = query.get("versionId");
+  return version === null ? undefined : checkedVersion(version);
+}
+
+/** The id under which clients know a version, in a bucket that keeps them. */
+export function shownVersion(
+  bucket: Pick<BucketRow, "settings">,
+  version: string | undefined,
+): string | undefined {
+  return version ?? (bucket.settings.versioning === undefined ? undefined : "null");
+}
+
+/** The object that a request means; a delete marker is told of in headers. */
+export function meantObject(
+  call: S3Call,
+  bucket: BucketRow,
+  key: string,
+  version: string | undefined,
+): ObjectRow {
+  const found = call.store.objects.find(bucket, key, version);
+  if (found !== undefined && found.marker !== true) return found;
+  if (version !== undefined) {
+    if (found === undefined) throw noSuchVersion();
+    throw new ErrorWithHeaders(
+      "MethodNotAllowed",
+      "The specified method is not allowed against this resource.",
+      405,
+      {
+        "x-amz-delete-marker": "true",
+        "x-amz-version-id": found.version ?? "null",
+        allow: "DELETE",
+      },
+    );
+  }
+  const marker = call.store.objects.latest(bucket, key);
+  if (marker?.marker !== true) throw noSuchKey();
+  throw new ErrorWithHeaders("NoSuchKey", "The specified key does not exist.", 404, {
+    "x-amz-delete-marker": "true",
+    "x-amz-version-id": marker.version ?? "null",
+  });
+}
+
+interface VersionPage {
+  readonly versions: ListedVersion[];
+  readonly prefixes: string[];
+  readonly truncated: boolean;
+  /** Where the next page begins. */
+  readonly next: { readonly key: string; readonly version: string };
+}
+
+function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
+  const prefix = call.query.get("prefix") ?? "";
+  const delimiter = call.query.get("delimiter") ?? "";
+  const keyMarker = call.query.get("key-marker") ?? "";
+  const versionMarker = call.query.get("version-id-marker") ?? "";
+  if (versionMarker !== "" && keyMarker === "") {
+    throw invalidArgument("A version-id marker cannot be specified without a key marker.");
+  }
+  const versions: ListedVersion[] = [];
+  const prefixes: string[] = [];
+  let next = { key: "", version: "" };
+  let start: Uint8Array<ArrayBuffer> | undefined = keyBytes(prefix);
+  // Nothing of the marker's key itself is below 0; without a marker all of the first key is below infinity.
+  let below = Number.MAX_SAFE_INTEGER;
+  if (keyMarker !== "" && Buffer.compare(keyBytes(keyMarker), start) >= 0) {
+    start = keyBytes(keyMarker);
+    below = versionMarker === "" ? 0 : markerSequence(call, bucket, keyMarker, versionMarker);
+    const group = delimiter === "" || !keyMarker.startsWith(prefix)
+      ? -1
+      : keyMarker.indexOf(delimiter, prefix.length);
+    if (group >= 0) {
+      start = afterPrefix(keyBytes(keyMarker.slice(0, group + delimiter.length)));
+      below = Number.MAX_SAFE_INTEGER;
+    }
+  }
+  while (start !== undefined) {
+    const rows = call.store.index.objects.listVersionsFrom(bucket.id, start, below, 256);
+    let jumped = false;
+    for (const row of rows) {
+      if (!row.key.startsWith(prefix)) return { versions, prefixes, truncated: false, next };
+      if (versions.length + prefixes.length === limit) {
+        return { versions, prefixes, truncated: limit > 0, next };
+      }
+      const group = delimiter === "" ? -1 : row.key.indexOf(delimiter, prefix.length);
+      if (group >= 0) {
+        const common = row.key.slice(0, group + delimiter.length);
+        prefixes.push(common);
+        next = { key: common, version: "" };
+        start = afterPrefix(keyBytes(common));
+        below = Number.MAX_SAFE_INTEGER;
+        jumped = true;
+        break;
+      }
+      versions.push(row);
+      next = { key: row.key, version: row.version };
+      start = keyBytes(row.key);
+      below = row.sequence;
+    }
+    if (!jumped && rows.length < 256) break;
+  }
+  return { versions, prefixes, truncated: false, next };
+}
+
+function markerSequence(call: S3Call, bucket: BucketRow, key: string, version: string): number {
+  if (version !== "null") return sequenceOf(checkedVersion(version)) ?? 0;
+  return call.store.objects.find(bucket, key, "null")?.sequence ?? 0;
+}
+
+export function listObjectVersions(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const encode = encoder(call);
+  const limit = maxKeys(call, "max-keys");
+  const { versions, prefixes, truncated, next } = page(call, bucket, limit);
+  const delimiter = call.query.get("delimiter") ?? "";
+  return xmlResponse("ListVersionsResult", [
+    element("Name", bucket.name),
+    element("Prefix", encode(call.query.get("prefix") ?? "")),
+    element("KeyMarker", encode(call.query.get("key-marker") ?? "")),
+    element("VersionIdMarker", call.query.get("version-id-marker") ?? ""),
+    truncated ? element("NextKeyMarker", encode(next.key)) : undefined,
+    truncated && next.version !== "" ? element("NextVersionIdMarker", next.version) : undefined,
+    element("MaxKeys", limit),
+    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    element("IsTruncated", truncated),
+    versions.map((one) =>
+      element(one.marker ? "DeleteMarker" : "Version", [
+        element("Key", encode(one.key)),
+        element("VersionId", one.version),
+        element("IsLatest", one.latest),
+        element("LastModified", new Date(one.modified_ms).toISOString()),
+        one.marker ? undefined : [
+          element("ETag", quoted(one.etag)),
+          one.checksum && element("ChecksumAlgorithm", one.checksum.algorithm),
+          one.checksum && element("ChecksumType", one.checksum.type),
+          element("Size", one.size),
+          element("StorageClass", "STANDARD"),
+        ],
+        owner(bucket.account_id),
+      ])
+    ),
+    commonPrefixes(prefixes, encode),
+  ]);
+}

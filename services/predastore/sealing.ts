@@ -1,0 +1,224 @@
+/**
+ * Encryption at rest: each object has a key of its own, which is kept with it, sealed under the store's
+ * master key.
+ *
+ * A body is sealed in pieces of 256 KiB, so that a range is opened without the rest. Each body (an object,
+ * or one part of it) is sealed under a key derived from the object's key and the body's number, and each
+ * piece under its own nonce, so no nonce is used twice under a key. What was altered does not open: it is
+ * an error and never other bytes.
+ *
+ * The master key file holds one key a line, the current one first; older ones still open. It is made when
+ * the store is new. A store whose key is lost is not started: nothing sealed could be read again.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../ffi/libcrypto_gcm.ts";
+import type { BodyDigest } from "./extent_writer.ts";
+import type { Seal } from "./index/rows.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of plain text that are sealed at once. */
+export const pieceBytes = 256 * 1024;
+const sealedPiece = pieceBytes + gcmTagBytes;
+
+/** How long a body is when it is sealed. */
+export function sealedBytes(plain: number): number {
+  return plain + gcmTagBytes * Math.ceil(plain / pieceBytes);
+}
+
+export class SealingKeyError extends Error {
+  override readonly name = "SealingKeyError";
+}
+
+interface MasterKey {
+  readonly id: string;
+  readonly wrapping: Uint8Array;
+}
+
+function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
+  return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
+}
+
+function nonceOf(piece: number): Bytes {
+  const nonce = new Uint8Array(gcmNonceBytes);
+  new DataView(nonce.buffer).setUint32(0, piece, true);
+  return nonce;
+}
+
+/** Opened keys that are remembered: a key is asked for at each range of its object. */
+const remembered = 1000;
+
+export class Sealing {
+  readonly #current: MasterKey;
+  readonly #known: ReadonlyMap<string, MasterKey>;
+  readonly #opened = new Map<string, Bytes>();
+
+  /** @param keys 32 bytes each, the current one first */
+  constructor(keys: readonly Uint8Array[]) {
+    const made = keys.map((key) => ({
+      id: derive(key, "mulga/predastore/master-key/id", 8).toHex(),
+      wrapping: derive(key, "mulga/predastore/object-keys/v1", 32),
+    }));
+    const [current] = made;
+    if (current === undefined) throw new SealingKeyError("there is no master key");
+    this.#current = current;
+    this.#known = new Map(made.map((key) => [key.id, key]));
+  }
+
+  /** The fingerprint of the key that seals. */
+  get id(): string {
+    return this.#current.id;
+  }
+
+  knows(seal: Seal): boolean {
+    return this.#known.has(seal.master);
+  }
+
+  /** A new object's key, sealed. */
+  newSeal(): Seal {
+    const iv = randomBytes(gcmNonceBytes);
+    const cipher = createCipheriv("aes-256-gcm", this.#current.wrapping, iv);
+    const data = Buffer.concat([
+      iv,
+      cipher.update(randomBytes(32)),
+      cipher.final(),
+      cipher.getAuthTag(),
+    ]);
+    return { master: this.#current.id, key: data.toString("base64") };
+  }
+
+  #objectKey(seal: Seal): Bytes {
+    const known = this.#opened.get(seal.key);
+    if (known !== undefined) return known;
+    const master = this.#known.get(seal.master);
+    if (master === undefined) {
+      throw new SealingKeyError(
+        `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
+      );
+    }
+    const data = Buffer.from(seal.key, "base64");
+    const decipher = createDecipheriv(
+      "aes-256-gcm",
+      master.wrapping,
+      data.subarray(0, gcmNonceBytes),
+    );
+    decipher.setAuthTag(data.subarray(-gcmTagBytes));
+    const key = new Uint8Array(
+      Buffer.concat([
+        decipher.update(data.subarray(gcmNonceBytes, -gcmTagBytes)),
+        decipher.final(),
+      ]),
+    );
+    if (this.#opened.size >= remembered) this.#opened.clear();
+    this.#opened.set(seal.key, key);
+    return key;
+  }
+
+  /** @param body the body's number, which is its extent's where it has one */
+  #cipher(seal: Seal, body: number): AesGcm {
+    return new AesGcm(derive(this.#objectKey(seal), `body ${body}`, 32));
+  }
+
+  /** Seals a body as it comes; `digests` are fed what it was. What is yielded is used at once. */
+  async *seal(
+    seal: Seal,
+    body: number,
+    chunks: AsyncIterable<Uint8Array>,
+    digests: readonly BodyDigest[],
+    onBytes: (count: number) => void,
+  ): AsyncGenerator<Bytes> {
+    using cipher = this.#cipher(seal, body);
+    const plain = new Uint8Array(pieceBytes);
+    const sealed = new Uint8Array(sealedPiece);
+    let filled = 0;
+    let piece = 0;
+    const flush = async () => {
+      const mine = plain.subarray(0, filled);
+      const into = sealed.subarray(0, filled + gcmTagBytes);
+      const hashing = digests.map((digest) => digest.update(mine));
+      await cipher.seal(nonceOf(piece++), mine, into);
+      await Promise.all(hashing);
+      filled = 0;
+      return into;
+    };
+    for await (const chunk of chunks) {
+      onBytes(chunk.length);
+      for (let at = 0; at < chunk.length;) {
+        const count = Math.min(chunk.length - at, pieceBytes - filled);
+        plain.set(chunk.subarray(at, at + count), filled);
+        filled += count;
+        at += count;
+        if (filled === pieceBytes) yield await flush();
+      }
+    }
+    if (filled > 0) yield await flush();
+  }
+
+  /**
+   * Bytes `from` to `to` of a sealed body.
+   * @param read gives bytes of what is stored, in order
+   */
+  async *open(
+    seal: Seal,
+    body: number,
+    size: number,
+    from: number,
+    to: number,
+    read: (from: number, to: number) => AsyncIterable<Bytes>,
+  ): AsyncGenerator<Bytes> {
+    if (to <= from) return;
+    using cipher = this.#cipher(seal, body);
+    const first = Math.floor(from / pieceBytes);
+    const last = Math.ceil(to / pieceBytes);
+    let piece = first;
+    let sealed = new Uint8Array(sealedPiece);
+    let filled = 0;
+    const end = Math.min(sealedBytes(size), last * sealedPiece);
+    const lengthOf = (at: number) => Math.min(pieceBytes, size - at * pieceBytes);
+    for await (const chunk of read(first * sealedPiece, end)) {
+      for (let at = 0; at < chunk.length;) {
+        const length = lengthOf(piece);
+        const count = Math.min(chunk.length - at, length + gcmTagBytes - filled);
+        sealed.set(chunk.subarray(at, at + count), filled);
+        filled += count;
+        at += count;
+        if (filled < length + gcmTagBytes) continue;
+        const plain = new Uint8Array(length);
+        await cipher.open(nonceOf(piece), sealed.subarray(0, filled), plain);
+        const start = piece * pieceBytes;
+        piece++;
+        filled = 0;
+        yield plain.subarray(Math.max(0, from - start), Math.min(length, to - start));
+      }
+    }
+    sealed = new Uint8Array(0);
+  }
+}
+
+/** @throws SealingKeyError */
+export function parseSealingKeys(text: string, path: string): Sealing {
+  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const keys = lines.map((line, at) => {
+    let bytes = new Uint8Array(0);
+    try {
+      bytes = Uint8Array.fromBase64(line);
+    } catch {
+      // Told below with every other malformed key.
+    }
+    if (bytes.length !== 32) {
+      throw new SealingKeyError(
+        `${path}: key ${at + 1} is not 32 bytes in base64. Restore the file from a backup.`,
+      );
+    }
+    return bytes;
+  });
+  if (keys.length === 0) {
+    throw new SealingKeyError(`${path} holds no key. Restore the file from a backup.`);
+  }
+  return new Sealing(keys);
+}
+
+/** The text of a new master key file. */
+export function newSealingKey(): string {
+  return `${crypto.getRandomValues(new Uint8Array(32)).toBase64()}\n`;
+}
