@@ -261,6 +261,10 @@ const update = record("Where updates come from.", {
     expected: "two times such as 02:00-04:00",
     form: /^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$/,
   })),
+}, (value, complain) => {
+  if (value.automatic === true && value.source === undefined) {
+    complain("automatic", `automatic updates need "source"; say where they lie.`);
+  }
 });
 
 /** The whole seed. */

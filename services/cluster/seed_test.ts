@@ -105,6 +105,7 @@ Deno.test("what a person mistypes is told with line, column and what to do", () 
       `need 3 directories in "blobs", not 2`,
     ],
     ["version: 1\nstorage: {blobs: [/a/../etc]}\n", `an absolute path without ..`],
+    ["version: 1\nupdate: {automatic: true}\n", `need "source"`],
     ["version: 1\ninstall: {unattended: true}\n", `needs "target"`],
     ["version: 1\ninstall: {target: {min_gib: 9, max_gib: 2}}\n", `no disk fits`],
     ["version: 1\nssh:\n", `line 2, column 1: "ssh" has no value`],

@@ -8,6 +8,7 @@ import { exists, hearWrites } from "../../init/write_file.ts";
 import { firstBoot } from "./first_boot.ts";
 import { networkFiles } from "./network_files.ts";
 import { System } from "./system.ts";
+import { updateTimerFiles } from "./update_timer.ts";
 import { usedToken, wipeSecrets } from "./wipe_secrets.ts";
 
 const examples = new URL("../../../cloud-init/", import.meta.url).pathname;
@@ -86,7 +87,7 @@ network:
 time: {servers: [10.0.0.1]}
 ssh:
   keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTG me]
-update: {source: "https://updates.example/x"}
+update: {source: "https://updates.example/x", automatic: true}
 `;
 
 Deno.test("without a seed a box is unclaimed, keeps who it is, and has no node that could answer", async () => {
@@ -267,6 +268,8 @@ network: {interfaces: [{mac: "52:54:00:12:34:56", dhcp: true}]}
       "etc/ssh/sshd_config.d/50-mulga.conf",
       "etc/systemd/system/multi-user.target.wants/ssh.service",
       "etc/mulga/update-source",
+      "etc/systemd/system/mulga-update.timer",
+      "etc/systemd/system/timers.target.wants/mulga-update.timer",
     ]
   ) assert.ok(!await one.has(gone), gone);
   await one.put("boot/mulga.yaml", "version: 1\n");
@@ -387,6 +390,18 @@ Deno.test("a seed's network is told to networkd: VLANs, fixed addresses, and the
   assert.match(files.get("50-mulga-vlan0.30.network") ?? "", /DHCP=yes/);
   assert.match(files.get("50-mulga-others.network") ?? "", /Unmanaged=yes/);
   assert.equal(networkFiles(undefined).size, 0);
+});
+
+Deno.test("automatic updates are a timer that begins with the window and ends before it", () => {
+  const source = "https://updates.example/";
+  const files = updateTimerFiles({ source, automatic: true, window: "22:00-02:00" });
+  const timer = files.get("/etc/systemd/system/mulga-update.timer") ?? "";
+  assert.match(timer, /^OnCalendar=\*-\*-\* 22:00:00 UTC$/m);
+  assert.match(timer, /^RandomizedDelaySec=3600$/m);
+  const service = files.get("/etc/systemd/system/mulga-update.service") ?? "";
+  assert.match(service, /^TimeoutStartSec=10800$/m);
+  assert.equal(updateTimerFiles({ source }).size, 0);
+  assert.equal(updateTimerFiles(undefined).size, 0);
 });
 
 Deno.test("secrets go from a seed's text and nothing else does", () => {

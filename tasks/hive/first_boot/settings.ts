@@ -7,6 +7,7 @@ import { join } from "node:path";
 import type { Seed } from "../../../services/cluster/seed.ts";
 import { networkFiles, networkPrefix } from "./network_files.ts";
 import type { System } from "./system.ts";
+import { applyUpdateTimer } from "./update_timer.ts";
 
 const made = "# Made from the seed; changes here are lost.\n";
 const networkDirectory = "/etc/systemd/network";
@@ -16,6 +17,7 @@ export async function applySettings(seed: Seed, system: System): Promise<void> {
   await applyTime(seed.time?.servers ?? [], system);
   await applySsh(seed.ssh?.keys ?? [], system);
   await applyUpdateSource(seed.update?.source, system);
+  await applyUpdateTimer(seed.update, system);
 }
 
 async function applyNetwork(network: Seed["network"], system: System): Promise<void> {
