@@ -2,6 +2,8 @@
 import { backupCommand, restoreCommand } from "./backup/command.ts";
 import type { HiveCommand } from "./commands.ts";
 import { supportCommand } from "./support/command.ts";
+import { installCommand } from "./install/command.ts";
+import { resetCommand } from "./reset/command.ts";
 import { keepCommand } from "./uboot/command.ts";
 import { updateCommand } from "./update/command.ts";
 
@@ -11,4 +13,6 @@ export const systemCommands: readonly HiveCommand[] = [
   backupCommand,
   restoreCommand,
   supportCommand,
+  installCommand,
+  resetCommand,
 ];

@@ -17,6 +17,8 @@ export interface Partition {
   readonly name: string;
   readonly start_bytes: number;
   readonly size_bytes: number;
+  /** Flags as the table has them, for example bit 60: read-only. */
+  readonly attributes: bigint;
 }
 
 export interface PartitionTable {
@@ -148,6 +150,7 @@ function partitionsOf(found: Header): Partition[] {
       name: new TextDecoder("utf-16le").decode(entry.subarray(56, 128)).replace(/\0.*$/s, ""),
       start_bytes: first * found.sector_bytes,
       size_bytes: (last - first + 1) * found.sector_bytes,
+      attributes: view(entry).getBigUint64(48, true),
     });
   }
   return partitions;
@@ -198,4 +201,78 @@ export async function renamePartition(path: string, number: number, name: string
     await writeAt(file, one.at_bytes, one.header);
     await file.sync();
   }
+}
+
+function guidBytes(text: string): Uint8Array<ArrayBuffer> {
+  const hex = text.replaceAll("-", "");
+  const bytes = Uint8Array.fromHex(hex);
+  const flip = (from: number, to: number) => bytes.subarray(from, to).reverse();
+  flip(0, 4);
+  flip(4, 6);
+  flip(6, 8);
+  return bytes;
+}
+
+const entryCount = 128;
+const entrySize = 128;
+
+/**
+ * Writes a new table over whatever stood there: the copy at the end, then the primary, so that a disk
+ * has a table only when everything else of it was written before.
+ */
+export async function writePartitionTable(path: string, table: PartitionTable): Promise<void> {
+  using file = await Deno.open(path, { read: true, write: true });
+  const sector = table.sector_bytes;
+  const sectors = Math.floor(await file.seek(0, Deno.SeekMode.End) / sector);
+  const tableSectors = Math.ceil(entryCount * entrySize / sector);
+  const first = 2 + tableSectors;
+  const last = sectors - 2 - tableSectors;
+  const entries = new Uint8Array(tableSectors * sector);
+  for (const one of table.partitions) {
+    const start = one.start_bytes / sector;
+    const end = (one.start_bytes + one.size_bytes) / sector - 1;
+    if (!Number.isInteger(start) || !Number.isInteger(end) || start < first || end > last) {
+      throw new RangeError(`partition ${one.number} does not fit on ${path}`);
+    }
+    const entry = entries.subarray((one.number - 1) * entrySize, one.number * entrySize);
+    entry.set(guidBytes(one.type), 0);
+    entry.set(guidBytes(one.uuid), 16);
+    const fields = view(entry);
+    fields.setBigUint64(32, BigInt(start), true);
+    fields.setBigUint64(40, BigInt(end), true);
+    fields.setBigUint64(48, one.attributes, true);
+    for (let letter = 0; letter < one.name.length; letter++) {
+      fields.setUint16(56 + letter * 2, one.name.charCodeAt(letter), true);
+    }
+  }
+  const header = (own: number, other: number, entriesAt: number) => {
+    const block = new Uint8Array(sector);
+    const fields = view(block);
+    block.set(new TextEncoder().encode(magic));
+    fields.setUint32(8, 0x10000, true);
+    fields.setUint32(12, header_bytes, true);
+    fields.setBigUint64(24, BigInt(own), true);
+    fields.setBigUint64(32, BigInt(other), true);
+    fields.setBigUint64(40, BigInt(first), true);
+    fields.setBigUint64(48, BigInt(last), true);
+    block.set(guidBytes(table.disk_uuid), 56);
+    fields.setBigUint64(72, BigInt(entriesAt), true);
+    fields.setUint32(80, entryCount, true);
+    fields.setUint32(84, entrySize, true);
+    fields.setUint32(88, crc32(entries.subarray(0, entryCount * entrySize)), true);
+    fields.setUint32(16, headerSum(block, header_bytes), true);
+    return block;
+  };
+  await writeAt(file, (sectors - 1 - tableSectors) * sector, entries);
+  await writeAt(file, (sectors - 1) * sector, header(sectors - 1, 1, sectors - 1 - tableSectors));
+  await file.sync();
+  await writeAt(file, 2 * sector, entries);
+  await writeAt(file, sector, header(1, sectors - 1, 2));
+  // For programs that know no such tables: one partition over everything.
+  const protective = new Uint8Array(sector);
+  protective.set([0x00, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff, 0x01, 0x00, 0x00, 0x00], 446);
+  view(protective).setUint32(458, Math.min(sectors - 1, 0xffff_ffff), true);
+  protective.set([0x55, 0xaa], 510);
+  await writeAt(file, 0, protective);
+  await file.sync();
 }

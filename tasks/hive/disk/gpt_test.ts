@@ -1,6 +1,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { NoPartitionTable, partitionTypes, readPartitionTable, renamePartition } from "./gpt.ts";
+import {
+  NoPartitionTable,
+  partitionTypes,
+  readPartitionTable,
+  renamePartition,
+  writePartitionTable,
+} from "./gpt.ts";
 
 async function sfdisk(args: string[], input: string): Promise<string> {
   const child = new Deno.Command("sfdisk", { args, stdin: "piped", stdout: "piped" }).spawn();
@@ -71,5 +77,42 @@ Deno.test("a damaged primary table is read from the copy, and none at all is sai
     await assert.rejects(renamePartition(disk, 1, "x"), NoPartitionTable);
     await Deno.truncate(disk, 100);
     await assert.rejects(readPartitionTable(disk), NoPartitionTable);
+  });
+});
+
+Deno.test("a table that is written over another is what sfdisk and we read, and keeps its flags", async () => {
+  await withDisk(async (disk) => {
+    const table = {
+      disk_uuid: crypto.randomUUID(),
+      sector_bytes: 512,
+      partitions: [{
+        number: 1,
+        type: partitionTypes.esp,
+        uuid: crypto.randomUUID(),
+        name: "esp",
+        start_bytes: 1 << 20,
+        size_bytes: 4 << 20,
+        attributes: 0n,
+      }, {
+        number: 3,
+        type: partitionTypes["root-x86-64"],
+        uuid: crypto.randomUUID(),
+        name: "mulgaos_0.2.0",
+        start_bytes: 5 << 20,
+        size_bytes: 8 << 20,
+        attributes: 1n << 60n,
+      }],
+    };
+    await writePartitionTable(disk, table);
+    assert.deepEqual(await readPartitionTable(disk), table);
+    assert.match(await sfdisk(["--verify", disk], ""), /No errors/);
+    const dump = await sfdisk(["--dump", disk], "");
+    assert.match(dump, /name="mulgaos_0\.2\.0".*attrs="GUID:60"/);
+    const tooLarge = { ...table.partitions[0], size_bytes: 1 << 30 } as typeof table.partitions[0];
+    await assert.rejects(
+      writePartitionTable(disk, { ...table, partitions: [tooLarge] }),
+      /does not fit/,
+    );
+    assert.deepEqual(await readPartitionTable(disk), table);
   });
 });
