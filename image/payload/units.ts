@@ -86,6 +86,8 @@ function readiness(service: ServiceSpec): string[] {
   // root, since the operator's key is root's.
   return [
     "Type=exec",
+    // Told to end by SIGTERM it shuts down as well, and then says that it failed.
+    "KillSignal=SIGINT",
     `ExecStartPost=+${layout.hive} admin health --quiet --timeout ${start_s} ` +
     `--process $MAINPID ${service.name}`,
   ];
