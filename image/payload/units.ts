@@ -138,8 +138,8 @@ function fence(service: ServiceSpec): string[] {
     "MemoryDenyWriteExecute=no",
     "SystemCallArchitectures=native",
     "SystemCallErrorNumber=EPERM",
-    // QEMU fences itself in further, for which it needs seccomp.
-    `SystemCallFilter=@system-service @pkey${startsPrograms ? " @sandbox" : ""}`,
+    // QEMU fences itself in further.
+    `SystemCallFilter=@system-service @pkey${startsPrograms ? " seccomp" : ""}`,
     `TasksMax=${startsPrograms ? 32_768 : 512}`,
     "LimitNOFILE=524288",
     // A core of a service holds its secrets.
