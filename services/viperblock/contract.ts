@@ -81,3 +81,60 @@ export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
 /** Every snapshot there is. */
 export const listSnapshots = subject<null, readonly BlockSnapshot[]>("ebs.snapshot.list");
 export const blockCapacity = subject<null, BlockCapacity>("ebs.capacity", 5_000);
+
+/** Blocks in which snapshots are read and written from outside: 512 KiB, as the EBS direct APIs have them. */
+export const directBlockBytes = 524_288;
+
+export interface OpenSnapshotRequest {
+  readonly snapshot_id: string;
+  readonly size_bytes: number;
+  /** The snapshot that it begins with. */
+  readonly parent_id?: string;
+}
+
+/** Begins a snapshot that is written block by block; it is `pending` until it is sealed. */
+export const openSnapshot = subject<OpenSnapshotRequest, BlockSnapshot>("ebs.snapshot.open");
+/** Writes one block (base64, 512 KiB); durable when answered, and a later write of it wins. */
+export const writeSnapshotBlock = subject<
+  { snapshot_id: string; block_index: number; data: string },
+  null
+>("ebs.snapshot.write");
+/** Ends the writing; sealing what is sealed is no error. */
+export const sealSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
+  "ebs.snapshot.seal",
+  120_000,
+);
+/** Gives up a snapshot that is being written; giving up what is not there is no error. */
+export const abandonSnapshot = subject<{ snapshot_id: string }, null>(
+  "ebs.snapshot.abandon",
+  120_000,
+);
+
+export interface DirectBlocksQuestion {
+  readonly snapshot_id: string;
+  /** Compares with this one instead of listing what there is. */
+  readonly first_id?: string;
+  /** The first index that may be in the answer. */
+  readonly from: number;
+  readonly most: number;
+}
+export interface ChangedBlock {
+  readonly index: number;
+  /** Whether the first (compared) and the second snapshot have data there. */
+  readonly first: boolean;
+  readonly second: boolean;
+}
+export interface DirectBlocks {
+  readonly size_bytes: number;
+  readonly blocks: readonly ChangedBlock[];
+  /** Where the next question begins; absent when there is no more. */
+  readonly next?: number;
+}
+export const listSnapshotBlocks = subject<DirectBlocksQuestion, DirectBlocks>(
+  "ebs.snapshot.blocks",
+);
+/** One block of a completed snapshot, base64. */
+export const readSnapshotBlock = subject<
+  { snapshot_id: string; block_index: number },
+  { readonly data: string }
+>("ebs.snapshot.read");

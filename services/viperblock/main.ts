@@ -24,6 +24,8 @@ import {
   resizeVolume,
   unmountVolume,
 } from "./contract.ts";
+import { answerDirect } from "./direct_answers.ts";
+import { DirectAccess } from "./direct_access.ts";
 import { Mounts } from "./mounts.ts";
 import { checkVolumeId, openTables } from "./records.ts";
 import { Volumes } from "./volumes.ts";
@@ -85,9 +87,11 @@ await runService("viperblock", async (service) => {
   bus.answer(resizeVolume, (request) => volumes.resize(request.volume_id, request.size_bytes));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
   bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
-  bus.answer(describeSnapshot, ({ snapshot_id }) => volumes.describeSnapshot(snapshot_id));
-  bus.answer(deleteSnapshot, ({ snapshot_id }) => volumes.deleteSnapshot(snapshot_id));
+  const direct = new DirectAccess({ tables, store, volumes });
+  bus.answer(describeSnapshot, ({ snapshot_id }) => direct.describe(snapshot_id));
+  bus.answer(deleteSnapshot, ({ snapshot_id }) => direct.delete(snapshot_id));
   bus.answer(listSnapshots, () => volumes.listSnapshots());
+  answerDirect(bus, direct);
   // What concerns this node's disk is answered under the node's own name too.
   for (
     const [mount, unmount, space] of [
