@@ -21,6 +21,8 @@ export interface Disk {
   /** As the guest sees it in /dev/disk/by-id/virtio-…; at most 20 letters. */
   readonly serial: string;
   readonly readOnly?: true;
+  /** A stick on USB instead of a disk of the board. */
+  readonly usb?: true;
 }
 
 export interface MachineOptions {
@@ -176,12 +178,14 @@ export class Machine implements AsyncDisposable {
         ...["-drive", `if=pflash,format=raw,readonly=on,file=${platform.code}`],
         ...["-drive", `if=pflash,format=qcow2,file=${this.#at("variables.qcow2")}`],
       ]),
+      ...(disks.some((disk) => disk.usb) ? ["-device", "qemu-xhci,id=usb"] : []),
       ...disks.flatMap((disk, at) => [
         "-drive",
         `if=none,id=disk${at},format=${disk.format},file=${disk.path},discard=unmap,` +
         `readonly=${disk.readOnly ? "on" : "off"}`,
         "-device",
-        `virtio-blk-pci,drive=disk${at},serial=${disk.serial},bootindex=${at + 1}`,
+        `${disk.usb ? "usb-storage,bus=usb.0,removable=on" : "virtio-blk-pci"},drive=disk${at},` +
+        `id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}`,
       ]),
       ...["-device", "virtio-rng-pci"],
       ...["-netdev", `user,id=net${forwards.join("")}`],
@@ -302,6 +306,11 @@ export class Machine implements AsyncDisposable {
       }
     }
     throw new Error(`QEMU closed its socket before it answered ${execute}`);
+  }
+
+  /** Pulls out one of `disks`. */
+  async unplug(serial: string): Promise<void> {
+    await this.qmp("device_del", { id: serial });
   }
 
   /** Keeps disks, firmware variables and memory as they are now, under a name. */
