@@ -9,7 +9,12 @@
  */
 import type { Bus } from "../bus/bus.ts";
 import type { CallContext } from "../bus/subject.ts";
-import { authorize, type AuthorizeRequest, identityChanged } from "../identity/contract.ts";
+import {
+  authorize,
+  type AuthorizeDecision,
+  type AuthorizeRequest,
+  identityChanged,
+} from "../identity/contract.ts";
 
 const remembered_ms = 5_000;
 const capacity = 10_000;
@@ -42,6 +47,18 @@ export class ResourceAuthorizer implements AsyncDisposable {
   #known(key: string): boolean | undefined {
     const known = this.#answers.get(key);
     return known !== undefined && known.until_ms > Date.now() ? known.allowed : undefined;
+  }
+
+  /**
+   * What is said of a resource with a policy of its own, which is asked for each time.
+   * @throws AwsError `ServiceUnavailable` when identity does not answer
+   */
+  async decide(wish: Wish, context: CallContext): Promise<AuthorizeDecision> {
+    return await this.#bus.ask(
+      authorize,
+      { ...wish, principal_arn: context.principal_arn },
+      context,
+    );
   }
 
   /** @throws AwsError `ServiceUnavailable` when identity does not answer */

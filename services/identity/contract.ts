@@ -53,6 +53,16 @@ export interface AuthorizeRequest {
    * `aws:SourceIp` and `aws:RequestedRegion`; these win over what is given here.
    */
   readonly conditions?: Readonly<Record<string, string | readonly string[]>>;
+  /** The resource's own policy, where it has one: weighed with the caller's. */
+  readonly resource_policy?: ResourcePolicy;
+}
+
+/** What a resource's owner says of who may use it. */
+export interface ResourcePolicy {
+  /** JSON. */
+  readonly document: string;
+  /** The account that the resource belongs to. */
+  readonly account_id: string;
 }
 
 export interface AuthorizeDecision {
@@ -64,6 +74,8 @@ export interface AuthorizeDecision {
    * `identityChanged` nobody need ask about another one.
    */
   readonly every_resource?: boolean;
+  /** The resource's own policy allows it too. */
+  readonly by_resource?: boolean;
 }
 
 /** Whether the caller may. Deny is an answer, not an error. */

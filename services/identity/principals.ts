@@ -9,6 +9,7 @@
 import type { CallContext } from "../bus/subject.ts";
 import type { AuthorizeDecision, AuthorizeRequest } from "./contract.ts";
 import { policyByArn } from "./managed_policies.ts";
+import { weighResource } from "./resource_policy.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { allowsEverywhere, type Decision, evaluateAll } from "./policy/evaluate.ts";
 import type { Context } from "./policy/pattern.ts";
@@ -264,7 +265,14 @@ export function authorizeRequest(
   const who = typeof request?.principal_arn === "string"
     ? principalOf(state, request.principal_arn, call.access_key_id)
     : undefined;
-  const decision = decide(state, who, request, call);
+  const own = decide(state, who, request, call);
+  const { resource_policy } = request;
+  if (resource_policy !== undefined && who !== undefined) {
+    const { decision, by_resource } = weighResource(who, own, resource_policy, request, call);
+    if (decision === "allowed") return { allowed: true, by_resource };
+    return { allowed: false, reason: decision };
+  }
+  const decision = own;
   if (decision !== "allowed" || who === undefined) {
     return { allowed: false, reason: decision === "allowed" ? "implicit_deny" : decision };
   }

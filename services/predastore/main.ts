@@ -116,6 +116,8 @@ async function start(service: Service): Promise<void> {
     log,
     lookup: grants.lookup,
     authorize: (permission, context) => authorizer.may(permission, context),
+    weigh: (permission, resource_policy, context) =>
+      authorizer.decide({ ...permission, resource_policy }, context),
   });
   service.onStop(() => door[Symbol.dispose]());
 

@@ -46,6 +46,9 @@ export function namesOfThisMachine(): string[] {
       "localhost",
       // Buckets as host names below the endpoint.
       "*.localhost",
+      // Clients that take no wildcard so near the root.
+      "s3.localhost",
+      "*.s3.localhost",
       ...(/^[A-Za-z0-9.-]+$/.test(host) ? [host, `${host}.local`] : []),
       "127.0.0.1",
       "::1",

@@ -87,6 +87,8 @@ export const packages: readonly PackageNeed[] = [
     releases: [12],
     set: "tests",
   },
+  { name: "s3cmd", reason: "an S3 client under test", set: "tests" },
+  { name: "rclone", reason: "an S3 client under test", set: "tests" },
   { name: "fio", reason: "block benchmarks", set: "tests" },
   { name: "libnbd-bin", reason: "an NBD client other than QEMU's", set: "tests" },
   // systemd-container of backports brings its own libcurl4, to which Debian 12's own curl does not fit.

@@ -31,6 +31,9 @@ export interface TestPredastore extends AsyncDisposable {
   s3(key?: AccessKey, options?: S3ClientConfig): S3Client;
   /** Environment and arguments of the AWS CLI; answers what it prints. @throws when it fails */
   aws(...args: string[]): Promise<string>;
+  s3cmd(...args: string[]): Promise<string>;
+  /** The remote is called `mulga`. */
+  rclone(...args: string[]): Promise<string>;
 }
 
 export interface PredastoreOptions {
@@ -64,6 +67,18 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
   await running.healthy();
   const clients: S3Client[] = [];
   const ca = await Deno.readTextFile(node.paths.tls.ca);
+  const home = join(directory, "home");
+  /** Runs a client with nothing of the machine's own settings. */
+  const client = async (program: string, args: string[], env: Record<string, string> = {}) => {
+    const { success, stdout, stderr } = await new Deno.Command(program, {
+      args,
+      clearEnv: true,
+      env: { PATH: "/usr/bin:/bin", HOME: home, LANG: "C.UTF-8", ...env },
+    }).output();
+    const text = new TextDecoder().decode(stdout);
+    if (success) return text;
+    throw new Error(`${program} ${args.join(" ")}: ${text}${new TextDecoder().decode(stderr)}`);
+  };
   const endpoint = `https://localhost:${node.config.ports.s3}`;
   return {
     node,
@@ -87,25 +102,32 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
       clients.push(client);
       return client;
     },
-    async aws(...args) {
-      const { success, stdout, stderr } = await new Deno.Command("/usr/bin/aws", {
-        args: ["--endpoint-url", endpoint, ...args],
-        clearEnv: true,
-        env: {
-          PATH: "/usr/bin:/bin",
-          HOME: join(directory, "home"),
-          AWS_ACCESS_KEY_ID: "AKIATEST",
-          AWS_SECRET_ACCESS_KEY: accounts.AKIATEST.secret,
-          AWS_DEFAULT_REGION: node.config.region,
-          AWS_CA_BUNDLE: node.paths.tls.ca,
-        },
-      }).output();
-      const text = new TextDecoder().decode(stdout);
-      if (!success) {
-        throw new Error(`aws ${args.join(" ")}: ${text}${new TextDecoder().decode(stderr)}`);
-      }
-      return text;
-    },
+    aws: (...args) =>
+      client("/usr/bin/aws", ["--endpoint-url", endpoint, ...args], {
+        AWS_ACCESS_KEY_ID: "AKIATEST",
+        AWS_SECRET_ACCESS_KEY: accounts.AKIATEST.secret,
+        AWS_DEFAULT_REGION: node.config.region,
+        AWS_CA_BUNDLE: node.paths.tls.ca,
+      }),
+    s3cmd: (...args) =>
+      client("/usr/bin/s3cmd", [
+        "--access_key=AKIATEST",
+        `--secret_key=${accounts.AKIATEST.secret}`,
+        `--host=localhost:${node.config.ports.s3}`,
+        "--host-bucket=",
+        `--region=${node.config.region}`,
+        `--ca-certs=${node.paths.tls.ca}`,
+        ...args,
+      ]),
+    rclone: (...args) =>
+      client("/usr/bin/rclone", ["--ca-cert", node.paths.tls.ca, ...args], {
+        RCLONE_CONFIG_MULGA_TYPE: "s3",
+        RCLONE_CONFIG_MULGA_PROVIDER: "Other",
+        RCLONE_CONFIG_MULGA_ACCESS_KEY_ID: "AKIATEST",
+        RCLONE_CONFIG_MULGA_SECRET_ACCESS_KEY: accounts.AKIATEST.secret,
+        RCLONE_CONFIG_MULGA_ENDPOINT: endpoint,
+        RCLONE_CONFIG_MULGA_REGION: node.config.region,
+      }),
     async [Symbol.asyncDispose]() {
       for (const client of clients) client.destroy();
       await node[Symbol.asyncDispose]();

@@ -42,7 +42,7 @@ export function getObjectAttributes(call: S3Call): Response {
       : undefined,
     wants("ObjectParts") && parts !== undefined
       ? element("ObjectParts", [
-        element("TotalPartsCount", parts.length),
+        element("PartsCount", parts.length),
         element("PartNumberMarker", marker),
         element("NextPartNumberMarker", marker + shown.length),
         element("MaxParts", limit),

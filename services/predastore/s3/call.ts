@@ -79,6 +79,8 @@ export interface S3Call extends Target {
   readonly account_id: string;
   /** Undefined on the system's door. */
   readonly verified: Verified | undefined;
+  /** Buckets of others whose policies let the caller do what it asks. */
+  readonly shared: ReadonlySet<string>;
   /** Finds the key that a form was signed with. */
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
   /** Whether somebody else than the caller may: whoever signed a form. */
@@ -102,13 +104,13 @@ export interface BodyWatch {
 export const isSystem = (call: S3Call) => call.verified === undefined;
 
 /**
- * The bucket that the call names, if its owner asks.
+ * The bucket that the call names, if its owner asks, or somebody whom its policy lets in.
  * @throws AwsError `NoSuchBucket`, `AccessDenied`
  */
 export function ownBucket(call: S3Call, name = call.bucket): BucketRow {
   const bucket = call.store.buckets.find(name);
   if (bucket === undefined) throw noSuchBucket();
-  if (bucket.account_id !== call.account_id) throw accessDenied();
+  if (bucket.account_id !== call.account_id && !call.shared.has(name)) throw accessDenied();
   const expected = call.headers.get("x-amz-expected-bucket-owner");
   if (expected !== null && expected !== bucket.account_id) throw accessDenied();
   return bucket;

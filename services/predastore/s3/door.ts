@@ -17,6 +17,7 @@ import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { frontHeaders } from "../contract.ts";
 import type { CallContext } from "../../bus/subject.ts";
+import type { AuthorizeDecision, ResourcePolicy } from "../../identity/contract.ts";
 import type { Store } from "../store.ts";
 import {
   accessDenied,
@@ -31,7 +32,7 @@ import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf, served } from "./operations.ts";
-import { type Permission, permissionsOf } from "./permissions.ts";
+import { bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { pathStyle } from "./virtual_host.ts";
 
 export type DoorKind = "public" | "front" | "system";
@@ -43,6 +44,12 @@ export interface DoorOptions {
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
   /** Whether a caller may; the system on its own door is never asked for. */
   readonly authorize: (permission: Permission, context: CallContext) => Promise<boolean>;
+  /** The same where the bucket has a policy, which is weighed too. */
+  readonly weigh: (
+    permission: Permission,
+    policy: ResourcePolicy,
+    context: CallContext,
+  ) => Promise<AuthorizeDecision>;
 }
 
 const slowestChunk_ms = 60_000;
@@ -161,7 +168,8 @@ export class Door implements Disposable {
         verified = await this.#verify(request, from);
       }
       action = operationOf(request.method, target, request.headers);
-      const may = this.#mayOf(verified, from);
+      const shared = new Set<string>();
+      const may = this.#mayOf(verified, from, shared);
       for (const permission of permissionsOf(action, target, request.headers)) {
         if (!await may(permission)) throw accessDenied();
       }
@@ -181,6 +189,7 @@ export class Door implements Disposable {
         account_id: verified?.grant.account_id ?? "",
         verified,
         may,
+        shared,
         lookup: this.#options.lookup,
         mayAs: (grant, scope, permission) => this.#ask(grant, scope, from, permission),
         watch: this.#watch,
@@ -245,10 +254,14 @@ export class Door implements Disposable {
     return response;
   }
 
-  #mayOf(verified: Verified | undefined, from: Arrived): S3Call["may"] {
+  #mayOf(
+    verified: Verified | undefined,
+    from: Arrived,
+    shared: Set<string>,
+  ): S3Call["may"] {
     if (verified === undefined) return () => Promise.resolve(true);
     const { grant, scope } = verified;
-    return (permission) => this.#ask(grant, scope, from, permission);
+    return (permission) => this.#ask(grant, scope, from, permission, shared);
   }
 
   #ask(
@@ -256,8 +269,9 @@ export class Door implements Disposable {
     scope: SigningScope,
     from: Arrived,
     permission: Permission,
+    shared?: Set<string>,
   ): Promise<boolean> {
-    return this.#options.authorize(permission, {
+    const context: CallContext = {
       request_id: from.request_id,
       account_id: grant.account_id,
       principal_arn: grant.principal_arn,
@@ -265,7 +279,28 @@ export class Door implements Disposable {
       region: scope.region,
       source_ip: from.source_ip,
       deadline_ms: Date.now() + authorized_ms,
+    };
+    const name = bucketOf(permission.resource);
+    const bucket = name === undefined ? undefined : this.#options.store.buckets.find(name);
+    const document = bucket?.settings.policy;
+    if (bucket === undefined || document === undefined) {
+      return this.#options.authorize(permission, context);
+    }
+    return this.#weigh(permission, { document, account_id: bucket.account_id }, context, () => {
+      if (bucket.account_id !== grant.account_id) shared?.add(bucket.name);
     });
+  }
+
+  /** @param onShared called when the bucket's policy lets the caller in */
+  async #weigh(
+    permission: Permission,
+    policy: ResourcePolicy,
+    context: CallContext,
+    onShared: () => void,
+  ): Promise<boolean> {
+    const { allowed, by_resource } = await this.#options.weigh(permission, policy, context);
+    if (allowed && by_resource === true) onShared();
+    return allowed;
   }
 
   async #verify(request: Request, from: Arrived): Promise<Verified> {

@@ -17,6 +17,11 @@ export interface Permission {
 export const bucketArn = (bucket: string) => `arn:aws:s3:::${bucket}`;
 export const objectArn = (bucket: string, key: string) => `arn:aws:s3:::${bucket}/${key}`;
 
+/** The bucket that an ARN is of. */
+export function bucketOf(resource: string): string | undefined {
+  return /^arn:aws:s3:::([^/]+)/.exec(resource)?.[1];
+}
+
 /** On the bucket. */
 const bucketActions: Readonly<Record<string, string>> = {
   CreateBucket: "s3:CreateBucket",

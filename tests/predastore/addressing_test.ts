@@ -1,0 +1,274 @@
+/** Other ways in: forms that browsers post, buckets as host names, and uploads at their limits. */
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetObjectAttributesCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  UploadPartCommand,
+  UploadPartCopyCommand,
+} from "@aws-sdk/client-s3";
+import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
+import { lookup } from "node:dns";
+import { Agent } from "node:https";
+import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { accounts, type TestPredastore } from "../kit/predastore.ts";
+import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
+
+const Bucket = "bucket";
+
+interface FormOptions {
+  readonly key?: string;
+  readonly conditions?: readonly unknown[];
+  readonly fields?: Readonly<Record<string, string>>;
+  readonly content?: string | Uint8Array<ArrayBuffer>;
+  readonly expires_ms?: number;
+  readonly secret?: string;
+}
+
+/** Posts a form as a browser does that was given a signed policy. */
+async function post(test: TestPredastore, options: FormOptions = {}): Promise<Response> {
+  const now = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const scope = { date: now.slice(0, 8), region: test.node.config.region, service: "s3" };
+  const credential = `AKIATEST/${scope.date}/${scope.region}/s3/aws4_request`;
+  const policy = Buffer.from(JSON.stringify({
+    expiration: new Date(Date.now() + (options.expires_ms ?? 60_000)).toISOString(),
+    conditions: options.conditions ?? [
+      { bucket: Bucket },
+      ["starts-with", "$key", "form/"],
+      ["starts-with", "$Content-Type", "text/"],
+      ["content-length-range", 1, 1000],
+      { "x-amz-algorithm": "AWS4-HMAC-SHA256" },
+      { "x-amz-credential": credential },
+      { "x-amz-date": now },
+      ["starts-with", "$success_action_status", ""],
+      ["starts-with", "$x-amz-meta-from", ""],
+    ],
+  })).toString("base64");
+  const key = deriveSigningKey(options.secret ?? accounts.AKIATEST.secret, scope);
+  const form = new FormData();
+  const fields = {
+    key: options.key ?? "form/${filename}",
+    "Content-Type": "text/plain",
+    "x-amz-algorithm": "AWS4-HMAC-SHA256",
+    "x-amz-credential": credential,
+    "x-amz-date": now,
+    policy,
+    "x-amz-signature": createHmac("sha256", key).update(policy).digest("hex"),
+    ...options.fields,
+  };
+  for (const [name, value] of Object.entries(fields)) form.set(name, value);
+  form.set("file", new Blob([options.content ?? "hello"], { type: "text/plain" }), "a b.txt");
+  const client = Deno.createHttpClient({ caCerts: [test.ca] });
+  try {
+    const reply = await fetch(`${test.endpoint}/${Bucket}`, {
+      method: "POST",
+      body: form,
+      client,
+      redirect: "manual",
+    });
+    const body = await reply.text();
+    return new Response(reply.status === 204 || reply.status === 303 ? null : body, reply);
+  } finally {
+    client.close();
+  }
+}
+
+Deno.test({
+  name: "forms, host names and uploads at their limits are S3's",
+  ...keptAlive,
+  fn: (t) =>
+    withPredastore(t, {
+      "form upload: a browser's file is stored as its policy allows": async (s3, test) => {
+        const plain = await post(test, { fields: { "x-amz-meta-from": "form" } });
+        assert.equal(plain.status, 204);
+        assert.equal(await textOf(s3, Bucket, "form/a b.txt"), "hello");
+        const head = await s3.send(new HeadObjectCommand({ Bucket, Key: "form/a b.txt" }));
+        assert.equal(head.ContentType, "text/plain");
+        assert.deepEqual(head.Metadata, { from: "form" });
+        const made = await post(test, {
+          key: "form/201",
+          fields: { success_action_status: "201" },
+        });
+        assert.equal(made.status, 201);
+        assert.match(await made.text(), /<Key>form\/201<\/Key>/);
+      },
+
+      "form upload: what the policy does not allow is refused and stores nothing": async (
+        s3,
+        test,
+      ) => {
+        const cases: readonly (readonly [FormOptions, number, string])[] = [
+          [{ key: "elsewhere/x" }, 403, "AccessDenied"],
+          [{ expires_ms: -1000 }, 403, "AccessDenied"],
+          [{ secret: "wrong" }, 403, "SignatureDoesNotMatch"],
+          [{ content: "x".repeat(1001) }, 400, "EntityTooLarge"],
+          [{ content: "" }, 400, "EntityTooSmall"],
+          [{ fields: { "x-amz-meta-unnamed": "x" } }, 403, "AccessDenied"],
+          [{ fields: { "Content-Type": "image/png" } }, 403, "AccessDenied"],
+          [{ fields: { "x-amz-credential": "AKIATEST/x" } }, 400, "InvalidArgument"],
+        ];
+        for (const [options, status, code] of cases) {
+          const answer = await post(test, { key: "form/refused", ...options });
+          const text = await answer.text();
+          assert.equal(answer.status, status, text);
+          assert.match(text, new RegExp(`<Code>${code}</Code>`));
+        }
+        const { Contents } = await s3.send(
+          new ListObjectsV2Command({ Bucket, Prefix: "form/refused" }),
+        );
+        assert.equal(Contents, undefined);
+      },
+
+      "virtual-host addressing: the bucket is the host's first label": async (_, test) => {
+        const { port } = new URL(test.endpoint);
+        const agent = new Agent({
+          ca: test.ca,
+          keepAlive: true,
+          // A resolver need not know `*.localhost`.
+          lookup: (_host, options, callback) => lookup("localhost", options, callback),
+        });
+        const s3 = test.s3("AKIATEST", {
+          endpoint: `https://s3.localhost:${port}`,
+          forcePathStyle: false,
+          requestHandler: { httpsAgent: agent },
+        });
+        await s3.send(new PutObjectCommand({ Bucket, Key: "by/host name", Body: "found" }));
+        assert.equal(await textOf(s3, Bucket, "by/host name"), "found");
+        assert.equal(await textOf(test.s3(), Bucket, "by/host name"), "found");
+        const { Contents } = await s3.send(new ListObjectsV2Command({ Bucket, Prefix: "by/" }));
+        assert.deepEqual(Contents?.map(({ Key }) => Key), ["by/host name"]);
+        agent.destroy();
+      },
+
+      "multi-range reads give the whole object, as S3 does": async (s3) => {
+        const { Body, ContentRange } = await s3.send(
+          new GetObjectCommand({ Bucket, Key: "by/host name", Range: "bytes=0-0,2-3" }),
+        );
+        assert.equal(ContentRange, undefined);
+        assert.equal(await Body?.transformToString(), "found");
+      },
+
+      "multipart: part copy of ranges, and attributes of parts": async (s3) => {
+        const size = 5 << 20;
+        const bytes = new Uint8Array(size + 1000).map((_, at) => at % 251);
+        await s3.send(new PutObjectCommand({ Bucket, Key: "source", Body: bytes }));
+        const target = { Bucket, Key: "copied" };
+        const { UploadId } = await s3.send(
+          new CreateMultipartUploadCommand({ ...target, ChecksumAlgorithm: "CRC32" }),
+        );
+        const copy = async (PartNumber: number, CopySourceRange: string) => {
+          const { CopyPartResult } = await s3.send(
+            new UploadPartCopyCommand({
+              ...target,
+              UploadId,
+              PartNumber,
+              CopySource: `${Bucket}/source`,
+              CopySourceRange,
+            }),
+          );
+          return {
+            PartNumber,
+            ETag: CopyPartResult?.ETag,
+            ChecksumCRC32: CopyPartResult?.ChecksumCRC32,
+          };
+        };
+        const Parts = [
+          await copy(1, `bytes=0-${size - 1}`),
+          await copy(2, `bytes=${size}-${size + 999}`),
+        ];
+        await refused(copy(3, `bytes=0-${size + 1000}`), "InvalidArgument", 400);
+        await s3.send(
+          new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts } }),
+        );
+        const { Body } = await s3.send(new GetObjectCommand(target));
+        const found = await Body?.transformToByteArray();
+        assert.ok(found !== undefined && Buffer.compare(found, bytes) === 0);
+        const { ObjectParts, Checksum } = await s3.send(
+          new GetObjectAttributesCommand({
+            ...target,
+            ObjectAttributes: ["ObjectParts", "Checksum"],
+          }),
+        );
+        assert.equal(ObjectParts?.TotalPartsCount, 2);
+        assert.deepEqual(ObjectParts?.Parts?.map(({ Size }) => Size), [size, 1000]);
+        assert.match(Checksum?.ChecksumCRC32 ?? "", /-2$/);
+      },
+
+      "multipart: ten thousand parts and not one more": async (s3) => {
+        const target = { Bucket, Key: "many" };
+        const { UploadId } = await s3.send(new CreateMultipartUploadCommand(target));
+        const part = (PartNumber: number) =>
+          s3.send(new UploadPartCommand({ ...target, UploadId, PartNumber, Body: "x" }));
+        await part(10_000);
+        await refused(part(10_001), "InvalidArgument", 400);
+        await refused(part(0), "InvalidArgument", 400);
+        const Parts = Array.from(
+          { length: 10_001 },
+          (_, at) => ({ PartNumber: at + 1, ETag: "x" }),
+        );
+        await refused(
+          s3.send(
+            new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts } }),
+          ),
+          "MalformedXML",
+          400,
+        );
+        await s3.send(new AbortMultipartUploadCommand({ ...target, UploadId }));
+      },
+
+      "conditional writes: If-None-Match and If-Match, also on completion": async (s3) => {
+        const target = { Bucket, Key: "conditional" };
+        const { ETag } = await s3.send(
+          new PutObjectCommand({ ...target, Body: "one", IfNoneMatch: "*" }),
+        );
+        await refused(
+          s3.send(new PutObjectCommand({ ...target, Body: "two", IfNoneMatch: "*" })),
+          "PreconditionFailed",
+          412,
+        );
+        await refused(
+          s3.send(new PutObjectCommand({ ...target, Body: "two", IfMatch: '"other"' })),
+          "PreconditionFailed",
+          412,
+        );
+        await refused(
+          s3.send(
+            new PutObjectCommand({ Bucket, Key: "no such", Body: "two", IfMatch: '"other"' }),
+          ),
+          "NoSuchKey",
+          404,
+        );
+        const { UploadId } = await s3.send(new CreateMultipartUploadCommand(target));
+        const part = await s3.send(
+          new UploadPartCommand({ ...target, UploadId, PartNumber: 1, Body: "three" }),
+        );
+        const MultipartUpload = { Parts: [{ PartNumber: 1, ETag: part.ETag }] };
+        await refused(
+          s3.send(
+            new CompleteMultipartUploadCommand({
+              ...target,
+              UploadId,
+              MultipartUpload,
+              IfNoneMatch: "*",
+            }),
+          ),
+          "PreconditionFailed",
+          412,
+        );
+        await s3.send(
+          new CompleteMultipartUploadCommand({
+            ...target,
+            UploadId,
+            MultipartUpload,
+            ...(ETag === undefined ? {} : { IfMatch: ETag }),
+          }),
+        );
+        assert.equal(await textOf(s3, Bucket, "conditional"), "three");
+      },
+    }),
+});
