@@ -49,6 +49,9 @@ export async function collect(
 ): Promise<number> {
   let deleted = 0;
   for (const owner of owners) {
+    // First what is there, then who needs it: what comes to be in between is not looked at.
+    const chunks = await Array.fromAsync(store.list(`chunks/${owner}/`));
+    const mapParts = await Array.fromAsync(store.list(`maps/${owner}/`));
     // What a snapshot that is not stored yet will name, nobody can say.
     const pending = tables.snapshots.list().some(({ value }) =>
       value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
@@ -77,11 +80,11 @@ export async function collect(
       }
     }
     const dead: string[] = [];
-    for await (const key of store.list(`chunks/${owner}/`)) {
+    for (const key of chunks) {
       const name = parseChunkKey(key);
       if (name !== undefined && !kept.has(key) && isSettled(key, name)) dead.push(key);
     }
-    for await (const key of store.list(`maps/${owner}/`)) {
+    for (const key of mapParts) {
       const [, prefix, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(key) ?? [];
       if (prefix === undefined || epoch === undefined) continue;
       const newest = frozen === undefined ? settled : held?.epoch ?? settled;
