@@ -141,7 +141,26 @@ export interface VolumeRecord {
   readonly state: "creating" | "available" | "in-use" | "deleting" | "error";
   /** One writer: there is at most one. Set as long as the state is `in-use`. */
   readonly attachment?: VolumeAttachment;
+  /** The last change of size or limits that was asked for. */
+  readonly modification?: VolumeModification;
   readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface VolumeShape {
+  readonly size_gib: number;
+  readonly iops: number;
+  /** MiB/s. */
+  readonly throughput: number;
+}
+
+export interface VolumeModification {
+  readonly state: "modifying" | "completed" | "failed";
+  readonly message?: string;
+  readonly original: VolumeShape;
+  readonly target: VolumeShape;
+  /** ISO 8601. */
+  readonly start_time: string;
+  readonly end_time?: string;
 }
 
 export interface SnapshotRecord {
@@ -152,8 +171,12 @@ export interface SnapshotRecord {
   readonly description?: string;
   /** Made by an import and for images alone: it goes with the last image that stands on it. */
   readonly goes_with_images?: true;
+  /** The volume that it was taken of; an import has none. */
+  readonly volume_id?: string;
   /** `deleting` until no volume needs its chunks any more. */
-  readonly state: "completed" | "deleting";
+  readonly state: "pending" | "completed" | "error" | "deleting";
+  /** ISO 8601. */
+  readonly completion_time?: string;
   /** ISO 8601. */
   readonly start_time: string;
   readonly tags: Readonly<Record<string, string>>;
@@ -174,6 +197,8 @@ export interface ImageRecord {
   readonly public: boolean;
   /** ISO 8601. */
   readonly creation_date: string;
+  /** Made of an instance: available when its snapshots are stored. */
+  readonly awaits_snapshots?: true;
   /** While a file is being brought in: what must go when that comes to nothing. */
   readonly importing?: {
     readonly node_id: string;
@@ -255,10 +280,15 @@ export const quiesceProgress = "compute.event.quiesce";
 export const computeActions = [
   "AssociateIamInstanceProfile",
   "AttachVolume",
+  "CopySnapshot",
+  "CreateImage",
   "CreateKeyPair",
+  "CreateSnapshot",
+  "CreateSnapshots",
   "CreateTags",
   "CreateVolume",
   "DeleteKeyPair",
+  "DeleteSnapshot",
   "DeleteTags",
   "DeleteVolume",
   "DeregisterImage",
@@ -270,13 +300,16 @@ export const computeActions = [
   "DescribeInstances",
   "DescribeKeyPairs",
   "DescribeRegions",
+  "DescribeSnapshots",
   "DescribeTags",
   "DescribeVolumeStatus",
   "DescribeVolumes",
+  "DescribeVolumesModifications",
   "DetachVolume",
   "DisassociateIamInstanceProfile",
   "GetConsoleOutput",
   "ImportKeyPair",
+  "ModifyVolume",
   "RebootInstances",
   "RegisterImage",
   "ReplaceIamInstanceProfileAssociation",

@@ -117,6 +117,29 @@ class Inputs {
       InstanceId: this.id("i-"),
       Device: this.device(),
     }),
+    CopySnapshot: () => ({
+      SourceRegion: "here",
+      SourceSnapshotId: this.id("snap-"),
+      ...this.some({ Description: this.text(), TagSpecifications: this.specifications() }, 0.2),
+    }),
+    CreateImage: () => ({
+      InstanceId: this.id("i-"),
+      Name: this.random.pick(["a copy", this.text()]),
+      ...this.some({ Description: this.text(), TagSpecifications: this.specifications() }, 0.2),
+    }),
+    CreateSnapshot: () => ({
+      VolumeId: this.id("vol-"),
+      ...this.some({ Description: this.text(), TagSpecifications: this.specifications() }, 0.2),
+    }),
+    CreateSnapshots: () => ({
+      InstanceSpecification: {
+        InstanceId: this.id("i-"),
+        ...this.some({
+          ExcludeBootVolume: true,
+          ExcludeDataVolumeIds: this.many(() => this.id("vol-"), 1),
+        }),
+      },
+    }),
     CreateKeyPair: () => ({
       KeyName: this.text(),
       KeyType: "ed25519",
@@ -139,6 +162,7 @@ class Inputs {
       }, 0.15),
     }),
     DeleteKeyPair: () => this.some({ KeyName: this.text(), KeyPairId: this.id("key-") }),
+    DeleteSnapshot: () => ({ SnapshotId: this.id("snap-") }),
     DeleteTags: () => ({
       Resources: this.sane([this.id("vol-")], () => this.many(() => this.id())),
       ...this.some({ Tags: this.tags() }),
@@ -177,6 +201,21 @@ class Inputs {
         Filters: this.filters(["region-name"]),
         RegionNames: this.many(() => this.text(), 1),
       }),
+    DescribeSnapshots: () => ({
+      ...this.some({
+        Filters: this.filters(["status", "volume-id", "description"]),
+        SnapshotIds: this.many(() => this.id("snap-"), 1),
+        OwnerIds: this.many(() => this.random.pick(["self", alice, this.text()]), 1),
+      }),
+      ...this.page(),
+    }),
+    DescribeVolumesModifications: () => ({
+      ...this.some({
+        Filters: this.filters(["modification-state", "target-size"]),
+        VolumeIds: this.many(() => this.id("vol-"), 1),
+      }),
+      ...this.page(),
+    }),
     DescribeTags: () => ({
       ...this.some({ Filters: this.filters(["key", "value", "resource-id"]) }),
       ...this.page(),
@@ -206,6 +245,14 @@ class Inputs {
         this.text(),
         new TextEncoder().encode(this.text()).toBase64(),
       ]),
+    }),
+    ModifyVolume: () => ({
+      VolumeId: this.id("vol-"),
+      ...this.some({
+        Size: this.sane(2, () => this.number()),
+        Iops: this.number(),
+        Throughput: this.number(),
+      }, 0.4),
     }),
     RegisterImage: () => ({
       Name: this.random.pick(["an image", "image 2", this.text()]),

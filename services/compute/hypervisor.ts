@@ -54,6 +54,8 @@ export interface Machine {
   plug(disk: Disk): Promise<void>;
   /** Takes a disk out; repeating it is no error. @throws UnplugRefused */
   unplug(volumeId: string): Promise<void>;
+  /** Tells the guest that the disk has grown to that size; repeating it is no error. */
+  grow(volumeId: string, size_bytes: number): Promise<void>;
   /** Volumes that are plugged in now. */
   disks(): Promise<readonly string[]>;
   /** Hears whenever the status may have changed; call the result to stop. */

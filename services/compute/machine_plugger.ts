@@ -15,6 +15,16 @@ export class MachinePlugger implements VolumePlugger {
     await machine.plug({ volume_id: attachment.volume_id, socket, slot: attachment.slot });
   }
 
+  async grow(
+    instance: InstanceRecord,
+    attachment: Attachment,
+    size_bytes: number,
+  ): Promise<void> {
+    const machine = await this.machines().find(instance.instance_id);
+    if (machine === undefined) throw unavailable(`The machine of ${instance.instance_id}`);
+    await machine.grow(attachment.volume_id, size_bytes);
+  }
+
   async unplug(instance: InstanceRecord, attachment: Attachment): Promise<void> {
     const machine = await this.machines().find(instance.instance_id);
     if (machine === undefined) return;

@@ -17,6 +17,8 @@ import { killProcessOf } from "../../ffi/process.ts";
 const quitBound_ms = 5_000;
 /** How long a guest has to let go of a disk; a running Linux needs under 100 ms. */
 const unplugBound_ms = 15_000;
+/** How long QEMU may take to hear of a disk's new size. */
+const growBound_ms = 60_000;
 /** The request is repeated, since firmware and a booting kernel do not hear it. */
 const unplugRepeat_ms = 2_000;
 const reconnectPause_ms = 250;
@@ -232,6 +234,24 @@ export class QemuMachine implements Machine {
     }
     if (await this.#hasNode(volumeId)) {
       await this.#execute("blockdev-del", { "node-name": blockNode(volumeId) });
+    }
+  }
+
+  async grow(volumeId: string, size_bytes: number): Promise<void> {
+    const node = blockNode(volumeId);
+    const limit = performance.now() + growBound_ms;
+    for (let pause_ms = 100;; pause_ms = Math.min(pause_ms * 2, 2000)) {
+      // QEMU learns the size when it connects, and connects when it has something to read.
+      await this.#execute("human-monitor-command", {
+        "command-line": `qemu-io ${node} "read 0 4096"`,
+      }, 30_000);
+      try {
+        await this.#execute("block_resize", { "node-name": node, size: size_bytes });
+        return;
+      } catch (error) {
+        if (!(error instanceof QmpError) || performance.now() > limit) throw error;
+      }
+      await delay(pause_ms);
     }
   }
 

@@ -9,15 +9,18 @@ import type { CompleteTable } from "../resources/actions.ts";
 import type { Resources } from "../resources/resource.ts";
 import type { computeActions, InstanceRecord } from "./contract.ts";
 import { ImageImporter } from "./image_import.ts";
+import { imageCreationActions } from "./image_creation.ts";
 import { imageActions } from "./images.ts";
 import { type HostSize, instanceTypeActions } from "./instance_types.ts";
 import { keyPairActions } from "./key_pairs.ts";
 import { regionActions } from "./regions.ts";
+import { snapshotActions } from "./snapshot_actions.ts";
 import { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
 import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
+import { modificationActions } from "./volume_modification.ts";
 import { volumeActions } from "./volumes.ts";
 
 export interface ResourceSideOptions {
@@ -83,6 +86,9 @@ export class ResourceSide {
       ...keyPairActions(state),
       ...imageActions(state, this.snapshots),
       ...volumeActions(this.keeper, state),
+      ...modificationActions(this.keeper),
+      ...snapshotActions(bus, state, instances, this.snapshots),
+      ...imageCreationActions(bus, state, instances, this.snapshots),
       ...regionActions(config),
       ...instanceTypeActions(host),
       ...tagActions(this.taggable),

@@ -1,5 +1,6 @@
 /**
- * Snapshots that images stand on: made by an import, gone with their last image.
+ * The life of snapshots after they were asked for: `pending` until the block store has all of them, and
+ * their end, which no image that stands on them allows.
  *
  * A deletion is written down first (`deleting`, from then on nobody sees it) and done when the block
  * store no longer needs the snapshot's chunks for volumes that were cloned from it: tried at once,
@@ -8,17 +9,23 @@
 import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import { deleteSnapshot } from "../viperblock/contract.ts";
+import { deleteSnapshot, describeSnapshot } from "../viperblock/contract.ts";
 import type { SnapshotRecord } from "./contract.ts";
+import { delay } from "./delay.ts";
 import { KeyedLock } from "./keyed_lock.ts";
 import type { ComputeState } from "./state.ts";
 
 const sweep_ms = 60_000;
+const firstLook_ms = 100;
+const lastLook_ms = 5000;
 
 export class SnapshotKeeper {
   readonly #locks = new KeyedLock();
   readonly #background = new Set<Promise<void>>();
   #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #stop = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #watched = new Set<string>();
 
   constructor(readonly bus: Bus, readonly log: Log, readonly state: ComputeState) {}
 
@@ -30,12 +37,85 @@ export class SnapshotKeeper {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#stop.abort();
+    this.#stopped.resolve();
     await Promise.allSettled([...this.#background]);
   }
 
   sweep(): void {
     for (const snapshot of this.state.snapshots.all()) {
       if (snapshot.state === "deleting") this.#finishLater(snapshot);
+      else if (snapshot.state === "pending") this.#watch(snapshot);
+    }
+  }
+
+  /** Asks the block store how far it is, and goes on asking in the background. */
+  async look(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
+    const seen = await this.#settle(snapshot);
+    if (seen.state === "pending") this.#watch(seen);
+    return seen;
+  }
+
+  async #settle(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
+    const { account_id, snapshot_id } = snapshot;
+    let state: "pending" | "completed" | "error";
+    try {
+      state = (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+      state = "error";
+    }
+    if (state === "pending") return snapshot;
+    const settled = await this.state.snapshots.modify(
+      account_id,
+      snapshot_id,
+      (now) =>
+        now.state === "pending"
+          ? { ...now, state, completion_time: new Date().toISOString() }
+          : now,
+    );
+    await this.settleImages();
+    return settled;
+  }
+
+  #watch(snapshot: SnapshotRecord): void {
+    const { snapshot_id } = snapshot;
+    if (this.#watched.has(snapshot_id)) return;
+    this.#watched.add(snapshot_id);
+    const work: Promise<void> = (async () => {
+      const { signal } = this.#stop;
+      for (
+        let wait_ms = firstLook_ms;
+        !signal.aborted;
+        wait_ms = Math.min(wait_ms * 2, lastLook_ms)
+      ) {
+        await Promise.race([delay(wait_ms), this.#stopped.promise]);
+        if (signal.aborted || (await this.#settle(snapshot)).state !== "pending") return;
+      }
+    })()
+      .catch((error) => this.log.warn("snapshot_not_seen", { snapshot_id, ...errorFields(error) }))
+      .finally(() => {
+        this.#watched.delete(snapshot_id);
+        this.#background.delete(work);
+      });
+    this.#background.add(work);
+  }
+
+  /** Images of instances become available with the last of their snapshots, or fail with one. */
+  async settleImages(): Promise<void> {
+    for (const image of this.state.images.all()) {
+      if (image.awaits_snapshots !== true || image.state !== "pending") continue;
+      const states = image.block_devices.map(({ snapshot_id }) =>
+        snapshot_id === undefined
+          ? "completed"
+          : this.state.snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
+      );
+      const failed = states.some((state) => state === "error" || state === "deleting");
+      if (!failed && states.includes("pending")) continue;
+      await this.state.images.modify(image.account_id, image.image_id, (now) => {
+        const { awaits_snapshots: _, ...rest } = now;
+        return { ...rest, state: failed ? "failed" : "available" };
+      });
     }
   }
 
@@ -54,7 +134,8 @@ export class SnapshotKeeper {
   async remove(account: string, snapshotId: string): Promise<boolean> {
     if (this.isUsed(snapshotId)) return false;
     const { snapshots } = this.state;
-    if (snapshots.get(account, snapshotId) === undefined) return false;
+    const snapshot = snapshots.get(account, snapshotId);
+    if (snapshot === undefined) return false;
     const marked = await snapshots.modify(
       account,
       snapshotId,
@@ -64,7 +145,7 @@ export class SnapshotKeeper {
     if (this.isUsed(snapshotId)) {
       await snapshots.table.modify(snapshots.keyOf(account, snapshotId), (now) => ({
         ...(now ?? marked),
-        state: "completed",
+        state: snapshot.state,
       }));
       return false;
     }

@@ -154,7 +154,7 @@ async function cutEverywhere(
       volumes: fuse.wrap(sound.volumes, ["modify"]),
       instances: fuse.wrap(sound.instances, ["modify"]),
       bus: fuse.wrap(sound.bus, ["ask"]),
-      plugger: fuse.wrap<TestPlugger>(world.plugger, ["plug", "unplug"]),
+      plugger: fuse.wrap<TestPlugger>(world.plugger, ["plug", "unplug", "grow"]),
     });
     const subject = what === "attach" ? doomed.attachHere(request) : doomed.detachHere(request);
     const failed = await subject.then(() => false, () => true);

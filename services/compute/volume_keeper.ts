@@ -32,6 +32,7 @@ import {
 } from "./volume_lifecycle.ts";
 import { incorrectState } from "../resources/errors.ts";
 import { unmountVolume } from "../viperblock/contract.ts";
+import { finishModifying } from "./volume_modification.ts";
 
 export interface DetachRequest {
   readonly account_id: string;
@@ -117,8 +118,15 @@ export class VolumeKeeper {
     this.#background.add(work);
   }
 
-  #isMoving({ state, attachment }: VolumeRecord): boolean {
+  /** The node that has the volume's guest does the work; one without a guest is anybody's. */
+  #isMine(attachment: VolumeRecord["attachment"]): boolean {
+    return attachment === undefined ||
+      attachment.node_id === this.dependencies.config.node_id;
+  }
+
+  #isMoving({ state, attachment, modification }: VolumeRecord): boolean {
     if (state === "creating" || state === "deleting") return true;
+    if (modification?.state === "modifying") return this.#isMine(attachment);
     return attachment !== undefined && attachment.status !== "attached" &&
       attachment.node_id === this.dependencies.config.node_id;
   }
@@ -303,6 +311,10 @@ export class VolumeKeeper {
       if (volume === undefined || !this.#isMoving(volume)) return true;
       if (volume.state === "deleting") await destroyDeleting(this.dependencies, volume);
       else if (volume.state === "creating") await makePlanned(this.dependencies, volume);
+      else if (
+        volume.modification?.state === "modifying" &&
+        (volume.attachment === undefined || volume.attachment.status === "attached")
+      ) await finishModifying(this.dependencies, volume);
       else if (volume.attachment?.status === "detaching") {
         await finishDetaching(this.dependencies, volume);
       } else {

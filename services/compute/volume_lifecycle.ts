@@ -88,6 +88,8 @@ export async function makePlanned(
   await bus.ask(createVolume, {
     volume_id: planned.volume_id,
     size_bytes: planned.size_gib * gib,
+    iops: planned.iops,
+    throughput_bytes: planned.throughput * 1024 * 1024,
     ...(planned.snapshot_id === undefined ? {} : { snapshot_id: planned.snapshot_id }),
   });
   return await volumes.modify(

@@ -10,6 +10,8 @@ export interface VolumePlugger {
    * guest. Plugging what is plugged is no error: it is repeated after a crash.
    */
   plug(instance: InstanceRecord, attachment: Attachment, socket: string): Promise<void>;
+  /** Tells the running guest that the volume has `size_bytes` now. Repeating it is no error. */
+  grow(instance: InstanceRecord, attachment: Attachment, size_bytes: number): Promise<void>;
   /**
    * Takes the volume out of the guest and returns when QEMU has let it go. What is not plugged, or a
    * guest that no longer runs, is no error.

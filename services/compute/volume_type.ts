@@ -41,7 +41,6 @@ export const volumeType: ResourceType<VolumeRecord> = {
   page: { ...usualLimits, above: "cap", idsParameter: "volumeSet" },
 };
 
-/** Snapshots so far only hold what images boot from; their own actions come with their own work. */
 export const snapshotType: ResourceType<SnapshotRecord> = {
   name: "snapshot",
   idPrefix: "snap-",
@@ -53,14 +52,17 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
   },
   bucket: buckets.snapshots,
   id: (snapshot) => snapshot.snapshot_id,
-  states: ["completed", "deleting"],
+  states: ["pending", "completed", "error", "deleting"],
   attributes: {
     "description": (snapshot) => snapshot.description,
     "encrypted": () => false,
     "owner-id": (snapshot) => snapshot.account_id,
     "snapshot-id": (snapshot) => snapshot.snapshot_id,
     "start-time": (snapshot) => snapshot.start_time,
-    "status": () => "completed",
+    "progress": (snapshot) => snapshot.state === "pending" ? "0%" : "100%",
+    "status": (snapshot) => snapshot.state,
+    "storage-tier": () => "standard",
+    "volume-id": (snapshot) => snapshot.volume_id ?? "vol-ffffffff",
     "volume-size": (snapshot) => snapshot.size_gib,
   },
   page: { ...usualLimits, above: "cap", idsParameter: "snapshotSet" },

@@ -1,8 +1,8 @@
 /**
  * CreateVolume, DeleteVolume, DescribeVolumes, DescribeVolumeStatus, AttachVolume, DetachVolume.
  *
- * gp3 is the one type. IOPS and throughput are checked against gp3's rules and kept; they are not
- * throttled: a volume is as fast as the disk below it.
+ * gp3 is the one type. IOPS and throughput are checked against gp3's rules, and the block store holds the
+ * volume to them.
  */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";

@@ -28,11 +28,25 @@ export interface BlockSnapshot {
   readonly volume_id?: string;
 }
 
-export interface CreateVolumeRequest {
+export interface CreateVolumeRequest extends VolumeLimits {
   readonly volume_id: string;
   /** Rounded up to 4096; at least the snapshot's size. */
   readonly size_bytes: number;
   readonly snapshot_id?: string;
+}
+
+export interface ResizeVolumeRequest extends VolumeLimits {
+  readonly volume_id: string;
+  /** At least what the volume has. */
+  readonly size_bytes: number;
+}
+
+/** How fast a volume may be used; as fast as its disk where nothing is said. */
+export interface VolumeLimits {
+  /** Reads and writes a second. */
+  readonly iops?: number;
+  /** Bytes read and written a second. */
+  readonly throughput_bytes?: number;
 }
 
 export interface MountReply {
@@ -70,9 +84,12 @@ export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
   "ebs.snapshot.describe",
 );
 /** Makes a volume larger, mounted or not; clients of a mounted one are disconnected and see it then. */
-export const resizeVolume = subject<{ volume_id: string; size_bytes: number }, BlockVolume>(
-  "ebs.volume.resize",
-);
+export const resizeVolume = subject<ResizeVolumeRequest, BlockVolume>("ebs.volume.resize");
+/** Another snapshot of the same content, in constant time; each may be deleted without the other. */
+export const copySnapshot = subject<
+  { source_id: string; snapshot_id: string },
+  BlockSnapshot
+>("ebs.snapshot.copy");
 /** Never refused for clones: each keeps what it needs of the snapshot's chunks by itself. */
 export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
   "ebs.snapshot.delete",

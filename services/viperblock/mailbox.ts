@@ -7,6 +7,7 @@
  * small, and there are never more of them than orders that the worker gave.
  */
 import { signalEvent } from "../../ffi/libc.ts";
+import type { VolumeLimits } from "./contract.ts";
 import type { Level } from "../log/log.ts";
 
 const capacity = 256 << 10;
@@ -23,7 +24,7 @@ export type ToWorker =
   /** Freeze what the volume holds now, and store the frozen map under the key. */
   | { readonly kind: "freeze"; readonly key: string }
   /** The volume is larger from now on. */
-  | { readonly kind: "resize"; readonly size_bytes: number }
+  | { readonly kind: "resize"; readonly size_bytes: number; readonly limits: VolumeLimits }
   /** Tell which chunks are needed. */
   | { readonly kind: "held" }
   /** Drain everything, save the map, stop. */
@@ -162,6 +163,7 @@ export class Mailbox {
 export interface WorkerInit {
   readonly volumeId: string;
   readonly sizeBytes: number;
+  readonly limits: VolumeLimits;
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;

@@ -13,6 +13,7 @@ import { runService } from "../runtime/run_service.ts";
 import {
   type BlockCapacity,
   blockCapacity,
+  copySnapshot,
   createSnapshot,
   createVolume,
   deleteSnapshot,
@@ -84,10 +85,14 @@ await runService("viperblock", async (service) => {
 
   bus.answer(createVolume, (request) => volumes.create(request));
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
-  bus.answer(resizeVolume, (request) => volumes.resize(request.volume_id, request.size_bytes));
+  bus.answer(resizeVolume, (request) => volumes.resize(request));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
   bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
   const direct = new DirectAccess({ tables, store, volumes });
+  bus.answer(
+    copySnapshot,
+    (request) => volumes.copySnapshot(request.source_id, request.snapshot_id),
+  );
   bus.answer(describeSnapshot, ({ snapshot_id }) => direct.describe(snapshot_id));
   bus.answer(deleteSnapshot, ({ snapshot_id }) => direct.delete(snapshot_id));
   bus.answer(listSnapshots, () => volumes.listSnapshots());

@@ -9,6 +9,7 @@
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../ffi/libc.ts";
 import type { Log } from "../log/log.ts";
 import { windowBytes } from "./engine/fetcher.ts";
+import type { VolumeLimits } from "./contract.ts";
 import { chunkBytes } from "./format.ts";
 import {
   type FromWorker,
@@ -29,6 +30,7 @@ const pieceBytes = 1 << 20;
 export interface MountOptions {
   readonly volumeId: string;
   readonly sizeBytes: number;
+  readonly limits?: VolumeLimits;
   readonly epoch: number;
   /** The epoch of the map in the object store; 0 when there is none of this volume's own. */
   readonly savedEpoch: number;
@@ -48,6 +50,11 @@ export type Ending =
   | { readonly kind: "stopped" }
   | { readonly kind: "unmounted"; readonly map: SavedMap }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean };
+
+const limitsOf = ({ iops, throughput_bytes }: VolumeLimits): VolumeLimits => ({
+  ...(iops === undefined ? {} : { iops }),
+  ...(throughput_bytes === undefined ? {} : { throughput_bytes }),
+});
 
 interface Freezing {
   readonly captured: PromiseWithResolvers<void>;
@@ -119,6 +126,7 @@ export class MountedVolume {
     const init: WorkerInit = {
       volumeId: options.volumeId,
       sizeBytes: options.sizeBytes,
+      limits: limitsOf(options.limits ?? {}),
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
       directory: options.directory,
@@ -207,11 +215,11 @@ export class MountedVolume {
   }
 
   /** The volume is larger from now on; its clients have to connect again. */
-  async resize(sizeBytes: number): Promise<void> {
+  async resize(row: VolumeLimits & { readonly size_bytes: number }): Promise<void> {
     if (this.#over) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#resizing.push(resolve);
-    this.#send({ kind: "resize", size_bytes: sizeBytes });
+    this.#send({ kind: "resize", size_bytes: row.size_bytes, limits: limitsOf(row) });
     await Promise.race([promise, this.#ended.promise]);
   }
 

@@ -108,6 +108,7 @@ export class Mounts {
     const volume = new MountedVolume({
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
+      limits: value,
       epoch: taken.value.epoch,
       savedEpoch: this.#protectedEpoch(value),
       directory,

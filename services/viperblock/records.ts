@@ -9,11 +9,11 @@ import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import { Table } from "../state/table.ts";
-import type { BlockSnapshot, BlockVolume } from "./contract.ts";
+import type { BlockSnapshot, BlockVolume, VolumeLimits } from "./contract.ts";
 import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
 import type { SavedMap } from "./map_objects.ts";
 
-export interface VolumeRow extends BlockVolume {
+export interface VolumeRow extends BlockVolume, VolumeLimits {
   readonly state: "ok" | "deleting";
   /** What the object store has of it; undefined while it is all holes. */
   readonly map?: SavedMap;
@@ -68,6 +68,19 @@ export const checkVolumeId = (value: unknown) => checkId(value, "vol", "InvalidV
 
 export const checkSnapshotId = (value: unknown) =>
   checkId(value, "snap", "InvalidSnapshotID.Malformed");
+
+/** Limits that a caller gives; each is a whole number from 1. */
+export function checkLimits(of: VolumeLimits): VolumeLimits {
+  const limit = (name: "iops" | "throughput_bytes") => {
+    const value: unknown = of[name];
+    if (value === undefined) return {};
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 1) {
+      throw new AwsError("InvalidParameterValue", `${name} is not a whole number from 1 on.`);
+    }
+    return { [name]: value };
+  };
+  return { ...limit("iops"), ...limit("throughput_bytes") };
+}
 
 /** The size rounded up to whole blocks. */
 export function checkSize(value: unknown): number {

@@ -10,10 +10,16 @@ import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
 import { collect, keptBy } from "./collector.ts";
-import type { BlockSnapshot, BlockVolume, CreateVolumeRequest } from "./contract.ts";
+import type {
+  BlockSnapshot,
+  BlockVolume,
+  CreateVolumeRequest,
+  ResizeVolumeRequest,
+} from "./contract.ts";
 import type { BlockStore, SavedMap } from "./map_objects.ts";
 import type { Mounts } from "./mounts.ts";
 import {
+  checkLimits,
   checkSize,
   checkSnapshotId,
   checkVolumeId,
@@ -49,6 +55,7 @@ export class Volumes {
   async create(request: CreateVolumeRequest): Promise<BlockVolume> {
     const volumeId = checkVolumeId(request.volume_id);
     const size = checkSize(request.size_bytes);
+    const limits = checkLimits(request);
     const snapshotId = request.snapshot_id === undefined
       ? undefined
       : checkSnapshotId(request.snapshot_id);
@@ -66,6 +73,7 @@ export class Volumes {
         size_bytes: size,
         epoch: 0,
         state: "ok",
+        ...limits,
         ...(snapshotId === undefined ? {} : await this.#cloned(snapshotId, size)),
       };
       try {
@@ -241,6 +249,26 @@ export class Volumes {
     }
   }
 
+  /** Another name for the same frozen map. */
+  async copySnapshot(source: unknown, target: unknown): Promise<BlockSnapshot> {
+    const sourceId = checkSnapshotId(source);
+    const snapshotId = checkSnapshotId(target);
+    return await this.#turns.take(references, async () => {
+      const { snapshots } = this.#o.tables;
+      const existing = await snapshots.read(snapshotId);
+      if (existing !== undefined && isSnapshot(existing.value)) {
+        return describedSnapshot(existing.value);
+      }
+      const row = await snapshots.read(sourceId);
+      if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(sourceId);
+      if (row.value.state !== "ok") {
+        throw new AwsError("IncorrectState", `The snapshot '${sourceId}' is ${row.value.state}.`);
+      }
+      const copy = { ...row.value, snapshot_id: snapshotId };
+      return describedSnapshot((await snapshots.create(snapshotId, copy)).value);
+    });
+  }
+
   /** Snapshots whose engine ended before they were stored. */
   async abandonPending(): Promise<void> {
     const { snapshots, volumes } = this.#o.tables;
@@ -257,9 +285,10 @@ export class Volumes {
   }
 
   /** Makes the volume larger; a mounted one at once. */
-  async resize(id: unknown, size: unknown): Promise<BlockVolume> {
-    const volumeId = checkVolumeId(id);
-    const size_bytes = checkSize(size);
+  async resize(request: ResizeVolumeRequest): Promise<BlockVolume> {
+    const volumeId = checkVolumeId(request.volume_id);
+    const size_bytes = checkSize(request.size_bytes);
+    const limits = checkLimits(request);
     const { volumes } = this.#o.tables;
     const row = await volumes.modify(volumeId, (value) => {
       if (value === undefined || value.state !== "ok") throw volumeNotFound(volumeId);
@@ -269,9 +298,9 @@ export class Volumes {
           `The volume '${volumeId}' has ${value.size_bytes} bytes and cannot become smaller.`,
         );
       }
-      return { ...value, size_bytes };
+      return { ...value, ...limits, size_bytes };
     });
-    await this.#o.mounts.volumes.get(volumeId)?.resize(row.value.size_bytes);
+    await this.#o.mounts.volumes.get(volumeId)?.resize(row.value);
     return describedVolume(row.value);
   }
 

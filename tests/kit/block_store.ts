@@ -10,12 +10,15 @@ import {
   blockCapacity,
   type BlockSnapshot,
   type BlockVolume,
+  copySnapshot,
   createSnapshot,
   createVolume,
   deleteSnapshot,
   deleteVolume,
+  describeSnapshot,
   describeVolume,
   mountVolume,
+  resizeVolume,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
 
@@ -77,10 +80,27 @@ export class TestBlockStore {
     });
     answer(createSnapshot, ({ volume_id, snapshot_id }) => {
       const { size_bytes } = this.#volume(volume_id);
-      if (this.mounted.has(volume_id)) throw new AwsError("VolumeInUse", `${volume_id} is mounted`);
-      const snapshot = { snapshot_id, size_bytes, stored_bytes: 0 };
+      const snapshot: BlockSnapshot = {
+        snapshot_id,
+        volume_id,
+        size_bytes,
+        stored_bytes: 0,
+        // A mounted volume's is stored afterwards: `store` says when.
+        state: this.mounted.has(volume_id) ? "pending" : "completed",
+      };
       this.snapshots.set(snapshot_id, snapshot);
       return snapshot;
+    });
+    answer(describeSnapshot, ({ snapshot_id }) => this.#snapshot(snapshot_id));
+    answer(copySnapshot, ({ source_id, snapshot_id }) => {
+      const copy = { ...this.#snapshot(source_id), snapshot_id };
+      this.snapshots.set(snapshot_id, copy);
+      return copy;
+    });
+    answer(resizeVolume, ({ volume_id, size_bytes }) => {
+      const grown = { ...this.#volume(volume_id), size_bytes };
+      this.volumes.set(volume_id, grown);
+      return grown;
     });
     answer(deleteSnapshot, ({ snapshot_id }) => {
       if (!this.snapshots.has(snapshot_id)) {
@@ -92,6 +112,19 @@ export class TestBlockStore {
       this.snapshots.delete(snapshot_id);
       return null;
     });
+  }
+
+  /** The snapshot is stored, or lost. */
+  settle(snapshotId: string, state: "completed" | "error"): void {
+    this.snapshots.set(snapshotId, { ...this.#snapshot(snapshotId), state });
+  }
+
+  #snapshot(id: string): BlockSnapshot {
+    const snapshot = this.snapshots.get(id);
+    if (snapshot === undefined) {
+      throw new AwsError("InvalidSnapshot.NotFound", `${id} is not there`);
+    }
+    return snapshot;
   }
 
   #volume(id: string): BlockVolume {

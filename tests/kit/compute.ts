@@ -69,7 +69,7 @@ export function instanceRecord(more: Partial<InstanceRecord> = {}): InstanceReco
 export class TestPlugger implements VolumePlugger {
   readonly plugged = new Map<string, { instance_id: string; slot: number; socket: string }>();
   /** What it throws is how the machine refuses. */
-  before: (step: "plug" | "unplug") => void | Promise<void> = () => {};
+  before: (step: "plug" | "unplug" | "grow") => void | Promise<void> = () => {};
 
   async plug(instance: InstanceRecord, attachment: Attachment, socket: string): Promise<void> {
     await this.before("plug");
@@ -78,6 +78,14 @@ export class TestPlugger implements VolumePlugger {
       slot: attachment.slot,
       socket,
     });
+  }
+
+  /** Sizes that guests were told. */
+  readonly grown = new Map<string, number>();
+
+  async grow(_instance: InstanceRecord, attachment: Attachment, size_bytes: number): Promise<void> {
+    await this.before("grow");
+    this.grown.set(attachment.volume_id, size_bytes);
   }
 
   async unplug(_instance: InstanceRecord, attachment: Attachment): Promise<void> {

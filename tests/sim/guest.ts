@@ -98,6 +98,9 @@ export class Guest implements Door {
   get wantsTick(): boolean {
     return false;
   }
+  get throttled(): boolean {
+    return false;
+  }
   get hasReplies(): boolean {
     return false;
   }

@@ -269,7 +269,7 @@ export class VolumeRun {
     this.#note(`grows to ${blocks} blocks`);
     this.#row = { ...this.#row, size_bytes: blocks * blockBytes };
     this.#history.grow(blocks);
-    life.volume.deliver({ kind: "resize", size_bytes: blocks * blockBytes });
+    life.volume.deliver({ kind: "resize", size_bytes: blocks * blockBytes, limits: {} });
   }
 
   /** Deletes a snapshot, and what nobody needs any more, while the volume is being written to. */

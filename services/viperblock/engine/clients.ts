@@ -12,6 +12,7 @@ import { type Commands, Connection } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { type Export, nbdError } from "./nbd_protocol.ts";
 import type { Requests } from "./requests.ts";
+import type { Throttle } from "./throttle.ts";
 import type { Slots } from "./slots.ts";
 
 const maximumConnections = 16;
@@ -21,6 +22,7 @@ export interface ClientParts {
   readonly requests: Requests;
   readonly slots: Slots;
   readonly commands: Commands;
+  readonly throttle: Throttle;
   readonly served: Export;
   /** The socket's path. */
   readonly socket: string;
@@ -49,6 +51,7 @@ export class Clients implements Door {
 
   /** A request of some client waits for room. */
   stalled = false;
+  throttled = false;
 
   /** Nobody is waited for although somebody should be: the tick tries again. */
   get wantsTick(): boolean {
@@ -86,15 +89,17 @@ export class Clients implements Door {
 
   advance(full: boolean): boolean {
     let moved = false;
-    this.stalled = false;
+    this.stalled = this.throttled = false;
     for (let i = 0; i < this.#connections.length; i++) {
       const connection = this.#connections[i] as Connection;
       if (!connection.open) continue;
       const was = connection.stalled;
       if (was && full) connection.refuseWrite(nbdError.noSpace);
       connection.advance();
-      if (connection.stalled) this.stalled = true;
-      else if (was) moved = true;
+      if (connection.stalled) {
+        this.stalled = true;
+        this.throttled ||= connection.throttled;
+      } else if (was) moved = true;
     }
     this.#accept();
     return moved;
@@ -110,6 +115,7 @@ export class Clients implements Door {
 
   /** Clients learn a size when they connect; they come again. */
   resized(sizeBytes: number): void {
+    if (this.#parts.served.sizeBytes === sizeBytes) return;
     this.#parts.served.sizeBytes = sizeBytes;
     this.dropClients();
   }
@@ -157,6 +163,7 @@ export class Clients implements Door {
         this.#parts.requests,
         this.#parts.slots,
         this.#parts.commands,
+        this.#parts.throttle,
         this.#parts.served,
       );
       this.#connections.push(connection);

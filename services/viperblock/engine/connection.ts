@@ -25,6 +25,7 @@ import {
 } from "./nbd_protocol.ts";
 import { Replies } from "./replies.ts";
 import type { Requests } from "./requests.ts";
+import type { Throttle } from "./throttle.ts";
 import type { Slots } from "./slots.ts";
 
 const receiveBytes = 512 << 10;
@@ -50,6 +51,7 @@ export class Connection {
   readonly #ring: RequestQueue;
   readonly #requests: Requests;
   readonly #commands: Commands;
+  readonly #throttle: Throttle;
   readonly #served: Export;
   readonly #input: Memory;
   readonly #inputView: DataView;
@@ -69,6 +71,8 @@ export class Connection {
   #discard = false;
   /** It waits for room in the log, a slot or a request. */
   stalled = false;
+  /** It waits for the volume's limits. */
+  throttled = false;
 
   constructor(
     readonly number: number,
@@ -77,6 +81,7 @@ export class Connection {
     requests: Requests,
     slots: Slots,
     commands: Commands,
+    throttle: Throttle,
     served: Export,
   ) {
     this.#ring = ring;
@@ -84,6 +89,7 @@ export class Connection {
     this.#replies = new Replies(ring, kinds.send, number, requests, slots);
     this.#requests = requests;
     this.#commands = commands;
+    this.#throttle = throttle;
     this.#served = served;
     this.#input = mapMemory(receiveBytes);
     this.#inputView = new DataView(this.#input.buffer);
@@ -227,6 +233,12 @@ export class Connection {
     if (type === nbdCommand.write && length > maximumPayload) {
       // Nobody can tell whether that much follows, so nothing after it can be understood.
       this.drop();
+      return false;
+    }
+    this.throttled = (type === nbdCommand.read || type === nbdCommand.write) &&
+      !this.#throttle.admit(length);
+    if (this.throttled) {
+      this.stalled = true;
       return false;
     }
     const id = this.#requests.take();

@@ -12,6 +12,8 @@ export interface Door {
   advance(full: boolean): boolean;
   /** A request waits for room. */
   readonly stalled: boolean;
+  /** What waits does so for the volume's limits alone. */
+  readonly throttled: boolean;
   /** It wants to be called again after some time. */
   readonly wantsTick: boolean;
   /** Replies are ready that could be sent now. */

@@ -9,6 +9,7 @@
  */
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
+import type { VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
 import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
@@ -31,12 +32,16 @@ import { recover } from "./recovery.ts";
 import { Requests } from "./requests.ts";
 import { Slots } from "./slots.ts";
 import { Snapshotter } from "./snapshotter.ts";
+import { Throttle } from "./throttle.ts";
 
 const tickMs = 200;
+/** When a request waits for its volume's limits. */
+const throttledTickMs = 5;
 
 export interface VolumeOptions {
   readonly volumeId: string;
   readonly sizeBytes: number;
+  readonly limits?: VolumeLimits;
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
@@ -59,6 +64,7 @@ export interface Inside {
   readonly requests: Requests;
   readonly slots: Slots;
   readonly commands: VolumeCommands;
+  readonly throttle: Throttle;
 }
 
 export class Volume {
@@ -80,6 +86,7 @@ export class Volume {
   readonly #snapshotter: Snapshotter;
   readonly #commands: VolumeCommands;
   readonly #door: Door;
+  readonly #throttle: Throttle;
   readonly #closing: Closing;
   readonly #control: Memory;
   readonly #tickKind: number;
@@ -201,10 +208,12 @@ export class Volume {
       maintenance: this.#maintenance,
       reply: (id) => this.#door.reply(id),
     });
+    this.#throttle = new Throttle(options.limits ?? {}, machine.now);
     this.#door = openDoor({
       requests: this.#requests,
       slots: this.#slots,
       commands: this.#commands,
+      throttle: this.#throttle,
     });
     this.#closing = new Closing({
       door: this.#door,
@@ -300,7 +309,7 @@ export class Volume {
     // struct __kernel_timespec at the start of the control page.
     const words = new Int32Array(this.#control.buffer, 0, 4);
     words[0] = 0;
-    words[2] = tickMs * 1_000_000;
+    words[2] = (this.#door.throttled ? throttledTickMs : tickMs) * 1_000_000;
     this.#machine.ring.queue(
       ringOperations.timeout,
       -1,
@@ -336,6 +345,7 @@ export class Volume {
         return;
       case "resize":
         this.#map.sizeBlocks = message.size_bytes / blockBytes;
+        this.#throttle.set(message.limits);
         this.#door.resized(message.size_bytes);
         this.#post({ kind: "resized", size_bytes: message.size_bytes });
         return;
