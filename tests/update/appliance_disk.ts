@@ -39,8 +39,8 @@ export interface ApplianceDisk extends AsyncDisposable {
   requireInstalled(version: string): Promise<void>;
   /** Throws unless the running version is untouched. */
   requireUntouched(): Promise<void>;
-  /** As if the machine had started into that version. */
-  boots(version: string): Promise<void>;
+  /** As if the machine had started into that version, and it had proven itself or is still on trial. */
+  boots(version: string, how?: "proven" | "on trial"): Promise<void>;
 }
 
 export interface PublishOptions {
@@ -140,7 +140,10 @@ size=${slot_bytes / 512}, type=${types[1]}, name=_empty
   }
   await Deno.writeTextFile(join(boot, "mulgaos_0.1.0.efi"), old.kernel);
   const release = at("os-release");
-  const boots = async (version: string) => {
+  const boots = async (version: string, how: "proven" | "on trial" = "proven") => {
+    const tried = join(boot, `mulgaos_${version}+3-0.efi`);
+    const then = how === "proven" ? "" : "+2-1";
+    await Deno.rename(tried, join(boot, `mulgaos_${version}${then}.efi`)).catch(() => {});
     await Deno.writeTextFile(release, `IMAGE_ID=mulgaos\nIMAGE_VERSION=${version}\n`);
     // systemd reads %A from the system that runs it, which is not this one.
     const transfer = (name: string, source: string, target: string) =>
@@ -231,8 +234,10 @@ size=${slot_bytes / 512}, type=${types[1]}, name=_empty
     async requireInstalled(version) {
       const want = published.get(version);
       assert.ok(want);
-      const kernel = join(boot, `mulgaos_${version}+3-0.efi`);
-      assert.equal(await Deno.readTextFile(kernel), want.kernel);
+      const kernels = [...Deno.readDirSync(boot)].map((entry) => entry.name)
+        .filter((name) => name.startsWith(`mulgaos_${version}`));
+      assert.equal(kernels.length, 1, kernels.join());
+      assert.equal(await Deno.readTextFile(join(boot, kernels[0] ?? "")), want.kernel);
       const slot = `mulgaos_${version}`;
       assert.deepEqual(
         await readSlot(slot, root_bytes),

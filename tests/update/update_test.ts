@@ -45,6 +45,9 @@ Deno.test("an update goes into the other slot, is tried three times, and keeps t
   );
   assert.deepEqual(done, { version: "0.2.0", installed: true });
   await machine.requireInstalled("0.2.0");
+  assert.ok(
+    [...Deno.readDirSync(machine.boot)].some(({ name }) => name === "mulgaos_0.2.0+3-0.efi"),
+  );
   await machine.requireUntouched();
   assert.equal((await readState(machine.updates)).phase, "installed");
   for (const words of [/fetching .*root/, /unpacking/, /writing/, /checking/]) {
@@ -153,6 +156,16 @@ Deno.test("a version that cannot read this node's state is refused, also as a do
   await refused(machine, directorySource(nonsense), /not a list of formats/);
   machine.stamp = undefined;
   await runUpdate(machine.site, directorySource(folder), options());
+});
+
+Deno.test("while a version is on trial, the one to go back to is not written over", async () => {
+  await using machine = await applianceDisk();
+  await runUpdate(machine.site, directorySource(await machine.publish("0.2.0")), options());
+  await machine.boots("0.2.0", "on trial");
+  const next = directorySource(await machine.publish("0.3.0"));
+  await assert.rejects(runUpdate(machine.site, next, options()), /0\.2\.0 is still being tried/);
+  assert.deepEqual(await machine.bootable(), ["0.1.0", "0.2.0"]);
+  await machine.requireUntouched();
 });
 
 Deno.test("a release published again under its version replaces what was installed of it", async () => {

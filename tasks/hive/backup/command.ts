@@ -2,10 +2,12 @@
 import { pathsOf } from "../../../services/config/node_config.ts";
 import { adminCredentials } from "../../../services/identity/contract.ts";
 import { dataDirOf } from "../../init/data_dir.ts";
+import { exists } from "../../init/write_file.ts";
 import { endpointOf } from "../../stack/endpoint.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { bytes as sizeText } from "../../terminal/table.ts";
+import { taskCommand } from "../../terminal/task_command.ts";
 import type { HiveCommand } from "../commands.ts";
 import { busOf, nodeOf } from "../node.ts";
 import { makeBackup, openBackup } from "./backup.ts";
@@ -51,6 +53,13 @@ async function s3Access(
     credentials: { accessKeyId: access_key_id, secretAccessKey: secret_access_key },
     ca: await Deno.readTextFile(node.paths.tls.ca),
   };
+}
+
+/** On an installed system the first-boot step gives each file to the service that needs it. */
+async function startWords(): Promise<string> {
+  return await exists("/usr/lib/systemd/system/mulga-first-boot.service")
+    ? "`systemctl restart mulga-first-boot.service && systemctl start mulga.target`, or restart the machine"
+    : `\`${taskCommand()} up\``;
 }
 
 async function readKey(path: string): Promise<string> {
@@ -218,7 +227,8 @@ export const restoreCommand: HiveCommand = {
         `release ${manifest.release}: ${manifest.streams.length} streams.` +
         (check
           ? ""
-          : " Start it now. Volumes and objects whose bytes are not on this machine are known by name only."),
+          : ` Start it now: ${await startWords()}. Volumes and objects whose bytes are not on this machine ` +
+            `are known by name only.`),
     );
   },
 };

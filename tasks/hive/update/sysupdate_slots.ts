@@ -165,8 +165,12 @@ export class SysupdateSlots implements Slots {
 
   async install(release: Release, staging: string, progressing: Progressing): Promise<void> {
     await this.#waitForOther(progressing.signal);
-    // A slot that carries this version already may be of another build: it is written again.
-    if (release.version !== await this.current()) await this.#forget(release.version);
+    // The slot that is written now: first nothing starts it any more, then nothing is in it. One that carries
+    // this very version may be of another build, and the installer would take its label for its content.
+    const current = await this.current();
+    for (const { version } of await this.list()) {
+      if (version !== current) await this.#forget(version);
+    }
     await this.#run(["--sync=yes", "update", release.version], progressing);
     progressing.progress("checking what was written");
     await this.#check(release, staging);

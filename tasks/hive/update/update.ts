@@ -148,6 +148,13 @@ async function requireFitting(
         `Nothing was installed; --allow-downgrade takes it all the same.`,
     );
   }
+  const running = (await site.slots.list()).find((one) => one.running);
+  if (running !== undefined && (running.state === "trying" || running.state === "failed")) {
+    throw new CommandError(
+      `Version ${current} is still being tried, and the other slot holds the version to go back to. Wait ` +
+        `until it has proven itself (\`hive update --status\`); nothing was installed.`,
+    );
+  }
   const stamp = await site.stamp();
   if (stamp === undefined) return;
   if (release.formats === undefined) {
