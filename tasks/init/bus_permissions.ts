@@ -143,6 +143,9 @@ jetstream {
   sync_interval: always
 }
 authorization {
+  # A small board at the start of everything, or an emulated one, needs longer than the two seconds of the
+  # server's own to answer its question; who does not answer is cut off, and its service fails.
+  timeout: 60
   users: [
 ${users.join("\n")}
   ]

@@ -137,3 +137,21 @@ Deno.test("whoever has no key is not let in, and the operator alone may ask for 
     console_.ask(question("identity.admin_credentials"), null, systemContext(1_000)),
   );
 });
+
+Deno.test("a client that is slow to answer the server's question is not cut off", async () => {
+  await using node = await nodeBus();
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port: node.port });
+  const buffer = new Uint8Array(8192);
+  assert.ok(await connection.read(buffer), "the question");
+  // The server's own patience is two seconds; it says so and closes when that is over.
+  const said = connection.read(buffer).then(
+    (read) => read === null ? "closed" : new TextDecoder().decode(buffer.subarray(0, read)),
+  );
+  const patient = Promise.withResolvers<string>();
+  const timer = setTimeout(patient.resolve, 3_000, "nothing");
+  const first = await Promise.race([said, patient.promise]);
+  clearTimeout(timer);
+  assert.ok(first === "nothing" || first.startsWith("PING"), first);
+  connection.close();
+  await said.catch(() => {});
+});

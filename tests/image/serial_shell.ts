@@ -46,7 +46,9 @@ export class SerialShell {
     // What is written before there is a shell is lost, so the question is asked again.
     for (;;) {
       try {
-        await shell.run("stty -echo cols 2000; true", Math.min(5_000, limit_ms));
+        // Ends what an earlier user of the line may have left running.
+        await shell.send("\x03");
+        await shell.run("stty -echo cols 2000; true", Math.min(10_000, limit_ms));
         return shell;
       } catch (error) {
         if (performance.now() > limit || shell.#ended) {
