@@ -91,6 +91,8 @@ export interface Paths {
   };
   readonly secrets: string;
   readonly masterKey: string;
+  /** The keys that objects' own keys are sealed under: predastore's. */
+  readonly objectKeys: string;
   readonly nats: string;
   readonly natsConfig: string;
   readonly aws: string;
@@ -137,6 +139,7 @@ export function pathsOf(root: string): Paths {
     },
     secrets: at("secrets"),
     masterKey: at("secrets", "master.key"),
+    objectKeys: at("secrets", "object-keys.key"),
     nats: at("nats"),
     natsConfig: at("nats", "nats.conf"),
     aws: at("aws"),

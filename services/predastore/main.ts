@@ -9,11 +9,10 @@ import { SigningGrants } from "../aws/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
-import { realDisk } from "./disk/real_disk.ts";
 import { EventTeller } from "./events.ts";
 import { Operator } from "./operator.ts";
 import { Door } from "./s3/door.ts";
-import { newSealingKey, parseSealingKeys, type Sealing, SealingKeyError } from "./sealing.ts";
+import { parseSealingKeys, type Sealing, SealingKeyError } from "./sealing.ts";
 import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;
@@ -53,32 +52,29 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
 }
 
 /**
- * The keys that objects' keys are sealed under; made for a new store only, since one that is made in the
- * place of a lost one would open nothing.
+ * The keys that objects' keys are sealed under. A file that was made in the place of a lost one would open
+ * nothing: each blob directory has a mark with the fingerprint of the key that sealed here last.
  */
 async function readSealing(path: string, blobs: readonly string[]): Promise<Sealing> {
+  let text: string;
   try {
-    return parseSealingKeys(await Deno.readTextFile(path), path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
-  if (await hasSealed(blobs)) {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
     throw new SealingKeyError(
-      `${path} is missing, and objects were sealed with it. Restore it from a backup; nothing was changed.`,
+      `${path} cannot be read. Restore it from a backup, or run \`hive admin init\` if this node is new.`,
+      { cause },
     );
   }
-  const text = newSealingKey();
-  await realDisk.writeWhole(path, new TextEncoder().encode(text));
-  await Deno.chmod(path, 0o600);
-  return parseSealingKeys(text, path);
-}
-
-/** Whether a blob directory says that its store seals: the mark is made before the key is first used. */
-async function hasSealed(blobs: readonly string[]): Promise<boolean> {
+  const sealing = parseSealingKeys(text, path);
   for (const blob of blobs) {
-    if (await Deno.stat(`${blob}/${sealedMark}`).then(() => true, () => false)) return true;
+    const mark = await Deno.readTextFile(`${blob}/${sealedMark}`).catch(() => "");
+    if (mark === "" || sealing.knows(mark.trim())) continue;
+    throw new SealingKeyError(
+      `${path} is not the key that sealed the objects of ${blob}: that has the fingerprint ${mark.trim()}. ` +
+        `Restore the right file; nothing was changed.`,
+    );
   }
-  return false;
+  return sealing;
 }
 
 async function start(service: Service): Promise<void> {
@@ -86,8 +82,7 @@ async function start(service: Service): Promise<void> {
   const { storage } = config;
   const lock = await lockStore(paths.service("predastore"));
   service.onStop(() => lock.close());
-  const keyPath = `${paths.service("predastore")}/object-keys.key`;
-  const sealing = await readSealing(keyPath, storage.blobs);
+  const sealing = await readSealing(paths.objectKeys, storage.blobs);
   const store = await Store.open({
     sealing,
     index: `${paths.service("predastore")}/index.db`,

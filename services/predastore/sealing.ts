@@ -7,8 +7,8 @@
  * piece under its own nonce, so no nonce is used twice under a key. What was altered does not open: it is
  * an error and never other bytes.
  *
- * The master key file holds one key a line, the current one first; older ones still open. It is made when
- * the store is new. A store whose key is lost is not started: nothing sealed could be read again.
+ * The master key file holds one key a line, the current one first; older ones still open. A store whose
+ * key is lost is not started: nothing sealed could be read again.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../ffi/libcrypto_gcm.ts";
@@ -70,8 +70,9 @@ export class Sealing {
     return this.#current.id;
   }
 
-  knows(seal: Seal): boolean {
-    return this.#known.has(seal.master);
+  /** Whether the key with that fingerprint is at hand. */
+  knows(master: string): boolean {
+    return this.#known.has(master);
   }
 
   /** A new object's key, sealed. */

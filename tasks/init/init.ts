@@ -68,7 +68,9 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
     created ? undefined : await readConfig(dataDir),
     options,
   );
-  await ensureMasterKey(paths);
+  await ensureKey(paths.masterKey);
+  // predastore finds out when it is not the one that its objects were sealed with.
+  await ensureKey(paths.objectKeys);
   const renewed = await ensureCertificates(paths);
   await writeBusConfig(config, paths);
   for (const blob of config.storage.blobs) await makePrivate(blob);
@@ -183,10 +185,10 @@ export const newNodeId = () => `n-${random(4)}`;
 const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes)).toHex();
 
 /** One line of base64; a rotation puts a new line before it. */
-async function ensureMasterKey(paths: Paths): Promise<void> {
-  if (await exists(paths.masterKey)) return;
+async function ensureKey(path: string): Promise<void> {
+  if (await exists(path)) return;
   const key = crypto.getRandomValues(new Uint8Array(32));
-  await writeWhole(paths.masterKey, `${key.toBase64()}\n`, 0o600);
+  await writeWhole(path, `${key.toBase64()}\n`, 0o600);
 }
 
 /** The public nkey of a name; its seed is made when there is none. */

@@ -91,6 +91,13 @@ export function ownerships(paths: Paths, blobs: readonly string[]): Ownership[] 
       mode: 0o400,
       reason: "identity alone decrypts access keys",
     },
+    {
+      path: paths.objectKeys,
+      owner: objects,
+      group: objects,
+      mode: 0o400,
+      reason: "predastore alone opens what it sealed",
+    },
     passage(join(paths.tls.ca, ".."), "certificates are public; each key has a mode of its own"),
     { path: paths.tls.ca, owner: "root", group: "root", mode: 0o644, reason: "clients trust it" },
     {

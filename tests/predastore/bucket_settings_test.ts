@@ -459,7 +459,10 @@ Deno.test({
         await listening.close();
       },
 
-      "events wait while the bus is away, and none is lost": async (s3, test) => {
+      "notification: events are told on after the store was killed and started again": async (
+        s3,
+        test,
+      ) => {
         await test.process().stop("SIGKILL");
         await test.restart("SIGKILL");
         const operator = await test.node.bus("operator");

@@ -104,3 +104,17 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
     },
   });
 }
+
+Deno.test("predastore does not start with another key than the one that sealed its objects", async () => {
+  await using test = await startPredastore();
+  await test.process().stop();
+  const key = await Deno.readTextFile(test.node.paths.objectKeys);
+  const other = crypto.getRandomValues(new Uint8Array(32)).toBase64();
+  await Deno.writeTextFile(test.node.paths.objectKeys, `${other}\n`);
+  const refused = await test.node.start("predastore");
+  assert.equal(await refused.ended, 1);
+  assert.match(refused.log(), /is not the key that sealed/);
+  // A rotation puts the new one first and keeps the old.
+  await Deno.writeTextFile(test.node.paths.objectKeys, `${other}\n${key}`);
+  await test.restart();
+});

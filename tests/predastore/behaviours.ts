@@ -1,0 +1,260 @@
+/**
+ * What predastore promises, and which tests hold each promise: the matrix in its README is made from this
+ * and from the tests themselves. A promise without a test, or a test that is named and not there, is an
+ * error.
+ *
+ * `deno run -A tests/predastore/behaviours.ts` writes the README's matrix anew.
+ */
+import * as s3 from "@aws-sdk/client-s3";
+import { served } from "../../services/predastore/s3/operations.ts";
+
+/** A promise, and words of the names of those tests that hold it. */
+type Promised = readonly [what: string, ...tests: readonly RegExp[]];
+
+const promises: Readonly<Record<string, readonly Promised[]>> = {
+  "Buckets": [
+    ["create, head, list, delete, location; names", /buckets are made, found, listed/],
+    ["versioning and its suspension", /^versioning: every put/, /^versioning: suspended/],
+    ["tags", /^tagging of buckets/],
+    ["CORS, preflight, headers of answers", /^CORS:/],
+    [
+      "policy, its status, public ones blocked; weighed by identity",
+      /^bucket policy/,
+      /^bucket policies/,
+    ],
+    [
+      "lifecycle expiration in the background",
+      /^lifecycle:/,
+      /objects go after their days/,
+      /with versions, what expires/,
+      /delete marker behind which/,
+      /what is locked stays/,
+    ],
+    ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
+    ["notification configuration, events on NATS", /^notification:/],
+    ["object lock configuration", /^object lock: needs a bucket/],
+    ["encryption configuration", /^encryption:/],
+  ],
+  "Objects": [
+    [
+      "put, get, head: bytes, headers, metadata, content ETag",
+      /an object comes back with its bytes/,
+    ],
+    ["keys of every kind", /keys of every kind/, /a key is every byte/],
+    ["copy", /^copies keep or replace/],
+    ["delete, delete many", /many are deleted at once/],
+    [
+      "list v1 and v2: prefix, delimiter, start, stable tokens",
+      /^listings page by prefix/,
+      /^pages of any size/,
+      /^a page over many keys/,
+    ],
+    ["list versions", /ListObjectVersions pages/],
+    [
+      "delete markers, versions by id",
+      /^versioning: a delete marker/,
+      /removing the current version/,
+      /DeleteObjects takes versions/,
+    ],
+    ["ranges; several at once as AWS", /^ranges are RFC/, /^ranges give exactly/, /^multi-range/],
+    [
+      "conditional reads and writes",
+      /^conditions on reads/,
+      /^conditional writes/,
+      /^If-Match wins/,
+    ],
+    ["tags", /^tagging of objects/],
+    ["GetObjectAttributes", /^GetObjectAttributes/, /attributes of parts/],
+    ["presigned URLs", /^presigned URLs/, /expired or changed presigned/],
+    ["POST form upload", /^form upload:/],
+    [
+      "retention and legal hold",
+      /^object lock: retention/,
+      /^object lock: a legal hold/,
+      /^object lock: a bucket's default/,
+    ],
+    [
+      "path-style and virtual-host addressing",
+      /^virtual-host addressing/,
+      /^a host names a bucket/,
+    ],
+  ],
+  "Multipart": [
+    [
+      "create, part, list, complete with checks, abort",
+      /^multipart uploads are checked/,
+      /^a multipart object is its parts/,
+    ],
+    ["part copy", /^parts are copied from/, /part copy of ranges/],
+    ["10,000 parts and not one more", /ten thousand parts/],
+    ["whole-object checksums from those of parts", /whole-object CRC/, /CRC of two runs/],
+  ],
+  "Checksums and bodies": [
+    [
+      "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256: header, trailer, composite, whole",
+      /every checksum algorithm/,
+      /CRCs have the catalogue/,
+    ],
+    [
+      "aws-chunked, signed and unsigned, with trailers",
+      /stream of unknown content/,
+      /signed upload of the S3 documentation/,
+      /signed trailer/,
+      /trailer of an unsigned body/,
+    ],
+    [
+      "a body that is not what it claims stores nothing",
+      /^a failed body stores nothing/,
+      /upload that is cut off/,
+    ],
+  ],
+  "Encryption at rest": [
+    [
+      "SSE-S3: AES-256-GCM, a key for each object, under the master key",
+      /^encryption:/,
+      /^sealed objects of every size/,
+      /^parts of an upload share/,
+      /^nothing of a sealed object/,
+    ],
+  ],
+  "Bad input": [
+    ["bad signatures, other accounts", /^another account gets/],
+    [
+      "no length, too long, too many idle connections",
+      /body without a length/,
+      /body over 5 GiB/,
+      /idle connections starve/,
+    ],
+    ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
+    ["what is not served says so by its name", /what is not served is refused/],
+  ],
+  "Storage": [
+    ["Reed-Solomon of any k + m", /shards of RS/, /objects of every size read back/],
+    [
+      "a directory vanishes, comes back empty, is full of flipped bits, truncated, zeroed, swapped, or has lost its files: made whole again",
+      /a directory that \$\{what\} is made whole/,
+      /every byte is read, and written/,
+      /swapped|another directory's file replaced/,
+    ],
+    ["… to a running store", /came back empty to a running store/],
+    ["… comes back stale", /comes back stale/],
+    ["… is full", /directory that is full/],
+    ["… does not answer", /does not answer delays no read/],
+    [
+      "100 clients notice nothing of a directory that goes; fsck then tells of full redundancy",
+      /a hundred clients notice nothing/,
+    ],
+    ["scrub with age; hive s3 status, scrub, fsck", /scrub that was broken off/, /hive s3 tells/],
+    [
+      "compaction",
+      /compaction gives dead space back/,
+      /compaction while clients/,
+      /reader that began before compaction/,
+    ],
+    ["the index is made again from the segments", /index is rebuilt whole/],
+    [
+      "near full and full with hysteresis; refusals harm nothing",
+      /nearly full before it is full/,
+      /without room above its reserve/,
+    ],
+  ],
+  "Consistency": [
+    [
+      "every crash point of put, overwrite, delete, multipart completion, tagging, compaction",
+      /^a crash at any operation/,
+    ],
+    ["random crash schedules", /^random schedules/, /^once lost/],
+    ["kill -9 of the process", /survives kill -9/, /after the process died/],
+    ["concurrent writers of one key leave one whole object", /one of many writers/],
+    ["events: at least once, in order for each key", /^notification: events/],
+  ],
+  "Clients": [
+    ["JavaScript SDK", /JavaScript SDK finds/],
+    ["AWS CLI, aws s3 sync", /AWS CLI copies/, /aws s3 sync of a tree/, /aws s3api knows/],
+    ["s3cmd", /^clients: s3cmd/],
+    ["rclone", /^clients: rclone/],
+    ["through the gateway", /pass through the gateway/],
+  ],
+};
+
+const root = new URL("../../", import.meta.url);
+const folders = ["services/predastore/", "services/aws/", "tests/predastore/", "tests/gateway/"];
+
+async function* testFiles(folder: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {
+    if (isDirectory) yield* testFiles(`${folder}${name}/`);
+    else if (name.endsWith("_test.ts")) yield folder + name;
+  }
+}
+
+/** Names of tests and of their steps, with the file that each is in. */
+async function testNames(): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  const patterns = [
+    /Deno\.test\(\s*["`]([^"`]+)["`]/g,
+    /\bname:\s*["`]([^"`]+)["`],\n/g,
+    /\bt\.step\(\s*["`]([^"`]+)["`]/g,
+    /^ {4,8}"([^"\n]{12,})": async/gm,
+  ];
+  for (const folder of folders) {
+    for await (const file of testFiles(folder)) {
+      const text = await Deno.readTextFile(new URL(file, root));
+      for (const pattern of patterns) {
+        for (const match of text.matchAll(pattern)) found.set(match[1] ?? "", file);
+      }
+    }
+  }
+  return found;
+}
+
+/** Every operation that S3 has, by the official client's own schemas. */
+function allOperations(): string[] {
+  return Object.keys(s3).filter((name) => name.endsWith("Command") && name !== "$Command")
+    .map((name) => name.slice(0, -"Command".length));
+}
+
+/** The matrix as it stands in the README. @throws when a promise has no test */
+export async function matrix(): Promise<string> {
+  const names = await testNames();
+  const rows: string[] = ["| Behaviour | Held by |", "|---|---|"];
+  for (const [area, list] of Object.entries(promises)) {
+    rows.push(`| **${area}** | |`);
+    for (const [what, ...tests] of list) {
+      const files = new Map<string, number>();
+      for (const test of tests) {
+        const matching = [...names].filter(([name]) => test.test(name));
+        if (matching.length === 0) throw new Error(`"${what}" is held by no test (${test})`);
+        for (const [, file] of matching) files.set(file, (files.get(file) ?? 0) + 1);
+      }
+      const held = [...files].map(([file, count]) =>
+        `\`${file}\`${count > 1 ? ` (${count})` : ""}`
+      );
+      rows.push(`| ${what} | ${held.join(", ")} |`);
+    }
+  }
+  const operations = allOperations();
+  const unserved = operations.filter((name) => !Object.hasOwn(served, name)).sort();
+  const known = operations.length - unserved.length;
+  return [
+    ...rows,
+    "",
+    `Of the ${operations.length} operations of Amazon's client ${known} are served, and PostObject besides.`,
+    `\`NotImplemented\` by their names: ${unserved.join(", ")}.`,
+  ].join("\n");
+}
+
+export const readme = new URL("services/predastore/README.md", root);
+const begin = "<!-- matrix: made by tests/predastore/behaviours.ts -->";
+const end = "<!-- end of matrix -->";
+
+/** The README with this matrix. */
+export function withMatrix(text: string, made: string): string {
+  const from = text.indexOf(begin);
+  const to = text.indexOf(end);
+  if (from < 0 || to < from) throw new Error("the README has no place for the matrix");
+  return `${text.slice(0, from + begin.length)}\n\n${made}\n\n${text.slice(to)}`;
+}
+
+if (import.meta.main) {
+  await Deno.writeTextFile(readme, withMatrix(await Deno.readTextFile(readme), await matrix()));
+}
