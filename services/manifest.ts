@@ -77,6 +77,16 @@ const own = (name: string) => [
   `{data}/${name}`,
 ];
 
+/** The EBS direct APIs; the rest of `ebs.>` is between compute and viperblock. */
+const directSubjects = [
+  "ebs.CompleteSnapshot",
+  "ebs.GetSnapshotBlock",
+  "ebs.ListChangedBlocks",
+  "ebs.ListSnapshotBlocks",
+  "ebs.PutSnapshotBlock",
+  "ebs.StartSnapshot",
+];
+
 export const services: readonly ServiceSpec[] = [
   {
     name: "nats",
@@ -213,6 +223,7 @@ export const services: readonly ServiceSpec[] = [
         "iam.>",
         "sts.>",
         "tagging.>",
+        ...directSubjects,
         "s3.>",
         "identity.signing_key",
         "identity.authorize",
@@ -263,6 +274,7 @@ export const services: readonly ServiceSpec[] = [
         "ec2.>",
         "node.*.ec2.>",
         "tagging.>",
+        ...directSubjects,
         "compute.>",
         "ebs.event.>",
         "vpcd.event.>",

@@ -14,6 +14,7 @@ import { resourceTypes, tagQuestions } from "../vpcd/contract.ts";
 import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
 import { boundConsole, readConsole } from "./console_output.ts";
 import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
+import { DirectSnapshots } from "./direct_snapshots.ts";
 import type { Hypervisor } from "./hypervisor.ts";
 import { consoleHere, instanceActions } from "./instance_actions.ts";
 import { profileActions } from "./instance_profiles.ts";
@@ -122,6 +123,8 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   };
   register(bus, table, authorization);
   new ResourceGroupsTagging(resources.taggable, options.authorize).register(bus);
+  const direct = new DirectSnapshots({ bus, log, state, ...authorization });
+  direct.register();
   answerOthers(options, reconciler);
 
   const housekeeping = setInterval(() => {
@@ -146,6 +149,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       };
     },
     stop: async () => {
+      direct.stop();
       clearInterval(housekeeping);
       await resources.stop();
       await reconciler.stop();

@@ -173,6 +173,8 @@ export interface SnapshotRecord {
   readonly goes_with_images?: true;
   /** The volume that it was taken of; an import has none. */
   readonly volume_id?: string;
+  /** Written from outside, block by block: how long its writer may be silent. */
+  readonly written?: { readonly timeout_min: number };
   /** `deleting` until no volume needs its chunks any more. */
   readonly state: "pending" | "completed" | "error" | "deleting";
   /** ISO 8601. */
@@ -326,4 +328,14 @@ export const taggingActions = [
   "GetTagValues",
   "TagResources",
   "UntagResources",
+] as const;
+
+/** Actions of the EBS direct APIs, answered on `ebs.<Action>`. */
+export const directActions = [
+  "CompleteSnapshot",
+  "GetSnapshotBlock",
+  "ListChangedBlocks",
+  "ListSnapshotBlocks",
+  "PutSnapshotBlock",
+  "StartSnapshot",
 ] as const;

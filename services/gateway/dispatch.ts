@@ -16,7 +16,7 @@ import type { SigningGrants } from "../aws/signing_grants.ts";
 import { type Verified, verify } from "../aws/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
-import { computeActions, taggingActions } from "../compute/contract.ts";
+import { computeActions, directActions, taggingActions } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
 import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
@@ -33,6 +33,7 @@ export const ownedActions: Readonly<Record<string, ReadonlySet<string>>> = {
   iam: new Set(identityActions.iam),
   sts: new Set(identityActions.sts),
   tagging: new Set(taggingActions),
+  ebs: new Set(directActions),
 };
 
 /** What became known of a call on its way; the audit entry is made from it, however it ends. */
@@ -140,6 +141,49 @@ function contextOf({ edge, grant, scope }: Signed, timeout_ms: number): CallCont
   };
 }
 
+/** A REST call whose owner answers on the bus; bytes travel as base64, both ways. */
+async function dispatchRest(
+  service: RestService,
+  body: Uint8Array,
+  signed: Signed,
+  notes: CallNotes,
+): Promise<Response> {
+  const { edge, parts } = signed;
+  const protocol = restProtocol(service);
+  const operation = protocol.route(edge.method, edge.target, edge.headers);
+  if (operation === undefined || ownedActions[service.name]?.has(operation.name) !== true) {
+    throw restRefusal(service, edge, notes);
+  }
+  notes.action = operation.name;
+  const { target, headers } = edge;
+  const read = protocol.readCall(operation, { target, headers, body });
+  const input = Object.fromEntries(
+    Object.entries(read).map(([name, value]) => [
+      name,
+      value instanceof Uint8Array ? value.toBase64() : value,
+    ]),
+  );
+  const context = contextOf(signed, ordinary_ms);
+  const action = `${service.name}:${operation.name}`;
+  if (!await parts.authorizer.may({ action, resource: "*" }, context)) {
+    throw new AwsError(
+      "AccessDeniedException",
+      `User: ${context.principal_arn} is not authorized to perform: ${action}`,
+      { status: 403 },
+    );
+  }
+  const output = await parts.bus.ask(
+    subject<typeof input, unknown>(action.replace(":", "."), ordinary_ms),
+    input,
+    context,
+  );
+  const answer = protocol.writeAnswer(operation, output, edge.request_id);
+  return new Response((answer.body ?? null) as BodyInit | null, {
+    status: answer.status,
+    headers: { ...answer.headers },
+  });
+}
+
 /** Policies know some services by another name than credential scopes do. */
 const policyNames: Readonly<Record<string, string>> = { tagging: "tag" };
 
@@ -197,8 +241,8 @@ export async function dispatch(
   notes.account_id = grant.account_id;
   notes.principal_arn = grant.principal_arn;
   using _place = parts.admission.call(claimed, grant.account_id);
-  if (rest !== undefined) throw restRefusal(rest, edge, notes);
   const signed = { edge, grant, scope, parts };
+  if (rest !== undefined) return await dispatchRest(rest, body, signed, notes);
   const json = jsonService(claimed);
   if (json !== undefined) return await dispatchJson(json, textOf(body), signed, notes);
   const service = queryService(claimed);

@@ -4,13 +4,13 @@ import {
   CompleteSnapshotCommand,
   EBSClient,
   GetSnapshotBlockCommand,
-  ListChangedBlocksCommand,
   PutSnapshotBlockCommand,
-  StartSnapshotCommand,
 } from "@aws-sdk/client-ebs";
-import { startTestGateway, testCredentials } from "../../tests/kit/gateway.ts";
+import { AwsError } from "../aws/errors.ts";
+import { subject } from "../bus/subject.ts";
+import { startTestGateway, testAccount, testCredentials } from "../../tests/kit/gateway.ts";
 
-Deno.test("a REST call that nobody answers is refused by the name of its operation", async () => {
+Deno.test("a REST call reaches its owner and comes back, bytes and headers as they were", async () => {
   await using stand = await startTestGateway();
   const client = (path?: string) => {
     const made = new EBSClient({
@@ -27,40 +27,60 @@ Deno.test("a REST call that nobody answers is refused by the name of its operati
     }, { step: "build" });
     return made;
   };
-  const unsupported = (operation: string) => ({
-    name: "UnsupportedOperationException",
-    message: `The operation ebs:${operation} is not supported by this cloud.`,
+  const block = crypto.getRandomValues(new Uint8Array(65_536));
+  const heard: unknown[] = [];
+  stand.bus.answer(
+    subject<Record<string, unknown>, unknown>("ebs.PutSnapshotBlock"),
+    (input, context) => {
+      heard.push([context.account_id, input]);
+      return { Checksum: "sum", ChecksumAlgorithm: "SHA256" };
+    },
+  );
+  stand.bus.answer(subject<unknown, unknown>("ebs.GetSnapshotBlock"), () => ({
+    DataLength: block.length,
+    BlockData: block.toBase64(),
+    Checksum: "sum",
+    ChecksumAlgorithm: "SHA256",
+  }));
+  stand.bus.answer(subject<unknown, unknown>("ebs.CompleteSnapshot"), () => {
+    throw new AwsError("ResourceNotFoundException", "The snapshot does not exist.", {
+      status: 404,
+    });
   });
-  const id = "snap-1";
-  await assert.rejects(
-    client().send(new StartSnapshotCommand({ VolumeSize: 1 })),
-    unsupported("StartSnapshot"),
+  await stand.bus.connection.flush();
+  const SnapshotId = "snap-0123456789abcdef0";
+  const put = {
+    SnapshotId,
+    BlockIndex: 7,
+    BlockData: block,
+    DataLength: block.length,
+    Checksum: "c3Vt",
+    ChecksumAlgorithm: "SHA256",
+  } as const;
+  const stored = await client().send(new PutSnapshotBlockCommand(put));
+  assert.equal(stored.Checksum, "sum");
+  assert.deepEqual(heard, [[testAccount, { ...put, BlockData: block.toBase64() }]]);
+  const read = await client().send(
+    new GetSnapshotBlockCommand({ SnapshotId, BlockIndex: 7, BlockToken: "t" }),
   );
-  await assert.rejects(
-    client().send(new GetSnapshotBlockCommand({ SnapshotId: id, BlockIndex: 0, BlockToken: "t" })),
-    unsupported("GetSnapshotBlock"),
-  );
-  await assert.rejects(
-    client().send(new ListChangedBlocksCommand({ SecondSnapshotId: id, MaxResults: 100 })),
-    unsupported("ListChangedBlocks"),
-  );
-  await assert.rejects(
-    client().send(
-      new PutSnapshotBlockCommand({
-        SnapshotId: id,
-        BlockIndex: 0,
-        BlockData: new Uint8Array(524_288),
-        DataLength: 524_288,
-        Checksum: "x",
-        ChecksumAlgorithm: "SHA256",
-      }),
-    ),
-    unsupported("PutSnapshotBlock"),
-  );
-  await assert.rejects(
-    client("/nothing/here").send(
-      new CompleteSnapshotCommand({ SnapshotId: id, ChangedBlocksCount: 1 }),
-    ),
-    { name: "UnknownOperationException" },
-  );
+  assert.equal(read.DataLength, block.length);
+  assert.deepEqual(await read.BlockData?.transformToByteArray(), block);
+
+  const complete = new CompleteSnapshotCommand({ SnapshotId, ChangedBlocksCount: 1 });
+  await assert.rejects(client().send(complete), { name: "ResourceNotFoundException" });
+  await assert.rejects(client("/nothing/here").send(complete), {
+    name: "UnknownOperationException",
+  });
+  stand.denied.add("ebs:PutSnapshotBlock");
+  const denied = new EBSClient({
+    region: "ap-southeast-2",
+    endpoint: stand.endpoint,
+    // Whoever was allowed a moment ago is remembered: another one asks.
+    credentials: { accessKeyId: "AKIAOTHER", secretAccessKey: "other" },
+    maxAttempts: 1,
+    requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca, keepAlive: false }) },
+  });
+  await assert.rejects(denied.send(new PutSnapshotBlockCommand(put)), {
+    name: "AccessDeniedException",
+  });
 });

@@ -39,7 +39,7 @@ function hash(text: string): string {
 }
 
 export interface TokenWork<Value, Result> {
-  readonly action: ActionName;
+  readonly action: ActionName | "StartSnapshot";
   /** The request's input; `ClientToken` and `DryRun` in it are left out of the comparison. */
   readonly input: { readonly ClientToken?: string | undefined };
   /** Chooses the ids (and whatever else a second try must repeat). */

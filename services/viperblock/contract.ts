@@ -116,8 +116,18 @@ export const writeSnapshotBlock = subject<
   { snapshot_id: string; block_index: number; data: string },
   null
 >("ebs.snapshot.write");
-/** Ends the writing; sealing what is sealed is no error. */
-export const sealSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
+export interface SealSnapshotRequest {
+  readonly snapshot_id: string;
+  /** How many different blocks were written, where the writer knows. */
+  readonly changed_blocks?: number;
+  /** SHA-256 (base64) of the SHA-256 of every written block, in the order of their indexes. */
+  readonly checksum?: string;
+}
+/**
+ * Ends the writing; sealing what is sealed is no error.
+ * @throws AwsError `InvalidParameterValue` when what was written is not what the writer says
+ */
+export const sealSnapshot = subject<SealSnapshotRequest, BlockSnapshot>(
   "ebs.snapshot.seal",
   120_000,
 );

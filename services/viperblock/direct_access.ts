@@ -9,6 +9,7 @@
  * the volume. So a restart in between loses nothing that was acknowledged, and a repeated call changes
  * nothing. The volume goes when the snapshot is sealed or deleted.
  */
+import { createHash } from "node:crypto";
 import { crc32c } from "../../ffi/crc32c.ts";
 import { AwsError, internalError } from "../aws/errors.ts";
 import { offsetInLeaf } from "./block_map.ts";
@@ -20,6 +21,7 @@ import {
   type DirectBlocks,
   type DirectBlocksQuestion,
   type OpenSnapshotRequest,
+  type SealSnapshotRequest,
 } from "./contract.ts";
 import {
   blockBytes,
@@ -156,8 +158,8 @@ export class DirectAccess {
   }
 
   /** Ends the writing: the snapshot is complete and cannot change any more. */
-  async seal(id: unknown): Promise<BlockSnapshot> {
-    const snapshotId = checkSnapshotId(id);
+  async seal(request: SealSnapshotRequest): Promise<BlockSnapshot> {
+    const snapshotId = checkSnapshotId(request.snapshot_id);
     return await this.#turns.take(snapshotId, async () => {
       const { store, tables, volumes } = this.#o;
       const volumeId = writtenBy(snapshotId);
@@ -166,7 +168,8 @@ export class DirectAccess {
         const row = (await tables.volumes.read(volumeId))?.value;
         if (row === undefined) throw snapshotNotFound(snapshotId);
         if (row.mounted_on === writer) {
-          const map = await this.#laidOver(row);
+          const { map, written } = await this.#laidOver(row);
+          await this.#checkWritten(request, map, written);
           const saved = await saveStoredMap(store, volumeId, epoch, map);
           await tables.volumes.modify(volumeId, (value) => {
             if (value === undefined) throw snapshotNotFound(snapshotId);
@@ -184,9 +187,12 @@ export class DirectAccess {
   }
 
   /** The parent's map with what was written laid over it, in the order in which it came. */
-  async #laidOver(row: VolumeRow): Promise<StoredMap> {
+  async #laidOver(
+    row: VolumeRow,
+  ): Promise<{ readonly map: StoredMap; readonly written: ReadonlySet<number> }> {
     const { store } = this.#o;
     const map = await readStoredMap(store, row.map, row.size_bytes / blockBytes);
+    const written = new Set<number>();
     const keys: string[] = [];
     for await (const key of store.list(`chunks/${row.volume_id}/`)) keys.push(key);
     // A key ends with its place in hex of one width: the order of names is the order of writes.
@@ -195,12 +201,41 @@ export class DirectAccess {
       if (bytes === undefined) throw new DamagedData(`${key} is not in the object store`);
       const header = readChunkHeader(bytes);
       const number = map.chunks.length;
+      const [block] = header.blocks;
+      if (block !== undefined) written.add(Math.floor(block.block / blocksEach));
       map.chunks.push({ name: header.name, blocks: header.blocks.length, live: 0 });
       for (const [index, { block, checksum }] of header.blocks.entries()) {
         map.blocks.set(block, chunkContainer(number), index, checksum);
       }
     }
-    return map;
+    return { map, written };
+  }
+
+  /** What a writer says of its blocks is held against what is there, before anything is changed. */
+  async #checkWritten(
+    { changed_blocks, checksum }: SealSnapshotRequest,
+    map: StoredMap,
+    written: ReadonlySet<number>,
+  ): Promise<void> {
+    if (changed_blocks !== undefined && changed_blocks !== written.size) {
+      throw new AwsError(
+        "InvalidParameterValue",
+        `${written.size} blocks were written, not ${changed_blocks}.`,
+      );
+    }
+    if (checksum === undefined) return;
+    const all = createHash("sha256");
+    for (const index of [...written].sort((a, b) => a - b)) {
+      const bytes = await readBlocks(this.#o.store, map, index * blocksEach, blocksEach);
+      all.update(createHash("sha256").update(bytes).digest());
+    }
+    const found = all.digest("base64");
+    if (found !== checksum) {
+      throw new AwsError(
+        "InvalidParameterValue",
+        `The checksum of the written blocks is ${found}, not ${checksum}.`,
+      );
+    }
   }
 
   /** Gives up a snapshot that is being written. What is not there is no error. */

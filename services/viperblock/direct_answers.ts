@@ -25,7 +25,7 @@ export function answerDirect(bus: Bus, direct: DirectAccess): void {
     writeSnapshotBlock,
     ({ snapshot_id, block_index, data }) => direct.write(snapshot_id, block_index, bytesOf(data)),
   );
-  bus.answer(sealSnapshot, ({ snapshot_id }) => direct.seal(snapshot_id));
+  bus.answer(sealSnapshot, (request) => direct.seal(request));
   bus.answer(abandonSnapshot, ({ snapshot_id }) => direct.abandon(snapshot_id));
   bus.answer(listSnapshotBlocks, (question) => direct.list(question));
   bus.answer(readSnapshotBlock, async ({ snapshot_id, block_index }) => ({

@@ -1,6 +1,7 @@
 /** The gateway with every real service behind it: each action it hands on has an owner that answers. */
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
+import * as ebs from "@aws-sdk/client-ebs";
 import * as ec2 from "@aws-sdk/client-ec2";
 import * as iam from "@aws-sdk/client-iam";
 import * as tagging from "@aws-sdk/client-resource-groups-tagging-api";
@@ -11,10 +12,12 @@ import { startGatewayProcess } from "../kit/gateway_process.ts";
 
 const instance = "i-0123456789abcdef0";
 const volume = "vol-0123456789abcdef0";
+const snapshot = { SnapshotId: "snap-0123456789abcdef0" };
 
 /** Input for actions that need some; what they name does not exist, which must be said in AWS's way. */
 const inputs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   AttachVolume: { VolumeId: volume, InstanceId: instance, Device: "/dev/sdf" },
+  CompleteSnapshot: { ...snapshot, ChangedBlocksCount: 0 },
   CreateAccessKey: { UserName: "nobody" },
   CreateKeyPair: { KeyName: "key" },
   CreateTags: { Resources: [volume], Tags: [{ Key: "a", Value: "b" }] },
@@ -26,11 +29,23 @@ const inputs: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   DetachVolume: { VolumeId: volume },
   GetAccessKeyInfo: { AccessKeyId: "AKIAIOSFODNN7EXAMPLE" },
   GetConsoleOutput: { InstanceId: instance },
+  GetSnapshotBlock: { ...snapshot, BlockIndex: 0, BlockToken: "t" },
   ImportKeyPair: { KeyName: "key", PublicKeyMaterial: new TextEncoder().encode("no key") },
+  ListChangedBlocks: { SecondSnapshotId: snapshot.SnapshotId },
+  ListSnapshotBlocks: snapshot,
+  PutSnapshotBlock: {
+    ...snapshot,
+    BlockIndex: 0,
+    BlockData: new Uint8Array(1),
+    DataLength: 1,
+    Checksum: "c3Vt",
+    ChecksumAlgorithm: "SHA256",
+  },
   RebootInstances: { InstanceIds: [instance] },
   RegisterImage: { Name: "image" },
   RunInstances: { ImageId: "ami-0123456789abcdef0", MinCount: 1, MaxCount: 1 },
   StartInstances: { InstanceIds: [instance] },
+  StartSnapshot: { VolumeSize: 1 },
   StopInstances: { InstanceIds: [instance] },
   TerminateInstances: { InstanceIds: [instance] },
 };
@@ -80,6 +95,7 @@ Deno.test("every owned action is answered by its owner, in its shape or with an 
     requestHandler: { httpsAgent: agent },
   };
   const clients: Record<string, [AnyModule, { send(command: unknown): Promise<unknown> }]> = {
+    ebs: [ebs, new ebs.EBSClient(options)],
     ec2: [ec2, new ec2.EC2Client(options)],
     iam: [iam, new iam.IAMClient(options)],
     sts: [sts, new sts.STSClient(options)],

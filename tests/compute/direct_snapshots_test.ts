@@ -1,0 +1,159 @@
+/** The EBS direct APIs as the official SDK meets them: over HTTPS, with the real block engine behind. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { Agent } from "node:https";
+import * as Ebs from "@aws-sdk/client-ebs";
+import * as Ec2 from "@aws-sdk/client-ec2";
+import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
+import { startNode } from "../kit/node.ts";
+
+const blockBytes = 524_288;
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
+const blockOf = (fill: number) => new Uint8Array(blockBytes).fill(fill);
+
+const failed = (name: string, status?: number) => (error: unknown) => {
+  assert.ok(error instanceof Error);
+  assert.equal(error.name, name, String(error));
+  const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
+  if (status !== undefined) assert.equal($metadata?.httpStatusCode, status);
+  return true;
+};
+
+Deno.test("a snapshot is written, sealed, listed, compared and read through the SDK, checksums held", async () => {
+  await using node = await startNode();
+  const needed = ["predastore", "viperblock", "identity", "vpcd", "compute", "gateway"] as const;
+  for (const name of needed) await (await node.start(name)).healthy();
+  const operator = await node.bus("operator");
+  const admin = await operator.ask(adminCredentials, null);
+  const tenant = await operator.ask(createAccount, { name: "tenant" });
+  const agent = new Agent({ ca: await Deno.readTextFile(node.paths.tls.ca) });
+  const settings = (key: { access_key_id: string; secret_access_key: string }) => ({
+    region: node.config.region,
+    endpoint: node.endpoint,
+    credentials: { accessKeyId: key.access_key_id, secretAccessKey: key.secret_access_key },
+    maxAttempts: 1,
+    requestHandler: { httpsAgent: agent },
+  });
+  const ebs = new Ebs.EBSClient(settings(admin));
+  const ec2 = new Ec2.EC2Client(settings(admin));
+  const other = new Ebs.EBSClient(settings(tenant));
+  const put = (SnapshotId: string, BlockIndex: number, bytes: Uint8Array, checksum?: string) =>
+    ebs.send(
+      new Ebs.PutSnapshotBlockCommand({
+        SnapshotId,
+        BlockIndex,
+        BlockData: bytes,
+        DataLength: blockBytes,
+        Checksum: checksum ?? sha256(bytes).toString("base64"),
+        ChecksumAlgorithm: "SHA256",
+      }),
+    );
+
+  const ask = { VolumeSize: 1, Description: "made", ClientToken: "once" };
+  const started = await ebs.send(
+    new Ebs.StartSnapshotCommand({ ...ask, Tags: [{ Key: "team", Value: "blue" }] }),
+  );
+  const first = started.SnapshotId ?? "";
+  assert.deepEqual([started.Status, started.BlockSize, started.VolumeSize], [
+    "pending",
+    blockBytes,
+    1,
+  ]);
+  const again = await ebs.send(
+    new Ebs.StartSnapshotCommand({ ...ask, Tags: [{ Key: "team", Value: "blue" }] }),
+  );
+  assert.equal(again.SnapshotId, first);
+  const written = await put(first, 3, blockOf(7));
+  assert.equal(written.Checksum, sha256(blockOf(7)).toString("base64"));
+  await put(first, 2047, blockOf(8));
+
+  // What is wrong is refused, and nothing of it is kept.
+  await assert.rejects(put(first, 0, blockOf(1), "AAAA"), failed("ValidationException", 400));
+  await assert.rejects(put(first, 2048, blockOf(1)), failed("ValidationException"));
+  await assert.rejects(
+    put("snap-0123456789abcdef0", 0, blockOf(1)),
+    failed("ResourceNotFoundException", 404),
+  );
+  await assert.rejects(
+    ebs.send(new Ebs.ListSnapshotBlocksCommand({ SnapshotId: first })),
+    failed("ValidationException"),
+  );
+  const complete = (SnapshotId: string, ChangedBlocksCount: number, Checksum?: string) =>
+    ebs.send(
+      new Ebs.CompleteSnapshotCommand({
+        SnapshotId,
+        ChangedBlocksCount,
+        ...(Checksum === undefined ? {} : {
+          Checksum,
+          ChecksumAlgorithm: "SHA256",
+          ChecksumAggregationMethod: "LINEAR",
+        }),
+      }),
+    );
+  await assert.rejects(complete(first, 3), failed("ValidationException"));
+  await assert.rejects(complete(first, 2, "AAAA"), failed("ValidationException"));
+  const all = sha256(new Uint8Array([...sha256(blockOf(7)), ...sha256(blockOf(8))]));
+  assert.equal((await complete(first, 2, all.toString("base64"))).Status, "completed");
+  const described = await ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [first] }));
+  assert.equal(described.Snapshots?.[0]?.State, "completed");
+  assert.deepEqual(described.Snapshots?.[0]?.Tags, [{ Key: "team", Value: "blue" }]);
+
+  const listed = await ebs.send(new Ebs.ListSnapshotBlocksCommand({ SnapshotId: first }));
+  assert.deepEqual(listed.Blocks?.map((block) => block.BlockIndex), [3, 2047]);
+  assert.ok((listed.ExpiryTime?.getTime() ?? 0) > Date.now());
+  const [block] = listed.Blocks ?? [];
+  const read = await ebs.send(
+    new Ebs.GetSnapshotBlockCommand({
+      SnapshotId: first,
+      BlockIndex: block?.BlockIndex,
+      BlockToken: block?.BlockToken,
+    }),
+  );
+  const bytes = await read.BlockData?.transformToByteArray() ?? new Uint8Array();
+  assert.deepEqual(sha256(bytes), sha256(blockOf(7)));
+  assert.equal(read.Checksum, sha256(blockOf(7)).toString("base64"));
+  await assert.rejects(
+    ebs.send(
+      new Ebs.GetSnapshotBlockCommand({
+        SnapshotId: first,
+        BlockIndex: 4,
+        BlockToken: block?.BlockToken,
+      }),
+    ),
+    failed("ValidationException"),
+  );
+
+  const next = await ebs.send(
+    new Ebs.StartSnapshotCommand({ VolumeSize: 1, ParentSnapshotId: first }),
+  );
+  const second = next.SnapshotId ?? "";
+  await put(second, 3, blockOf(9));
+  await put(second, 5, blockOf(10));
+  await complete(second, 2);
+  const changed = await ebs.send(
+    new Ebs.ListChangedBlocksCommand({ FirstSnapshotId: first, SecondSnapshotId: second }),
+  );
+  assert.deepEqual(
+    changed.ChangedBlocks?.map((one) => [one.BlockIndex, one.FirstBlockToken !== undefined]),
+    [[3, true], [5, false]],
+  );
+
+  // Nothing of it is another tenant's to see.
+  for (
+    const command of [
+      new Ebs.ListSnapshotBlocksCommand({ SnapshotId: first }),
+      new Ebs.CompleteSnapshotCommand({ SnapshotId: first, ChangedBlocksCount: 0 }),
+    ]
+  ) {
+    await assert.rejects(
+      other.send(command as Ebs.ListSnapshotBlocksCommand),
+      failed("ResourceNotFoundException", 404),
+    );
+  }
+  // A volume of it is made as of any other.
+  const volume = await ec2.send(
+    new Ec2.CreateVolumeCommand({ AvailabilityZone: node.config.az, SnapshotId: second }),
+  );
+  assert.equal(volume.SnapshotId, second);
+  agent.destroy();
+});
