@@ -6,7 +6,7 @@ import type { HiveCommand } from "../commands.ts";
 import { listBlockDevices } from "../disk/block_devices.ts";
 import { findSeed } from "../first_boot/seed_sources.ts";
 import { System } from "../first_boot/system.ts";
-import { type Candidate, parseDiskRule } from "./disks.ts";
+import { type Candidate, chooseDisk, parseDiskRule } from "./disks.ts";
 import {
   install,
   type InstallChoice,
@@ -94,10 +94,8 @@ async function fromSeed(): Promise<number> {
   if (await isInstalled(site)) return 0;
   const done = await installedHere(site);
   if (done === undefined) {
-    await carryOut(site, {
-      rule: found.seed.install.target ?? {},
-      overwrite: found.seed.install.overwrite === true,
-    });
+    const rule = found.seed.install.target ?? {};
+    await installWhenPossible(site, { rule, overwrite: found.seed.install.overwrite === true });
   }
   console.error(
     `MulgaOS is installed on ${
@@ -106,6 +104,31 @@ async function fromSeed(): Promise<number> {
   );
   await restartWithout(site.source.disk);
   return 0;
+}
+
+const again_ms = 10_000;
+const pause = () => new Promise((resolve) => setTimeout(resolve, again_ms));
+
+/**
+ * Installs as soon as a disk fits the rule, and says why none does. It does not give up: a stick that is to
+ * install must not become a node itself, and whoever reads the screen may mend what it says.
+ */
+async function installWhenPossible(
+  site: InstallSite,
+  choice: Pick<InstallChoice, "rule" | "overwrite">,
+): Promise<void> {
+  for (let said = "";;) {
+    try {
+      chooseDisk(choice.rule, await site.candidates(), choice.overwrite);
+      await carryOut(site, choice);
+      return;
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+      if (error.message !== said) console.error(error.message);
+      said = error.message;
+    }
+    await pause();
+  }
 }
 
 /**
