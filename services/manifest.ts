@@ -296,6 +296,7 @@ export const services: readonly ServiceSpec[] = [
         "ec2_key_pairs",
         "ec2_snapshots",
         "ec2_client_tokens",
+        "ec2_records",
         "ec2_capacity",
         "ec2_addresses",
       ],

@@ -9,6 +9,8 @@ export const buckets = {
   images: "ec2_images",
   keyPairs: "ec2_key_pairs",
   clientTokens: "ec2_client_tokens",
+  /** Templates, groups, reservations, settings: all that are records alone. */
+  records: "ec2_records",
 } as const;
 
 export type InstanceState =
@@ -94,7 +96,36 @@ export interface InstanceRecord {
   readonly impaired?: string;
   /** How far the work on the instance has come; compute's own. */
   readonly progress?: Progress;
+  /** What was set besides, each by its own action. */
+  readonly settings?: InstanceSettings;
   readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface InstanceSettings {
+  readonly affinity?: string | undefined;
+  readonly auto_recovery?: string | undefined;
+  readonly capacity_preference?: string | undefined;
+  readonly capacity_reservation?: string | undefined;
+  readonly cores?: number | undefined;
+  readonly cpu_credits?: string | undefined;
+  readonly disable_api_stop?: boolean | undefined;
+  readonly disable_api_termination?: boolean | undefined;
+  readonly ebs_optimized?: boolean | undefined;
+  readonly hop_limit?: number | undefined;
+  readonly host_id?: string | undefined;
+  readonly monitoring?: boolean | undefined;
+  readonly partition?: number | undefined;
+  readonly placement_group?: string | undefined;
+  readonly reboot_migration?: string | undefined;
+  /** What the owner told of the instance's health. */
+  readonly reported?: {
+    readonly status: string;
+    readonly reasons: readonly string[];
+    readonly time: string;
+    readonly description?: string;
+  } | undefined;
+  readonly tenancy?: string | undefined;
+  readonly threads_per_core?: number | undefined;
 }
 
 export interface PlannedVolume {
@@ -280,45 +311,111 @@ export const quiesceProgress = "compute.event.quiesce";
 
 /** EC2 actions that are answered on `ec2.<Action>`. */
 export const computeActions = [
+  "AllocateHosts",
   "AssociateIamInstanceProfile",
+  "AssociateInstanceEventWindow",
   "AttachVolume",
+  "CancelCapacityReservation",
   "CopySnapshot",
+  "CreateCapacityReservation",
   "CreateImage",
+  "CreateInstanceEventWindow",
   "CreateKeyPair",
+  "CreateLaunchTemplate",
+  "CreateLaunchTemplateVersion",
+  "CreatePlacementGroup",
   "CreateSnapshot",
   "CreateSnapshots",
   "CreateTags",
   "CreateVolume",
+  "DeleteInstanceEventWindow",
   "DeleteKeyPair",
+  "DeleteLaunchTemplate",
+  "DeleteLaunchTemplateVersions",
+  "DeletePlacementGroup",
   "DeleteSnapshot",
   "DeleteTags",
   "DeleteVolume",
   "DeregisterImage",
+  "DescribeAccountAttributes",
   "DescribeAvailabilityZones",
+  "DescribeCapacityReservations",
+  "DescribeHosts",
   "DescribeIamInstanceProfileAssociations",
   "DescribeImages",
+  "DescribeInstanceAttribute",
+  "DescribeInstanceCreditSpecifications",
+  "DescribeInstanceEventWindows",
   "DescribeInstanceStatus",
+  "DescribeInstanceTypeOfferings",
   "DescribeInstanceTypes",
   "DescribeInstances",
   "DescribeKeyPairs",
+  "DescribeLaunchTemplateVersions",
+  "DescribeLaunchTemplates",
+  "DescribePlacementGroups",
   "DescribeRegions",
   "DescribeSnapshots",
+  "DescribeSpotPriceHistory",
   "DescribeTags",
   "DescribeVolumeStatus",
   "DescribeVolumes",
   "DescribeVolumesModifications",
   "DetachVolume",
+  "DisableCapacityManager",
+  "DisableEbsEncryptionByDefault",
+  "DisableImageBlockPublicAccess",
+  "DisableSerialConsoleAccess",
+  "DisableSnapshotBlockPublicAccess",
   "DisassociateIamInstanceProfile",
+  "DisassociateInstanceEventWindow",
+  "EnableCapacityManager",
+  "EnableEbsEncryptionByDefault",
+  "EnableImageBlockPublicAccess",
+  "EnableSerialConsoleAccess",
+  "EnableSnapshotBlockPublicAccess",
+  "GetCapacityManagerAttributes",
+  "GetCapacityReservationUsage",
   "GetConsoleOutput",
+  "GetDefaultCreditSpecification",
+  "GetEbsDefaultKmsKeyId",
+  "GetEbsEncryptionByDefault",
+  "GetImageBlockPublicAccessState",
+  "GetInstanceMetadataDefaults",
+  "GetInstanceTypesFromInstanceRequirements",
+  "GetLaunchTemplateData",
+  "GetSerialConsoleAccessStatus",
+  "GetSnapshotBlockPublicAccessState",
+  "GetSpotPlacementScores",
   "ImportKeyPair",
+  "ModifyCapacityReservation",
+  "ModifyDefaultCreditSpecification",
+  "ModifyEbsDefaultKmsKeyId",
+  "ModifyHosts",
+  "ModifyInstanceAttribute",
+  "ModifyInstanceCapacityReservationAttributes",
+  "ModifyInstanceCpuOptions",
+  "ModifyInstanceCreditSpecification",
+  "ModifyInstanceEventWindow",
+  "ModifyInstanceMaintenanceOptions",
+  "ModifyInstanceMetadataDefaults",
+  "ModifyInstanceMetadataOptions",
+  "ModifyInstancePlacement",
+  "ModifyLaunchTemplate",
   "ModifyVolume",
+  "MonitorInstances",
   "RebootInstances",
   "RegisterImage",
+  "ReleaseHosts",
   "ReplaceIamInstanceProfileAssociation",
+  "ReportInstanceStatus",
+  "ResetEbsDefaultKmsKeyId",
+  "ResetInstanceAttribute",
   "RunInstances",
   "StartInstances",
   "StopInstances",
   "TerminateInstances",
+  "UnmonitorInstances",
 ] as const;
 
 /** Actions of the Resource Groups Tagging API, answered on `tagging.<Action>`. */

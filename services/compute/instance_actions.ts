@@ -30,6 +30,22 @@ function wrongState(instance: InstanceRecord, what: string): AwsError {
   );
 }
 
+/** An instance's owner may have it protected from calls by mistake. @throws AwsError */
+function refuseProtected(
+  instances: readonly InstanceRecord[],
+  setting: "disable_api_termination" | "disable_api_stop",
+): void {
+  const kept = instances.find((one) => one.settings?.[setting] === true);
+  if (kept === undefined) return;
+  const [what, name] = setting === "disable_api_stop"
+    ? ["stopped", "disableApiStop"]
+    : ["terminated", "disableApiTermination"];
+  throw new AwsError(
+    "OperationNotPermitted",
+    `The instance '${kept.instance_id}' may not be ${what}. Modify its '${name}' instance attribute and try again.`,
+  );
+}
+
 type Decision = InstanceRecord | "refused";
 
 /** How each action changes a record; the same record means that there is nothing to do. */
@@ -224,7 +240,7 @@ export function instanceActions(dependencies: RunDependencies) {
             "Hibernation is not supported by this cloud yet.",
           );
         }
-        await require(input.InstanceIds, call);
+        refuseProtected(await require(input.InstanceIds, call), "disable_api_stop");
       },
       run: async (input, call) => ({
         StoppingInstances: await changeAll(
@@ -236,7 +252,8 @@ export function instanceActions(dependencies: RunDependencies) {
     },
     TerminateInstances: {
       resources: (input, call) => arnsOf(input.InstanceIds, call),
-      check: async (input, call) => void await require(input.InstanceIds, call),
+      check: async (input, call) =>
+        refuseProtected(await require(input.InstanceIds, call), "disable_api_termination"),
       run: async (input, call) => ({
         TerminatingInstances: await changeAll(
           await require(input.InstanceIds, call),

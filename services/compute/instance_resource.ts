@@ -70,7 +70,8 @@ export const instanceType: ResourceType<InstanceRecord> = {
     "metadata-options.http-tokens": (instance) => instance.metadata_options.http_tokens,
     "metadata-options.instance-metadata-tags": (instance) =>
       instance.metadata_options.instance_metadata_tags,
-    "monitoring-state": () => "disabled",
+    "monitoring-state": (i) => i.settings?.monitoring === true ? "enabled" : "disabled",
+    "placement-group-name": (i) => i.settings?.placement_group,
     "network-interface.addresses.private-ip-address": (i) => networkOf(i)?.private_ip,
     "network-interface.mac-address": (instance) => networkOf(instance)?.mac,
     "network-interface.network-interface-id": (instance) => networkOf(instance)?.interface_id,
@@ -88,7 +89,7 @@ export const instanceType: ResourceType<InstanceRecord> = {
     "subnet-id": (instance) => networkOf(instance)?.subnet_id,
     "system-status.reachability": reachabilityOf,
     "system-status.status": statusOf,
-    "tenancy": () => "default",
+    "tenancy": (i) => i.settings?.tenancy ?? "default",
     "virtualization-type": () => "hvm",
     "vpc-id": (instance) => networkOf(instance)?.vpc_id,
   },
@@ -128,11 +129,21 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
       },
     })),
     BootMode: "uefi",
-    CapacityReservationSpecification: { CapacityReservationPreference: "open" },
+    CapacityReservationSpecification: {
+      CapacityReservationPreference: (instance.settings?.capacity_preference ?? "open") as "open",
+      ...(instance.settings?.capacity_reservation === undefined ? {} : {
+        CapacityReservationTarget: {
+          CapacityReservationId: instance.settings.capacity_reservation,
+        },
+      }),
+    },
     ClientToken: instance.client_token ?? "",
-    CpuOptions: { CoreCount: context.vcpus(instance.instance_type), ThreadsPerCore: 1 },
+    CpuOptions: {
+      CoreCount: instance.settings?.cores ?? context.vcpus(instance.instance_type),
+      ThreadsPerCore: instance.settings?.threads_per_core ?? 1,
+    },
     CurrentInstanceBootMode: "uefi",
-    EbsOptimized: false,
+    EbsOptimized: instance.settings?.ebs_optimized ?? false,
     EnaSupport: false,
     EnclaveOptions: { Enabled: false },
     HibernationOptions: { Configured: false },
@@ -148,16 +159,19 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
     InstanceType: instance.instance_type as NonNullable<ShownInstance["InstanceType"]>,
     ...(instance.key_name === undefined ? {} : { KeyName: instance.key_name }),
     LaunchTime: instance.launch_time,
-    MaintenanceOptions: { AutoRecovery: "default", RebootMigration: "default" },
+    MaintenanceOptions: {
+      AutoRecovery: (instance.settings?.auto_recovery ?? "default") as "default",
+      RebootMigration: (instance.settings?.reboot_migration ?? "default") as "default",
+    },
     MetadataOptions: {
       HttpEndpoint: instance.metadata_options.http_endpoint,
       HttpProtocolIpv6: "disabled",
-      HttpPutResponseHopLimit: 1,
+      HttpPutResponseHopLimit: instance.settings?.hop_limit ?? 1,
       HttpTokens: instance.metadata_options.http_tokens,
       InstanceMetadataTags: instance.metadata_options.instance_metadata_tags,
       State: "applied",
     },
-    Monitoring: { State: "disabled" },
+    Monitoring: { State: instance.settings?.monitoring === true ? "enabled" : "disabled" },
     NetworkInterfaces: network === undefined ? [] : [{
       Attachment: {
         AttachTime: instance.launch_time,
@@ -189,8 +203,12 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
     Placement: {
       AvailabilityZone: instance.az,
       AvailabilityZoneId: zoneId(instance.az),
-      GroupName: "",
-      Tenancy: "default",
+      GroupName: instance.settings?.placement_group ?? "",
+      ...(instance.settings?.host_id === undefined ? {} : { HostId: instance.settings.host_id }),
+      ...(instance.settings?.partition === undefined
+        ? {}
+        : { PartitionNumber: instance.settings.partition }),
+      Tenancy: (instance.settings?.tenancy ?? "default") as "default",
     },
     PrivateDnsName: network?.private_dns_name ?? "",
     ...(network === undefined ? {} : {

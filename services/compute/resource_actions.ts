@@ -13,6 +13,7 @@ import { imageCreationActions } from "./image_creation.ts";
 import { imageActions } from "./images.ts";
 import { type HostSize, instanceTypeActions } from "./instance_types.ts";
 import { keyPairActions } from "./key_pairs.ts";
+import { recordActions, recordFamilies } from "./record_families.ts";
 import { regionActions } from "./regions.ts";
 import { snapshotActions } from "./snapshot_actions.ts";
 import { SnapshotKeeper } from "./snapshots.ts";
@@ -78,6 +79,8 @@ export class ResourceSide {
         taggable(snapshots),
         taggable(images),
         taggable(keyPairs),
+        ...state.records.kinds.filter((one) => one.name !== "account-settings")
+          .map((one) => taggable(state.records.of(one))),
       ],
       bus,
       options.tagOwners ?? [],
@@ -92,6 +95,9 @@ export class ResourceSide {
       ...regionActions(config),
       ...instanceTypeActions(host),
       ...tagActions(this.taggable),
+      ...recordActions(
+        recordFamilies({ bus, config, state, instances, host, records: state.records }),
+      ),
     };
   }
 

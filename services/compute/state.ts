@@ -6,6 +6,8 @@ import { Resources } from "../resources/resource.ts";
 import { buckets } from "./contract.ts";
 import type { ImageRecord, KeyPairRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
 import { imageType } from "./image_type.ts";
+import type { Records } from "../resources/records.ts";
+import { openRecords } from "./record_families.ts";
 import { keyPairType } from "./key_pairs.ts";
 import { snapshotType, volumeType } from "./volume_type.ts";
 
@@ -15,15 +17,17 @@ export interface ComputeState extends AsyncDisposable {
   readonly images: Resources<ImageRecord>;
   readonly keyPairs: Resources<KeyPairRecord>;
   readonly tokens: ClientTokens;
+  readonly records: Records;
 }
 
 export async function openState(bus: Bus, log: Log): Promise<ComputeState> {
-  const [volumes, snapshots, images, keyPairs, tokens] = await Promise.all([
+  const [volumes, snapshots, images, keyPairs, tokens, records] = await Promise.all([
     Resources.open(volumeType, bus, log),
     Resources.open(snapshotType, bus, log),
     Resources.open(imageType, bus, log),
     Resources.open(keyPairType, bus, log),
     ClientTokens.open(bus, buckets.clientTokens, log),
+    openRecords(bus, log),
   ]);
   return {
     volumes,
@@ -31,8 +35,9 @@ export async function openState(bus: Bus, log: Log): Promise<ComputeState> {
     images,
     keyPairs,
     tokens,
+    records,
     async [Symbol.asyncDispose]() {
-      for (const one of [volumes, snapshots, images, keyPairs, tokens]) {
+      for (const one of [volumes, snapshots, images, keyPairs, tokens, records]) {
         await one[Symbol.asyncDispose]();
       }
     },

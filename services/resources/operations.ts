@@ -143,8 +143,8 @@ export class Operations {
     };
     const answer = (record: KindRecord<S>, input: Input<A>): Output<A> =>
       this.#answer(one, how.answer, record, input);
-    const work = async (id: string, input: Input<A>, call: Call): Promise<Output<A>> => {
-      const made = this.records.of(one).get(call.account_id, id);
+    const work = async (id: string, input: Input<A>, call: Call, again: boolean) => {
+      const made = again ? this.records.of(one).get(call.account_id, id) : undefined;
       const record = made ??
         await this.records.create(one, call.account_id, await shapeOf(input, call), {
           id,
@@ -153,25 +153,30 @@ export class Operations {
       await how.after?.(record, input, call);
       return answer(this.records.get(one, call.account_id, id) ?? record, input);
     };
+    const tokenOf = (input: Input<A>) => (input as { ClientToken?: string }).ClientToken;
     return {
       resources: (_input, call) => [this.records.of(one).arnOf(call, "*")],
       check: async (input, call) => {
         await this.#ready(input, call);
         tagsOf(one, input);
-        await shapeOf(input, call);
+        // A request that is repeated with its token would be refused because of its own success.
+        const isDry = (input as { DryRun?: boolean }).DryRun === true;
+        if (isDry || tokenOf(input) === undefined) await shapeOf(input, call);
       },
       run: async (input, call) => {
         const id = await how.id?.(input, call);
-        const run = (chosen: string) =>
-          this.records.serialised(call.account_id, () => work(chosen, input, call));
-        if ((input as { ClientToken?: string }).ClientToken === undefined) {
-          return await run(id ?? newId(one.idPrefix));
-        }
+        const run = (chosen: string, again: boolean) =>
+          this.records.serialised(call.account_id, () => work(chosen, input, call, again));
+        if (tokenOf(input) === undefined) return await run(id ?? newId(one.idPrefix), false);
+        let isNew = false;
         return await this.#options.tokens.once<string, Output<A>>(call, {
           action: tokenAction(one),
           input: input as { ClientToken?: string },
-          choose: () => id ?? newId(one.idPrefix),
-          work: run,
+          choose: () => {
+            isNew = true;
+            return id ?? newId(one.idPrefix);
+          },
+          work: (chosen) => run(chosen, !isNew),
           again: async (chosen) =>
             answer(await this.records.require(one, call.account_id, chosen), input),
         });

@@ -84,6 +84,23 @@ export const instanceInterfaces = subject<
   readonly InstanceInterface[]
 >("vpcd.interfaces.of_instance", 5_000);
 
+/** Changes an instance's primary interface. @throws AwsError in EC2's codes */
+export const modifyInterface = subject<
+  {
+    readonly account_id: string;
+    readonly instance_id: string;
+    readonly group_ids?: readonly string[];
+    readonly source_dest_check?: boolean;
+  },
+  null
+>("vpcd.interfaces.modify", 10_000);
+
+/** The account's default VPC, if it has one. */
+export const defaultNetwork = subject<
+  { readonly account_id: string },
+  { readonly vpc_id?: string }
+>("vpcd.default_network", 5_000);
+
 /** Event: an instance's interfaces have changed. */
 export const interfacesChanged = "vpcd.event.interfaces";
 export interface InterfacesChanged {

@@ -9,10 +9,12 @@ import { idOf } from "../resources/ids.ts";
 import {
   claimInterfaces,
   type ClaimRequest,
+  defaultNetwork,
   type InstanceInterface,
   instanceInterfaces,
   interfacesChanged,
   type InterfaceWish,
+  modifyInterface,
   portIsOpen,
   releaseInterfaces,
 } from "./contract.ts";
@@ -49,6 +51,30 @@ export function answerCompute(bus: Bus, network: Network, defaults: Defaults): v
     ({ account_id, instance_id }) =>
       interfacesOf(network, account_id, instance_id).map((one) => showForInstance(network, one)),
   );
+  bus.answer(modifyInterface, async ({ account_id, instance_id, group_ids, source_dest_check }) => {
+    await records.serialised(account_id, async () => {
+      const [primary] = interfacesOf(network, account_id, instance_id);
+      if (primary === undefined) {
+        throw new AwsError(
+          "InvalidInstanceID.NotFound",
+          `The instance ID '${instance_id}' does not exist`,
+        );
+      }
+      await checkGroups(records, account_id, primary.shape.VpcId, group_ids ?? []);
+      await records.change(networkInterface, account_id, primary.id, () => ({
+        ...(group_ids === undefined
+          ? {}
+          : { Groups: group_ids.map((GroupId) => ({ GroupId, GroupName: "" })) }),
+        ...(source_dest_check === undefined ? {} : { SourceDestCheck: source_dest_check }),
+      }));
+    });
+    return null;
+  });
+  bus.answer(defaultNetwork, async ({ account_id }) => {
+    await defaults.ready(account_id);
+    const of = defaultVpcOf(records, account_id);
+    return of === undefined ? {} : { vpc_id: of.id };
+  });
   bus.answer(portIsOpen, ({ account_id, group_ids, port }) => ({
     open: group_ids.some((id) =>
       rulesOf(records, { account_id, id }).some(({ shape: rule }) =>
