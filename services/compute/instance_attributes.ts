@@ -42,7 +42,7 @@ const attributes = [
 export function instanceAttributeActions(families: RecordFamilies) {
   const { operations: n, instances, records, bus, host } = families;
   const required = (id: string, call: Call) => instances.require(call.account_id, id);
-  const all = async (ids: readonly string[], call: Call) => {
+  const all = (ids: readonly string[], call: Call): void => {
     if (ids.length === 0) throw missingParameter("InstanceId");
     for (const id of ids) checkId(instanceType.idPrefix, id, instanceType.errors);
     const missing = ids.filter((id) => instances.get(call.account_id, id) === undefined);
@@ -420,8 +420,8 @@ export function instanceAttributeActions(families: RecordFamilies) {
     }),
     DescribeInstanceCreditSpecifications: n.custom({
       reads: true,
-      check: async (input, call) => {
-        if ((input.InstanceIds ?? []).length > 0) await all(input.InstanceIds ?? [], call);
+      check: (input, call) => {
+        if ((input.InstanceIds ?? []).length > 0) all(input.InstanceIds ?? [], call);
       },
       run: (input, call) => {
         const matches = compileFilters<InstanceRecord>(input.Filters, {
@@ -547,8 +547,8 @@ export function instanceAttributeActions(families: RecordFamilies) {
     MonitorInstances: n.custom(monitor(true)),
     UnmonitorInstances: n.custom(monitor(false)),
     ReportInstanceStatus: n.custom({
-      check: async (input, call) => {
-        await all(input.Instances, call);
+      check: (input, call) => {
+        all(input.Instances, call);
         if (input.Status !== "ok" && input.Status !== "impaired") {
           throw invalidParameter("status", input.Status, "Expected: ok or impaired.");
         }
