@@ -11,6 +11,7 @@ import {
 import { AwsError } from "../aws/errors.ts";
 import { newId } from "../resources/ids.ts";
 import type { Input } from "../resources/wire.ts";
+import type { RecordAction } from "./record_families.ts";
 import type { ResourceAction } from "./resource_actions.ts";
 import { makeKey, openSshLine } from "./ssh_keys.ts";
 
@@ -111,7 +112,7 @@ class Inputs {
     });
   }
 
-  readonly of: { readonly [Name in ResourceAction]: () => Input<Name> } = {
+  readonly of: { readonly [Name in Exclude<ResourceAction, RecordAction>]: () => Input<Name> } = {
     AttachVolume: () => ({
       VolumeId: this.id("vol-"),
       InstanceId: this.id("i-"),
@@ -327,7 +328,7 @@ Deno.test("no input of the right shape leads to a fault of ours, and a refusal c
       await ask("CreateVolume", { AvailabilityZone: testConfig.az, Size: 1 }, account_id);
     }
     const ofBob = JSON.stringify([...state.volumes.all(bob)]);
-    const names = Object.keys(inputs.of) as ResourceAction[];
+    const names = Object.keys(inputs.of) as (keyof typeof inputs.of)[];
     const outcomes = new Map<string, { done: number; refused: number }>();
     const isUndone = (name: string) => (outcomes.get(name)?.done ?? 0) === 0;
     // Long enough for many refusals, and until every action has been done as well.
@@ -340,7 +341,7 @@ Deno.test("no input of the right shape leads to a fault of ours, and a refusal c
       outcomes.set(name, outcome);
       const before = onRecord(world);
       try {
-        const answer = await ask(name, input as Input<typeof name>) as Record<string, unknown>;
+        const answer = await ask(name, input as never) as Record<string, unknown>;
         outcome.done++;
         const token = answer["NextToken"];
         if (typeof token === "string") inputs.tokens.push(token);

@@ -59,3 +59,6 @@ export const recordActions = (families: RecordFamilies) => ({
   ...offerActions(families),
   ...placementGroupActions(families),
 });
+
+/** Actions on records, which have a test of random requests of their own. */
+export type RecordAction = keyof ReturnType<typeof recordActions>;
