@@ -13,6 +13,7 @@ import {
   createVolume,
   deleteVolume,
   mountVolume,
+  resizeVolume,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
 
@@ -65,6 +66,18 @@ export class FileBlockStore implements AsyncDisposable {
       if (!this.sizes.has(volume_id)) throw missing(volume_id);
       await this.unserve(volume_id);
       return null;
+    });
+    bus.answer(resizeVolume, async ({ volume_id, size_bytes }) => {
+      fail(resizeVolume.name);
+      if (!this.sizes.has(volume_id)) throw missing(volume_id);
+      await Deno.truncate(this.file(volume_id), size_bytes);
+      this.sizes.set(volume_id, size_bytes);
+      // A server of this kind knows its size from the start.
+      if (this.#servers.has(volume_id)) {
+        await this.unserve(volume_id);
+        await this.serve(volume_id);
+      }
+      return { volume_id, size_bytes, epoch: 1 };
     });
     bus.answer(blockCapacity, () => ({
       available_bytes: this.available_bytes,

@@ -94,6 +94,29 @@ Deno.test("a block service that is gone stops nothing for good: the guest waits 
   assert.equal(await node.pid(id), pid);
 });
 
+Deno.test("a volume of a running machine grows, and the machine knows its new size", async () => {
+  await using node = await startNode({ disk, bounds: { shutdown_ms: 300 } });
+  const id = await launch(node);
+  await reach(node, id, "running");
+  const volumeId = node.instance(id)?.attachments[0]?.volume_id ?? "";
+  const before = (node.blocks.sizes.get(volumeId) ?? 0) / 2 ** 30;
+  const pid = await node.pid(id);
+  await node.call("ModifyVolume", { VolumeId: volumeId, Size: before + 3 });
+  await node.until("it is modified", async () => {
+    const { VolumesModifications: [modification] = [] } = await node.call(
+      "DescribeVolumesModifications",
+      { VolumeIds: [volumeId] },
+    );
+    return modification?.ModificationState === "completed";
+  });
+  assert.equal(node.blocks.sizes.get(volumeId), (before + 3) * 2 ** 30);
+  // QEMU refuses any size but the server's: it has seen the new one.
+  const machine = await node.compute().reconciler.machines.find(id);
+  await machine?.grow(volumeId, (before + 3) * 2 ** 30);
+  assert.equal(await node.pid(id), pid);
+  assert.equal(await machine?.status(), "running");
+});
+
 Deno.test("volumes are plugged into a running machine, and are all there after a restart of it", async () => {
   await using node = await startNode({ disk, bounds: { shutdown_ms: 300 } });
   const id = await launch(node, {
