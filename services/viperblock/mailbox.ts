@@ -38,6 +38,12 @@ export interface VolumeStatistics {
   readonly mapped_blocks: number;
   readonly segments: number;
   readonly chunks: number;
+  readonly chunk_blocks: number;
+  readonly live_chunk_blocks: number;
+  readonly chunks_compacted: number;
+  readonly blocks_compacted: number;
+  readonly guest_written_bytes: number;
+  readonly throttle_waits: number;
   readonly reads: number;
   readonly writes: number;
   readonly flushes: number;
@@ -167,6 +173,8 @@ export interface WorkerInit {
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
+  /** The newest epoch whose chunks a snapshot may name. */
+  readonly snapshotEpoch: number;
   readonly directory: string;
   readonly socket: string;
   readonly cacheBytes: number;

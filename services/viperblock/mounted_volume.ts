@@ -24,7 +24,8 @@ import { Orders, systemTime } from "./orders.ts";
 import { linuxFileSystem } from "./machine/file_system.ts";
 import { LocalFiles } from "./volume_files.ts";
 
-const windows = 4;
+/** Four for reads, one for the compactor. */
+const windows = 5;
 const pieceBytes = 1 << 20;
 
 export interface MountOptions {
@@ -34,6 +35,8 @@ export interface MountOptions {
   readonly epoch: number;
   /** The epoch of the map in the object store; 0 when there is none of this volume's own. */
   readonly savedEpoch: number;
+  /** The newest epoch whose chunks a snapshot may name; as `savedEpoch` unless given. */
+  readonly snapshotEpoch?: number;
   /** The volume's own directory; exists. */
   readonly directory: string;
   readonly socket: string;
@@ -129,6 +132,7 @@ export class MountedVolume {
       limits: limitsOf(options.limits ?? {}),
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
+      snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
       directory: options.directory,
       socket: options.socket,
       cacheBytes: options.cacheBytes,

@@ -110,7 +110,8 @@ export class Mounts {
       sizeBytes: value.size_bytes,
       limits: value,
       epoch: taken.value.epoch,
-      savedEpoch: this.#protectedEpoch(value),
+      savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),
+      snapshotEpoch: this.#snapshotEpoch(value),
       directory,
       socket: this.#o.socket(value.volume_id),
       store: this.#o.store,
@@ -132,16 +133,10 @@ export class Mounts {
     return volume;
   }
 
-  /** The newest epoch whose chunks a saved map or a snapshot may name. */
-  #protectedEpoch(row: VolumeRow): number {
-    let newest = row.map !== undefined && mapOwner(row.map) === row.volume_id ? row.map.epoch : 0;
-    for (const { value } of this.#o.tables.snapshots.list()) {
-      const { map } = value;
-      if (map !== undefined && mapOwner(map) === row.volume_id) {
-        newest = Math.max(newest, map.epoch);
-      }
-    }
-    return newest;
+  /** The newest epoch whose chunks a snapshot may name. */
+  #snapshotEpoch(row: VolumeRow): number {
+    const epochs = this.#o.tables.snapshots.list().map(({ value }) => ownEpoch(value.map, row));
+    return Math.max(0, ...epochs);
   }
 
   /** What a volume that is mounted here needs in the store. */
@@ -281,6 +276,11 @@ export class Mounts {
     this.#stopping = true;
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
   }
+}
+
+/** The epoch of a map, if the volume wrote it itself; else 0. */
+function ownEpoch(map: SavedMap | undefined, row: VolumeRow): number {
+  return map !== undefined && mapOwner(map) === row.volume_id ? map.epoch : 0;
 }
 
 async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {

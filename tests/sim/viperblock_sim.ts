@@ -25,6 +25,7 @@ await runCommand(async () => {
   const count = options.forever === true ? Infinity : Number(options.count ?? 1000);
   let crashes = 0;
   let requests = 0;
+  let compacted = 0;
   const started = performance.now();
   for (let i = 0; i < count; i++) {
     const run = new VolumeRun(first + i);
@@ -32,6 +33,7 @@ await runCommand(async () => {
       const report = await run.run();
       crashes += report.crashes;
       requests += report.requests;
+      compacted += report.compacted;
       if (options.trace === true) console.log(report.trace.join("\n"));
     } catch (error) {
       if (options.trace === true) console.log(run.trace.join("\n"));
@@ -46,7 +48,7 @@ await runCommand(async () => {
   function report(): void {
     const seconds = (performance.now() - started) / 1000;
     console.log(
-      `${crashes} crashes and ${requests} requests in ${
+      `${crashes} crashes and ${requests} requests, ${compacted} chunks compacted in ${
         seconds.toFixed(1)
       } s from seed ${first} on`,
     );

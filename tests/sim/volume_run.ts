@@ -47,7 +47,7 @@ const directory = "/volume";
 
 /** The memory that every run passes its chunks through; there is one run at a time. */
 const transfer = {
-  windows: [mapMemory(windowBytes), mapMemory(windowBytes)],
+  windows: [mapMemory(windowBytes), mapMemory(windowBytes), mapMemory(windowBytes)],
   chunk: mapMemory(chunkBytes),
   piece: mapMemory(16 << 10),
 };
@@ -61,6 +61,7 @@ export interface RunReport {
   readonly lives: number;
   readonly crashes: number;
   readonly requests: number;
+  readonly compacted: number;
   readonly trace: readonly string[];
 }
 
@@ -98,6 +99,7 @@ export class VolumeRun {
   #lives = 0;
   #crashes = 0;
   #requests = 0;
+  #compacted = 0;
 
   constructor(readonly seed: number) {
     this.#random = new Random(seed);
@@ -157,6 +159,7 @@ export class VolumeRun {
       lives: this.#lives,
       crashes: this.#crashes,
       requests: this.#requests,
+      compacted: this.#compacted,
       trace: this.#trace,
     };
   }
@@ -381,10 +384,12 @@ export class VolumeRun {
           volumeId,
           sizeBytes: this.#row.size_bytes,
           epoch,
-          savedEpoch: this.#protectedEpoch(),
+          savedEpoch: this.#newestEpoch([this.#row, ...this.#snapshots.values()]),
+          snapshotEpoch: this.#newestEpoch(this.#snapshots.values()),
           cacheBytes: (1 + this.#random.below(30)) * blockBytes,
           segmentBudget: 4 + this.#random.below(6),
           spacePatienceMs: 1000,
+          idlePauseMs: 20,
           geometry,
           transfer,
         },
@@ -414,8 +419,9 @@ export class VolumeRun {
     return made;
   }
 
-  #protectedEpoch(): number {
-    const maps = [this.#row.map, ...[...this.#snapshots.values()].map((row) => row.map)];
+  /** Of the maps that this volume wrote itself. */
+  #newestEpoch(rows: Iterable<{ readonly map?: SavedMap }>): number {
+    const maps = [...rows].map((row) => row.map);
     return Math.max(
       0,
       ...maps.map((map) => map !== undefined && mapOwner(map) === this.#volumeId ? map.epoch : 0),
@@ -502,6 +508,7 @@ export class VolumeRun {
   #crash(life: Life, kind: "power" | "process"): number {
     this.#crashes++;
     this.#requests += life.guest.done;
+    this.#compacted += life.volume.statistics().chunks_compacted;
     const history = this.#history;
     this.#note(
       `${kind} ends; ${history.length} changes, ${history.acknowledged} acknowledged, ${history.durable} durable`,
@@ -532,6 +539,7 @@ export class VolumeRun {
 
   #end(life: Life): void {
     this.#requests += life.guest.done;
+    this.#compacted += life.volume.statistics().chunks_compacted;
     this.#endLife();
     life.volume.close();
     this.#disk.processEnd();

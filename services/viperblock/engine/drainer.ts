@@ -46,7 +46,10 @@ export interface DrainerOptions {
 
 export interface Entry {
   readonly block: number;
-  readonly segment: Segment;
+  /** Where it lives now. */
+  readonly container: number;
+  /** What it is read from, when that is the log. */
+  readonly segment?: Segment;
   readonly index: number;
   readonly checksum: number;
   /** For whoever gathered it. */
@@ -113,6 +116,23 @@ export class Drainer {
     this.#readDone();
   }
 
+  /** Somebody else gathers a chunk in the memory for it. */
+  take(): void {
+    this.#running = true;
+  }
+
+  /** Nothing came of it. */
+  giveBack(): void {
+    this.#running = false;
+  }
+
+  /** Stores what was gathered, in the order of the entries. */
+  storeTaken(entries: readonly Entry[], done: (chunk: number | undefined) => void): void {
+    this.#entries = [...entries];
+    this.#done = done;
+    this.#store();
+  }
+
   #gather(): Entry[] {
     const { places, log } = this.#o;
     const candidates = [...places.segments.values()]
@@ -122,10 +142,11 @@ export class Drainer {
     for (const segment of candidates) {
       for (let index = 0; index < segment.blocks.length; index++) {
         const block = segment.blocks[index] as number;
-        if (!this.#livesAt(block, segment, index)) continue;
+        if (!this.#livesAt(block, segment.number, index)) continue;
         const leaf = places.map.leaf(block) as Uint32Array;
         entries.push({
           block,
+          container: segment.number,
           segment,
           index,
           checksum: leaf[offsetInLeaf(block) + 2] as number,
@@ -136,25 +157,26 @@ export class Drainer {
     return entries;
   }
 
-  #livesAt(block: number, segment: Segment, index: number): boolean {
+  #livesAt(block: number, container: number, index: number): boolean {
     const leaf = this.#o.places.map.leaf(block);
     const at = offsetInLeaf(block);
-    return leaf !== undefined && leaf[at] === segment.number && leaf[at + 1] === index;
+    return leaf !== undefined && leaf[at] === container && leaf[at + 1] === index;
   }
 
   /** Reads the run that begins at entry `first`; returns its length. */
   #read(first: number, longest: number): number {
     const start = this.#entries[first] as Entry;
+    const segment = start.segment as Segment;
     let run = 1;
     for (; run < longest && first + run < this.#entries.length; run++) {
       const next = this.#entries[first + run] as Entry;
-      if (next.segment !== start.segment || next.index !== start.index + run) break;
+      if (next.segment !== segment || next.index !== start.index + run) break;
     }
     this.#readsLeft++;
-    start.segment.readers++;
+    segment.readers++;
     this.#o.ring.queue(
       ringOperations.read,
-      start.segment.fd,
+      segment.fd,
       start.index * blockBytes,
       this.#o.chunk.address + chunkHeaderBytes + first * blockBytes,
       run * blockBytes,
@@ -167,7 +189,7 @@ export class Drainer {
 
   #onRead(first: number, _result: number): void {
     // A read that failed or came short leaves bytes that do not match their checksums.
-    (this.#entries[first] as Entry).segment.readers--;
+    ((this.#entries[first] as Entry).segment as Segment).readers--;
     this.#readDone();
   }
 
@@ -187,6 +209,10 @@ export class Drainer {
 
   #readDone(): void {
     if (--this.#readsLeft > 0 || this.#readAgain()) return;
+    this.#store();
+  }
+
+  #store(): void {
     const { chunk, volumeId, epoch } = this.#o;
     const count = this.#entries.length;
     const blocks = new Uint32Array(count);
@@ -194,7 +220,7 @@ export class Drainer {
     for (const [i, entry] of this.#entries.entries()) {
       blocks[i] = entry.block;
       checksums[i] = entry.checksum;
-      if (!this.#matches(i)) this.#o.damaged(entry.block, entry.segment.number, entry.index);
+      if (!this.#matches(i)) this.#o.damaged(entry.block, entry.container, entry.index);
     }
     const name = { owner: volumeId, epoch, sequence: this.#nextSequence++ };
     this.#name = name;
@@ -219,7 +245,7 @@ export class Drainer {
       number = places.addChunk(name, this.#entries.length);
       const container = chunkContainer(number);
       for (const [i, entry] of this.#entries.entries()) {
-        if (this.#livesAt(entry.block, entry.segment, entry.index)) {
+        if (this.#livesAt(entry.block, entry.container, entry.index)) {
           places.place(entry.block, container, i, entry.checksum);
         }
       }

@@ -101,6 +101,8 @@ export class LogWriter {
   #syncsLeft = 0;
   /** Bytes written to the log since it was opened, headers included. */
   writtenBytes = 0;
+  /** Bytes of blocks that were put into it since then. */
+  putBytes = 0;
 
   constructor(machine: Machine, places: Places, options: LogOptions) {
     const ring = machine.ring;
@@ -204,6 +206,7 @@ export class LogWriter {
     segment.blocks[index] = block;
     this.#data++;
     this.#entries++;
+    this.putBytes += blockBytes;
     this.#places.place(block, segment.number, index, checksum);
     if (this.#data === this.#capacity || this.#entries === batchEntries) this.submit();
     return true;

@@ -148,6 +148,7 @@ export class Snapshotter {
         if (this.#entries.length === this.#o.chunkBlocks) return;
         this.#entries.push({
           block: firstBlock + frozen.inLeaf,
+          container,
           segment: frozen.segments.get(container) as Segment,
           index: words[at + 1] as number,
           checksum: words[at + 2] as number,

@@ -19,6 +19,7 @@ import { mapKey } from "../map_objects.ts";
 import { ReadCache } from "../read_cache.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
+import { Compactor, idlePauseMs } from "./compactor.ts";
 import { VolumeCommands } from "./commands.ts";
 import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
@@ -45,12 +46,16 @@ export interface VolumeOptions {
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
+  /** The newest epoch whose chunks a snapshot may name. */
+  readonly snapshotEpoch: number;
   readonly cacheBytes: number;
   /** Log segments that the volume may hold before writes wait for the drain. */
   readonly segmentBudget: number;
   /** How long writes wait for space before they fail with ENOSPC. */
   readonly spacePatienceMs: number;
   readonly geometry?: Geometry;
+  /** How long nothing is looked for after nothing was found to tidy up. */
+  readonly idlePauseMs?: number;
   /** Memory that chunks and map pieces pass through to and from the object store. */
   readonly transfer: {
     readonly windows: readonly Memory[];
@@ -84,6 +89,7 @@ export class Volume {
   readonly #checkpointer: Checkpointer;
   readonly #maintenance: Maintenance;
   readonly #snapshotter: Snapshotter;
+  readonly #compactor: Compactor;
   readonly #commands: VolumeCommands;
   readonly #door: Door;
   readonly #throttle: Throttle;
@@ -141,7 +147,8 @@ export class Volume {
     this.#fetcher = new Fetcher({
       places: this.#places,
       cache: this.#cache,
-      buffers: options.transfer.windows,
+      // The last one is the compactor's.
+      buffers: options.transfer.windows.slice(0, -1),
       order: (order) => post({ kind: "fetch", ...order }),
       arrived: (piece, bytes, first) => this.#reader.arrived(piece, bytes, first),
     });
@@ -174,7 +181,9 @@ export class Volume {
       log: this.#log,
       piece: options.transfer.piece,
       post,
-      chunkInUse: (chunk) => this.#fetcher.uses(chunk) || this.#snapshotter.holds(chunk),
+      chunkInUse: (chunk) =>
+        this.#fetcher.uses(chunk) || this.#snapshotter.holds(chunk) ||
+        this.#compactor.uses(chunk),
       freed: (segments) => this.#maintenance.retire(segments),
     });
     this.#snapshotter = new Snapshotter({
@@ -188,6 +197,20 @@ export class Volume {
       post,
       now: machine.now,
       chunkBlocks: geometry.chunkBlocks,
+    });
+    this.#compactor = new Compactor({
+      volumeId: options.volumeId,
+      snapshotEpoch: options.snapshotEpoch,
+      chunkBlocks: geometry.chunkBlocks,
+      places: this.#places,
+      drainer: this.#drainer,
+      checkpointer: this.#checkpointer,
+      chunk: options.transfer.chunk,
+      window: options.transfer.windows.at(-1) as Memory,
+      idlePauseMs: options.idlePauseMs ?? idlePauseMs,
+      post,
+      now: machine.now,
+      damaged,
     });
     this.#maintenance = new Maintenance({
       machine,
@@ -273,11 +296,12 @@ export class Volume {
     this.#fetcher.advance();
     this.#snapshotter.advance();
     this.#maintenance.advance(stalled);
+    if (!this.#closing.underWay) this.#compactor.advance();
     // What the stages after it have put into the log must not wait for an unrelated event.
     this.#log.advance();
     if (
       stalled || this.#maintenance.wantsTick || this.#door.wantsTick ||
-      this.#snapshotter.wantsTick
+      this.#snapshotter.wantsTick || this.#compactor.wantsTick
     ) this.#tick();
     if (this.#closing.underWay) again = this.#closing.advance() || again;
     this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
@@ -332,7 +356,8 @@ export class Volume {
         this.#maintenance.segmentRefused();
         return;
       case "fetched":
-        this.#fetcher.finished(message.id, message.ok);
+        if (message.id < 0) this.#compactor.fetched(message.id, message.ok);
+        else this.#fetcher.finished(message.id, message.ok);
         return;
       case "stored":
         this.#drainer.storedChunk(message.ok);
@@ -359,7 +384,7 @@ export class Volume {
         this.#closing.begin("stop");
         return;
       case "report":
-        this.#post({ kind: "report", statistics: this.#statistics() });
+        this.#post({ kind: "report", statistics: this.statistics() });
         return;
     }
   }
@@ -373,12 +398,29 @@ export class Volume {
     return { keys, epoch: this.#o.epoch, sequence: this.#drainer.lastSequence };
   }
 
-  #statistics() {
+  /** Blocks that its own chunks hold, and how many of them live: their ratio is the space amplification. */
+  #occupied() {
+    let chunk_blocks = 0;
+    let live_chunk_blocks = 0;
+    for (const chunk of this.#places.chunks) {
+      if (chunk === undefined || chunk.name.owner !== this.#o.volumeId) continue;
+      chunk_blocks += chunk.blocks;
+      live_chunk_blocks += chunk.live;
+    }
+    return { chunk_blocks, live_chunk_blocks };
+  }
+
+  statistics() {
     return {
       connections: this.#door.connected,
       mapped_blocks: this.#map.mappedBlocks,
       segments: this.#places.segments.size,
       chunks: this.#places.chunks.filter((each) => each !== undefined).length,
+      ...this.#occupied(),
+      chunks_compacted: this.#compactor.compacted,
+      blocks_compacted: this.#compactor.moved,
+      guest_written_bytes: this.#log.putBytes,
+      throttle_waits: this.#throttle.waits,
       reads: this.#commands.reads,
       writes: this.#commands.writes,
       flushes: this.#commands.flushes,
