@@ -62,6 +62,8 @@ export interface ServiceSpec {
   readonly health: "bus" | "tcp";
   /** Whether it also runs on a box that nobody has claimed, where there is no node yet. */
   readonly unclaimed?: true;
+  /** Whether guests' or clients' data goes through it: speed counts there, and elsewhere memory. */
+  readonly movesData?: true;
   /** Unstable Deno features that it needs. */
   readonly unstable?: readonly string[];
   /** How long a graceful stop may take before it is killed. */
@@ -124,6 +126,7 @@ export const services: readonly ServiceSpec[] = [
       says: ["identity.signing_key", "identity.authorize", "s3.event.>"],
       streams: ["S3_EVENTS"],
     },
+    movesData: true,
     health: "bus",
     stop_timeout_ms: 30_000,
   },
@@ -149,6 +152,7 @@ export const services: readonly ServiceSpec[] = [
       says: ["ebs.event.>"],
       writes: ["ebs_volumes", "ebs_snapshots"],
     },
+    movesData: true,
     health: "bus",
     stop_timeout_ms: 60_000,
   },

@@ -58,6 +58,11 @@ function withNotification(service: ServiceSpec): DenoPermissions {
   };
 }
 
+/** Small memory before the last bit of speed, but where data goes through. */
+function v8Flags(service: ServiceSpec): string[] {
+  return ["--expose-gc", ...(service.movesData === true ? [] : ["--optimize-for-size"])];
+}
+
 function command(service: ServiceSpec): string[] {
   if (typeof service.entry !== "string") {
     return [
@@ -72,6 +77,7 @@ function command(service: ServiceSpec): string[] {
     ...["--cached-only", "--no-prompt", "--no-config", "--no-lock", "--quiet"],
     // Speaking to systemd takes a datagram socket, which Deno calls unstable.
     ...new Set(["net", ...service.unstable ?? []].map((feature) => `--unstable-${feature}`)),
+    `--v8-flags=${v8Flags(service).join(",")}`,
     ...permissionFlags(withNotification(service), values),
     bundleOf(service.entry),
   ];
@@ -173,6 +179,11 @@ export function serviceUnit(service: ServiceSpec): string {
     `EnvironmentFile=${unitEnvironmentFile(paths)}`,
     `Environment=MULGA_DATA_DIR=${layout.data} DENO_DIR=${layout.cache}/${service.name}`,
     "Environment=NO_COLOR=1 DENO_NO_UPDATE_CHECK=1 DENO_NO_PROMPT=1",
+    // What parsing a bundle took goes back to the system at once: 60 MiB less of a gateway that runs
+    // for the first time.
+    ...(service.movesData === true
+      ? []
+      : ["Environment=MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072"]),
     `RuntimeDirectory=mulga/${service.name}`,
     "RuntimeDirectoryMode=0700",
     `CacheDirectory=mulga/${service.name}`,

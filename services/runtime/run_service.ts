@@ -49,6 +49,14 @@ export interface Service {
   onStop(work: () => Promise<void> | void): void;
 }
 
+/**
+ * What loading left behind, above all the AWS schemas' source, would stay for as long as the service
+ * is idle: a third of the gateway's memory. Where V8 offers the call it is taken away once.
+ */
+function collectGarbage(): void {
+  (globalThis as { readonly gc?: () => void }).gc?.();
+}
+
 /** Starts a service; returns never before it is told to stop. */
 export async function runService(
   name: string,
@@ -96,6 +104,7 @@ export async function runService(
     bus.say(readyEvent(name), { node_id: config.node_id });
     await bus.connection.flush();
     await systemd?.ready();
+    collectGarbage();
     log.info("service_ready", { start_ms: Math.round(performance.now() - started) });
 
     log.info("service_stopping", { reason: await told });
