@@ -129,30 +129,56 @@ export class Sealing {
     onBytes: (count: number) => void,
   ): AsyncGenerator<Bytes> {
     using cipher = this.#cipher(seal, body);
-    const plain = new Uint8Array(pieceBytes);
-    const sealed = new Uint8Array(sealedPiece);
+    // One is filled, one is sealed and hashed on other threads, and one is with whoever asked.
+    const buffers = Array.from({ length: 3 }, () => ({
+      plain: new Uint8Array(pieceBytes),
+      sealed: new Uint8Array(sealedPiece),
+    }));
     let filled = 0;
     let piece = 0;
-    const flush = async () => {
-      const mine = plain.subarray(0, filled);
-      const into = sealed.subarray(0, filled + gcmTagBytes);
+    let working: Promise<Bytes> | undefined;
+    const work = async (mine: Bytes, into: Bytes, nonce: Bytes): Promise<Bytes> => {
       const hashing = digests.map((digest) => digest.update(mine));
-      await cipher.seal(nonceOf(piece++), mine, into);
-      await Promise.all(hashing);
-      filled = 0;
+      await Promise.all([cipher.seal(nonce, mine, into), ...hashing]);
       return into;
     };
-    for await (const chunk of chunks) {
-      onBytes(chunk.length);
-      for (let at = 0; at < chunk.length;) {
-        const count = Math.min(chunk.length - at, pieceBytes - filled);
-        plain.set(chunk.subarray(at, at + count), filled);
-        filled += count;
-        at += count;
-        if (filled === pieceBytes) yield await flush();
+    /** Begins with what is filled, when what was begun before has ended. */
+    const begin = async (): Promise<Bytes | undefined> => {
+      const before = await working;
+      const { plain, sealed } = buffers[piece % buffers.length] as typeof buffers[number];
+      working = work(
+        plain.subarray(0, filled),
+        sealed.subarray(0, filled + gcmTagBytes),
+        nonceOf(piece++),
+      );
+      // Awaited with the next piece; until then a failure is nobody's.
+      working.catch(() => {});
+      filled = 0;
+      return before;
+    };
+    try {
+      for await (const chunk of chunks) {
+        onBytes(chunk.length);
+        for (let at = 0; at < chunk.length;) {
+          const { plain } = buffers[piece % buffers.length] as typeof buffers[number];
+          const count = Math.min(chunk.length - at, pieceBytes - filled);
+          plain.set(chunk.subarray(at, at + count), filled);
+          filled += count;
+          at += count;
+          if (filled < pieceBytes) continue;
+          const ready = await begin();
+          if (ready !== undefined) yield ready;
+        }
       }
+      if (filled > 0) {
+        const ready = await begin();
+        if (ready !== undefined) yield ready;
+      }
+      const last = await working;
+      if (last !== undefined) yield last;
+    } finally {
+      await working?.catch(() => {});
     }
-    if (filled > 0) yield await flush();
   }
 
   /**
@@ -172,27 +198,40 @@ export class Sealing {
     const first = Math.floor(from / pieceBytes);
     const last = Math.ceil(to / pieceBytes);
     let piece = first;
-    let sealed = new Uint8Array(sealedPiece);
+    const buffers = [new Uint8Array(sealedPiece), new Uint8Array(sealedPiece)];
     let filled = 0;
     const end = Math.min(sealedBytes(size), last * sealedPiece);
     const lengthOf = (at: number) => Math.min(pieceBytes, size - at * pieceBytes);
-    for await (const chunk of read(first * sealedPiece, end)) {
-      for (let at = 0; at < chunk.length;) {
-        const length = lengthOf(piece);
-        const count = Math.min(chunk.length - at, length + gcmTagBytes - filled);
-        sealed.set(chunk.subarray(at, at + count), filled);
-        filled += count;
-        at += count;
-        if (filled < length + gcmTagBytes) continue;
-        const plain = new Uint8Array(length);
-        await cipher.open(nonceOf(piece), sealed.subarray(0, filled), plain);
-        const start = piece * pieceBytes;
-        piece++;
-        filled = 0;
-        yield plain.subarray(Math.max(0, from - start), Math.min(length, to - start));
+    /** The piece that is opened on another thread while the next one is gathered. */
+    let working: Promise<Bytes> | undefined;
+    const work = async (sealed: Bytes, at: number): Promise<Bytes> => {
+      const plain = new Uint8Array(lengthOf(at));
+      await cipher.open(nonceOf(at), sealed, plain);
+      const start = at * pieceBytes;
+      return plain.subarray(Math.max(0, from - start), Math.min(plain.length, to - start));
+    };
+    try {
+      for await (const chunk of read(first * sealedPiece, end)) {
+        for (let at = 0; at < chunk.length;) {
+          const sealed = buffers[piece % 2] as Bytes;
+          const whole = lengthOf(piece) + gcmTagBytes;
+          const count = Math.min(chunk.length - at, whole - filled);
+          sealed.set(chunk.subarray(at, at + count), filled);
+          filled += count;
+          at += count;
+          if (filled < whole) continue;
+          const ready = await working;
+          working = work(sealed.subarray(0, whole), piece++);
+          working.catch(() => {});
+          filled = 0;
+          if (ready !== undefined) yield ready;
+        }
       }
+      const ready = await working;
+      if (ready !== undefined) yield ready;
+    } finally {
+      await working?.catch(() => {});
     }
-    sealed = new Uint8Array(0);
   }
 }
 

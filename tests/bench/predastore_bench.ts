@@ -1,18 +1,23 @@
 /**
- * S3 throughput of one predastore process over TLS, against a plain copy of the same bytes to a synced
- * file on the same file system in the same run. Ratios, interleaved round by round: absolute figures of
- * a busy machine mean nothing. One line of JSON for each figure.
+ * S3 throughput of one predastore process over TLS, against what a bare Deno process sends and receives
+ * with nothing behind it, and against a plain copy of the same bytes to a synced file on the same file
+ * system, all in the same run; small objects, long lists, and memory under many streams. Ratios,
+ * interleaved round by round: absolute figures of a busy machine mean nothing. One line of JSON for each
+ * figure.
  *
- * Run alone with `deno run -A tests/bench/predastore_bench.ts [MiB per object] [rounds]`.
+ * Run alone with `deno run -A tests/bench/predastore_bench.ts [MiB per object] [rounds] [keys]`; a million
+ * keys takes some minutes.
  */
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { join } from "node:path";
 import { ObjectStore } from "../../services/predastore/contract.ts";
+import { freePort } from "../kit/nats.ts";
 import { startPredastore } from "../kit/predastore.ts";
 
 const mebibytes = Number(Deno.args[0] ?? 256);
 const rounds = Number(Deno.args[1] ?? 3);
+const keys = Number(Deno.args[2] ?? 20_000);
 const size = mebibytes << 20;
 
 async function seconds(work: () => Promise<void>): Promise<number> {
@@ -74,8 +79,26 @@ const get = await getSignedUrl(s3, new GetObjectCommand({ Bucket: "bench", Key: 
 const copies: number[] = [];
 const puts: number[] = [];
 const gets: number[] = [];
+const barePuts: number[] = [];
+const bareGets: number[] = [];
 const systemPuts: number[] = [];
 const systemGets: number[] = [];
+const barePort = freePort();
+const bareProcess = new Deno.Command(Deno.execPath(), {
+  args: [
+    "run",
+    "-A",
+    "--no-check",
+    new URL("./bare_https.ts", import.meta.url).pathname,
+    String(barePort),
+    test.node.paths.tls.cert,
+    test.node.paths.tls.key,
+  ],
+  stdout: "piped",
+}).spawn();
+const said = bareProcess.stdout.getReader();
+await said.read();
+const bare = `https://localhost:${barePort}/?bytes=${size}`;
 using store = new ObjectStore(test.node.paths.s3System, "mulga-blocks");
 const chunk = new Uint8Array(4 << 20);
 crypto.getRandomValues(chunk.subarray(0, 65_536));
@@ -83,7 +106,9 @@ const chunks = Math.ceil(size / chunk.length);
 await curl("-T", source, put);
 for (let round = 0; round < rounds; round++) {
   copies.push(await seconds(plainCopy));
+  barePuts.push(await seconds(() => curl("-T", source, bare)));
   puts.push(await seconds(() => curl("-T", source, put)));
+  bareGets.push(await seconds(() => curl("-o", "/dev/null", bare)));
   gets.push(await seconds(() => curl("-o", "/dev/null", get)));
   systemPuts.push(
     await seconds(async () => {
@@ -96,6 +121,9 @@ for (let round = 0; round < rounds; round++) {
     }),
   );
 }
+bareProcess.kill("SIGKILL");
+await said.cancel();
+await bareProcess.status;
 
 function tell(name: string, mine: readonly number[], peer: readonly number[], of: string): void {
   const ratio = median(mine.map((one, at) => (peer[at] ?? NaN) / one));
@@ -108,8 +136,75 @@ function tell(name: string, mine: readonly number[], peer: readonly number[], of
   }));
 }
 
-s3.destroy();
+const limit = "the same with nothing behind it";
+tell("s3_put_tls_to_bare", puts, barePuts, limit);
+tell("s3_get_tls_to_bare", gets, bareGets, limit);
 tell("s3_put_tls_stream", puts, copies, "a plain copy to a synced file");
 tell("s3_get_tls_stream", gets, copies, "a plain copy to a synced file");
 tell("s3_put_system_4mib", systemPuts, copies, "a plain copy to a synced file");
 tell("s3_get_system_4mib", systemGets, copies, "a plain copy to a synced file");
+
+// Small objects and long lists go by the system's door: an HTTPS client of equal speed would take a core.
+const small = new Uint8Array(4096);
+crypto.getRandomValues(small);
+const clients = 32;
+
+/** Objects a second, so many clients at once. */
+async function rate(count: number, one: (at: number) => Promise<unknown>): Promise<number> {
+  let next = 0;
+  const time = await seconds(async () => {
+    await Promise.all(Array.from({ length: clients }, async () => {
+      while (next < count) await one(next++);
+    }));
+  });
+  return count / time;
+}
+
+const name = (at: number) => `small/${String(at).padStart(8, "0")}`;
+const few = Math.min(1000, keys);
+const first = await rate(few, (at) => store.put(name(at), small));
+await rate(Math.max(0, keys - 2 * few), (at) => store.put(name(few + at), small));
+const last = await rate(few, (at) => store.put(name(keys - few + at), small));
+const reads = await rate(few * 5, (at) => store.get(name(at % keys)));
+console.log(JSON.stringify({
+  name: "s3_put_4kib_many_keys_to_few",
+  ratio: Number((last / first).toFixed(2)),
+  detail:
+    `${last.toFixed(0)} PUT/s at ${keys} keys against ${
+      first.toFixed(0)
+    } PUT/s at the first ${few}, ` +
+    `${clients} clients by the system's door; ${reads.toFixed(0)} GET/s`,
+}));
+let listed = 0;
+const listing = await seconds(async () => {
+  for await (const _ of store.list("small/")) listed++;
+});
+if (listed !== keys) throw new Error(`${listed} keys of ${keys} were listed`);
+console.log(JSON.stringify({
+  name: "s3_list_50k_keys_a_second",
+  ratio: Number((keys / listing / 50_000).toFixed(2)),
+  detail: `${(keys / listing).toFixed(0)} keys/s of ${keys}, in pages of 1,000, against 50,000`,
+}));
+
+// Many streams at once must not grow the process.
+const streams = 32;
+const piece = join(test.node.config.data_dir, "piece");
+await Deno.writeFile(piece, new Uint8Array(16 << 20));
+const together = await seconds(async () => {
+  await Promise.all(Array.from({ length: streams }, async (_, at) => {
+    const command = new PutObjectCommand({ Bucket: "bench", Key: `stream/${at}` });
+    await curl("-T", piece, await getSignedUrl(s3, command, { expiresIn: 3600 }));
+  }));
+});
+const status = await Deno.readTextFile(`/proc/${test.process().pid}/status`);
+const peak = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+console.log(JSON.stringify({
+  name: "s3_32_streams_memory",
+  ratio: Number((400 / peak).toFixed(2)),
+  detail: `${
+    peak.toFixed(0)
+  } MiB at most over this whole run, against 400 MiB; ${streams} PUTs of 16 MiB at once: ${
+    (streams * 16.777 / together).toFixed(0)
+  } MB/s`,
+}));
+s3.destroy();
