@@ -173,6 +173,7 @@ Deno.test("a seed on the boot partition is applied whole, once, and its secrets 
   assert.match(left, /^# The secrets of this file were used/);
   assert.match(left, /# our first box/);
   assert.match(left, /hostname: node1 # as on the label/);
+  assert.match(left, /ssh-ed25519 \S+ me/, "long lines stay lines");
   const kept = await one.read("var/lib/mulga/first-boot.json");
   for (const secret of ["0123456789/", "a-long-secret-of-all"]) {
     assert.ok(

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import type { Seed } from "../../../services/cluster/seed.ts";
+import { exists } from "../../init/write_file.ts";
 import { networkFiles, networkPrefix } from "./network_files.ts";
 import type { System } from "./system.ts";
 import { applyUpdateTimer } from "./update_timer.ts";
@@ -46,13 +47,12 @@ async function applyTime(servers: readonly string[], system: System): Promise<vo
       await system.write(timesyncd, `${made}[Time]\nNTP=${servers.join(" ")}\n`),
     ];
   if (!changed.includes(true)) return;
-  await system.run(
-    "systemctl",
-    "--no-block",
-    "try-restart",
-    "chrony.service",
-    "systemd-timesyncd.service",
-  );
+  for (const unit of ["chrony.service", "systemd-timesyncd.service"]) {
+    // One of the two is installed.
+    if (await exists(system.path(`/usr/lib/systemd/system/${unit}`))) {
+      await system.run("systemctl", "--no-block", "try-restart", unit);
+    }
+  }
 }
 
 async function applySsh(keys: readonly string[], system: System): Promise<void> {

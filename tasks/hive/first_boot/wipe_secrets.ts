@@ -15,5 +15,5 @@ export function wipeSecrets(text: string, now: Date): string | undefined {
   if (hasToken) document.setIn(["cluster", "token"], usedToken);
   const day = now.toISOString().slice(0, 10);
   return `# The secrets of this file were used by this box and removed from it on ${day}.\n` +
-    document.toString();
+    document.toString({ lineWidth: 0 });
 }
