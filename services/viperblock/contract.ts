@@ -49,6 +49,28 @@ export interface VolumeLimits {
   readonly throughput_bytes?: number;
 }
 
+export interface CheckedDamage {
+  /** The block of the volume, where one is concerned. */
+  readonly block?: number;
+  readonly why: string;
+}
+
+/** What a reading of all that is stored has found. */
+export interface CheckReport {
+  readonly id: string;
+  readonly size_bytes: number;
+  readonly mapped_bytes: number;
+  /** Chunks that it needs, and what they take in the object store. */
+  readonly chunks: number;
+  readonly chunk_bytes: number;
+  readonly damaged_blocks: number;
+  /** The first thousand of them, and what concerns no single block. */
+  readonly damage: readonly CheckedDamage[];
+  /** Where a mounted volume's counts do not agree with its map. */
+  readonly books: readonly string[];
+  readonly is_sound: boolean;
+}
+
 export interface MountReply {
   /** Path of the Unix socket. The export's name is the volume's id. */
   readonly socket: string;
@@ -66,6 +88,13 @@ export interface BlockCapacity {
 /** Every call may be repeated: making what is there with the same parameters is no error. */
 export const createVolume = subject<CreateVolumeRequest, BlockVolume>("ebs.volume.create");
 export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
+/** Reads all that a volume or snapshot has in the object store; changes nothing. */
+export const checkVolume = subject<{ id: string }, CheckReport>("ebs.volume.check", 600_000);
+/** What a mounted volume has done since its engine began, and what it takes; `IncorrectState` otherwise. */
+export const volumeMetrics = subject<
+  { volume_id: string },
+  Readonly<Record<string, number>>
+>("ebs.volume.metrics");
 /** Refused with `VolumeInUse` while mounted. Deleting what is not there is no error. */
 export const deleteVolume = subject<{ volume_id: string }, null>("ebs.volume.delete", 120_000);
 /** Serves the volume on this node. Mounting what is mounted answers the same socket. */

@@ -25,6 +25,8 @@ export type ToWorker =
   | { readonly kind: "freeze"; readonly key: string }
   /** The volume is larger from now on. */
   | { readonly kind: "resize"; readonly size_bytes: number; readonly limits: VolumeLimits }
+  /** Hold the books against the map. */
+  | { readonly kind: "audit" }
   /** Tell which chunks are needed. */
   | { readonly kind: "held" }
   /** Drain everything, save the map, stop. */
@@ -101,6 +103,7 @@ export type FromWorker =
   }
   | { readonly kind: "resized"; readonly size_bytes: number }
   | ({ readonly kind: "held" } & HeldChunks)
+  | { readonly kind: "audited"; readonly wrong: readonly string[] }
   | { readonly kind: "stopped" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean }

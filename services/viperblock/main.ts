@@ -13,6 +13,7 @@ import { runService } from "../runtime/run_service.ts";
 import {
   type BlockCapacity,
   blockCapacity,
+  checkVolume,
   copySnapshot,
   createSnapshot,
   createVolume,
@@ -24,6 +25,7 @@ import {
   mountVolume,
   resizeVolume,
   unmountVolume,
+  volumeMetrics,
 } from "./contract.ts";
 import { answerDirect } from "./direct_answers.ts";
 import { DirectAccess } from "./direct_access.ts";
@@ -86,6 +88,8 @@ await runService("viperblock", async (service) => {
   bus.answer(createVolume, (request) => volumes.create(request));
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
   bus.answer(resizeVolume, (request) => volumes.resize(request));
+  bus.answer(checkVolume, ({ id }) => volumes.check(id));
+  bus.answer(volumeMetrics, ({ volume_id }) => volumes.metrics(volume_id));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
   bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
   const direct = new DirectAccess({ tables, store, volumes });
@@ -112,12 +116,25 @@ await runService("viperblock", async (service) => {
     bus.answer(unmount, ({ volume_id }) => volumes.unmount(volume_id));
     bus.answer(space, () => ({ ...capacity(), provisioned_bytes: volumes.provisionedBytes }));
   }
+  // Volumes are asked when somebody looks; what they answered is told the next time.
+  const shown = ["reads", "writes", "cache_hit_ratio", "space_amplification", "segments"];
+  const known: Record<string, number> = {};
+  const look = async () => {
+    for (const name of Object.keys(known)) {
+      if (!mounts.volumes.has(name.split(".")[0] ?? "")) delete known[name];
+    }
+    for (const id of mounts.volumes.keys()) {
+      const metrics = await mounts.metrics(id);
+      for (const name of shown) known[`${id}.${name}`] = metrics?.[name] ?? 0;
+    }
+  };
   service.reportHealth(() => {
+    look().catch((error) => log.warn("volumes_not_measured", errorFields(error)));
     const [first] = mounts.down;
     return {
       status: first === undefined ? "ok" : "degraded",
       ...(first === undefined ? {} : { detail: `${first[0]} is not served: ${first[1]}` }),
-      facts: { mounted: mounts.count, available_bytes: capacity().available_bytes },
+      facts: { mounted: mounts.count, available_bytes: capacity().available_bytes, ...known },
     };
   });
   // The object store may still be starting; what is to be deleted can wait for the next start.

@@ -87,6 +87,7 @@ export class MountedVolume {
   #snapshots = 0;
   readonly #freezing = new Map<string, Freezing>();
   readonly #resizing: (() => void)[] = [];
+  readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
   readonly #asking: ((held: HeldChunks) => void)[] = [];
 
   constructor(options: MountOptions) {
@@ -236,6 +237,15 @@ export class MountedVolume {
     return await Promise.race([promise, this.#ended.promise.then(() => undefined)]);
   }
 
+  /** Where its books do not agree with its map, in sentences. */
+  async audit(): Promise<readonly string[]> {
+    if (this.#over) return [];
+    const { promise, resolve } = Promise.withResolvers<readonly string[]>();
+    this.#auditing.push(resolve);
+    this.#send({ kind: "audit" });
+    return await Promise.race([promise, this.#ended.promise.then(() => [])]);
+  }
+
   async statistics(): Promise<VolumeStatistics | undefined> {
     if (this.#over) return undefined;
     const { promise, resolve } = Promise.withResolvers<VolumeStatistics>();
@@ -267,6 +277,9 @@ export class MountedVolume {
       }
       case "resized":
         this.#resizing.shift()?.();
+        return;
+      case "audited":
+        this.#auditing.shift()?.(message.wrong);
         return;
       case "held":
         this.#asking.shift()?.(message);

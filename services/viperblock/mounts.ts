@@ -139,6 +139,19 @@ export class Mounts {
     return Math.max(0, ...epochs);
   }
 
+  /** Counters of a volume that is mounted here, and what follows from them. */
+  async metrics(volumeId: string): Promise<Readonly<Record<string, number>> | undefined> {
+    const seen = await this.#mounted.get(volumeId)?.statistics();
+    if (seen === undefined) return undefined;
+    const ratio = (of: number, to: number) => to === 0 ? 1 : Math.round(of / to * 1000) / 1000;
+    return {
+      ...seen,
+      cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
+      space_amplification: ratio(seen.chunk_blocks, seen.live_chunk_blocks),
+      log_amplification: ratio(seen.log_written_bytes, seen.guest_written_bytes),
+    };
+  }
+
   /** What a volume that is mounted here needs in the store. */
   async held(volumeId: string): Promise<HeldChunks | undefined> {
     return await this.#mounted.get(volumeId)?.held();

@@ -13,9 +13,11 @@ import { collect, keptBy } from "./collector.ts";
 import type {
   BlockSnapshot,
   BlockVolume,
+  CheckReport,
   CreateVolumeRequest,
   ResizeVolumeRequest,
 } from "./contract.ts";
+import { checkMap } from "./fsck.ts";
 import type { BlockStore, SavedMap } from "./map_objects.ts";
 import type { Mounts } from "./mounts.ts";
 import {
@@ -247,6 +249,31 @@ export class Volumes {
     } catch (error) {
       log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) });
     }
+  }
+
+  /** Reads all that a volume or snapshot has stored. */
+  async check(value: unknown): Promise<CheckReport> {
+    const { tables, mounts, store } = this.#o;
+    if (typeof value === "string" && value.startsWith("snap-")) {
+      const id = checkSnapshotId(value);
+      const row = await tables.snapshots.read(id);
+      if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(id);
+      return await checkMap(store, id, row.value.map, row.value.size_bytes, []);
+    }
+    const id = checkVolumeId(value);
+    const row = await tables.volumes.read(id);
+    if (row === undefined || row.value.state !== "ok") throw volumeNotFound(id);
+    const books = await mounts.volumes.get(id)?.audit() ?? [];
+    return await checkMap(store, id, row.value.map, row.value.size_bytes, books);
+  }
+
+  async metrics(value: unknown): Promise<Readonly<Record<string, number>>> {
+    const id = checkVolumeId(value);
+    const metrics = await this.#o.mounts.metrics(id);
+    if (metrics === undefined) {
+      throw new AwsError("IncorrectState", `The volume '${id}' is not mounted here.`);
+    }
+    return metrics;
   }
 
   /** Another name for the same frozen map. */

@@ -26,6 +26,7 @@ import {
 } from "./image.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
 import { s3Commands } from "./s3/commands.ts";
+import { volumeCommands } from "./volume/commands.ts";
 import { systemCommands } from "./system_commands.ts";
 import { claimCommand } from "./claim.ts";
 import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
@@ -319,6 +320,7 @@ export const commands: readonly HiveCommand[] = [
   imageImportCommand,
   imageListCommand,
   ...s3Commands,
+  ...volumeCommands,
   logsHiveCommand,
   doctorCommand,
   ...systemCommands,

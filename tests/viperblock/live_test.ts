@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import {
+  checkVolume,
   createSnapshot,
   createVolume,
   deleteSnapshot,
@@ -10,6 +11,7 @@ import {
   mountVolume,
   resizeVolume,
   unmountVolume,
+  volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { startEngine, type TestEngine } from "./engine.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";
@@ -122,6 +124,29 @@ Deno.test("a volume is frozen and grows while it is written to", async (t) => {
       );
     },
   );
+
+  await t.step("a check reads all that is stored and names what is damaged", async () => {
+    const sound = await engine.ask(checkVolume, { id: "snap-a" });
+    assert.deepEqual([sound.is_sound, sound.damaged_blocks, sound.damage], [true, 0, []]);
+    assert.ok(sound.mapped_bytes >= 128 * 4096 && sound.chunks > 0);
+    assert.ok((await engine.ask(checkVolume, { id: "vol-a" })).is_sound);
+    const metrics = await engine.ask(volumeMetrics, { volume_id: "vol-a" });
+    assert.ok((metrics["reads"] ?? 0) > 0 && (metrics["space_amplification"] ?? 0) >= 1);
+    const [key = ""] = await engine.keys("chunks/vol-a/");
+    const chunk = await engine.store.get(key);
+    assert.ok(chunk);
+    const broken = chunk.slice();
+    broken[12288 + 100] = (broken[12288 + 100] ?? 0) ^ 1;
+    await engine.store.put(key, broken);
+    const damaged = await engine.ask(checkVolume, { id: "snap-a" });
+    assert.equal(damaged.is_sound, false);
+    assert.equal(damaged.damaged_blocks, 1);
+    assert.match(damaged.damage[0]?.why ?? "", new RegExp(`${key}, block 0, does not match`));
+    await engine.store.put(key, chunk);
+    await assert.rejects(engine.ask(checkVolume, { id: "snap-none" }), {
+      code: "InvalidSnapshot.NotFound",
+    });
+  });
 
   await t.step("the volume goes, its snapshot lives on; with it the last object goes", async () => {
     await engine.ask(unmountVolume, { volume_id: "vol-a" });

@@ -17,6 +17,7 @@ import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker } from "../mailbox.ts";
 import { mapKey } from "../map_objects.ts";
 import { ReadCache } from "../read_cache.ts";
+import { audit } from "./audit.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
 import { Compactor, idlePauseMs } from "./compactor.ts";
@@ -373,6 +374,9 @@ export class Volume {
         this.#throttle.set(message.limits);
         this.#door.resized(message.size_bytes);
         this.#post({ kind: "resized", size_bytes: message.size_bytes });
+        return;
+      case "audit":
+        this.#post({ kind: "audited", wrong: audit(this.#places) });
         return;
       case "held":
         this.#post({ kind: "held", ...this.#held() });
