@@ -1,6 +1,6 @@
 /**
  * Factory reset: the next start erases the data partition and makes it anew. What the boot needs for that
- * is the image's own business, behind `factory-reset.target`; here is who may ask for it, and that
+ * is the image's own business (`mulga-factory-reset.service`); here is who may ask for it, and that
  * nobody does by mistake.
  */
 import { osReleaseField } from "../../../services/config/release.ts";
@@ -17,7 +17,8 @@ export interface ResetPlaces {
 export const applianceReset = (dataDir: string): ResetPlaces => ({
   osRelease: "/usr/lib/os-release",
   dataDir,
-  start: ["systemctl", "start", "--no-block", "factory-reset.target"],
+  // The target would only want it, and so not tell when it fails.
+  start: ["systemctl", "start", "mulga-factory-reset.service"],
 });
 
 /** What would be lost, for the question. @throws CommandError on anything but the appliance */
@@ -50,6 +51,6 @@ export async function factoryReset(places: ResetPlaces): Promise<void> {
     said = error instanceof Error ? error.message : String(error);
   }
   throw new CommandError(
-    `The reset could not be begun, nothing was erased: ${said} Choose "Factory reset" in the boot menu instead.`,
+    `The reset could not be begun, nothing was erased: ${said} Choose "Factory reset" in the boot menu, or, where there is none, write the image anew.`,
   );
 }
