@@ -54,6 +54,8 @@ export class Repair {
   /** What the directories were when everything was last seen to be whole. */
   #sweptAt = "";
   #sweepAgain_ms = Infinity;
+  /** Journalled extents for which nothing could be done as the directories are now. */
+  readonly #stuck = new Set<number>();
   /** Records that a read found damaged. */
   readonly #suspects = new Map<string, StandingRecord>();
   /** Since the start. */
@@ -91,6 +93,7 @@ export class Repair {
     const now = directories.state();
     if (now !== this.#sweptAt || performance.now() > this.#sweepAgain_ms) {
       this.unrepaired = 0;
+      this.#stuck.clear();
       const before = { shards: this.shards_repaired, records: this.records_repaired };
       await this.#sweep();
       const shards = this.shards_repaired - before.shards;
@@ -111,7 +114,16 @@ export class Repair {
     }
     for (const extent of index.extents.journalled()) {
       if (this.#stopped) return;
-      await this.#guarded(() => this.extent(extent, true));
+      if (this.#stuck.has(extent)) continue;
+      try {
+        if (!await this.extent(extent, true)) this.#stuck.add(extent);
+      } catch (error) {
+        this.#stuck.add(extent);
+        log.warn("repair_step_failed", { extent, ...errorFields(error) });
+      }
+    }
+    if (this.#stuck.size > 0 && directories.allWritable()) {
+      this.#sweepAgain_ms = Math.min(this.#sweepAgain_ms, performance.now() + retry_ms);
     }
   }
 
@@ -260,7 +272,9 @@ export class Repair {
       if (!await relocate(this.#store, extent, moves, epochs)) return true;
       this.shards_repaired += moves.length;
     }
-    await index.write(() => index.extents.setMissing(id, left));
+    if (left > 0 || index.extents.isJournalled(id)) {
+      await index.write(() => index.extents.setMissing(id, left));
+    }
     return left === 0;
   }
 

@@ -175,6 +175,26 @@ Deno.test("RS(2,1): a directory that is full takes nothing, and is filled up whe
   assert.deepEqual((await check(test.store)).findings, []);
 });
 
+Deno.test("RS(2,1): while a directory is away, nothing is read in vain to repair what cannot be", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const fault = { path: test.blobs[2] ?? "", broken: true };
+  disk.faults.add(fault);
+  await test.store.directories.inspect();
+  await fill(test.store, bucket);
+  await test.store.repair.run();
+  const { unrepaired } = test.store.repair;
+  const before = disk.reads;
+  for (let look = 0; look < 3; look++) await test.store.repair.run();
+  assert.equal(disk.reads, before);
+  assert.equal(test.store.repair.unrepaired, unrepaired);
+  disk.faults.delete(fault);
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+  assert.equal(test.store.repair.unrepaired, 0);
+});
+
 Deno.test("RS(2,1): a disk that does not answer delays no read", async () => {
   const disk = new FaultyDisk(realDisk);
   await using test = await testStore(2, 1, { disk, hedge_ms: 20 });

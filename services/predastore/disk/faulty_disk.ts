@@ -16,6 +16,8 @@ export interface DiskFault {
 export class FaultyDisk implements Disk {
   readonly #disk: Disk;
   readonly faults = new Set<DiskFault>();
+  /** Reads of segment files so far. */
+  reads = 0;
 
   constructor(disk: Disk) {
     this.#disk = disk;
@@ -41,6 +43,7 @@ export class FaultyDisk implements Disk {
         await file.write(bytes, offset);
       },
       read: async (bytes, offset) => {
+        this.reads++;
         this.#check("pread", path);
         await Promise.all(this.#faultsAt(path).map(({ slow }) => slow));
         return await file.read(bytes, offset);
