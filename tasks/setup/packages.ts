@@ -97,6 +97,7 @@ export const packages: readonly PackageNeed[] = [
   { name: "mmdebstrap", reason: "fresh Debian roots", set: "tests" },
   { name: "bubblewrap", reason: "enters fresh Debian roots", set: "tests" },
   { name: "busybox-static", reason: "the tiny guest of the tests", set: "tests" },
+  { name: "iproute2", reason: "machines of the tests that are network namespaces", set: "tests" },
   { name: "cpio", reason: "the tiny guest's boot archive", set: "tests" },
   { name: "fdisk", reason: "partition tables other than ours", set: "tests" },
   { name: "zstd", reason: "compresses images and the tiny guest's boot archive", set: "tests" },
