@@ -79,7 +79,8 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
   return { config, paths, created, renewed };
 }
 
-async function makePrivate(path: string): Promise<void> {
+/** A directory that is its owner's alone. @throws CommandError when it cannot be made */
+export async function makePrivate(path: string): Promise<void> {
   try {
     await Deno.mkdir(path, { recursive: true, mode: 0o700 });
   } catch (cause) {

@@ -18,6 +18,7 @@ import { initNode, type Node } from "../../init/init.ts";
 import { applyOwnership, UnknownAccount } from "../../init/ownership.ts";
 import { writeUnitEnvironment } from "../../init/unit_environment.ts";
 import { exists, removeWhole, writeWhole } from "../../init/write_file.ts";
+import { CommandError } from "../../terminal/command.ts";
 import { openBox } from "./box.ts";
 import { digestOf, readRecord, writeRecord } from "./record.ts";
 import { applySettings, setHostname } from "./settings.ts";
@@ -93,12 +94,16 @@ async function setUpAppliance(options: FirstBootOptions): Promise<Outcome> {
     if (seed !== undefined && digest !== record.digest) {
       for (const said of whatStays(seed, outcome)) system.say(said);
     }
-  } else if (seed !== undefined || claim !== undefined) {
-    const wishes = await prepareNode(paths, seed, claim);
-    outcome = await completeNode(dataDir, { ...wishes, bind: everywhere, nodeId: box.node_id });
   } else {
-    await box.prepare();
-    outcome = { state: "unclaimed", node_id: box.node_id };
+    const wishes = seed === undefined && claim === undefined
+      ? undefined
+      : await possible(prepareNode(paths, seed, claim, system), notices);
+    if (wishes === undefined) {
+      await box.prepare();
+      outcome = { state: "unclaimed", node_id: box.node_id };
+    } else {
+      outcome = await completeNode(dataDir, { ...wishes, bind: everywhere, nodeId: box.node_id });
+    }
   }
 
   await writeRecord(paths, {
@@ -115,6 +120,17 @@ async function setUpAppliance(options: FirstBootOptions): Promise<Outcome> {
   }
   await tell(files.notice, notices, system);
   return outcome;
+}
+
+/** What cannot be on this machine is a sentence for the screen, and the box waits for better. */
+async function possible<T>(work: Promise<T>, notices: string[]): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    notices.push(error.message);
+    return undefined;
+  }
 }
 
 const sourceOf = (found: Found) => found.kind === "seed" ? found.source : "";

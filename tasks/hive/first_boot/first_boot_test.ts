@@ -220,6 +220,18 @@ Deno.test("a seed that cannot be read is one sentence, and the box goes on with 
   assert.match(JSON.parse(await Deno.readTextFile(one.files.notice)).text, /control character/);
 });
 
+Deno.test("a seed that this machine cannot be is one sentence, and leaves no half of a node", async () => {
+  await using one = await box();
+  await one.put("taken", "a file");
+  await one.put("boot/mulga.yaml", `version: 1\nstorage: {blobs: [${one.root}/taken/blobs]}\n`);
+  assert.equal((await one.boot()).state, "unclaimed");
+  assert.match(one.said.join(), /^The directory \S+taken\/blobs cannot be made/);
+  assert.ok(!await exists(one.paths.config));
+  await Deno.remove(join(one.root, "taken"));
+  assert.equal((await one.boot()).state, "made");
+  assert.deepEqual((await one.config()).storage.blobs, [`${one.root}/taken/blobs`]);
+});
+
 Deno.test("the first source that is there counts: boot partition, CIDATA, credential", async () => {
   await using one = await box();
   const named = (name: string) => `version: 1\nhostname: ${name}\n`;

@@ -19,8 +19,9 @@ import {
   givenKeyText,
   isAccessKey,
 } from "../../../services/identity/contract.ts";
-import type { InitOptions } from "../../init/init.ts";
+import { type InitOptions, makePrivate } from "../../init/init.ts";
 import { exists, removeWhole, writeWhole } from "../../init/write_file.ts";
+import { dataBlobs, prepareDataDisk } from "./data_disk.ts";
 import type { System } from "./system.ts";
 import { usedToken } from "./wipe_secrets.ts";
 
@@ -57,12 +58,22 @@ export async function readClaim(files: ClaimFiles, system: System): Promise<Clai
   }
 }
 
-/** Writes what must be there before the node, and says what the node shall be. */
+/**
+ * Writes what must be there before the node, and says what the node shall be.
+ * @throws CommandError in one sentence when this machine cannot be what the seed says
+ */
 export async function prepareNode(
   paths: Paths,
   seed: Seed | undefined,
   claim: Claim | undefined,
+  system: System,
 ): Promise<InitOptions> {
+  const dataDisk = seed?.storage?.data_disk;
+  if (dataDisk !== undefined) await prepareDataDisk(dataDisk, system);
+  const { data_shards, parity_shards } = seed?.storage ?? {};
+  const blobs = seed?.storage?.blobs ?? (dataDisk === undefined ? undefined : [dataBlobs]);
+  // Before there is a node: one whose directories cannot be would fail at every boot.
+  for (const blob of blobs ?? []) await makePrivate(blob);
   const files = claimFiles(paths);
   const admin = seed?.admin ?? claim?.admin ?? await promisedKey(files);
   await Deno.mkdir(paths.service("identity"), { recursive: true, mode: 0o700 });
@@ -72,7 +83,6 @@ export async function prepareNode(
     await writeWhole(files.part, `${JSON.stringify(part)}\n`, 0o600);
   }
   const { region, az } = seed ?? claim ?? {};
-  const { blobs, data_shards, parity_shards } = seed?.storage ?? {};
   return {
     ...(region === undefined ? {} : { region }),
     ...(az === undefined ? {} : { az }),
