@@ -73,7 +73,11 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
   await ensureKey(paths.objectKeys);
   const renewed = await ensureCertificates(paths);
   await writeBusConfig(config, paths);
-  for (const blob of config.storage.blobs) await makePrivate(blob);
+  for (const blob of config.storage.blobs) {
+    if (created) await makePrivate(blob);
+    // A disk that is away degrades the node, and predastore says so; it does not keep the rest down.
+    else await makePrivate(blob).catch((error: Error) => console.error(error.message));
+  }
   // A new node's state is this release's; an older one moves on only when the release has proven itself.
   if (await readStamp(dataDir) === undefined) await stampForward(dataDir);
   return { config, paths, created, renewed };

@@ -77,6 +77,20 @@ Deno.test("a run that was cut off is finished by the next", async () => {
   });
 });
 
+Deno.test("a directory of objects that is away does not keep a node down that is there", async () => {
+  await temporary(async (directory) => {
+    const away = join(directory, "disk", "blobs");
+    const at = join(directory, "node");
+    await initNode(at, { ports: { auto: true }, storage: { blobs: [away] } });
+    await Deno.remove(join(directory, "disk"), { recursive: true });
+    await Deno.writeTextFile(join(directory, "disk"), "not a directory any more");
+    assert.deepEqual((await initNode(at, {})).config.storage.blobs, [away]);
+    await Deno.remove(join(directory, "disk"));
+    await initNode(at, {});
+    assert.ok(Deno.statSync(away).isDirectory);
+  });
+});
+
 Deno.test("a port that somebody holds is named, with its holder and the option", async () => {
   await temporary(async (directory) => {
     using held = Deno.listen({ hostname: "127.0.0.1", port: 0 });

@@ -163,13 +163,17 @@ hostname: node3
 region: eu-north-1
 admin: {access_key_id: ${key.access_key_id}, secret_access_key: ${key.secret_access_key}}
 network: {interfaces: [{name: "e*", dhcp: true}]}
+storage: {data_disk: {bus: virtio, max_gib: 4}}
 ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaAGFIBWYyB1PD me]}
 `,
       );
+      const data = join(work, "data.raw");
+      await host("truncate", "--size", "3G", data);
       await host("mcopy", "-i", `${card}@@${esp.start * 512}`, seed, "::mulga.yaml");
       await using machine = await Machine.create({
         image: card,
         seed: null,
+        disks: [{ path: data, format: "raw", serial: "data" }],
         memory_mib: 3072,
         forward: [ports.gateway],
       });
@@ -191,6 +195,11 @@ ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaA
         assert.ok(!left.includes(key.secret_access_key));
         assert.equal((await machine.run("systemctl is-active ssh.service")).trim(), "active");
         assert.equal((await machine.run("hostname")).trim(), "node3");
+        assert.match(
+          await machine.run("findmnt --noheadings --output SOURCE,LABEL /mnt"),
+          /mulga-data/,
+        );
+        assert.match(await machine.run("cat /var/lib/mulga/config.json"), /"\/mnt\/blobs"/);
         assert.match(await machine.run("networkctl status --no-pager e* | cat"), /50-mulga-0/);
       });
     } finally {

@@ -23,12 +23,14 @@ const smallest_bytes = 2 ** 30;
 const mountUnit = `# Made from the seed; changes here are lost.
 [Unit]
 Description=MulgaOS data disk
+# Missing, it holds the boot up no longer than systemd waits for a device.
+Before=mulga-first-boot.service
 
 [Mount]
 What=/dev/disk/by-label/${dataLabel}
 Where=${dataMount}
 Type=ext4
-Options=nofail,noatime,x-systemd.device-timeout=90s
+Options=nofail,noatime
 `;
 
 type Rule = NonNullable<NonNullable<Seed["storage"]>["data_disk"]>;
