@@ -44,9 +44,32 @@ export class Mounts {
   readonly #turns = new Turns();
   readonly #down = new Map<string, string>();
   #stopping = false;
+  readonly #unwatch: () => void;
 
   constructor(options: MountsOptions) {
     this.#o = options;
+    this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
+  }
+
+  /**
+   * The row says who may write. A volume that somebody else has taken over, with a later epoch, is let
+   * go of at once: its clients lose their connections, and what its engine still stores carries an epoch
+   * that no map will ever name.
+   */
+  #hold(volumeId: string, row: VolumeRow | undefined): void {
+    const volume = this.#mounted.get(volumeId);
+    if (volume === undefined || row === undefined || this.#stopping) return;
+    if (row.epoch <= volume.epoch) return;
+    this.#o.log.error("volume_fenced", {
+      volume_id: volumeId,
+      epoch: volume.epoch,
+      taken_by: row.mounted_on,
+      taken_epoch: row.epoch,
+    });
+    this.#mounted.delete(volumeId);
+    volume.stop().catch((error) =>
+      this.#o.log.error("volume_not_stopped", { volume_id: volumeId, ...errorFields(error) })
+    );
   }
 
   get nodeId(): string {
@@ -287,6 +310,7 @@ export class Mounts {
   /** Stops serving without unmounting: the logs are flushed and stay. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#unwatch();
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
   }
 }

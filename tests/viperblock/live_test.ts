@@ -13,6 +13,9 @@ import {
   unmountVolume,
   volumeMetrics,
 } from "../../services/viperblock/contract.ts";
+import { Table } from "../../services/state/table.ts";
+import type { VolumeRow } from "../../services/viperblock/records.ts";
+import { testLog } from "../kit/nats.ts";
 import { startEngine, type TestEngine } from "./engine.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";
 
@@ -35,6 +38,35 @@ async function contentOf(engine: TestEngine, volumeId: string, length: number) {
   for (let at = 0; at < length; at += 4 * mebibyte) parts.push(await client.read(at, 4 * mebibyte));
   return Buffer.concat(parts);
 }
+
+Deno.test("a writer that lost its volume to another node stops, and changes nothing any more", async () => {
+  await using engine = await startEngine();
+  const volume_id = "vol-a";
+  await engine.ask(createVolume, { volume_id, size_bytes: 8 * mebibyte });
+  await engine.ask(mountVolume, { volume_id });
+  await using client = await NbdClient.connect(engine.socket(volume_id), volume_id);
+  await client.write(0, new Uint8Array(4096).fill(1), true);
+  // Another node takes the volume over, as it may once this one counts as dead.
+  const table = await Table.open<VolumeRow>(
+    await engine.node.bus("viperblock"),
+    "ebs_volumes",
+    testLog,
+  );
+  try {
+    const taken = await table.modify(volume_id, (row) => {
+      assert.ok(row);
+      return { ...row, mounted_on: "elsewhere", epoch: row.epoch + 1 };
+    });
+    await client.ended;
+    await assert.rejects(client.write(0, new Uint8Array(4096).fill(2)), NbdFailure);
+    await assert.rejects(engine.ask(unmountVolume, { volume_id }), { code: "VolumeInUse" });
+    await assert.rejects(engine.ask(mountVolume, { volume_id }), { code: "VolumeInUse" });
+    assert.deepEqual((await table.read(volume_id))?.value, taken.value);
+    assert.match(engine.log(), /volume_fenced/);
+  } finally {
+    await table[Symbol.asyncDispose]();
+  }
+});
 
 Deno.test("a volume is frozen and grows while it is written to", async (t) => {
   await using engine = await startEngine();
