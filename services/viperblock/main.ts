@@ -30,6 +30,7 @@ import {
 import { answerDirect } from "./direct_answers.ts";
 import { DirectAccess } from "./direct_access.ts";
 import { Mounts } from "./mounts.ts";
+import { PackedChunks } from "./packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
 import { Volumes } from "./volumes.ts";
 
@@ -58,7 +59,8 @@ await runService("viperblock", async (service) => {
       available_bytes: Math.max(0, space.available_bytes - config.storage.reserve_bytes),
     };
   };
-  const store = new ObjectStore(paths.s3System, systemBuckets.blocks);
+  const objects = new ObjectStore(paths.s3System, systemBuckets.blocks);
+  const store = new PackedChunks(objects);
   const tables = await openTables(bus, log);
   const mounts = new Mounts({
     nodeId: config.node_id,
@@ -80,7 +82,7 @@ await runService("viperblock", async (service) => {
   service.onStop(async () => {
     await mounts.stop();
     await tables[Symbol.asyncDispose]();
-    store[Symbol.dispose]();
+    objects[Symbol.dispose]();
   });
   await volumes.abandonPending();
   await mounts.restore();
@@ -134,7 +136,13 @@ await runService("viperblock", async (service) => {
     return {
       status: first === undefined ? "ok" : "degraded",
       ...(first === undefined ? {} : { detail: `${first[0]} is not served: ${first[1]}` }),
-      facts: { mounted: mounts.count, available_bytes: capacity().available_bytes, ...known },
+      facts: {
+        mounted: mounts.count,
+        available_bytes: capacity().available_bytes,
+        chunk_bytes: store.chunkBytes,
+        stored_chunk_bytes: store.storedBytes,
+        ...known,
+      },
     };
   });
   // The object store may still be starting; what is to be deleted can wait for the next start.

@@ -14,6 +14,7 @@ import {
   volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { Table } from "../../services/state/table.ts";
+import { PackedChunks } from "../../services/viperblock/packed_chunks.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { testLog } from "../kit/nats.ts";
 import { startEngine, type TestEngine } from "./engine.ts";
@@ -165,16 +166,17 @@ Deno.test("a volume is frozen and grows while it is written to", async (t) => {
     const metrics = await engine.ask(volumeMetrics, { volume_id: "vol-a" });
     assert.ok((metrics["reads"] ?? 0) > 0 && (metrics["space_amplification"] ?? 0) >= 1);
     const [key = ""] = await engine.keys("chunks/vol-a/");
-    const chunk = await engine.store.get(key);
+    const store = new PackedChunks(engine.store);
+    const chunk = await store.get(key);
     assert.ok(chunk);
     const broken = chunk.slice();
     broken[12288 + 100] = (broken[12288 + 100] ?? 0) ^ 1;
-    await engine.store.put(key, broken);
+    await store.put(key, broken);
     const damaged = await engine.ask(checkVolume, { id: "snap-a" });
     assert.equal(damaged.is_sound, false);
     assert.equal(damaged.damaged_blocks, 1);
     assert.match(damaged.damage[0]?.why ?? "", new RegExp(`${key}, block 0, does not match`));
-    await engine.store.put(key, chunk);
+    await store.put(key, chunk);
     await assert.rejects(engine.ask(checkVolume, { id: "snap-none" }), {
       code: "InvalidSnapshot.NotFound",
     });
