@@ -51,6 +51,8 @@ export interface Appliance {
   /** Names in `directory` of what an update is made of. */
   readonly updateFiles: readonly string[];
   readonly manifest: string;
+  /** The folder of programs that made it, of Debian 13. */
+  readonly tools: string;
 }
 
 /** As mkosi, systemd and the names of our files call it. */
@@ -231,8 +233,8 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
     ]),
   );
   const directory = join(images, `${stem}-${fingerprint}`);
+  const tools = await toolsTree(build);
   if (!await isFresh(directory)) {
-    const tools = await toolsTree(build);
     const boot = await initrd(build, tools);
     const incremental = join(cache, `incremental-${architecture}`);
     if (!await isFresh(incremental)) {
@@ -279,6 +281,7 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
     raw: join(directory, `${stem}.raw`),
     updateFiles: names.filter((name) => /\.(raw\.zst|efi|formats\.json)$/.test(name)),
     manifest: join(directory, `${stem}.manifest`),
+    tools,
   };
 }
 

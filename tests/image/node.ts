@@ -1,7 +1,7 @@
 /** A running appliance as its users see it: the AWS CLI from outside, `hive` on the machine. */
 import { join } from "node:path";
 import { eventually } from "../kit/plain_machine.ts";
-import { host, type Machine } from "./machine.ts";
+import type { Machine } from "./machine.ts";
 
 export const ports = { gateway: 9999, s3: 9002 } as const;
 
@@ -28,22 +28,32 @@ export interface Client {
   aws<T = Record<string, unknown>>(...args: string[]): Promise<T>;
 }
 
+const key = {
+  access_key_id: "AKIAAPPLIANCETEST222",
+  secret_access_key: "a/test/of/the/appliance/0123456789abcdef",
+} as const;
+const region = "eu-north-1";
+
+/** What the machine is told at its first start: to set itself up, alone, with a key that the test knows. */
+export const seedCredential = {
+  "mulga.seed": [
+    "version: 1",
+    "admin:",
+    `  access_key_id: ${key.access_key_id}`,
+    `  secret_access_key: ${key.secret_access_key}`,
+    `region: ${region}`,
+    "",
+  ].join("\n"),
+} as const;
+
 /** The administrator's AWS CLI, on this machine and through a forwarded port. */
 export async function administrator(machine: Machine): Promise<Client> {
-  await machine.run("hive env > /dev/null", 120_000);
-  const credentials = await machine.run("cat /var/lib/mulga/aws/credentials");
   const ca = join(machine.directory, "ca.crt");
   await Deno.writeTextFile(ca, await machine.run("cat /var/lib/mulga/tls/ca.crt"));
-  const field = (name: string) => {
-    const value = new RegExp(`^${name} *= *(\\S+)`, "m").exec(credentials)?.[1];
-    if (value === undefined) throw new Error(`The node's profile has no ${name}.`);
-    return value;
-  };
-  const config = JSON.parse(await machine.run("cat /var/lib/mulga/config.json"));
   const env = {
-    AWS_ACCESS_KEY_ID: field("aws_access_key_id"),
-    AWS_SECRET_ACCESS_KEY: field("aws_secret_access_key"),
-    AWS_DEFAULT_REGION: String(config.region),
+    AWS_ACCESS_KEY_ID: key.access_key_id,
+    AWS_SECRET_ACCESS_KEY: key.secret_access_key,
+    AWS_DEFAULT_REGION: region,
     AWS_ENDPOINT_URL: `https://127.0.0.1:${machine.port(ports.gateway)}`,
     AWS_CA_BUNDLE: ca,
     AWS_CONFIG_FILE: "/dev/null",
@@ -78,5 +88,3 @@ export async function answers(client: Client, limit_ms = up_ms): Promise<void> {
 export async function partitions(machine: Machine): Promise<string> {
   return await machine.run("lsblk --noheadings --output NAME,SIZE,PARTLABEL,FSTYPE /dev/vda");
 }
-
-export { host };

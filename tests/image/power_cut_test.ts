@@ -7,14 +7,14 @@
 import assert from "node:assert/strict";
 import { Random } from "../kit/random.ts";
 import { Machine } from "./machine.ts";
-import { healthy, runningVersion } from "./node.ts";
+import { healthy, runningVersion, seedCredential } from "./node.ts";
 import { first, release, second, serveFolder, version } from "./versions.ts";
 
 const cuts = Number(Deno.env.get("MULGA_TEST_CUTS") ?? 20);
 const seed = Number(
   Deno.env.get("MULGA_TEST_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0],
 );
-const size = { disk_gib: 10, memory_mib: 1536 } as const;
+const size = { disk_gib: 10, memory_mib: 1536, credentials: seedCredential } as const;
 
 /** Lets it run for a while, whatever it does meanwhile, and cuts its power. */
 async function cutAfter(machine: Machine, seconds: number): Promise<void> {

@@ -58,8 +58,9 @@ export async function version(
 }
 
 /**
- * A tree that makes a version unhealthy: its front door ends as soon as it starts. The gate of that
- * version does not wait for it as long as the product's, so that three tries take minutes.
+ * A tree that makes a version unhealthy: two services end as soon as they start, one of a node and the
+ * one that an unclaimed machine has too. The gate of that version does not wait for them as long as the
+ * product's, so that three tries take minutes.
  */
 export async function unhealthyTree(directory: string): Promise<string> {
   const tree = join(directory, "unhealthy");
@@ -68,13 +69,15 @@ export async function unhealthyTree(directory: string): Promise<string> {
     await Deno.mkdir(folder, { recursive: true });
     await Deno.writeTextFile(join(folder, "90-unhealthy.conf"), text);
   };
-  await put(
-    "mulga-gateway.service",
-    "[Service]\nType=exec\nExecStart=\nExecStart=/usr/bin/false\n",
-  );
+  for (const service of ["gateway", "cluster"]) {
+    await put(
+      `mulga-${service}.service`,
+      "[Service]\nType=exec\nExecStart=\nExecStart=/usr/bin/false\n",
+    );
+  }
   await put(
     "mulga-health.service",
-    "[Service]\nExecStart=\nExecStart=/usr/bin/hive admin health --timeout 30\n",
+    "[Service]\nExecStart=\nExecStart=/usr/bin/hive admin health --bless --timeout 30\n",
   );
   return tree;
 }
