@@ -28,6 +28,11 @@ export function claimUnits(): Readonly<Record<string, string>> {
     "mulga-claim.path": unit(
       "[Unit]",
       "Description=MulgaOS: a claim, or an address that the certificate does not name",
+      // A path unit is part of what comes before every service, so without this it could not come
+      // after one: systemd would drop one of them to get out of the circle.
+      "DefaultDependencies=no",
+      "Conflicts=shutdown.target",
+      "Before=shutdown.target",
       "After=mulga-first-boot.service",
       "PartOf=mulga.target",
       "",

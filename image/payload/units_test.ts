@@ -168,3 +168,11 @@ Deno.test("systemd scores every service's exposure as low", async () => {
     assert.ok(score <= 2, `${service.name}: ${score}`);
   }
 });
+
+Deno.test("what comes before all services does not wait for one of them", () => {
+  for (const [name, text] of Object.entries(allUnits(services))) {
+    if (!/\.(path|socket|timer)$/.test(name)) continue;
+    const afterService = /^After=.*\.service\b/m.test(text);
+    assert.ok(!afterService || text.includes("DefaultDependencies=no"), name);
+  }
+});
