@@ -4,6 +4,7 @@ import { standardGeometry } from "../format.ts";
 import { simulatedMachine } from "../machine/simulated.ts";
 import { SimulatedDisk } from "../machine/simulated_disk.ts";
 import { World } from "../machine/simulated_world.ts";
+import type { FromWorker } from "../mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer } from "./drainer.ts";
 import { LogWriter } from "./log_writer.ts";
@@ -45,5 +46,38 @@ Deno.test("a segment that is freed twice while somebody reads it gives its file 
   maintenance.retire([]);
   maintenance.retire([segment]);
   assert.deepEqual(log.spares, [{ path: "log-1.seg", fd: 9 }]);
+  machine.releaseAll();
+});
+
+Deno.test("a file that an earlier process wrote to is removed and not used again", () => {
+  const world = new World({ next: () => 0, below: () => 0 });
+  const machine = simulatedMachine(world, new SimulatedDisk(world, "/volume", 1 << 20));
+  const places = new Places(new BlockMap(100));
+  const log = new LogWriter(machine, places, {
+    volumeId: "vol-1",
+    epoch: 2,
+    geometry: { ...standardGeometry, batchBlocks: 4 },
+    nextSegment: 3,
+    nextSequence: 1,
+    committed: () => {},
+    flushed: () => {},
+  });
+  const told: FromWorker[] = [];
+  const maintenance = new Maintenance({
+    machine,
+    places,
+    log,
+    drainer: {} as Drainer,
+    checkpointer: {} as Checkpointer,
+    segmentBudget: 32,
+    spacePatienceMs: 1000,
+    post: (message) => told.push(message),
+  });
+  const mine = places.addSegment(2, { path: "log-2.seg", fd: 8 }, 1);
+  const inherited = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1);
+  inherited.inherited = true;
+  maintenance.retire([mine, inherited]);
+  assert.deepEqual(log.spares, [{ path: "log-2.seg", fd: 8 }]);
+  assert.deepEqual(told, [{ kind: "drop_file", path: "log-1.seg" }]);
   machine.releaseAll();
 });
