@@ -72,9 +72,11 @@ async function fsck(test: TestPredastore): Promise<FsckReport> {
 }
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const limit = performance.now() + 120_000;
+  const limit = performance.now() + 300_000;
   while (!await holds()) {
-    if (performance.now() > limit) throw new Error(`in two minutes it did not come about: ${what}`);
+    if (performance.now() > limit) {
+      throw new Error(`in five minutes it did not come about: ${what}`);
+    }
     await new Promise((next) => setTimeout(next, 100));
   }
 }
