@@ -291,6 +291,32 @@ network: {interfaces: [{mac: "52:54:00:12:34:56", dhcp: true}]}
   assert.equal(await one.read("etc/hostname"), "node2\n", "a name stays until another is given");
 });
 
+Deno.test("the command sets a tree up, says what it did in one line, and refuses nothing for a bad seed", async () => {
+  await using one = await box();
+  const hive = async (...args: string[]) => {
+    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", new URL("../../hive.ts", import.meta.url).pathname, ...args],
+    }).output();
+    const text = new TextDecoder();
+    return { code, out: text.decode(stdout), error: text.decode(stderr) };
+  };
+  const boot = () => hive("admin", "first-boot", "--root", one.root);
+  await one.put("boot/mulga.yaml", "version: 1\nregion: mars\n");
+  const refused = await boot();
+  assert.equal(refused.code, 0, refused.error);
+  assert.match(refused.error, /^mulga\.yaml, line 2, column 9: "region" must be a region[^\n]*\n$/);
+  assert.match(refused.out, /^Box n-[0-9a-f]{8} is not claimed yet/);
+  await one.put("boot/mulga.yaml", "version: 1\nregion: eu-north-1\n");
+  assert.match(
+    (await boot()).out,
+    /^Made node n-[0-9a-f]{8} of cluster c-\S+ in \S+ \(eu-north-1a\)\.\n$/,
+  );
+  assert.match((await boot()).out, /^Completed node/);
+  const nothing = await hive("claim", "--data-dir", join(one.root, "none"));
+  assert.equal(nothing.code, 1);
+  assert.match(nothing.error, /^There is nothing to claim in/);
+});
+
 Deno.test("on somebody's Debian host nothing but the node is made", async () => {
   await using one = await box();
   await one.put("boot/mulga.yaml", seedWithAdmin);
