@@ -29,6 +29,7 @@ export const formats = {
   object_segment: { writes: 1, reads: [1], what: "predastore's segments" },
   volume_log: { writes: 1, reads: [1], what: "viperblock's log" },
   volume_chunk: { writes: 1, reads: [1], what: "viperblock's chunks" },
+  packed_chunk: { writes: 1, reads: [1], what: "viperblock's packed chunks" },
   volume_map: { writes: 1, reads: [1], what: "viperblock's maps" },
 } as const satisfies Readonly<Record<string, Format>>;
 

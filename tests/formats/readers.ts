@@ -20,13 +20,15 @@ import {
   prepareHeader,
   sealHeader,
 } from "../../services/viperblock/log_record.ts";
+import type { BlockStore } from "../../services/viperblock/map_objects.ts";
+import { PackedChunks } from "../../services/viperblock/packed_chunks.ts";
 import { MapWriter, readMapHead } from "../../services/viperblock/map_stream.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 interface Reader {
   /** What this release writes. */
-  write(): Bytes;
+  write(): Bytes | Promise<Bytes>;
   /** Opens a sample and gives what is in it; throws or gives undefined when it cannot. */
   read(bytes: Bytes): unknown;
   /** The format's number in the bytes, where it stands. */
@@ -58,6 +60,30 @@ const place = { storeId: 0x0102030405060708n, segment: 3, offset: 128 };
 const volume = "vol-0123456789abcdef0";
 const chunk = { owner: volume, epoch: 2, sequence: 9 };
 const map = { volumeId: volume, epoch: 2, sequence: 77, nextSegment: 5, sizeBlocks: 262_144 };
+
+const chunkKey = "chunks/sample";
+
+/** A store of one object. */
+class OneObject implements BlockStore {
+  body: Bytes | undefined;
+
+  put(_key: string, body: Bytes): Promise<void> {
+    this.body = body;
+    return Promise.resolve();
+  }
+
+  get(_key: string, range?: { readonly offset: number; readonly length: number }) {
+    const { offset, length } = range ?? { offset: 0, length: Infinity };
+    return Promise.resolve(this.body?.slice(offset, offset + length));
+  }
+
+  delete(): Promise<void> {
+    this.body = undefined;
+    return Promise.resolve();
+  }
+
+  async *list(): AsyncGenerator<string> {}
+}
 
 export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
   config: {
@@ -124,6 +150,24 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
       return bytes;
     },
     read: (bytes) => readChunkHeader(bytes),
+    number: (bytes) => word(bytes, 4),
+    holds: { name: chunk, blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }] },
+  },
+  packed_chunk: {
+    write: async () => {
+      const body = new Uint8Array(chunkHeaderBytes + 16 * blockBytes);
+      writeChunkHeader(body, chunk, new Uint32Array([5, 9]), new Uint32Array([1, 2]), 2);
+      const store = new OneObject();
+      await new PackedChunks(store).put(chunkKey, body);
+      return store.body ?? new Uint8Array(0);
+    },
+    read: async (bytes) => {
+      const store = new OneObject();
+      store.body = bytes;
+      const body = await new PackedChunks(store).get(chunkKey);
+      // What it does not know it hands on, and whoever wants a chunk finds that it is none.
+      return body === undefined ? undefined : readChunkHeader(body);
+    },
     number: (bytes) => word(bytes, 4),
     holds: { name: chunk, blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }] },
   },
