@@ -39,6 +39,7 @@ Deno.test({
     try {
       await machine.start();
       await machine.says(/\/dev\/vda .* is not empty: ext4.*overwrite: true/, start_ms);
+      await machine.shell(start_ms);
       // The stick that may not install does not become a node either.
       await machine.run("! systemctl is-active --quiet mulga-first-boot.service", 120_000);
       await machine.run("e2label /dev/vda | grep family-photos");
@@ -55,6 +56,7 @@ Deno.test({
       machine.forgetShell();
       await machine.unplug("stick");
       await machine.says(/Linux version/, 300_000);
+      await machine.shell(start_ms);
       await healthy(machine, start_ms);
       assert.equal(await runningVersion(machine), first);
       const parts = await machine.run("lsblk --noheadings --output PARTLABEL /dev/vda");

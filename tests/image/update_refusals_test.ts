@@ -62,6 +62,8 @@ Deno.test({
     const product = await version(work, { version: first });
     await using machine = await Machine.create({ image: product.raw, memory_mib: 3072 });
     await machine.start();
+    // A machine that emulates several others takes minutes to the first prompt.
+    await machine.shell(1_800_000);
     await healthy(machine, 1_800_000);
     const layout = () =>
       machine.run("lsblk --noheadings --output PARTLABEL,PARTUUID /dev/vda; ls /boot/EFI/Linux");
