@@ -30,6 +30,7 @@ import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
 import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
 import { openState } from "./state.ts";
+import { VpcNetwork } from "./vpc_network.ts";
 
 export interface ComputeOptions {
   readonly bus: Bus;
@@ -68,11 +69,10 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     total,
     overhead_mib: overhead_mib[hypervisor.accelerator],
   });
-  const network = new UserNetwork({
-    claims,
-    paths,
-    region: config.region,
-    cluster_id: config.cluster_id,
+  const network = new VpcNetwork({
+    bus,
+    log,
+    inner: new UserNetwork({ claims, paths, region: config.region, cluster_id: config.cluster_id }),
   });
   const plugger = new MachinePlugger(() => reconciler.machines);
   const resources = new ResourceSide({
@@ -108,6 +108,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
   resources.start();
   reconciler.start();
+  const following = network.follow(instances);
   const authorization = options.authorize === undefined ? {} : { authorize: options.authorize };
   const table: CompleteTable<(typeof computeActions)[number]> = {
     ...resources.actions,
@@ -151,6 +152,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     stop: async () => {
       direct.stop();
       clearInterval(housekeeping);
+      await following.close();
       await resources.stop();
       await reconciler.stop();
       for (const one of [state, instances, claims, nodes]) await one[Symbol.asyncDispose]();

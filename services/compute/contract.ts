@@ -1,5 +1,6 @@
 /** What others may know of compute: the records that metadata, console and `hive` read. */
 import { subject } from "../bus/subject.ts";
+import type { InstanceInterface } from "../vpcd/contract.ts";
 
 /** KV buckets. Keys are `<account_id>.<resource id>`. */
 export const buckets = {
@@ -65,6 +66,8 @@ export interface InstanceRecord {
     readonly subnet_id: string;
     readonly vpc_id: string;
     readonly interface_id: string;
+    /** As vpcd has them, in the order of their device index; absent of instances older than vpcd. */
+    readonly interfaces?: readonly InstanceInterface[];
     /** Loopback port of the node that reaches the guest's port 22; set while it runs. */
     readonly ssh_port?: number;
   };

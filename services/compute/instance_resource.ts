@@ -3,6 +3,7 @@ import { usualLimits } from "../resources/paging.ts";
 import type { ResourceType } from "../resources/resource.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Output } from "../resources/wire.ts";
+import type { InstanceInterface } from "../vpcd/contract.ts";
 import { buckets, type InstanceRecord, type InstanceState } from "./contract.ts";
 import { zoneId } from "../resources/zone_names.ts";
 
@@ -57,6 +58,11 @@ export const instanceType: ResourceType<InstanceRecord> = {
     "iam-instance-profile.arn": (instance) => instance.iam_instance_profile?.arn,
     "iam-instance-profile.id": (instance) => instance.iam_instance_profile?.id,
     "image-id": (instance) => instance.image_id,
+    "instance.group-id": (i) =>
+      networkOf(i)?.interfaces?.[0]?.groups.map((one) => one.id) ??
+        networkOf(i)?.vpc_id.replace("vpc-", "sg-"),
+    "instance.group-name": (i) =>
+      networkOf(i)?.interfaces?.[0]?.groups.map((one) => one.name) ?? "default",
     "instance-id": (instance) => instance.instance_id,
     "instance-state-code": (instance) => stateCodes[instance.state],
     "instance-state-name": (instance) => instance.state,
@@ -72,7 +78,11 @@ export const instanceType: ResourceType<InstanceRecord> = {
       instance.metadata_options.instance_metadata_tags,
     "monitoring-state": (i) => i.settings?.monitoring === true ? "enabled" : "disabled",
     "placement-group-name": (i) => i.settings?.placement_group,
-    "network-interface.addresses.private-ip-address": (i) => networkOf(i)?.private_ip,
+    "ip-address": (i) => networkOf(i)?.interfaces?.[0]?.public_ip,
+    "network-interface.addresses.private-ip-address": (i) =>
+      networkOf(i)?.interfaces?.flatMap((one) => one.private_ips) ?? networkOf(i)?.private_ip,
+    "network-interface.group-id": (i) =>
+      networkOf(i)?.interfaces?.flatMap((one) => one.groups.map((group) => group.id)),
     "network-interface.mac-address": (instance) => networkOf(instance)?.mac,
     "network-interface.network-interface-id": (instance) => networkOf(instance)?.interface_id,
     "network-interface.subnet-id": (instance) => networkOf(instance)?.subnet_id,
@@ -110,12 +120,49 @@ export interface ShowContext {
   readonly securityGroup: (account: string) => string;
 }
 
+function showInterface(instance: InstanceRecord, one: InstanceInterface) {
+  const association = one.public_ip === undefined ? {} : {
+    Association: { IpOwnerId: instance.account_id, PublicDnsName: "", PublicIp: one.public_ip },
+  };
+  return {
+    ...association,
+    Attachment: {
+      AttachTime: instance.launch_time,
+      AttachmentId: one.attachment_id,
+      DeleteOnTermination: one.delete_on_termination,
+      DeviceIndex: one.device_index,
+      NetworkCardIndex: 0,
+      Status: "attached" as const,
+    },
+    Description: one.description,
+    Groups: one.groups.map(({ id, name }) => ({ GroupId: id, GroupName: name })),
+    InterfaceType: "interface",
+    Ipv6Addresses: [],
+    MacAddress: one.mac,
+    NetworkInterfaceId: one.interface_id,
+    OwnerId: instance.account_id,
+    PrivateDnsName: one.private_dns_name,
+    PrivateIpAddress: one.private_ip,
+    PrivateIpAddresses: one.private_ips.map((PrivateIpAddress, at) => ({
+      ...(at === 0 ? association : {}),
+      Primary: at === 0,
+      PrivateDnsName: `ip-${PrivateIpAddress.replaceAll(".", "-")}${
+        one.private_dns_name.slice(one.private_dns_name.indexOf("."))
+      }`,
+      PrivateIpAddress,
+    })),
+    SourceDestCheck: one.source_dest_check,
+    Status: "in-use" as const,
+    SubnetId: one.subnet_id,
+    VpcId: one.vpc_id,
+  };
+}
+
 export function showInstance(instance: InstanceRecord, context: ShowContext): ShownInstance {
   const network = networkOf(instance);
-  const groups = [{
-    GroupId: context.securityGroup(instance.account_id),
-    GroupName: "default",
-  }];
+  const interfaces = network?.interfaces;
+  const groups = interfaces?.[0]?.groups.map((one) => ({ GroupId: one.id, GroupName: one.name })) ??
+    [{ GroupId: context.securityGroup(instance.account_id), GroupName: "default" }];
   return {
     AmiLaunchIndex: instance.launch_index,
     Architecture: instance.architecture,
@@ -172,34 +219,38 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
       State: "applied",
     },
     Monitoring: { State: instance.settings?.monitoring === true ? "enabled" : "disabled" },
-    NetworkInterfaces: network === undefined ? [] : [{
-      Attachment: {
-        AttachTime: instance.launch_time,
-        AttachmentId: network.interface_id.replace(/^eni-/, "eni-attach-"),
-        DeleteOnTermination: true,
-        DeviceIndex: 0,
-        NetworkCardIndex: 0,
-        Status: "attached",
-      },
-      Description: "",
-      Groups: groups,
-      InterfaceType: "interface",
-      Ipv6Addresses: [],
-      MacAddress: network.mac,
-      NetworkInterfaceId: network.interface_id,
-      OwnerId: instance.account_id,
-      PrivateDnsName: network.private_dns_name,
-      PrivateIpAddress: network.private_ip,
-      PrivateIpAddresses: [{
-        Primary: true,
+    NetworkInterfaces: interfaces !== undefined
+      ? interfaces.map((one) => showInterface(instance, one))
+      : network === undefined
+      ? []
+      : [{
+        Attachment: {
+          AttachTime: instance.launch_time,
+          AttachmentId: network.interface_id.replace(/^eni-/, "eni-attach-"),
+          DeleteOnTermination: true,
+          DeviceIndex: 0,
+          NetworkCardIndex: 0,
+          Status: "attached",
+        },
+        Description: "",
+        Groups: groups,
+        InterfaceType: "interface",
+        Ipv6Addresses: [],
+        MacAddress: network.mac,
+        NetworkInterfaceId: network.interface_id,
+        OwnerId: instance.account_id,
         PrivateDnsName: network.private_dns_name,
         PrivateIpAddress: network.private_ip,
+        PrivateIpAddresses: [{
+          Primary: true,
+          PrivateDnsName: network.private_dns_name,
+          PrivateIpAddress: network.private_ip,
+        }],
+        SourceDestCheck: true,
+        Status: "in-use",
+        SubnetId: network.subnet_id,
+        VpcId: network.vpc_id,
       }],
-      SourceDestCheck: true,
-      Status: "in-use",
-      SubnetId: network.subnet_id,
-      VpcId: network.vpc_id,
-    }],
     Placement: {
       AvailabilityZone: instance.az,
       AvailabilityZoneId: zoneId(instance.az),
@@ -226,7 +277,10 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
     RootDeviceName: instance.root_device_name,
     RootDeviceType: "ebs",
     SecurityGroups: network === undefined ? [] : groups,
-    SourceDestCheck: true,
+    SourceDestCheck: interfaces?.[0]?.source_dest_check ?? true,
+    ...(interfaces?.[0]?.public_ip === undefined
+      ? {}
+      : { PublicIpAddress: interfaces[0].public_ip }),
     State: showState(instance.state),
     ...(instance.state_reason === undefined ? {} : {
       StateReason: {

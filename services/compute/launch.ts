@@ -122,7 +122,11 @@ const startMachine: Step<Launch> = {
     // Served again here, since a saga that goes on after a power cut has only the record's word.
     const disks = await disksOf(launch);
     for (let attempt = 1;; attempt++) {
-      const connection = network.connect(instance.instance_id, instance.network);
+      const connection = await network.connect(
+        instance.instance_id,
+        instance.network,
+        instance.account_id,
+      );
       await launch.notePort(connection.ssh_port);
       try {
         launch.adopt(

@@ -15,10 +15,10 @@ import { checkId } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Tags } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
-import type { ImageRecord, InstanceRecord, KeyPairRecord } from "./contract.ts";
+import type { InterfaceWish } from "../vpcd/contract.ts";
+import type { ImageRecord, InstanceRecord, InstanceSettings, KeyPairRecord } from "./contract.ts";
 import { type DevicePlan, planDevices, type SnapshotSize } from "./block_device_plan.ts";
 import type { Need } from "./capacity.ts";
-import type { DefaultNetwork } from "./network.ts";
 
 export type RunInput = Input<"RunInstances">;
 
@@ -31,7 +31,6 @@ export interface LaunchCatalog {
   readonly az: string;
   /** What guests of this node run on. */
   readonly architecture: "x86_64" | "arm64";
-  readonly network: DefaultNetwork;
   image(id: string): ImageRecord | undefined;
   keyPair(name: string): KeyPairRecord | undefined;
   type(name: string): OfferedType | undefined;
@@ -52,6 +51,8 @@ export interface LaunchRequest {
   readonly shutdown_behavior: "stop" | "terminate";
   readonly tags: Tags;
   readonly volume_tags: Tags;
+  readonly interfaces: readonly InterfaceWish[];
+  readonly settings: InstanceSettings;
 }
 
 /** When no type is named. AWS takes m1.small, which belongs to a generation of its own. */
@@ -66,9 +67,7 @@ const refused: readonly (keyof RunInput)[] = [
   "InstanceMarketOptions",
   "Ipv6Addresses",
   "KernelId",
-  "LaunchTemplate",
   "LicenseSpecifications",
-  "PrivateIpAddress",
   "RamdiskId",
 ];
 
@@ -144,6 +143,8 @@ export function checkLaunch(input: RunInput, catalog: LaunchCatalog): LaunchRequ
     shutdown_behavior: input.InstanceInitiatedShutdownBehavior ?? "stop",
     tags: tags["instance"] ?? {},
     volume_tags: tags["volume"] ?? {},
+    interfaces: readInterfaces(input),
+    settings: readSettings(input),
   };
 }
 
@@ -165,11 +166,8 @@ function checkCounts(input: RunInput): { readonly minimum: number; readonly maxi
 /** Switches of things that are not here may be off, not on. */
 function checkOptions(input: RunInput): void {
   const on: readonly [string, boolean | undefined][] = [
-    ["Monitoring", input.Monitoring?.Enabled],
     ["HibernationOptions", input.HibernationOptions?.Configured],
     ["EnclaveOptions", input.EnclaveOptions?.Enabled],
-    ["DisableApiTermination", input.DisableApiTermination],
-    ["DisableApiStop", input.DisableApiStop],
     ["Ipv6AddressCount", (input.Ipv6AddressCount ?? 0) > 0],
     ["CpuOptions", input.CpuOptions !== undefined],
   ];
@@ -195,7 +193,7 @@ function checkUserData(text: string | undefined): string | undefined {
   return compact;
 }
 
-function checkPlace(input: RunInput, { az, network }: LaunchCatalog): void {
+function checkPlace(input: RunInput, { az }: LaunchCatalog): void {
   const placement = input.Placement ?? {};
   if (placement.AvailabilityZone !== undefined && placement.AvailabilityZone !== az) {
     throw invalidParameter(
@@ -207,51 +205,84 @@ function checkPlace(input: RunInput, { az, network }: LaunchCatalog): void {
   if (placement.Tenancy !== undefined && placement.Tenancy !== "default") {
     throw unsupported("Only the default tenancy is offered.");
   }
-  for (const name of ["GroupName", "GroupId", "HostId", "HostResourceGroupArn"] as const) {
+  for (const name of ["GroupId", "HostId", "HostResourceGroupArn"] as const) {
     if (placement[name] !== undefined && placement[name] !== "") {
       throw unsupported(`Placement.${name} is not supported by this cloud yet.`);
     }
   }
+}
+
+/** What the launch wants of its network; whether it can be had is vpcd's to say. */
+function readInterfaces(input: RunInput): InterfaceWish[] {
   const interfaces = input.NetworkInterfaces ?? [];
-  if (interfaces.length > 0 && (input.SubnetId !== undefined || input.SecurityGroupIds?.length)) {
-    throw invalidCombination(
-      "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request",
-    );
-  }
-  if (interfaces.length > 1) {
-    throw new AwsError("AttachmentLimitExceeded", "An instance has one network interface here.");
-  }
-  for (const one of interfaces) {
-    if ((one.DeviceIndex ?? 0) !== 0) {
+  const groups = [...input.SecurityGroupIds ?? [], ...input.SecurityGroups ?? []];
+  if (interfaces.length > 0) {
+    if (input.SubnetId !== undefined || groups.length > 0 || input.PrivateIpAddress !== undefined) {
+      throw invalidCombination(
+        "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request",
+      );
+    }
+    const wishes = interfaces.map((one, at): InterfaceWish => {
+      if (
+        one.AssociatePublicIpAddress === true || (one.Ipv6AddressCount ?? 0) > 0 ||
+        (one.Ipv6Addresses ?? []).length > 0
+      ) {
+        throw unsupported(
+          "Public and IPv6 addresses at launch are not supported by this cloud yet.",
+        );
+      }
+      const listed = one.PrivateIpAddresses ?? [];
+      return {
+        device_index: one.DeviceIndex ?? at,
+        delete_on_termination: one.DeleteOnTermination ?? one.NetworkInterfaceId === undefined,
+        interface_id: one.NetworkInterfaceId,
+        subnet_id: one.SubnetId,
+        group_ids: one.Groups,
+        private_ip: one.PrivateIpAddress ??
+          listed.find((address) => address.Primary === true)?.PrivateIpAddress,
+        secondary_ips: listed.flatMap((address) =>
+          address.Primary === true || address.PrivateIpAddress === undefined
+            ? []
+            : [address.PrivateIpAddress]
+        ),
+        secondary_count: one.SecondaryPrivateIpAddressCount,
+        description: one.Description,
+      };
+    });
+    if (!wishes.some((one) => one.device_index === 0)) {
       throw invalidValue("The first network interface must have device index 0.");
     }
-    if (one.NetworkInterfaceId !== undefined) {
-      throw new AwsError(
-        "InvalidNetworkInterfaceID.NotFound",
-        `The networkInterface ID '${one.NetworkInterfaceId}' does not exist`,
-      );
+    const isFixed = wishes.some((one) =>
+      one.interface_id !== undefined || one.private_ip !== undefined
+    );
+    if (isFixed && input.MaxCount !== 1) {
+      throw invalidCombination("Chosen interfaces and addresses are for one instance each.");
     }
-    if (
-      one.PrivateIpAddress !== undefined || one.AssociatePublicIpAddress === true ||
-      (one.Ipv6AddressCount ?? 0) > 0 || (one.SecondaryPrivateIpAddressCount ?? 0) > 0
-    ) {
-      throw unsupported(
-        "Chosen, public and further addresses are not supported by this cloud yet.",
-      );
-    }
+    return wishes;
   }
-  const subnet = input.SubnetId ?? interfaces[0]?.SubnetId;
-  if (subnet !== undefined && subnet !== "" && subnet !== network.subnet_id) {
-    throw new AwsError("InvalidSubnetID.NotFound", `The subnet ID '${subnet}' does not exist`);
+  if (input.PrivateIpAddress !== undefined && input.MaxCount !== 1) {
+    throw invalidCombination("A chosen private address is for one instance.");
   }
-  for (const group of [...(input.SecurityGroupIds ?? []), ...(interfaces[0]?.Groups ?? [])]) {
-    if (group !== network.security_group_id) {
-      throw new AwsError("InvalidGroup.NotFound", `The security group '${group}' does not exist`);
-    }
-  }
-  for (const group of input.SecurityGroups ?? []) {
-    if (group !== "default") {
-      throw new AwsError("InvalidGroup.NotFound", `The security group '${group}' does not exist`);
-    }
-  }
+  return [{
+    device_index: 0,
+    delete_on_termination: true,
+    subnet_id: input.SubnetId,
+    group_ids: input.SecurityGroupIds,
+    group_names: input.SecurityGroups,
+    private_ip: input.PrivateIpAddress,
+  }];
+}
+
+function readSettings(input: RunInput): InstanceSettings {
+  const group = input.Placement?.GroupName;
+  return {
+    ...(input.Monitoring?.Enabled === true ? { monitoring: true } : {}),
+    ...(input.DisableApiTermination === true ? { disable_api_termination: true } : {}),
+    ...(input.DisableApiStop === true ? { disable_api_stop: true } : {}),
+    ...(input.EbsOptimized === true ? { ebs_optimized: true } : {}),
+    ...(group === undefined || group === "" ? {} : { placement_group: group }),
+    ...(input.MetadataOptions?.HttpPutResponseHopLimit === undefined
+      ? {}
+      : { hop_limit: input.MetadataOptions.HttpPutResponseHopLimit }),
+  };
 }

@@ -16,6 +16,7 @@ import type { Paths } from "../config/node_config.ts";
 import { Conflict, type Table } from "../state/table.ts";
 import type { InstanceRecord } from "./contract.ts";
 import { idOf } from "../resources/ids.ts";
+import type { InterfaceWish } from "../vpcd/contract.ts";
 
 export type InstanceNetwork = InstanceRecord["network"];
 
@@ -36,11 +37,17 @@ export interface GuestConnection {
 export interface GuestNetwork {
   defaults(account: string, az: string): Promise<DefaultNetwork>;
   /** Claims an address for an instance, or answers the one that it has claimed already. */
-  claim(instance: NetworkOwner): Promise<InstanceNetwork>;
+  claim(instance: NetworkOwner, wishes?: readonly InterfaceWish[]): Promise<InstanceNetwork>;
+  /** Whether that many instances could have such interfaces. @throws AwsError in EC2's codes */
+  check(account: string, wishes: readonly InterfaceWish[], count: number): Promise<void>;
   /** Gives the address back; repeating it is no error. */
   release(instance: NetworkOwner, network: Pick<InstanceNetwork, "private_ip">): Promise<void>;
   /** Makes ready what a start of the guest needs. */
-  connect(instanceId: string, network: InstanceNetwork): GuestConnection;
+  connect(
+    instanceId: string,
+    network: InstanceNetwork,
+    account?: string,
+  ): Promise<GuestConnection>;
   /** Gives back claims of instances that came to nothing. */
   sweep(exists: (account: string, instanceId: string) => boolean): Promise<void>;
 }
@@ -90,7 +97,7 @@ export interface UserNetworkOptions {
   readonly freePort?: () => number;
 }
 
-export class UserNetwork implements GuestNetwork {
+export class UserNetwork {
   readonly #options: UserNetworkOptions;
 
   constructor(options: UserNetworkOptions) {
@@ -164,7 +171,8 @@ export class UserNetwork implements GuestNetwork {
     });
   }
 
-  connect(instanceId: string, network: InstanceNetwork): GuestConnection {
+  /** @param forwardSsh whether a local port reaches the guest's port 22 */
+  connect(instanceId: string, network: InstanceNetwork, forwardSsh = true): GuestConnection {
     const { paths } = this.#options;
     const ssh_port = (this.#options.freePort ?? freeLoopbackPort)();
     const metadata = [
@@ -175,7 +183,7 @@ export class UserNetwork implements GuestNetwork {
       quoted(`UNIX-CONNECT:${socatPath(paths.imds(instanceId))}`),
     ].join(" ");
     return {
-      ssh_port,
+      ...(forwardSsh ? { ssh_port } : {}),
       arguments: [
         "-netdev",
         JSON.stringify({
@@ -190,7 +198,9 @@ export class UserNetwork implements GuestNetwork {
           hostname: network.private_dns_name.split(".")[0],
           domainname: network.private_dns_name.split(".").slice(1).join("."),
           guestfwd: [{ str: `tcp:169.254.169.254:80-cmd:${metadata}` }],
-          hostfwd: [{ str: `tcp:127.0.0.1:${ssh_port}-${network.private_ip}:22` }],
+          ...(forwardSsh
+            ? { hostfwd: [{ str: `tcp:127.0.0.1:${ssh_port}-${network.private_ip}:22` }] }
+            : {}),
         }),
         "-device",
         JSON.stringify({

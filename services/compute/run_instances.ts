@@ -20,6 +20,8 @@ import {
 } from "./launch_request.ts";
 import { profileFor } from "./instance_profiles.ts";
 import { keyPairNamed } from "./key_pairs.ts";
+import { templateData } from "./launch_templates.ts";
+import { groupNamed } from "./placement_groups.ts";
 import type { ComputeState } from "./state.ts";
 import { hostArchitecture } from "./node_machine.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
@@ -39,11 +41,29 @@ interface Chosen {
   readonly instance_ids: readonly string[];
 }
 
-export async function readRequest(
-  dependencies: RunDependencies,
+/** A template's data under what the request itself gives. */
+export async function withTemplate(
+  { state }: RunDependencies,
   input: RunInput,
   call: Call,
+): Promise<RunInput> {
+  const { LaunchTemplate: named, ...own } = input;
+  if (named === undefined) return input;
+  const { TagSpecifications, ...data } = await templateData(state.records, named, call.account_id);
+  const tags = input.TagSpecifications ?? TagSpecifications;
+  return {
+    ...data,
+    ...own,
+    ...(tags === undefined ? {} : { TagSpecifications: tags }),
+  } as RunInput;
+}
+
+export async function readRequest(
+  dependencies: RunDependencies,
+  given: RunInput,
+  call: Call,
 ): Promise<LaunchRequest> {
+  const input = await withTemplate(dependencies, given, call);
   const { state, config, network, offered } = dependencies;
   const keyPair = input.KeyName === undefined
     ? undefined
@@ -51,15 +71,17 @@ export async function readRequest(
       if (error instanceof AwsError && error.code === "InvalidKeyPair.NotFound") return undefined;
       throw error;
     });
+  const group = input.Placement?.GroupName;
+  if (group !== undefined && group !== "") await groupNamed(state.records, call.account_id, group);
   const request = checkLaunch(input, {
     az: config.az,
     architecture: hostArchitecture,
-    network: await network.defaults(call.account_id, config.az),
     image: (id) => state.images.visible(call.account_id, id),
     keyPair: () => keyPair,
     type: offered,
     snapshotSize: (id) => state.snapshots.visible(call.account_id, id)?.size_gib,
   });
+  await network.check(call.account_id, request.interfaces, request.maximum);
   if (input.IamInstanceProfile === undefined) return request;
   const iam_instance_profile = await profileFor(dependencies, input.IamInstanceProfile, call);
   return { ...request, iam_instance_profile };
@@ -76,8 +98,9 @@ export async function runInstances(
     input,
     choose: () => choose(input),
     work: async (chosen) => {
-      const request = await readRequest(dependencies, input, call);
-      const made = await record(dependencies, request, input, call, chosen);
+      const whole = await withTemplate(dependencies, input, call);
+      const request = await readRequest(dependencies, whole, call);
+      const made = await record(dependencies, request, whole, call, chosen);
       return await answer(dependencies, call, chosen.reservation_id, made);
     },
     again: async (chosen) => {
@@ -129,7 +152,7 @@ async function record(
     await checkCapacity(bus, each_gib * granted.length);
     for (const [index, instance_id] of granted.entries()) {
       const owner = { account_id: call.account_id, instance_id, az: config.az };
-      const claimed = await network.claim(owner);
+      const claimed = await network.claim(owner, request.interfaces);
       addresses.push({ instance_id, private_ip: claimed.private_ip });
       made.push(
         await instances.ensure(
@@ -212,6 +235,7 @@ function plan(
     metadata_options: request.metadata_options,
     root_device_name: image.root_device_name,
     shutdown_behavior: request.shutdown_behavior,
+    ...(Object.keys(request.settings).length === 0 ? {} : { settings: request.settings }),
     attachments: devices.map((device) => ({
       volume_id: device.volume_id,
       device: device.device,

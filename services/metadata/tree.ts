@@ -58,7 +58,9 @@ export function metaData(instance: InstanceRecord, region: string, role?: Role):
     "profile": "default-hvm",
     "public-keys": publicKeys(instance),
     "reservation-id": instance.reservation_id,
-    "security-groups": "default",
+    "public-ipv4": network.interfaces?.[0]?.public_ip,
+    "security-groups": network.interfaces?.[0]?.groups.map((one) => one.name).join("\n") ??
+      "default",
     "services": { "domain": "amazonaws.com", "partition": "aws" },
     "system": "nitro",
     "tags": tagsShown ? { "instance": tagTree(instance.tags) } : undefined,
@@ -108,22 +110,26 @@ function blockDevices(instance: InstanceRecord): Tree {
 }
 
 function networkInterface({ network, account_id }: InstanceRecord): Tree {
-  return {
+  const [primary] = network.interfaces ?? [];
+  const groups = primary?.groups ??
+    [{ id: `sg-${network.vpc_id.slice("vpc-".length)}`, name: "default" }];
+  return present({
     "device-number": "0",
     "interface-id": network.interface_id,
     "local-hostname": network.private_dns_name,
-    "local-ipv4s": network.private_ip,
+    "local-ipv4s": primary?.private_ips.join("\n") ?? network.private_ip,
     "mac": network.mac,
     "network-card": "0",
     "owner-id": account_id,
-    "security-group-ids": `sg-${network.vpc_id.slice("vpc-".length)}`,
-    "security-groups": "default",
+    "public-ipv4s": primary?.public_ip,
+    "security-group-ids": groups.map((one) => one.id).join("\n"),
+    "security-groups": groups.map((one) => one.name).join("\n"),
     "subnet-id": network.subnet_id,
-    "subnet-ipv4-cidr-block": subnetCidr,
+    "subnet-ipv4-cidr-block": primary?.subnet_cidr ?? subnetCidr,
     "vpc-id": network.vpc_id,
-    "vpc-ipv4-cidr-block": vpcCidr,
-    "vpc-ipv4-cidr-blocks": vpcCidr,
-  };
+    "vpc-ipv4-cidr-block": primary?.vpc_cidrs[0] ?? vpcCidr,
+    "vpc-ipv4-cidr-blocks": primary?.vpc_cidrs.join("\n") ?? vpcCidr,
+  });
 }
 
 function publicKeys({ key_name, public_key }: InstanceRecord): Tree | undefined {

@@ -78,6 +78,12 @@ export const releaseInterfaces = subject<
   null
 >("vpcd.interfaces.release", 20_000);
 
+/** Instances that have had interfaces for a while, so that those which came to nothing are found. */
+export const sweepInterfaces = subject<
+  null,
+  readonly { readonly account_id: string; readonly instance_id: string }[]
+>("vpcd.interfaces.held", 10_000);
+
 /** The interfaces of an instance now. */
 export const instanceInterfaces = subject<
   { readonly account_id: string; readonly instance_id: string },

@@ -17,6 +17,7 @@ import {
   modifyInterface,
   portIsOpen,
   releaseInterfaces,
+  sweepInterfaces,
 } from "./contract.ts";
 import type { Defaults } from "./defaults.ts";
 import { elasticAddress, freeOf } from "./elastic_addresses.ts";
@@ -35,6 +36,8 @@ import { rulesOf } from "./security_group_rules.ts";
 import { securityGroup } from "./security_groups.ts";
 import { subnet, type SubnetRecord } from "./subnets.ts";
 import { defaultVpcOf, vpc } from "./vpcs.ts";
+
+const claimGrace_ms = 10 * 60_000;
 
 export function answerCompute(bus: Bus, network: Network, defaults: Defaults): void {
   const { records } = network;
@@ -74,6 +77,17 @@ export function answerCompute(bus: Bus, network: Network, defaults: Defaults): v
     await defaults.ready(account_id);
     const of = defaultVpcOf(records, account_id);
     return of === undefined ? {} : { vpc_id: of.id };
+  });
+  bus.answer(sweepInterfaces, () => {
+    const held = new Map<string, { account_id: string; instance_id: string }>();
+    for (const { account_id, shape: { Attachment: attachment } } of records.all(networkInterface)) {
+      const instance_id = attachment?.InstanceId;
+      if (instance_id === undefined) continue;
+      // A launch claims before it has a record.
+      if (Date.now() - Date.parse(attachment?.AttachTime ?? "") < claimGrace_ms) continue;
+      held.set(instance_id, { account_id, instance_id });
+    }
+    return [...held.values()];
   });
   bus.answer(portIsOpen, ({ account_id, group_ids, port }) => ({
     open: group_ids.some((id) =>

@@ -14,7 +14,6 @@ import {
   quiesce,
   type SnapshotRecord,
 } from "../../services/compute/contract.ts";
-import { addressBucket, type AddressClaim } from "../../services/compute/network.ts";
 import { QemuHypervisor } from "../../services/compute/qemu.ts";
 import { type Bounds, usualBounds } from "../../services/compute/reconcile.ts";
 import { machinePaths } from "../../services/compute/machine_paths.ts";
@@ -25,8 +24,14 @@ import { Tokens } from "../../services/metadata/token.ts";
 import { actionSubject } from "../../services/resources/actions.ts";
 import type { ActionName, Input, Output } from "../../services/resources/wire.ts";
 import { Table } from "../../services/state/table.ts";
+import {
+  buckets as vpcBuckets,
+  interfacePrefix,
+  type InterfaceRecord,
+} from "../../services/vpcd/contract.ts";
+import { startVpcd, type Vpcd } from "../../services/vpcd/vpcd.ts";
 import { killProcessOf } from "../../ffi/process.ts";
-import { startNats, testLog } from "../kit/nats.ts";
+import { startNats, testLog, type TestNats } from "../kit/nats.ts";
 import { FileBlockStore } from "./block_store.ts";
 
 export const account = "000000000001";
@@ -38,6 +43,10 @@ export interface NodeOptions {
   /** Raw disk of the image. */
   readonly disk: string;
   readonly bounds?: Partial<Bounds>;
+  /** A server that is there, which stays; one of its own unless given. */
+  readonly on?: TestNats;
+  /** Whose the image is. */
+  readonly owner?: string;
 }
 
 export interface TestNode extends AsyncDisposable {
@@ -64,7 +73,7 @@ export interface TestNode extends AsyncDisposable {
 
 export async function startNode(options: NodeOptions): Promise<TestNode> {
   const stack = new AsyncDisposableStack();
-  const nats = stack.use(await startNats());
+  const nats = options.on ?? stack.use(await startNats());
   const root = await Deno.makeTempDir({ prefix: "mulga-c-" });
   stack.defer(() => Deno.remove(root, { recursive: true }));
   const paths = pathsOf(root);
@@ -102,7 +111,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
     ),
   );
   const size_gib = Math.ceil((await Deno.stat(options.disk)).size / 2 ** 30);
-  await writeImage(own, size_gib);
+  await writeImage(own, size_gib, options.owner ?? account);
   const instances = stack.use(
     await Table.open<InstanceRecord>(own, buckets.instances, testLog),
   );
@@ -120,9 +129,11 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
 
   let bus: Bus;
   let compute: Compute;
+  let vpcd: Vpcd;
   const start = async () => {
     isStarted = true;
     bus = await connect();
+    vpcd = await startVpcd({ bus, log: testLog, config });
     const hypervisor = new QemuHypervisor({ paths, accelerator: "tcg", log: testLog });
     compute = await startCompute({
       bus,
@@ -139,6 +150,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
     if (!isStarted) return;
     isStarted = false;
     await compute.stop();
+    await vpcd.stop();
     await bus.drain();
   };
   await start();
@@ -179,8 +191,10 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
     startCompute: start,
     quiesce: async (timeout_ms) => (await own.ask(quiesce, { timeout_ms })).still_running,
     addresses: async () => {
-      await using claims = await Table.open<AddressClaim>(own, addressBucket, testLog);
-      return claims.list().map((row) => row.key);
+      await using records = await Table.open<InterfaceRecord>(own, vpcBuckets.records, testLog);
+      return records.list().flatMap(({ value: { id, shape } }) =>
+        id.startsWith(interfacePrefix) ? [shape.PrivateIpAddress ?? ""] : []
+      );
     },
     restart: async () => {
       await stop();
@@ -191,7 +205,7 @@ export async function startNode(options: NodeOptions): Promise<TestNode> {
   return node;
 }
 
-async function writeImage(bus: Bus, size_gib: number): Promise<void> {
+async function writeImage(bus: Bus, size_gib: number, account: string): Promise<void> {
   await using images = await Table.open<ImageRecord>(bus, buckets.images, testLog);
   await using snapshots = await Table.open<SnapshotRecord>(bus, buckets.snapshots, testLog);
   const time = new Date().toISOString();
