@@ -4,10 +4,10 @@
  * emulators and registers nothing by itself, so the host is as before when the build is done.
  *
  * The registration hangs on a mount of binfmt_misc in a directory of our own: where the host has none
- * mounted, the kernel forgets the registration with that mount; where it has one, the entry is removed
- * by its name. The emulator is opened at once (flag F), so that it is found from inside any root.
- * Builds of several processes share one entry; the last one removes it. A build that is killed leaves
- * mount and entry to the next one, or to the next start of the machine.
+ * mounted, the kernel forgets the registration with the last such mount; where it has one, the entry is
+ * removed by its name. The emulator is opened at once (flag F), so that it is found from inside any root.
+ * Each use has an entry of its own, so that none ends what another still needs. A build that is killed
+ * leaves its entry until the next start of the machine.
  */
 import { join } from "node:path";
 import { type Architecture, hostArchitecture } from "../guest/debian_archive.ts";
@@ -35,6 +35,9 @@ const foreign: Readonly<Record<Architecture, Foreign>> = {
 };
 
 const hostRegistry = "/proc/sys/fs/binfmt_misc";
+/** Of our entries' names; a process id and a number follow. */
+const prefix = "mulga-";
+let uses = 0;
 
 /** Whether an entry of the kernel's registry starts such programs from inside any root. */
 export function serves(entry: string, architecture: Architecture): boolean {
@@ -53,7 +56,7 @@ export function registration(name: string, architecture: Architecture, emulator:
 async function isServed(registry: string, architecture: Architecture): Promise<boolean> {
   try {
     for await (const { name } of Deno.readDir(registry)) {
-      if (name === "register" || name === "status") continue;
+      if (name === "register" || name === "status" || name.startsWith(prefix)) continue;
       const entry = await Deno.readTextFile(join(registry, name)).catch(() => "");
       if (serves(entry, architecture)) return true;
     }
@@ -83,10 +86,7 @@ async function mount(...args: readonly string[]): Promise<void> {
  * Makes programs of `architecture` run here until it is disposed of.
  * @throws ImageBuildError when the emulator is missing, or without root where nobody has registered it
  */
-export async function foreignPrograms(
-  architecture: Architecture,
-  options: { readonly lockDirectory?: string } = {},
-): Promise<AsyncDisposable> {
+export async function foreignPrograms(architecture: Architecture): Promise<AsyncDisposable> {
   const nothing = { [Symbol.asyncDispose]: () => Promise.resolve() };
   if (architecture === hostArchitecture()) return nothing;
   const emulator = await firstThere(foreign[architecture].emulators);
@@ -95,45 +95,32 @@ export async function foreignPrograms(
       `Building for ${architecture} needs qemu-user: run \`deno task setup\` first.`,
     );
   }
-  const name = `mulga-${architecture}`;
-  const ours = await Deno.stat(join(hostRegistry, name)).then(() => true, () => false);
-  if (!ours && await isServed(hostRegistry, architecture)) return nothing;
+  if (await isServed(hostRegistry, architecture)) return nothing;
   if (Deno.uid() !== 0) {
     throw new ImageBuildError(
       `Building for ${architecture} needs root here, or qemu-user-binfmt, by which the system ` +
         `itself starts such programs.`,
     );
   }
-  // Held shared by each build that uses the entry: whoever gets it alone is the last.
-  const lock = await Deno.open(join(options.lockDirectory ?? "/run/lock", `${name}.lock`), {
-    create: true,
-    read: true,
-    write: true,
-  });
-  await lock.lock(false);
   const registry = await Deno.makeTempDir({ prefix: "mulga-binfmt-" });
+  const name = `${prefix}${Deno.pid}-${++uses}`;
   const release = async () => {
     await new Deno.Command("umount", { args: [registry], stderr: "null" }).output();
     await Deno.remove(registry);
-    lock.close();
   };
   try {
     await mount("-t", "binfmt_misc", "binfmt_misc", registry);
-    const line = registration(name, architecture, emulator);
-    await Deno.writeTextFile(join(registry, "register"), line).catch((error) => {
-      if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-    });
+    await Deno.writeTextFile(
+      join(registry, "register"),
+      registration(name, architecture, emulator),
+    );
   } catch (error) {
     await release();
     throw error;
   }
   return {
     async [Symbol.asyncDispose]() {
-      if (await lock.tryLock(true)) {
-        await Deno.writeTextFile(join(registry, name), "-1").catch((error) => {
-          if (!(error instanceof Deno.errors.NotFound)) throw error;
-        });
-      }
+      await Deno.writeTextFile(join(registry, name), "-1");
       await release();
     },
   };
