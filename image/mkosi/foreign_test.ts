@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { hostArchitecture } from "../guest/debian_archive.ts";
 import { foreignPrograms, registration, serves } from "./foreign.ts";
 
