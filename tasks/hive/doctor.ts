@@ -6,7 +6,7 @@ import { exists } from "../init/write_file.ts";
 import { type Finding, machineFindings } from "../setup/machine.ts";
 import { findingsTable, softwareFindings } from "../setup/setup.ts";
 import { apiAnswers, endpointOf } from "../stack/endpoint.ts";
-import { statusOf } from "../supervisor/control.ts";
+import { nodeStatus, startCommand } from "../stack/installed.ts";
 import { nodeOf } from "./node.ts";
 
 async function runningFindings(dataDir: string): Promise<Finding[]> {
@@ -16,17 +16,17 @@ async function runningFindings(dataDir: string): Promise<Finding[]> {
       what: "Node",
       state: "warn",
       detail: `none in ${dataDir}`,
-      advice: `${taskCommand()} up`,
+      advice: await startCommand(paths),
     }];
   }
   const { config } = await nodeOf(dataDir);
-  const status = await statusOf(paths);
+  const status = await nodeStatus(config, paths);
   if (status === undefined) {
     return [{
       what: "Node",
       state: "warn",
       detail: `${config.node_id} in ${dataDir} is not running`,
-      advice: `${taskCommand()} up`,
+      advice: await startCommand(paths),
     }];
   }
   const answers = await apiAnswers(config, paths);

@@ -1,5 +1,4 @@
 /** What the operator's commands begin with: the node they mean, and a bus to it. */
-import { taskCommand } from "../terminal/task_command.ts";
 import type { Bus } from "../../services/bus/bus.ts";
 import {
   type NodeConfig,
@@ -9,6 +8,7 @@ import {
 } from "../../services/config/node_config.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
+import { startCommand } from "../stack/installed.ts";
 import { quietLog } from "../stack/quiet_log.ts";
 import { natsGreets, operatorBus } from "../supervisor/health_probe.ts";
 import { CommandError } from "../terminal/command.ts";
@@ -24,7 +24,9 @@ export async function nodeOf(dataDirOption: string | undefined): Promise<NodeOfC
   const paths = pathsOf(dataDir);
   if (!await exists(paths.config)) {
     throw new CommandError(
-      `There is no node in ${dataDir}; \`${taskCommand()} up\` makes one, --data-dir names another.`,
+      `There is no node in ${dataDir}; \`${await startCommand(
+        paths,
+      )}\` makes one, --data-dir names another.`,
     );
   }
   return { config: await readConfig(dataDir), paths };
@@ -35,7 +37,7 @@ export async function busOf({ config, paths }: NodeOfCommand): Promise<Bus> {
   // The bus itself would wait for ever for a server that is not there yet.
   if (!await natsGreets(config.ports.nats)) {
     throw new CommandError(
-      `MulgaOS is not running from ${paths.root}; \`${taskCommand()} up\` starts it.`,
+      `MulgaOS is not running from ${paths.root}; \`${await startCommand(paths)}\` starts it.`,
     );
   }
   return await operatorBus(config, paths, quietLog);

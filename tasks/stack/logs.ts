@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { pathsOf } from "../../services/config/node_config.ts";
 import type { Level } from "../../services/log/log.ts";
 import { serviceNamed, services } from "../../services/manifest.ts";
+import { isInstalled, journal } from "./installed.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
 import { type LogLine, toLogLine } from "../supervisor/log_file.ts";
@@ -42,12 +43,20 @@ export async function logs(options: LogsOptions): Promise<number> {
     : [...services.map((service) => service.name), supervisorLog];
   const least = levels.indexOf((options.level ?? "debug") as Level);
   if (least < 0) throw new CommandError(`--level must be one of ${levels.join(", ")}.`, 2);
-  if (!await exists(paths.logs)) {
-    throw new CommandError(`There are no logs in ${paths.logs}: no node was started there.`);
-  }
   const wanted = (line: LogLine) =>
     (options.request === undefined || line.request_id === options.request) &&
     levels.indexOf(line.level) >= least;
+  if (await isInstalled(paths)) {
+    const { follow, request, lines } = options;
+    const units = names.filter((name) => name !== supervisorLog);
+    for await (
+      const line of journal(units, { follow, ...(request === undefined ? { lines } : {}) })
+    ) if (wanted(line)) print(line, options.json);
+    return 0;
+  }
+  if (!await exists(paths.logs)) {
+    throw new CommandError(`There are no logs in ${paths.logs}: no node was started there.`);
+  }
 
   const tails = names.map((name) => new Tail(join(paths.logs, `${name}.log`), name));
   const first = (await Promise.all(tails.map((tail) => tail.all()))).flat().filter(wanted)

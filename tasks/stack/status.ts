@@ -1,12 +1,11 @@
 /** `status`: how the node and each of its services are, as a table or as JSON. */
-import { taskCommand } from "../terminal/task_command.ts";
 import { pathsOf, readConfig } from "../../services/config/node_config.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
-import { statusOf } from "../supervisor/control.ts";
 import type { ServiceState } from "../supervisor/running_service.ts";
 import { green, red, yellow } from "../terminal/progress.ts";
 import { bytes, duration, table } from "../terminal/table.ts";
+import { nodeStatus, startCommand } from "./installed.ts";
 import { apiAnswers, endpointOf } from "./endpoint.ts";
 import { isUnclaimed, unclaimedStatus } from "../hive/unclaimed.ts";
 import { neighboursOf, neighbourTable } from "./neighbours.ts";
@@ -23,10 +22,14 @@ export async function status(dataDirOption: string | undefined, json: boolean): 
   const dataDir = dataDirOf(dataDirOption);
   const paths = pathsOf(dataDir);
   if (await isUnclaimed(dataDir)) return await sayUnclaimed(dataDir, json);
-  const node = await exists(paths.config) ? await statusOf(paths) : undefined;
+  const node = await exists(paths.config)
+    ? await nodeStatus(await readConfig(dataDir), paths)
+    : undefined;
   if (node === undefined) {
     if (json) console.log(JSON.stringify({ data_dir: dataDir, running: false, services: [] }));
-    else console.log(`MulgaOS is not running from ${dataDir}; \`${taskCommand()} up\` starts it.`);
+    else {console.log(
+        `MulgaOS is not running from ${dataDir}; \`${await startCommand(paths)}\` starts it.`,
+      );}
     return 3;
   }
   const config = await readConfig(dataDir);

@@ -11,7 +11,7 @@ import { releaseVersion } from "../../../services/config/release.ts";
 import { services } from "../../../services/manifest.ts";
 import { healthOf } from "../../../services/runtime/run_service.ts";
 import { machineFindings } from "../../setup/machine.ts";
-import { statusOf } from "../../supervisor/control.ts";
+import { nodeStatus } from "../../stack/installed.ts";
 import type { ArchiveEntry } from "../archive/tar.ts";
 import { listBlockDevices } from "../disk/block_devices.ts";
 import { busOf } from "../node.ts";
@@ -123,7 +123,7 @@ async function nodeParts(paths: Paths): Promise<Parts> {
   const config = await readConfig(paths.root);
   return {
     "node/config.json": () => Promise.resolve(json(config)),
-    "node/status.json": async () => json(await statusOf(paths) ?? "no supervisor"),
+    "node/status.json": async () => json(await nodeStatus(config, paths) ?? "not running"),
     "node/machine.json": async () => json(await machineFindings(paths.root, { fresh: false })),
     ...busParts(config, paths),
   };
