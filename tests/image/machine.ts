@@ -267,7 +267,7 @@ export class Machine implements AsyncDisposable {
 
   /** Runs a line in the guest's root shell. @throws Error when it fails */
   async run(line: string, limit_ms = 120_000): Promise<string> {
-    return await (await this.shell()).run(line, limit_ms);
+    return await (await this.shell(Math.max(limit_ms, 300_000))).run(line, limit_ms);
   }
 
   /** The shell ended with the system that it ran in: the next call waits for the new one. */
