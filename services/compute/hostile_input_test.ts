@@ -293,15 +293,13 @@ function onRecord({ state, instances }: ResourceWorld): string {
   ]);
 }
 
-/** Whether work of an earlier call still goes on, which may end in the middle of the next one. */
+/** Whether work of an earlier call goes on that ends by itself, perhaps in the middle of the next one. */
 const isMoving = ({ state }: ResourceWorld) =>
   [...state.volumes.all()].some((volume) =>
     volume.state === "creating" || volume.state === "deleting" ||
     volume.modification?.state === "modifying" ||
     (volume.attachment !== undefined && volume.attachment.status !== "attached")
-  ) ||
-  [...state.snapshots.all()].some((one) => one.state === "pending" || one.state === "deleting") ||
-  [...state.images.all()].some((image) => image.state === "pending");
+  );
 
 Deno.test("no input of the right shape leads to a fault of ours, and a refusal changes nothing", async () => {
   await using world = await startResourceSide();
