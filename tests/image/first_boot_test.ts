@@ -200,7 +200,7 @@ ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaA
           /mulga-data/,
         );
         assert.match(await machine.run("cat /var/lib/mulga/config.json"), /"\/mnt\/blobs"/);
-        assert.match(await machine.run("networkctl status --no-pager e* | cat"), /50-mulga-0/);
+        assert.match(await machine.run("networkctl status --no-pager 'e*'"), /50-mulga-0/);
       });
     } finally {
       await Deno.remove(work, { recursive: true });
