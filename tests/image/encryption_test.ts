@@ -11,7 +11,7 @@ async function workDirectory(): Promise<{ readonly path: string } & AsyncDisposa
   return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
 }
 
-const size = { disk_gib: 9, memory_mib: 1536 } as const;
+const size = { disk_gib: 9, memory_mib: 1536, seed: null } as const;
 
 Deno.test("with a TPM the data partition is encrypted, opens by itself, and nowhere else", async (t) => {
   await using work = await workDirectory();

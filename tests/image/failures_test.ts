@@ -16,6 +16,7 @@ Deno.test("a crash of the kernel ends in a reboot, a hang in the watchdog's", as
     image: product.path,
     disk_gib: 9,
     memory_mib: 1536,
+    seed: null,
     watchdog: true,
   });
   await machine.start();

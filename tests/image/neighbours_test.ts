@@ -20,6 +20,7 @@ Deno.test("three machines on one network hear each other's announcements", async
           disk_gib: 9,
           memory_mib: 1024,
           cpus: 1,
+          seed: null,
           multicast,
           mac: `52:54:00:00:00:0${number}`,
           // The common network has no DHCP server; its cards have the addresses that this says.

@@ -28,6 +28,7 @@ Deno.test("a machine takes a newer version, and returns from one that is not hea
       image: product.raw,
       disk_gib: 9,
       memory_mib: 1536,
+      seed: null,
     });
     let failed = false;
     const step = async (name: string, work: () => Promise<void>) => {
