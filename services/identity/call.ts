@@ -7,7 +7,7 @@ import type { CallContext } from "../bus/subject.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { decide, type Principal, principalOf } from "./principals.ts";
-import { type Named, nameKey, rootArn, type State, userArn, type UserRecord } from "./state.ts";
+import { rootArn, type State, userArn, type UserRecord } from "./state.ts";
 
 /** An SDK command's input or output as it travels on the bus; absent members are left away. */
 export type OnBus<T> = Omit<Wire<T>, "$metadata">;
@@ -107,34 +107,6 @@ function namedUser(call: Call, action: string, name: string): UserRecord {
 export function requiredUser(call: Call, action: string, name: string | undefined): UserRecord {
   if (name === undefined) throw invalid("The parameter userName is missing.");
   return namedUser(call, action, name);
-}
-
-/** The tables whose rows have a name in an account. */
-type NamedTable = "users" | "groups" | "roles" | "profiles" | "policies";
-
-/**
- * The named thing of the caller's account. Permission is asked for before it is told whether it exists.
- * @throws AwsError `ValidationError`, `AccessDenied`, `NoSuchEntity`
- */
-export function requiredNamed<T extends Named>(
-  call: Call,
-  action: string,
-  name: string | undefined,
-  kind: {
-    readonly table: NamedTable;
-    /** For example `roleName`. */
-    readonly member: string;
-    readonly arnOf: (one: Pick<Named, "account_id" | "path" | "name">) => string;
-    readonly noSuch: (name: string) => AwsError;
-  },
-): T {
-  if (name === undefined) throw invalid(`The parameter ${kind.member} is missing.`);
-  checkName(name, kind.member, 128);
-  const { account_id } = call.caller;
-  const found = call.state[kind.table].get(nameKey(account_id, name))?.value as T | undefined;
-  demand(call, action, kind.arnOf(found ?? { account_id, path: "/", name }));
-  if (found === undefined) throw kind.noSuch(name);
-  return found;
 }
 
 /** @throws AwsError `ValidationError` */

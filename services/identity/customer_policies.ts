@@ -1,8 +1,6 @@
 /** Policies that the customer manages, with their versions. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { Conflict } from "../state/table.ts";
 import {
-  alreadyExists,
   type Call,
   checkName,
   checkPath,
@@ -19,11 +17,11 @@ import {
 import { checkDocument, checkPolicyArn } from "./holder_policies.ts";
 import { newPolicyId, now } from "./ids.ts";
 import { awsPolicies, customerPolicy } from "./managed_policies.ts";
+import { changeNamed, createNamed, deleteNamed, type NamedKind } from "./named.ts";
 import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
 import { type ManagedPolicyRecord, nameKey, policyArn, type PolicyHolder } from "./records.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
-const policiesPerAccount = 1_500;
 const versionsPerPolicy = 5;
 
 const noSuchPolicy = (arn: string) =>
@@ -44,14 +42,23 @@ function requiredPolicy(
   return policy;
 }
 
-export const policyTags = actionsOnTags<ManagedPolicyRecord, OnBus<Iam.ListPolicyTagsCommandInput>>(
-  {
-    title: "Policy",
-    table: (call) => call.state.policies,
-    id: (policy) => policy.policy_id,
-    required: (input, call, action) => requiredPolicy(call, action, input.PolicyArn),
-    noSuch: noSuchPolicy,
-  },
+const policyKind: NamedKind<ManagedPolicyRecord> = {
+  title: "Policy",
+  plural: "Policies",
+  word: "policy",
+  member: "policyName",
+  perAccount: 1_500,
+  table: (call) => call.state.policies,
+  id: (policy) => policy.policy_id,
+  arnOf: policyArn,
+  noSuch: noSuchPolicy,
+  taken: (name) => `A policy called ${name} already exists. Duplicate names are not allowed.`,
+};
+
+export const policyTags = actionsOnTags(
+  policyKind,
+  (input: OnBus<Iam.ListPolicyTagsCommandInput>, call, action) =>
+    requiredPolicy(call, action, input.PolicyArn),
 );
 
 interface Attachments {
@@ -156,18 +163,7 @@ export async function createPolicy(
     default_version: "v1",
     tags: tagsOf(input.Tags),
   };
-  if (call.state.policies.list(`${account_id}.`).length >= policiesPerAccount) {
-    throw overLimit(`Cannot exceed quota for PoliciesPerAccount: ${policiesPerAccount}`);
-  }
-  try {
-    await call.state.policies.create(nameKey(account_id, name), policy);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw alreadyExists(
-      `A policy called ${name} already exists. Duplicate names are not allowed.`,
-      error,
-    );
-  }
+  await createNamed(call, policyKind, policy);
   return { Policy: shown(call, policy) };
 }
 
@@ -211,18 +207,6 @@ export function listPolicies(
   };
 }
 
-async function change(
-  call: Call,
-  policy: ManagedPolicyRecord,
-  make: (row: ManagedPolicyRecord) => ManagedPolicyRecord,
-): Promise<ManagedPolicyRecord> {
-  const row = await call.state.policies.modify(nameKey(policy.account_id, policy.name), (found) => {
-    if (found?.policy_id !== policy.policy_id) throw noSuchPolicy(policyArn(policy));
-    return make(found);
-  });
-  return row.value;
-}
-
 const shownVersion = (policy: ManagedPolicyRecord, id: string, withDocument: boolean) => {
   const version = policy.versions.find((one) => one.id === id);
   if (version === undefined) {
@@ -244,7 +228,7 @@ export async function createPolicyVersion(
   const document = input.PolicyDocument;
   checkPolicyDocument(document);
   const made = now();
-  const changed = await change(call, policy, (row) => {
+  const changed = await changeNamed(call, policyKind, policy, (row) => {
     if (row.versions.length >= versionsPerPolicy) {
       throw overLimit(
         `A managed policy can have up to ${versionsPerPolicy} versions. Before you create a new version, you must delete an existing version.`,
@@ -318,7 +302,7 @@ export async function setDefaultPolicyVersion(
   call: Call,
 ): Promise<Record<string, never>> {
   const policy = requiredPolicy(call, "iam:SetDefaultPolicyVersion", input.PolicyArn);
-  await change(call, policy, (row) => {
+  await changeNamed(call, policyKind, policy, (row) => {
     const { VersionId: id } = shownVersion(row, input.VersionId ?? "", false);
     return { ...row, default_version: id, updated: now() };
   });
@@ -330,7 +314,7 @@ export async function deletePolicyVersion(
   call: Call,
 ): Promise<Record<string, never>> {
   const policy = requiredPolicy(call, "iam:DeletePolicyVersion", input.PolicyArn);
-  await change(call, policy, (row) => {
+  await changeNamed(call, policyKind, policy, (row) => {
     const { VersionId: id, IsDefaultVersion: current } = shownVersion(
       row,
       input.VersionId ?? "",
@@ -347,24 +331,15 @@ export async function deletePolicy(
   call: Call,
 ): Promise<Record<string, never>> {
   const policy = requiredPolicy(call, "iam:DeletePolicy", input.PolicyArn);
-  const key = nameKey(policy.account_id, policy.name);
-  for (;;) {
-    const row = await call.state.policies.read(key);
-    if (row?.value.policy_id !== policy.policy_id) throw noSuchPolicy(policyArn(policy));
+  return await deleteNamed(call, policyKind, policy, (now) => {
     const attachments = attachmentsOf(call, policyArn(policy));
     if (countOf(attachments) + attachments.boundaries > 0) {
       throw deleteConflict("Cannot delete a policy attached to entities.");
     }
-    if (row.value.versions.length > 1) {
+    if (now.versions.length > 1) {
       throw deleteConflict("This policy has more than one version. Delete the others first.");
     }
-    try {
-      await call.state.policies.delete(key, row.revision);
-      return {};
-    } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
-    }
-  }
+  });
 }
 
 export function listEntitiesForPolicy(

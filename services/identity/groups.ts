@@ -12,43 +12,43 @@ import {
   deleteConflict,
   demand,
   noSuchEntity,
-  noSuchUser,
   type OnBus,
   overLimit,
   pageEnd,
   pageOf,
-  prefixOf,
-  requiredNamed,
   requiredUser,
 } from "./call.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
 import { newGroupId, now } from "./ids.ts";
+import {
+  changeNamed,
+  createNamed,
+  deleteNamed,
+  listNamed,
+  requiredNamed,
+  usualWords,
+} from "./named.ts";
 import { policySizes } from "./policy/document.ts";
 import { groupArn, type GroupRecord, nameKey, type UserRecord } from "./records.ts";
 import { listedUser, userKind } from "./users.ts";
 
-const groupsPerAccount = 300;
 const groupsPerUser = 10;
 
-const noSuchGroup = (name: string) => noSuchEntity(`The group with name ${name} cannot be found.`);
-
-const requiredGroup = (call: Call, action: string, name: string | undefined) =>
-  requiredNamed<GroupRecord>(call, action, name, {
-    table: "groups",
-    member: "groupName",
-    arnOf: groupArn,
-    noSuch: noSuchGroup,
-  });
-
 export const groupKind: HolderKind<GroupRecord> = {
+  title: "Group",
+  plural: "Groups",
   word: "group",
+  member: "groupName",
   nameMember: "GroupName",
+  perAccount: 300,
   inlineSize: policySizes.groupInline,
   table: (call) => call.state.groups,
   id: (group) => group.group_id,
-  required: requiredGroup,
-  noSuch: noSuchGroup,
+  arnOf: groupArn,
+  required: (call, action, name) => requiredNamed(call, groupKind, action, name),
+  ...usualWords("Group"),
 };
+const requiredGroup = groupKind.required;
 
 export const groupPolicies = actionsOnPolicies(groupKind);
 
@@ -85,15 +85,7 @@ export async function createGroup(
     attached: [],
     inline: {},
   };
-  if (call.state.groups.list(`${account_id}.`).length >= groupsPerAccount) {
-    throw overLimit(`Cannot exceed quota for GroupsPerAccount: ${groupsPerAccount}`);
-  }
-  try {
-    await call.state.groups.create(nameKey(account_id, name), group);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw alreadyExists(`Group with name ${name} already exists.`, error);
-  }
+  await createNamed(call, groupKind, group);
   return { Group: shown(group) };
 }
 
@@ -110,13 +102,8 @@ export function listGroups(
   input: OnBus<Iam.ListGroupsCommandInput>,
   call: Call,
 ): OnBus<Iam.ListGroupsCommandOutput> {
-  const { account_id } = call.caller;
-  const prefix = prefixOf(input.PathPrefix);
-  demand(call, "iam:ListGroups", `arn:aws:iam::${account_id}:group${prefix}`);
-  const rows = call.state.groups.list(`${account_id}.`)
-    .filter((row) => row.value.path.startsWith(prefix));
-  const page = pageOf(rows, (row) => row.key, input);
-  return { Groups: page.items.map((row) => shown(row.value)), ...pageEnd(page) };
+  const page = listNamed(call, groupKind, input);
+  return { Groups: page.items.map(shown), ...pageEnd(page) };
 }
 
 export function listGroupsForUser(
@@ -135,10 +122,10 @@ async function changeUser(
   user: UserRecord,
   change: (groups: readonly string[]) => readonly string[],
 ): Promise<Record<string, never>> {
-  await call.state.users.modify(nameKey(user.account_id, user.name), (row) => {
-    if (row?.user_id !== user.user_id) throw noSuchUser(user.name);
-    return { ...row, groups: change(row.groups ?? []) };
-  });
+  await changeNamed(call, userKind, user, (row) => ({
+    ...row,
+    groups: change(row.groups ?? []),
+  }));
   return {};
 }
 
@@ -171,7 +158,7 @@ export async function addUserToGroup(
   const still = await call.state.groups.read(nameKey(group.account_id, group.name));
   if (still?.value.group_id === group.group_id) return {};
   await changeUser(call, user, (groups) => groups.filter((id) => id !== group.group_id));
-  throw noSuchGroup(group.name);
+  throw groupKind.noSuch(group.name);
 }
 
 export async function removeUserFromGroup(
@@ -202,21 +189,18 @@ export async function updateGroup(
   const [oldKey, newKey] = [nameKey(account_id, group.name), nameKey(account_id, name)];
   const { groups } = call.state;
   if (oldKey === newKey) {
-    await groups.modify(oldKey, (row) => {
-      if (row?.group_id !== group.group_id) throw noSuchGroup(group.name);
-      return { ...row, name, path };
-    });
+    await changeNamed(call, groupKind, group, (row) => ({ ...row, name, path }));
     return {};
   }
   const row = await groups.read(oldKey);
-  if (row?.value.group_id !== group.group_id) throw noSuchGroup(group.name);
+  if (row?.value.group_id !== group.group_id) throw groupKind.noSuch(group.name);
   try {
     await groups.create(newKey, { ...row.value, name, path });
   } catch (error) {
     if (!(error instanceof Conflict)) throw error;
     const there = await groups.read(newKey);
     if (there?.value.group_id !== group.group_id) {
-      throw alreadyExists(`Group with name ${name} already exists.`, error);
+      throw alreadyExists(groupKind.taken(name), error);
     }
   }
   await groups.delete(oldKey);
@@ -228,19 +212,10 @@ export async function deleteGroup(
   call: Call,
 ): Promise<Record<string, never>> {
   const group = requiredGroup(call, "iam:DeleteGroup", input.GroupName);
-  const key = nameKey(group.account_id, group.name);
-  for (;;) {
-    const row = await call.state.groups.read(key);
-    if (row?.value.group_id !== group.group_id) throw noSuchGroup(group.name);
+  return await deleteNamed(call, groupKind, group, (now) => {
     if (membersOf(call, group).length > 0) {
       throw deleteConflict("Cannot delete entity, must remove users from group first.");
     }
-    demandNoPolicies(row.value);
-    try {
-      await call.state.groups.delete(key, row.revision);
-      return {};
-    } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
-    }
-  }
+    demandNoPolicies(now);
+  });
 }

@@ -5,8 +5,6 @@
  * Every change is one compare-and-set of the holder's row, so that a quota holds however many change
  * it at once, and a holder that was removed and made again under its name is not taken for the old one.
  */
-import type { AwsError } from "../aws/errors.ts";
-import type { Table } from "../state/table.ts";
 import {
   type Call,
   checkName,
@@ -19,24 +17,21 @@ import {
 } from "./call.ts";
 import { isManagedPolicy } from "./managed_policies.ts";
 import { parsePolicy, policySize } from "./policy/document.ts";
-import { nameKey, type PolicyHolder } from "./records.ts";
+import { changeNamed, type NamedKind } from "./named.ts";
+import type { PolicyHolder } from "./records.ts";
 
 const attachedPerHolder = 10;
 const largestDocument = 131_072;
 
 /** What differs between users, groups and roles. */
-export interface HolderKind<T extends PolicyHolder> {
-  /** `user`, `group`, `role`: for messages and action names. */
+export interface HolderKind<T extends PolicyHolder> extends NamedKind<T> {
   readonly word: "user" | "group" | "role";
   /** `UserName` and so on. */
   readonly nameMember: string;
   /** Quota of all inline policies together, in characters that are not white space. */
   readonly inlineSize: number;
-  table(call: Call): Table<T>;
-  id(holder: T): string;
   /** Finds it and asks for permission; throws `NoSuchEntity` when it is not there. */
   required(call: Call, action: string, name: string | undefined): T;
-  noSuch(name: string): AwsError;
 }
 
 interface Input {
@@ -81,19 +76,6 @@ function inlineOf(holder: PolicyHolder, name: string): string | undefined {
   return Object.hasOwn(holder.inline, name) ? holder.inline[name] : undefined;
 }
 
-/** Changes a holder's row, or throws `NoSuchEntity` when it is no longer that holder's. */
-export async function changeHolder<T extends PolicyHolder>(
-  kind: HolderKind<T>,
-  call: Call,
-  holder: T,
-  change: (now: T) => T,
-): Promise<void> {
-  await kind.table(call).modify(nameKey(holder.account_id, holder.name), (now) => {
-    if (now === undefined || kind.id(now) !== kind.id(holder)) throw kind.noSuch(holder.name);
-    return change(now);
-  });
-}
-
 /** @throws AwsError `DeleteConflict` while policies are left */
 export function demandNoPolicies(holder: PolicyHolder): void {
   const left = holder.attached.length > 0
@@ -105,7 +87,7 @@ export function demandNoPolicies(holder: PolicyHolder): void {
 }
 
 export function actionsOnPolicies<T extends PolicyHolder>(kind: HolderKind<T>): HolderActions {
-  const title = kind.word.charAt(0).toUpperCase() + kind.word.slice(1);
+  const { title } = kind;
   const holderOf = (input: Input, call: Call, action: string): T =>
     kind.required(call, `iam:${action}`, (input as Record<string, string>)[kind.nameMember]);
   const noSuchPolicy = (name: string) =>
@@ -118,7 +100,7 @@ export function actionsOnPolicies<T extends PolicyHolder>(kind: HolderKind<T>): 
       checkName(name, "policyName", 128);
       checkDocument(document, "policyDocument");
       parsePolicy(document);
-      await changeHolder(kind, call, holder, (now) => {
+      await changeNamed(call, kind, holder, (now) => {
         const others = Object.entries(now.inline).filter(([other]) => other !== name);
         const inline = Object.fromEntries([...others, [name, document] as const]);
         const total = Object.values(inline).reduce((sum, one) => sum + policySize(one), 0);
@@ -148,7 +130,7 @@ export function actionsOnPolicies<T extends PolicyHolder>(kind: HolderKind<T>): 
       const holder = holderOf(input, call, `Delete${title}Policy`);
       const { PolicyName: name } = input;
       checkName(name, "policyName", 128);
-      await changeHolder(kind, call, holder, (now) => {
+      await changeNamed(call, kind, holder, (now) => {
         if (inlineOf(now, name) === undefined) throw noSuchPolicy(name);
         const left = Object.entries(now.inline).filter(([other]) => other !== name);
         return { ...now, inline: Object.fromEntries(left) };
@@ -167,7 +149,7 @@ export function actionsOnPolicies<T extends PolicyHolder>(kind: HolderKind<T>): 
       if (!isManagedPolicy(call.state, holder.account_id, arn)) {
         throw noSuchEntity(`Policy ${arn} does not exist or is not attachable.`);
       }
-      await changeHolder(kind, call, holder, (now) => {
+      await changeNamed(call, kind, holder, (now) => {
         if (now.attached.includes(arn)) return now;
         if (now.attached.length >= attachedPerHolder) {
           throw overLimit(`Cannot exceed quota for PoliciesPer${title}: ${attachedPerHolder}`);
@@ -180,7 +162,7 @@ export function actionsOnPolicies<T extends PolicyHolder>(kind: HolderKind<T>): 
       const holder = holderOf(input, call, `Detach${title}Policy`);
       const arn = input.PolicyArn;
       checkPolicyArn(arn);
-      await changeHolder(kind, call, holder, (now) => {
+      await changeNamed(call, kind, holder, (now) => {
         if (!now.attached.includes(arn)) throw noSuchEntity(`Policy ${arn} was not found.`);
         return { ...now, attached: now.attached.filter((other) => other !== arn) };
       });

@@ -4,9 +4,7 @@
  */
 import type * as Iam from "@aws-sdk/client-iam";
 import { AwsError } from "../aws/errors.ts";
-import { Conflict } from "../state/table.ts";
 import {
-  alreadyExists,
   type Call,
   checkName,
   checkPath,
@@ -15,10 +13,8 @@ import {
   noSuchEntity,
   type OnBus,
   overLimit,
+  type Page,
   pageEnd,
-  pageOf,
-  prefixOf,
-  requiredNamed,
 } from "./call.ts";
 import type {
   InstanceCredentials,
@@ -29,36 +25,45 @@ import type {
 import { newProfileId, now } from "./ids.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "./records.ts";
-import { noSuchRole, requiredRole, shownRole } from "./roles.ts";
+import {
+  changeNamed,
+  createNamed,
+  deleteNamed,
+  listNamed,
+  type NamedKind,
+  pageOfNamed,
+  requiredNamed,
+} from "./named.ts";
+import { requiredRole, roleKind, shownRole } from "./roles.ts";
 import { createSession } from "./sessions.ts";
 import type { State } from "./state.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 import { trustsService } from "./trust.ts";
 
-const profilesPerAccount = 1_000;
 /** How long an instance's credentials last; its metadata gives new ones well before. */
 export const instanceSession_s = 6 * 3_600;
 
-const noSuchProfile = (name: string) => noSuchEntity(`Instance Profile ${name} cannot be found.`);
-
-const requiredProfile = (call: Call, action: string, name: string | undefined) =>
-  requiredNamed<InstanceProfileRecord>(call, action, name, {
-    table: "profiles",
-    member: "instanceProfileName",
-    arnOf: instanceProfileArn,
-    noSuch: noSuchProfile,
-  });
-
-export const profileTags = actionsOnTags<
-  InstanceProfileRecord,
-  OnBus<Iam.ListInstanceProfileTagsCommandInput>
->({
+const profileKind: NamedKind<InstanceProfileRecord> = {
   title: "InstanceProfile",
+  plural: "InstanceProfiles",
+  word: "instance-profile",
+  member: "instanceProfileName",
+  perAccount: 1_000,
   table: (call) => call.state.profiles,
   id: (profile) => profile.profile_id,
-  required: (input, call, action) => requiredProfile(call, action, input.InstanceProfileName),
-  noSuch: noSuchProfile,
-});
+  arnOf: instanceProfileArn,
+  noSuch: (name) => noSuchEntity(`Instance Profile ${name} cannot be found.`),
+  taken: (name) => `Instance Profile ${name} already exists.`,
+};
+
+const requiredProfile = (call: Call, action: string, name: string | undefined) =>
+  requiredNamed(call, profileKind, action, name);
+
+export const profileTags = actionsOnTags(
+  profileKind,
+  (input: OnBus<Iam.ListInstanceProfileTagsCommandInput>, call, action) =>
+    requiredProfile(call, action, input.InstanceProfileName),
+);
 
 type Profile = NonNullable<OnBus<Iam.GetInstanceProfileCommandOutput>["InstanceProfile"]>;
 
@@ -93,15 +98,7 @@ export async function createInstanceProfile(
     created: now(),
     tags: tagsOf(input.Tags),
   };
-  if (call.state.profiles.list(`${account_id}.`).length >= profilesPerAccount) {
-    throw overLimit(`Cannot exceed quota for InstanceProfilesPerAccount: ${profilesPerAccount}`);
-  }
-  try {
-    await call.state.profiles.create(nameKey(account_id, name), profile);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw alreadyExists(`Instance Profile ${name} already exists.`, error);
-  }
+  await createNamed(call, profileKind, profile);
   return { InstanceProfile: shown(call.state, profile) };
 }
 
@@ -115,15 +112,11 @@ export function getInstanceProfile(
 
 function listed(
   call: Call,
-  wanted: (profile: InstanceProfileRecord) => boolean,
-  input: { readonly Marker?: string | undefined; readonly MaxItems?: number | undefined },
+  page: Page<InstanceProfileRecord>,
 ): OnBus<Iam.ListInstanceProfilesCommandOutput> {
-  const rows = call.state.profiles.list(`${call.caller.account_id}.`)
-    .filter((row) => wanted(row.value));
-  const page = pageOf(rows, (row) => row.key, input);
   return {
-    InstanceProfiles: page.items.map((row) => {
-      const { Tags: _left, ...rest } = shown(call.state, row.value);
+    InstanceProfiles: page.items.map((profile) => {
+      const { Tags: _left, ...rest } = shown(call.state, profile);
       return rest;
     }),
     ...pageEnd(page),
@@ -134,14 +127,7 @@ export function listInstanceProfiles(
   input: OnBus<Iam.ListInstanceProfilesCommandInput>,
   call: Call,
 ): OnBus<Iam.ListInstanceProfilesCommandOutput> {
-  const prefix = prefixOf(input.PathPrefix);
-  const { account_id } = call.caller;
-  demand(
-    call,
-    "iam:ListInstanceProfiles",
-    `arn:aws:iam::${account_id}:instance-profile${prefix}`,
-  );
-  return listed(call, (profile) => profile.path.startsWith(prefix), input);
+  return listed(call, listNamed(call, profileKind, input));
 }
 
 export function listInstanceProfilesForRole(
@@ -149,19 +135,8 @@ export function listInstanceProfilesForRole(
   call: Call,
 ): OnBus<Iam.ListInstanceProfilesForRoleCommandOutput> {
   const role = requiredRole(call, "iam:ListInstanceProfilesForRole", input.RoleName);
-  return listed(call, (profile) => profile.role === role.role_id, input);
-}
-
-async function change(
-  call: Call,
-  profile: InstanceProfileRecord,
-  make: (now: InstanceProfileRecord) => InstanceProfileRecord,
-): Promise<Record<string, never>> {
-  await call.state.profiles.modify(nameKey(profile.account_id, profile.name), (row) => {
-    if (row?.profile_id !== profile.profile_id) throw noSuchProfile(profile.name);
-    return make(row);
-  });
-  return {};
+  const ofRole = (profile: InstanceProfileRecord) => profile.role === role.role_id;
+  return listed(call, pageOfNamed(call, profileKind, ofRole, input));
 }
 
 /** Whoever gives a role to instances must be allowed to pass it on. */
@@ -173,14 +148,15 @@ export async function addRoleToInstanceProfile(
   const profile = requiredProfile(call, action, input.InstanceProfileName);
   checkName(input.RoleName, "roleName", 64);
   const role = call.state.role(profile.account_id, input.RoleName)?.value;
-  if (role === undefined) throw noSuchRole(input.RoleName);
+  if (role === undefined) throw roleKind.noSuch(input.RoleName);
   demand(call, "iam:PassRole", roleArn(role));
-  return await change(call, profile, (row) => {
+  await changeNamed(call, profileKind, profile, (row) => {
     if (row.role !== undefined) {
       throw overLimit("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1");
     }
     return { ...row, role: role.role_id };
   });
+  return {};
 }
 
 export async function removeRoleFromInstanceProfile(
@@ -191,13 +167,14 @@ export async function removeRoleFromInstanceProfile(
   const profile = requiredProfile(call, action, input.InstanceProfileName);
   checkName(input.RoleName, "roleName", 64);
   const role = call.state.role(profile.account_id, input.RoleName)?.value;
-  return await change(call, profile, (row) => {
+  await changeNamed(call, profileKind, profile, (row) => {
     if (role === undefined || row.role !== role.role_id) {
       throw noSuchEntity(`The role ${input.RoleName} is not in the instance profile.`);
     }
     const { role: _gone, ...rest } = row;
     return rest;
   });
+  return {};
 }
 
 export async function deleteInstanceProfile(
@@ -206,20 +183,11 @@ export async function deleteInstanceProfile(
 ): Promise<Record<string, never>> {
   const action = "iam:DeleteInstanceProfile";
   const profile = requiredProfile(call, action, input.InstanceProfileName);
-  const key = nameKey(profile.account_id, profile.name);
-  for (;;) {
-    const row = await call.state.profiles.read(key);
-    if (row?.value.profile_id !== profile.profile_id) throw noSuchProfile(profile.name);
-    if (row.value.role !== undefined) {
+  return await deleteNamed(call, profileKind, profile, (now) => {
+    if (now.role !== undefined) {
       throw deleteConflict("Cannot delete entity, must remove roles from instance profile first.");
     }
-    try {
-      await call.state.profiles.delete(key, row.revision);
-      return {};
-    } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
-    }
-  }
+  });
 }
 
 /** What compute asks before it gives an instance a profile: by ARN or by name, in its own account. */

@@ -1,69 +1,61 @@
 /** IAM's roles: what somebody may become for a while, and who may. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { Conflict } from "../state/table.ts";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
 import {
-  alreadyExists,
   type Call,
   checkName,
   checkPath,
   deleteConflict,
   demand,
   invalid,
-  noSuchEntity,
   type OnBus,
   overLimit,
   pageEnd,
-  pageOf,
-  prefixOf,
-  requiredNamed,
 } from "./call.ts";
 import {
   actionsOnPolicies,
-  changeHolder,
   checkDocument,
   demandNoPolicies,
   type HolderKind,
 } from "./holder_policies.ts";
 import { newRoleId, now } from "./ids.ts";
+import {
+  changeNamed,
+  createNamed,
+  deleteNamed,
+  listNamed,
+  requiredNamed,
+  usualWords,
+} from "./named.ts";
 import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
-import { nameKey, roleArn, type RoleRecord } from "./records.ts";
+import { roleArn, type RoleRecord } from "./records.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
-
-const rolesPerAccount = 1_000;
 
 type Role = NonNullable<OnBus<Iam.GetRoleCommandOutput>["Role"]>;
 
-export const noSuchRole = (name: string) =>
-  noSuchEntity(`The role with name ${name} cannot be found.`);
-
-export const requiredRole = (call: Call, action: string, name: string | undefined) =>
-  requiredNamed<RoleRecord>(call, action, name, {
-    table: "roles",
-    member: "roleName",
-    arnOf: roleArn,
-    noSuch: noSuchRole,
-  });
-
 export const roleKind: HolderKind<RoleRecord> = {
+  title: "Role",
+  plural: "Roles",
   word: "role",
+  member: "roleName",
   nameMember: "RoleName",
+  perAccount: 1_000,
   inlineSize: policySizes.roleInline,
   table: (call) => call.state.roles,
   id: (role) => role.role_id,
-  required: requiredRole,
-  noSuch: noSuchRole,
+  arnOf: roleArn,
+  required: (call, action, name) => requiredNamed(call, roleKind, action, name),
+  ...usualWords("Role"),
 };
+export const requiredRole = roleKind.required;
 
 export const rolePolicies = actionsOnPolicies(roleKind);
-export const roleBoundary = actionsOnBoundary<RoleRecord>({ title: "Role", ...roleKind });
-export const roleTags = actionsOnTags<RoleRecord, OnBus<Iam.ListRoleTagsCommandInput>>({
-  title: "Role",
-  table: roleKind.table,
-  id: roleKind.id,
-  required: (input, call, action) => requiredRole(call, action, input.RoleName),
-  noSuch: noSuchRole,
-});
+export const roleBoundary = actionsOnBoundary(roleKind);
+export const roleTags = actionsOnTags(
+  roleKind,
+  (input: OnBus<Iam.ListRoleTagsCommandInput>, call, action) =>
+    requiredRole(call, action, input.RoleName),
+);
 
 export function shownRole(role: RoleRecord): Role {
   return {
@@ -135,15 +127,7 @@ export async function createRole(
     tags: tagsOf(input.Tags),
     ...boundaryOf(call, input.PermissionsBoundary),
   };
-  if (call.state.roles.list(`${account_id}.`).length >= rolesPerAccount) {
-    throw overLimit(`Cannot exceed quota for RolesPerAccount: ${rolesPerAccount}`);
-  }
-  try {
-    await call.state.roles.create(nameKey(account_id, name), role);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw alreadyExists(`Role with name ${name} already exists.`, error);
-  }
+  await createNamed(call, roleKind, role);
   return { Role: shownRole(role) };
 }
 
@@ -158,13 +142,8 @@ export function listRoles(
   input: OnBus<Iam.ListRolesCommandInput>,
   call: Call,
 ): OnBus<Iam.ListRolesCommandOutput> {
-  const { account_id } = call.caller;
-  const prefix = prefixOf(input.PathPrefix);
-  demand(call, "iam:ListRoles", `arn:aws:iam::${account_id}:role${prefix}`);
-  const rows = call.state.roles.list(`${account_id}.`)
-    .filter((row) => row.value.path.startsWith(prefix));
-  const page = pageOf(rows, (row) => row.key, input);
-  return { Roles: page.items.map((row) => listedRole(row.value)), ...pageEnd(page) };
+  const page = listNamed(call, roleKind, input);
+  return { Roles: page.items.map(listedRole), ...pageEnd(page) };
 }
 
 export async function updateRole(
@@ -175,7 +154,7 @@ export async function updateRole(
   const { Description: description, MaxSessionDuration: max_session_s } = input;
   checkDescription(description);
   checkDuration(max_session_s);
-  await changeHolder(roleKind, call, role, (row) => ({
+  await changeNamed(call, roleKind, role, (row) => ({
     ...row,
     ...(description === undefined ? {} : { description }),
     ...(max_session_s === undefined ? {} : { max_session_s }),
@@ -190,7 +169,7 @@ export async function updateRoleDescription(
   const role = requiredRole(call, "iam:UpdateRoleDescription", input.RoleName);
   const description = input.Description ?? "";
   checkDescription(description);
-  await changeHolder(roleKind, call, role, (row) => ({ ...row, description }));
+  await changeNamed(call, roleKind, role, (row) => ({ ...row, description }));
   return { Role: shownRole({ ...role, description }) };
 }
 
@@ -201,7 +180,7 @@ export async function updateAssumeRolePolicy(
   const role = requiredRole(call, "iam:UpdateAssumeRolePolicy", input.RoleName);
   const trust = input.PolicyDocument;
   checkTrust(trust);
-  await changeHolder(roleKind, call, role, (row) => ({ ...row, trust }));
+  await changeNamed(call, roleKind, role, (row) => ({ ...row, trust }));
   return {};
 }
 
@@ -210,21 +189,12 @@ export async function deleteRole(
   call: Call,
 ): Promise<Record<string, never>> {
   const role = requiredRole(call, "iam:DeleteRole", input.RoleName);
-  const key = nameKey(role.account_id, role.name);
-  for (;;) {
-    const row = await call.state.roles.read(key);
-    if (row?.value.role_id !== role.role_id) throw noSuchRole(role.name);
+  return await deleteNamed(call, roleKind, role, (now) => {
     const used = call.state.profiles.list(`${role.account_id}.`)
       .some((profile) => profile.value.role === role.role_id);
     if (used) {
       throw deleteConflict("Cannot delete entity, must remove roles from instance profile first.");
     }
-    demandNoPolicies(row.value);
-    try {
-      await call.state.roles.delete(key, row.revision);
-      return {};
-    } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
-    }
-  }
+    demandNoPolicies(now);
+  });
 }

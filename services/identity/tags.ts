@@ -1,9 +1,8 @@
 /** Tags of users, roles, instance profiles and policies: checked, shown, and changed in one way. */
 import type * as Iam from "@aws-sdk/client-iam";
-import type { AwsError } from "../aws/errors.ts";
-import type { Table } from "../state/table.ts";
 import { type Call, invalid, type OnBus, overLimit, pageEnd, pageOf } from "./call.ts";
-import { type Named, nameKey } from "./records.ts";
+import { changeNamed, type NamedKind } from "./named.ts";
+import type { Named } from "./records.ts";
 
 type Tags = Readonly<Record<string, string>>;
 type Tagged = Named & { readonly tags: Tags };
@@ -54,29 +53,22 @@ interface TagInput {
 }
 
 /** `Tag…`, `Untag…` and `List…Tags` of one kind. */
-export function actionsOnTags<T extends Tagged, I extends TagInput>(kind: {
-  /** As in `TagRole`. */
-  readonly title: string;
-  table(call: Call): Table<T>;
-  id(one: T): string;
-  required(input: I, call: Call, action: string): T;
-  noSuch(name: string): AwsError;
-}) {
+export function actionsOnTags<T extends Tagged, I extends TagInput>(
+  kind: NamedKind<T>,
+  required: (input: I, call: Call, action: string) => T,
+) {
   const change = async (one: T, call: Call, make: (tags: Tags) => Tags) => {
-    await kind.table(call).modify(nameKey(one.account_id, one.name), (now) => {
-      if (now === undefined || kind.id(now) !== kind.id(one)) throw kind.noSuch(one.name);
-      return { ...now, tags: make(now.tags) };
-    });
+    await changeNamed(call, kind, one, (now) => ({ ...now, tags: make(now.tags) }));
     return {};
   };
   return {
     async tag(input: I, call: Call): Promise<Record<string, never>> {
-      const one = kind.required(input, call, `iam:Tag${kind.title}`);
+      const one = required(input, call, `iam:Tag${kind.title}`);
       const added = tagsOf(input.Tags);
       return await change(one, call, (tags) => merged(tags, added));
     },
     async untag(input: I, call: Call): Promise<Record<string, never>> {
-      const one = kind.required(input, call, `iam:Untag${kind.title}`);
+      const one = required(input, call, `iam:Untag${kind.title}`);
       const gone = new Set((input.TagKeys ?? []).map((key) => key.toLowerCase()));
       return await change(
         one,
@@ -86,12 +78,9 @@ export function actionsOnTags<T extends Tagged, I extends TagInput>(kind: {
       );
     },
     list(input: I, call: Call): OnBus<Iam.ListUserTagsCommandOutput> {
-      const one = kind.required(input, call, `iam:List${kind.title}Tags`);
-      const page = pageOf(
-        tagList(one.tags).sort((a, b) => a.Key < b.Key ? -1 : 1),
-        (t) => t.Key,
-        input,
-      );
+      const one = required(input, call, `iam:List${kind.title}Tags`);
+      const sorted = tagList(one.tags).sort((a, b) => a.Key < b.Key ? -1 : 1);
+      const page = pageOf(sorted, (tag) => tag.Key, input);
       return { Tags: [...page.items], ...pageEnd(page) };
     },
   };

@@ -11,10 +11,7 @@ import {
   demand,
   noSuchUser,
   type OnBus,
-  overLimit,
   pageEnd,
-  pageOf,
-  prefixOf,
   requiredUser,
   targetUser,
 } from "./call.ts";
@@ -23,10 +20,9 @@ import { newUserId, now } from "./ids.ts";
 import { firstAccount } from "./first_start.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
 import { policySizes } from "./policy/document.ts";
+import { changeNamed, createNamed, deleteNamed, listNamed, putNamed, usualWords } from "./named.ts";
 import { nameKey, userArn, type UserRecord } from "./state.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
-
-const usersPerAccount = 5_000;
 
 type User = NonNullable<OnBus<Iam.GetUserCommandOutput>["User"]>;
 
@@ -49,25 +45,27 @@ export function listedUser(user: UserRecord): User {
 }
 
 export const userKind: HolderKind<UserRecord> = {
+  title: "User",
+  plural: "Users",
   word: "user",
+  member: "userName",
   nameMember: "UserName",
+  perAccount: 5_000,
   inlineSize: policySizes.userInline,
   table: (call) => call.state.users,
   id: (user) => user.user_id,
+  arnOf: userArn,
   required: requiredUser,
-  noSuch: noSuchUser,
+  ...usualWords("User"),
 };
 
 export const userPolicies = actionsOnPolicies(userKind);
-export const userBoundary = actionsOnBoundary<UserRecord>({ title: "User", ...userKind });
-
-export const userTags = actionsOnTags<UserRecord, OnBus<Iam.ListUserTagsCommandInput>>({
-  title: "User",
-  table: userKind.table,
-  id: userKind.id,
-  required: (input, call, action) => requiredUser(call, action, input.UserName),
-  noSuch: noSuchUser,
-});
+export const userBoundary = actionsOnBoundary(userKind);
+export const userTags = actionsOnTags(
+  userKind,
+  (input: OnBus<Iam.ListUserTagsCommandInput>, call, action) =>
+    requiredUser(call, action, input.UserName),
+);
 
 export function getUser(
   input: OnBus<Iam.GetUserCommandInput>,
@@ -89,22 +87,8 @@ export function listUsers(
   input: OnBus<Iam.ListUsersCommandInput>,
   call: Call,
 ): OnBus<Iam.ListUsersCommandOutput> {
-  const { account_id } = call.caller;
-  const prefix = prefixOf(input.PathPrefix);
-  demand(call, "iam:ListUsers", `arn:aws:iam::${account_id}:user${prefix}`);
-  const rows = call.state.users.list(`${account_id}.`)
-    .filter((row) => row.value.path.startsWith(prefix));
-  const page = pageOf(rows, (row) => row.key, input);
-  return { Users: page.items.map((row) => listedUser(row.value)), ...pageEnd(page) };
-}
-
-async function createNamed(call: Call, user: UserRecord): Promise<void> {
-  try {
-    await call.state.users.create(nameKey(user.account_id, user.name), user);
-  } catch (error) {
-    if (!(error instanceof Conflict)) throw error;
-    throw alreadyExists(`User with name ${user.name} already exists.`, error);
-  }
+  const page = listNamed(call, userKind, input);
+  return { Users: page.items.map(listedUser), ...pageEnd(page) };
 }
 
 export async function createUser(
@@ -128,10 +112,7 @@ export async function createUser(
     tags: tagsOf(input.Tags),
     ...boundaryOf(call, input.PermissionsBoundary),
   };
-  if (call.state.users.list(`${account_id}.`).length >= usersPerAccount) {
-    throw overLimit(`Cannot exceed quota for UsersPerAccount: ${usersPerAccount}`);
-  }
-  await createNamed(call, user);
+  await createNamed(call, userKind, user);
   return { User: shown(user) };
 }
 
@@ -153,10 +134,7 @@ export async function updateUser(
   const { users } = call.state;
   const [oldKey, newKey] = [nameKey(account_id, user.name), nameKey(account_id, name)];
   if (oldKey === newKey) {
-    await users.modify(oldKey, (row) => {
-      if (row?.user_id !== user.user_id) throw noSuchUser(user.name);
-      return { ...row, name, path };
-    });
+    await changeNamed(call, userKind, user, (row) => ({ ...row, name, path }));
     return {};
   }
   if (firstAccount(call.state)?.first_start.user_id === user.user_id) {
@@ -170,9 +148,9 @@ export async function updateUser(
     const row = await users.read(oldKey);
     if (row?.value.user_id !== user.user_id) throw noSuchUser(user.name);
     const there = await users.read(newKey);
-    if (there === undefined) await createNamed(call, { ...row.value, name, path });
+    if (there === undefined) await putNamed(call, userKind, { ...row.value, name, path }, name);
     else if (there.value.user_id !== user.user_id) {
-      throw alreadyExists(`User with name ${name} already exists.`);
+      throw alreadyExists(userKind.taken(name));
     }
     try {
       await users.delete(oldKey, row.revision);
@@ -196,22 +174,13 @@ export async function deleteUser(
       `${user.name} is the cloud's first administrator, which the operator needs.`,
     );
   }
-  const key = nameKey(user.account_id, user.name);
-  for (;;) {
-    const row = await state.users.read(key);
-    if (row?.value.user_id !== user.user_id) throw noSuchUser(user.name);
+  return await deleteNamed(call, userKind, user, (now) => {
     if (state.keysOf(user.account_id, user.user_id).length > 0) {
       throw deleteConflict("Cannot delete entity, must delete access keys first.");
     }
-    demandNoPolicies(row.value);
-    if ((row.value.groups ?? []).length > 0) {
+    demandNoPolicies(now);
+    if ((now.groups ?? []).length > 0) {
       throw deleteConflict("Cannot delete entity, must remove users from group first.");
     }
-    try {
-      await state.users.delete(key, row.revision);
-      return {};
-    } catch (error) {
-      if (!(error instanceof Conflict)) throw error;
-    }
-  }
+  });
 }
