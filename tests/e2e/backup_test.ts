@@ -82,7 +82,8 @@ Deno.test("a cloud that was purged and restored answers with the users, keys and
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /--overwrite/);
     await mustRun(hive(stack.dataDir, "restore", file, "--passphrase-file", secret, "--overwrite"));
-    assert.equal((await stack.up("--no-image")).code, 0);
+    const again = await stack.up("--no-image");
+    assert.equal(again.code, 0, again.stderr);
     const restored = await describe(stack);
     const before = saved["before"] as typeof restored;
     assert.deepEqual(restored.users, before.users);

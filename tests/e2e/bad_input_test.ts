@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import {
   CreateVolumeCommand,
+  DescribeFpgaImagesCommand,
   DescribeInstancesCommand,
   DescribeVolumesCommand,
-  DescribeVpcsCommand,
   EC2Client,
   RunInstancesCommand,
 } from "@aws-sdk/client-ec2";
@@ -60,7 +60,10 @@ Deno.test("bad input is refused in AWS's form and leaves nothing behind", async 
   await t.step(
     "an operation that exists and is not there yet, and one that does not exist",
     async () => {
-      await assert.rejects(ec2.send(new DescribeVpcsCommand({})), refused("UnsupportedOperation"));
+      await assert.rejects(
+        ec2.send(new DescribeFpgaImagesCommand({})),
+        refused("UnsupportedOperation"),
+      );
       const response = await fetch(`${settings.endpoint}/?Action=DescribeUnicorns`, {
         client: Deno.createHttpClient({
           caCerts: [await Deno.readTextFile(pathsOf(stack.dataDir).tls.ca)],

@@ -6,7 +6,7 @@
  * restore that was cut off before the journal has changed nothing, one after it is finished by the next
  * start or restore.
  */
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { ownFormats, requireReadable } from "../../../services/config/formats.ts";
 import { type NodeConfig, parseConfig, type Paths } from "../../../services/config/node_config.ts";
 import { exists, writeWhole } from "../../init/write_file.ts";
@@ -79,6 +79,22 @@ async function writeStaged(path: string, bytes: Uint8Array, mode: number): Promi
   await file.sync();
 }
 
+/**
+ * The keys of the objects that this machine's own disks hold stay at hand behind the backup's: a key
+ * file's first line seals, the others still open.
+ */
+async function keepObjectKeys(staging: string, paths: Paths): Promise<void> {
+  const linesOf = async (path: string): Promise<string[]> => {
+    if (!await exists(path)) return [];
+    return (await Deno.readTextFile(path)).split("\n").map((line) => line.trim())
+      .filter((line) => line !== "");
+  };
+  const staged = join(staging, relative(paths.root, paths.objectKeys));
+  const keys = new Set([...await linesOf(staged), ...await linesOf(paths.objectKeys)]);
+  if (keys.size === 0) return;
+  await writeStaged(staged, new TextEncoder().encode(`${[...keys].join("\n")}\n`), 0o600);
+}
+
 /** @throws CommandError, StateTooNew; the node is as it was unless the journal was written */
 export async function restore(
   content: BackupContent,
@@ -100,6 +116,7 @@ export async function restore(
     for (const file of content.files) {
       await writeStaged(join(staging, file.name), file.bytes, file.mode ?? 0o600);
     }
+    await keepObjectKeys(staging, paths);
     const config = configFor(content, paths, current);
     await writeStaged(join(staging, "config.json"), new TextEncoder().encode(config), 0o600);
     const store = join(staging, "nats/jetstream");
