@@ -178,7 +178,13 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
 };
 
 const root = new URL("../../", import.meta.url);
-const folders = ["services/predastore/", "services/aws/", "tests/predastore/", "tests/gateway/"];
+const folders = [
+  "services/predastore/",
+  "services/aws/",
+  "tests/predastore/",
+  "tests/gateway/",
+  "tests/sim/",
+];
 
 async function* testFiles(folder: string): AsyncGenerator<string> {
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {

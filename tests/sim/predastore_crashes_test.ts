@@ -2,8 +2,12 @@
  * Crashes on the simulated disk. Here every crash point of each scenario under one variant each, and a
  * bounded number of random schedules; `deno task sim predastore` runs as many as one likes.
  */
-import { runSchedule } from "./schedule.ts";
-import { randomSchedule, scenarios, variantsOf } from "./schedules.ts";
+import { runSchedule } from "../../services/predastore/simulation/schedule.ts";
+import {
+  randomSchedule,
+  scenarios,
+  variantsOf,
+} from "../../services/predastore/simulation/schedules.ts";
 
 const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
