@@ -1,8 +1,9 @@
 /**
  * Makes services/gateway/COVERAGE.md: every operation that the gateway hands on, whether it has an
  * effect or is a record, and which tests called it through an AWS client over HTTPS. Nothing in it is
- * written by hand: operations come from the dispatch table, calls from the audit entries of the tests
- * that this runs. With `--check` it fails when the table in the repository is another one.
+ * written by hand: operations come from the dispatch table, calls from what the gateway of each test noted
+ * (audit entries, or its log where it is a process of its own). With `--check` it fails when the table
+ * in the repository is another one.
  */
 import { parseArgs } from "node:util";
 import { queryService } from "../services/aws/catalog.ts";
@@ -24,7 +25,9 @@ async function clientTests(): Promise<string[]> {
       if (!entry.name.endsWith("_test.ts")) continue;
       const path = `${folder}/${entry.name}`;
       const text = await Deno.readTextFile(repository + path);
-      if (/kit\/(?:gateway|ec2_scenario)\.ts/.test(text)) found.push(path);
+      if (/kit\/(?:gateway|gateway_process|ec2_scenario|iam_cloud|node)\.ts/.test(text)) {
+        found.push(path);
+      }
     }
   }
   return found.sort();

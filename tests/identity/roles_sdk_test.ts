@@ -1,89 +1,10 @@
 /** Groups, roles, customer policies, temporary credentials and tenants, as the official SDK meets them. */
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
 import { DescribeRegionsCommand, EC2Client } from "@aws-sdk/client-ec2";
 import * as Iam from "@aws-sdk/client-iam";
 import * as Sts from "@aws-sdk/client-sts";
-import { adminCredentials, createAccount, listAccounts } from "../../services/identity/contract.ts";
-import { startNode } from "../kit/node.ts";
-
-interface Keys {
-  readonly accessKeyId: string;
-  readonly secretAccessKey: string;
-  readonly sessionToken?: string;
-}
-
-const document = (...statements: readonly object[]) =>
-  JSON.stringify({ Version: "2012-10-17", Statement: statements });
-const allow = (Action: string | string[], Resource: string | string[] = "*") => ({
-  Effect: "Allow",
-  Action,
-  Resource,
-});
-const deny = (Action: string) => ({ Effect: "Deny", Action, Resource: "*" });
-const trust = (Principal: object | string, Condition?: object) =>
-  document({
-    Effect: "Allow",
-    Principal,
-    Action: "sts:AssumeRole",
-    ...(Condition === undefined ? {} : { Condition }),
-  });
-
-const failed = (name: string, status?: number) => (error: unknown) => {
-  assert.ok(error instanceof Error);
-  assert.equal(error.name, name, String(error));
-  if (status !== undefined) {
-    const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
-    assert.equal($metadata?.httpStatusCode, status);
-  }
-  return true;
-};
-
-async function cloud() {
-  const node = await startNode();
-  for (const name of ["identity", "gateway"] as const) await (await node.start(name)).healthy();
-  const operator = await node.bus("operator");
-  const admin = await operator.ask(adminCredentials, null);
-  const ca = await Deno.readTextFile(node.paths.tls.ca);
-  const agent = new Agent({ ca });
-  const settings = (credentials: Keys) => ({
-    region: node.config.region,
-    endpoint: node.endpoint,
-    credentials,
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: agent },
-  });
-  const as = (credentials: Keys) => ({
-    iam: new Iam.IAMClient(settings(credentials)),
-    sts: new Sts.STSClient(settings(credentials)),
-    ec2: new EC2Client(settings(credentials)),
-  });
-  const keysOf = async (iam: Iam.IAMClient, UserName: string): Promise<Keys> => {
-    await iam.send(new Iam.CreateUserCommand({ UserName }));
-    const { AccessKey } = await iam.send(new Iam.CreateAccessKeyCommand({ UserName }));
-    return {
-      accessKeyId: AccessKey?.AccessKeyId ?? "",
-      secretAccessKey: AccessKey?.SecretAccessKey ?? "",
-    };
-  };
-  return {
-    operator,
-    account: admin.account_id,
-    as,
-    keysOf,
-    ...as({ accessKeyId: admin.access_key_id, secretAccessKey: admin.secret_access_key }),
-    [Symbol.asyncDispose]: async () => {
-      agent.destroy();
-      await node[Symbol.asyncDispose]();
-    },
-  };
-}
-
-const sessionKeys = (given: Sts.Credentials | undefined): Keys => ({
-  accessKeyId: given?.AccessKeyId ?? "",
-  secretAccessKey: given?.SecretAccessKey ?? "",
-  sessionToken: given?.SessionToken ?? "",
-});
+import { createAccount, listAccounts } from "../../services/identity/contract.ts";
+import { allow, cloud, deny, document, failed, sessionKeys, trust } from "../kit/iam_cloud.ts";
 
 /** Whether identity lets the caller do it: what compute does not answer here is not a refusal. */
 async function mayDescribeRegions(ec2: EC2Client): Promise<boolean> {
@@ -316,7 +237,9 @@ Deno.test("a role is taken by whom it trusts, for a while, within its session's 
   // Without its token, with another's, or with a wrong one, the key is none.
   const others = await ada.sts.send(new Sts.GetSessionTokenCommand({}));
   const token = others.Credentials?.SessionToken ?? "";
-  for (const sessionToken of [undefined, token, `${keys.sessionToken?.slice(0, -1)}A`]) {
+  const own = keys.sessionToken ?? "";
+  const altered = own.slice(0, -1) + (own.endsWith("A") ? "B" : "A");
+  for (const sessionToken of [undefined, token, altered]) {
     const { accessKeyId, secretAccessKey } = keys;
     const wrong = sessionToken === undefined
       ? { accessKeyId, secretAccessKey }

@@ -11,6 +11,7 @@ import { initNode, type Node } from "../../tasks/init/init.ts";
 import { natsGreets } from "../../tasks/supervisor/health_probe.ts";
 import { serviceCommand } from "../../tasks/supervisor/service_command.ts";
 import { cachedPrograms, freePort, testLog } from "./nats.ts";
+import { recordLoggedCalls } from "./recorded_calls.ts";
 
 const repository = new URL("../../", import.meta.url).pathname;
 
@@ -80,6 +81,9 @@ export async function startNode(): Promise<TestNode> {
     start,
     async [Symbol.asyncDispose]() {
       await Promise.all(processes.map((process) => process.stop()));
+      for (const process of processes) {
+        if (process.name === "gateway") await recordLoggedCalls(process.log());
+      }
       for (const one of buses.values()) await (await one).drain();
       nats.kill("SIGKILL");
       await nats.status;
