@@ -25,7 +25,7 @@ async function clientTests(): Promise<string[]> {
       if (!entry.name.endsWith("_test.ts")) continue;
       const path = `${folder}/${entry.name}`;
       const text = await Deno.readTextFile(repository + path);
-      if (/kit\/(?:gateway|gateway_process|ec2_scenario|iam_cloud|node)\.ts/.test(text)) {
+      if (/kit\/(?:gateway|gateway_process|ec2_cloud|ec2_scenario|iam_cloud|node)\.ts/.test(text)) {
         found.push(path);
       }
     }

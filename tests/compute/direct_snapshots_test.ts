@@ -1,11 +1,10 @@
 /** The EBS direct APIs as the official SDK meets them: over HTTPS, with the real block engine behind. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { Agent } from "node:https";
 import * as Ebs from "@aws-sdk/client-ebs";
 import * as Ec2 from "@aws-sdk/client-ec2";
-import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
-import { startNode } from "../kit/node.ts";
+import { createAccount } from "../../services/identity/contract.ts";
+import { startEc2Cloud } from "../kit/ec2_cloud.ts";
 
 const blockBytes = 524_288;
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
@@ -20,22 +19,12 @@ const failed = (name: string, status?: number) => (error: unknown) => {
 };
 
 Deno.test("a snapshot is written, sealed, listed, compared and read through the SDK, checksums held", async () => {
-  await using node = await startNode();
-  const needed = ["predastore", "viperblock", "identity", "vpcd", "compute", "gateway"] as const;
-  for (const name of needed) await (await node.start(name)).healthy();
+  await using cloud = await startEc2Cloud();
+  const { node, settings } = cloud;
   const operator = await node.bus("operator");
-  const admin = await operator.ask(adminCredentials, null);
   const tenant = await operator.ask(createAccount, { name: "tenant" });
-  const agent = new Agent({ ca: await Deno.readTextFile(node.paths.tls.ca) });
-  const settings = (key: { access_key_id: string; secret_access_key: string }) => ({
-    region: node.config.region,
-    endpoint: node.endpoint,
-    credentials: { accessKeyId: key.access_key_id, secretAccessKey: key.secret_access_key },
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: agent },
-  });
-  const ebs = new Ebs.EBSClient(settings(admin));
-  const ec2 = new Ec2.EC2Client(settings(admin));
+  const ebs = new Ebs.EBSClient(settings());
+  const ec2 = new Ec2.EC2Client(settings());
   const other = new Ebs.EBSClient(settings(tenant));
   const put = (SnapshotId: string, BlockIndex: number, bytes: Uint8Array, checksum?: string) =>
     ebs.send(
@@ -155,5 +144,4 @@ Deno.test("a snapshot is written, sealed, listed, compared and read through the 
     new Ec2.CreateVolumeCommand({ AvailabilityZone: node.config.az, SnapshotId: second }),
   );
   assert.equal(volume.SnapshotId, second);
-  agent.destroy();
 });

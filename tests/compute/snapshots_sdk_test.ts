@@ -1,0 +1,155 @@
+/** Snapshots, images and changes of volumes through the SDK, with the real engine and a real machine. */
+import assert from "node:assert/strict";
+import * as Ec2 from "@aws-sdk/client-ec2";
+import * as Iam from "@aws-sdk/client-iam";
+import { killProcessOf } from "../../ffi/process.ts";
+import { machinePaths } from "../../services/compute/machine_paths.ts";
+import { startEc2Cloud } from "../kit/ec2_cloud.ts";
+import { smallest } from "./launches.ts";
+
+const architecture = Deno.build.arch === "aarch64" ? "arm64" : "x86_64";
+
+async function until(what: string, holds: () => Promise<boolean>, bound_ms = 120_000) {
+  const limit = performance.now() + bound_ms;
+  while (!await holds()) {
+    if (performance.now() > limit) throw new Error(`${what}: not within ${bound_ms} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const failed = (name: string) => (error: unknown) => {
+  assert.ok(error instanceof Error);
+  assert.equal(error.name, name, String(error));
+  return true;
+};
+
+Deno.test("a volume grows and is frozen, copied, made an image of and launched from, by the SDK", async () => {
+  await using cloud = await startEc2Cloud();
+  const ec2 = new Ec2.EC2Client(cloud.settings());
+  const iam = new Iam.IAMClient(cloud.settings());
+  const snapshotState = async (id: string | undefined) =>
+    (await ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [id ?? ""] })))
+      .Snapshots?.[0]?.State;
+  const isStored = (id: string | undefined) =>
+    until(`${id} stored`, async () => await snapshotState(id) === "completed");
+
+  const { VolumeId = "" } = await ec2.send(
+    new Ec2.CreateVolumeCommand({ AvailabilityZone: cloud.node.config.az, Size: 1 }),
+  );
+  const volume = async () =>
+    (await ec2.send(new Ec2.DescribeVolumesCommand({ VolumeIds: [VolumeId] }))).Volumes?.[0];
+  await until("the volume", async () => (await volume())?.State === "available");
+  await ec2.send(new Ec2.ModifyVolumeCommand({ VolumeId, Size: 8, Iops: 4000 }));
+  await until("the change", async () => {
+    const { VolumesModifications: [change] = [] } = await ec2.send(
+      new Ec2.DescribeVolumesModificationsCommand({ VolumeIds: [VolumeId] }),
+    );
+    return change?.ModificationState === "completed" && change.TargetSize === 8;
+  });
+  assert.deepEqual([(await volume())?.Size, (await volume())?.Iops], [8, 4000]);
+  await assert.rejects(
+    ec2.send(new Ec2.ModifyVolumeCommand({ VolumeId, Size: 1 })),
+    failed("InvalidParameterValue"),
+  );
+
+  const made = await ec2.send(
+    new Ec2.CreateSnapshotCommand({
+      VolumeId,
+      Description: "first",
+      TagSpecifications: [{ ResourceType: "snapshot", Tags: [{ Key: "team", Value: "blue" }] }],
+    }),
+  );
+  await isStored(made.SnapshotId);
+  const found = await ec2.send(
+    new Ec2.DescribeSnapshotsCommand({ Filters: [{ Name: "tag:team", Values: ["blue"] }] }),
+  );
+  assert.deepEqual(found.Snapshots?.map((one) => [one.SnapshotId, one.VolumeSize]), [
+    [made.SnapshotId, 8],
+  ]);
+  const copy = await ec2.send(
+    new Ec2.CopySnapshotCommand({
+      SourceRegion: cloud.node.config.region,
+      SourceSnapshotId: made.SnapshotId,
+    }),
+  );
+  await isStored(copy.SnapshotId);
+  await ec2.send(new Ec2.DeleteSnapshotCommand({ SnapshotId: copy.SnapshotId }));
+  await assert.rejects(
+    ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [copy.SnapshotId ?? ""] })),
+    failed("InvalidSnapshot.NotFound"),
+  );
+
+  const { ImageId } = await ec2.send(
+    new Ec2.RegisterImageCommand({
+      Name: "of-a-snapshot",
+      Architecture: architecture,
+      BootMode: "uefi",
+      RootDeviceName: "/dev/xvda",
+      BlockDeviceMappings: [{
+        DeviceName: "/dev/xvda",
+        Ebs: { SnapshotId: made.SnapshotId },
+      }],
+    }),
+  );
+  await assert.rejects(
+    ec2.send(new Ec2.DeleteSnapshotCommand({ SnapshotId: made.SnapshotId })),
+    failed("InvalidSnapshot.InUse"),
+  );
+  const { Instances: [instance] = [] } = await ec2.send(
+    new Ec2.RunInstancesCommand({ ImageId, InstanceType: smallest, MinCount: 1, MaxCount: 1 }),
+  );
+  const InstanceId = instance?.InstanceId ?? "";
+  const state = async () =>
+    (await ec2.send(new Ec2.DescribeInstancesCommand({ InstanceIds: [InstanceId] })))
+      .Reservations?.[0]?.Instances?.[0]?.State?.Name;
+  try {
+    await until("the instance", async () => await state() === "running");
+    const all = await ec2.send(
+      new Ec2.CreateSnapshotsCommand({ InstanceSpecification: { InstanceId } }),
+    );
+    assert.equal(all.Snapshots?.length, 1);
+    await isStored(all.Snapshots?.[0]?.SnapshotId);
+    const image = await ec2.send(
+      new Ec2.CreateImageCommand({ InstanceId, Name: "of-an-instance", NoReboot: true }),
+    );
+    await until("the image", async () => {
+      const { Images: [one] = [] } = await ec2.send(
+        new Ec2.DescribeImagesCommand({ ImageIds: [image.ImageId ?? ""] }),
+      );
+      return one?.State === "available";
+    });
+    await ec2.send(new Ec2.DeregisterImageCommand({ ImageId: image.ImageId }));
+
+    for (const name of ["one", "two"]) {
+      await iam.send(new Iam.CreateInstanceProfileCommand({ InstanceProfileName: name }));
+    }
+    const given = await ec2.send(
+      new Ec2.AssociateIamInstanceProfileCommand({
+        InstanceId,
+        IamInstanceProfile: { Name: "one" },
+      }),
+    );
+    await ec2.send(
+      new Ec2.ReplaceIamInstanceProfileAssociationCommand({
+        AssociationId: given.IamInstanceProfileAssociation?.AssociationId,
+        IamInstanceProfile: { Name: "two" },
+      }),
+    );
+    const { IamInstanceProfileAssociations: [now] = [] } = await ec2.send(
+      new Ec2.DescribeIamInstanceProfileAssociationsCommand({}),
+    );
+    assert.match(now?.IamInstanceProfile?.Arn ?? "", /instance-profile\/two$/);
+    await ec2.send(
+      new Ec2.DisassociateIamInstanceProfileCommand({ AssociationId: now?.AssociationId }),
+    );
+    // There is no system on its disk that would hear the power button.
+    await ec2.send(new Ec2.StopInstancesCommand({ InstanceIds: [InstanceId], Force: true }));
+    await until("its stop", async () => await state() === "stopped");
+    await ec2.send(new Ec2.TerminateInstancesCommand({ InstanceIds: [InstanceId] }));
+    await until("its end", async () => await state() === "terminated");
+  } finally {
+    // A guest outlives its services; a test that failed must not leave one behind.
+    await Deno.readTextFile(machinePaths(cloud.node.paths, InstanceId).pid)
+      .then((pid) => killProcessOf(Number.parseInt(pid, 10), InstanceId)).catch(() => {});
+  }
+});
