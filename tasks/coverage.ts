@@ -16,7 +16,7 @@ const repository = new URL("../", import.meta.url).pathname;
 const table = `${repository}services/gateway/COVERAGE.md`;
 
 /** Tests that call through the SDK or the CLI, signed and over HTTPS. */
-const folders = ["tests/compute", "tests/vpcd", "tests/gateway", "tests/identity"];
+const folders = ["tests/compute", "tests/vpcd", "tests/gateway", "tests/identity", "tests/soak"];
 
 async function clientTests(): Promise<string[]> {
   const found: string[] = [];

@@ -121,7 +121,7 @@ function unitFolders(): string[] {
 }
 
 /** Folders of `tests/` that are suites of their own. */
-const ownSuites = new Set(["e2e", "bench", "fresh", "image"]);
+const ownSuites = new Set(["e2e", "bench", "fresh", "image", "soak"]);
 
 /** The integration tests: everything under `tests/` that is not a suite of its own. */
 export function integrationStep(): Step {
@@ -148,6 +148,16 @@ export function endToEndSteps(): Step[] {
     tests: true,
     timeout_ms: 120 * minutes,
   }));
+}
+
+/** Random and long ones, which may find what is new on any day. */
+export function soakSteps(): Step[] {
+  return [{
+    name: "tests/soak",
+    args: ["test", "-A", "--no-check", "--quiet", "tests/soak"],
+    tests: true,
+    timeout_ms: 60 * minutes,
+  }];
 }
 
 /** The appliance's images in virtual machines, one file after the other. */

@@ -184,6 +184,7 @@ const folders = [
   "tests/predastore/",
   "tests/gateway/",
   "tests/sim/",
+  "tests/soak/",
 ];
 
 async function* testFiles(folder: string): AsyncGenerator<string> {

@@ -1,5 +1,5 @@
 /** A bounded number of simulated histories; `deno task sim viperblock` runs as many as one likes. */
-import { VolumeRun } from "./volume_run.ts";
+import { VolumeRun } from "../sim/volume_run.ts";
 
 Deno.test("a volume keeps its promises through crashes at any step", async () => {
   const first = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
