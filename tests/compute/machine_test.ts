@@ -55,15 +55,14 @@ Deno.test("a machine that dies is started again; one that keeps dying is stopped
 });
 
 Deno.test("a forced stop does not wait for a guest that hears nothing", async () => {
-  await using node = await startNode({ disk, bounds: { shutdown_ms: 60_000 } });
+  // What waits for the guest waits longer than this test does.
+  await using node = await startNode({ disk, bounds: { shutdown_ms: 600_000 } });
   const id = await launch(node);
   await reach(node, id, "running");
   await node.call("StopInstances", { InstanceIds: [id] });
   assert.equal(node.instance(id)?.state, "stopping");
-  const started = performance.now();
   await node.call("StopInstances", { InstanceIds: [id], Force: true });
-  await reach(node, id, "stopped", 10_000);
-  assert.ok(performance.now() - started < 10_000);
+  await reach(node, id, "stopped");
 });
 
 Deno.test("a stop of the stack ends guests and keeps what is wanted; the next start runs them", async () => {
