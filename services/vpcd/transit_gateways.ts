@@ -211,11 +211,35 @@ export const transitGatewayActions = ({ operations: n, records, region }: Networ
     }),
     ModifyTransitGateway: n.changes(transitGateway, {
       id: "TransitGatewayId",
-      change: (record, input) => ({
-        ...(input.Description === undefined ? {} : { Description: input.Description }),
-        Options: { ...record.shape.Options, ...input.Options } as GatewayShape["Options"],
-        State: "modifying",
-      }),
+      change: (record, input) => {
+        const {
+          AddTransitGatewayCidrBlocks: added = [],
+          RemoveTransitGatewayCidrBlocks: removed = [],
+          EncryptionSupport: encryption,
+          ...options
+        } = input.Options ?? {};
+        if (encryption !== undefined && encryption !== "enable" && encryption !== "disable") {
+          throw new AwsError(
+            "InvalidParameterValue",
+            `Value (${encryption}) for parameter EncryptionSupport is invalid.`,
+          );
+        }
+        const blocks = (record.shape.Options?.TransitGatewayCidrBlocks ?? [])
+          .filter((block) => !removed.includes(block) && !added.includes(block));
+        return {
+          ...(input.Description === undefined ? {} : { Description: input.Description }),
+          Options: {
+            ...record.shape.Options,
+            ...options,
+            // What is asked for is a word, what is shown a state.
+            ...(encryption === undefined
+              ? {}
+              : { EncryptionSupport: { EncryptionState: `${encryption}d` } }),
+            TransitGatewayCidrBlocks: [...blocks, ...added],
+          } as GatewayShape["Options"],
+          State: "modifying",
+        };
+      },
       answer: "TransitGateway",
     }),
     DeleteTransitGateway: n.deletes(transitGateway, {
