@@ -9,7 +9,6 @@ import { type Appliance, buildAppliance } from "../../image/appliance/build.ts";
 import { eventually } from "../kit/plain_machine.ts";
 import { host, Machine } from "./machine.ts";
 
-const ignore = !Deno.env.has("MULGA_IMAGE_TESTS");
 /** Many times what an idle two-core machine takes: every instruction is emulated. */
 const start_ms = 900_000;
 const ports = { gateway: 9999, control: 8443 } as const;
@@ -79,7 +78,6 @@ async function record(machine: Machine): Promise<{ source: string; hostname: str
 
 Deno.test({
   name: "without a seed a box shows how to claim it, is claimed once by curl, and its API answers",
-  ignore,
   async fn() {
     await using machine = await Machine.create({
       image: (await appliance()).raw,
@@ -139,7 +137,6 @@ Deno.test({
 Deno.test({
   name:
     "mulga.yaml on the boot partition sets a box up with the key that it brings, and loses its secrets",
-  ignore,
   async fn() {
     const work = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "mulga-card-" });
     try {
@@ -211,7 +208,6 @@ ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaA
 Deno.test({
   name:
     "a CIDATA medium, then the firmware's credential: each is found, and a malformed seed is one sentence",
-  ignore,
   async fn() {
     const work = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "mulga-cidata-" });
     try {
