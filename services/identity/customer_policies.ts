@@ -2,8 +2,6 @@
 import type * as Iam from "@aws-sdk/client-iam";
 import {
   type Call,
-  checkName,
-  checkPath,
   deleteConflict,
   demand,
   invalid,
@@ -17,7 +15,7 @@ import {
 import { checkDocument, checkPolicyArn } from "./holder_policies.ts";
 import { newPolicyId, now } from "./ids.ts";
 import { awsPolicies, customerPolicy } from "./managed_policies.ts";
-import { changeNamed, createNamed, deleteNamed, type NamedKind } from "./named.ts";
+import { beginNamed, changeNamed, createNamed, deleteNamed, type NamedKind } from "./named.ts";
 import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
 import { type ManagedPolicyRecord, nameKey, policyArn, type PolicyHolder } from "./records.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
@@ -47,6 +45,7 @@ const policyKind: NamedKind<ManagedPolicyRecord> = {
   plural: "Policies",
   word: "policy",
   member: "policyName",
+  longestName: 128,
   perAccount: 1_500,
   table: (call) => call.state.policies,
   id: (policy) => policy.policy_id,
@@ -139,25 +138,17 @@ export async function createPolicy(
   input: OnBus<Iam.CreatePolicyCommandInput>,
   call: Call,
 ): Promise<OnBus<Iam.CreatePolicyCommandOutput>> {
-  const { account_id } = call.caller;
-  const name = input.PolicyName;
-  checkName(name, "policyName", 128);
-  const path = input.Path ?? "/";
-  checkPath(path);
-  demand(call, "iam:CreatePolicy", policyArn({ account_id, path, name }));
+  const begun = beginNamed(call, policyKind, input.PolicyName, input.Path);
   const document = input.PolicyDocument;
   checkPolicyDocument(document);
   if ((input.Description ?? "").length > 1_000) {
     throw invalid("The specified value for description is invalid.");
   }
-  const created = now();
+  const { created } = begun;
   const policy: ManagedPolicyRecord = {
-    account_id,
+    ...begun,
     policy_id: newPolicyId(),
-    name,
-    path,
     ...(input.Description === undefined ? {} : { description: input.Description }),
-    created,
     updated: created,
     versions: [{ id: "v1", document, created }],
     default_version: "v1",

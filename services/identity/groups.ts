@@ -8,9 +8,7 @@ import {
   alreadyExists,
   type Call,
   checkName,
-  checkPath,
   deleteConflict,
-  demand,
   noSuchEntity,
   type OnBus,
   overLimit,
@@ -19,12 +17,14 @@ import {
   requiredUser,
 } from "./call.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
-import { newGroupId, now } from "./ids.ts";
+import { newGroupId } from "./ids.ts";
 import {
+  beginNamed,
   changeNamed,
   createNamed,
   deleteNamed,
   listNamed,
+  newNameAndPath,
   requiredNamed,
   usualWords,
 } from "./named.ts";
@@ -40,6 +40,7 @@ export const groupKind: HolderKind<GroupRecord> = {
   word: "group",
   member: "groupName",
   nameMember: "GroupName",
+  longestName: 128,
   perAccount: 300,
   inlineSize: policySizes.groupInline,
   table: (call) => call.state.groups,
@@ -70,18 +71,9 @@ export async function createGroup(
   input: OnBus<Iam.CreateGroupCommandInput>,
   call: Call,
 ): Promise<OnBus<Iam.CreateGroupCommandOutput>> {
-  const { account_id } = call.caller;
-  const name = input.GroupName;
-  checkName(name, "groupName", 128);
-  const path = input.Path ?? "/";
-  checkPath(path);
-  demand(call, "iam:CreateGroup", groupArn({ account_id, path, name }));
   const group: GroupRecord = {
-    account_id,
+    ...beginNamed(call, groupKind, input.GroupName, input.Path),
     group_id: newGroupId(),
-    name,
-    path,
-    created: now(),
     attached: [],
     inline: {},
   };
@@ -180,12 +172,8 @@ export async function updateGroup(
   call: Call,
 ): Promise<Record<string, never>> {
   const group = requiredGroup(call, "iam:UpdateGroup", input.GroupName);
-  const name = input.NewGroupName ?? group.name;
-  const path = input.NewPath ?? group.path;
-  checkName(name, "newGroupName", 128);
-  checkPath(path);
+  const { name, path } = newNameAndPath(call, groupKind, group, input.NewGroupName, input.NewPath);
   const { account_id } = group;
-  demand(call, "iam:UpdateGroup", groupArn({ account_id, path, name }));
   const [oldKey, newKey] = [nameKey(account_id, group.name), nameKey(account_id, name)];
   const { groups } = call.state;
   if (oldKey === newKey) {

@@ -7,7 +7,6 @@ import { AwsError } from "../aws/errors.ts";
 import {
   type Call,
   checkName,
-  checkPath,
   deleteConflict,
   demand,
   noSuchEntity,
@@ -22,10 +21,11 @@ import type {
   InstanceProfile,
   InstanceProfileQuestion,
 } from "./contract.ts";
-import { newProfileId, now } from "./ids.ts";
+import { newProfileId } from "./ids.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "./records.ts";
 import {
+  beginNamed,
   changeNamed,
   createNamed,
   deleteNamed,
@@ -48,6 +48,7 @@ const profileKind: NamedKind<InstanceProfileRecord> = {
   plural: "InstanceProfiles",
   word: "instance-profile",
   member: "instanceProfileName",
+  longestName: 128,
   perAccount: 1_000,
   table: (call) => call.state.profiles,
   id: (profile) => profile.profile_id,
@@ -84,18 +85,9 @@ export async function createInstanceProfile(
   input: OnBus<Iam.CreateInstanceProfileCommandInput>,
   call: Call,
 ): Promise<OnBus<Iam.CreateInstanceProfileCommandOutput>> {
-  const { account_id } = call.caller;
-  const name = input.InstanceProfileName;
-  checkName(name, "instanceProfileName", 128);
-  const path = input.Path ?? "/";
-  checkPath(path);
-  demand(call, "iam:CreateInstanceProfile", instanceProfileArn({ account_id, path, name }));
   const profile: InstanceProfileRecord = {
-    account_id,
+    ...beginNamed(call, profileKind, input.InstanceProfileName, input.Path),
     profile_id: newProfileId(),
-    name,
-    path,
-    created: now(),
     tags: tagsOf(input.Tags),
   };
   await createNamed(call, profileKind, profile);

@@ -10,6 +10,7 @@ import {
   alreadyExists,
   type Call,
   checkName,
+  checkPath,
   demand,
   invalid,
   noSuchEntity,
@@ -18,6 +19,7 @@ import {
   pageOf,
   prefixOf,
 } from "./call.ts";
+import { now } from "./ids.ts";
 import { type Named, nameKey } from "./records.ts";
 
 export interface NamedKind<T extends Named> {
@@ -28,6 +30,8 @@ export interface NamedKind<T extends Named> {
   readonly word: string;
   /** For example `roleName`. */
   readonly member: string;
+  /** The longest name that one may be given; what is asked for by name may be 128 long. */
+  readonly longestName: number;
   readonly perAccount: number;
   table(call: Call): Table<T>;
   id(one: T): string;
@@ -62,6 +66,42 @@ export function requiredNamed<T extends Named>(
   demand(call, action, kind.arnOf(found ?? { account_id, path: "/", name }));
   if (found === undefined) throw kind.noSuch(name);
   return found;
+}
+
+/**
+ * What every new one begins with: its name and path checked, then permission asked for, before
+ * anything else of the request is looked at.
+ * @throws AwsError `ValidationError`, `AccessDenied`
+ */
+export function beginNamed<T extends Named>(
+  call: Call,
+  kind: NamedKind<T>,
+  name: string | undefined,
+  path = "/",
+): Named {
+  const { account_id } = call.caller;
+  checkName(name, kind.member, kind.longestName);
+  checkPath(path);
+  demand(call, `iam:Create${kind.title}`, kind.arnOf({ account_id, path, name }));
+  return { account_id, name, path, created: now() };
+}
+
+/**
+ * The name and path that one is to have from now on. Permission is asked for on the new ones too.
+ * @throws AwsError `ValidationError`, `AccessDenied`
+ */
+export function newNameAndPath<T extends Named>(
+  call: Call,
+  kind: NamedKind<T>,
+  one: T,
+  name = one.name,
+  path = one.path,
+): Pick<Named, "name" | "path"> {
+  const { account_id } = one;
+  checkName(name, `new${kind.title}Name`, kind.longestName);
+  checkPath(path);
+  demand(call, `iam:Update${kind.title}`, kind.arnOf({ account_id, path, name }));
+  return { name, path };
 }
 
 /** @throws AwsError `LimitExceeded`, `EntityAlreadyExists` */

@@ -1,25 +1,16 @@
 /** IAM's roles: what somebody may become for a while, and who may. */
 import type * as Iam from "@aws-sdk/client-iam";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
-import {
-  type Call,
-  checkName,
-  checkPath,
-  deleteConflict,
-  demand,
-  invalid,
-  type OnBus,
-  overLimit,
-  pageEnd,
-} from "./call.ts";
+import { type Call, deleteConflict, invalid, type OnBus, overLimit, pageEnd } from "./call.ts";
 import {
   actionsOnPolicies,
   checkDocument,
   demandNoPolicies,
   type HolderKind,
 } from "./holder_policies.ts";
-import { newRoleId, now } from "./ids.ts";
+import { newRoleId } from "./ids.ts";
 import {
+  beginNamed,
   changeNamed,
   createNamed,
   deleteNamed,
@@ -39,6 +30,7 @@ export const roleKind: HolderKind<RoleRecord> = {
   word: "role",
   member: "roleName",
   nameMember: "RoleName",
+  longestName: 64,
   perAccount: 1_000,
   inlineSize: policySizes.roleInline,
   table: (call) => call.state.roles,
@@ -103,22 +95,14 @@ export async function createRole(
   input: OnBus<Iam.CreateRoleCommandInput>,
   call: Call,
 ): Promise<OnBus<Iam.CreateRoleCommandOutput>> {
-  const { account_id } = call.caller;
-  const name = input.RoleName;
-  checkName(name, "roleName", 64);
-  const path = input.Path ?? "/";
-  checkPath(path);
-  demand(call, "iam:CreateRole", roleArn({ account_id, path, name }));
+  const begun = beginNamed(call, roleKind, input.RoleName, input.Path);
   const trust = input.AssumeRolePolicyDocument;
   checkTrust(trust);
   checkDescription(input.Description);
   checkDuration(input.MaxSessionDuration);
   const role: RoleRecord = {
-    account_id,
+    ...begun,
     role_id: newRoleId(),
-    name,
-    path,
-    created: now(),
     trust,
     ...(input.Description === undefined ? {} : { description: input.Description }),
     max_session_s: input.MaxSessionDuration ?? 3_600,

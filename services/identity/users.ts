@@ -5,10 +5,7 @@ import { Conflict } from "../state/table.ts";
 import {
   alreadyExists,
   type Call,
-  checkName,
-  checkPath,
   deleteConflict,
-  demand,
   noSuchUser,
   type OnBus,
   pageEnd,
@@ -16,11 +13,20 @@ import {
   targetUser,
 } from "./call.ts";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
-import { newUserId, now } from "./ids.ts";
+import { newUserId } from "./ids.ts";
 import { firstAccount } from "./first_start.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
 import { policySizes } from "./policy/document.ts";
-import { changeNamed, createNamed, deleteNamed, listNamed, putNamed, usualWords } from "./named.ts";
+import {
+  beginNamed,
+  changeNamed,
+  createNamed,
+  deleteNamed,
+  listNamed,
+  newNameAndPath,
+  putNamed,
+  usualWords,
+} from "./named.ts";
 import { nameKey, userArn, type UserRecord } from "./state.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
@@ -50,6 +56,7 @@ export const userKind: HolderKind<UserRecord> = {
   word: "user",
   member: "userName",
   nameMember: "UserName",
+  longestName: 64,
   perAccount: 5_000,
   inlineSize: policySizes.userInline,
   table: (call) => call.state.users,
@@ -95,18 +102,9 @@ export async function createUser(
   input: OnBus<Iam.CreateUserCommandInput>,
   call: Call,
 ): Promise<OnBus<Iam.CreateUserCommandOutput>> {
-  const { account_id } = call.caller;
-  const name = input.UserName;
-  checkName(name, "userName", 64);
-  const path = input.Path ?? "/";
-  checkPath(path);
-  demand(call, "iam:CreateUser", userArn({ account_id, path, name }));
   const user: UserRecord = {
-    account_id,
+    ...beginNamed(call, userKind, input.UserName, input.Path),
     user_id: newUserId(),
-    name,
-    path,
-    created: now(),
     attached: [],
     inline: {},
     tags: tagsOf(input.Tags),
@@ -125,12 +123,8 @@ export async function updateUser(
   call: Call,
 ): Promise<Record<string, never>> {
   const user = requiredUser(call, "iam:UpdateUser", input.UserName);
-  const name = input.NewUserName ?? user.name;
-  const path = input.NewPath ?? user.path;
-  checkName(name, "newUserName", 64);
-  checkPath(path);
+  const { name, path } = newNameAndPath(call, userKind, user, input.NewUserName, input.NewPath);
   const { account_id } = user;
-  demand(call, "iam:UpdateUser", userArn({ account_id, path, name }));
   const { users } = call.state;
   const [oldKey, newKey] = [nameKey(account_id, user.name), nameKey(account_id, name)];
   if (oldKey === newKey) {
