@@ -12,15 +12,15 @@ import {
   localTable,
   localVpc,
 } from "./local_gateways.ts";
+import { connectEndpoint, connectEndpointActions } from "./connect_endpoints.ts";
+import { flowLog, flowLogActions } from "./flow_logs.ts";
 import {
-  connectEndpoint,
-  flowLog,
   mirrorFilter,
   mirrorRule,
   mirrorSession,
   mirrorTarget,
-  observationActions,
-} from "./observation.ts";
+  trafficMirrorActions,
+} from "./traffic_mirrors.ts";
 import { prefixList, prefixListActions } from "./prefix_lists.ts";
 import { encryptionControl, exclusion, protectionActions } from "./protections.ts";
 import {
@@ -107,7 +107,9 @@ export const families = (network: Network) => ({
   ...dhcpActions(network),
   ...endpointActions(network),
   ...localGatewayActions(network),
-  ...observationActions(network),
+  ...connectEndpointActions(network),
+  ...flowLogActions(network),
+  ...trafficMirrorActions(network),
   ...prefixListActions(network),
   ...protectionActions(network),
   ...routeServerActions(network),
