@@ -1,7 +1,10 @@
 /** Every kind that vpcd keeps and every family of actions on them. */
 import { accountNetwork } from "./defaults.ts";
 import { dhcpActions, dhcpOptions } from "./dhcp_options.ts";
-import { endpoint, endpointActions, endpointService, notification } from "./endpoints.ts";
+import { endpointConnectionActions } from "./endpoint_connections.ts";
+import { endpoint, endpointService, notification } from "./endpoint_kinds.ts";
+import { endpointServiceActions } from "./endpoint_services.ts";
+import { endpointActions } from "./endpoints.ts";
 import {
   coipPool,
   localGateway,
@@ -106,6 +109,8 @@ export const kinds = [
 export const families = (network: Network) => ({
   ...dhcpActions(network),
   ...endpointActions(network),
+  ...endpointConnectionActions(network),
+  ...endpointServiceActions(network),
   ...localGatewayActions(network),
   ...connectEndpointActions(network),
   ...flowLogActions(network),

@@ -91,3 +91,20 @@ export const merged = (
   removed: readonly string[] | undefined,
 ): string[] =>
   [...new Set([...present ?? [], ...added ?? []])].filter((one) => !removed?.includes(one));
+
+/** Does the work for each id by itself, and tells in EC2's form for which it was refused. */
+export async function unsuccessful(
+  ids: readonly string[],
+  work: (id: string) => Promise<void>,
+) {
+  const failed: { Error: { Code: string; Message: string }; ResourceId: string }[] = [];
+  for (const ResourceId of ids) {
+    try {
+      await work(ResourceId);
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+      failed.push({ Error: { Code: error.code, Message: error.message }, ResourceId });
+    }
+  }
+  return { Unsuccessful: failed };
+}
