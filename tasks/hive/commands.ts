@@ -228,7 +228,7 @@ const imageImportCommand: HiveCommand = {
     const fileName = path.split("/").at(-1) ?? "image";
     const node = await nodeOf(options["data-dir"]);
     await using bus = await busOf(node);
-    const id = await importFile(bus, {
+    const id = await importFile(bus, node.paths, {
       path,
       format: format as ImageFormat,
       architecture: architecture as Architecture,

@@ -11,6 +11,7 @@ import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
 import { CommandError } from "../terminal/command.ts";
 import { Progress } from "../terminal/progress.ts";
+import { openToCompute } from "./image_place.ts";
 import { join } from "node:path";
 
 export type ImageFormat = "raw" | "qcow2" | "vmdk";
@@ -74,14 +75,15 @@ export interface ImportOptions {
 }
 
 /** Imports a file as an AMI, showing progress. @returns its id */
-export async function importFile(bus: Bus, options: ImportOptions): Promise<string> {
+export async function importFile(bus: Bus, paths: Paths, options: ImportOptions): Promise<string> {
   const account_id = await adminAccount(bus);
   using progress = new Progress(`Importing ${options.name}`);
+  await using file = await openToCompute(options.path, paths);
   const hearing = bus.listen<ImportProgress>("compute.event.import.>", (event) => {
     if (event.name === options.name) progress.update(`${Math.floor(event.percent)} %`);
   });
   try {
-    const { image_id } = await bus.ask(importImage, { ...options, account_id });
+    const { image_id } = await bus.ask(importImage, { ...options, path: file.path, account_id });
     progress.done(image_id);
     return image_id;
   } catch (error) {
@@ -111,7 +113,7 @@ export async function buildImage(
   }
   progress.done();
   try {
-    return await importFile(bus, {
+    return await importFile(bus, paths, {
       path: built.path,
       format: "raw",
       name,
