@@ -31,6 +31,8 @@ export interface MachineOptions {
   /** The raw image; it is never written to. Absent: the first of `disks` is booted. */
   readonly image?: string;
   readonly disk_gib?: number;
+  /** A file (`makeWriteLog`) into which every write to the image's disk goes as well. */
+  readonly writeLog?: string;
   readonly memory_mib?: number;
   readonly cpus?: number;
   readonly disks?: readonly Disk[];
@@ -181,8 +183,11 @@ export class Machine implements AsyncDisposable {
       ...(disks.some((disk) => disk.usb) ? ["-device", "qemu-xhci,id=usb"] : []),
       ...disks.flatMap((disk, at) => [
         "-drive",
-        `if=none,id=disk${at},format=${disk.format},file=${disk.path},discard=unmap,` +
-        `readonly=${disk.readOnly ? "on" : "off"}`,
+        `if=none,id=disk${at},${
+          at === 0 && options.writeLog !== undefined
+            ? logged(disk, options.writeLog)
+            : `format=${disk.format},file=${disk.path}`
+        },discard=unmap,readonly=${disk.readOnly ? "on" : "off"}`,
         "-device",
         `${disk.usb ? "usb-storage,bus=usb.0,removable=on" : "virtio-blk-pci"},drive=disk${at},` +
         `id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}`,
@@ -335,6 +340,14 @@ export class Machine implements AsyncDisposable {
     if (typeof status?.signal === "string") throw new Error(`It was not off in ${limit_ms} ms.`);
   }
 
+  /** Cuts the power; QEMU ends in good order, so that its own files (a log of writes) are whole. */
+  async quit(): Promise<void> {
+    // It may be gone before it answers.
+    await this.qmp("quit").catch(() => {});
+    await this.#process?.status;
+    await this.#ended();
+  }
+
   /** Cuts the power. */
   async cutPower(): Promise<void> {
     try {
@@ -363,6 +376,13 @@ export class Machine implements AsyncDisposable {
     await this.cutPower();
     await Deno.remove(this.directory, { recursive: true });
   }
+}
+
+/** A drive each of whose writes goes into a log too. */
+function logged(disk: Disk, log: string): string {
+  return `driver=blklogwrites,file.driver=${disk.format},file.file.driver=file,` +
+    `file.file.filename=${disk.path},file.discard=unmap,` +
+    `log.driver=file,log.filename=${log},log-sector-size=512`;
 }
 
 /** The address of the second network card, made from the first one's. */
