@@ -106,6 +106,8 @@ Deno.test({ name: "an appliance's life on x86-64", ...noLimits }, async (t) => {
       assert.equal((await machine.run("systemctl --failed --plain --no-legend")).trim(), "");
       id = (await machine.run("cat /etc/machine-id")).trim();
       log(await machine.run("systemd-analyze"));
+      log(await machine.run("systemd-analyze --no-pager blame | head -20"));
+      log(await machine.run("systemd-analyze --no-pager critical-chain mulga-health.service"));
       const memory = await machine.run("free --mebi | awk '/^Mem:/ { print $3 }'");
       log(`${memory.trim()} MiB of memory used at idle`);
       log(
