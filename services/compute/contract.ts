@@ -170,6 +170,10 @@ export interface VolumeRecord {
   /** MiB/s. */
   readonly throughput: number;
   readonly snapshot_id?: string;
+  /** The volume that it is a copy of. */
+  readonly source_volume_id?: string;
+  /** Whether I/O goes on by itself after data may have been lost; kept for who asks. */
+  readonly auto_enable_io?: boolean;
   /** ISO 8601. */
   readonly create_time: string;
   readonly state: "creating" | "available" | "in-use" | "deleting" | "error";
@@ -225,7 +229,8 @@ export interface ImageRecord {
   readonly name: string;
   readonly description?: string;
   readonly architecture: "x86_64" | "arm64";
-  readonly state: "pending" | "available" | "failed";
+  /** `disabled` by its owner: nobody launches it, and nobody else sees it. */
+  readonly state: "pending" | "available" | "failed" | "disabled";
   readonly boot_mode: "uefi";
   readonly root_device_name: string;
   /** The first is the root device's. */
@@ -235,6 +240,12 @@ export interface ImageRecord {
   readonly creation_date: string;
   /** Made of an instance: available when its snapshots are stored. */
   readonly awaits_snapshots?: true;
+  /** What it is a copy of. */
+  readonly source?: { readonly image_id: string; readonly region: string };
+  /** From when on it is deprecated, ISO 8601 to the minute: still usable, shown to its owner alone. */
+  readonly deprecation_time?: string;
+  /** Not to be deregistered by mistake. */
+  readonly deregistration_protection?: DeregistrationProtection;
   /** While a file is being brought in: what must go when that comes to nothing. */
   readonly importing?: {
     readonly node_id: string;
@@ -242,6 +253,13 @@ export interface ImageRecord {
     readonly snapshot_id: string;
   };
   readonly tags: Readonly<Record<string, string>>;
+}
+
+export interface DeregistrationProtection {
+  /** Whether it holds on for a day after it was switched off. */
+  readonly cooldown: boolean;
+  /** Set once it was switched off with a cooldown: until when it holds, ISO 8601. */
+  readonly until?: string;
 }
 
 export interface ImageBlockDevice {
@@ -337,6 +355,7 @@ export const computeRecordActions = [
   "DescribeLaunchTemplates",
   "DescribePlacementGroups",
   "DescribeSpotPriceHistory",
+  "DescribeVolumeAttribute",
   "DisableCapacityManager",
   "DisableEbsEncryptionByDefault",
   "DisableImageBlockPublicAccess",
@@ -374,6 +393,7 @@ export const computeRecordActions = [
   "ModifyInstanceMetadataOptions",
   "ModifyInstancePlacement",
   "ModifyLaunchTemplate",
+  "ModifyVolumeAttribute",
   "MonitorInstances",
   "ReleaseHosts",
   "ReportInstanceStatus",
@@ -387,7 +407,9 @@ export const computeActions = [
   ...computeRecordActions,
   "AssociateIamInstanceProfile",
   "AttachVolume",
+  "CopyImage",
   "CopySnapshot",
+  "CopyVolumes",
   "CreateImage",
   "CreateKeyPair",
   "CreateSnapshot",
@@ -413,7 +435,13 @@ export const computeActions = [
   "DescribeVolumes",
   "DescribeVolumesModifications",
   "DetachVolume",
+  "DisableImage",
+  "DisableImageDeprecation",
+  "DisableImageDeregistrationProtection",
   "DisassociateIamInstanceProfile",
+  "EnableImage",
+  "EnableImageDeprecation",
+  "EnableImageDeregistrationProtection",
   "GetConsoleOutput",
   "ImportKeyPair",
   "ModifyVolume",

@@ -118,6 +118,25 @@ class Inputs {
       InstanceId: this.id("i-"),
       Device: this.device(),
     }),
+    CopyImage: () => ({
+      SourceRegion: this.sane(testConfig.region, () => this.text()),
+      SourceImageId: this.id("ami-"),
+      Name: this.random.pick(["a copy", "copy 2", this.text()]),
+      ...this.some({
+        ClientToken: this.text(),
+        CopyImageTags: true,
+        TagSpecifications: this.specifications(),
+      }, 0.2),
+    }),
+    CopyVolumes: () => ({
+      SourceVolumeId: this.id("vol-"),
+      ...this.some({
+        Size: this.number(),
+        Iops: this.number(),
+        ClientToken: this.text(),
+        TagSpecifications: this.specifications(),
+      }, 0.2),
+    }),
     CopySnapshot: () => ({
       SourceRegion: "here",
       SourceSnapshotId: this.id("snap-"),
@@ -172,6 +191,22 @@ class Inputs {
     DeregisterImage: () => ({
       ImageId: this.id("ami-"),
       ...this.some({ DeleteAssociatedSnapshots: true }),
+    }),
+    DescribeVolumeAttribute: () => ({
+      VolumeId: this.id("vol-"),
+      Attribute: this.random.pick(["autoEnableIO", "productCodes", this.text() as "productCodes"]),
+    }),
+    DisableImage: () => ({ ImageId: this.id("ami-") }),
+    DisableImageDeprecation: () => ({ ImageId: this.id("ami-") }),
+    DisableImageDeregistrationProtection: () => ({ ImageId: this.id("ami-") }),
+    EnableImage: () => ({ ImageId: this.id("ami-") }),
+    EnableImageDeprecation: () => ({
+      ImageId: this.id("ami-"),
+      DeprecateAt: new Date(Date.now() + this.number() * 60_000).toISOString(),
+    }),
+    EnableImageDeregistrationProtection: () => ({
+      ImageId: this.id("ami-"),
+      ...this.some({ WithCooldown: false }),
     }),
     DescribeAvailabilityZones: () =>
       this.some({
@@ -255,6 +290,10 @@ class Inputs {
         Throughput: this.number(),
       }, 0.4),
     }),
+    ModifyVolumeAttribute: () => ({
+      VolumeId: this.id("vol-"),
+      ...this.some({ AutoEnableIO: this.some({ Value: true }) }),
+    }),
     RegisterImage: () => ({
       Name: this.random.pick(["an image", "image 2", this.text()]),
       ...this.some({
@@ -273,6 +312,10 @@ class Inputs {
     }),
   };
 }
+
+/** Whether any account has the snapshot. */
+const isKnown = ({ state }: ResourceWorld, id: string) =>
+  [alice, bob].some((account) => state.snapshots.get(account, id) !== undefined);
 
 /** Everything on record that no background work changes by itself. */
 function onRecord({ state, instances }: ResourceWorld): string {
@@ -352,6 +395,12 @@ Deno.test("no input of the right shape leads to a fault of ours, and a refusal c
         assert.ok(error.status < 500, `${shown}: ${error.code} ${error.message}`);
         outcome.refused++;
         assert.equal(onRecord(world), before, `${shown}: refused with ${error.code}, and changed`);
+      }
+      // The content of an attached volume that is being copied is stored in a moment.
+      for (const { snapshot_id, state: stored } of store.snapshots.values()) {
+        if (stored === "pending" && !isKnown(world, snapshot_id)) {
+          store.settle(snapshot_id, "completed");
+        }
       }
       if (isMoving(world)) await until("the background work", () => !isMoving(world));
     }

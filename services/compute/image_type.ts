@@ -2,7 +2,7 @@
 import type { ResourceType } from "../resources/resource.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Output } from "../resources/wire.ts";
-import { buckets, type ImageRecord } from "./contract.ts";
+import { buckets, type DeregistrationProtection, type ImageRecord } from "./contract.ts";
 
 const devices = (image: ImageRecord) => image.block_devices;
 const none = () => undefined;
@@ -18,7 +18,7 @@ export const imageType: ResourceType<ImageRecord> = {
   },
   bucket: buckets.images,
   id: (image) => image.image_id,
-  states: ["pending", "available", "failed"],
+  states: ["pending", "available", "failed", "disabled"],
   attributes: {
     "architecture": (image) => image.architecture,
     "block-device-mapping.delete-on-termination": (image) =>
@@ -47,8 +47,8 @@ export const imageType: ResourceType<ImageRecord> = {
     "ramdisk-id": none,
     "root-device-name": (image) => image.root_device_name,
     "root-device-type": () => "ebs",
-    "source-image-id": none,
-    "source-image-region": none,
+    "source-image-id": (image) => image.source?.image_id,
+    "source-image-region": (image) => image.source?.region,
     "source-instance-id": none,
     "sriov-net-support": none,
     "state": (image) => image.state,
@@ -58,9 +58,21 @@ export const imageType: ResourceType<ImageRecord> = {
   },
   page: { minimum: 1, maximum: 1000, above: "refuse" },
   ownerless: true,
-  // An image that is still being brought in is nobody else's business.
+  // An image that is still being brought in, or is disabled, is nobody else's business.
   shared: (image) => image.public && image.state === "available",
 };
+
+/** Whether the image may not be deregistered now. */
+export const isProtected = ({ deregistration_protection: held }: ImageRecord): boolean =>
+  held !== undefined && (held.until === undefined || Date.parse(held.until) > Date.now());
+
+function showProtection(held: DeregistrationProtection | undefined): string {
+  if (held === undefined) return "disabled";
+  if (held.until === undefined) {
+    return held.cooldown ? "enabled-with-cooldown" : "enabled-without-cooldown";
+  }
+  return Date.parse(held.until) > Date.now() ? `disabled-after-${held.until}` : "disabled";
+}
 
 type Shown = NonNullable<Output<"DescribeImages">["Images"]>[number];
 
@@ -79,6 +91,8 @@ export function showImage(image: ImageRecord): Shown {
     })),
     BootMode: image.boot_mode,
     CreationDate: image.creation_date,
+    ...(image.deprecation_time === undefined ? {} : { DeprecationTime: image.deprecation_time }),
+    DeregistrationProtection: showProtection(image.deregistration_protection),
     ...(image.description === undefined ? {} : { Description: image.description }),
     Hypervisor: "xen",
     ImageId: image.image_id,
@@ -90,6 +104,10 @@ export function showImage(image: ImageRecord): Shown {
     Public: image.public,
     RootDeviceName: image.root_device_name,
     RootDeviceType: "ebs",
+    ...(image.source === undefined ? {} : {
+      SourceImageId: image.source.image_id,
+      SourceImageRegion: image.source.region,
+    }),
     State: image.state,
     Tags: showTags(image.tags),
     UsageOperation: "RunInstances",

@@ -16,6 +16,7 @@ import { newId, notFound } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
+import { ownImage, refuseProtected } from "./image_states.ts";
 import { imageType, showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
@@ -44,7 +45,8 @@ export function checkNameIsFree(
       continue;
     }
     const revision = images.table.get(images.keyOf(account, other.image_id))?.revision ?? 0;
-    if (mine === undefined || other.state === "available" || revision < mine.revision) {
+    const isThere = other.state === "available" || other.state === "disabled";
+    if (mine === undefined || isThere || revision < mine.revision) {
       throw new AwsError(
         "InvalidAMIName.Duplicate",
         `AMI name ${name} is already in use by AMI ${other.image_id}`,
@@ -185,6 +187,18 @@ function usersTest(users: readonly string[] | undefined): (image: ImageRecord) =
   return (image) => users.includes("all") && image.public;
 }
 
+/** What is left out unless it is asked for: disabled images, and other accounts' deprecated ones. */
+function kindsTest(
+  input: Input<"DescribeImages">,
+  account: string,
+): (image: ImageRecord) => boolean {
+  const now = new Date().toISOString();
+  return (image) =>
+    (image.state !== "disabled" || input.IncludeDisabled === true) &&
+    (image.account_id === account || input.IncludeDeprecated === true ||
+      image.deprecation_time === undefined || image.deprecation_time > now);
+}
+
 export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper) {
   const { images } = state;
   return {
@@ -192,14 +206,20 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
       run: async (input, call) => {
         const owned = ownersTest(input.Owners, call.account_id);
         const executable = usersTest(input.ExecutableUsers);
+        const ofKind = kindsTest(input, call.account_id);
         const page = await images.describe({
           action: "DescribeImages",
           ids: input.ImageIds,
           filters: input.Filters,
           maxResults: input.MaxResults,
           nextToken: input.NextToken,
-          parameters: [input.Owners ?? [], input.ExecutableUsers ?? []],
-          where: (image) => owned(image) && executable(image),
+          parameters: [
+            input.Owners ?? [],
+            input.ExecutableUsers ?? [],
+            input.IncludeDeprecated === true,
+            input.IncludeDisabled === true,
+          ],
+          where: (image) => owned(image) && executable(image) && ofKind(image),
         }, call);
         return { Images: page.records.map(showImage), NextToken: page.nextToken };
       },
@@ -246,11 +266,12 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
     DeregisterImage: {
       resources: (input, call) => [images.arnOf(call, input.ImageId)],
       check: async (input, call) => {
-        await images.require(call.account_id, input.ImageId);
+        refuseProtected(await ownImage(images, call.account_id, input.ImageId));
       },
       run: async (input, call) => {
         const account = call.account_id;
         const image = await images.require(account, input.ImageId);
+        refuseProtected(image);
         await images.delete(account, input.ImageId);
         const results = [];
         for (const { snapshot_id: id } of image.block_devices) {

@@ -10,6 +10,8 @@ import type { Resources } from "../resources/resource.ts";
 import type { computeActions, InstanceRecord } from "./contract.ts";
 import { ImageImporter } from "./image_import.ts";
 import { imageCreationActions } from "./image_creation.ts";
+import { imageCopyActions } from "./image_copy.ts";
+import { imageStateActions } from "./image_states.ts";
 import { imageActions } from "./images.ts";
 import { type HostSize, instanceTypeActions } from "./instance_types.ts";
 import { keyPairActions } from "./key_pairs.ts";
@@ -22,6 +24,8 @@ import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 import { modificationActions } from "./volume_modification.ts";
+import { volumeAttributeActions } from "./volume_attributes.ts";
+import { volumeCopyActions } from "./volume_copy.ts";
 import { volumeActions } from "./volumes.ts";
 
 export interface ResourceSideOptions {
@@ -88,8 +92,12 @@ export class ResourceSide {
     this.actions = {
       ...keyPairActions(state),
       ...imageActions(state, this.snapshots),
+      ...imageCopyActions(bus, state, this.snapshots),
+      ...imageStateActions(state),
       ...volumeActions(this.keeper, state),
       ...modificationActions(this.keeper),
+      ...volumeAttributeActions(state),
+      ...volumeCopyActions(this.keeper, state),
       ...snapshotActions(bus, state, instances, this.snapshots),
       ...imageCreationActions(bus, state, instances, this.snapshots),
       ...regionActions(config),

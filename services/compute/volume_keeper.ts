@@ -23,6 +23,7 @@ import {
   unmarkDetaching,
 } from "./volume_attachment.ts";
 import {
+  copyPoint,
   destroyDeleting,
   makePlanned,
   type NewVolume,
@@ -31,7 +32,7 @@ import {
   type VolumeDependencies,
 } from "./volume_lifecycle.ts";
 import { incorrectState } from "../resources/errors.ts";
-import { unmountVolume } from "../viperblock/contract.ts";
+import { createSnapshot, unmountVolume } from "../viperblock/contract.ts";
 import { finishModifying } from "./volume_modification.ts";
 
 export interface DetachRequest {
@@ -149,6 +150,31 @@ export class VolumeKeeper {
         throw error;
       }
     });
+  }
+
+  /**
+   * Begins a copy of a volume and answers it as `creating`; it is made in the background.
+   * @throws AwsError and leaves nothing
+   */
+  async copy(plan: NewVolume & { readonly source_volume_id: string }): Promise<VolumeRecord> {
+    const { account_id, volume_id, source_volume_id } = plan;
+    const planned = await planVolume(this.dependencies, plan);
+    if (planned.state !== "creating") return planned;
+    try {
+      await this.dependencies.bus.ask(createSnapshot, {
+        volume_id: source_volume_id,
+        snapshot_id: await copyPoint(volume_id),
+      });
+    } catch (error) {
+      await this.#undo(
+        account_id,
+        volume_id,
+        () => this.#markDeleting(account_id, volume_id),
+      );
+      throw error;
+    }
+    this.drive(account_id, volume_id);
+    return planned;
   }
 
   async #markDeleting(account: string, volumeId: string): Promise<void> {

@@ -3,21 +3,28 @@
  * says what is meant (`creating`, `deleting`), the block store is brought there, then the record
  * says so. A crash between two steps leaves a record from which the next run goes on.
  */
-import { AwsError } from "../aws/errors.ts";
+import { AwsError, unavailable } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import type { Resources } from "../resources/resource.ts";
+import { idOf } from "../resources/ids.ts";
 import {
   blockCapacity,
+  createSnapshot,
   createVolume,
+  deleteSnapshot,
   deleteVolume,
+  describeSnapshot,
   unmountVolume,
 } from "../viperblock/contract.ts";
 import type { InstanceRecord, VolumeAttachment, VolumeRecord } from "./contract.ts";
+import { delay } from "./delay.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 
 export const gib = 1024 ** 3;
+/** The longest pause while a copied volume's content is being stored; the try after it is another one's. */
+const longestWait_ms = 3000;
 
 export interface VolumeDependencies {
   readonly bus: Bus;
@@ -36,6 +43,8 @@ export interface NewVolume {
   readonly iops?: number;
   readonly throughput?: number;
   readonly snapshot_id?: string;
+  /** Copied from this volume: what that was when the copy was asked for. */
+  readonly source_volume_id?: string;
   readonly tags: Readonly<Record<string, string>>;
   /** A launch makes its volumes as its own: nobody can attach them in between. */
   readonly attachment?: VolumeAttachment;
@@ -65,12 +74,13 @@ export async function planVolume(
   { volumes, config }: VolumeDependencies,
   plan: NewVolume,
 ): Promise<VolumeRecord> {
-  const { attachment, snapshot_id, ...rest } = plan;
+  const { attachment, snapshot_id, source_volume_id, ...rest } = plan;
   return await volumes.ensure({
     ...rest,
     iops: plan.iops ?? baseline.iops,
     throughput: plan.throughput ?? baseline.throughput,
     ...(snapshot_id === undefined ? {} : { snapshot_id }),
+    ...(source_volume_id === undefined ? {} : { source_volume_id }),
     ...(attachment === undefined ? {} : { attachment }),
     az: config.az,
     volume_type: "gp3",
@@ -79,19 +89,69 @@ export async function planVolume(
   });
 }
 
+/** The block store's own snapshot that a copied volume begins with; no account sees it. */
+export const copyPoint = (volumeId: string) => idOf("snap-", "copy", volumeId);
+
+/**
+ * The snapshot that a volume begins with. A copy's is taken when the copy is asked for; what is asked
+ * here again answers that one, and waits until all of it is stored.
+ * @throws AwsError `ServiceUnavailable` while it is not
+ */
+async function frozenSource(
+  bus: Bus,
+  { volume_id, snapshot_id, source_volume_id }: VolumeRecord,
+): Promise<string | "lost" | undefined> {
+  if (source_volume_id === undefined) return snapshot_id;
+  const frozen = await copyPoint(volume_id);
+  try {
+    let { state } = await bus.ask(createSnapshot, {
+      volume_id: source_volume_id,
+      snapshot_id: frozen,
+    });
+    for (let wait_ms = 50; state === "pending" && wait_ms < longestWait_ms; wait_ms *= 2) {
+      await delay(wait_ms);
+      state = (await bus.ask(describeSnapshot, { snapshot_id: frozen })).state;
+    }
+    if (state === "pending") throw unavailable(`The content of ${source_volume_id}`);
+    if (state !== "error") return frozen;
+    await thaw(bus, frozen);
+  } catch (error) {
+    // The source went before anybody was told that it is copied.
+    if (!(error instanceof AwsError) || error.code !== "InvalidVolume.NotFound") throw error;
+  }
+  return "lost";
+}
+
+async function thaw(bus: Bus, snapshot_id: string): Promise<void> {
+  try {
+    await bus.ask(deleteSnapshot, { snapshot_id });
+  } catch (error) {
+    if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+  }
+}
+
 /** Makes what a `creating` record plans; a record in another state is answered as it is. */
 export async function makePlanned(
   { volumes, bus }: VolumeDependencies,
   planned: VolumeRecord,
 ): Promise<VolumeRecord> {
   if (planned.state !== "creating") return planned;
+  const frozen = await frozenSource(bus, planned);
+  if (frozen === "lost") {
+    return await volumes.modify(
+      planned.account_id,
+      planned.volume_id,
+      (volume) => volume.state === "creating" ? { ...volume, state: "error" } : volume,
+    );
+  }
   await bus.ask(createVolume, {
     volume_id: planned.volume_id,
     size_bytes: planned.size_gib * gib,
     iops: planned.iops,
     throughput_bytes: planned.throughput * 1024 * 1024,
-    ...(planned.snapshot_id === undefined ? {} : { snapshot_id: planned.snapshot_id }),
+    ...(frozen === undefined ? {} : { snapshot_id: frozen }),
   });
+  if (frozen !== undefined && frozen !== planned.snapshot_id) await thaw(bus, frozen);
   return await volumes.modify(
     planned.account_id,
     planned.volume_id,

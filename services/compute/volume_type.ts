@@ -95,6 +95,7 @@ export function showVolume(volume: VolumeRecord): Shown {
     MultiAttachEnabled: false,
     Size: volume.size_gib,
     SnapshotId: volume.snapshot_id ?? "",
+    ...(volume.source_volume_id === undefined ? {} : { SourceVolumeId: volume.source_volume_id }),
     State: volume.state,
     Tags: showTags(volume.tags),
     Throughput: volume.throughput,

@@ -79,6 +79,8 @@ export class TestBlockStore {
       return null;
     });
     answer(createSnapshot, ({ volume_id, snapshot_id }) => {
+      const present = this.snapshots.get(snapshot_id);
+      if (present !== undefined) return present;
       const { size_bytes } = this.#volume(volume_id);
       const snapshot: BlockSnapshot = {
         snapshot_id,
