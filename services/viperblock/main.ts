@@ -30,18 +30,10 @@ import {
 import { answerDirect } from "./direct_answers.ts";
 import { DirectAccess } from "./direct_access.ts";
 import { Mounts } from "./mounts.ts";
+import { logFiles, readCacheBytes } from "./node_sizes.ts";
 import { PackedChunks } from "./packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
 import { Volumes } from "./volumes.ts";
-
-const mebibyte = 1 << 20;
-
-/** A share of the memory for all read caches, divided among the volumes; 16 to 128 MiB for one. */
-function cacheBytes(mounted: number): number {
-  const budget = Deno.systemMemoryInfo().total / 8;
-  const share = Math.floor(budget / Math.max(8, mounted + 1) / mebibyte) * mebibyte;
-  return Math.min(128 * mebibyte, Math.max(16 * mebibyte, share));
-}
 
 await runService("viperblock", async (service) => {
   const { bus, config, log, paths } = service;
@@ -70,7 +62,8 @@ await runService("viperblock", async (service) => {
     store,
     log,
     reserveBytes: config.storage.reserve_bytes,
-    cacheBytes,
+    cacheBytes: (mounted) => readCacheBytes(Deno.systemMemoryInfo().total, mounted),
+    segmentBudget: logFiles(fileSystemSpace(directory).total_bytes),
   });
   const volumes = new Volumes({
     tables,
