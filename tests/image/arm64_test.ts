@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import config from "../../deno.json" with { type: "json" };
 import { type Appliance, buildAppliance } from "../../image/appliance/build.ts";
 import { imageCache } from "../../image/mkosi/run.ts";
 import { readBootState, tryOnce } from "../../tasks/hive/uboot/boot_choice.ts";
@@ -13,16 +12,21 @@ import { formatStore, parseStore } from "../../tasks/hive/uboot/variable_store.t
 import { eventually } from "../kit/plain_machine.ts";
 import { guestPartition } from "./guest_partition.ts";
 import { Machine } from "./machine.ts";
-import { administrator, answers, healthy, ports } from "./node.ts";
+import { administrator, answers, healthy, ports, runningVersion, seedCredential } from "./node.ts";
 import { armServer, armServerWithUBoot } from "./platform.ts";
 import { BootFiles, RaspberryPi, settingsOf } from "./raspberry_pi.ts";
+import { first, release, second, serveFolder, testKey, version as versionOf } from "./versions.ts";
 
 /** Five times what an idle two-core machine takes: every instruction is emulated. */
 const start_ms = 1_200_000;
-const version = config.version;
+const version = first;
 
+const next = second;
+
+/** The product as users get it, but for the key by which it trusts the releases of these tests. */
 let built: Promise<Appliance> | undefined;
-const appliance = () => built ??= buildAppliance({ version, architecture: "arm64" });
+const appliance = () =>
+  built ??= testKey().then((key) => buildAppliance({ version, architecture: "arm64", key }));
 
 const entry = "/sys/firmware/efi/efivars/BootCurrent-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
@@ -60,6 +64,7 @@ Deno.test({
       board: armServer,
       image: (await appliance()).raw,
       forward: [ports.gateway],
+      credentials: seedCredential,
     });
     await machine.start();
     await healthy(machine, start_ms);
@@ -77,76 +82,117 @@ Deno.test({
 });
 
 Deno.test({
-  name: "started by U-Boot: the healthy version is kept, a version on trial has one attempt",
+  name: "started by U-Boot: an update is tried once, and kept when it is healthy",
   fn: async (t) => {
+    const work = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "mulga-arm64-" });
     const board = await armServerWithUBoot(join(imageCache(), "u-boot"));
     await using machine = await Machine.create({
       board,
       image: (await appliance()).raw,
       forward: [ports.gateway],
+      credentials: seedCredential,
     });
     const partition = guestPartition(machine);
-    const next = "9.9";
-
-    await t.step("it answers, and is what U-Boot starts from then on", async () => {
-      await machine.start();
-      await healthy(machine, start_ms);
-      await answers(await administrator(machine), start_ms);
-      console.log(`arm64, U-Boot: power-on to API ${machine.uptime_s().toFixed(0)} s (emulated)`);
-      await machine.run("systemctl start mulga-keep.service");
-      const state = await readBootState(partition, version);
-      assert.deepEqual(state, { good: version, next: undefined, unproven: [], onTrial: false });
-    });
-
-    await t.step("a version whose power is cut while it starts is not started again", async () => {
-      const folder = "/boot/EFI/Linux";
-      await machine.run(
-        `cp ${folder}/mulgaos_${version}.efi ${folder}/mulgaos_${next}+3-0.efi; sync`,
-      );
-      await tryOnce(partition, { version: next, running: version });
+    const folder = "/boot/EFI/Linux";
+    let failed = false;
+    const step = async (name: string, fn: () => Promise<void>) => {
+      if (failed) return;
+      failed = !await t.step(name, fn);
+      if (failed) await machine.keepConsole("/tmp/mulga-arm64-console.log");
+    };
+    /** Restarts in good order and waits until U-Boot starts that file. */
+    const restartsInto = async (file: string) => {
+      const shell = await machine.shell();
       await machine.newConsole();
-      await (await machine.shell()).send("systemctl reboot");
-      await machine.says(`Booting: MulgaOS mulgaos_${next}+0-1.efi`, start_ms);
-      await machine.says("Linux version", start_ms);
-      await machine.cutPower();
-      await machine.start();
-      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
-      assert.equal(await startedEntry(machine), "00 4d");
-    });
-
-    await t.step("a version that does not become healthy is left by itself", async () => {
-      // Both versions have the same root here; what is masked below ails both, and only the one on
-      // trial is left for it.
-      await machine.run(
-        "mkdir -p /etc/systemd/system/mulga-health.service.d && printf " +
-          "'[Service]\\nExecStart=\\nExecStart=/usr/bin/hive admin health --timeout 20\\n' " +
-          "> /etc/systemd/system/mulga-health.service.d/short.conf && " +
-          "systemctl mask mulga-gateway.service",
-      );
-      await tryOnce(partition, { version: next, running: version });
-      await machine.newConsole();
-      await (await machine.shell()).send("systemctl reboot");
-      await machine.says(`Booting: MulgaOS mulgaos_${next}+0-1.efi`, start_ms);
-      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
+      await shell.send("systemctl reboot");
+      await machine.says(`Booting: MulgaOS ${file}`, start_ms);
       machine.forgetShell();
-      assert.equal(await startedEntry(machine), "00 4d");
-      const state = await readBootState(partition, version);
-      assert.deepEqual(state.unproven, [next]);
-      assert.equal(state.next, undefined);
-    });
+    };
+    try {
+      await step("it answers, and is what U-Boot starts from then on", async () => {
+        await machine.start();
+        await healthy(machine, start_ms);
+        const client = await administrator(machine);
+        await answers(client, start_ms);
+        console.log(`arm64, U-Boot: power-on to API ${machine.uptime_s().toFixed(0)} s (emulated)`);
+        await client.aws("ec2", "create-key-pair", "--key-name", "kept");
+        await machine.run("systemctl start mulga-keep.service", start_ms);
+        const state = await readBootState(partition, version);
+        assert.deepEqual(state, { good: version, next: undefined, unproven: [], onTrial: false });
+      });
 
-    await t.step("a kernel image that is cut short is passed over in the same start", async () => {
-      await machine.run(
-        `truncate -s 1M /boot/EFI/Linux/mulgaos_${next}+0-1.efi; sync; ` +
-          "systemctl unmask mulga-gateway.service",
-      );
-      await tryOnce(partition, { version: next, running: version });
-      await machine.newConsole();
-      await (await machine.shell()).send("systemctl reboot");
-      await machine.says(`Booting: MulgaOS mulgaos_${version}.efi`, start_ms);
-      machine.forgetShell();
-      assert.equal(await startedEntry(machine), "00 4d");
-    });
+      await step("an update goes into the other slot and is tried", async () => {
+        const made = await versionOf(work, { version: next, architecture: "arm64" });
+        await using server = serveFolder(await release(join(work, "release"), [made]));
+        const from = performance.now();
+        await machine.run(`hive update --from ${server.url}`, start_ms);
+        console.log(`arm64: installed in ${((performance.now() - from) / 1000).toFixed(0)} s`);
+        const state = await readBootState(partition, version);
+        assert.deepEqual(state, { good: version, next, unproven: [next], onTrial: false });
+        await restartsInto(`mulgaos_${next}+0-1.efi`);
+      });
+
+      await step("found healthy it is kept, with all that the node had", async () => {
+        await healthy(machine, start_ms);
+        assert.equal(await runningVersion(machine), next);
+        await machine.run("systemctl start mulga-keep.service", start_ms);
+        const state = await readBootState(partition, next);
+        assert.deepEqual(state, { good: next, next: undefined, unproven: [], onTrial: false });
+        const client = await administrator(machine);
+        await answers(client, start_ms);
+        const { KeyPairs } = await client.aws<{ KeyPairs: { KeyName: string }[] }>(
+          ...["ec2", "describe-key-pairs"],
+        );
+        assert.deepEqual(KeyPairs.map(({ KeyName }) => KeyName), ["kept"]);
+      });
+
+      // From here on the other version is only a file: what fails is this machine, or the file.
+      const bad = "9.9";
+      const trial = `mulgaos_${bad}+0-1.efi`;
+      const good = `mulgaos_${next}.efi`;
+
+      await step("a version whose power is cut while it starts is not started again", async () => {
+        await machine.run(`cp ${folder}/${good} ${folder}/mulgaos_${bad}+3-0.efi; sync`, start_ms);
+        await tryOnce(partition, { version: bad, running: next });
+        await restartsInto(trial);
+        await machine.says("Linux version", start_ms);
+        await machine.cutPower();
+        await machine.start();
+        await machine.says(`Booting: MulgaOS ${good}`, start_ms);
+        assert.equal(await startedEntry(machine), "00 4d");
+      });
+
+      await step("a version that does not become healthy is left by itself", async () => {
+        // Both files have the same root; what is masked below ails both, and only the one on trial is
+        // left for it.
+        await machine.run(
+          "mkdir -p /etc/systemd/system/mulga-health.service.d && printf " +
+            "'[Service]\\nExecStart=\\nExecStart=/usr/bin/hive admin health --timeout 20\\n' " +
+            "> /etc/systemd/system/mulga-health.service.d/short.conf && " +
+            "systemctl mask mulga-gateway.service",
+        );
+        await tryOnce(partition, { version: bad, running: next });
+        await restartsInto(trial);
+        await machine.says(`Booting: MulgaOS ${good}`, start_ms);
+        machine.forgetShell();
+        assert.equal(await startedEntry(machine), "00 4d");
+        const state = await readBootState(partition, next);
+        assert.deepEqual(state.unproven, [bad]);
+        assert.equal(state.next, undefined);
+      });
+
+      await step("a kernel image that is cut short is passed over in the same start", async () => {
+        await machine.run(
+          `truncate -s 1M ${folder}/${trial}; sync; systemctl unmask mulga-gateway.service`,
+        );
+        await tryOnce(partition, { version: bad, running: next });
+        await restartsInto(good);
+        assert.equal(await startedEntry(machine), "00 4d");
+      });
+      assert.ok(!failed, "a step failed");
+    } finally {
+      await Deno.remove(work, { recursive: true });
+    }
   },
 });
 

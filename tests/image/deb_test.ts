@@ -2,9 +2,12 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 import { buildDeb } from "../../image/deb/build.ts";
+import { eventually } from "../kit/plain_machine.ts";
+import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
 import { Container } from "./container.ts";
 
 const architecture = Deno.build.arch === "aarch64" ? "arm64" : "x86-64";
+const guestType = architecture === "arm64" ? "t4g.nano" : "t3.nano";
 
 let packages: Promise<readonly string[]> | undefined;
 /** Two versions, so that one can follow the other. */
@@ -37,6 +40,18 @@ async function aws(host: Container, ...args: string[]): Promise<string> {
   return stdout.trim();
 }
 
+/** Units that have failed on the host, whosever they are. */
+async function failedUnits(host: Container): Promise<string[]> {
+  const text = await host.run("systemctl", "list-units", "--failed", "--plain", "--no-legend");
+  return text.split("\n").flatMap((line) => line.split(" ")[0] || []).sort();
+}
+
+/** The processes of guests on the host. */
+async function guests(host: Container): Promise<string[]> {
+  const { stdout } = await host.try("pgrep", "qemu-system");
+  return stdout.split("\n").filter((pid) => pid !== "");
+}
+
 const kinds = [
   ["bookworm", "Debian 12", ["--target-release", "bookworm-backports"]],
   ["trixie", "Debian 13", []],
@@ -56,10 +71,18 @@ for (const [release, name, options] of kinds) {
       const inside = (path: string) => `/root/${basename(path)}`;
       await host.download("--no-install-recommends", ...options, inside(first));
       await host.boot();
+      const failedBefore = await failedUnits(host);
       const apt = (...args: string[]) => host.run("apt-get", "-qy", ...args);
       const install = (path: string) =>
         apt("install", "--no-install-recommends", ...options, inside(path));
       let account = "";
+      let guest = "";
+      const stateOf = (id: string) =>
+        aws(
+          host,
+          ...["ec2", "describe-instances", "--instance-ids", id],
+          ...["--query", "Reservations[0].Instances[0].State.Name"],
+        );
 
       await t.step("installed, the API answers", async () => {
         await install(first);
@@ -67,7 +90,7 @@ for (const [release, name, options] of kinds) {
         account = await aws(host, "sts", "get-caller-identity", "--query", "Account");
         assert.match(account, /^\d{12}$/);
         await aws(host, "s3api", "create-bucket", "--bucket", "kept");
-        assert.equal((await host.run("systemctl", "--failed", "--no-legend", "mulga*")).trim(), "");
+        assert.deepEqual(await failedUnits(host), failedBefore, "installing it made nothing fail");
       });
       await t.step("every service runs as its own user", async () => {
         const users = (await host.run("ps", "-eo", "user:32,args")).split("\n")
@@ -86,11 +109,38 @@ for (const [release, name, options] of kinds) {
         await host.run("hive", "admin", "health", "--timeout", "120");
         assert.notEqual(await pid(), before);
       });
-      await t.step("an upgrade keeps everything", async () => {
+      await t.step("a guest starts", async () => {
+        await Deno.copyFile(await tinyGuestImage(), join(host.root, "root/tiny.raw"));
+        await host.run(
+          "hive",
+          "image",
+          "import",
+          "/root/tiny.raw",
+          "--name",
+          "tiny",
+          "--format",
+          "raw",
+        );
+        const image = await aws(host, "ec2", "describe-images", "--query", "Images[0].ImageId");
+        guest = await aws(
+          host,
+          ...["ec2", "run-instances", "--image-id", image, "--instance-type", guestType],
+          ...["--query", "Instances[0].InstanceId"],
+        );
+        await eventually(`${guest} to be up`, 600_000, async () => {
+          const { stdout } = await host.try("hive", "console", guest, "--output");
+          return stdout.includes(tinyGuestReady + guest) ? true : undefined;
+        });
+      });
+      await t.step("an upgrade keeps everything, and the guest runs on", async () => {
+        const before = await guests(host);
+        assert.equal(before.length, 1);
         await install(second);
         await host.run("hive", "admin", "health", "--timeout", "120");
         assert.equal(await aws(host, "sts", "get-caller-identity", "--query", "Account"), account);
         assert.match(await aws(host, "s3api", "list-buckets"), /kept/);
+        assert.deepEqual(await guests(host), before);
+        assert.equal(await stateOf(guest), "running");
       });
       await t.step("removed, nothing runs and the data stays", async () => {
         await apt("remove", "mulgaos");

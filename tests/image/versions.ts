@@ -3,7 +3,11 @@
  * was made unhealthy. All trust the key that signs them, which is made once and kept in the cache.
  */
 import { join } from "node:path";
-import { type Appliance, buildAppliance } from "../../image/appliance/build.ts";
+import {
+  type Appliance,
+  type ApplianceOptions,
+  buildAppliance,
+} from "../../image/appliance/build.ts";
 import { imageCache } from "../../image/mkosi/run.ts";
 import { generateKeys } from "../../image/signing/keys.ts";
 import { writeSums } from "../../image/signing/release.ts";
@@ -32,7 +36,7 @@ export async function testKey(): Promise<string> {
  */
 export async function version(
   directory: string,
-  options: { readonly version: string; readonly extraTrees?: readonly string[] },
+  options: Pick<ApplianceOptions, "version" | "extraTrees" | "architecture">,
 ): Promise<Appliance> {
   let last = 0;
   const built = await buildAppliance({
