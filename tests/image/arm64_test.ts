@@ -11,7 +11,7 @@ import { readChoice, withChoice } from "../../tasks/hive/uboot/boot_variables.ts
 import { formatStore, parseStore } from "../../tasks/hive/uboot/variable_store.ts";
 import { eventually } from "../kit/plain_machine.ts";
 import { guestPartition } from "./guest_partition.ts";
-import { Machine } from "./machine.ts";
+import { host, Machine } from "./machine.ts";
 import { administrator, answers, healthy, ports, runningVersion, seedCredential } from "./node.ts";
 import { armServer, armServerWithUBoot } from "./platform.ts";
 import { BootFiles, RaspberryPi, settingsOf } from "./raspberry_pi.ts";
@@ -29,6 +29,16 @@ const appliance = () =>
   built ??= testKey().then((key) => buildAppliance({ version, architecture: "arm64", key }));
 
 const entry = "/sys/firmware/efi/efivars/BootCurrent-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+
+/** The sizes of blocks in the superblock of dm-verity, with which the second partition begins. */
+async function verityBlocks(raw: string): Promise<{ data: number; hash: number }> {
+  const table = JSON.parse(await host("/usr/sbin/sfdisk", "--json", raw));
+  using file = await Deno.open(raw);
+  await file.seek(table.partitiontable.partitions[1].start * 512 + 64, Deno.SeekMode.Start);
+  const fields = new DataView(new ArrayBuffer(8));
+  assert.equal(await file.read(new Uint8Array(fields.buffer)), 8);
+  return { data: fields.getUint32(0, true), hash: fields.getUint32(4, true) };
+}
 
 /** The number of UEFI's entry by which the running system was started. */
 async function startedEntry(machine: Machine): Promise<string> {
@@ -54,6 +64,7 @@ Deno.test({
     console.log(`arm64 kernel image: ${(kernel.size / 1e6).toFixed(1)} MB`);
     // Two of them, and a third while it is written, share the ESP of 1 GB with the firmware.
     assert.ok(kernel.size < 200e6, `${kernel.size} bytes`);
+    assert.deepEqual(await verityBlocks(raw), { data: 4096, hash: 4096 });
   },
 });
 
