@@ -249,25 +249,36 @@ export class Guest implements Door {
     note();
     if (zeros) {
       const retry = () => this.#inside.commands.zero(request);
-      if (!retry()) this.#again = { retry, giveUp: () => this.#forget(request) };
+      const giveUp = () => {
+        history.shorten(change, 0);
+        this.#forget(request);
+      };
+      if (!retry()) this.#again = { retry, giveUp };
       return;
     }
     let at = offset;
+    let taken = 0;
     const retry = () => {
       while (at < offset + length) {
         const end = Math.min(offset + length, (Math.floor(at / blockBytes) + 1) * blockBytes);
         const whole = end - at === blockBytes;
         const { commands } = this.#inside;
-        const taken = whole
+        const room = whole
           ? commands.writeBlock(at / blockBytes, bytes, at - offset)
           : commands.writePart(request, at, bytes, at - offset, end - at);
-        if (!taken) return false;
+        if (!room) return false;
+        taken++;
         at = end;
       }
       this.#inside.commands.writeTaken(request);
       return true;
     };
-    if (!retry()) this.#again = { retry, giveUp: () => this.#inside.commands.writeTaken(request) };
+    const giveUp = () => {
+      // The rest never came: what was taken is all that there will be.
+      history.shorten(change, taken);
+      this.#inside.commands.writeTaken(request);
+    };
+    if (!retry()) this.#again = { retry, giveUp };
   }
 
   #zero(type: number): void {

@@ -69,6 +69,16 @@ export class History {
     this.now[block] = content;
   }
 
+  /** Of the last change only its first blocks were taken, and no more will be. */
+  shorten(change: Change, blocks: number): void {
+    if (change !== this.#changes.at(-1)) throw new Error("only the last change may be cut short");
+    change.blocks.length = blocks;
+    this.now = this.#base.slice();
+    for (const { blocks } of this.#changes) {
+      for (const { block, content } of blocks) this.now[block] = content;
+    }
+  }
+
   grow(sizeBlocks: number): void {
     const larger = (state: Uint32Array) => {
       const made = new Uint32Array(sizeBlocks).fill(this.zero);
