@@ -113,9 +113,9 @@ export class Fsck {
   async #record(record: ReturnType<typeof standingRecords> extends Generator<infer T> ? T : never) {
     const { index, options } = this.#store;
     this.done.records++;
-    let locations = record.locations;
+    let { locations, sequence } = record;
     for (let attempt = 0; attempt < 5; attempt++) {
-      const { sound, flawed } = await this.#verifier.copies({ ...record, locations }, true);
+      const { sound, flawed } = await this.#verifier.copies({ locations, sequence }, true);
       const now = index.records.locations(record.owner);
       // Gone or replaced meanwhile.
       if (now === undefined) return;
@@ -124,6 +124,7 @@ export class Fsck {
         now.some((one, at) => !sameLocation(one, locations[at] ?? one))
       ) {
         locations = now;
+        sequence = index.records.sequence(record.owner) ?? sequence;
         continue;
       }
       this.done.bytes += locations.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -172,7 +173,9 @@ export class Fsck {
       if (lostStripes > 0) {
         this.#tell(extent.bucket, extent.key, `${lostStripes} stripes cannot be computed`, true);
       }
-      if (!index.extents.isReferenced(extent)) {
+      // Only what still stands can be called unreferenced: it may have been replaced while it was read.
+      const stands = index.extents.find(id)?.revision === extent.revision;
+      if (stands && !index.extents.isReferenced(extent)) {
         this.#index_errors++;
         this.#tell(extent.bucket, extent.key, `extent ${id} belongs to nothing`);
       }

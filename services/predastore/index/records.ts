@@ -62,6 +62,18 @@ export class RecordCopies {
     this.#segments = segments;
   }
 
+  /** The number of the record that a row is made of now; undefined where a row keeps the one it has. */
+  sequence(owner: RecordOwner): number | undefined {
+    if (owner.kind === "object" || owner.kind === "upload") return undefined;
+    const [table, where, values] = ownerRow(owner);
+    const column = owner.kind === "extent" ? "revision" : "sequence";
+    const row = this.#database.one(
+      `select ${column} as it from ${table} where ${where}`,
+      ...values,
+    );
+    return row?.["it"] as number | undefined;
+  }
+
   /** The copies of a row's record as they are now; undefined when there is no such row. */
   locations(owner: RecordOwner): readonly Location[] | undefined {
     return this.#copies(owner)?.known;
