@@ -90,19 +90,24 @@ export class History {
   }
 
   /**
-   * Holds what was found against what may be there; goes on from it.
+   * Holds what was found against what may be there.
    * @param must how many changes had to survive
    * @returns what is wrong, or undefined
    */
-  settle(found: Uint32Array, must: number): string | undefined {
+  judge(found: Uint32Array, must: number): string | undefined {
     const best = this.#longestPrefix(found);
-    if (best === undefined || best < must) {
-      return best === undefined
-        ? `no first part of ${this.#changes.length} changes explains what was found${
-          this.#explain(found, must)
-        }`
-        : `only ${best} of ${this.#changes.length} changes survived, of which ${must} had to`;
-    }
+    if (best !== undefined && best >= must) return undefined;
+    return best === undefined
+      ? `no first part of ${this.#changes.length} changes explains what was found${
+        this.#explain(found, must)
+      }`
+      : `only ${best} of ${this.#changes.length} changes survived, of which ${must} had to`;
+  }
+
+  /** As `judge`; goes on from what was found. */
+  settle(found: Uint32Array, must: number): string | undefined {
+    const wrong = this.judge(found, must);
+    if (wrong !== undefined) return wrong;
     this.#base = found.slice();
     this.now = found.slice();
     this.#changes = [];

@@ -25,7 +25,7 @@ import {
   type SimulatedMachine,
   simulatedMachine,
 } from "../../services/viperblock/machine/simulated.ts";
-import { SimulatedDisk } from "../../services/viperblock/machine/simulated_disk.ts";
+import { type CrashKind, SimulatedDisk } from "../../services/viperblock/machine/simulated_disk.ts";
 import { SimulatedStore } from "../../services/viperblock/machine/simulated_store.ts";
 import { World } from "../../services/viperblock/machine/simulated_world.ts";
 import type { FromWorker, HeldChunks } from "../../services/viperblock/mailbox.ts";
@@ -39,6 +39,7 @@ import {
 import { Orders } from "../../services/viperblock/orders.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
 import { LocalFiles } from "../../services/viperblock/volume_files.ts";
+import { openFound } from "./crash_branch.ts";
 import { Guest } from "./guest.ts";
 import { History } from "./history.ts";
 
@@ -60,6 +61,8 @@ export class Violation extends Error {
 export interface RunReport {
   readonly lives: number;
   readonly crashes: number;
+  /** Crashes beside the history, at moments at which it went on. */
+  readonly branches: number;
   readonly requests: number;
   readonly compacted: number;
   readonly trace: readonly string[];
@@ -79,8 +82,16 @@ interface Life {
   map: SavedMap | undefined;
 }
 
+/** What must survive a crash now. */
+interface Promised {
+  readonly process: number;
+  readonly power: number;
+}
+
 export class VolumeRun {
   readonly #random: Random;
+  /** Of its own, so that looking beside the history does not change it. */
+  readonly #branching: Random;
   readonly #world: World;
   readonly #disk: SimulatedDisk;
   readonly #store: SimulatedStore;
@@ -98,11 +109,17 @@ export class VolumeRun {
   #stamp = 0;
   #lives = 0;
   #crashes = 0;
+  #branches = 0;
+  /** What an earlier life owes, until it has been seen to be there. */
+  #owed: Promised | undefined;
+  /** What the last look beside the history was at. */
+  #looked = "";
   #requests = 0;
   #compacted = 0;
 
   constructor(readonly seed: number) {
     this.#random = new Random(seed);
+    this.#branching = new Random(~seed);
     this.#world = new World(this.#random);
     this.#disk = new SimulatedDisk(this.#world, directory, geometry.segmentBlocks * blockBytes);
     this.#store = new SimulatedStore(this.#world);
@@ -158,6 +175,7 @@ export class VolumeRun {
     return {
       lives: this.#lives,
       crashes: this.#crashes,
+      branches: this.#branches,
       requests: this.#requests,
       compacted: this.#compacted,
       trace: this.#trace,
@@ -431,8 +449,42 @@ export class VolumeRun {
   /** One turn of the engine, and the next thing that happens in the world. */
   async #turn(life: Life): Promise<void> {
     life.volume.turn();
+    this.#look(life);
     this.#world.step();
     for (let i = 0; i < 4; i++) await null;
+    this.#look(life);
+  }
+
+  /** Looks at what a crash would leave, whenever that or what was promised has changed. */
+  #look(life: Life): void {
+    const { acknowledged, durable } = this.#history;
+    const now = `${this.#disk.version} ${acknowledged} ${durable}`;
+    if (now === this.#looked || life.ended !== undefined) return;
+    this.#looked = now;
+    const promised = this.#owed ?? { process: acknowledged, power: durable };
+    this.#branch(life, "process", promised.process);
+    this.#branch(life, "power", promised.power);
+  }
+
+  #branch(life: Life, kind: CrashKind, must: number): void {
+    this.#branches++;
+    const history = this.#history;
+    const told = `in branch ${this.#branches} (${kind} ends at ${this.#world.now})`;
+    let found: ReturnType<typeof openFound>;
+    try {
+      found = openFound(
+        life.machine.ring.found(kind, this.#branching),
+        this.#volumeId,
+        history.sizeBlocks,
+        geometry,
+        this.#store.objects,
+        history.zero,
+      );
+    } catch (cause) {
+      throw new Violation(`${told} the volume was not opened: ${cause}`, { cause });
+    }
+    const wrong = found.wrong[0] ?? history.judge(found.contents, must);
+    if (wrong !== undefined) throw new Violation(`${told} ${wrong}`);
   }
 
   async #until(life: Life, done: () => boolean): Promise<void> {
@@ -458,6 +510,7 @@ export class VolumeRun {
     }
     const wrong = this.#history.settle(guest.found, must);
     if (wrong !== undefined) throw new Violation(wrong);
+    this.#owed = undefined;
   }
 
   /** Lets the guest work until something ends this life; returns how many changes must survive. */
@@ -518,7 +571,9 @@ export class VolumeRun {
     if (kind === "power") this.#disk.powerCut();
     else this.#disk.processEnd();
     life.machine.releaseAll();
-    return kind === "power" ? history.durable : history.acknowledged;
+    const { acknowledged, durable } = history;
+    this.#owed = { process: kind === "power" ? durable : acknowledged, power: durable };
+    return this.#owed.process;
   }
 
   /** Nobody carries on what the process had begun. */
@@ -538,6 +593,8 @@ export class VolumeRun {
   }
 
   #end(life: Life): void {
+    const { acknowledged } = this.#history;
+    this.#owed = { process: acknowledged, power: acknowledged };
     this.#requests += life.guest.done;
     this.#compacted += life.volume.statistics().chunks_compacted;
     this.#endLife();

@@ -3,14 +3,14 @@
  * owned twice. Costs a pass over the whole map; for the simulation and for checks by hand.
  */
 import { leafBlocks } from "../block_map.ts";
-import { chunkNumber, hole, isChunk } from "../format.ts";
+import { chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
 import type { Places } from "./places.ts";
 
 /** What is wrong, in sentences; empty when nothing is. */
 export function audit(places: Places): string[] {
   const wrong: string[] = [];
   const live = new Map<number, number>();
-  const owned = new Map<string, number>();
+  const owned = new Map<number, number>();
   let mapped = 0;
   for (let block = 0; block < places.map.sizeBlocks;) {
     const leaf = places.map.leaf(block);
@@ -25,9 +25,11 @@ export function audit(places: Places): string[] {
       mapped++;
       if (block >= places.map.sizeBlocks) wrong.push(`block ${block} lies beyond the end`);
       live.set(container, (live.get(container) ?? 0) + 1);
-      const place = `${container}:${index}`;
+      const place = container * segmentBlocks + index;
       const other = owned.get(place);
-      if (other !== undefined) wrong.push(`blocks ${other} and ${block} share the place ${place}`);
+      if (other !== undefined) {
+        wrong.push(`blocks ${other} and ${block} share the place ${container}:${index}`);
+      }
       owned.set(place, block);
       if (isChunk(container)) {
         const chunk = places.chunks[chunkNumber(container)];

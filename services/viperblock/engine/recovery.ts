@@ -27,7 +27,7 @@ interface StoredPlace {
 
 /** Fills the map and the places. @throws DamagedData when data that was durable cannot be found */
 export function recover(
-  machine: Machine,
+  machine: Pick<Machine, "disk" | "memory" | "release">,
   volumeId: string,
   map: BlockMap,
   places: Places,

@@ -9,16 +9,15 @@ import { forgetPages, mapMemory, type Memory, unmap, viewAddress } from "../../.
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { blockBytes } from "../format.ts";
 import type { Completion, Machine, RequestQueue } from "./machine.ts";
-import type { SimulatedDisk, SimulatedFile } from "./simulated_disk.ts";
-import type { World } from "./simulated_world.ts";
+import type { FoundDisk } from "./found_disk.ts";
+import type { CrashKind, Landing, SimulatedDisk, SimulatedFile } from "./simulated_disk.ts";
+import type { Chance, World } from "./simulated_world.ts";
 
 const eio = -5;
 const etime = -62;
 
-interface WriteUnderWay {
+interface WriteUnderWay extends Landing {
   readonly file: SimulatedFile;
-  readonly at: number;
-  readonly bytes: Uint8Array;
 }
 
 export class SimulatedRing implements RequestQueue {
@@ -45,11 +44,6 @@ export class SimulatedRing implements RequestQueue {
     id: number,
   ): void {
     this.#queued.push(() => this.#submit(operation, fd, offset, address, length, kind, id));
-  }
-
-  /** Requests are under way that change the disk. */
-  get writing(): boolean {
-    return this.#writes.size > 0;
   }
 
   turn(): void {
@@ -94,16 +88,19 @@ export class SimulatedRing implements RequestQueue {
     } else if (operation === ringOperations.write) {
       const write = { file, at: offset, bytes: viewAddress(address, length).bytes.slice() };
       this.#writes.add(write);
+      disk.version++;
       complete(ms, () => {
         const same = Buffer.from(viewAddress(address, length).buffer).equals(write.bytes);
         assert.ok(same, "a write changed while it was under way");
         this.#writes.delete(write);
+        disk.version++;
         file.write(offset, write.bytes);
         return length;
       });
     } else if (operation === ringOperations.sync) {
       const moment = file.moment();
       complete(ms, () => {
+        disk.version++;
         file.sync(moment);
         return 0;
       });
@@ -117,20 +114,39 @@ export class SimulatedRing implements RequestQueue {
   /** The process ends with requests under way: each has landed, or will, or will not, or in part. */
   crash(): void {
     this.#over = true;
-    for (const { file, at, bytes } of this.#writes) {
+    for (const write of this.#writes) {
       const land = () => {
-        for (let block = 0; block < bytes.length; block += blockBytes) {
-          if (this.world.once(4)) continue;
-          const whole = !this.world.once(6);
-          const length = whole ? blockBytes : 512 * this.world.chance.below(8);
-          file.write(at + block, bytes.subarray(block, block + length));
-        }
+        for (const { at, bytes } of torn(write, this.world.chance)) write.file.write(at, bytes);
       };
       const when = this.world.chance.below(3);
       if (when === 0) land();
       else if (when === 1) this.world.after(this.world.chance.below(500), land);
     }
     this.#writes.clear();
+  }
+
+  /** The disk as a start would find it if the process, or the power, ended now. Nothing ends. */
+  found(kind: CrashKind, chance: Chance): FoundDisk {
+    const landed = new Map<SimulatedFile, Landing[]>();
+    for (const write of this.#writes) {
+      if (chance.below(2) === 0) continue;
+      const parts = landed.get(write.file) ?? [];
+      // A third of them whole, as most writes are in earnest.
+      if (chance.below(3) === 0) parts.push(write);
+      else parts.push(...torn(write, chance));
+      landed.set(write.file, parts);
+    }
+    return this.disk.found(kind, (file) => landed.get(file) ?? [], chance);
+  }
+}
+
+/** What reaches the disk of a write that nobody waits for any more. */
+function* torn({ at, bytes }: Landing, chance: Chance): Generator<Landing> {
+  for (let block = 0; block < bytes.length; block += blockBytes) {
+    if (chance.below(4) === 0) continue;
+    const whole = chance.below(6) !== 0;
+    const length = whole ? blockBytes : 512 * chance.below(8);
+    yield { at: at + block, bytes: bytes.subarray(block, block + length) };
   }
 }
 

@@ -9,8 +9,9 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { checkpointName, logFilePattern } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
+import { FoundDisk } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
-import type { World } from "./simulated_world.ts";
+import type { Chance, World } from "./simulated_world.ts";
 
 const sectorBytes = 512;
 
@@ -19,6 +20,21 @@ export interface Moment {
   readonly bytes: Uint8Array;
   /** By sector the write that dirtied it. */
   readonly dirty: ReadonlyMap<number, number>;
+}
+
+/** How a life ends: the kernel and the disk go on, or nothing does. */
+export type CrashKind = "process" | "power";
+
+/** A part of a write that was under way and reached the disk. */
+export interface Landing {
+  readonly at: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Of the sectors that were not durable a power cut keeps all, none, or each by chance. */
+function keeps(chance: Chance): () => boolean {
+  const lucky = chance.below(3);
+  return () => lucky === 2 || (lucky === 1 && chance.below(2) === 0);
 }
 
 export class SimulatedFile {
@@ -52,16 +68,44 @@ export class SimulatedFile {
   }
 
   powerCut(world: World): void {
-    const lucky = world.chance.below(3);
+    const kept = keeps(world.chance);
     const after = grown(this.#durable, this.bytes.length);
     for (const sector of this.#dirty.keys()) {
-      if (lucky === 0 || (lucky === 1 && world.once(2))) continue;
+      if (!kept()) continue;
       const at = sector * sectorBytes;
       after.set(this.bytes.subarray(at, at + sectorBytes), at);
     }
     this.#dirty.clear();
     this.bytes = after;
     this.#durable = after.slice();
+  }
+
+  /** What a crash now would leave of it; nothing changes. The bytes may be the file's own. */
+  found(kind: CrashKind, landed: readonly Landing[], chance: Chance): Uint8Array<ArrayBuffer> {
+    const longest = landed.reduce((most, { at, bytes }) => Math.max(most, at + bytes.length), 0);
+    const length = Math.max(this.bytes.length, longest);
+    if (kind === "process" || this.#dirty.size === 0) {
+      if (landed.length === 0) return this.bytes;
+      const after = grown(this.bytes, length);
+      const kept = kind === "process" ? () => true : keeps(chance);
+      for (const landing of landed) land(after, landing, kept);
+      return after;
+    }
+    const kept = keeps(chance);
+    const after = grown(this.#durable, length);
+    for (const sector of this.#dirty.keys()) {
+      if (!kept()) continue;
+      const at = sector * sectorBytes;
+      after.set(this.bytes.subarray(at, at + sectorBytes), at);
+    }
+    for (const landing of landed) land(after, landing, kept);
+    return after;
+  }
+}
+
+function land(into: Uint8Array, { at, bytes }: Landing, kept: () => boolean): void {
+  for (let from = 0; from < bytes.length; from += sectorBytes) {
+    if (kept()) into.set(bytes.subarray(from, from + sectorBytes), at + from);
   }
 }
 
@@ -114,6 +158,8 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   room = Infinity;
   /** Counts up with every crash: what an earlier life asked for is not answered any more. */
   life = 0;
+  /** Counts up with everything that lets a crash find something else. */
+  version = 0;
 
   constructor(readonly world: World, readonly directory: string, readonly segmentBytes: number) {}
 
@@ -128,6 +174,7 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   }
 
   #change(change: Change): void {
+    this.version++;
     applied(this.#names, change);
     this.#changes.push(change);
   }
@@ -191,11 +238,13 @@ export class SimulatedDisk implements LogDisk, FileSystem {
       write: async (bytes) => {
         const copy = bytes.slice();
         await this.#takesTime();
+        this.version++;
         file.write(file.bytes.length, copy);
       },
       sync: async () => {
         const moment = file.moment();
         await this.#takesTime();
+        this.version++;
         file.sync(moment);
       },
       close: () => {},
@@ -210,6 +259,7 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   async syncDirectory(): Promise<void> {
     const count = this.#changes.length;
     await this.#takesTime();
+    this.version++;
     for (const change of this.#changes.splice(0, count)) applied(this.#durableNames, change);
   }
 
@@ -240,6 +290,23 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     this.#changes = [];
     this.#names = new Map(this.#durableNames);
     for (const file of new Set(this.#names.values())) file.powerCut(this.world);
+  }
+
+  /** The disk as a start would find it after a crash now; this one goes on. */
+  found(
+    kind: CrashKind,
+    landed: (file: SimulatedFile) => readonly Landing[],
+    chance: Chance,
+  ): FoundDisk {
+    let names = this.#names;
+    if (kind === "power") {
+      names = new Map(this.#durableNames);
+      const kept = chance.below(this.#changes.length + 1);
+      for (const change of this.#changes.slice(0, kept)) applied(names, change);
+    }
+    const files = new Map<string, Uint8Array<ArrayBuffer>>();
+    for (const [path, file] of names) files.set(path, file.found(kind, landed(file), chance));
+    return new FoundDisk(this.directory, files);
   }
 
   /** All is thrown away, as when a volume moves to another node; `content` becomes its checkpoint. */

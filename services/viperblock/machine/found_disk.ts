@@ -1,0 +1,58 @@
+/**
+ * The log files as one crash leaves them, for an opening that only looks: what it removes is gone for
+ * it alone, and the disk that it was taken from goes on as if nothing had happened.
+ */
+import type { Memory } from "../../../ffi/libc.ts";
+import { checkpointName, logFilePattern } from "../format.ts";
+import type { LogDisk, OpenFile } from "./machine.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export class FoundDisk implements LogDisk {
+  readonly #files: ReadonlyMap<string, Bytes>;
+  readonly #directory: string;
+  readonly #open: (Bytes | undefined)[] = [];
+
+  /** @param files by their paths; nobody changes their bytes while this disk is looked at */
+  constructor(directory: string, files: ReadonlyMap<string, Bytes>) {
+    this.#directory = directory;
+    this.#files = files;
+  }
+
+  openAll(): OpenFile[] {
+    const files: OpenFile[] = [];
+    for (const path of this.#files.keys()) {
+      if (logFilePattern.test(path.slice(this.#directory.length + 1))) files.push(this.open(path));
+    }
+    return files;
+  }
+
+  open(path: string): OpenFile {
+    return { path, fd: this.#open.push(this.#files.get(path)) - 1 };
+  }
+
+  close(fd: number): void {
+    this.#open[fd] = undefined;
+  }
+
+  remove(): void {}
+
+  /** What the file holds. */
+  bytes(fd: number): Bytes {
+    const bytes = this.#open[fd];
+    if (bytes === undefined) throw new Error(`file ${fd} is not open`);
+    return bytes;
+  }
+
+  read(fd: number, into: Memory, length: number, offset: number): number {
+    const bytes = this.bytes(fd).subarray(offset, offset + length);
+    into.bytes.set(bytes);
+    return bytes.length;
+  }
+
+  sync(): void {}
+
+  checkpoint(): Bytes | undefined {
+    return this.#files.get(`${this.#directory}/${checkpointName}`)?.slice();
+  }
+}

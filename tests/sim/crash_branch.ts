@@ -1,0 +1,85 @@
+/**
+ * One crash beside a history that goes on: what a start would find, opened by the engine's own recovery
+ * and read block by block, each against its checksum.
+ */
+import { crc32c } from "../../ffi/crc32c.ts";
+import { mapMemory } from "../../ffi/libc.ts";
+import { BlockMap, offsetInLeaf } from "../../services/viperblock/block_map.ts";
+import { audit } from "../../services/viperblock/engine/audit.ts";
+import { Places } from "../../services/viperblock/engine/places.ts";
+import { recover } from "../../services/viperblock/engine/recovery.ts";
+import {
+  blockBytes,
+  chunkHeaderBytes,
+  chunkNumber,
+  type Geometry,
+  hole,
+  isChunk,
+} from "../../services/viperblock/format.ts";
+import type { FoundDisk } from "../../services/viperblock/machine/found_disk.ts";
+
+/** What recovery reads the log through; there is one recovery at a time. */
+const window = mapMemory(4 << 20);
+
+export interface Found {
+  /** The content of each block, by its checksum. */
+  readonly contents: Uint32Array;
+  readonly wrong: readonly string[];
+}
+
+/** Checksums of the blocks of chunks, which never change. */
+const checksums = new WeakMap<Uint8Array, Uint32Array>();
+
+function chunkChecksums(chunk: Uint8Array<ArrayBuffer>): Uint32Array {
+  let known = checksums.get(chunk);
+  if (known === undefined) {
+    const count = Math.floor((chunk.length - chunkHeaderBytes) / blockBytes);
+    known = Uint32Array.from({ length: count }, (_, i) => {
+      const at = chunkHeaderBytes + i * blockBytes;
+      return crc32c(chunk.subarray(at, at + blockBytes));
+    });
+    checksums.set(chunk, known);
+  }
+  return known;
+}
+
+/** @param zero the checksum of a block of zeros @throws DamagedData when it cannot be opened */
+export function openFound(
+  disk: FoundDisk,
+  volumeId: string,
+  sizeBlocks: number,
+  geometry: Geometry,
+  store: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
+  zero: number,
+): Found {
+  const map = new BlockMap(sizeBlocks);
+  const places = new Places(map, geometry.segmentBlocks);
+  recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places);
+  const wrong = audit(places);
+  const contents = new Uint32Array(sizeBlocks).fill(zero);
+  for (let block = 0; block < sizeBlocks; block++) {
+    const leaf = map.leaf(block);
+    if (leaf === undefined) continue;
+    const at = offsetInLeaf(block);
+    const container = leaf[at] as number;
+    if (container === hole) continue;
+    const index = leaf[at + 1] as number;
+    const checksum = leaf[at + 2] as number;
+    let content: number | undefined;
+    if (isChunk(container)) {
+      const key = places.chunks[chunkNumber(container)]?.key ?? "";
+      const chunk = store.get(key);
+      if (chunk === undefined) wrong.push(`block ${block} is in ${key}, which is not there`);
+      else content = chunkChecksums(chunk)[index];
+    } else {
+      const segment = places.segment(container);
+      if (segment !== undefined) {
+        const start = index * blockBytes;
+        content = crc32c(disk.bytes(segment.fd).subarray(start, start + blockBytes));
+      }
+    }
+    if (content !== checksum) wrong.push(`block ${block} does not match its checksum`);
+    contents[block] = checksum;
+  }
+  return { contents, wrong };
+}
