@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { eventually } from "../kit/plain_machine.ts";
-import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
+import { tinyGuestImage } from "../kit/tiny_guest.ts";
 import { Machine } from "./machine.ts";
 import {
   administrator,
@@ -33,14 +33,18 @@ async function instanceOf(client: Client, id: string): Promise<Instance> {
   return instance;
 }
 
-/** The instance runs, started again if the machine's restart stopped it, and has come up. */
+/** The instance runs, started again if the machine's restart stopped it, and its shell answers. */
 async function instanceIsUp(machine: Machine, client: Client, id: string): Promise<void> {
   const { State } = await instanceOf(client, id);
   if (State.Name === "stopped") await client.aws("ec2", "start-instances", "--instance-ids", id);
-  await eventually(`${id} to be up`, 900_000, async () => {
-    const said = await machine.run(`hive console ${id} --output || hive console ${id}`, 60_000)
-      .catch(() => "");
-    return said.includes(tinyGuestReady + id) ? true : undefined;
+  await eventually(`${id} to be up`, 1_200_000, async () => {
+    // A number that its console, which keeps all that was ever said, has not shown yet.
+    const asked = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+    const said = await machine.run(
+      `echo 'echo $((${asked} + 1))' | timeout 20 hive console ${id} | tail -c 2000`,
+      90_000,
+    );
+    return said.includes(String(asked + 1)) ? true : undefined;
   });
 }
 
