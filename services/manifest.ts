@@ -269,7 +269,7 @@ export const services: readonly ServiceSpec[] = [
       read: ["any"],
       write: ["{data}", "/dev/kvm"],
       env,
-      run: ["qemu-system-x86_64", "qemu-system-aarch64", "qemu-img"],
+      run: ["qemu-system-x86_64", "qemu-system-aarch64", "qemu-img", "swtpm"],
       ffi: true,
       sys: ["cpus", "systemMemoryInfo", "hostname"],
     },

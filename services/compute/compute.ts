@@ -20,6 +20,7 @@ import { consoleHere, instanceActions } from "./instance_actions.ts";
 import { profileActions } from "./instance_profiles.ts";
 import { instanceType, type ShowContext } from "./instance_resource.ts";
 import { sizeOf } from "./instance_types.ts";
+import { answerViews, instanceViewActions } from "./instance_views.ts";
 import type { InstanceDependencies } from "./launch.ts";
 import { machinePaths } from "./machine_paths.ts";
 import { MachinePlugger } from "./machine_plugger.ts";
@@ -113,6 +114,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   const table: CompleteTable<(typeof computeActions)[number]> = {
     ...resources.actions,
     ...profileActions({ bus, instances, ...authorization }),
+    ...instanceViewActions(bus, instances),
     ...instanceActions({
       ...dependencies,
       ...authorization,
@@ -127,6 +129,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   const direct = new DirectSnapshots({ bus, log, state, ...authorization });
   direct.register();
   answerOthers(options, reconciler);
+  answerViews(options, reconciler.machines);
 
   const housekeeping = setInterval(() => {
     void keepHouse(reconciler, paths, log)

@@ -83,6 +83,8 @@ export interface InstanceRecord {
     readonly http_endpoint: "enabled" | "disabled";
     readonly instance_metadata_tags: "enabled" | "disabled";
   };
+  /** A TPM of its own, because its image wants one. */
+  readonly tpm?: "v2.0";
   readonly root_device_name: string;
   readonly attachments: readonly Attachment[];
   /** What a shutdown from inside the guest leads to; `stop` unless given. */
@@ -232,6 +234,8 @@ export interface ImageRecord {
   /** `disabled` by its owner: nobody launches it, and nobody else sees it. */
   readonly state: "pending" | "available" | "failed" | "disabled";
   readonly boot_mode: "uefi";
+  /** Its instances have a TPM. */
+  readonly tpm?: "v2.0";
   readonly root_device_name: string;
   /** The first is the root device's. */
   readonly block_devices: readonly ImageBlockDevice[];
@@ -443,6 +447,9 @@ export const computeActions = [
   "EnableImageDeprecation",
   "EnableImageDeregistrationProtection",
   "GetConsoleOutput",
+  "GetConsoleScreenshot",
+  "GetInstanceTpmEkPub",
+  "GetInstanceUefiData",
   "ImportKeyPair",
   "ModifyVolume",
   "RebootInstances",

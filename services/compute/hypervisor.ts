@@ -6,6 +6,8 @@
  * instance id, and trusts what the machine says over what anybody remembers.
  */
 
+import type { Picture } from "./jpeg.ts";
+
 export interface Disk {
   readonly volume_id: string;
   /** Unix socket where the volume is served over NBD; the export's name is the volume's id. */
@@ -24,6 +26,8 @@ export interface MachineSpec {
   readonly architecture: "x86_64" | "arm64";
   readonly vcpus: number;
   readonly memory_mib: number;
+  /** A TPM 2.0 of the instance's own. */
+  readonly tpm: boolean;
   /** What the network wants the hypervisor to be given. */
   readonly network: readonly string[];
   readonly disks: readonly Disk[];
@@ -58,6 +62,10 @@ export interface Machine {
   grow(volumeId: string, size_bytes: number): Promise<void>;
   /** Volumes that are plugged in now. */
   disks(): Promise<readonly string[]>;
+  /** What is on its screen now. @throws NoScreen */
+  screen(): Promise<Picture>;
+  /** Presses a key that means nothing by itself, which wakes a screen that has gone dark. */
+  wake(): Promise<void>;
   /** Hears whenever the status may have changed; call the result to stop. */
   onChange(listener: () => void): () => void;
   /** Lets go of the machine without touching it. */
@@ -67,6 +75,11 @@ export interface Machine {
 /** The guest did not let go of a disk in time, as while it boots or when it hangs. */
 export class UnplugRefused extends Error {
   override readonly name = "UnplugRefused";
+}
+
+/** The machine was started without a screen, by a release that gave guests none. */
+export class NoScreen extends Error {
+  override readonly name = "NoScreen";
 }
 
 /** The hypervisor would not start the machine; the message is its own. */

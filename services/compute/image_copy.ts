@@ -107,6 +107,7 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
         architecture: source.architecture,
         state: "pending",
         boot_mode: source.boot_mode,
+        ...(source.tpm === undefined ? {} : { tpm: source.tpm }),
         root_device_name: source.root_device_name,
         block_devices,
         public: false,

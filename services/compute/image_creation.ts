@@ -87,6 +87,7 @@ export function imageCreationActions(
           state: "pending",
           awaits_snapshots: true,
           boot_mode: "uefi",
+          ...(instance.tpm === undefined ? {} : { tpm: instance.tpm }),
           root_device_name: root,
           block_devices: devices.sort((a, b) =>
             Number(b.device === root) - Number(a.device === root)

@@ -110,6 +110,7 @@ export function showImage(image: ImageRecord): Shown {
     }),
     State: image.state,
     Tags: showTags(image.tags),
+    ...(image.tpm === undefined ? {} : { TpmSupport: image.tpm }),
     UsageOperation: "RunInstances",
     VirtualizationType: "hvm",
   };

@@ -135,9 +135,12 @@ function checkRegister(input: Input<"RegisterImage">): void {
     throw unsupported(`Guests boot with UEFI; the boot mode '${boot}' is not offered.`);
   }
   for (
-    const name of ["KernelId", "RamdiskId", "BillingProducts", "TpmSupport", "UefiData"] as const
+    const name of ["KernelId", "RamdiskId", "BillingProducts", "UefiData"] as const
   ) {
     if (input[name] !== undefined) throw unsupported(`${name} is not offered. Leave it out.`);
+  }
+  if (input.TpmSupport !== undefined && input.TpmSupport !== "v2.0") {
+    throw invalidParameter("tpmSupport", input.TpmSupport, "Expected: v2.0.");
   }
   if ((input.Description ?? "").length > 255) {
     throw invalidValue("Description is longer than 255 characters");
@@ -244,6 +247,7 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
           architecture: input.Architecture === "arm64" ? "arm64" : "x86_64",
           state: "pending",
           boot_mode: "uefi",
+          ...(input.TpmSupport === undefined ? {} : { tpm: "v2.0" }),
           root_device_name: rootName,
           block_devices: devices.sort((a, b) =>
             Number(b.device === rootName) - Number(a.device === rootName)

@@ -190,6 +190,7 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
       ThreadsPerCore: instance.settings?.threads_per_core ?? 1,
     },
     CurrentInstanceBootMode: "uefi",
+    ...(instance.tpm === undefined ? {} : { TpmSupport: instance.tpm }),
     EbsOptimized: instance.settings?.ebs_optimized ?? false,
     EnaSupport: false,
     EnclaveOptions: { Enabled: false },

@@ -136,6 +136,7 @@ const startMachine: Step<Launch> = {
             architecture: instance.architecture,
             vcpus: size.vcpus,
             memory_mib: size.memory_mib,
+            tpm: instance.tpm === "v2.0",
             network: connection.arguments,
             disks,
           }),

@@ -1,5 +1,5 @@
 /** Where the files and sockets of one machine lie. Pure arithmetic on names. */
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Paths } from "../config/node_config.ts";
 
 export interface MachinePaths {
@@ -11,6 +11,19 @@ export interface MachinePaths {
   readonly consoleLog: string;
   /** What fell off the front of the log. */
   readonly consoleOlder: string;
+  /** Where the screen is written to before it is answered. */
+  readonly screen: string;
+  readonly tpm: {
+    /** The directory of its state. */
+    readonly state: string;
+    /** The public endorsement keys, read when it was new. */
+    readonly keys: string;
+    readonly pid: string;
+    /** The socket that QEMU connects to. */
+    readonly control: string;
+    /** The socket by which the keys are read. */
+    readonly server: string;
+  };
 }
 
 export function machinePaths(paths: Paths, instanceId: string): MachinePaths {
@@ -23,5 +36,13 @@ export function machinePaths(paths: Paths, instanceId: string): MachinePaths {
     consoleSocket: paths.machineConsole(instanceId),
     consoleLog: join(directory, "console.log"),
     consoleOlder: join(directory, "console.older.log"),
+    screen: join(directory, "screen.ppm"),
+    tpm: {
+      state: join(directory, "tpm"),
+      keys: join(directory, "endorsement_keys.json"),
+      pid: join(directory, "swtpm.pid"),
+      control: join(dirname(paths.qmp(instanceId)), `${instanceId}.tpm`),
+      server: join(dirname(paths.qmp(instanceId)), `${instanceId}.ek`),
+    },
   };
 }

@@ -14,6 +14,7 @@ import { machinePaths } from "./machine_paths.ts";
 import { qemuArguments } from "./qemu_arguments.ts";
 import { findFirmware } from "./qemu_firmware.ts";
 import { QemuMachine, readPid } from "./qemu_machine.ts";
+import { endTpm, startTpm } from "./tpm.ts";
 
 /** From spawning QEMU to its QMP socket: 20 ms here, more on a machine under load. */
 const startBound_ms = 60_000;
@@ -47,6 +48,7 @@ export class QemuHypervisor implements Hypervisor {
     await Deno.mkdir(paths.directory, { recursive: true, mode: 0o750 });
     await Deno.mkdir(dirname(paths.qmp), { recursive: true });
     await copyOnce(firmware.variables, paths.firmwareVariables);
+    if (spec.tpm) await startTpm(paths);
     const started = performance.now();
     const { success, stderr } = await new Deno.Command(programs[spec.architecture], {
       args: qemuArguments(spec, { accelerator: this.accelerator, firmware, paths }),
@@ -57,6 +59,7 @@ export class QemuHypervisor implements Hypervisor {
     }).output();
     const said = new TextDecoder().decode(stderr).trim();
     if (!success) {
+      if (spec.tpm) await endTpm(paths);
       throw new StartFailed(
         said.split("\n").filter((line) => !/warning:/.test(line)).join("; ").slice(0, 2000) ||
           "QEMU ended without a word",
@@ -92,7 +95,9 @@ export class QemuHypervisor implements Hypervisor {
 
   async forget(instanceId: string): Promise<void> {
     const paths = machinePaths(this.#paths, instanceId);
-    for (const path of [paths.directory, paths.qmp, paths.consoleSocket]) {
+    await endTpm(paths);
+    const { control, server } = paths.tpm;
+    for (const path of [paths.directory, paths.qmp, paths.consoleSocket, control, server]) {
       await Deno.remove(path, { recursive: true }).catch(ignoreMissing);
     }
   }

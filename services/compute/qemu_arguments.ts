@@ -151,6 +151,18 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
       `logfile=${optionValue(paths.consoleLog)},logappend=on`,
     ],
     ...["-serial", "chardev:console"],
+    // A framebuffer in the guest's memory that the firmware sets up: a screen without a PCI device.
+    ...["-device", "ramfb"],
+    ...(spec.tpm
+      ? [
+        ...["-chardev", `socket,id=tpm,path=${optionValue(paths.tpm.control)}`],
+        ...["-tpmdev", "emulator,id=tpm,chardev=tpm"],
+        ...[
+          "-device",
+          `${spec.architecture === "x86_64" ? "tpm-crb" : "tpm-tis-device"},tpmdev=tpm`,
+        ],
+      ]
+      : []),
     ...["-object", "rng-random,id=entropy,filename=/dev/urandom"],
     ...["-device", "virtio-rng-pci,rng=entropy,max-bytes=65536,period=1000"],
     ...["-object", "iothread,id=disks"],

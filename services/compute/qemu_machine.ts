@@ -6,10 +6,18 @@
  * happen between two connections are lost.
  */
 import { delay } from "./delay.ts";
-import { type Disk, type Machine, type MachineStatus, UnplugRefused } from "./hypervisor.ts";
+import {
+  type Disk,
+  type Machine,
+  type MachineStatus,
+  NoScreen,
+  UnplugRefused,
+} from "./hypervisor.ts";
+import type { Picture } from "./jpeg.ts";
 import type { MachinePaths } from "./machine_paths.ts";
 import { blockdev, blockNode, deviceId, diskDevice } from "./qemu_arguments.ts";
 import { QmpClient, QmpClosed, QmpError, type QmpEvent } from "./qmp.ts";
+import { readPpm } from "./screenshot.ts";
 import type { Log } from "../log/log.ts";
 import { killProcessOf } from "../../ffi/process.ts";
 
@@ -17,6 +25,8 @@ import { killProcessOf } from "../../ffi/process.ts";
 const quitBound_ms = 5_000;
 /** How long a guest has to let go of a disk; a running Linux needs under 100 ms. */
 const unplugBound_ms = 15_000;
+/** How long QEMU may take to write down the screen. */
+const screenBound_ms = 15_000;
 /** How long QEMU may take to hear of a disk's new size. */
 const growBound_ms = 60_000;
 /** The request is repeated, since firmware and a booting kernel do not hear it. */
@@ -179,6 +189,29 @@ export class QemuMachine implements Machine {
     const killed = pid !== undefined && killProcessOf(pid, this.instance_id);
     this.log.warn("machine_killed", { pid, killed });
     await this.gone;
+  }
+
+  async screen(): Promise<Picture> {
+    // One file for each, since two may be asked for at once.
+    const file = `${this.paths.screen}.${crypto.randomUUID()}`;
+    try {
+      await this.#execute("screendump", { filename: file, format: "ppm" }, screenBound_ms);
+      return readPpm(await Deno.readFile(file));
+    } catch (error) {
+      if (!(error instanceof QmpError)) throw error;
+      throw new NoScreen(error.message, { cause: error });
+    } finally {
+      await Deno.remove(file).catch(() => {});
+    }
+  }
+
+  async wake(): Promise<void> {
+    try {
+      await this.#execute("send-key", { keys: [{ type: "qcode", data: "shift" }] });
+    } catch (error) {
+      // A machine without a keyboard cannot be woken by one.
+      if (!(error instanceof QmpError)) throw error;
+    }
   }
 
   async disks(): Promise<readonly string[]> {

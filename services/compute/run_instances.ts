@@ -233,6 +233,7 @@ function plan(
       ? {}
       : { iam_instance_profile: request.iam_instance_profile }),
     metadata_options: request.metadata_options,
+    ...(image.tpm === undefined ? {} : { tpm: image.tpm }),
     root_device_name: image.root_device_name,
     shutdown_behavior: request.shutdown_behavior,
     ...(Object.keys(request.settings).length === 0 ? {} : { settings: request.settings }),

@@ -63,6 +63,7 @@ export const packages: readonly PackageNeed[] = [
   { name: "libssl3", reason: "MD5 at full speed for S3's ETags", releases: [12], set: "run" },
   { name: "libssl3t64", reason: "MD5 at full speed for S3's ETags", releases: [13], set: "run" },
   { name: "socat", reason: "carries a guest's metadata connection", set: "run" },
+  { name: "swtpm", reason: "the TPM of guests whose image wants one", set: "run" },
   { name: "openssh-client", reason: "`hive ssh`", set: "run" },
   { name: "ca-certificates", reason: "trust in HTTPS mirrors", set: "run" },
   ...guestImagePackages.map((one): PackageNeed => ({
@@ -101,7 +102,6 @@ export const packages: readonly PackageNeed[] = [
   { name: "cpio", reason: "the tiny guest's boot archive", set: "tests" },
   { name: "fdisk", reason: "partition tables other than ours", set: "tests" },
   { name: "zstd", reason: "compresses images and the tiny guest's boot archive", set: "tests" },
-  { name: "swtpm", reason: "the TPM of the appliance's tests", set: "tests" },
   // It registers nothing with the kernel; a build does that for its own duration.
   {
     name: "qemu-user",

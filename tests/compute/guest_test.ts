@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { inflateSync } from "node:zlib";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
 import { launch, reach } from "./launches.ts";
 import { startNode, type TestNode } from "./node.ts";
@@ -52,6 +53,13 @@ Deno.test("a guest boots, finds its metadata, follows its disks, reboots, and re
   assert.match(console, /probe: product Amazon EC2 ec2[0-9a-f]{5}-/);
   const output = await node.call("GetConsoleOutput", { InstanceId: id });
   assert.ok(atob(output.Output ?? "").includes(tinyGuestReady));
+
+  const { UefiData = "" } = await node.call("GetInstanceUefiData", { InstanceId: id });
+  const variables = inflateSync(Uint8Array.fromBase64(UefiData).subarray(16));
+  assert.ok(new TextDecoder("latin1").decode(variables).includes("BootOrder"));
+  const { ImageData = "" } = await node.call("GetConsoleScreenshot", { InstanceId: id });
+  const screen = new Blob([Uint8Array.fromBase64(ImageData)], { type: "image/jpeg" });
+  assert.ok((await createImageBitmap(screen)).width >= 640);
 
   await assertSshAnswers(node.instance(id)?.network.ssh_port);
 
