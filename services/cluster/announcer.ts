@@ -32,6 +32,8 @@ export interface AnnouncerOptions {
   readonly port: number;
   readonly key: NodeKey;
   readonly log: Log;
+  /** Milliseconds from one unasked announcement to the next; `interval_ms` unless told. */
+  readonly interval_ms?: number;
   /** The IPv4 addresses to speak from, asked before every announcement. */
   addresses(): readonly string[];
   /** What to say from an address. */
@@ -67,7 +69,10 @@ export class Announcer implements Disposable {
       hear: (datagram, from) => void this.#hear(datagram, from),
     });
     const jitter_ms = Math.random() * 500;
-    this.#timer = setInterval(() => void this.announce(), interval_ms + jitter_ms);
+    this.#timer = setInterval(
+      () => void this.announce(),
+      (options.interval_ms ?? interval_ms) + jitter_ms,
+    );
   }
 
   /** The addresses that it speaks from. */

@@ -7,6 +7,8 @@ import { encodeAnnouncement } from "./announcement.ts";
 import { openNodeKey } from "./node_key.ts";
 
 const group = "239.77.85.71";
+/** Longer than any test: what is heard was said at the start or as an answer. */
+const neverUnasked_ms = 3_600_000;
 
 /** A UDP port that nobody has now. */
 function freeUdpPort(): number {
@@ -44,6 +46,7 @@ async function network() {
         group,
         port,
         key: await keyOf(key),
+        interval_ms: neverUnasked_ms,
         log: createLog("test", { write: (line) => events.push(JSON.parse(line)) }),
         addresses: () => ["127.0.0.1"],
         describe: () => words(node_id),
@@ -69,14 +72,12 @@ async function network() {
 Deno.test("two nodes know each other as soon as the second speaks, without waiting for a turn", async () => {
   await using net = await network();
   const one = await net.node("n-1");
-  const started = performance.now();
   const two = await net.node("n-2");
   await eventually(
     "both heard",
-    4_000,
+    60_000,
     () => one.announcer.peers.size === 1 && two.announcer.peers.size === 1 ? true : undefined,
   );
-  assert.ok(performance.now() - started < 4_500, "less than one interval");
   assert.deepEqual(
     one.events.filter(({ event }) => event === "peer_heard").map(({ node_id }) => node_id),
     ["n-2"],
@@ -98,20 +99,23 @@ Deno.test("what is no announcement is counted by its reason, and hearing goes on
     { ...net.words("n-2"), ts: 200 },
     await net.keyOf("n-3"),
   );
-  for (
-    const datagram of [
-      new Uint8Array(3_000),
-      new Uint8Array(100),
-      good,
-      bent,
-      older,
-      pretender,
-      pretender,
-    ]
-  ) {
+  const thrown = [
+    new Uint8Array(3_000),
+    new Uint8Array(100),
+    good,
+    bent,
+    older,
+    pretender,
+    pretender,
+  ];
+  // One after the other: signatures are verified at the same time and may end in another order.
+  for (const [at, datagram] of thrown.entries()) {
     await throwIn(datagram);
+    await eventually("it to be counted", 60_000, () => {
+      const { droppedTotal, peers } = one.announcer;
+      return droppedTotal + peers.size === at + 1 ? true : undefined;
+    });
   }
-  await eventually("all counted", 5_000, () => one.announcer.droppedTotal === 6 ? true : undefined);
   const { bad_signature = 0, malformed = 0, ...counted } = one.announcer.dropped;
   assert.deepEqual(counted, { too_large: 1, replayed: 1, other_key: 2 });
   assert.equal(bad_signature + malformed, 2);
@@ -130,7 +134,7 @@ Deno.test("a flood from one address is cut off before its signatures are looked 
       port: net.port,
     });
   }
-  await eventually("most were cut off", 5_000, () => {
+  await eventually("most were cut off", 60_000, () => {
     const { too_many = 0 } = one.announcer.dropped;
     return too_many > 200 ? true : undefined;
   });

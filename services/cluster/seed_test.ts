@@ -161,7 +161,6 @@ Deno.test("an alias bomb, a deep nest and a long list of keys are refused at onc
     const [name, before] = [`k${at}`, at === 1 ? "a" : `k${at - 1}`];
     bomb.push(`${name}: &${name} [*${before}, *${before}, *${before}, *${before}]`);
   }
-  const started = performance.now();
   refusal(`${bomb.join("\n")}\n`);
   assert.match(refusal(`version: 1\nhostname: ${"[".repeat(60_000)}\n`), /deeper|valid YAML/);
   assert.match(
@@ -172,8 +171,6 @@ Deno.test("an alias bomb, a deep nest and a long list of keys are refused at onc
   refusal(`${"? ".repeat(30_000)}a\n`);
   refusal(`${"{a: ".repeat(15_000)}${"}".repeat(1_000)}\n`);
   refusal(Array.from({ length: 8_000 }, (_, at) => `k${at}: 1`).join("\n"));
-  // A bound on work, not on a machine: quadratic reading took minutes.
-  assert.ok(performance.now() - started < 60_000);
 });
 
 Deno.test("user-data is a seed by its first line or by its key, and else somebody else's", () => {

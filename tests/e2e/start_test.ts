@@ -1,6 +1,7 @@
 /**
- * How long people wait: for the API after `up`, and for each service after its process starts. The
- * bounds are the product's promises, several times what an idle two-core machine takes.
+ * How long people wait: for the API after `up`, and for each service after its process starts, measured
+ * against what the same machine takes at the same time for a Deno process that does nothing. On an idle
+ * two-core machine that is some 40 ms, `up` 1 to 4 s and a service 0.1 to 0.7 s.
  */
 import assert from "node:assert/strict";
 import { services } from "../../services/manifest.ts";
@@ -10,23 +11,39 @@ interface Status {
   readonly services: readonly { readonly name: string; readonly start_ms: number }[];
 }
 
-Deno.test("on a set-up machine the API answers within 10 s, each service within 2 s", async () => {
+/** Median of the milliseconds in which a Deno process that does nothing starts and ends. */
+async function emptyProcess_ms(): Promise<number> {
+  const taken: number[] = [];
+  for (let round = 0; round < 5; round++) {
+    const started = performance.now();
+    await new Deno.Command(Deno.execPath(), { args: ["eval", "0"], stdout: "null" }).output();
+    taken.push(performance.now() - started);
+  }
+  return taken.sort((a, b) => a - b)[2] ?? 0;
+}
+
+Deno.test("on a set-up machine the API answers, and each service runs, within some starts of Deno", async () => {
   await using stack = await startStack();
   const down = await stack.down();
   assert.equal(down.code, 0, down.stderr);
   const started = performance.now();
   const up = await stack.up("--no-image");
   const up_ms = performance.now() - started;
+  const empty_ms = await emptyProcess_ms();
   assert.equal(up.code, 0, up.stderr);
   await stack.aws("sts", "get-caller-identity");
   const status: Status = JSON.parse(await stack.hive("status", "--json"));
   assert.equal(status.services.length, services.length);
   console.log(
-    `up ${Math.round(up_ms)} ms; `,
+    `an empty process ${Math.round(empty_ms)} ms; up ${Math.round(up_ms)} ms; `,
     status.services.map((service) => `${service.name} ${service.start_ms} ms`).join(", "),
   );
-  assert.ok(up_ms < 10_000, `up took ${up_ms} ms`);
+  assert.ok(up_ms < 250 * empty_ms, `up took ${up_ms} ms, an empty process ${empty_ms} ms`);
   for (const { name, start_ms } of status.services) {
-    assert.ok(start_ms > 0 && start_ms < 2_000, `${name} took ${start_ms} ms`);
+    assert.ok(start_ms > 0, name);
+    assert.ok(
+      start_ms < 50 * empty_ms,
+      `${name} took ${start_ms} ms, an empty process ${empty_ms} ms`,
+    );
   }
 });
