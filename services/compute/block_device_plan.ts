@@ -10,7 +10,7 @@ import type { Input } from "../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
 import { diskSlots } from "./hypervisor.ts";
 import { checkDevice } from "./volume_attachment.ts";
-import { checkPerformance } from "./volumes.ts";
+import { checkPerformance } from "./volume_performance.ts";
 
 type Mapping = NonNullable<Input<"RunInstances">["BlockDeviceMappings"]>[number];
 

@@ -21,7 +21,7 @@ import { imageType, showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
 import { snapshotType } from "./volume_type.ts";
-import { checkPerformance, checkVolumeType } from "./volumes.ts";
+import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
 
 /** @throws AwsError `InvalidAMIName.Malformed` */
 export function checkImageName(name: string): void {

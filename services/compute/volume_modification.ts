@@ -15,7 +15,7 @@ import { resizeVolume } from "../viperblock/contract.ts";
 import type { VolumeModification, VolumeRecord } from "./contract.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity, gib, type VolumeDependencies } from "./volume_lifecycle.ts";
-import { checkPerformance, checkVolumeType } from "./volumes.ts";
+import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
 
 type Shown = NonNullable<Output<"DescribeVolumesModifications">["VolumesModifications"]>[number];
 

@@ -3,7 +3,7 @@ import { instanceRecord, testConfig } from "../../tests/kit/compute.ts";
 import { alice, bob, startResourceSide, until } from "../../tests/kit/resource_side.ts";
 import { newId } from "../resources/ids.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
-import { checkPerformance } from "./volumes.ts";
+import { checkPerformance } from "./volume_performance.ts";
 
 const az = testConfig.az;
 

@@ -6,7 +6,8 @@ import { AwsError } from "../aws/errors.ts";
 import type { CallContext } from "../bus/subject.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { MasterKeys } from "./master_key.ts";
-import { decide, type Principal, principalOf } from "./principals.ts";
+import { type Principal, principalOf } from "./principals.ts";
+import { decide } from "./decisions.ts";
 import { rootArn, type State, userArn, type UserRecord } from "./state.ts";
 
 /** An SDK command's input or output as it travels on the bus; absent members are left away. */

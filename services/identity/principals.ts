@@ -1,24 +1,12 @@
-/**
- * Who a principal ARN names, and what that principal may.
- *
- * The account's root may all in its account. A user may what its policies and its groups' say, a role
- * what its policies say, each bounded by its permissions boundary and, in a session, by the session's
- * policies: all of them must allow. Decided from the newest state that this process knows; who is gone,
- * suspended or expired may nothing. Nobody may anything on a resource of another account.
- */
+/** Who an ARN, an access key or a session speaks for, and how policies see that one. */
 import type { CallContext } from "../bus/subject.ts";
-import type { AuthorizeDecision, AuthorizeRequest } from "./contract.ts";
-import { policyByArn } from "./managed_policies.ts";
-import { weighResource } from "./resource_policy.ts";
-import { parsePolicy, type Policy } from "./policy/document.ts";
-import { allowsEverywhere, type Decision, evaluateAll } from "./policy/evaluate.ts";
+import type { AuthorizeRequest } from "./contract.ts";
 import type { Context } from "./policy/pattern.ts";
 import type { Asker } from "./policy/principal.ts";
 import {
   assumedRoleArn,
   federatedUserArn,
   type KeyRecord,
-  type PolicyHolder,
   roleArn,
   type RoleRecord,
   rootArn,
@@ -128,68 +116,6 @@ export function askerOf(who: Principal): Asker {
   return { account_id: who.account_id, arns };
 }
 
-const denyAll = parsePolicy(
-  JSON.stringify({ Statement: { Effect: "Deny", Action: "*", Resource: "*" } }),
-);
-const allowAll = parsePolicy(
-  JSON.stringify({ Statement: { Effect: "Allow", Action: "*", Resource: "*" } }),
-);
-
-const inlineOf = new WeakMap<PolicyHolder | SessionRecord, readonly Policy[]>();
-
-function parsedOnce(
-  of: PolicyHolder | SessionRecord,
-  documents: readonly string[],
-): readonly Policy[] {
-  let policies = inlineOf.get(of);
-  if (policies === undefined) {
-    policies = documents.map((document) => parsePolicy(document));
-    inlineOf.set(of, policies);
-  }
-  return policies;
-}
-
-/** A policy that is not known could be one that denies: then nothing is allowed. */
-const named = (state: State, arns: readonly string[]) =>
-  arns.map((arn) => policyByArn(state, arn) ?? denyAll);
-
-function policiesOf(state: State, holder: PolicyHolder): readonly Policy[] {
-  return [
-    ...named(state, holder.attached),
-    ...parsedOnce(holder, Object.values(holder.inline)),
-  ];
-}
-
-function policiesOfUser(state: State, user: UserRecord): readonly Policy[] {
-  const groups = (user.groups ?? []).map((id) => state.groupById(id)?.value);
-  return [user, ...groups].flatMap((one) =>
-    // A group that is gone denied perhaps what nothing else does.
-    one === undefined ? [denyAll] : policiesOf(state, one)
-  );
-}
-
-/** The sets of policies of which each must allow. */
-export function policySetsOf(state: State, who: Principal): readonly (readonly Policy[])[] {
-  const sets: (readonly Policy[])[] = [];
-  const bound = (holder: UserRecord | RoleRecord) => {
-    if (holder.boundary !== undefined) sets.push(named(state, [holder.boundary]));
-  };
-  if (who.kind === "role") {
-    sets.push(policiesOf(state, who.role));
-    bound(who.role);
-  } else {
-    const user = who.kind === "federated" ? who.by : who.user;
-    sets.push(user === undefined ? [allowAll] : policiesOfUser(state, user));
-    if (user !== undefined) bound(user);
-  }
-  const { session } = who;
-  if (session === undefined) return sets;
-  const narrowed = [...named(state, session.policy_arns), ...parsedOnce(session, session.policies)];
-  // A federated user without a policy of its own may nothing, on AWS as here.
-  if (narrowed.length > 0 || who.kind === "federated") sets.push(narrowed);
-  return sets;
-}
-
 const principalTypes = {
   root: "Account",
   user: "User",
@@ -231,55 +157,4 @@ export function contextOf(
     context.set(`aws:principaltag/${name.toLowerCase()}`, [value]);
   }
   return context;
-}
-
-const resourceForm = /^(\*|arn:aws[a-z-]*:[^:\s]+:[^:\s]*:[^:\s]*:.+)$/s;
-
-export function decide(
-  state: State,
-  who: Principal | undefined,
-  request: Omit<AuthorizeRequest, "principal_arn">,
-  call: CallContext,
-): Decision {
-  if (who === undefined || typeof request.action !== "string") return "implicit_deny";
-  // What is no action or no ARN matches no statement: not even one that denies, so it is refused.
-  if (!/^[A-Za-z0-9-]+:[A-Za-z0-9]+$/.test(request.action)) return "implicit_deny";
-  if (typeof request.resource !== "string" || !resourceForm.test(request.resource)) {
-    return "implicit_deny";
-  }
-  const owner = request.resource.split(":")[4] ?? "";
-  if (/^\d{12}$/.test(owner) && owner !== who.account_id) return "implicit_deny";
-  if (who.kind === "root") return "allowed";
-  return evaluateAll(policySetsOf(state, who), {
-    action: request.action,
-    resource: request.resource,
-    context: contextOf(who, request.conditions, call),
-  });
-}
-
-export function authorizeRequest(
-  state: State,
-  request: AuthorizeRequest,
-  call: CallContext,
-): AuthorizeDecision {
-  const who = typeof request?.principal_arn === "string"
-    ? principalOf(state, request.principal_arn, call.access_key_id)
-    : undefined;
-  const own = decide(state, who, request, call);
-  const { resource_policy } = request;
-  if (resource_policy !== undefined && who !== undefined) {
-    const { decision, by_resource } = weighResource(who, own, resource_policy, request, call);
-    if (decision === "allowed") return { allowed: true, by_resource };
-    return { allowed: false, reason: decision };
-  }
-  const decision = own;
-  if (decision !== "allowed" || who === undefined) {
-    return { allowed: false, reason: decision === "allowed" ? "implicit_deny" : decision };
-  }
-  const { action, resource } = request;
-  const everywhere = who.kind === "root" ||
-    policySetsOf(state, who).every((set) =>
-      allowsEverywhere(set, { action, resource, context: new Map() })
-    );
-  return everywhere ? { allowed: true, every_resource: true } : { allowed: true };
 }

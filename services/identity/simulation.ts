@@ -5,7 +5,8 @@ import { checkDocument } from "./holder_policies.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { type Decision, evaluateAll } from "./policy/evaluate.ts";
 import type { Context } from "./policy/pattern.ts";
-import { contextOf, policySetsOf, type Principal } from "./principals.ts";
+import { contextOf, type Principal } from "./principals.ts";
+import { policySetsOf } from "./decisions.ts";
 import { groupArn, roleArn, userArn } from "./records.ts";
 
 type Result = NonNullable<

@@ -4,7 +4,8 @@ import type { AuthorizeRequest } from "./contract.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { type Decision, evaluateAll, evaluateResource } from "./policy/evaluate.ts";
 import type { Asker } from "./policy/principal.ts";
-import { askerOf, contextOf, policySetsOf, type Principal } from "./principals.ts";
+import { askerOf, contextOf, type Principal } from "./principals.ts";
+import { policySetsOf } from "./decisions.ts";
 import { roleArn, type RoleRecord } from "./records.ts";
 import type { State } from "./state.ts";
 

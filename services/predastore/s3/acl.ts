@@ -3,11 +3,11 @@
  * what every question is answered, and what alone may be set.
  */
 import { AwsError } from "../../aws/errors.ts";
-import { owner } from "./buckets.ts";
+import { owner } from "./answer_parts.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { done, maybeNode, nodes } from "./document.ts";
-import { askedVersion, meantObject } from "./versioning.ts";
+import { askedVersion, meantObject } from "./version_ids.ts";
 import { element, malformedXml, parseXml, Raw, text, xmlResponse } from "./xml.ts";
 
 const xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"';

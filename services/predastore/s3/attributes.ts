@@ -1,7 +1,7 @@
 /** GetObjectAttributes: what is known of an object, as its asker lists it. */
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
-import { httpDate } from "./object_headers.ts";
-import { askedVersion, meantObject, shownVersion } from "./versioning.ts";
+import { httpDate } from "./answer_parts.ts";
+import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 const known = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];

@@ -1,4 +1,5 @@
 /** ListBuckets, CreateBucket, HeadBucket, DeleteBucket and GetBucketLocation. */
+import { owner } from "./answer_parts.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { readDocument } from "./body.ts";
@@ -14,14 +15,6 @@ export function checkBucketName(name: string, system: boolean): void {
     !/\.\.|\.-|-\./.test(name);
   if (wellFormed && (system || !reserved.test(name))) return;
   throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
-}
-
-/** The account as S3 shows an owner: a canonical id in 64 hex digits. */
-export function owner(account_id: string) {
-  return element("Owner", [
-    element("ID", account_id.padStart(64, "0")),
-    element("DisplayName", account_id),
-  ]);
 }
 
 export function listBuckets(call: S3Call): Response {

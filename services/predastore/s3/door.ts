@@ -24,10 +24,9 @@ import {
   type BodyWatch,
   invalidArgument,
   notImplemented,
-  parseTarget,
   type S3Call,
-  type Target,
 } from "./call.ts";
+import { parseTarget, type Target } from "./target.ts";
 import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";

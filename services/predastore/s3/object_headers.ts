@@ -2,6 +2,7 @@
  * The headers that an object is stored and given back with: system headers, user metadata, checksums;
  * and the headers that ask for what is not served, which are refused by name and never ignored.
  */
+import { httpDate, quoted } from "./answer_parts.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
@@ -10,7 +11,7 @@ import { checksumHeader } from "./checksums.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellLock } from "./object_lock.ts";
 import { tagsOfQuery } from "./tagging.ts";
-import { shownVersion } from "./versioning.ts";
+import { shownVersion } from "./version_ids.ts";
 
 const kept = [
   "cache-control",
@@ -98,9 +99,6 @@ const overrides: Readonly<Record<string, string>> = {
   "response-content-type": "content-type",
   "response-expires": "expires",
 };
-
-export const quoted = (etag: string) => `"${etag}"`;
-export const httpDate = (ms: number) => new Date(Math.floor(ms / 1000) * 1000).toUTCString();
 
 /** The headers that describe an object in the answer to GET and HEAD. */
 export function describe(call: S3Call, object: ObjectRow, whole: boolean): Headers {

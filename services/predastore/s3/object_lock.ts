@@ -16,7 +16,7 @@ import {
 } from "./document.ts";
 import { objectArn } from "./permissions.ts";
 import { standing } from "./tagging.ts";
-import { askedVersion, meantObject } from "./versioning.ts";
+import { askedVersion, meantObject } from "./version_ids.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
 const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);

@@ -7,23 +7,17 @@ import type { IncomingBody } from "../bodies.ts";
 import { defaultLock } from "../object_lock.ts";
 import type { StoredObject } from "../objects.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
-import {
-  accessDenied,
-  checkKey,
-  invalidArgument,
-  ownBucket,
-  parseTarget,
-  type S3Call,
-  wholeNumber,
-} from "./call.ts";
+import { accessDenied, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { checkKey, parseTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
 import { sealFor, tellSeal } from "./encryption.ts";
-import { describe, objectHeaders, quoted } from "./object_headers.ts";
+import { describe, objectHeaders } from "./object_headers.ts";
+import { quoted } from "./answer_parts.ts";
 import { askedLock, bypasses, checkLock } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
-import { askedVersion, meantObject, shownVersion } from "./versioning.ts";
+import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import {
   children,
   element,

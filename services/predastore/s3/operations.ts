@@ -18,7 +18,8 @@ import {
   headBucket,
   listBuckets,
 } from "./buckets.ts";
-import type { S3Call, Target } from "./call.ts";
+import type { S3Call } from "./call.ts";
+import type { Target } from "./target.ts";
 import { deleteBucketCors, getBucketCors, putBucketCors } from "./cors.ts";
 import { deleteBucketEncryption, getBucketEncryption, putBucketEncryption } from "./encryption.ts";
 import {

@@ -4,7 +4,7 @@
  *
  * DeleteObjects asks for each key by itself, where the keys are known.
  */
-import { parseTarget, type Target } from "./call.ts";
+import { parseTarget, type Target } from "./target.ts";
 
 export interface Permission {
   /** `s3:GetObject` */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { AwsError } from "../../aws/errors.ts";
-import { parseTarget } from "./call.ts";
+import { parseTarget } from "./target.ts";
 import { notModified, writeCondition } from "./conditions.ts";
 import { operationOf, served } from "./operations.ts";
 import { parseRange } from "./ranges.ts";

@@ -4,7 +4,7 @@ import type { ObjectRow } from "../index/rows.ts";
 import type { Tag } from "../settings.ts";
 import { noSuchKey, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
-import { askedVersion, meantObject, noSuchVersion, shownVersion } from "./versioning.ts";
+import { askedVersion, meantObject, noSuchVersion, shownVersion } from "./version_ids.ts";
 import { element, malformedXml, type XmlNode, xmlResponse } from "./xml.ts";
 
 const mostObjectTags = 10;

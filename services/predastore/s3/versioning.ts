@@ -1,13 +1,13 @@
-/** Versions: whether a bucket keeps them, which there are, and which one a request means. */
+/** Versions: whether a bucket keeps them, and which there are. */
 import { AwsError } from "../../aws/errors.ts";
 import { keyBytes } from "../index/columns.ts";
-import type { BucketRow, ListedVersion, ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ListedVersion } from "../index/rows.ts";
 import { sequenceOf } from "../version_id.ts";
-import { owner } from "./buckets.ts";
-import { ErrorWithHeaders, invalidArgument, noSuchKey, ownBucket, type S3Call } from "./call.ts";
+import { owner, quoted } from "./answer_parts.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
 import { afterPrefix, commonPrefixes, encoder, maxKeys } from "./listing.ts";
-import { quoted } from "./object_headers.ts";
+import { checkedVersion } from "./version_ids.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
 export async function putBucketVersioning(call: S3Call): Promise<Response> {
@@ -42,59 +42,6 @@ export function getBucketVersioning(call: S3Call): Response {
     "VersioningConfiguration",
     versioning === undefined ? [] : [element("Status", versioning)],
   );
-}
-
-/** @throws AwsError `InvalidArgument` for what can be no version id */
-function checkedVersion(version: string): string {
-  if (version === "null" || sequenceOf(version) !== undefined) return version;
-  throw invalidArgument("Invalid version id specified");
-}
-
-export const noSuchVersion = () =>
-  new AwsError("NoSuchVersion", "The specified version does not exist.", { status: 404 });
-
-/** The version that `versionId` names, if it names one. */
-export function askedVersion(query: URLSearchParams): string | undefined {
-  const version = query.get("versionId");
-  return version === null ? undefined : checkedVersion(version);
-}
-
-/** The id under which clients know a version, in a bucket that keeps them. */
-export function shownVersion(
-  bucket: Pick<BucketRow, "settings">,
-  version: string | undefined,
-): string | undefined {
-  return version ?? (bucket.settings.versioning === undefined ? undefined : "null");
-}
-
-/** The object that a request means; a delete marker is told of in headers. */
-export function meantObject(
-  call: S3Call,
-  bucket: BucketRow,
-  key: string,
-  version: string | undefined,
-): ObjectRow {
-  const found = call.store.objects.find(bucket, key, version);
-  if (found !== undefined && found.marker !== true) return found;
-  if (version !== undefined) {
-    if (found === undefined) throw noSuchVersion();
-    throw new ErrorWithHeaders(
-      "MethodNotAllowed",
-      "The specified method is not allowed against this resource.",
-      405,
-      {
-        "x-amz-delete-marker": "true",
-        "x-amz-version-id": found.version ?? "null",
-        allow: "DELETE",
-      },
-    );
-  }
-  const marker = call.store.objects.latest(bucket, key);
-  if (marker?.marker !== true) throw noSuchKey();
-  throw new ErrorWithHeaders("NoSuchKey", "The specified key does not exist.", 404, {
-    "x-amz-delete-marker": "true",
-    "x-amz-version-id": marker.version ?? "null",
-  });
 }
 
 interface VersionPage {
