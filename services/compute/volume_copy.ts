@@ -18,7 +18,7 @@ import type { ComputeState } from "./state.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
 import { showVolume, volumeType } from "./volume_type.ts";
-import { checkPerformance, checkVolumeType } from "./volumes.ts";
+import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
 
 /** What the copy is to be. @throws AwsError */
 function shapeOf(input: Input<"CopyVolumes">, source: VolumeRecord) {
