@@ -93,6 +93,41 @@ Deno.test({
 });
 
 Deno.test({
+  name: "on a memory card the journal stays in memory and writes are collected",
+  fn: async () => {
+    const { raw, directory } = await appliance();
+    await using machine = await Machine.create({
+      board: armServer,
+      // As U-Boot does on a board, the firmware starts the kernel image, which finds the card.
+      kernel: join(directory, `mulgaos_${version}_arm64.efi`),
+      image: raw,
+      card: true,
+      disk_gib: 16,
+      seed: null,
+    });
+    await machine.start();
+    const source = await machine.run("findmnt --noheadings --output SOURCE /var", start_ms);
+    assert.match(source, /^\/dev\/mmcblk\d+p\d+$/m);
+    await machine.run("systemctl start mulga-card.service systemd-journal-flush.service", start_ms);
+    const options = await machine.run("findmnt --noheadings --output OPTIONS /var");
+    assert.match(options, /\bnoatime\b/);
+    assert.match(options, /\bcommit=60\b/);
+    assert.equal(
+      (await machine.run("systemctl show --property=ConditionResult --value mulga-card.service"))
+        .trim(),
+      "yes",
+      "the card was known when the service was asked for",
+    );
+    assert.equal((await machine.run("sysctl -n vm.dirty_expire_centisecs")).trim(), "6000");
+    assert.equal((await machine.run("sysctl -n vm.dirty_bytes")).trim(), "67108864");
+    const journal = await machine.run("journalctl --header | grep '^File path'");
+    assert.match(journal, /\/run\/log\/journal\//);
+    assert.doesNotMatch(journal, /\/var\/log\/journal\//);
+    assert.match(await machine.run("swapon --show --noheadings"), /zram0/);
+  },
+});
+
+Deno.test({
   name: "started by U-Boot: an update is tried once, and kept when it is healthy",
   fn: async (t) => {
     const work = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "mulga-arm64-" });

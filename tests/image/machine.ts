@@ -23,9 +23,15 @@ export interface Disk {
   readonly readOnly?: true;
   /** A stick on USB instead of a disk of the board. */
   readonly usb?: true;
+  /** A memory card, whose size must be a power of two; firmware does not start from it. */
+  readonly card?: true;
 }
 
 export interface MachineOptions {
+  /** A kernel image that the firmware starts instead of looking for one on the disks. */
+  readonly kernel?: string;
+  /** The image's own disk is a memory card. */
+  readonly card?: true;
   /** What kind of machine it is; a PC unless told otherwise. */
   readonly board?: Board;
   /** The raw image; it is never written to. Absent: the first of `disks` is booted. */
@@ -159,9 +165,14 @@ export class Machine implements AsyncDisposable {
       }).map(([name, value]) => `io.systemd.credential.binary:${name}=${btoa(value)}`),
     ];
     const disks: Disk[] = [
-      ...(options.image === undefined
-        ? []
-        : [{ path: this.#at("disk.qcow2"), format: "qcow2", serial: "appliance" } as const]),
+      ...(options.image === undefined ? [] : [
+        {
+          path: this.#at("disk.qcow2"),
+          format: "qcow2",
+          serial: "appliance",
+          ...(options.card ? { card: true as const } : {}),
+        } as const,
+      ]),
       ...(options.disks ?? []),
     ];
     const forwards = [...this.#ports].map(([guest, host]) =>
@@ -172,6 +183,7 @@ export class Machine implements AsyncDisposable {
       ...["-accel", "tcg,thread=multi"],
       ...["-smp", String(options.cpus ?? 2), "-m", String(options.memory_mib ?? 2048)],
       ...["-nodefaults", "-display", "none"],
+      ...(options.kernel === undefined ? [] : ["-kernel", options.kernel]),
       ...["-serial", `file:${this.#at("console.log")}`],
       ...["-serial", `unix:${this.#at("shell.sock")},server=on,wait=off`],
       ...["-qmp", `unix:${this.#at("qmp.sock")},server=on,wait=off`],
@@ -188,9 +200,13 @@ export class Machine implements AsyncDisposable {
             ? logged(disk, options.writeLog)
             : `format=${disk.format},file=${disk.path}`
         },discard=unmap,readonly=${disk.readOnly ? "on" : "off"}`,
-        "-device",
-        `${disk.usb ? "usb-storage,bus=usb.0,removable=on" : "virtio-blk-pci"},drive=disk${at},` +
-        `id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}`,
+        ...(disk.card
+          ? ["-device", `sdhci-pci,id=reader${at}`, "-device", `sd-card,drive=disk${at}`]
+          : [
+            "-device",
+            `${disk.usb ? "usb-storage,bus=usb.0,removable=on" : "virtio-blk-pci"},` +
+            `drive=disk${at},id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}`,
+          ]),
       ]),
       ...["-device", "virtio-rng-pci"],
       ...["-netdev", `user,id=net${forwards.join("")}`],
