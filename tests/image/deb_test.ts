@@ -110,12 +110,12 @@ for (const [release, name, options] of kinds) {
         assert.notEqual(await pid(), before);
       });
       await t.step("a guest starts", async () => {
-        await Deno.copyFile(await tinyGuestImage(), join(host.root, "root/tiny.raw"));
+        await Deno.copyFile(await tinyGuestImage(), join(host.root, "var/tmp/tiny.raw"));
         await host.run(
           "hive",
           "image",
           "import",
-          "/root/tiny.raw",
+          "/var/tmp/tiny.raw",
           "--name",
           "tiny",
           "--format",
