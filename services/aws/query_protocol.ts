@@ -65,6 +65,24 @@ export function readCall(service: QueryService, parameters: FormTree): QueryCall
 
 const declaration = '<?xml version="1.0" encoding="UTF-8"?>\n';
 
+/** What stands before and after the output's members in the answer to a call. */
+export function answerFrame(
+  service: QueryService,
+  operation: Operation,
+  request_id: string,
+): [before: string, after: string] {
+  const root = `${operation.name}Response`;
+  const open = `${declaration}<${root} xmlns="${service.xml_namespace}">`;
+  if (service.flavour === "ec2") {
+    return [`${open}<requestId>${request_id}</requestId>`, `</${root}>`];
+  }
+  const [resultOpen, resultClose] = operation.output === undefined
+    ? ["", ""]
+    : [`<${operation.name}Result>`, `</${operation.name}Result>`];
+  const metadata = `<ResponseMetadata><RequestId>${request_id}</RequestId></ResponseMetadata>`;
+  return [`${open}${resultOpen}`, `${resultClose}${metadata}</${root}>`];
+}
+
 /** The answer to a call. @throws TypeError when the output does not fit the operation's shape */
 export function writeAnswer(
   service: QueryService,
@@ -72,21 +90,13 @@ export function writeAnswer(
   output: unknown,
   request_id: string,
 ): string {
-  const root = `${operation.name}Response`;
-  const open = `${declaration}<${root} xmlns="${service.xml_namespace}">`;
-  if (service.flavour === "ec2") {
-    // EC2 says `return` where an operation has nothing else to say.
-    const inner = operation.output === undefined
-      ? "<return>true</return>"
-      : structureXml(operation.output, output ?? {});
-    return `${open}<requestId>${request_id}</requestId>${inner}</${root}>`;
-  }
+  const [before, after] = answerFrame(service, operation, request_id);
+  // EC2 says `return` where an operation has nothing else to say.
+  const nothing = service.flavour === "ec2" ? "<return>true</return>" : "";
   const inner = operation.output === undefined
-    ? ""
-    : `<${operation.name}Result>${
-      structureXml(operation.output, output ?? {})
-    }</${operation.name}Result>`;
-  return `${open}${inner}<ResponseMetadata><RequestId>${request_id}</RequestId></ResponseMetadata></${root}>`;
+    ? nothing
+    : structureXml(operation.output, output ?? {});
+  return before + inner + after;
 }
 
 /** An error in the dialect of the service. */

@@ -19,6 +19,7 @@ import {
 import { connect } from "@nats-io/transport-node";
 import { AwsError, internalError, unavailable } from "../aws/errors.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
+import { itemsHeader, ListAnswer, type ListIndex, readListIndex } from "./list_answer.ts";
 import { type CallContext, type Subject, systemContext, workers } from "./subject.ts";
 
 const contextFields = [
@@ -73,7 +74,16 @@ export type Handler<Input, Output> = (
   input: Input,
   context: CallContext,
   signal: AbortSignal,
-) => Promise<Output> | Output;
+) => Promise<Answer<Output>> | Answer<Output>;
+
+/** An answer as values, or as a list of what was serialized before. */
+export type Answer<Output> = Output | ListAnswer<Output>;
+
+/** An answer as it came: JSON, and where the items of its list lie if it was made of them. */
+export interface Reply {
+  readonly data: Uint8Array;
+  readonly index: ListIndex | undefined;
+}
 
 export class Bus implements AsyncDisposable {
   readonly #log: Log;
@@ -198,7 +208,12 @@ export class Bus implements AsyncDisposable {
           ? undefined
           : JSON.parse(decoder.decode(message.data));
         const output = await handler(input as Input, context, AbortSignal.timeout(left_ms));
-        message.respond(encoder.encode(JSON.stringify(output ?? null)));
+        if (output instanceof ListAnswer) {
+          const { data, header } = output.encode();
+          const headers = natsHeaders();
+          headers.set(itemsHeader, header);
+          message.respond(data, { headers });
+        } else message.respond(encoder.encode(JSON.stringify(output ?? null)));
         // The supervisor asks for health every few seconds; everything else is worth a line.
         this.#log[message.subject.startsWith("health.") ? "debug" : "info"]("answered", {
           subject: message.subject,
@@ -228,6 +243,16 @@ export class Bus implements AsyncDisposable {
     input: Input,
     context: CallContext = systemContext(subject.timeout_ms),
   ): Promise<Output> {
+    const { data } = await this.askReply(subject, input, context);
+    return JSON.parse(decoder.decode(data)) as Output;
+  }
+
+  /** The same, and the answer is not parsed. */
+  async askReply<Input, Output>(
+    subject: Subject<Input, Output>,
+    input: Input,
+    context: CallContext,
+  ): Promise<Reply> {
     const patience = () =>
       Math.max(1, Math.min(subject.timeout_ms, context.deadline_ms - Date.now()));
     await this.ready(Math.min(reconnect_wait_ms, patience()));
@@ -254,13 +279,14 @@ export class Bus implements AsyncDisposable {
       throw cause;
     }
     const code = reply.headers?.get("mulga-error") ?? "";
-    const body = JSON.parse(decoder.decode(reply.data));
     if (code !== "") {
+      const body = JSON.parse(decoder.decode(reply.data));
       throw new AwsError(code, body.message, {
         status: Number(reply.headers?.get("mulga-status")),
       });
     }
-    return body as Output;
+    const header = reply.headers?.get(itemsHeader) ?? "";
+    return { data: reply.data, index: readListIndex(header, reply.data.length) };
   }
 
   /** Publishes an event; nobody need listen. */

@@ -3,6 +3,7 @@
  * at once; the reconcile loop of the instance's node brings it there.
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
+import { ListAnswer } from "../bus/list_answer.ts";
 import { onNode, subject } from "../bus/subject.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { missingParameter, unsupported } from "../resources/errors.ts";
@@ -10,7 +11,8 @@ import { checkId, notFound } from "../resources/ids.ts";
 import type { Filter, Output } from "../resources/wire.ts";
 import type { ConsoleText } from "./console_output.ts";
 import type { InstanceRecord, InstanceState } from "./contract.ts";
-import { instanceType, showInstance, showState } from "./instance_resource.ts";
+import { instanceType, showState } from "./instance_resource.ts";
+import { ShownReservations } from "./shown_reservations.ts";
 import { readRequest, type RunDependencies, runInstances } from "./run_instances.ts";
 
 /** Asked of the node that has the console's file. */
@@ -104,6 +106,7 @@ interface Change {
 
 export function instanceActions(dependencies: RunDependencies) {
   const { bus, capacity, instances, sizeOf, show } = dependencies;
+  const reservations = new ShownReservations();
 
   /** All ids are known and well-formed, or nothing happens. */
   const require = async (ids: readonly string[] | undefined, call: Call) => {
@@ -187,23 +190,11 @@ export function instanceActions(dependencies: RunDependencies) {
           maxResults: input.MaxResults,
           nextToken: input.NextToken,
         }, call);
-        const context = await show(call.account_id);
-        const reservations = new Map<string, InstanceRecord[]>();
-        for (const instance of page.records) {
-          const together = reservations.get(instance.reservation_id) ?? [];
-          reservations.set(instance.reservation_id, [...together, instance]);
-        }
-        return {
-          Reservations: [...reservations].map(([ReservationId, together]) => ({
-            Groups: [],
-            Instances: together
-              .sort((one, other) => one.launch_index - other.launch_index)
-              .map((instance) => showInstance(instance, context)),
-            OwnerId: call.account_id,
-            ReservationId,
-          })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
-        };
+        return new ListAnswer<Output<"DescribeInstances">>(
+          "Reservations",
+          reservations.show(page.records, await show(call.account_id)),
+          page.nextToken === undefined ? {} : { NextToken: page.nextToken },
+        );
       },
     },
     DescribeInstanceStatus: {

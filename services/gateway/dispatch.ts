@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import { type QueryService, queryService } from "../aws/catalog.ts";
 import { AwsError } from "../aws/errors.ts";
 import { type JsonService, jsonService } from "../aws/json_service.ts";
-import { actionOf, readCall, readParameters, writeAnswer } from "../aws/query_protocol.ts";
+import { actionOf, readCall, readParameters } from "../aws/query_protocol.ts";
 import { restProtocol } from "../aws/rest_protocol.ts";
 import { type RestService, restService } from "../aws/rest_service.ts";
 import type { SigningGrants } from "../aws/signing_grants.ts";
@@ -21,6 +21,7 @@ import { identityActions } from "../identity/contract.ts";
 import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
 import type { ResourceAuthorizer } from "../aws/authorizer.ts";
+import type { QueryAnswers } from "./query_answers.ts";
 import { type Edge, largestQueryBody_bytes, readBody } from "./edge.ts";
 import { xmlHeaders } from "./error_reply.ts";
 
@@ -51,6 +52,7 @@ export interface DispatchParts {
   readonly grants: SigningGrants;
   readonly authorizer: ResourceAuthorizer;
   readonly admission: Admission;
+  readonly answers: QueryAnswers;
   /** The cloud's own region; calls for any are taken where it is not given. */
   readonly region?: string | undefined;
 }
@@ -274,12 +276,12 @@ export async function dispatch(
     throw denied(service, action, grant.principal_arn);
   }
   const call = readCall(service, parameters);
-  const output = await parts.bus.ask(
+  const reply = await parts.bus.askReply(
     subject<typeof call.input, unknown>(`${service.name}.${action}`, timeout_ms),
     call.input,
     context,
   );
-  return new Response(writeAnswer(service, call.operation, output, edge.request_id), {
+  return new Response(parts.answers.write(service, call.operation, reply, edge.request_id), {
     headers: xmlHeaders(edge.request_id),
   });
 }

@@ -7,6 +7,7 @@ import { subject } from "../bus/subject.ts";
 import { Admission } from "./admission.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { dispatch } from "./dispatch.ts";
+import { QueryAnswers } from "./query_answers.ts";
 import { edgeOf } from "./edge.ts";
 
 Deno.test("a signature for S3, which may leave the body unsigned, is none for another service", async () => {
@@ -63,6 +64,7 @@ Deno.test("a signature for S3, which may leave the body unsigned, is none for an
       grants,
       authorizer,
       admission: new Admission(),
+      answers: new QueryAnswers(),
     }, notes),
     { code: "SignatureDoesNotMatch" },
     "nor would it pass where a call for another service is answered",

@@ -19,6 +19,7 @@ import { consoleError, consoleReply } from "./console_door.ts";
 import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
 import { type Edge, edgeOf } from "./edge.ts";
 import { errorFormOf, errorReply, visible } from "./error_reply.ts";
+import { QueryAnswers } from "./query_answers.ts";
 import { checkS3Method, isAnonymousS3, s3Action, S3Door } from "./s3_door.ts";
 
 export interface GatewayOptions {
@@ -199,7 +200,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   });
   const s3 = new S3Door(options.s3Front);
   const door = new Door(
-    { bus, grants, authorizer, admission: new Admission(options.limits), region: options.region },
+    {
+      bus,
+      grants,
+      authorizer,
+      admission: new Admission(options.limits),
+      answers: new QueryAnswers(),
+      region: options.region,
+    },
     audit,
     s3,
     log,

@@ -4,7 +4,7 @@
  * known, the caller is authorised, the input is checked, `DryRun` is answered, and only then runs
  * what is particular.
  */
-import type { Bus } from "../bus/bus.ts";
+import type { Answer, Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { dryRunOperation, unauthorizedOperation } from "./errors.ts";
 import type { ActionName, Input, Output } from "./wire.ts";
@@ -19,7 +19,10 @@ export interface Action<Name extends ActionName> {
   readonly resources?: (input: Input<Name>, call: Call) => readonly string[];
   /** Refuses what is wrong with the input; changes nothing. Also run for a dry run. */
   readonly check?: (input: Input<Name>, call: Call) => Promise<void> | void;
-  readonly run: (input: Input<Name>, call: Call) => Promise<Output<Name>> | Output<Name>;
+  readonly run: (
+    input: Input<Name>,
+    call: Call,
+  ) => Promise<Answer<Output<Name>>> | Answer<Output<Name>>;
 }
 
 /** Some of EC2's operations with what answers them. */
@@ -60,7 +63,7 @@ export async function perform<Name extends ActionName>(
   input: Input<Name>,
   call: Call,
   options: RegisterOptions = {},
-): Promise<Output<Name>> {
+): Promise<Answer<Output<Name>>> {
   if (!/^\d{12}$/.test(call.account_id)) {
     throw unauthorizedOperation(`ec2:${name}`, call.principal_arn || "unknown");
   }

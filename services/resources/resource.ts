@@ -77,6 +77,8 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
   readonly #keys = new SortedKeys();
   /** Keys of records that are shared beyond their account. */
   readonly #shared = new SortedKeys();
+  /** The same by their ids, which are unique among accounts. */
+  readonly #sharedById = new Map<string, string>();
   readonly #unwatch: () => void;
 
   private constructor(
@@ -92,8 +94,15 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
       if (!isOurs(key)) return;
       if (row === undefined) this.#keys.remove(key);
       else this.#keys.add(key);
-      if (row !== undefined && type.shared?.(row.value, "") === true) this.#shared.add(key);
-      else this.#shared.remove(key);
+      if (type.shared === undefined) return;
+      const id = key.slice(key.indexOf(".") + 1);
+      if (row !== undefined && type.shared(row.value, "")) {
+        this.#shared.add(key);
+        this.#sharedById.set(id, key);
+      } else {
+        this.#shared.remove(key);
+        if (this.#sharedById.get(id) === key) this.#sharedById.delete(id);
+      }
     };
     this.#unwatch = table.watch(({ key, row }) => note(key, row));
     for (const row of table.rows()) note(row.key, row);
@@ -140,14 +149,15 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
 
   /** A record that the account owns or that is shared with it. */
   visible(account: string, id: string): R | undefined {
-    const own = this.get(account, id);
-    if (own !== undefined || this.type.shared === undefined) return own;
-    for (const key of this.#shared.after("", "")) {
-      if (!key.endsWith(`.${id}`)) continue;
-      const record = this.table.get(key)?.value;
-      if (record !== undefined && this.type.shared(record, account)) return record;
-    }
-    return undefined;
+    return this.#visibleRow(account, id)?.value;
+  }
+
+  #visibleRow(account: string, id: string): Row<R> | undefined {
+    const own = this.table.get(this.keyOf(account, id));
+    if (own !== undefined && this.type.gone?.(own.value) !== true) return own;
+    const key = this.#sharedById.get(id);
+    const row = key === undefined ? undefined : this.table.get(key);
+    return row !== undefined && this.type.shared?.(row.value, account) === true ? row : undefined;
   }
 
   /**
@@ -253,9 +263,10 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     const records: R[] = [];
     let bytes = 0;
     let lastKey = after;
-    for (const [key, record] of candidates) {
+    for (const { key, value: record, bytes: stored } of candidates) {
       if (!matches(record) || request.where?.(record) === false) continue;
-      const length = JSON.stringify(record).length * 2;
+      // Names in an answer are longer than in a record.
+      const length = stored * 2;
       if (records.length === size || (records.length > 0 && bytes + length > this.pageBytes)) {
         return { records, nextToken: makeToken(query, lastKey) };
       }
@@ -266,21 +277,21 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     return { records };
   }
 
-  async #named(account: string, ids: string[], after: string): Promise<[string, R][]> {
-    const found: [string, R][] = [];
+  async #named(account: string, ids: string[], after: string): Promise<Row<R>[]> {
+    const found: Row<R>[] = [];
     const missing: string[] = [];
     for (const id of ids) {
       checkId(this.type.idPrefix, id, this.type.errors);
-      const record = this.visible(account, id) ??
-        (await this.table.read(this.keyOf(account, id)))?.value;
-      if (record === undefined || this.type.gone?.(record) === true) missing.push(id);
-      else found.push([this.keyOf(record.account_id, id), record]);
+      const row = this.#visibleRow(account, id) ??
+        await this.table.read(this.keyOf(account, id));
+      if (row === undefined || this.type.gone?.(row.value) === true) missing.push(id);
+      else found.push(row);
     }
     if (missing.length > 0) throw notFound(missing, this.type.errors);
-    return found.filter(([key]) => key > after).sort((a, b) => a[0] < b[0] ? -1 : 1);
+    return found.filter(({ key }) => key > after).sort((a, b) => a.key < b.key ? -1 : 1);
   }
 
-  *#candidates(account: string, after: string): Generator<[string, R]> {
+  *#candidates(account: string, after: string): Generator<Row<R>> {
     const prefix = `${account}.`;
     if (this.type.shared === undefined) {
       yield* this.#records(this.#keys.after(prefix, after), account);
@@ -304,12 +315,13 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     }
   }
 
-  *#records(keys: Iterable<string>, account: string): Generator<[string, R]> {
+  *#records(keys: Iterable<string>, account: string): Generator<Row<R>> {
     for (const key of keys) {
-      const record = this.table.get(key)?.value;
-      if (record === undefined || this.type.gone?.(record) === true) continue;
-      if (record.account_id !== account && this.type.shared?.(record, account) !== true) continue;
-      yield [key, record];
+      const row = this.table.get(key);
+      if (row === undefined || this.type.gone?.(row.value) === true) continue;
+      const { value } = row;
+      if (value.account_id !== account && this.type.shared?.(value, account) !== true) continue;
+      yield row;
     }
   }
 

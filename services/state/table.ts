@@ -22,6 +22,8 @@ export interface Row<T> {
   readonly value: T;
   /** Sequence of the write in the bucket; grows with every write to any key. */
   readonly revision: number;
+  /** Of the value as it is stored. */
+  readonly bytes: number;
 }
 
 export interface Change<T> {
@@ -132,6 +134,7 @@ export class Table<T> implements AsyncDisposable {
           key: entry.key,
           value: decodeRow<T>(entry.key, entry.value),
           revision: entry.revision,
+          bytes: entry.value.length,
         };
       } catch (error) {
         this.#log.error("row_corrupt", { key: entry.key, ...errorFields(error) });
@@ -202,17 +205,18 @@ export class Table<T> implements AsyncDisposable {
   async read(key: string): Promise<Row<T> | undefined> {
     const entry = await this.#try(() => this.#kv.get(key));
     if (entry === null || entry.operation !== "PUT") return undefined;
-    return { key, value: decodeRow<T>(key, entry.value), revision: entry.revision };
+    const { revision, value } = entry;
+    return { key, value: decodeRow<T>(key, value), revision, bytes: value.length };
   }
 
   /** @throws Conflict when the key exists */
   async create(key: string, value: T): Promise<Row<T>> {
-    return await this.#written(key, value, () => this.#kv.create(key, encodeRow(value)));
+    return await this.#written(key, value, (bytes) => this.#kv.create(key, bytes));
   }
 
   /** @throws Conflict when the key is no longer at `revision` */
   async update(key: string, value: T, revision: number): Promise<Row<T>> {
-    return await this.#written(key, value, () => this.#kv.update(key, encodeRow(value), revision));
+    return await this.#written(key, value, (bytes) => this.#kv.update(key, bytes, revision));
   }
 
   /**
@@ -257,17 +261,22 @@ export class Table<T> implements AsyncDisposable {
     return () => this.#watchers.delete(watcher);
   }
 
-  async #written(key: string, value: T, write: () => Promise<number>): Promise<Row<T>> {
+  async #written(
+    key: string,
+    value: T,
+    write: (bytes: Uint8Array) => Promise<number>,
+  ): Promise<Row<T>> {
+    const stored = encodeRow(value);
     const revision = await this.#try(async () => {
       try {
-        return await write();
+        return await write(stored);
       } catch (error) {
         if (isConflict(error)) throw new Conflict(key, error);
         throw error;
       }
     });
     await this.waitFor(revision);
-    return { key, value, revision };
+    return { key, value, revision, bytes: stored.length };
   }
 
   async #try<R>(work: () => Promise<R>): Promise<R> {
