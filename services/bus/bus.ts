@@ -19,7 +19,13 @@ import {
 import { connect } from "@nats-io/transport-node";
 import { AwsError, internalError, unavailable } from "../aws/errors.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
-import { itemsHeader, ListAnswer, type ListIndex, readListIndex } from "./list_answer.ts";
+import {
+  digestHeader,
+  itemsHeader,
+  ListAnswer,
+  type ListIndex,
+  readListIndex,
+} from "./list_answer.ts";
 import { type CallContext, type Subject, systemContext, workers } from "./subject.ts";
 
 const contextFields = [
@@ -83,6 +89,21 @@ export type Answer<Output> = Output | ListAnswer<Output>;
 export interface Reply {
   readonly data: Uint8Array;
   readonly index: ListIndex | undefined;
+  /** Of a list answer. One that the asker said to have comes without data. */
+  readonly digest?: string;
+}
+
+function respondList<Output>(message: Msg, answer: ListAnswer<Output>): void {
+  const headers = natsHeaders();
+  const { digest } = answer;
+  headers.set(digestHeader, digest);
+  if (message.headers?.get(digestHeader) === digest) {
+    message.respond(new Uint8Array(0), { headers });
+    return;
+  }
+  const { data, header } = answer.encode();
+  headers.set(itemsHeader, header);
+  message.respond(data, { headers });
 }
 
 export class Bus implements AsyncDisposable {
@@ -208,12 +229,8 @@ export class Bus implements AsyncDisposable {
           ? undefined
           : JSON.parse(decoder.decode(message.data));
         const output = await handler(input as Input, context, AbortSignal.timeout(left_ms));
-        if (output instanceof ListAnswer) {
-          const { data, header } = output.encode();
-          const headers = natsHeaders();
-          headers.set(itemsHeader, header);
-          message.respond(data, { headers });
-        } else message.respond(encoder.encode(JSON.stringify(output ?? null)));
+        if (output instanceof ListAnswer) respondList(message, output);
+        else message.respond(encoder.encode(JSON.stringify(output ?? null)));
         // The supervisor asks for health every few seconds; everything else is worth a line.
         this.#log[message.subject.startsWith("health.") ? "debug" : "info"]("answered", {
           subject: message.subject,
@@ -247,23 +264,29 @@ export class Bus implements AsyncDisposable {
     return JSON.parse(decoder.decode(data)) as Output;
   }
 
-  /** The same, and the answer is not parsed. */
+  /**
+   * The same, and the answer is not parsed.
+   * @param known digest of the list answer that the asker has; the same one then comes without data
+   */
   async askReply<Input, Output>(
     subject: Subject<Input, Output>,
     input: Input,
     context: CallContext,
+    known?: string,
   ): Promise<Reply> {
     const patience = () =>
       Math.max(1, Math.min(subject.timeout_ms, context.deadline_ms - Date.now()));
     await this.ready(Math.min(reconnect_wait_ms, patience()));
     const timeout = patience();
     let reply: Msg;
+    const headers = writeContext(context);
+    if (known !== undefined) headers.set(digestHeader, known);
     try {
       const send = () =>
         this.connection.request(
           subject.name,
           encoder.encode(JSON.stringify(input ?? null)),
-          { timeout, headers: writeContext(context) },
+          { timeout, headers },
         );
       // What was on its way when the connection broke may be lost: an ordinary call is better asked again
       // than waited for. Long work goes on in the answerer, whose reply comes after the reconnect.
@@ -286,7 +309,12 @@ export class Bus implements AsyncDisposable {
       });
     }
     const header = reply.headers?.get(itemsHeader) ?? "";
-    return { data: reply.data, index: readListIndex(header, reply.data.length) };
+    const digest = reply.headers?.get(digestHeader) ?? "";
+    return {
+      data: reply.data,
+      index: readListIndex(header, reply.data.length),
+      ...(digest === "" ? {} : { digest }),
+    };
   }
 
   /** Publishes an event; nobody need listen. */

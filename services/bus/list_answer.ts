@@ -4,7 +4,8 @@
  *
  * On the wire it is ordinary JSON, which any asker may parse; a header says where each item lies and
  * gives it a key that stands for its bytes, so that whoever turns items into another form (the
- * gateway, into XML) can remember them by it. A key is a digest: equal keys mean equal items.
+ * gateway, into XML) can remember them by it. A key is a digest: equal keys mean equal items. The
+ * whole answer has one too: an asker who says which answer it has is told when it is still the answer.
  */
 import { createHash } from "node:crypto";
 
@@ -15,13 +16,18 @@ export interface ListItem {
 }
 
 export const itemsHeader = "mulga-items";
+/** In a question: the digest of the answer that the asker has. In an answer: its own. */
+export const digestHeader = "mulga-digest";
+
+const digestOf = (content: string | Uint8Array) =>
+  createHash("sha256").update(content).digest("base64url").slice(0, 24);
 
 const encoder = new TextEncoder();
 const comma = ",".charCodeAt(0);
 
 export function listItem(value: unknown): ListItem {
   const json = encoder.encode(JSON.stringify(value));
-  return { json, key: createHash("sha256").update(json).digest("base64url").slice(0, 24) };
+  return { json, key: digestOf(json) };
 }
 
 /** An `Output` whose member `member` is the list of `items`, and which has `rest` besides. */
@@ -34,7 +40,12 @@ export class ListAnswer<Output> {
     readonly rest: Readonly<Record<string, unknown>> = {},
   ) {}
 
-  /** The message's bytes, and what its header says. */
+  get digest(): string {
+    const keys = this.items.map((item) => item.key);
+    return digestOf(JSON.stringify([this.member, this.rest, keys.join(" ")]));
+  }
+
+  /** The message's bytes, and what its header says of its items. */
   encode(): { readonly data: Uint8Array<ArrayBuffer>; readonly header: string } {
     const opening = encoder.encode(`{${JSON.stringify(this.member)}:[`);
     const rest = JSON.stringify(this.rest).slice(1);

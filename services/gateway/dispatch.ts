@@ -276,12 +276,14 @@ export async function dispatch(
     throw denied(service, action, grant.principal_arn);
   }
   const call = readCall(service, parameters);
-  const reply = await parts.bus.askReply(
-    subject<typeof call.input, unknown>(`${service.name}.${action}`, timeout_ms),
-    call.input,
+  const { content, bytes } = await parts.answers.ask(
+    parts.bus,
+    service,
+    call,
     context,
+    timeout_ms,
   );
-  return new Response(parts.answers.write(service, call.operation, reply, edge.request_id), {
-    headers: xmlHeaders(edge.request_id),
+  return new Response(content, {
+    headers: { ...xmlHeaders(edge.request_id), "content-length": String(bytes) },
   });
 }

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
+import { startNats } from "../../tests/kit/nats.ts";
 import { queryService } from "../aws/catalog.ts";
 import { writeAnswer } from "../aws/query_protocol.ts";
-import { ListAnswer, listItem, readListIndex } from "../bus/list_answer.ts";
+import type { Answer } from "../bus/bus.ts";
+import { ListAnswer, listItem } from "../bus/list_answer.ts";
+import { subject, systemContext } from "../bus/subject.ts";
 import { QueryAnswers } from "./query_answers.ts";
 
-const decoder = new TextDecoder();
 const service = queryService("ec2")!;
 const operation = service.operation("DescribeInstances")!;
 
@@ -15,52 +17,82 @@ const reservation = (number: number) => ({
   Instances: [{ InstanceId: `i-${number}`, Tags: [{ Key: "Name", Value: `<é & ${number}>` }] }],
 });
 
-function replyOf(items: readonly unknown[], rest: Record<string, unknown>) {
-  const { data, header } = new ListAnswer<{ Reservations: unknown[] }>(
-    "Reservations",
-    items.map(listItem),
-    rest,
-  ).encode();
-  return { data, index: readListIndex(header, data.length) };
+type Shown = Record<string, unknown>;
+const list = (items: readonly unknown[], rest: Record<string, unknown> = {}) =>
+  new ListAnswer<Shown>("Reservations", items.map(listItem), rest);
+
+/** An owner whose answer the test sets, and a gateway's side that asks it. */
+async function startOwner() {
+  const nats = await startNats();
+  const [owner, asker] = [await nats.bus("compute"), await nats.bus("gateway")];
+  let answer: Answer<Shown> = {};
+  owner.answer(subject<Shown, Shown>("ec2.DescribeInstances"), () => answer);
+  await owner.connection.flush();
+  const answers = new QueryAnswers();
+  return {
+    asker,
+    async ask(next: Answer<Shown>, input = {}): Promise<string> {
+      answer = next;
+      const call = { action: "DescribeInstances", operation, input };
+      const context = { ...systemContext(5_000), request_id: "r" };
+      const { content, bytes } = await answers.ask(asker, service, call, context, 5_000);
+      const text = await new Response(content).text();
+      assert.equal(new TextEncoder().encode(text).length, bytes);
+      return text;
+    },
+    [Symbol.asyncDispose]: () => nats[Symbol.asyncDispose](),
+  };
 }
 
-const text = (body: string | Uint8Array) => typeof body === "string" ? body : decoder.decode(body);
-
-Deno.test("an answer made of items is byte for byte the XML of the same answer as values", () => {
-  const answers = new QueryAnswers();
+Deno.test("an answer made of items is byte for byte the XML of the same answer as values, asked again too", async () => {
+  await using owner = await startOwner();
   for (const count of [0, 1, 3, 2]) {
     for (const rest of [{}, { NextToken: "a<b" }]) {
-      const items = Array.from({ length: count }, (_, number) => reservation(number));
-      const written = text(answers.write(service, operation, replyOf(items, rest), "r"));
-      assert.equal(
-        written,
-        writeAnswer(service, operation, { Reservations: items, ...rest }, "r"),
-      );
-      assert.equal(written.match(/<\?xml/g)?.length, 1);
+      const Reservations = Array.from({ length: count }, (_, number) => reservation(number));
+      const wanted = writeAnswer(service, operation, { Reservations, ...rest }, "r");
+      assert.equal(await owner.ask(list(Reservations, rest)), wanted);
+      assert.equal(await owner.ask(list(Reservations, rest)), wanted, "asked again");
+      assert.equal(await owner.ask({ Reservations, ...rest }), wanted, "answered as values");
     }
   }
 });
 
-Deno.test("an item that changed is shown as it is now, and the others as they were", () => {
-  const answers = new QueryAnswers();
+Deno.test("an answer of megabytes arrives whole", async () => {
+  await using owner = await startOwner();
+  const Reservations = Array.from({ length: 5_000 }, (_, number) => reservation(number));
+  const wanted = writeAnswer(service, operation, { Reservations }, "r");
+  assert.ok(wanted.length > 1 << 20);
+  for (let time = 0; time < 2; time++) assert.ok(await owner.ask(list(Reservations)) === wanted);
+});
+
+Deno.test("what changed is shown as it is now, in every answer", async () => {
+  await using owner = await startOwner();
   const before = [reservation(1), reservation(2)];
-  answers.write(service, operation, replyOf(before, {}), "r");
+  await owner.ask(list(before));
   const after = [{ ...reservation(1), OwnerId: "210987654321" }, reservation(2)];
-  const written = text(answers.write(service, operation, replyOf(after, {}), "r"));
-  assert.equal(written, writeAnswer(service, operation, { Reservations: after }, "r"));
+  for (const now of [after, before, [reservation(2)], after]) {
+    assert.equal(
+      await owner.ask(list(now)),
+      writeAnswer(service, operation, { Reservations: now }, "r"),
+    );
+  }
 });
 
-Deno.test("an ordinary answer is written as before", () => {
-  const output = { Reservations: [reservation(7)] };
-  const data = new TextEncoder().encode(JSON.stringify(output));
-  assert.equal(
-    text(new QueryAnswers().write(service, operation, { data, index: undefined }, "r")),
-    writeAnswer(service, operation, output, "r"),
-  );
+Deno.test("an answer that the asker has is not sent again, and one that it has not is", async () => {
+  await using owner = await startOwner();
+  const { asker } = owner;
+  await owner.ask(list([reservation(1)]));
+  const name = subject<Shown, Shown>("ec2.DescribeInstances");
+  const first = await asker.askReply(name, {}, systemContext(5_000));
+  assert.ok(first.data.length > 0 && first.index !== undefined);
+  const again = await asker.askReply(name, {}, systemContext(5_000), first.digest);
+  assert.equal(again.data.length, 0);
+  assert.equal(again.digest, first.digest);
+  const other = await asker.askReply(name, {}, systemContext(5_000), "another");
+  assert.deepEqual(other.data, first.data);
 });
 
-Deno.test("a list that the operation does not have is a fault of its owner", () => {
-  const { data, index } = replyOf([reservation(1)], {});
-  const wrong = { data, index: { ...index!, member: "Volumes" } };
-  assert.throws(() => new QueryAnswers().write(service, operation, wrong, "r"), TypeError);
+Deno.test("a list that the operation does not have is a fault of its owner", async () => {
+  await using owner = await startOwner();
+  await assert.rejects(owner.ask(new ListAnswer<Shown>("Volumes", [listItem({})])), TypeError);
 });

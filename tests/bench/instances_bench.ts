@@ -30,7 +30,7 @@ const seconds = 10;
 const rounds = Number(Deno.env.get("MULGA_BENCH_ROUNDS") ?? "3");
 
 /** One instance by the API, the others as copies of its record. */
-async function makeInstances(cloud: Ec2Cloud, ec2: EC2Client): Promise<void> {
+export async function makeInstances(cloud: Ec2Cloud, ec2: EC2Client): Promise<void> {
   const { node, admin } = cloud;
   const disk = await blankDisk();
   const image = await (await node.bus("operator")).ask(importImage, {
@@ -108,7 +108,7 @@ function copyOf(model: InstanceRecord, number: number): InstanceRecord {
   };
 }
 
-async function startBare(cloud: Ec2Cloud): Promise<{ port: number } & AsyncDisposable> {
+export async function startBare(cloud: Ec2Cloud): Promise<{ port: number } & AsyncDisposable> {
   const port = freePort();
   const { cert, key } = cloud.node.paths.tls;
   const child = new Deno.Command(Deno.execPath(), {
