@@ -28,7 +28,7 @@ import type { Sealing } from "./sealing.ts";
 import { Uploads } from "./uploads.ts";
 
 export interface StoreOptions {
-  /** The index's file. */
+  /** The index's file; `:memory:` for one that is made again at each start. */
   readonly index: string;
   readonly blobs: readonly string[];
   readonly data_shards: number;
@@ -104,7 +104,9 @@ export class Store implements AsyncDisposable {
 
   /** Opens the store, recovering or rebuilding its index first. */
   static async open(options: StoreOptions): Promise<Store> {
-    await Deno.mkdir(dirname(options.index), { recursive: true, mode: 0o750 });
+    if (options.index !== ":memory:") {
+      await Deno.mkdir(dirname(options.index), { recursive: true, mode: 0o750 });
+    }
     const disk = options.disk ?? realDisk;
     for (const path of options.blobs) await disk.makeFolder(path).catch(() => {});
     let index = openIndex(options.index);

@@ -163,7 +163,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "every crash point of put, overwrite, delete, multipart completion, tagging, compaction",
       /^a crash at any operation/,
     ],
-    ["random crash schedules", /^random schedules/, /^once lost/],
+    ["random crash schedules", /^random histories/, /^once lost/],
     ["kill -9 of the process", /survives kill -9/, /after the process died/],
     ["concurrent writers of one key leave one whole object", /one of many writers/],
     ["events: at least once, in order for each key", /^notification: events/],

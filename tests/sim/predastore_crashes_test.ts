@@ -2,7 +2,8 @@
  * Crashes on the simulated disk. Here every crash point of each scenario under one variant each, and a
  * bounded number of random schedules; `deno task sim predastore` runs as many as one likes.
  */
-import { runSchedule } from "../../services/predastore/simulation/schedule.ts";
+import assert from "node:assert/strict";
+import { runBranching, runSchedule } from "../../services/predastore/simulation/schedule.ts";
 import {
   randomSchedule,
   scenarios,
@@ -44,15 +45,21 @@ for (const [name, groups] of Object.entries(scenarios)) {
   });
 }
 
-Deno.test("random schedules: what was acknowledged survives every crash", async () => {
+Deno.test("random histories: what was acknowledged survives a crash at any operation", async () => {
   console.log(`SEED=${seed}`);
+  let crashes = 0;
   await inFolder(async (folder) => {
-    for (let at = 0; at < 300; at++) {
-      await runSchedule(randomSchedule(seed + at), folder).catch((cause) => {
-        throw new Error(`schedule ${seed + at}`, { cause });
+    for (let at = 0; at < 12; at++) {
+      const history = randomSchedule(seed + at);
+      await runSchedule(history, folder).catch((cause) => {
+        throw new Error(`deno task sim predastore --seed ${seed + at} --only`, { cause });
+      });
+      crashes += 1 + await runBranching(history, folder).catch((cause) => {
+        throw new Error(`deno task sim predastore --seed ${seed + at} --only`, { cause });
       });
     }
   });
+  assert.ok(crashes >= 200, `${crashes} crashes`);
 });
 
 /** Each of these once lost something: what it was, and a seed that showed it. */

@@ -1,11 +1,16 @@
 /**
  * Crash schedules of the object store on a simulated disk, as many as wanted: every crash point of every
- * scenario in every variant first, then random ones. A failure prints the seed that gives it again.
+ * scenario in every variant first, then random histories, each with up to 64 crashes beside it. A failure
+ * prints the seed that gives it again.
  *
- * `deno task sim predastore [--schedules N] [--seed S] [--only]`; `--only` runs the one random schedule of the seed.
+ * `deno task sim predastore [--schedules N] [--seed S] [--only]`; `--only` runs the one random history of the seed.
  */
 import { parseArgs } from "node:util";
-import { runSchedule, type Schedule } from "../../services/predastore/simulation/schedule.ts";
+import {
+  runBranching,
+  runSchedule,
+  type Schedule,
+} from "../../services/predastore/simulation/schedule.ts";
 import {
   randomSchedule,
   scenarios,
@@ -52,10 +57,22 @@ async function run(schedule: Schedule, name: string): Promise<void> {
   done++;
 }
 
+/** The random history of a seed: the crash that it names, and those beside it. */
+async function runHistory(one: number): Promise<void> {
+  const name = `--seed ${one} --only`;
+  await run(randomSchedule(one), name);
+  try {
+    done += await runBranching(randomSchedule(one), folder);
+  } catch (error) {
+    failed++;
+    console.error(name, error);
+  }
+}
+
 try {
   using progress = new Progress("crash schedules");
   const tell = () => progress.update(`${done} of ${wanted}, ${failed} failed, seed ${seed}`);
-  if (values.only) await run(randomSchedule(seed), `--seed ${seed} --only`);
+  if (values.only) await runHistory(seed);
   else {
     for (const [name, groups] of Object.entries(scenarios)) {
       for (const variant of variantsOf(groups, seed)) {
@@ -68,7 +85,7 @@ try {
       }
     }
     for (let at = 0; done < wanted; at++) {
-      await run(randomSchedule(seed + at), `--seed ${seed + at} --only`);
+      await runHistory(seed + at);
       tell();
     }
   }

@@ -72,6 +72,8 @@ export class SimulatedDisk implements Disk {
   crash_at = Infinity;
   /** Called before each operation. */
   onOperation: (operation: number) => void = () => {};
+  /** Called when an operation is begun and has not ended: as a crash at it would find the disk. */
+  onBegun: (operation: number) => void = () => {};
 
   constructor(random: Random) {
     this.#random = random;
@@ -86,6 +88,7 @@ export class SimulatedDisk implements Disk {
     if (this.crashed) throw new Crashed();
     this.onOperation(this.operations++);
     begin();
+    this.onBegun(this.operations);
     if (this.crashed) throw new Crashed();
   }
 

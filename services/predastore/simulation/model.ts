@@ -39,6 +39,16 @@ export class Model {
     known.open.delete(to);
   }
 
+  /** What is known at this moment, for a crash beside a run that goes on. */
+  copy(): Model {
+    const copy = new Model();
+    for (const [key, { sure, open }] of this.#keys) {
+      copy.#keys.set(key, { sure, open: new Set(open) });
+    }
+    for (const [key, versions] of this.versions) copy.versions.set(key, new Map(versions));
+    return copy;
+  }
+
   /** The machine came up with this content: nothing is open any more. */
   settle(key: string, found: number): void {
     const known = this.#at(key);

@@ -52,6 +52,23 @@ export interface Outcome {
   readonly first: number;
 }
 
+/** The files of an index as they were at some moment. */
+interface IndexFiles {
+  readonly main: Uint8Array;
+  readonly log: Uint8Array;
+}
+
+/** What one crash beside a run left, and what was known then. */
+interface Branch {
+  readonly operation: number;
+  readonly disk: SimulatedDisk;
+  readonly model: Model;
+  readonly clock: number;
+  /** Undefined when the index is lost. */
+  readonly index: IndexFiles | undefined;
+  readonly tearing: Tearing;
+}
+
 const sizes = [0, 900, 17_000, 30_000, 50_000];
 export const sizeOf = (seed: number) => sizes[seed % sizes.length] ?? 0;
 const segment_bytes = 96 * 1024;
@@ -108,11 +125,11 @@ class Run {
   readonly #random: Random;
   readonly #folder: string;
   #clock = 1_700_000_000_000;
-  readonly model = new Model();
+  model = new Model();
 
-  constructor(schedule: Schedule, folder: string) {
+  constructor(schedule: Schedule, folder: string, random = randomFrom(schedule.seed)) {
     this.#schedule = schedule;
-    this.#random = randomFrom(schedule.seed);
+    this.#random = random;
     this.#folder = folder;
   }
 
@@ -134,16 +151,8 @@ class Run {
   }
 
   async run(): Promise<Outcome> {
-    const { groups, versioned, crash_at, tearing, index } = this.#schedule;
-    const disk = new SimulatedDisk(this.#random);
-    const path = index === "lost" ? ":memory:" : `${this.#folder}/index.db`;
-    await forgetIndex(this.#folder);
-    const store = await this.#open(disk, path);
-    let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
-    if (versioned) {
-      await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
-      bucket = store.buckets.find("bucket") ?? bucket;
-    }
+    const { groups, crash_at, tearing, index } = this.#schedule;
+    const { disk, store, bucket } = await this.#begin(index !== "lost");
     if (index !== "lost") {
       // What was made durable is never found older.
       const makeDurable = store.index.makeDurable.bind(store.index);
@@ -172,6 +181,83 @@ class Run {
     if (!disk.crashed) disk.crash_at = disk.operations;
     await this.#checkAfter(disk.afterCrash(tearing, this.#random));
     return { operations, first };
+  }
+
+  async #begin(indexOnDisk: boolean) {
+    const disk = new SimulatedDisk(this.#random);
+    if (indexOnDisk) await forgetIndex(this.#folder);
+    const store = await this.#open(disk, indexOnDisk ? `${this.#folder}/index.db` : ":memory:");
+    let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
+    if (this.#schedule.versioned) {
+      await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
+      bucket = store.buckets.find("bucket") ?? bucket;
+    }
+    return { disk, store, bucket };
+  }
+
+  /**
+   * Runs to the end, and looks at crashes beside it: at each operation, or at some of them when there
+   * are many. @returns how many crashes that were
+   */
+  async runBranching(mostBranches: number): Promise<number> {
+    const { seed, groups } = this.#schedule;
+    const { disk, store, bucket } = await this.#begin(true);
+    const { makeDurable } = store.index;
+    // What was made durable is never found older.
+    let old = readIndex(this.#folder);
+    store.index.makeDurable = () => {
+      makeDurable.call(store.index);
+      old = readIndex(this.#folder);
+    };
+    const branching = randomFrom(seed ^ 0xb4a7c4);
+    const branches: Branch[] = [];
+    let one_in = 1;
+    disk.onBegun = (operation) => {
+      if (branching(one_in) > 0) return;
+      const fate = branching(4);
+      const now = fate < 2 ? undefined : readIndex(this.#folder);
+      const tearing = (["some", "some", "some", "nothing", "everything"] as const)[branching(5)] ??
+        "some";
+      branches.push({
+        operation,
+        disk: disk.afterCrash(tearing, randomFrom(seed ^ operation * 0x9e3779b1)),
+        model: this.model.copy(),
+        clock: this.#clock,
+        index: fate === 2 ? old : now,
+        tearing,
+      });
+      if (now !== undefined && branching(4) === 0) old = now;
+      if (branches.length < mostBranches) return;
+      // Every other one goes, so that those that stay are spread over the run.
+      one_in *= 2;
+      for (let at = branches.length - 1; at >= 0; at -= 2) branches.splice(at, 1);
+    };
+    for (const group of groups) {
+      await Promise.all(group.map((step) => this.#step(store, bucket, step)));
+    }
+    disk.onBegun = () => {};
+    await abandon(store);
+    for (const branch of branches) await this.#checkBranch(branch);
+    return branches.length;
+  }
+
+  async #checkBranch({ operation, disk, model, clock, index, tearing }: Branch): Promise<void> {
+    const { seed } = this.#schedule;
+    const schedule: Schedule = {
+      ...this.#schedule,
+      crash_at: operation,
+      tearing,
+      index: index === undefined ? "lost" : "current",
+    };
+    const run = new Run(schedule, this.#folder, randomFrom(seed + operation));
+    run.model = model;
+    run.#clock = clock;
+    if (index !== undefined) await writeIndex(this.#folder, index);
+    try {
+      await run.#checkAfter(disk);
+    } catch (cause) {
+      throw new Error(`a crash at operation ${operation}: ${JSON.stringify(schedule)}`, { cause });
+    }
   }
 
   async #step(store: Store, bucket: BucketRow, step: Step): Promise<void> {
@@ -338,6 +424,20 @@ async function forgetIndex(folder: string): Promise<void> {
   }
 }
 
+function readIndex(folder: string): IndexFiles {
+  return {
+    main: Deno.readFileSync(`${folder}/index.db`),
+    log: Deno.readFileSync(`${folder}/index.db-wal`),
+  };
+}
+
+/** Where the check after a crash takes it from. */
+async function writeIndex(folder: string, { main, log }: IndexFiles): Promise<void> {
+  await forgetIndex(folder);
+  await Deno.writeFile(`${folder}/copy.db`, main);
+  await Deno.writeFile(`${folder}/copy.db-wal`, log);
+}
+
 function copyIndex(folder: string): void {
   for (const suffix of ["", "-wal"]) {
     Deno.copyFileSync(`${folder}/index.db${suffix}`, `${folder}/copy.db${suffix}`);
@@ -348,6 +448,20 @@ async function restoreIndex(folder: string): Promise<void> {
   for (const suffix of ["", "-wal"]) {
     await Deno.rename(`${folder}/copy.db${suffix}`, `${folder}/found.db${suffix}`);
   }
+}
+
+/**
+ * Runs what a schedule has its clients do, whatever its crash, and looks at up to so many crashes beside
+ * it. @returns how many there were
+ */
+export function runBranching(
+  schedule: Schedule,
+  folder: string,
+  mostBranches = 64,
+): Promise<number> {
+  const random = randomFrom(schedule.seed ^ 0x5eed);
+  const whole = { ...schedule, crash_at: Infinity };
+  return withRandom(random, () => new Run(whole, folder).runBranching(mostBranches));
 }
 
 /** @param folder for files of the index */
