@@ -298,7 +298,7 @@ export class Machine implements AsyncDisposable {
   }
 
   /** Reboots in good order and waits until the firmware has started anew. */
-  async reboot(limit_ms = 180_000): Promise<void> {
+  async reboot(limit_ms = 600_000): Promise<void> {
     const shell = await this.shell();
     await this.newConsole();
     await shell.send("systemctl reboot");
@@ -346,7 +346,7 @@ export class Machine implements AsyncDisposable {
   }
 
   /** Presses the power button and waits until it is off. */
-  async powerDown(limit_ms = 180_000): Promise<void> {
+  async powerDown(limit_ms = 600_000): Promise<void> {
     await this.qmp("system_powerdown");
     const child = this.#process;
     const timer = setTimeout(() => child?.kill("SIGKILL"), limit_ms);
