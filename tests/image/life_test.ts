@@ -212,7 +212,7 @@ Deno.test({ name: "an appliance's life on x86-64", ...noLimits }, async (t) => {
 
     await step("a factory reset leaves a new machine", async () => {
       await machine.newConsole();
-      await (await machine.shell()).send("systemctl start --no-block factory-reset.target");
+      await (await machine.shell()).send("hive reset --factory --yes");
       await machine.says(/Linux version/, 300_000);
       machine.forgetShell();
       await healthy(machine);
