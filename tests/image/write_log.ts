@@ -45,6 +45,14 @@ async function readAt(file: Deno.FsFile, at: number, buffer: Uint8Array): Promis
   }
 }
 
+/** @param bytes whole sectors */
+function isZero(bytes: Uint8Array): boolean {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  // A loop: gigabytes go through it.
+  for (let at = 0; at < words.length; at++) if (words[at] !== 0) return false;
+  return true;
+}
+
 /** How many entries a log says that it has; right after a flush, all that came before. */
 export async function entriesOf(path: string): Promise<Moment> {
   using file = await Deno.open(path);
@@ -108,13 +116,19 @@ export class WriteLog {
    */
   async cut(disk: string, moment: Moment, random: Random): Promise<string> {
     using log = await Deno.open(this.path);
-    using target = await Deno.open(disk, { write: true });
+    using target = await Deno.open(disk, { read: true, write: true });
     const apply = async ({ offset, data }: Entry, from: number, to: number) => {
       if (data === undefined) return;
       const buffer = new Uint8Array(Math.min(1 << 20, to - from));
       for (let at = from; at < to; at += buffer.length) {
         const part = buffer.subarray(0, Math.min(buffer.length, to - at));
         await readAt(log, data + at, part);
+        // Zeroes by the gigabyte, where file systems are made: what is a hole already stays one.
+        if (isZero(part)) {
+          const there = new Uint8Array(part.length);
+          await readAt(target, offset + at, there);
+          if (isZero(there)) continue;
+        }
         await target.seek(offset + at, Deno.SeekMode.Start);
         for (let put = 0; put < part.length;) put += await target.write(part.subarray(put));
       }
