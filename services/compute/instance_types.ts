@@ -43,6 +43,8 @@ function sizes(architecture: InstanceSize["architecture"], family: string, of: S
 }
 
 const allSizes: readonly InstanceSize[] = [
+  // The small ones have one processor, which is all that a small machine may have to give.
+  ...sizes("x86_64", "t2", { ...burstable, nano: [1, 0.5], micro: [1, 1], small: [1, 2] }),
   ...sizes("x86_64", "t3", burstable),
   ...sizes("x86_64", "m5", { large: [2, 8], xlarge: [4, 16], "2xlarge": [8, 32] }),
   ...sizes("x86_64", "c5", { large: [2, 4], xlarge: [4, 8], "2xlarge": [8, 16] }),
