@@ -5,8 +5,8 @@
 import { dirname, join } from "node:path";
 import { services } from "../../services/manifest.ts";
 import { run } from "../../tasks/setup/debian.ts";
-import { PayloadError } from "../payload/deno_binary.ts";
-import { type PayloadArchitecture, stagePayload } from "../payload/stage.ts";
+import { type PayloadArchitecture, PayloadError } from "../payload/payload.ts";
+import { stagePayload } from "../payload/stage.ts";
 import {
   control,
   copyright,

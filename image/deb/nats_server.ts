@@ -6,8 +6,7 @@
 import { join } from "node:path";
 import { run } from "../../tasks/setup/debian.ts";
 import { openArchive } from "../guest/debian_archive.ts";
-import { PayloadError } from "../payload/deno_binary.ts";
-import type { PayloadArchitecture } from "../payload/stage.ts";
+import { type PayloadArchitecture, PayloadError } from "../payload/payload.ts";
 
 /** Unpacks the program into `folder`. @returns its path. @throws PayloadError */
 export async function fetchNatsProgram(

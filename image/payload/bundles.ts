@@ -9,7 +9,7 @@
 import { dirname, join, relative } from "node:path";
 import { run } from "../../tasks/setup/debian.ts";
 import { repository } from "../../tasks/stack/repository.ts";
-import { PayloadError } from "./deno_binary.ts";
+import { PayloadError } from "./payload.ts";
 
 interface ModuleGraph {
   readonly modules: readonly { readonly local?: string | null }[];

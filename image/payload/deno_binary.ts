@@ -5,18 +5,13 @@
  */
 import { join } from "node:path";
 import { run } from "../../tasks/setup/debian.ts";
-import type { PayloadArchitecture } from "./stage.ts";
+import { type PayloadArchitecture, PayloadError } from "./payload.ts";
 
 /** npm's name and ELF's number of each architecture. */
 const known: Readonly<Record<PayloadArchitecture, { npm: string; elf: number; name: string }>> = {
   "x86-64": { npm: "@deno/linux-x64-glibc", elf: 62, name: "x86-64" },
   arm64: { npm: "@deno/linux-arm64-glibc", elf: 183, name: "arm64" },
 };
-
-/** The product cannot be staged; the message says why and what to do. */
-export class PayloadError extends Error {
-  override readonly name = "PayloadError";
-}
 
 /** Refuses a program that is none for `architecture`. @throws PayloadError */
 export async function checkProgram(path: string, architecture: PayloadArchitecture): Promise<void> {

@@ -11,9 +11,8 @@ import { preset, sysusers, tmpfiles } from "./accounts.ts";
 import { bundle } from "./bundles.ts";
 import { checkProgram, denoBinary } from "./deno_binary.ts";
 import { bundleOf, hiveBundle, layout, natsServer } from "./layout.ts";
+import type { PayloadArchitecture } from "./payload.ts";
 import { allUnits } from "./units.ts";
-
-export type PayloadArchitecture = "x86-64" | "arm64";
 
 export interface PayloadOptions {
   /** The root directory of the tree. */

@@ -8,7 +8,7 @@ import { invalidParameter } from "../resources/errors.ts";
 import { kind } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import { defaultNetwork } from "../vpcd/contract.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 export const computeSettings = kind<{ readonly Values: Readonly<Record<string, string>> }>({
   name: "account-settings",

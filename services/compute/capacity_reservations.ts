@@ -12,7 +12,7 @@ import type { Ec2, Shape } from "../resources/wire.ts";
 import { zoneId } from "../resources/zone_names.ts";
 import type { InstanceRecord } from "./contract.ts";
 import { offeredSizes, sizeOf } from "./instance_types.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 type ReservationShape = Shape<Ec2.CapacityReservation>;
 export const capacityReservation = kind<ReservationShape>({

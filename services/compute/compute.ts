@@ -30,7 +30,7 @@ import { quiesceNode } from "./quiesce.ts";
 import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
 import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
-import { openState } from "./state.ts";
+import { openState } from "./open_state.ts";
 import { VpcNetwork } from "./vpc_network.ts";
 
 export interface ComputeOptions {

@@ -4,7 +4,7 @@ import type { ActionTable } from "../resources/actions.ts";
 import { invalidCombination, invalidParameter } from "../resources/errors.ts";
 import { kind } from "../resources/kind.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 type WindowShape = Shape<Ec2.InstanceEventWindow>;
 export const eventWindow = kind<WindowShape>({

@@ -15,7 +15,7 @@ import type { InstanceRecord } from "./contract.ts";
 import { instanceType } from "./instance_resource.ts";
 import { offeredSizes, sizeOf } from "./instance_types.ts";
 import { groupNamed } from "./placement_groups.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 import { modifyInterface } from "../vpcd/contract.ts";
 
 type Settings = NonNullable<InstanceRecord["settings"]>;

@@ -10,7 +10,7 @@ import { kind, type KindRecord } from "../resources/kind.ts";
 import { pageOf, pageSize } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 type Data = Shape<Ec2.ResponseLaunchTemplateData>;
 interface Version {

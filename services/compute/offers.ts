@@ -5,7 +5,7 @@ import { compileFilters, compilePattern } from "../resources/filters.ts";
 import { pageOf, pageSize } from "../resources/paging.ts";
 import { zoneId } from "../resources/zone_names.ts";
 import { type InstanceSize, offeredSizes } from "./instance_types.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 const limits = { minimum: 1, maximum: 1000, above: "refuse" } as const;
 

@@ -6,7 +6,7 @@ import { idOf } from "../resources/ids.ts";
 import { kind } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
-import type { RecordFamilies } from "./record_families.ts";
+import type { RecordFamilies } from "./record_family.ts";
 
 export const placementGroup = kind<Shape<Ec2.PlacementGroup>>({
   name: "placement-group",

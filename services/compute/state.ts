@@ -1,15 +1,8 @@
-/** The tables that compute keeps besides its instances, opened once and shared by its actions. */
-import type { Bus } from "../bus/bus.ts";
-import type { Log } from "../log/log.ts";
-import { ClientTokens } from "../resources/client_tokens.ts";
-import { Resources } from "../resources/resource.ts";
-import { buckets } from "./contract.ts";
-import type { ImageRecord, KeyPairRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
-import { imageType } from "./image_type.ts";
+/** The tables that compute keeps besides its instances, shared by its actions; open_state.ts opens them. */
+import type { ClientTokens } from "../resources/client_tokens.ts";
 import type { Records } from "../resources/records.ts";
-import { openRecords } from "./record_families.ts";
-import { keyPairType } from "./key_pairs.ts";
-import { snapshotType, volumeType } from "./volume_type.ts";
+import type { Resources } from "../resources/resource.ts";
+import type { ImageRecord, KeyPairRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
 
 export interface ComputeState extends AsyncDisposable {
   readonly volumes: Resources<VolumeRecord>;
@@ -18,28 +11,4 @@ export interface ComputeState extends AsyncDisposable {
   readonly keyPairs: Resources<KeyPairRecord>;
   readonly tokens: ClientTokens;
   readonly records: Records;
-}
-
-export async function openState(bus: Bus, log: Log): Promise<ComputeState> {
-  const [volumes, snapshots, images, keyPairs, tokens, records] = await Promise.all([
-    Resources.open(volumeType, bus, log),
-    Resources.open(snapshotType, bus, log),
-    Resources.open(imageType, bus, log),
-    Resources.open(keyPairType, bus, log),
-    ClientTokens.open(bus, buckets.clientTokens, log),
-    openRecords(bus, log),
-  ]);
-  return {
-    volumes,
-    snapshots,
-    images,
-    keyPairs,
-    tokens,
-    records,
-    async [Symbol.asyncDispose]() {
-      for (const one of [volumes, snapshots, images, keyPairs, tokens, records]) {
-        await one[Symbol.asyncDispose]();
-      }
-    },
-  };
 }

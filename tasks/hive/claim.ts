@@ -8,7 +8,7 @@ import { defaultPorts, pathsOf, readConfig } from "../../services/config/node_co
 import { dataDirOf } from "../init/data_dir.ts";
 import { exists } from "../init/write_file.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../terminal/command.ts";
-import type { HiveCommand } from "./commands.ts";
+import type { HiveCommand } from "./hive_command.ts";
 
 export const claimCommand: HiveCommand = {
   words: ["claim"],

@@ -24,19 +24,13 @@ import {
   importFile,
   listImages,
 } from "./image.ts";
+import type { HiveCommand } from "./hive_command.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
 import { s3Commands } from "./s3/commands.ts";
 import { volumeCommands } from "./volume/commands.ts";
 import { systemCommands } from "./system_commands.ts";
 import { claimCommand } from "./claim.ts";
 import { seedCheckCommand, seedSchemaCommand } from "./seed.ts";
-
-export interface HiveCommand {
-  /** As typed after `hive`. */
-  readonly words: readonly string[];
-  readonly summary: string;
-  run(args: readonly string[]): Promise<number | void>;
-}
 
 const statusCommand: HiveCommand = {
   words: ["status"],

@@ -7,7 +7,7 @@ import { imageVersion } from "../../services/config/release.ts";
 import { services } from "../../services/manifest.ts";
 import { dataDirOf } from "../init/data_dir.ts";
 import { CommandError, dataDirOption, parse } from "../terminal/command.ts";
-import type { HiveCommand } from "./commands.ts";
+import type { HiveCommand } from "./hive_command.ts";
 import { firstBoot } from "./first_boot/first_boot.ts";
 import { System } from "./first_boot/system.ts";
 import { waitForHealth } from "./health.ts";

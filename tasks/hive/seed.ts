@@ -1,7 +1,7 @@
 /** `hive seed`: looks a seed over before it goes onto a card, and writes the schema for editors. */
 import { readSeed, readUserData, seedSchema } from "../../services/cluster/seed.ts";
 import { CommandError, parse } from "../terminal/command.ts";
-import type { HiveCommand } from "./commands.ts";
+import type { HiveCommand } from "./hive_command.ts";
 
 export const seedCheckCommand: HiveCommand = {
   words: ["seed", "check"],

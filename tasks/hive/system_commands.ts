@@ -1,6 +1,6 @@
 /** The commands that care for the system and its state as a whole; each has a folder. */
 import { backupCommand, restoreCommand } from "./backup/command.ts";
-import type { HiveCommand } from "./commands.ts";
+import type { HiveCommand } from "./hive_command.ts";
 import { supportCommand } from "./support/command.ts";
 import { installCommand } from "./install/command.ts";
 import { resetCommand } from "./reset/command.ts";

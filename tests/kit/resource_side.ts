@@ -3,7 +3,8 @@ import { ResourceGroupsTagging } from "../../services/compute/resource_groups_ta
 import { ResourceSide } from "../../services/compute/resource_actions.ts";
 import { authorize } from "../../services/identity/contract.ts";
 import { instanceType } from "../../services/compute/instance_resource.ts";
-import { type ComputeState, openState } from "../../services/compute/state.ts";
+import type { ComputeState } from "../../services/compute/state.ts";
+import { openState } from "../../services/compute/open_state.ts";
 import type { InstanceRecord } from "../../services/compute/contract.ts";
 import type { HostSize } from "../../services/compute/instance_types.ts";
 import { actionSubject, register } from "../../services/resources/actions.ts";

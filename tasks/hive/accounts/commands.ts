@@ -15,7 +15,7 @@ import {
 } from "../../../services/identity/contract.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { table } from "../../terminal/table.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf, type NodeOfCommand } from "../node.ts";
 import { profileText } from "./profile.ts";
 

@@ -8,7 +8,7 @@ import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/c
 import { Progress } from "../../terminal/progress.ts";
 import { bytes as sizeText } from "../../terminal/table.ts";
 import { taskCommand } from "../../terminal/task_command.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf } from "../node.ts";
 import { makeBackup, openBackup } from "./backup.ts";
 import { readPassphrase } from "./passphrase.ts";

@@ -2,7 +2,7 @@
 import { CommandError, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { bytes as sizeText, table } from "../../terminal/table.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { listBlockDevices } from "../disk/block_devices.ts";
 import { findSeed } from "../first_boot/seed_sources.ts";
 import { System } from "../first_boot/system.ts";

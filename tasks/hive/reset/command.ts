@@ -1,7 +1,7 @@
 /** `hive reset`. */
 import { dataDirOf } from "../../init/data_dir.ts";
 import { CommandError, dataDirOption, parse } from "../../terminal/command.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { applianceReset, factoryReset, resetSubject } from "./reset.ts";
 
 export const resetCommand: HiveCommand = {

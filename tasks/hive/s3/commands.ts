@@ -9,7 +9,7 @@ import {
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { bytes, duration } from "../../terminal/table.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf } from "../node.ts";
 import { concerns, describeStatus } from "./status.ts";
 

@@ -8,7 +8,7 @@ import { bytes as sizeText } from "../../terminal/table.ts";
 import { writeTar } from "../archive/tar.ts";
 import { compressed } from "../backup/backup.ts";
 import { placeOf } from "../backup/place.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { collectSupport } from "./collect.ts";
 import { redactorOf } from "./redact.ts";
 

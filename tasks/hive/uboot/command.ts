@@ -1,7 +1,7 @@
 /** `hive admin keep`: what the system calls on a machine that U-Boot starts, once it is healthy. */
 import { osReleaseField } from "../../../services/config/release.ts";
 import { CommandError, parse } from "../../terminal/command.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { type BootPartition, keep } from "./boot_choice.ts";
 import { mountedPartition, startedByUBoot } from "./boot_partition.ts";
 

@@ -1,7 +1,7 @@
 /** `hive update`. */
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { configuredSource, thisMachine } from "./machine.ts";
 import { sourceOf } from "./source.ts";
 import { lockUpdates, takeOverLock } from "./state.ts";

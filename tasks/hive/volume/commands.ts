@@ -3,7 +3,7 @@ import { systemContext } from "../../../services/bus/subject.ts";
 import { checkVolume, volumeMetrics } from "../../../services/viperblock/contract.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { bytes } from "../../terminal/table.ts";
-import type { HiveCommand } from "../commands.ts";
+import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf } from "../node.ts";
 
 const fsckCommand: HiveCommand = {
