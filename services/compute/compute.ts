@@ -14,6 +14,7 @@ import { resourceTypes, tagQuestions } from "../vpcd/contract.ts";
 import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
 import { boundConsole, readConsole } from "./console_output.ts";
 import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
+import { DelegatedObjects } from "./delegated_objects.ts";
 import { DirectSnapshots } from "./direct_snapshots.ts";
 import type { Hypervisor } from "./hypervisor.ts";
 import { consoleHere, instanceActions } from "./instance_actions.ts";
@@ -76,6 +77,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     inner: new UserNetwork({ claims, paths, region: config.region, cluster_id: config.cluster_id }),
   });
   const plugger = new MachinePlugger(() => reconciler.machines);
+  const objects = new DelegatedObjects(paths.s3Delegate);
   const resources = new ResourceSide({
     bus,
     log,
@@ -83,6 +85,8 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     state,
     instances,
     plugger,
+    objects,
+    transferDirectory: join(paths.service("compute"), "transfers"),
     host: { architecture: hostArchitecture, ...total },
     tagOwners: [{ types: resourceTypes, questions: tagQuestions }],
   });
@@ -157,6 +161,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       clearInterval(housekeeping);
       await following.close();
       await resources.stop();
+      objects[Symbol.dispose]();
       await reconciler.stop();
       for (const one of [state, instances, claims, nodes]) await one[Symbol.asyncDispose]();
     },

@@ -8,7 +8,10 @@
  */
 import { AwsError } from "../aws/errors.ts";
 
-export type ImageFormat = "raw" | "qcow2" | "vmdk";
+export type ImageFormat = "raw" | "qcow2" | "vmdk" | "vhd";
+
+/** QEMU's own names, where they are others. */
+const qemuName = (format: ImageFormat) => format === "vhd" ? "vpc" : format;
 
 export interface ImageFile {
   readonly path: string;
@@ -17,6 +20,8 @@ export interface ImageFile {
 }
 
 const inspect_ms = 60_000;
+const vhdFooter_bytes = 512;
+const [fixedVhd, dynamicVhd] = [2, 3];
 
 export function refuseImage(message: string, cause?: unknown): AwsError {
   return new AwsError("InvalidDiskImage", message, { cause });
@@ -114,6 +119,18 @@ async function checkRaw(file: Deno.FsFile, size_bytes: number): Promise<void> {
   }
 }
 
+/** A VHD says what it is in its last sector; one that is a difference names the file that it differs from. */
+async function checkVhd(file: Deno.FsFile, size_bytes: number): Promise<void> {
+  const footer = await readAt(file, Math.max(0, size_bytes - vhdFooter_bytes), vhdFooter_bytes);
+  if (footer.length < vhdFooter_bytes || !ascii(footer).startsWith("conectix")) {
+    throw refuseImage("The VHD is cut short: its last sector is no footer.");
+  }
+  const type = new DataView(footer.buffer).getUint32(60);
+  if (type !== fixedVhd && type !== dynamicVhd) {
+    throw refuseImage("The VHD is not one whole disk. Convert it to a fixed or dynamic one.");
+  }
+}
+
 async function checkHeader(path: string, format: ImageFormat): Promise<void> {
   let file: Deno.FsFile;
   try {
@@ -127,9 +144,13 @@ async function checkHeader(path: string, format: ImageFormat): Promise<void> {
   if (size === 0) throw refuseImage(`${path} is empty.`);
   const header = await readAt(opened, 0, 1024);
   const found = formatOf(header);
-  if (found !== format) throw refuseImage(`${path} is ${found}, and not ${format}.`);
+  // A fixed VHD begins with the disk itself.
+  if (found !== format && !(format === "vhd" && found === "raw")) {
+    throw refuseImage(`${path} is ${found}, and not ${format}.`);
+  }
   if (format === "qcow2") checkQcow2(header);
   else if (format === "vmdk") checkVmdk(header);
+  else if (format === "vhd") await checkVhd(opened, size);
   else await checkRaw(opened, size);
 }
 
@@ -147,7 +168,7 @@ export async function inspectImage(
   await checkHeader(path, format);
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(inspect_ms)]);
   // `--image-opts` would read options out of a name; a plain absolute path has no protocol in it.
-  const info = await qemuImg(["info", "--output=json", "-f", format, path], bounded);
+  const info = await qemuImg(["info", "--output=json", "-f", qemuName(format), path], bounded);
   if (info.code !== 0) {
     throw refuseImage(`${path} is not a valid ${format} image: ${firstLine(info.stderr)}`);
   }
@@ -165,7 +186,8 @@ export async function inspectImage(
   if (!Number.isSafeInteger(virtual_size_bytes) || virtual_size_bytes <= 0) {
     throw refuseImage(`${path} says that its disk has no size.`);
   }
-  if (format !== "raw") {
+  // QEMU has no check for VHDs.
+  if (format !== "raw" && format !== "vhd") {
     const check = await qemuImg(["check", "--output=json", "-f", format, path], bounded);
     // 3: space that nothing refers to. It wastes room in the file and harms nobody.
     if (check.code !== 0 && check.code !== 3) {
@@ -192,17 +214,59 @@ export async function copyOntoVolume(
   onProgress: (percent: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const options = [
+  const { code, stderr } = await convert(
+    [
+      ...["-n", "-W", "--target-is-zero", "-f", qemuName(image.format)],
+      ...["--target-image-opts", image.path, nbdOptions(target)],
+    ],
+    onProgress,
+    signal,
+  );
+  if (code !== 0) throw refuseImage(`Copying ${image.path} failed: ${firstLine(stderr)}`);
+}
+
+/** What a volume is written as: one file that needs no other. */
+const exported: Readonly<Record<Exclude<ImageFormat, "qcow2">, readonly string[]>> = {
+  raw: ["-O", "raw"],
+  vmdk: ["-O", "vmdk", "-o", "subformat=streamOptimized"],
+  vhd: ["-O", "vpc", "-o", "subformat=dynamic,force_size=on"],
+};
+
+/**
+ * Copies a served volume into a new file.
+ * @throws Error when qemu-img cannot read or write
+ */
+export async function copyIntoFile(
+  source: { readonly socket: string; readonly volume_id: string },
+  path: string,
+  format: keyof typeof exported,
+  onProgress: (percent: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { code, stderr } = await convert(
+    ["--image-opts", ...exported[format], nbdOptions(source), path],
+    onProgress,
+    signal,
+  );
+  if (code !== 0) throw new Error(`Writing the volume's file failed: ${firstLine(stderr)}`);
+}
+
+function nbdOptions(volume: { readonly socket: string; readonly volume_id: string }): string {
+  return [
     "driver=nbd",
     "server.type=unix",
-    `server.path=${target.socket.replaceAll(",", ",,")}`,
-    `export=${target.volume_id}`,
+    `server.path=${volume.socket.replaceAll(",", ",,")}`,
+    `export=${volume.volume_id}`,
   ].join(",");
+}
+
+async function convert(
+  args: readonly string[],
+  onProgress: (percent: number) => void,
+  signal: AbortSignal,
+): Promise<Omit<Finished, "stdout">> {
   const child = new Deno.Command("qemu-img", {
-    args: [
-      ...["convert", "-p", "-n", "-W", "--target-is-zero", "-f", image.format],
-      ...["--target-image-opts", image.path, options],
-    ],
+    args: ["convert", "-p", ...args],
     env: { LC_ALL: "C" },
     stdin: "null",
     stdout: "piped",
@@ -222,5 +286,5 @@ export async function copyOntoVolume(
     progress,
   ]);
   signal.throwIfAborted();
-  if (code !== 0) throw refuseImage(`Copying ${image.path} failed: ${firstLine(stderr)}`);
+  return { code, stderr };
 }

@@ -8,7 +8,6 @@
  * `failed` record and is tried again with every sweep.
  */
 import { isAbsolute } from "node:path";
-import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import type { NodeConfig } from "../config/node_config.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -16,28 +15,20 @@ import { invalidParameter, invalidValue } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
 import { checkTags } from "../resources/tags.ts";
 import {
-  createSnapshot,
-  createVolume,
-  deleteSnapshot,
-  deleteVolume,
-  mountVolume,
-  unmountVolume,
-} from "../viperblock/contract.ts";
-import {
   type ImageRecord,
   importImage,
   type ImportImageRequest,
   type ImportProgress,
 } from "./contract.ts";
-import { copyOntoVolume, type ImageFile, inspectImage } from "./image_files.ts";
+import { forgetFrozen, freezeFile } from "./frozen_file.ts";
+import { type ImageFile, inspectImage } from "./image_files.ts";
 import { imageType } from "./image_type.ts";
 import { checkImageName, checkNameIsFree } from "./images.ts";
 import type { ComputeState } from "./state.ts";
-import { checkCapacity, gib, unlessMissing } from "./volume_lifecycle.ts";
+import { checkCapacity, gib } from "./volume_lifecycle.ts";
 import { snapshotType, volumeType } from "./volume_type.ts";
 
 const sweep_ms = 60_000;
-const blockBytes = 4096;
 
 export interface ImporterDependencies {
   readonly bus: Bus;
@@ -61,16 +52,6 @@ function checkRequest(request: ImportImageRequest): void {
   }
   checkImageName(request.name);
   checkTags(Object.entries(request.tags ?? {}).map(([Key, Value]) => ({ Key, Value })));
-}
-
-/** An answer that says the snapshot is not there: what a deletion wanted. */
-async function unlessNoSnapshot(work: Promise<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof AwsError && error.code === snapshotType.errors.notFound) return;
-    throw error;
-  }
 }
 
 export class ImageImporter {
@@ -172,15 +153,7 @@ export class ImageImporter {
       const revision = state.images.table.get(state.images.keyOf(account_id, image_id))?.revision;
       checkNameIsFree(state, account_id, name, { image_id, revision: revision ?? 0 });
       progress(0);
-      await bus.ask(createVolume, {
-        volume_id,
-        size_bytes: Math.ceil(file.virtual_size_bytes / blockBytes) * blockBytes,
-      });
-      const { socket } = await bus.ask(mountVolume, { volume_id });
-      await copyOntoVolume(file, { socket, volume_id }, progress, signal);
-      await bus.ask(unmountVolume, { volume_id });
-      await bus.ask(createSnapshot, { volume_id, snapshot_id });
-      await bus.ask(deleteVolume, { volume_id });
+      await freezeFile(bus, file, { volume_id, snapshot_id }, progress, signal);
       await state.snapshots.create({
         snapshot_id,
         account_id,
@@ -216,9 +189,7 @@ export class ImageImporter {
     const { bus, log, state } = this.dependencies;
     const { volume_id, snapshot_id } = importing;
     try {
-      await unlessMissing(bus.ask(unmountVolume, { volume_id }));
-      await unlessNoSnapshot(bus.ask(deleteSnapshot, { snapshot_id }));
-      await unlessMissing(bus.ask(deleteVolume, { volume_id }));
+      await forgetFrozen(bus, { volume_id, snapshot_id });
       await state.snapshots.delete(account_id, snapshot_id);
       await state.images.delete(account_id, image_id);
     } catch (error) {

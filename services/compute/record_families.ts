@@ -12,12 +12,16 @@ import { launchTemplate, launchTemplateActions } from "./launch_templates.ts";
 import { offerActions } from "./offers.ts";
 import { placementGroup, placementGroupActions } from "./placement_groups.ts";
 import type { RecordFamilies } from "./record_family.ts";
+import { exportImageTask, importImageTask, importSnapshotTask } from "./transfer_tasks.ts";
 
 const kinds: readonly AnyKind[] = [
   capacityReservation,
   computeSettings,
   dedicatedHost,
   eventWindow,
+  exportImageTask,
+  importImageTask,
+  importSnapshotTask,
   launchTemplate,
   placementGroup,
 ];

@@ -25,6 +25,8 @@ import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 import { modificationActions } from "./volume_modification.ts";
+import { transferActions } from "./transfer_actions.ts";
+import { type ObjectDoor, TransferKeeper } from "./transfer_keeper.ts";
 import { volumeAttributeActions } from "./volume_attributes.ts";
 import { volumeCopyActions } from "./volume_copy.ts";
 import { volumeActions } from "./volumes.ts";
@@ -37,6 +39,10 @@ export interface ResourceSideOptions {
   readonly instances: Resources<InstanceRecord>;
   readonly plugger: VolumePlugger;
   readonly host: HostSize;
+  /** Buckets, on behalf of a caller. */
+  readonly objects: ObjectDoor;
+  /** Where disk images lie on their way. */
+  readonly transferDirectory: string;
   /** Who else has resources that carry tags. */
   readonly tagOwners?: readonly TagOwner[];
 }
@@ -68,6 +74,7 @@ export class ResourceSide {
   readonly keeper: VolumeKeeper;
   readonly snapshots: SnapshotKeeper;
   readonly importer: ImageImporter;
+  readonly transfers: TransferKeeper;
   readonly actions: CompleteTable<ResourceAction>;
   readonly taggable: TaggableTypes;
   readonly #options: ResourceSideOptions;
@@ -79,6 +86,16 @@ export class ResourceSide {
     const { volumes, snapshots, images, keyPairs } = state;
     this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
     this.snapshots = new SnapshotKeeper(bus, log, state);
+    const { objects, transferDirectory: directory } = options;
+    this.transfers = new TransferKeeper({ bus, log, config, state, objects, directory });
+    const families = recordFamilies({
+      bus,
+      config,
+      state,
+      instances,
+      host,
+      records: state.records,
+    });
     this.importer = new ImageImporter({ bus, log, config, state });
     this.taggable = new TaggableTypes(
       [
@@ -107,9 +124,8 @@ export class ResourceSide {
       ...regionActions(config),
       ...instanceTypeActions(host),
       ...tagActions(this.taggable),
-      ...recordActions(
-        recordFamilies({ bus, config, state, instances, host, records: state.records }),
-      ),
+      ...transferActions(families.operations, this.transfers),
+      ...recordActions(families),
     };
   }
 
@@ -118,6 +134,7 @@ export class ResourceSide {
     this.keeper.start();
     this.snapshots.start();
     this.importer.start();
+    this.transfers.start();
     const { state, log } = this.#options;
     this.#timer = setInterval(
       () =>
@@ -132,6 +149,7 @@ export class ResourceSide {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.importer.stop();
+    await this.transfers.stop();
     await this.keeper.stop();
     await this.snapshots.stop();
   }

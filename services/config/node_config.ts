@@ -100,8 +100,12 @@ export interface Paths {
   service(name: string): string;
   /** The file that holds a service's NATS nkey seed. */
   nkey(name: string): string;
-  /** predastore's sockets: `front` verifies signatures, `system` trusts its peer. */
+  /**
+   * predastore's sockets: `front` verifies signatures, `system` trusts its peer, `delegate` trusts
+   * its peer to name the caller on whose behalf it asks.
+   */
   readonly s3Front: string;
+  readonly s3Delegate: string;
   readonly s3System: string;
   /** The NBD socket of a mounted volume. */
   nbd(volumeId: string): string;
@@ -116,6 +120,7 @@ export interface Paths {
 /** The directories below `run` that hold sockets. */
 export const socketDirectories = [
   "s3-front",
+  "s3-delegate",
   "s3-system",
   "volumes",
   "machines",
@@ -146,6 +151,7 @@ export function pathsOf(root: string): Paths {
     service: (name) => at(name),
     nkey: (name) => at("secrets", "nkeys", `${name}.seed`),
     s3Front: at("run", "s3-front", "s3.sock"),
+    s3Delegate: at("run", "s3-delegate", "s3.sock"),
     s3System: at("run", "s3-system", "s3.sock"),
     nbd: (volumeId) => at("run", "volumes", `${volumeId}.nbd`),
     qmp: (instanceId) => at("run", "machines", `${instanceId}.qmp`),

@@ -20,6 +20,14 @@ export const frontHeaders = {
   sourceIp: "x-mulga-source-ip",
 } as const;
 
+/** Headers in which the peer of the delegate door names the caller on whose behalf it asks. */
+export const delegateHeaders = {
+  accountId: "x-mulga-account-id",
+  principalArn: "x-mulga-principal-arn",
+  accessKeyId: "x-mulga-access-key-id",
+  target: frontHeaders.target,
+} as const;
+
 /** The JetStream stream that keeps what happened to objects. */
 export const eventStream = "S3_EVENTS";
 

@@ -1,6 +1,6 @@
 /**
  * Starts predastore: opens the store (recovering its index), makes the system's buckets, and listens on
- * the public port and on the two Unix sockets.
+ * the public port and on the Unix sockets.
  */
 import { dirname } from "node:path";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
@@ -129,6 +129,7 @@ async function start(service: Service): Promise<void> {
   const servers = [
     https,
     await serveUnix(paths.s3Front, door.handler("front")),
+    await serveUnix(paths.s3Delegate, door.handler("delegate")),
     await serveUnix(paths.s3System, door.handler("system")),
   ];
   service.onStop(async () => {

@@ -156,6 +156,12 @@ export function ownerships(paths: Paths, blobs: readonly string[]): Ownership[] 
     })),
     passage(paths.run, "services pass through to the sockets that they may use"),
     sockets(paths.s3Front, objects, gateway, "the gateway hands S3 calls on, which are verified"),
+    sockets(
+      paths.s3Delegate,
+      objects,
+      compute,
+      "trusts its peer to say for whom it asks: disk images on their way from and to buckets",
+    ),
     sockets(paths.s3System, objects, blocks, "trusts its peer: the block engine's chunks, only"),
     sockets(paths.nbd("any"), blocks, compute, "QEMU, which runs as compute, opens volumes"),
     sockets(paths.qmp("any"), compute, compute, "machine protocol and consoles: compute and root"),

@@ -42,6 +42,7 @@ Deno.test("a socket is reached by who listens and who connects, and by nobody el
     return [owner, group];
   };
   assert.deepEqual(reach(paths.s3Front), [userOf("predastore"), userOf("gateway")]);
+  assert.deepEqual(reach(paths.s3Delegate), [userOf("predastore"), userOf("compute")]);
   assert.deepEqual(reach(paths.s3System), [userOf("predastore"), userOf("viperblock")]);
   assert.deepEqual(reach(paths.nbd("vol-1")), [userOf("viperblock"), userOf("compute")]);
   assert.deepEqual(reach(paths.imds("i-1")), [userOf("metadata"), userOf("compute")]);

@@ -13,6 +13,7 @@ import type { ActionName, Input, Output } from "../../services/resources/wire.ts
 import { resourceTypes, tagQuestions } from "../../services/vpcd/contract.ts";
 import { TestBlockStore } from "./block_store.ts";
 import { callerOf, testConfig, TestPlugger } from "./compute.ts";
+import { TestObjects } from "./objects.ts";
 import { startNats, testLog, type TestNats } from "./nats.ts";
 
 export const alice = "111111111111";
@@ -21,6 +22,7 @@ export const bob = "222222222222";
 export interface ResourceWorld extends AsyncDisposable {
   readonly nats: TestNats;
   readonly store: TestBlockStore;
+  readonly objects: TestObjects;
   readonly plugger: TestPlugger;
   readonly state: ComputeState;
   readonly instances: Resources<InstanceRecord>;
@@ -46,6 +48,8 @@ export async function startResourceSide(
   const plugger = new TestPlugger();
   const state = await openState(bus, testLog);
   const instances = await Resources.open(instanceType, bus, testLog);
+  const objects = new TestObjects();
+  const transferDirectory = await Deno.makeTempDir({ prefix: "mulga-transfers-" });
   const side = new ResourceSide({
     bus,
     log: testLog,
@@ -54,6 +58,8 @@ export async function startResourceSide(
     instances,
     plugger,
     host,
+    objects,
+    transferDirectory,
     ...(withVpcd ? { tagOwners: [{ types: resourceTypes, questions: tagQuestions }] } : {}),
   });
   side.start();
@@ -69,6 +75,7 @@ export async function startResourceSide(
   return {
     nats,
     store,
+    objects,
     plugger,
     state,
     instances,
@@ -79,6 +86,7 @@ export async function startResourceSide(
       await side.stop();
       await state[Symbol.asyncDispose]();
       await instances[Symbol.asyncDispose]();
+      await Deno.remove(transferDirectory, { recursive: true }).catch(() => {});
       if (on === undefined) await nats[Symbol.asyncDispose]();
     },
   };

@@ -1,9 +1,10 @@
 /**
  * Takes S3 requests in: verifies who asks, finds the operation, and answers with AWS's errors.
  *
- * Three doors lead here. On the public one the client's own target and authority are verified; on the
+ * Four doors lead here. On the public one the client's own target and authority are verified; on the
  * front one the gateway names them in headers that it alone can set, since the socket's permissions
- * keep everybody else out; on the system door the peer is trusted and acts as the system. A body that
+ * keep everybody else out; on the system door the peer is trusted and acts as the system; on the delegate
+ * door it is trusted to say for whom it asks, who may there what he may at any other door. A body that
  * stops coming for a minute is cut off, so that a slow client holds nothing but its own connection.
  */
 import {
@@ -15,7 +16,7 @@ import {
 } from "../../aws/sigv4.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
-import { frontHeaders } from "../contract.ts";
+import { delegateHeaders, frontHeaders } from "../contract.ts";
 import type { CallContext } from "../../bus/subject.ts";
 import type { AuthorizeDecision, ResourcePolicy } from "../../identity/contract.ts";
 import type { Store } from "../store.ts";
@@ -34,7 +35,7 @@ import { operationOf, served } from "./operations.ts";
 import { bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { pathStyle } from "./virtual_host.ts";
 
-export type DoorKind = "public" | "front" | "system";
+export type DoorKind = "public" | "front" | "delegate" | "system";
 
 export interface DoorOptions {
   readonly store: Store;
@@ -100,7 +101,7 @@ function arrived(kind: DoorKind, request: Request, remote: Deno.Addr | undefined
   // Over HTTP/2 there is no Host header; the URL has the authority.
   const authority = request.headers.get("host") ??
     url.slice(url.indexOf("://") + 3, pathAt < 0 ? url.length : pathAt);
-  if (kind !== "front") {
+  if (kind !== "front" && kind !== "delegate") {
     const host = remote !== undefined && "hostname" in remote ? remote.hostname : "";
     const source_ip = host.replace(/^::ffff:/, "");
     return { target, authority, request_id: crypto.randomUUID(), source_ip };
@@ -163,8 +164,10 @@ export class Door implements Disposable {
         );
       }
       // A form carries its signature in itself.
-      if (kind !== "system" && !isForm(request, target)) {
-        verified = await this.#verify(request, from);
+      if (kind !== "system" && (kind === "delegate" || !isForm(request, target))) {
+        verified = kind === "delegate"
+          ? delegated(request, this.#options.region)
+          : await this.#verify(request, from);
       }
       action = operationOf(request.method, target, request.headers);
       const shared = new Set<string>();
@@ -240,6 +243,8 @@ export class Door implements Disposable {
     response.headers.set("x-amz-id-2", from.request_id);
     if (kind !== "front") {
       response.headers.delete(frontReplyHeaders.contentEncoding);
+      // Its peer wants the bytes that are stored, and an HTTP client would unpack them.
+      if (kind === "delegate") response.headers.delete("content-encoding");
       return response;
     }
     // The gateway's HTTP client would unpack what it sees labelled; it has the label in a header of its own.
@@ -321,6 +326,24 @@ export class Door implements Disposable {
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]();
   }
+}
+
+/** Whom the delegate's peer asks for. @throws AwsError `AccessDenied` when it names nobody */
+function delegated({ headers }: Request, region: string): Verified {
+  const account_id = headers.get(delegateHeaders.accountId) ?? "";
+  const principal_arn = headers.get(delegateHeaders.principalArn) ?? "";
+  const access_key_id = headers.get(delegateHeaders.accessKeyId) ?? "";
+  if (!/^\d{12}$/.test(account_id) || principal_arn === "") throw accessDenied();
+  return {
+    grant: { key: "", account_id, principal_arn, user_id: "", valid_until_ms: 0 },
+    scope: { access_key_id, date: "", region, service: "s3" },
+    signed_headers: [],
+    presigned: false,
+    payload_hash: undefined,
+    signature: "",
+    amz_date: "",
+    signing_key: new Uint8Array(),
+  };
 }
 
 /** Whether a browser's form is coming: for PostObject, and nothing else. */

@@ -1,0 +1,155 @@
+/** Import and export tasks between crashes, cancellations and buckets that come and go. */
+import assert from "node:assert/strict";
+import { TransferKeeper } from "../../services/compute/transfer_keeper.ts";
+import { newId } from "../../services/resources/ids.ts";
+import { testConfig } from "../kit/compute.ts";
+import { testLog } from "../kit/nats.ts";
+import { alice, bob, type ResourceWorld, startResourceSide, until } from "../kit/resource_side.ts";
+
+const DiskContainer = { Format: "raw", UserBucket: { S3Bucket: "disks", S3Key: "one.raw" } };
+
+function fill({ objects }: ResourceWorld): void {
+  objects.buckets.set("disks", alice);
+  objects.objects.set("disks/one.raw", new Uint8Array(1 << 20));
+  objects.objects.set("disks/empty.raw", new Uint8Array());
+}
+
+/** Downloads that wait to be let go, or cancelled. */
+function held({ objects }: ResourceWorld) {
+  const gate = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  objects.before = (_what, signal) => {
+    begun.resolve();
+    return Promise.race([
+      gate.promise,
+      new Promise<void>((_, reject) =>
+        signal.addEventListener("abort", () => reject(signal.reason))
+      ),
+    ]);
+  };
+  return { begun: begun.promise, letGo: gate.resolve };
+}
+
+const nothing = ({ state, store }: ResourceWorld) =>
+  assert.deepEqual(
+    [[...state.snapshots.all()].length, [...state.images.all()].length, store.volumes.size],
+    [0, 0, 0],
+  );
+
+Deno.test("tasks are refused, cancelled, waited for and begun anew, and leave nothing half done", async (t) => {
+  await using world = await startResourceSide();
+  const { ask, store } = world;
+  fill(world);
+  const statusOf = async (id: string | undefined) =>
+    (await ask("DescribeImportSnapshotTasks", { ImportTaskIds: [id ?? ""] }))
+      .ImportSnapshotTasks?.[0]?.SnapshotTaskDetail;
+  const reaches = (id: string | undefined, status: string) =>
+    until(`${id} ${status}`, async () => (await statusOf(id))?.Status === status);
+
+  await t.step("what the caller may not read, or is no disk, is refused at once", async () => {
+    const refused = async (code: string, input: object, account = alice) =>
+      await assert.rejects(ask("ImportSnapshot", { DiskContainer, ...input }, account), { code });
+    await refused("InvalidParameter", {}, bob);
+    const place = (S3Key: string, Format = "raw") => ({
+      DiskContainer: { Format, UserBucket: { S3Bucket: "disks", S3Key } },
+    });
+    await refused("InvalidParameter", place("none"));
+    await refused("InvalidParameterValue", place("one.raw", "iso"));
+    await refused("InvalidParameterValue", { DiskContainer: { Format: "raw", Url: "ftp://x/y" } });
+    await refused("MissingParameter", { DiskContainer: undefined });
+    await refused("UnsupportedOperation", { Encrypted: true });
+    await refused("DryRunOperation", { DryRun: true });
+    await assert.rejects(ask("ImportImage", { DiskContainers: [] }), { code: "MissingParameter" });
+    await assert.rejects(
+      ask("ImportImage", { DiskContainers: [DiskContainer], BootMode: "legacy-bios" }),
+      {
+        code: "UnsupportedOperation",
+      },
+    );
+    await assert.rejects(ask("CancelImportTask", { ImportTaskId: newId("import-ami-") }), {
+      code: "InvalidConversionTaskId.NotFound",
+    });
+    assert.deepEqual((await ask("DescribeImportSnapshotTasks", {})).ImportSnapshotTasks, []);
+  });
+
+  await t.step("a task that runs, and one that waits behind it, are cancelled", async () => {
+    const { begun } = held(world);
+    const first = await ask("ImportSnapshot", { DiskContainer });
+    const second = await ask("ImportImage", { DiskContainers: [DiskContainer] });
+    await begun;
+    assert.equal((await statusOf(first.ImportTaskId))?.Status, "active");
+    await assert.rejects(ask("CancelImportTask", { ImportTaskId: first.ImportTaskId ?? "" }, bob), {
+      code: "InvalidConversionTaskId.NotFound",
+    });
+    for (const { ImportTaskId = "" } of [second, first]) {
+      const answer = await ask("CancelImportTask", { ImportTaskId });
+      assert.deepEqual([answer.State, answer.PreviousState], ["deleting", "active"]);
+    }
+    await reaches(first.ImportTaskId, "deleted");
+    await until("the other's end", async () => {
+      const { ImportImageTasks: [task] = [] } = await ask("DescribeImportImageTasks", {
+        ImportTaskIds: [second.ImportTaskId ?? ""],
+      });
+      return task?.Status === "deleted";
+    });
+    await assert.rejects(ask("CancelImportTask", { ImportTaskId: first.ImportTaskId ?? "" }), {
+      code: "IncorrectState",
+    });
+    nothing(world);
+  });
+
+  await t.step("a disk that is at fault ends its task with the reason", async () => {
+    world.objects.before = () => {};
+    const { ImportTaskId } = await ask("ImportSnapshot", {
+      DiskContainer: {
+        Format: "raw",
+        UserBucket: { S3Bucket: "disks", S3Key: "empty.raw" },
+      },
+      ClientToken: "once",
+    });
+    await reaches(ImportTaskId, "deleted");
+    assert.match((await statusOf(ImportTaskId))?.StatusMessage ?? "", /^ClientError: .*empty/);
+    nothing(world);
+  });
+
+  await t.step("no more than twenty are under way", async () => {
+    const { letGo } = held(world);
+    const made = await Promise.all(
+      Array.from({ length: 20 }, () => ask("ImportSnapshot", { DiskContainer })),
+    );
+    await assert.rejects(ask("ImportSnapshot", { DiskContainer }), {
+      code: "ResourceLimitExceeded",
+    });
+    for (const { ImportTaskId = "" } of made) await ask("CancelImportTask", { ImportTaskId });
+    for (const { ImportTaskId } of made) await reaches(ImportTaskId, "deleted");
+    letGo();
+    nothing(world);
+  });
+
+  await t.step("what a dead process left is taken back and done by the next", async () => {
+    world.objects.before = () => {};
+    // The block store's NBD door is nobody's here: copying onto the volume fails as in a crash.
+    const dead = Promise.withResolvers<string>();
+    store.serve = () => dead.promise;
+    const { ImportTaskId = "" } = await ask("ImportSnapshot", { DiskContainer });
+    await until("its volume", () => store.mounted.size === 1);
+    const record = [...world.state.records.table.list()].find(({ value }) =>
+      value.id === ImportTaskId
+    );
+    assert.ok(record);
+    store.serve = ({ volume_id }) => Promise.resolve(`/nowhere/${volume_id}`);
+    const next = new TransferKeeper({
+      ...world.side.transfers.dependencies,
+      log: testLog,
+      config: testConfig,
+      directory: await Deno.makeTempDir({ prefix: "mulga-transfers-" }),
+    });
+    next.start();
+    await reaches(ImportTaskId, "deleted");
+    await next.stop();
+    await Deno.remove(next.dependencies.directory, { recursive: true });
+    assert.equal(store.mounted.size, 0);
+    nothing(world);
+    dead.resolve("/nowhere");
+  });
+});
