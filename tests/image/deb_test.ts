@@ -127,7 +127,7 @@ for (const [release, name, options] of kinds) {
           ...["ec2", "run-instances", "--image-id", image, "--instance-type", guestType],
           ...["--query", "Instances[0].InstanceId"],
         );
-        await eventually(`${guest} to be up`, 600_000, async () => {
+        await eventually(`${guest} to be up`, 1_800_000, async () => {
           const { stdout } = await host.try("hive", "console", guest, "--output");
           return stdout.includes(tinyGuestReady + guest) ? true : undefined;
         });
