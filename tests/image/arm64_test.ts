@@ -65,6 +65,13 @@ Deno.test({
     // Two of them, and a third while it is written, share the ESP of 1 GB with the firmware.
     assert.ok(kernel.size < 200e6, `${kernel.size} bytes`);
     assert.deepEqual(await verityBlocks(raw), { data: 4096, hash: 4096 });
+    // Whatever stops, the machine starts again: the attempt is over and the old version is next.
+    const text = new TextDecoder("latin1").decode(
+      await Deno.readFile(join(directory, `mulgaos_${version}_arm64.efi`)),
+    );
+    for (const word of ["panic=10", "systemd.crash_action=reboot"]) {
+      assert.ok(text.includes(word), `${word} is on the kernel's command line`);
+    }
   },
 });
 
