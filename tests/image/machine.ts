@@ -81,6 +81,8 @@ export class Machine implements AsyncDisposable {
   #started = 0;
   /** Where in the console's file the current run of the system begins. */
   #consoleFrom = 0;
+  /** Whether its system ran already when it was powered on. */
+  #resumed = false;
 
   private constructor(readonly directory: string, options: MachineOptions) {
     this.#options = options;
@@ -147,6 +149,7 @@ export class Machine implements AsyncDisposable {
       stderr: "inherit",
     }).spawn();
     this.#started = performance.now();
+    this.#resumed = snapshot !== undefined;
   }
 
   #arguments(): string[] {
@@ -275,9 +278,15 @@ export class Machine implements AsyncDisposable {
     }
   }
 
-  /** The root shell. Opened at the first call after each start, once the system is that far. */
+  /**
+   * The root shell. Opened at the first call after each start, once the system is that far: before
+   * that, firmware and boot menu read the same line, and a digit chooses one of the menu's entries.
+   */
   async shell(limit_ms = 300_000): Promise<SerialShell> {
-    this.#shell ??= await SerialShell.open(this.#at("shell.sock"), limit_ms);
+    if (this.#shell === undefined) {
+      if (!this.#resumed) await this.says(/Linux version/, limit_ms);
+      this.#shell = await SerialShell.open(this.#at("shell.sock"), limit_ms);
+    }
     return this.#shell;
   }
 
@@ -304,6 +313,7 @@ export class Machine implements AsyncDisposable {
     await shell.send("systemctl reboot");
     await this.says(/BdsDxe: starting|Linux version/, limit_ms);
     this.forgetShell();
+    this.#resumed = false;
     this.#started = performance.now();
   }
 
