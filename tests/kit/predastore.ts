@@ -5,18 +5,11 @@
 import { S3Client, type S3ClientConfig } from "@aws-sdk/client-s3";
 import { Agent } from "node:https";
 import { join } from "node:path";
-import { AwsError } from "../../services/aws/errors.ts";
-import { deriveSigningKey } from "../../services/aws/sigv4.ts";
 import type { NodeConfig } from "../../services/config/node_config.ts";
-import { authorize, signingKey } from "../../services/identity/contract.ts";
+import { type AccessKey, accounts, answerAsIdentity, identityApart } from "./identity_stand_in.ts";
 import { type ServiceProcess, startNode, type TestNode } from "./node.ts";
 
-/** Access keys that the stand-in for identity knows, with their secrets and accounts. */
-export const accounts = {
-  AKIATEST: { secret: "secret", account_id: "123456789012" },
-  AKIAOTHER: { secret: "other secret", account_id: "210987654321" },
-} as const;
-export type AccessKey = keyof typeof accounts;
+export { type AccessKey, accounts } from "./identity_stand_in.ts";
 
 export interface TestPredastore extends AsyncDisposable {
   readonly node: TestNode;
@@ -38,6 +31,8 @@ export interface TestPredastore extends AsyncDisposable {
 
 export interface PredastoreOptions {
   readonly storage?: (directory: string) => Partial<NodeConfig["storage"]>;
+  /** The stand-in for identity has a thread of its own, for tests that keep theirs busy. */
+  readonly identity_apart?: boolean;
 }
 
 export async function startPredastore(options: PredastoreOptions = {}): Promise<TestPredastore> {
@@ -45,24 +40,17 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
   const directory = node.config.data_dir;
   const storage = { ...node.config.storage, ...options.storage?.(directory) };
   await Deno.writeTextFile(node.paths.config, JSON.stringify({ ...node.config, storage }));
-  const identity = await node.bus("identity");
-  identity.answer(signingKey, (scope) => {
-    const known = Object.hasOwn(accounts, scope.access_key_id)
-      ? accounts[scope.access_key_id as AccessKey]
-      : undefined;
-    if (known === undefined) {
-      throw new AwsError("InvalidClientTokenId", "The security token is invalid.", { status: 403 });
-    }
-    return {
-      key: deriveSigningKey(known.secret, scope).toBase64(),
-      account_id: known.account_id,
-      principal_arn: `arn:aws:iam::${known.account_id}:user/test`,
-      user_id: "AIDATEST",
-      valid_until_ms: Date.now() + 60_000,
-    };
-  });
-  identity.answer(authorize, () => ({ allowed: true, every_resource: true }));
-  await identity.connection.flush();
+  const apart = options.identity_apart === true
+    ? await identityApart({
+      url: `nats://127.0.0.1:${node.config.ports.nats}`,
+      seed: await Deno.readFile(node.paths.nkey("identity")),
+    })
+    : undefined;
+  if (apart === undefined) {
+    const identity = await node.bus("identity");
+    answerAsIdentity(identity);
+    await identity.connection.flush();
+  }
   let running = await node.start("predastore");
   await running.healthy();
   const clients: S3Client[] = [];
@@ -130,6 +118,7 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
       }),
     async [Symbol.asyncDispose]() {
       for (const client of clients) client.destroy();
+      await apart?.[Symbol.asyncDispose]();
       await node[Symbol.asyncDispose]();
     },
   };

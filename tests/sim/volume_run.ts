@@ -117,7 +117,8 @@ export class VolumeRun {
   #requests = 0;
   #compacted = 0;
 
-  constructor(readonly seed: number) {
+  /** @param endsWhileOpening whether openings, too, end now and then before they serve */
+  constructor(readonly seed: number, readonly endsWhileOpening = true) {
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
     this.#world = new World(this.#random);
@@ -185,17 +186,16 @@ export class VolumeRun {
   /** The volume is opened and ends a few times, the last time in order. */
   async #life(): Promise<void> {
     const lives = 2 + this.#random.below(4);
-    let must = 0;
     for (let i = 0; i < lives; i++) {
       const life = await this.#open();
-      await this.#inspect(life, must);
-      must = await this.#live(life, i === lives - 1);
+      await this.#inspect(life);
+      await this.#live(life, i === lives - 1);
     }
     const last = await this.#open();
-    await this.#inspect(last, must);
+    await this.#inspect(last);
     await this.#unmount(last);
     const cold = await this.#open();
-    await this.#inspect(cold, this.#history.length);
+    await this.#inspect(cold);
     await this.#unmount(cold);
     await this.#collect();
     await this.#checkStore();
@@ -220,6 +220,7 @@ export class VolumeRun {
   async #clone(snapshotId: string, number: number): Promise<void> {
     const { map, size_bytes } = this.#snapshots.get(snapshotId) as SnapshotRow;
     this.#volumeId = `vol-clone${number}`;
+    this.#owed = undefined;
     this.#note(`makes ${this.#volumeId} of ${snapshotId}`);
     const blocks = size_bytes / blockBytes + this.#random.below(20);
     this.#history = new History(blocks, {
@@ -248,6 +249,7 @@ export class VolumeRun {
     const before = { history: this.#history, volumeId: this.#volumeId };
     const state = this.#contents.get(snapshotId) as Uint32Array;
     this.#volumeId = "vol-check";
+    this.#owed = undefined;
     this.#history = new History(size_bytes / blockBytes, { history: this.#history, state });
     this.#row = {
       volume_id: this.#volumeId,
@@ -259,7 +261,7 @@ export class VolumeRun {
     await this.#moveAway();
     const life = await this.#open();
     this.#note(`looks at ${snapshotId}`);
-    await this.#inspect(life, 0);
+    await this.#inspect(life);
     await this.#stop(life);
     await this.#deleteVolume();
     this.#history = before.history;
@@ -433,8 +435,16 @@ export class VolumeRun {
       frozen: new Map(),
       asking: [],
     };
-    await this.#until(made, () => made.ready);
-    return made;
+    const ends = this.endsWhileOpening && this.#branching.below(8) === 0;
+    const turns = ends ? this.#branching.below(30) : Infinity;
+    for (let i = 0; i < turns; i++) {
+      if (made.ready) return made;
+      if (i > 20_000) throw new Violation("it does not come to serve");
+      await this.#turn(made);
+    }
+    if (made.ready) return made;
+    this.#crash(made, this.#branching.below(2) === 0 ? "power" : "process");
+    return await this.#open();
   }
 
   /** Of the maps that this volume wrote itself. */
@@ -500,7 +510,7 @@ export class VolumeRun {
   }
 
   /** Reads everything and holds it against what may be there. */
-  async #inspect(life: Life, must: number): Promise<void> {
+  async #inspect(life: Life): Promise<void> {
     this.#audit(life);
     const { guest } = life;
     guest.inspect();
@@ -508,13 +518,13 @@ export class VolumeRun {
     if (guest.errors > 0) {
       throw new Violation(`${guest.errors} reads failed after the volume was opened`);
     }
-    const wrong = this.#history.settle(guest.found, must);
+    const wrong = this.#history.settle(guest.found, this.#owed?.process ?? 0);
     if (wrong !== undefined) throw new Violation(wrong);
     this.#owed = undefined;
   }
 
-  /** Lets the guest work until something ends this life; returns how many changes must survive. */
-  async #live(life: Life, last: boolean): Promise<number> {
+  /** Lets the guest work until something ends this life. */
+  async #live(life: Life, last: boolean): Promise<void> {
     this.#faults(true);
     const random = this.#random;
     const steps = 50 + random.below(1500);
@@ -535,12 +545,12 @@ export class VolumeRun {
         const how = random.below(6);
         if (how === 0) {
           await this.#stop(life);
-          return this.#history.acknowledged;
+          return;
         }
         if (how === 1) {
           this.#faults(false);
           await this.#unmount(life);
-          return this.#history.acknowledged;
+          return;
         }
         if (how === 2) {
           // It dies while it is unmounting.
@@ -553,12 +563,13 @@ export class VolumeRun {
     } catch (error) {
       if (!(error instanceof LogFailed)) throw error;
       this.#note(`the log failed: ${error.message}`);
-      return this.#crash(life, "process");
+      this.#crash(life, "process");
+      return;
     }
-    return this.#crash(life, random.below(2) === 0 ? "power" : "process");
+    this.#crash(life, random.below(2) === 0 ? "power" : "process");
   }
 
-  #crash(life: Life, kind: "power" | "process"): number {
+  #crash(life: Life, kind: CrashKind): void {
     this.#crashes++;
     this.#requests += life.guest.done;
     this.#compacted += life.volume.statistics().chunks_compacted;
@@ -572,8 +583,9 @@ export class VolumeRun {
     else this.#disk.processEnd();
     life.machine.releaseAll();
     const { acknowledged, durable } = history;
-    this.#owed = { process: kind === "power" ? durable : acknowledged, power: durable };
-    return this.#owed.process;
+    // What a life that did not come to serve had found, it promised no more of than the one before.
+    const promised = this.#owed ?? { process: acknowledged, power: durable };
+    this.#owed = { ...promised, process: promised[kind] };
   }
 
   /** Nobody carries on what the process had begun. */

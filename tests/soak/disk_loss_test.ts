@@ -94,6 +94,8 @@ Deno.test({
         data_shards: 2,
         parity_shards: 1,
       }),
+      // A hundred clients keep this thread busy.
+      identity_apart: true,
     });
     const blob = (at: number) => join(test.node.config.data_dir, `blob${at}`);
     // An error is an error: nothing is tried twice.

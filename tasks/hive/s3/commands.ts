@@ -11,6 +11,7 @@ import { Progress } from "../../terminal/progress.ts";
 import { bytes, duration } from "../../terminal/table.ts";
 import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf } from "../node.ts";
+import { patiently } from "./patience.ts";
 import { concerns, describeStatus } from "./status.ts";
 
 const poll_ms = 250;
@@ -61,7 +62,7 @@ const scrubCommand: HiveCommand = {
       while (state.running) {
         progress.update(`${bytes(state.bytes_checked)} checked, ${state.damaged} damaged`);
         await pause();
-        state = await bus.ask(subject, { start: false });
+        state = await patiently(() => bus.ask(subject, { start: false }), pause);
       }
       progress.done(`${bytes(state.bytes_checked)} checked, ${state.damaged} damaged`);
     }
@@ -105,13 +106,13 @@ const fsckCommand: HiveCommand = {
     await using bus = await busOf(node);
     const subject = onNode(node.config.node_id, s3Fsck);
     using progress = new Progress("fsck");
-    let answer = await bus.ask(subject, {});
+    let answer = await patiently(() => bus.ask(subject, {}), pause);
     const { job } = answer;
     while (answer.report === undefined) {
       if (answer.error !== undefined) throw new CommandError(`The check ended: ${answer.error}`);
       progress.update(`${answer.records} records, ${bytes(answer.bytes)}`);
       await pause();
-      answer = await bus.ask(subject, { job });
+      answer = await patiently(() => bus.ask(subject, { job }), pause);
     }
     const { report } = answer;
     progress.done(`${report.records} records, ${report.shards} shards`);
