@@ -2,6 +2,7 @@
  * Services that speak awsJson1.1: every call is a POST to `/` whose `X-Amz-Target` names the operation,
  * with a JSON document each way.
  */
+import * as quotas from "@aws-sdk/client-service-quotas";
 import * as tagging from "@aws-sdk/client-resource-groups-tagging-api";
 import { AwsError } from "./errors.ts";
 import type { JsonObject } from "./query_decode.ts";
@@ -87,6 +88,7 @@ export class JsonService {
 const services: ReadonlyMap<string, JsonService> = new Map(
   [
     new JsonService("tagging", "ResourceGroupsTaggingAPI_20170126", tagging),
+    new JsonService("servicequotas", "ServiceQuotasV20190624", quotas),
   ].map((service) => [service.name, service]),
 );
 

@@ -18,7 +18,7 @@ export const computeSettings = kind<{ readonly Values: Readonly<Record<string, s
   notFound: "InvalidSettings.NotFound",
 });
 
-const settingsId = `settings-${"0".repeat(17)}`;
+export const settingsId = `settings-${"0".repeat(17)}`;
 
 /** What an account has set. */
 export const settingsOf = (records: Records, account: string): Readonly<Record<string, string>> =>

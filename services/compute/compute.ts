@@ -32,6 +32,8 @@ import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
 import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
 import { openState } from "./open_state.ts";
+import { ServiceQuotas } from "./service_quotas.ts";
+import { answerUsage } from "./usage.ts";
 import { VpcNetwork } from "./vpc_network.ts";
 
 export interface ComputeOptions {
@@ -123,6 +125,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       ...dependencies,
       ...authorization,
       state,
+      quotas: resources.quotas,
       offered: sizeOf,
       show,
       isQuiescing: () => reconciler.isQuiescing,
@@ -130,10 +133,12 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   };
   register(bus, table, authorization);
   new ResourceGroupsTagging(resources.taggable, options.authorize).register(bus);
+  new ServiceQuotas(resources.quotas, state.records).register(bus);
   const direct = new DirectSnapshots({ bus, log, state, ...authorization });
   direct.register();
   answerOthers(options, reconciler);
   answerViews(options, reconciler.machines);
+  answerUsage(bus, state, instances);
 
   const housekeeping = setInterval(() => {
     void keepHouse(reconciler, paths, log)

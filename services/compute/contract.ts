@@ -326,6 +326,43 @@ export interface ImportProgress {
   readonly percent: number;
 }
 
+/** What one account uses under one value of a tag, as its records tell now. */
+export interface UsageRow {
+  readonly account_id: string;
+  /** Absent: what does not carry the tag. */
+  readonly value?: string;
+  readonly volumes: number;
+  readonly volume_gib: number;
+  /** Of volumes that are there: their size since they were made or last grew. */
+  readonly volume_gib_hours: number;
+  readonly instances: number;
+  /** Of instances that run: since they were started last. */
+  readonly instance_hours: number;
+  readonly vcpu_hours: number;
+  readonly snapshots: number;
+  /** What is not zero in the snapshots; those that share blocks count them each. */
+  readonly snapshot_bytes: number;
+}
+/** Every account's, by the values of a tag. */
+export const usage = subject<{ readonly tag: string }, readonly UsageRow[]>(
+  "compute.usage",
+  30_000,
+);
+
+export interface AccountQuota {
+  readonly code: string;
+  readonly name: string;
+  readonly adjustable: boolean;
+  readonly value: number;
+  /** The most that the account has asked for; 0 for nothing. */
+  readonly wanted: number;
+}
+/** The operator's: an account's quotas, after one of them was set. */
+export const accountQuotas = subject<
+  { readonly account_id: string; readonly set?: { readonly code: string; readonly value: number } },
+  readonly AccountQuota[]
+>("compute.account_quotas");
+
 /** Shuts every guest of this node down for a stop of the stack; answers what still runs. */
 export const quiesce = subject<
   { readonly timeout_ms: number },
@@ -476,6 +513,17 @@ export const taggingActions = [
   "GetTagValues",
   "TagResources",
   "UntagResources",
+] as const;
+
+/** Actions of Service Quotas, answered on `servicequotas.<Action>`. */
+export const serviceQuotaActions = [
+  "GetAWSDefaultServiceQuota",
+  "GetRequestedServiceQuotaChange",
+  "GetServiceQuota",
+  "ListRequestedServiceQuotaChangeHistory",
+  "ListServiceQuotas",
+  "ListServices",
+  "RequestServiceQuotaIncrease",
 ] as const;
 
 /** Actions of the EBS direct APIs, answered on `ebs.<Action>`. */

@@ -154,6 +154,7 @@ export function instanceActions(dependencies: RunDependencies) {
         if (size === undefined) {
           throw unsupported(`The instance type ${one.instance_type} is not offered any more.`);
         }
+        dependencies.quotas.checkVcpus(one.account_id, size.vcpus);
         await capacity.claim([one.instance_id], size, 1, one.instance_type);
         claimed.push(one.instance_id);
       }

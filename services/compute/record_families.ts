@@ -12,6 +12,7 @@ import { launchTemplate, launchTemplateActions } from "./launch_templates.ts";
 import { offerActions } from "./offers.ts";
 import { placementGroup, placementGroupActions } from "./placement_groups.ts";
 import type { RecordFamilies } from "./record_family.ts";
+import { quotaRequest } from "./service_quotas.ts";
 import { exportImageTask, importImageTask, importSnapshotTask } from "./transfer_tasks.ts";
 
 const kinds: readonly AnyKind[] = [
@@ -24,6 +25,7 @@ const kinds: readonly AnyKind[] = [
   importSnapshotTask,
   launchTemplate,
   placementGroup,
+  quotaRequest,
 ];
 
 /** Opens the bucket of records. */

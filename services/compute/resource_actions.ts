@@ -15,6 +15,7 @@ import { imageStateActions } from "./image_states.ts";
 import { imageActions } from "./images.ts";
 import { type HostSize, instanceTypeActions } from "./instance_types.ts";
 import { keyPairActions } from "./key_pairs.ts";
+import { Quotas } from "./quotas.ts";
 import { recordActions } from "./record_families.ts";
 import { recordFamilies } from "./record_family.ts";
 import { regionActions } from "./regions.ts";
@@ -75,6 +76,7 @@ export class ResourceSide {
   readonly snapshots: SnapshotKeeper;
   readonly importer: ImageImporter;
   readonly transfers: TransferKeeper;
+  readonly quotas: Quotas;
   readonly actions: CompleteTable<ResourceAction>;
   readonly taggable: TaggableTypes;
   readonly #options: ResourceSideOptions;
@@ -86,6 +88,8 @@ export class ResourceSide {
     const { volumes, snapshots, images, keyPairs } = state;
     this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
     this.snapshots = new SnapshotKeeper(bus, log, state);
+    this.quotas = new Quotas(state, instances);
+    const { quotas } = this;
     const { objects, transferDirectory: directory } = options;
     this.transfers = new TransferKeeper({ bus, log, config, state, objects, directory });
     const families = recordFamilies({
@@ -104,7 +108,9 @@ export class ResourceSide {
         taggable(snapshots),
         taggable(images),
         taggable(keyPairs),
-        ...state.records.kinds.filter((one) => one.name !== "account-settings")
+        ...state.records.kinds.filter((one) =>
+          one.name !== "account-settings" && one.name !== "quota-request"
+        )
           .map((one) => taggable(state.records.of(one))),
       ],
       bus,
@@ -115,11 +121,11 @@ export class ResourceSide {
       ...imageActions(state, this.snapshots),
       ...imageCopyActions(bus, state, this.snapshots),
       ...imageStateActions(state),
-      ...volumeActions(this.keeper, state),
-      ...modificationActions(this.keeper),
+      ...volumeActions(this.keeper, state, quotas),
+      ...modificationActions(this.keeper, quotas),
       ...volumeAttributeActions(state),
-      ...volumeCopyActions(this.keeper, state),
-      ...snapshotActions(bus, state, instances, this.snapshots),
+      ...volumeCopyActions(this.keeper, state, quotas),
+      ...snapshotActions(bus, state, instances, this.snapshots, quotas),
       ...imageCreationActions(bus, state, instances, this.snapshots),
       ...regionActions(config),
       ...instanceTypeActions(host),
@@ -152,5 +158,6 @@ export class ResourceSide {
     await this.transfers.stop();
     await this.keeper.stop();
     await this.snapshots.stop();
+    this.quotas[Symbol.dispose]();
   }
 }

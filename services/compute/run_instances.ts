@@ -23,6 +23,7 @@ import { keyPairNamed } from "./key_pairs.ts";
 import { templateData } from "./launch_templates.ts";
 import { groupNamed } from "./placement_groups.ts";
 import type { ComputeState } from "./state.ts";
+import type { Quotas } from "./quotas.ts";
 import { hostArchitecture } from "./node_machine.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
 
@@ -31,6 +32,7 @@ export interface RunDependencies extends InstanceDependencies {
   readonly state: ComputeState;
   readonly offered: (name: string) => OfferedType | undefined;
   readonly show: (account: string) => Promise<ShowContext>;
+  readonly quotas: Quotas;
   readonly isQuiescing: () => boolean;
 }
 
@@ -144,6 +146,12 @@ async function record(
 ): Promise<readonly InstanceRecord[]> {
   const { bus, capacity, config, instances, log, network } = dependencies;
   const ids = chosen.instance_ids.slice(0, request.maximum);
+  const { quotas } = dependencies;
+  quotas.checkVcpus(call.account_id, request.minimum * request.size.vcpus);
+  quotas.checkStorage(
+    call.account_id,
+    request.minimum * request.devices.reduce((sum, device) => sum + device.size_gib, 0),
+  );
   const granted = await capacity.claim(ids, request.size, request.minimum, request.instance_type);
   const made: InstanceRecord[] = [];
   const addresses: { instance_id: string; private_ip: string }[] = [];

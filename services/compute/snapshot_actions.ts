@@ -15,6 +15,7 @@ import type { Resources } from "../resources/resource.ts";
 import type { Input, Output } from "../resources/wire.ts";
 import { copySnapshot, createSnapshot } from "../viperblock/contract.ts";
 import type { InstanceRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
+import type { Quotas } from "./quotas.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
 
@@ -89,6 +90,7 @@ export function snapshotActions(
   state: ComputeState,
   instances: Resources<InstanceRecord>,
   keeper: SnapshotKeeper,
+  quotas: Quotas,
 ) {
   const { snapshots, volumes } = state;
   const tagsOf = (specifications: Input<"CreateSnapshot">["TagSpecifications"]) =>
@@ -106,6 +108,7 @@ export function snapshotActions(
       },
       run: async (input, call) => {
         const volume = await volumes.require(call.account_id, input.VolumeId);
+        quotas.checkSnapshots(call.account_id, 1);
         return showSnapshot(
           await freezeVolume(bus, state, keeper, volume, {
             snapshot_id: newId("snap-"),
@@ -133,6 +136,7 @@ export function snapshotActions(
           exclude: specification.ExcludeDataVolumeIds ?? [],
         });
         if (chosen.length === 0) throw invalidValue("The instance has no volume that is included.");
+        quotas.checkSnapshots(call.account_id, chosen.length);
         // All at once: their moments are as close together as the volumes' engines take orders.
         const made = await Promise.all(
           chosen.map(({ volume }) =>
@@ -211,6 +215,7 @@ export function snapshotActions(
       },
       run: async (input, call) => {
         const source = await snapshots.require(call.account_id, input.SourceSnapshotId);
+        quotas.checkSnapshots(call.account_id, 1);
         const snapshot_id = newId("snap-");
         await bus.ask(copySnapshot, { source_id: source.snapshot_id, snapshot_id });
         const now = new Date().toISOString();

@@ -14,6 +14,7 @@ import { newId } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import type { VolumeRecord } from "./contract.ts";
+import type { Quotas } from "./quotas.ts";
 import type { ComputeState } from "./state.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
@@ -41,7 +42,7 @@ function shapeOf(input: Input<"CopyVolumes">, source: VolumeRecord) {
   };
 }
 
-export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState) {
+export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quotas: Quotas) {
   const { bus, volumes } = keeper.dependencies;
   const tagsOf = (input: Input<"CopyVolumes">) =>
     tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {};
@@ -70,6 +71,7 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState) {
           work: async (volume_id) => {
             const source = await volumes.require(call.account_id, input.SourceVolumeId);
             const shape = shapeOf(input, source);
+            quotas.checkStorage(call.account_id, shape.size_gib);
             await checkCapacity(bus, shape.size_gib);
             const copy = await keeper.copy({
               ...shape,

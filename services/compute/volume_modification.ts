@@ -13,6 +13,7 @@ import type { Attributes } from "../resources/filters.ts";
 import type { Input, Output } from "../resources/wire.ts";
 import { resizeVolume } from "../viperblock/contract.ts";
 import type { VolumeModification, VolumeRecord } from "./contract.ts";
+import type { Quotas } from "./quotas.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity, gib, type VolumeDependencies } from "./volume_lifecycle.ts";
 import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
@@ -126,7 +127,7 @@ const attributes: Attributes<VolumeRecord> = {
   "targetMultiAttachEnabled": () => false,
 };
 
-export function modificationActions(keeper: VolumeKeeper) {
+export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
   const { bus, volumes } = keeper.dependencies;
   return {
     ModifyVolume: {
@@ -147,7 +148,10 @@ export function modificationActions(keeper: VolumeKeeper) {
       run: async (input, call) => {
         const before = await volumes.require(call.account_id, input.VolumeId);
         const growth = (input.Size ?? before.size_gib) - before.size_gib;
-        if (growth > 0) await checkCapacity(bus, growth);
+        if (growth > 0) {
+          quotas.checkStorage(call.account_id, growth);
+          await checkCapacity(bus, growth);
+        }
         const volume = await volumes.modify(call.account_id, input.VolumeId, (now) => {
           checkState(now);
           return {

@@ -15,6 +15,7 @@ import {
 import { checkId, newId } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
+import type { Quotas } from "./quotas.ts";
 import type { ComputeState } from "./state.ts";
 import { checkAttach, checkDevice } from "./volume_attachment.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
@@ -83,7 +84,7 @@ async function planOf(
   };
 }
 
-export function volumeActions(keeper: VolumeKeeper, state: ComputeState) {
+export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas: Quotas) {
   const { bus, config, volumes, instances } = keeper.dependencies;
   const show = async (account: string, id: string) =>
     showVolume(await volumes.require(account, id));
@@ -98,6 +99,7 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState) {
           choose: () => newId("vol-"),
           work: async (id) => {
             const plan = await planOf(state, call.account_id, id, input);
+            quotas.checkStorage(call.account_id, plan.size_gib);
             await checkCapacity(bus, plan.size_gib);
             return showVolume(await keeper.provision(plan));
           },

@@ -16,7 +16,12 @@ import type { SigningGrants } from "../aws/signing_grants.ts";
 import { type Verified, verify } from "../aws/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
-import { computeActions, directActions, taggingActions } from "../compute/contract.ts";
+import {
+  computeActions,
+  directActions,
+  serviceQuotaActions,
+  taggingActions,
+} from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
 import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
@@ -34,6 +39,7 @@ export const ownedActions: Readonly<Record<string, ReadonlySet<string>>> = {
   iam: new Set(identityActions.iam),
   sts: new Set(identityActions.sts),
   tagging: new Set(taggingActions),
+  servicequotas: new Set(serviceQuotaActions),
   ebs: new Set(directActions),
 };
 

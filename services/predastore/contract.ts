@@ -147,6 +147,15 @@ export interface FsckAnswer {
 
 /** On `node.<id>.…`: how the store of that node is. */
 export const s3Status = subject<null, StoreStatus>("s3.status", 15_000);
+/** What one bucket holds: bytes of its objects and versions, before redundancy. */
+export interface BucketUsage {
+  readonly account_id: string;
+  readonly bucket: string;
+  readonly bytes: number;
+  readonly tags: Readonly<Record<string, string>>;
+}
+/** Every account's buckets, the system's left out. */
+export const s3Usage = subject<null, readonly BucketUsage[]>("s3.usage", 15_000);
 /** Begins a scrub, or only tells of it. */
 export const s3Scrub = subject<{ readonly start: boolean }, ScrubStatus>("s3.scrub", 15_000);
 /** Begins a check, or tells of the one that is named. */

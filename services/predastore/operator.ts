@@ -7,7 +7,14 @@
 import type { Bus } from "../bus/bus.ts";
 import { onNode } from "../bus/subject.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import { type FsckAnswer, s3Fsck, s3Scrub, s3Status, type StoreStatus } from "./contract.ts";
+import {
+  type FsckAnswer,
+  s3Fsck,
+  s3Scrub,
+  s3Status,
+  s3Usage,
+  type StoreStatus,
+} from "./contract.ts";
 import { Fsck } from "./fsck.ts";
 import { storeStatus } from "./status.ts";
 import type { Store } from "./store.ts";
@@ -35,6 +42,19 @@ export class Operator implements AsyncDisposable {
       ...await storeStatus(this.#store),
       ...more(),
     }));
+    bus.answer(
+      onNode(nodeId, s3Usage),
+      () =>
+        this.#store.index.buckets.usage().filter(({ account_id }) => account_id !== "").map((
+          one,
+        ) => ({
+          ...one,
+          tags: Object.fromEntries(
+            (this.#store.buckets.find(one.bucket)?.settings.tags ?? [])
+              .map(({ key, value }) => [key, value]),
+          ),
+        })),
+    );
     bus.answer(onNode(nodeId, s3Scrub), ({ start }) => {
       if (start) void this.#store.scrub.run();
       return this.#store.scrub.state();

@@ -27,6 +27,7 @@ import {
 import type { HiveCommand } from "./hive_command.ts";
 import { busOf, nodeOf, requireInstanceId } from "./node.ts";
 import { s3Commands } from "./s3/commands.ts";
+import { usageCommand } from "./usage/command.ts";
 import { volumeCommands } from "./volume/commands.ts";
 import { systemCommands } from "./system_commands.ts";
 import { claimCommand } from "./claim.ts";
@@ -315,6 +316,7 @@ export const commands: readonly HiveCommand[] = [
   imageListCommand,
   ...s3Commands,
   ...volumeCommands,
+  usageCommand,
   logsHiveCommand,
   doctorCommand,
   ...systemCommands,

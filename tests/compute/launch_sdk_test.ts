@@ -11,6 +11,7 @@ import {
 import * as sdk from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
+import { accountQuotas } from "../../services/compute/contract.ts";
 import { testConfig } from "../kit/compute.ts";
 import { startTestGateway, testAccount, testCredentials } from "../kit/gateway.ts";
 import { blankDisk, smallest } from "./launches.ts";
@@ -60,6 +61,14 @@ Deno.test("instances live in the subnets, groups and interfaces that a launch na
   await refused("InvalidParameterValue", launch({ SubnetId, PrivateIpAddress: "10.20.2.10" }));
   await refused("InvalidPlacementGroup.Unknown", launch({ Placement: { GroupName: "none" } }));
   await refused("DryRunOperation", launch({ SubnetId, DryRun: true }));
+  const operator = await stand.nats.bus("operator");
+  for (const value of [0, 64]) {
+    await operator.ask(accountQuotas, {
+      account_id: testAccount,
+      set: { code: "L-1216C47A", value },
+    });
+    if (value === 0) await refused("VcpuLimitExceeded", launch({ SubnetId }));
+  }
 
   await ec2.send(
     new sdk.CreateLaunchTemplateCommand({

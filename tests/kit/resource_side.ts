@@ -1,5 +1,6 @@
 /** Compute's resource side on a real bus and state store, with no machines and no blocks. */
 import { ResourceGroupsTagging } from "../../services/compute/resource_groups_tagging.ts";
+import { ServiceQuotas } from "../../services/compute/service_quotas.ts";
 import { ResourceSide } from "../../services/compute/resource_actions.ts";
 import { authorize } from "../../services/identity/contract.ts";
 import { instanceType } from "../../services/compute/instance_resource.ts";
@@ -70,6 +71,7 @@ export async function startResourceSide(
     async ({ principal_arn, action, resource }, call) =>
       (await bus.ask(authorize, { principal_arn, action, resource }, call)).allowed,
   ).register(bus);
+  new ServiceQuotas(side.quotas, state.records).register(bus);
   await bus.connection.flush();
   const gateway = await nats.bus("gateway");
   return {

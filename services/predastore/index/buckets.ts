@@ -129,6 +129,12 @@ export class BucketTable {
     return this.#objects.isEmpty(bucket);
   }
 
+  /** What each account's buckets hold now. */
+  usage(): { readonly account_id: string; readonly bucket: string; readonly bytes: number }[] {
+    return this.#database.all("select account as account_id, name as bucket, bytes from buckets")
+      .map((row) => row as unknown as { account_id: string; bucket: string; bytes: number });
+  }
+
   totals(): { objects: number; bytes: number; buckets: number; missing: number } {
     const row = this.#database.one(
       `select count(*) as buckets, coalesce(sum(objects), 0) as objects,

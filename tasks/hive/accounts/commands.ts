@@ -18,6 +18,7 @@ import { table } from "../../terminal/table.ts";
 import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf, type NodeOfCommand } from "../node.ts";
 import { profileText } from "./profile.ts";
+import { quotaCommand } from "./quota.ts";
 
 const defaultAccount = "main";
 const administrator = "arn:aws:iam::aws:policy/AdministratorAccess";
@@ -268,4 +269,5 @@ export const accountCommands: readonly HiveCommand[] = [
   accountList,
   userCreate,
   keyRotate,
+  quotaCommand,
 ];
