@@ -13,91 +13,11 @@ import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { startStack } from "../kit/stack.ts";
+import { at, capture, Connection, rawRequest } from "./raw_https.ts";
 
 const rounds = 300;
 
-interface Captured {
-  readonly method: string;
-  readonly path: string;
-  readonly query?: Record<string, string>;
-  readonly headers: Record<string, string>;
-  readonly body?: string;
-}
-
-/** Signs a command as the SDK would, without sending it. */
-async function capture(send: (handler: unknown) => Promise<unknown>): Promise<Captured> {
-  let captured: Captured | undefined;
-  try {
-    await send({
-      handle: (request: Captured) => {
-        captured = request;
-        throw new Error("captured");
-      },
-    });
-  } catch (error) {
-    if (captured === undefined) throw error;
-  }
-  if (captured === undefined) throw new Error("nothing was sent");
-  return captured;
-}
-
 const encoder = new TextEncoder();
-
-function rawRequest(request: Captured): Uint8Array {
-  const headers = Object.entries({
-    ...request.headers,
-    "content-length": String(encoder.encode(request.body ?? "").length),
-  }).map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  return encoder.encode(
-    `${request.method} ${request.path} HTTP/1.1\r\n${headers}\r\n${request.body ?? ""}`,
-  );
-}
-
-/** One keep-alive connection that sends the same bytes again and reads whole answers. */
-class Connection implements Disposable {
-  readonly #buffer = new Uint8Array(4 << 20);
-  readonly #decoder = new TextDecoder("latin1");
-  private constructor(readonly connection: Deno.TlsConn) {}
-
-  static async open(port: number, ca: string): Promise<Connection> {
-    const connection = await Deno.connectTls({ hostname: "localhost", port, caCerts: [ca] });
-    return new Connection(connection);
-  }
-
-  /** Milliseconds for one exchange, and the body's size. */
-  async exchange(request: Uint8Array): Promise<{ ms: number; body: string; bytes: number }> {
-    const started = performance.now();
-    await this.connection.write(request);
-    let have = 0;
-    for (;;) {
-      const got = await this.connection.read(this.#buffer.subarray(have));
-      if (got === null) throw new Error("the connection was closed");
-      have += got;
-      const head = this.#decoder.decode(this.#buffer.subarray(0, Math.min(have, 8192)));
-      const end = head.indexOf("\r\n\r\n");
-      if (end < 0) continue;
-      const length = /content-length: (\d+)/i.exec(head.slice(0, end));
-      const whole = length !== null
-        ? have >= end + 4 + Number(length[1])
-        : this.#decoder.decode(this.#buffer.subarray(have - 5, have)) === "0\r\n\r\n";
-      if (!whole) continue;
-      const ms = performance.now() - started;
-      const body = this.#decoder.decode(this.#buffer.subarray(end + 4, have));
-      if (!head.startsWith("HTTP/1.1 200")) {
-        throw new Error(head.slice(0, 100) + body.slice(0, 500));
-      }
-      return { ms, body, bytes: have - end - 4 };
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.connection.close();
-  }
-}
-
-const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
-const at99 = (values: number[]) =>
-  values.sort((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? NaN;
 
 if (import.meta.main) {
   await using stack = await startStack();
@@ -132,7 +52,7 @@ if (import.meta.main) {
   for (const [name, send] of Object.entries(calls)) {
     const request = rawRequest(await capture(send));
     using ours = await Connection.open(config.ports.gateway, ca);
-    const { body } = await ours.exchange(request);
+    const body = (await ours.exchange(request)).text();
     const server = Deno.serve({
       port: 0,
       cert: await Deno.readTextFile(paths.tls.cert),
@@ -152,9 +72,9 @@ if (import.meta.main) {
     }
     console.log(JSON.stringify({
       name: `${name} latency by bare TLS response`,
-      ratio: median(mine) / median(theirs),
-      detail: `p50 ${median(mine).toFixed(2)} ms, p99 ${at99(mine).toFixed(2)} ms; bare p50 ${
-        median(theirs).toFixed(3)
+      ratio: at(mine, 0.5) / at(theirs, 0.5),
+      detail: `p50 ${at(mine, 0.5).toFixed(2)} ms, p99 ${at(mine, 0.99).toFixed(2)} ms; bare p50 ${
+        at(theirs, 0.5).toFixed(3)
       } ms; ${body.length} bytes`,
     }));
     await server.shutdown();
