@@ -20,11 +20,11 @@ import { testLog } from "./nats.ts";
 import { type ResourceWorld, startResourceSide } from "./resource_side.ts";
 
 type Sdk = typeof sdk;
-type SdkInput<A extends ActionName> = Sdk[`${A}Command`] extends
+export type SdkInput<A extends ActionName> = Sdk[`${A}Command`] extends
   { new (...args: infer Arguments): unknown }
   ? Arguments extends [infer Input, ...unknown[]] ? Input : never
   : never;
-type SdkOutput<A extends ActionName> = Sdk[`${A}Command`] extends
+export type SdkOutput<A extends ActionName> = Sdk[`${A}Command`] extends
   { new (...args: never[]): infer Command }
   ? Command extends { resolveMiddleware(...args: never[]): (...args: never[]) => Promise<infer R> }
     ? R extends { output: infer Output } ? Output : never
