@@ -160,6 +160,20 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
     }
   });
 
+  await t.step("hive usage tells of what was brought, by account and tag", async () => {
+    const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "-A", new URL("../../tasks/hive.ts", import.meta.url).pathname],
+        ...["usage", "--by", "tag:team", "--json", "--data-dir", cloud.node.config.data_dir],
+      ],
+    }).output();
+    assert.ok(success, new TextDecoder().decode(stderr));
+    const [row] = JSON.parse(new TextDecoder().decode(stdout));
+    assert.equal(row.account_id, cloud.admin.account_id);
+    assert.ok(row.s3_bytes > content.length && row.snapshot_bytes > MiB, JSON.stringify(row));
+    assert.equal(row.snapshots, 3);
+  });
+
   await t.step("a file that is no such disk ends its task, and leaves nothing", async () => {
     await give("bad", "disk.raw");
     const { ImportTaskId } = await ec2.send(

@@ -131,7 +131,7 @@ export class BucketTable {
 
   /** What each account's buckets hold now. */
   usage(): { readonly account_id: string; readonly bucket: string; readonly bytes: number }[] {
-    return this.#database.all("select account as account_id, name as bucket, bytes from buckets")
+    return this.#database.all("select account_id, name as bucket, bytes from buckets")
       .map((row) => row as unknown as { account_id: string; bucket: string; bytes: number });
   }
 
