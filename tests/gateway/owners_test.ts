@@ -5,6 +5,7 @@ import * as ebs from "@aws-sdk/client-ebs";
 import * as ec2 from "@aws-sdk/client-ec2";
 import * as iam from "@aws-sdk/client-iam";
 import * as tagging from "@aws-sdk/client-resource-groups-tagging-api";
+import * as quotas from "@aws-sdk/client-service-quotas";
 import * as sts from "@aws-sdk/client-sts";
 import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
@@ -98,6 +99,7 @@ Deno.test("every owned action is answered by its owner, in its shape or with an 
     ebs: [ebs, new ebs.EBSClient(options)],
     ec2: [ec2, new ec2.EC2Client(options)],
     iam: [iam, new iam.IAMClient(options)],
+    servicequotas: [quotas, new quotas.ServiceQuotasClient(options)],
     sts: [sts, new sts.STSClient(options)],
     tagging: [tagging, new tagging.ResourceGroupsTaggingAPIClient(options)],
   };
