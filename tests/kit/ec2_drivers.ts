@@ -1,8 +1,9 @@
 /**
- * EC2 by two of its clients behind one face: Debian's AWS CLI and the JavaScript SDK, so that one story
+ * EC2, and the bucket that it takes files from, by two of its clients behind one face: Debian's AWS CLI and the JavaScript SDK, so that one story
  * is told by both. Calls are written as the SDK's operations and inputs; the CLI takes the same as JSON.
  */
 import * as sdk from "@aws-sdk/client-ec2";
+import * as s3 from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import type { ActionName } from "../../services/resources/wire.ts";
@@ -32,6 +33,10 @@ export interface Driver extends Disposable {
   /** User data as the client takes it: some encode it themselves. */
   userData(text: string): string;
   console(instance: string): Promise<string>;
+  /** Makes a bucket with one object. */
+  giveObject(bucket: string, key: string, body: Uint8Array): Promise<void>;
+  /** Deletes both. */
+  takeObject(bucket: string, key: string): Promise<void>;
 }
 
 const kebab = (name: string) => name.replace(/([a-z0-9])([A-Z])/g, "$1-$2").toLowerCase();
@@ -57,18 +62,20 @@ export function cliDriver(cloud: Cloud, tenant: Tenant): Driver {
     AWS_MAX_ATTEMPTS: "3",
     AWS_RETRY_MODE: "standard",
   };
-  const aws = async (command: readonly string[], input: unknown) => {
+  const plain = async (...command: readonly string[]) => {
     const whole = [
-      ...["/usr/bin/aws", "--output", "json", "--endpoint-url", cloud.endpoint, "ec2", ...command],
-      ...["--cli-input-json", JSON.stringify(input)],
+      ...["/usr/bin/aws", "--output", "json", "--endpoint-url", cloud.endpoint, ...command],
     ];
     return { whole, ran: await run(whole, { env, timeout_ms: 600_000 }) };
   };
-  const must = async (command: readonly string[], input: unknown) => {
-    const { whole, ran } = await aws(command, input);
+  const answerOf = ({ whole, ran }: Awaited<ReturnType<typeof plain>>) => {
     if (ran.code !== 0) throw new CommandFailed(whole, ran);
     return ran.stdout.trim() === "" ? {} : JSON.parse(ran.stdout);
   };
+  const aws = (command: readonly string[], input: unknown) =>
+    plain("ec2", ...command, "--cli-input-json", JSON.stringify(input));
+  const must = async (command: readonly string[], input: unknown) =>
+    answerOf(await aws(command, input));
   return {
     name: "the AWS CLI",
     call: (action, input) => must([kebab(action)], input),
@@ -83,6 +90,24 @@ export function cliDriver(cloud: Cloud, tenant: Tenant): Driver {
     userData: (text) => text,
     console: async (InstanceId) =>
       (await must(["get-console-output"], { InstanceId, Latest: true })).Output ?? "",
+    async giveObject(bucket, key, body) {
+      const file = await Deno.makeTempFile({ prefix: "mulga-object-" });
+      try {
+        await Deno.writeFile(file, body);
+        const place = `LocationConstraint=${cloud.region}`;
+        const create = ["s3api", "create-bucket", "--bucket", bucket];
+        answerOf(await plain(...create, "--create-bucket-configuration", place));
+        answerOf(
+          await plain("s3api", "put-object", "--bucket", bucket, "--key", key, "--body", file),
+        );
+      } finally {
+        await Deno.remove(file);
+      }
+    },
+    async takeObject(bucket, key) {
+      answerOf(await plain("s3api", "delete-object", "--bucket", bucket, "--key", key));
+      answerOf(await plain("s3api", "delete-bucket", "--bucket", bucket));
+    },
     [Symbol.dispose]() {},
   };
 }
@@ -94,7 +119,7 @@ type Waiter = (
 
 export function sdkDriver(cloud: Cloud, tenant: Tenant): Driver {
   const agent = new Agent({ ca: Deno.readTextFileSync(cloud.ca), keepAlive: true });
-  const client = new sdk.EC2Client({
+  const settings = {
     region: cloud.region,
     endpoint: cloud.endpoint,
     credentials: {
@@ -102,7 +127,9 @@ export function sdkDriver(cloud: Cloud, tenant: Tenant): Driver {
       secretAccessKey: tenant.secret_access_key,
     },
     requestHandler: { httpsAgent: agent },
-  });
+  };
+  const client = new sdk.EC2Client(settings);
+  const objects = new s3.S3Client({ ...settings, forcePathStyle: true });
   const named = sdk as unknown as Record<string, unknown>;
   const call = async (action: string, input: unknown) => {
     const command = named[`${action}Command`] as new (input: unknown) => never;
@@ -138,8 +165,17 @@ export function sdkDriver(cloud: Cloud, tenant: Tenant): Driver {
       );
       return new TextDecoder().decode(Uint8Array.fromBase64(Output));
     },
+    async giveObject(Bucket, Key, Body) {
+      await objects.send(new s3.CreateBucketCommand({ Bucket }));
+      await objects.send(new s3.PutObjectCommand({ Bucket, Key, Body }));
+    },
+    async takeObject(Bucket, Key) {
+      await objects.send(new s3.DeleteObjectCommand({ Bucket, Key }));
+      await objects.send(new s3.DeleteBucketCommand({ Bucket }));
+    },
     [Symbol.dispose]() {
       client.destroy();
+      objects.destroy();
       agent.destroy();
     },
   };

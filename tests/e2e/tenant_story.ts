@@ -64,7 +64,7 @@ export interface StoryOptions {
   readonly zone: string;
   readonly image: string;
   readonly instanceType: string;
-  /** Also makes what a VPC is connected by: NAT gateway, VPN, peering. */
+  /** Also makes what a VPC is connected by, NAT gateway, VPN and peering, and imports a disk. */
   readonly connected: boolean;
   /** Waiters that were used are added. */
   readonly waited: Set<string>;
@@ -230,6 +230,25 @@ export class TenantStory {
       await driver.call("DeleteVpc", { VpcId: PeerVpcId });
     };
     await Promise.all([translated(), tunnelled(), peered()]);
+  }
+
+  /** A disk's file in a bucket of the tenant's becomes a snapshot, and goes again. */
+  async bring(): Promise<void> {
+    if (!this.#o.connected) return;
+    const { driver, tenant } = this.#o;
+    const [S3Bucket, S3Key] = [`${tenant}-disks`, "disk.raw"];
+    await driver.giveObject(S3Bucket, S3Key, new Uint8Array(1024 * 1024).fill(7));
+    const { ImportTaskId } = await driver.call("ImportSnapshot", {
+      DiskContainer: { Format: "RAW", UserBucket: { S3Bucket, S3Key } },
+    });
+    const ImportTaskIds = [idOf(ImportTaskId)];
+    await this.#wait("snapshot-imported", { ImportTaskIds });
+    const { ImportSnapshotTasks } = await driver.call("DescribeImportSnapshotTasks", {
+      ImportTaskIds,
+    });
+    const SnapshotId = idOf(ImportSnapshotTasks?.[0]?.SnapshotTaskDetail?.SnapshotId);
+    await driver.call("DeleteSnapshot", { SnapshotId });
+    await driver.takeObject(S3Bucket, S3Key);
   }
 
   /** An instance with the interface, from a launch template. */
