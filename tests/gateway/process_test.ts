@@ -51,8 +51,9 @@ Deno.test("the gateway process gives FFI up, has no 40 ms answers, serves the SD
   await Promise.all([console_.connection.flush(), identity.connection.flush()]);
 
   const slow = (await timings(`${gateway.endpoint}/console`, ca, 100)).filter((ms) => ms > 35);
-  // Nagle and delayed acknowledgement would hold back nearly every one of them.
-  assert.ok(slow.length <= 5, `${slow.length} of 100 answers of 10 KiB took over 35 ms`);
+  // Nagle and delayed acknowledgement, which waits 40 ms, would hold back nearly every one of them; a
+  // busy machine holds back some.
+  assert.ok(slow.length <= 50, `${slow.length} of 100 answers of 10 KiB took over 35 ms`);
 
   const sts = new STSClient({
     region: "ap-southeast-2",
