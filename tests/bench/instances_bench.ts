@@ -44,7 +44,7 @@ async function makeInstances(cloud: Ec2Cloud, ec2: EC2Client): Promise<void> {
   const { Instances: [first] = [] } = await ec2.send(
     new RunInstancesCommand({
       ImageId: image.image_id,
-      InstanceType: smallest as "t3.nano",
+      InstanceType: smallest as "t2.nano",
       MinCount: 1,
       MaxCount: 1,
       UserData: btoa("#!/bin/sh\necho user data of an ordinary length\n".repeat(8)),

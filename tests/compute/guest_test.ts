@@ -25,7 +25,7 @@ async function said(node: TestNode, id: string, text: string, times = 1): Promis
   await node.until(
     `${id} says ${text} ${times} times`,
     async () => (await node.console(id)).split(text).length > times,
-    180_000,
+    600_000,
   );
 }
 

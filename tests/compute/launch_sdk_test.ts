@@ -50,7 +50,7 @@ Deno.test("instances live in the subnets, groups and interfaces that a launch na
   const { GroupId = "" } = await ec2.send(
     new sdk.CreateSecurityGroupCommand({ VpcId, GroupName: "closed", Description: "no way in" }),
   );
-  const base = { ImageId: imageId, InstanceType: smallest as "t3.nano", MinCount: 1, MaxCount: 1 };
+  const base = { ImageId: imageId, InstanceType: smallest as "t2.nano", MinCount: 1, MaxCount: 1 };
   const launch = (more: Partial<sdk.RunInstancesCommandInput>) =>
     ec2.send(new sdk.RunInstancesCommand({ ...base, ...more }));
   await refused("InvalidSubnetID.NotFound", launch({ SubnetId: "subnet-0123456789abcdef0" }));
@@ -75,7 +75,7 @@ Deno.test("instances live in the subnets, groups and interfaces that a launch na
       LaunchTemplateName: "small",
       LaunchTemplateData: {
         ImageId: imageId,
-        InstanceType: smallest as "t3.nano",
+        InstanceType: smallest as "t2.nano",
         DisableApiTermination: true,
       },
     }),

@@ -44,7 +44,7 @@ Deno.test("the SDK sees a guest's screen, UEFI variables and endorsement keys", 
     const { Instances: [instance] = [] } = await ec2.send(
       new Ec2.RunInstancesCommand({
         ImageId,
-        InstanceType: smallest as "t3.nano",
+        InstanceType: smallest as "t2.nano",
         MinCount: 1,
         MaxCount: 1,
       }),

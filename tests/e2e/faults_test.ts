@@ -12,6 +12,7 @@ import {
   type Login,
   ssh,
 } from "../kit/instances.ts";
+import { smallest } from "../compute/launches.ts";
 import { eventually, type Stack, startStack } from "../kit/stack.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
@@ -46,7 +47,7 @@ async function guestWithVolume(
     "--image-id",
     image,
     "--instance-type",
-    "t3.nano",
+    smallest,
     "--key-name",
     "faults",
     "--block-device-mappings",
