@@ -3,7 +3,7 @@
  * one creation, over the bus as the gateway asks. The cost must follow the page and not the count.
  *
  * Prints one JSON line per figure: `{name, ratio, detail}`; a ratio is the largest count's median by the
- * smallest's. `MULGA_BENCH_RECORDS` lists other counts; the largest takes some minutes to be made.
+ * smallest's. `MULGA_BENCH_RECORDS` lists other counts.
  */
 import { actionSubject } from "../../services/resources/actions.ts";
 import { newId } from "../../services/resources/ids.ts";
