@@ -343,6 +343,17 @@ export interface UsageRow {
   /** What is not zero in the snapshots; those that share blocks count them each. */
   readonly snapshot_bytes: number;
 }
+/** Of who uses nothing. */
+export const noUsage = {
+  volumes: 0,
+  volume_gib: 0,
+  volume_gib_hours: 0,
+  instances: 0,
+  instance_hours: 0,
+  vcpu_hours: 0,
+  snapshots: 0,
+  snapshot_bytes: 0,
+} as const satisfies Omit<UsageRow, "account_id" | "value">;
 /** Every account's, by the values of a tag. */
 export const usage = subject<{ readonly tag: string }, readonly UsageRow[]>(
   "compute.usage",

@@ -6,6 +6,7 @@
  * of variables of which the live ones count. AWS's form is `AMZNUEFI`, a CRC-32C, a version and zlib
  * data; AWS compresses with a dictionary of its own, which a reader uses only where the data says so.
  */
+import { joined } from "../aws/bytes.ts";
 import { deflateSync } from "node:zlib";
 import { AwsError } from "../aws/errors.ts";
 
@@ -102,16 +103,6 @@ function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = (crcTable[(crc ^ byte) & 255] ?? 0) ^ (crc >>> 8);
   return (crc ^ 0xffffffff) >>> 0;
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 function number(value: number, length: 4 | 8): Uint8Array {

@@ -6,6 +6,7 @@
  * text may have held, ever reaches a guest.
  */
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { joined } from "../aws/bytes.ts";
 
 export type KeyType = "rsa" | "ed25519";
 
@@ -34,16 +35,6 @@ const rsaBits = [1024, 2048, 3072, 4096];
 /** The longest RSA key of the largest size, as text with a long comment, is well below this. */
 const longestMaterial = 16_384;
 
-function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 function uint32(value: number): Uint8Array {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, value);
@@ -52,7 +43,7 @@ function uint32(value: number): Uint8Array {
 
 const sshString = (bytes: Uint8Array | string) => {
   const body = typeof bytes === "string" ? encoder.encode(bytes) : bytes;
-  return concat(uint32(body.length), body);
+  return joined([uint32(body.length), body]);
 };
 
 /** A positive integer without leading zeros, with one before a set top bit. */
@@ -60,7 +51,7 @@ function sshInteger(bytes: Uint8Array): Uint8Array {
   let start = 0;
   while (start < bytes.length && bytes[start] === 0) start++;
   const body = bytes.subarray(start);
-  return sshString((body[0] ?? 0) >= 0x80 ? concat(new Uint8Array(1), body) : body);
+  return sshString((body[0] ?? 0) >= 0x80 ? joined([new Uint8Array(1), body]) : body);
 }
 
 class SshReader {
@@ -100,12 +91,12 @@ function publicKeyOf(key: KeyObject): PublicKey {
     if (((modulus.at(-1) ?? 0) & 1) === 0 || ((exponent.at(-1) ?? 0) & 1) === 0) {
       throw new KeyFormatError("this is no RSA key");
     }
-    const blob = concat(sshString("ssh-rsa"), sshInteger(exponent), sshInteger(modulus));
+    const blob = joined([sshString("ssh-rsa"), sshInteger(exponent), sshInteger(modulus)]);
     return { type: "rsa", der, blob };
   }
   if (jwk.kty === "OKP" && jwk.crv === "Ed25519") {
     const point = fromBase64Url(jwk.x);
-    return { type: "ed25519", der, blob: concat(sshString("ssh-ed25519"), sshString(point)) };
+    return { type: "ed25519", der, blob: joined([sshString("ssh-ed25519"), sshString(point)]) };
   }
   throw new KeyFormatError("only RSA and ED25519 keys are taken");
 }
@@ -203,24 +194,24 @@ export function publicFingerprint(key: PublicKey): string {
 function openSshPrivate(key: PublicKey, seed: Uint8Array, comment: string): string {
   const point = key.blob.subarray(-32);
   const check = uint32(crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
-  const secret = concat(
+  const secret = joined([
     check,
     check,
     sshString("ssh-ed25519"),
     sshString(point),
-    sshString(concat(seed, point)),
+    sshString(joined([seed, point])),
     sshString(comment),
-  );
+  ]);
   const padding = Uint8Array.from({ length: (8 - secret.length % 8) % 8 }, (_, at) => at + 1);
-  const file = concat(
+  const file = joined([
     encoder.encode("openssh-key-v1\0"),
     sshString("none"),
     sshString("none"),
     sshString(""),
     uint32(1),
     sshString(key.blob),
-    sshString(concat(secret, padding)),
-  );
+    sshString(joined([secret, padding])),
+  ]);
   const lines = file.toBase64().replace(/.{70}(?=.)/g, "$&\n");
   return `-----BEGIN OPENSSH PRIVATE KEY-----\n${lines}\n-----END OPENSSH PRIVATE KEY-----\n`;
 }

@@ -76,12 +76,11 @@ async function makeKeys(paths: MachinePaths): Promise<void> {
   }).spawn();
   const said = new Response(child.stderr).bytes();
   try {
-    const connection = await Promise.race([
+    using connection = await Promise.race([
       connect(server, signal),
       child.status.then(async () => Promise.reject(failed("did not start", await said))),
     ]);
-    using open = connection;
-    const read = await readEndorsementKeys((command) => exchange(open, command));
+    const read = await readEndorsementKeys((command) => exchange(connection, command));
     await Deno.writeTextFile(`${keys}.new`, JSON.stringify(read), { mode: 0o600 });
     await Deno.rename(`${keys}.new`, keys);
   } finally {

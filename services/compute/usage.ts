@@ -6,7 +6,7 @@ import type { Bus } from "../bus/bus.ts";
 import type { Resources } from "../resources/resource.ts";
 import type { Tags } from "../resources/tags.ts";
 import { listSnapshots } from "../viperblock/contract.ts";
-import { type InstanceRecord, usage, type UsageRow } from "./contract.ts";
+import { type InstanceRecord, noUsage, usage, type UsageRow } from "./contract.ts";
 import { sizeOf } from "./instance_types.ts";
 import type { ComputeState } from "./state.ts";
 
@@ -36,14 +36,7 @@ export function usageBy(tag: string, sources: UsageSources): readonly UsageRow[]
     const made: Sums = {
       account_id,
       ...(value === undefined ? {} : { value }),
-      volumes: 0,
-      volume_gib: 0,
-      volume_gib_hours: 0,
-      instances: 0,
-      instance_hours: 0,
-      vcpu_hours: 0,
-      snapshots: 0,
-      snapshot_bytes: 0,
+      ...noUsage,
     };
     rows.set(key, made);
     return made;

@@ -5,6 +5,7 @@
  * and escapes, which signatures and S3 keys depend on). Bodies of query calls are bounded in size
  * and time.
  */
+import { joined } from "../aws/bytes.ts";
 import { AwsError } from "../aws/errors.ts";
 import type { SignedRequest } from "../aws/sigv4.ts";
 
@@ -104,11 +105,5 @@ export async function readBody(
   }
   const [only] = parts;
   if (parts.length === 1 && only !== undefined) return only;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined(parts);
 }

@@ -7,6 +7,7 @@
  * its digest, which the owner is told, so that an answer that is still the same need not be sent
  * again. Both are bounded in bytes.
  */
+import { joined } from "../aws/bytes.ts";
 import type { Operation, QueryService } from "../aws/catalog.ts";
 import { answerFrame, type QueryCall, writeAnswer } from "../aws/query_protocol.ts";
 import type { StructureShape } from "../aws/shape.ts";
@@ -129,16 +130,4 @@ function bodyOf(parts: readonly Uint8Array<ArrayBuffer>[]): Body {
     },
   }, { highWaterMark: 0 });
   return { content, bytes };
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  let size = 0;
-  for (const part of parts) size += part.length;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

@@ -3,7 +3,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
 import {
   endpoint,
@@ -15,7 +15,6 @@ import {
 import { exactlyOne, type Network, pick, unsuccessful } from "./network.ts";
 
 const events = ["Accept", "Connect", "Delete", "Reject"];
-const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
 
 function checkNotification(arn: string, chosen: readonly string[]): void {
   if (!/^arn:aws:sns:[\w-]+:\d{12}:[\w-]{1,256}$/.test(arn)) {
@@ -81,7 +80,7 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
           found,
           (one) => one.id,
           query,
-          pageSize(input.MaxResults, limits, false),
+          pageSize(input.MaxResults, usualLimits, false),
           input.NextToken,
         );
         return {

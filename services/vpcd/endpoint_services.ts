@@ -7,13 +7,11 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { idOf, newId } from "../resources/ids.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import { zoneId } from "../resources/zone_names.ts";
 import { endpoint, endpointService, notification, type ServiceRecord } from "./endpoint_kinds.ts";
 import { exactlyOne, merged, type Network, oneOf, pick, unsuccessful } from "./network.ts";
-
-const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
 
 /** Services of the cloud itself. */
 export const cloudServices = (region: string) => [
@@ -107,7 +105,7 @@ export const endpointServiceActions = ({ operations: n, records, region, az }: N
           found,
           (one) => one.ServiceName,
           query,
-          pageSize(input.MaxResults, limits, false),
+          pageSize(input.MaxResults, usualLimits, false),
           input.NextToken,
         );
         return {
@@ -233,7 +231,7 @@ export const endpointServiceActions = ({ operations: n, records, region, az }: N
           found,
           (one) => one,
           query,
-          pageSize(input.MaxResults, limits, false),
+          pageSize(input.MaxResults, usualLimits, false),
           input.NextToken,
         );
         return {

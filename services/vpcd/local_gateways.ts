@@ -9,7 +9,7 @@ import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { newId } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
 import { arn, exactlyOne, type Network, oneOf, within } from "./network.ts";
 import { networkInterface } from "./interfaces.ts";
@@ -126,7 +126,6 @@ export const coipPool = kind<Shape<Ec2.CoipPool>>({
   references: { LocalGatewayRouteTableId: "local-gateway-route-table" },
 });
 
-const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
 type RouteInput = Input<"CreateLocalGatewayRoute"> | Input<"ModifyLocalGatewayRoute">;
 
 export const localGatewayActions = ({ operations: n, records, region }: Network) => {
@@ -302,7 +301,7 @@ export const localGatewayActions = ({ operations: n, records, region }: Network)
           found,
           (one) => one.DestinationCidrBlock ?? one.DestinationPrefixListId ?? "",
           query,
-          pageSize(input.MaxResults, limits, false),
+          pageSize(input.MaxResults, usualLimits, false),
           input.NextToken,
         );
         return {

@@ -9,9 +9,8 @@
 import { keyBytes } from "../index/columns.ts";
 import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
-import { owner } from "./answer_parts.ts";
+import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
-import { quoted } from "./answer_parts.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

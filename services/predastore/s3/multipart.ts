@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { AwsError } from "../../aws/errors.ts";
 import type { ChecksumMeta, PartRow, UploadRow } from "../index/rows.ts";
 import { incomingBody, readDocument } from "./body.ts";
-import { owner } from "./answer_parts.ts";
+import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import {
   type Algorithm,
@@ -23,7 +23,6 @@ import {
   tellSource,
 } from "./objects.ts";
 import { refuseUnserved } from "./object_headers.ts";
-import { quoted } from "./answer_parts.ts";
 import { parseRange } from "./ranges.ts";
 import { shownVersion } from "./version_ids.ts";
 import {

@@ -1,6 +1,6 @@
 /** `hive usage --by tag:NAME`: what accounts use, for sharing the costs. */
 import { onNode } from "../../../services/bus/subject.ts";
-import { usage, type UsageRow } from "../../../services/compute/contract.ts";
+import { noUsage, usage, type UsageRow } from "../../../services/compute/contract.ts";
 import { listAccounts } from "../../../services/identity/contract.ts";
 import { type BucketUsage, s3Usage } from "../../../services/predastore/contract.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
@@ -11,17 +11,6 @@ import { busOf, nodeOf } from "../node.ts";
 export interface ReportRow extends UsageRow {
   readonly s3_bytes: number;
 }
-
-const nothing = {
-  volumes: 0,
-  volume_gib: 0,
-  volume_gib_hours: 0,
-  instances: 0,
-  instance_hours: 0,
-  vcpu_hours: 0,
-  snapshots: 0,
-  snapshot_bytes: 0,
-} as const;
 
 /** Buckets beside the rest, by account and value. */
 export function reportOf(
@@ -40,7 +29,7 @@ export function reportOf(
     const row = merged.get(key) ?? {
       account_id,
       ...(value === undefined ? {} : { value }),
-      ...nothing,
+      ...noUsage,
       s3_bytes: 0,
     };
     merged.set(key, { ...row, s3_bytes: row.s3_bytes + held });
