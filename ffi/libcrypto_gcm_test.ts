@@ -29,8 +29,14 @@ Deno.test("what was sealed opens, here and elsewhere, and nothing altered does",
     const back = new Uint8Array(length);
     await cipher.open(nonce, sealed, back);
     assert.deepEqual(back, plain);
+    const atOnce = new Uint8Array(length + gcmTagBytes);
+    cipher.sealNow(nonce, plain, atOnce);
+    assert.deepEqual(atOnce, sealed);
+    cipher.openNow(nonce, sealed, back.fill(0));
+    assert.deepEqual(back, plain);
     sealed[length >> 1] = (sealed[length >> 1] ?? 0) ^ 1;
     await assert.rejects(cipher.open(nonce, sealed, back), NotAuthentic);
     assert.ok(back.every((byte) => byte === 0));
+    assert.throws(() => cipher.openNow(nonce, sealed, back), NotAuthentic);
   }
 });

@@ -27,9 +27,11 @@ export const formats = {
   state_row: { writes: 1, reads: [1], what: "records in the state store" },
   sealed_secret: { writes: 1, reads: [1], what: "secrets sealed by the master key" },
   object_segment: { writes: 1, reads: [1], what: "predastore's segments" },
-  volume_log: { writes: 1, reads: [1], what: "viperblock's log" },
+  // 2 is what encrypted volumes write; the others go on with 1.
+  volume_log: { writes: 2, reads: [1, 2], what: "viperblock's log" },
   volume_chunk: { writes: 1, reads: [1], what: "viperblock's chunks" },
   packed_chunk: { writes: 1, reads: [1], what: "viperblock's packed chunks" },
+  volume_seal: { writes: 1, reads: [1], what: "sealed objects and checkpoints of viperblock" },
   volume_map: { writes: 1, reads: [1], what: "viperblock's maps" },
 } as const satisfies Readonly<Record<string, Format>>;
 

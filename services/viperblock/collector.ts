@@ -96,3 +96,22 @@ export async function collect(
   }
   return deleted;
 }
+
+/** Volumes whose objects, and so whose keys, somebody still needs. */
+export function stillNeeded({ volumes, snapshots }: Omit<Books, "volumes"> & {
+  readonly volumes: Pick<Books["volumes"], "list">;
+}): Set<string> {
+  const needed = new Set<string>();
+  for (const { value } of volumes.list()) {
+    if (value.state === "deleting") continue;
+    needed.add(value.volume_id);
+    for (const owner of keptBy(value.map)) needed.add(owner);
+  }
+  for (const { value } of snapshots.list()) {
+    if (value.state === "deleting") continue;
+    for (const owner of [...keptBy(value.map), ...value.owners ?? []]) needed.add(owner);
+    // Of one that is not stored yet the volume's own chunks are on their way.
+    if (value.state === "pending" && value.volume_id !== undefined) needed.add(value.volume_id);
+  }
+  return needed;
+}

@@ -14,6 +14,8 @@ export const segmentBytes = segmentBlocks * blockBytes;
 export const batchDataBlocks = 128;
 export const batchMagic = 0x4c57424d; // "MBWL"
 export const batchVersion = 1;
+/** The entries and the data are sealed; volumes that are not encrypted go on with version 1. */
+export const sealedBatchVersion = 2;
 export const batchFixedBytes = 128;
 export const batchEntryBytes = 12;
 /** Entries that fit into a batch's header block. */

@@ -8,7 +8,15 @@ import { crc32c } from "../../ffi/crc32c.ts";
 import { leafBlocks, offsetInLeaf } from "./block_map.ts";
 import { readChunkHeader } from "./chunk_record.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
-import { blockBytes, chunkHeaderBytes, chunkKey, chunkNumber, hole, isChunk } from "./format.ts";
+import {
+  blockBytes,
+  chunkHeaderBytes,
+  chunkKey,
+  chunkNumber,
+  DamagedData,
+  hole,
+  isChunk,
+} from "./format.ts";
 import type { BlockStore, SavedMap } from "./map_objects.ts";
 import { readStoredMap, type StoredMap } from "./stored_map.ts";
 
@@ -75,6 +83,16 @@ function checkChunk(
   return wrong;
 }
 
+/** A chunk, or why nobody can open it. */
+async function readChunk(store: BlockStore, key: string) {
+  try {
+    return await store.get(key);
+  } catch (error) {
+    if (error instanceof DamagedData) return error;
+    throw error;
+  }
+}
+
 export async function checkMap(
   store: BlockStore,
   id: string,
@@ -107,10 +125,14 @@ export async function checkMap(
     live += places.length;
     const chunk = whole.chunks[number];
     const key = chunk === undefined ? `chunk ${number}` : chunkKey(chunk.name);
-    const bytes = chunk === undefined ? undefined : await store.get(key);
+    const read = chunk === undefined ? undefined : await readChunk(store, key);
+    const bytes = read instanceof DamagedData ? undefined : read;
     chunks++;
     chunk_bytes += bytes?.length ?? 0;
-    for (const wrong of checkChunk(key, bytes, places)) {
+    const found = read instanceof DamagedData
+      ? places.map(({ block }) => ({ block, why: read.message }))
+      : checkChunk(key, bytes, places);
+    for (const wrong of found) {
       bad++;
       if (damage.length < named) damage.push(wrong);
     }

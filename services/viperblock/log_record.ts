@@ -17,6 +17,7 @@ import {
   blockBytes,
   entryData,
   entryHole,
+  type sealedBatchVersion,
   segmentBlocks,
   volumeIdBytes,
 } from "./format.ts";
@@ -48,12 +49,20 @@ export interface BatchHeader {
   readonly entryCount: number;
 }
 
+/** Which of the two a volume writes is settled when it is made. */
+export type BatchVersion = typeof batchVersion | typeof sealedBatchVersion;
+
 /** Writes the fields that never change while a volume is mounted. */
-export function prepareHeader(header: Uint8Array<ArrayBuffer>, volumeId: string, epoch: number) {
+export function prepareHeader(
+  header: Uint8Array<ArrayBuffer>,
+  volumeId: string,
+  epoch: number,
+  version: BatchVersion = batchVersion,
+) {
   const words = new Uint32Array(header.buffer, header.byteOffset, blockBytes >> 2);
   words.fill(0);
   words[headerWord.magic] = batchMagic;
-  words[headerWord.version] = batchVersion;
+  words[headerWord.version] = version;
   words[headerWord.epoch] = epoch;
   header.set(volumeIdField(volumeId), headerWord.volumeId * 4);
 }
@@ -86,10 +95,11 @@ export function sealHeader(header: Uint8Array<ArrayBuffer>): void {
 export function decodeHeader(
   block: Uint8Array<ArrayBuffer>,
   volumeId: string,
+  version: BatchVersion = batchVersion,
 ): BatchHeader | undefined {
   const words = new Uint32Array(block.buffer, block.byteOffset, blockBytes >> 2);
   const word = (at: number) => words[at] as number;
-  if (word(headerWord.magic) !== batchMagic || word(headerWord.version) !== batchVersion) {
+  if (word(headerWord.magic) !== batchMagic || word(headerWord.version) !== version) {
     return undefined;
   }
   const stored = word(headerWord.checksum);

@@ -178,6 +178,8 @@ export interface WorkerInit {
   readonly savedEpoch: number;
   /** The newest epoch whose chunks a snapshot may name. */
   readonly snapshotEpoch: number;
+  /** The data key of an encrypted volume. */
+  readonly key?: Uint8Array<ArrayBuffer>;
   readonly directory: string;
   readonly socket: string;
   readonly cacheBytes: number;

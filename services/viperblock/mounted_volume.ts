@@ -10,6 +10,8 @@ import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../ffi
 import type { Log } from "../log/log.ts";
 import { windowBytes } from "./engine/fetcher.ts";
 import type { VolumeLimits } from "./contract.ts";
+import { CheckpointSeal } from "./encryption/sealed_bytes.ts";
+import type { VolumeKey } from "./encryption/volume_key.ts";
 import { chunkBytes } from "./format.ts";
 import {
   type FromWorker,
@@ -32,6 +34,8 @@ export interface MountOptions {
   readonly volumeId: string;
   readonly sizeBytes: number;
   readonly limits?: VolumeLimits;
+  /** Of an encrypted volume. */
+  readonly key?: VolumeKey;
   readonly epoch: number;
   /** The epoch of the map in the object store; 0 when there is none of this volume's own. */
   readonly savedEpoch: number;
@@ -112,6 +116,9 @@ export class MountedVolume {
       }),
       time: systemTime,
       log: this.#log,
+      ...(options.key === undefined
+        ? {}
+        : { seal: new CheckpointSeal(options.key, options.volumeId) }),
       ...transfer,
       send: (message) => this.#send(message),
     });
@@ -134,6 +141,7 @@ export class MountedVolume {
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
       snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
+      ...(options.key === undefined ? {} : { key: options.key.data }),
       directory: options.directory,
       socket: options.socket,
       cacheBytes: options.cacheBytes,

@@ -7,6 +7,7 @@
  */
 import type { Memory } from "../../ffi/libc.ts";
 import { errorFields, type Log } from "../log/log.ts";
+import type { CheckpointSeal } from "./encryption/sealed_bytes.ts";
 import type { FromWorker, ToWorker } from "./mailbox.ts";
 import { type BlockStore, mapPartKey } from "./map_objects.ts";
 
@@ -61,6 +62,8 @@ export interface OrdersOptions {
   readonly files: VolumeFiles;
   readonly time: Time;
   readonly log: Log;
+  /** Seals the local checkpoint of an encrypted volume. */
+  readonly seal?: CheckpointSeal;
   /** Memory that windows, chunks and pieces of maps pass through. */
   readonly windows: readonly Memory[];
   readonly chunk: Memory;
@@ -111,6 +114,7 @@ export class Orders {
     this.#abort.abort();
     await Promise.allSettled([...this.#underWay]);
     this.#o.files.close();
+    this.#o.seal?.close();
   }
 
   #run(order: () => Promise<void>): void {
@@ -189,9 +193,9 @@ export class Orders {
       const bytes = this.#o.piece.bytes.slice(0, order.length);
       if (order.key !== undefined) await this.#storePart(order.key, order.first, bytes);
       else {
-        const { files } = this.#o;
+        const { files, seal } = this.#o;
         if (order.first) await files.beginCheckpoint();
-        await files.appendCheckpoint(bytes);
+        await files.appendCheckpoint(seal?.next(bytes, order.first) ?? bytes);
         if (order.last) await files.replaceCheckpoint();
       }
       ok = true;

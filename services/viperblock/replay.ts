@@ -9,7 +9,14 @@
  *
  * The files are read through a narrow interface, so that tests may tear, cut and flip them in memory.
  */
-import { blockBytes, DamagedData, segmentBlocks } from "./format.ts";
+import type { LogSeal } from "./encryption/log_seal.ts";
+import {
+  batchVersion,
+  blockBytes,
+  DamagedData,
+  sealedBatchVersion,
+  segmentBlocks,
+} from "./format.ts";
 import {
   type BatchHeader,
   batchIsWhole,
@@ -58,15 +65,21 @@ export interface ReplayOptions {
   readonly nextSegment: number;
   /** Segments that the checkpoint's map refers to. */
   readonly needed: ReadonlySet<number>;
+  /** Of an encrypted volume. */
+  readonly seal?: LogSeal;
 }
 
+const versionOf = (seal: LogSeal | undefined) =>
+  seal === undefined ? batchVersion : sealedBatchVersion;
+
 /** Identifies each file by its first batch. */
-function identify(files: readonly LogFile[], volumeId: string) {
+function identify(files: readonly LogFile[], { volumeId, seal }: ReplayOptions) {
+  const version = versionOf(seal);
   const found: FoundSegment[] = [];
   const unused: LogFile[] = [];
   for (const file of files) {
     const block = file.read(0, 1);
-    const header = block.length < blockBytes ? undefined : decodeHeader(block, volumeId);
+    const header = block.length < blockBytes ? undefined : decodeHeader(block, volumeId, version);
     if (header === undefined || header.position !== 0) unused.push(file);
     else {
       found.push({
@@ -96,7 +109,7 @@ export function replay(
   options: ReplayOptions,
   visitor: ReplayVisitor,
 ): Replayed {
-  const { found, highest, unused } = identify(files, options.volumeId);
+  const { found, highest, unused } = identify(files, options);
   for (const number of options.needed) {
     if (!found.some((segment) => segment.number === number)) {
       throw new DamagedData(`log segment ${number} of ${options.volumeId} is missing`);
@@ -173,11 +186,12 @@ function readBatch(
 ): { header: BatchHeader; bytes: Uint8Array<ArrayBuffer> } | undefined {
   const first = segment.file.read(position, 1);
   if (first.length < blockBytes) return undefined;
-  const header = decodeHeader(first, options.volumeId);
+  const header = decodeHeader(first, options.volumeId, versionOf(options.seal));
   if (
     header === undefined || header.segment !== segment.number || header.position !== position ||
     header.sequence !== sequence || header.epoch !== segment.epoch
   ) return undefined;
-  const bytes = segment.file.read(position, 1 + header.dataCount);
+  const stored = segment.file.read(position, 1 + header.dataCount);
+  const bytes = options.seal?.openBatch(header, stored) ?? stored;
   return batchIsWhole(header, bytes, options.sizeBlocks) ? { header, bytes } : undefined;
 }

@@ -13,9 +13,23 @@ import {
 } from "../../services/predastore/record.ts";
 import { decodeRow, encodeRow } from "../../services/state/table.ts";
 import { readChunkHeader, writeChunkHeader } from "../../services/viperblock/chunk_record.ts";
-import { blockBytes, chunkHeaderBytes } from "../../services/viperblock/format.ts";
+import { crc32c } from "../../ffi/crc32c.ts";
+import { mapMemory } from "../../ffi/libc.ts";
+import { LogSeal } from "../../services/viperblock/encryption/log_seal.ts";
+import { sealObject } from "../../services/viperblock/encryption/sealed_bytes.ts";
+import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
+import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
 import {
+  batchVersion,
+  blockBytes,
+  chunkHeaderBytes,
+  entryData,
+  sealedBatchVersion,
+} from "../../services/viperblock/format.ts";
+import {
+  batchIsWhole,
   decodeHeader,
+  firstEntryWord,
   headerWord,
   prepareHeader,
   sealHeader,
@@ -58,6 +72,7 @@ const row = { name: "ana", tags: { "ключ": "значение" }, n: 1 };
 const master = new MasterKeys([new Uint8Array(32).fill(7)]);
 const place = { storeId: 0x0102030405060708n, segment: 3, offset: 128 };
 const volume = "vol-0123456789abcdef0";
+const volumeKey = new VolumeKey(new Uint8Array(32).fill(11));
 const chunk = { owner: volume, epoch: 2, sequence: 9 };
 const map = { volumeId: volume, epoch: 2, sequence: 77, nextSegment: 5, sizeBlocks: 262_144 };
 
@@ -128,17 +143,30 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
   },
   volume_log: {
     write: () => {
-      const block = new Uint8Array(blockBytes);
-      prepareHeader(block, volume, 3);
-      const words = new Uint32Array(block.buffer);
+      // A batch of one block, as an encrypted volume writes it.
+      const plain = mapMemory(2 * blockBytes);
+      const sealed = mapMemory(2 * blockBytes);
+      const header = plain.bytes.subarray(0, blockBytes);
+      prepareHeader(header, volume, 3, sealedBatchVersion);
+      const words = new Uint32Array(plain.buffer);
       words[headerWord.segment] = 4;
       words[headerWord.sequenceLow] = 12;
-      sealHeader(block);
-      return block;
+      words[headerWord.dataCount] = words[headerWord.entryCount] = 1;
+      plain.bytes.fill(5, blockBytes);
+      words.set([7, crc32c(plain.bytes.subarray(blockBytes)), entryData], firstEntryWord);
+      using seal = new LogSeal(volumeKey, mapMemory);
+      seal.sealBatch(plain, sealed, 0, { epoch: 3, segment: 4, position: 0, dataCount: 1 });
+      sealHeader(sealed.bytes.subarray(0, blockBytes));
+      return sealed.bytes.slice();
     },
     read: (bytes) => {
-      const header = decodeHeader(bytes, volume);
-      return header === undefined ? undefined : [header.segment, header.epoch, header.sequence];
+      const isSealed = bytes.length > blockBytes;
+      const version = isSealed ? sealedBatchVersion : batchVersion;
+      const header = decodeHeader(bytes.slice(0, blockBytes), volume, version);
+      if (header === undefined) return undefined;
+      using seal = new LogSeal(volumeKey, mapMemory);
+      if (isSealed && !batchIsWhole(header, seal.openBatch(header, bytes), 8)) return undefined;
+      return [header.segment, header.epoch, header.sequence];
     },
     number: (bytes) => word(bytes, 4),
     holds: [4, 3, 12],
@@ -170,6 +198,18 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
     },
     number: (bytes) => word(bytes, 4),
     holds: { name: chunk, blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }] },
+  },
+  volume_seal: {
+    write: () => sealObject(volumeKey, volume, chunkKey, new Uint8Array(70_000).fill(9)),
+    read: async (bytes) => {
+      const store = new OneObject();
+      store.body = bytes;
+      const keys = { of: () => volumeKey };
+      const body = await new SealedObjects(store, keys).get(chunkKey);
+      return body === undefined ? undefined : [body.length, body[0], body[69_999]];
+    },
+    number: (bytes) => word(bytes, 4),
+    holds: [70_000, 9, 9],
   },
   volume_map: {
     write: () => {

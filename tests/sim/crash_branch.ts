@@ -6,8 +6,8 @@ import { crc32c } from "../../ffi/crc32c.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import { BlockMap, offsetInLeaf } from "../../services/viperblock/block_map.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
-import { Places } from "../../services/viperblock/engine/places.ts";
-import { recover } from "../../services/viperblock/engine/recovery.ts";
+import { Places, type Segment } from "../../services/viperblock/engine/places.ts";
+import { type Encryption, recover } from "../../services/viperblock/engine/recovery.ts";
 import {
   blockBytes,
   chunkHeaderBytes,
@@ -43,18 +43,32 @@ function chunkChecksums(chunk: Uint8Array<ArrayBuffer>): Uint32Array {
   return known;
 }
 
+/** A block of the log as the guest wrote it. */
+function opened(
+  bytes: Uint8Array<ArrayBuffer>,
+  { epoch, number }: Segment,
+  index: number,
+  encryption: Encryption | undefined,
+): Uint8Array<ArrayBuffer> {
+  if (encryption === undefined) return bytes;
+  window.bytes.set(bytes);
+  encryption.log.openBlock(window, 0, epoch, number, index);
+  return window.bytes.subarray(0, blockBytes);
+}
+
 /** @param zero the checksum of a block of zeros @throws DamagedData when it cannot be opened */
 export function openFound(
   disk: FoundDisk,
   volumeId: string,
   sizeBlocks: number,
   geometry: Geometry,
-  store: ReadonlyMap<string, Uint8Array<ArrayBuffer>>,
+  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
   zero: number,
+  encryption?: Encryption,
 ): Found {
   const map = new BlockMap(sizeBlocks);
   const places = new Places(map, geometry.segmentBlocks);
-  recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places);
+  recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places, encryption);
   const wrong = audit(places);
   const contents = new Uint32Array(sizeBlocks).fill(zero);
   for (let block = 0; block < sizeBlocks; block++) {
@@ -68,14 +82,15 @@ export function openFound(
     let content: number | undefined;
     if (isChunk(container)) {
       const key = places.chunks[chunkNumber(container)]?.key ?? "";
-      const chunk = store.get(key);
+      const chunk = chunkOf(key);
       if (chunk === undefined) wrong.push(`block ${block} is in ${key}, which is not there`);
       else content = chunkChecksums(chunk)[index];
     } else {
       const segment = places.segment(container);
       if (segment !== undefined) {
         const start = index * blockBytes;
-        content = crc32c(disk.bytes(segment.fd).subarray(start, start + blockBytes));
+        const bytes = disk.bytes(segment.fd).subarray(start, start + blockBytes);
+        content = crc32c(opened(bytes, segment, index, encryption));
       }
     }
     if (content !== checksum) wrong.push(`block ${block} does not match its checksum`);

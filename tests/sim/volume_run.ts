@@ -10,7 +10,14 @@
 import { Random } from "../kit/random.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import type { Log } from "../../services/log/log.ts";
-import { type Books, collect, keptBy, mapOwner } from "../../services/viperblock/collector.ts";
+import {
+  type Books,
+  collect,
+  keptBy,
+  mapOwner,
+  stillNeeded,
+} from "../../services/viperblock/collector.ts";
+import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { windowBytes } from "../../services/viperblock/engine/fetcher.ts";
 import { LogFailed } from "../../services/viperblock/engine/log_writer.ts";
@@ -30,6 +37,7 @@ import { SimulatedStore } from "../../services/viperblock/machine/simulated_stor
 import { World } from "../../services/viperblock/machine/simulated_world.ts";
 import type { FromWorker, HeldChunks } from "../../services/viperblock/mailbox.ts";
 import {
+  type BlockStore,
   frozenMapKey,
   mapChunks,
   mapKey,
@@ -40,6 +48,8 @@ import { Orders } from "../../services/viperblock/orders.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
 import { LocalFiles } from "../../services/viperblock/volume_files.ts";
 import { openFound } from "./crash_branch.ts";
+import { plaintextIn } from "./plaintext.ts";
+import { SimulatedKeys } from "./simulated_keys.ts";
 import { Guest } from "./guest.ts";
 import { History } from "./history.ts";
 
@@ -95,6 +105,10 @@ export class VolumeRun {
   readonly #world: World;
   readonly #disk: SimulatedDisk;
   readonly #store: SimulatedStore;
+  /** The store as volumes see it. */
+  readonly #objects: BlockStore;
+  /** Of a run whose volumes are encrypted. */
+  readonly #keys: SimulatedKeys | undefined;
   #history: History;
   readonly #trace: string[] = [];
   readonly #log: Log;
@@ -124,6 +138,12 @@ export class VolumeRun {
     this.#world = new World(this.#random);
     this.#disk = new SimulatedDisk(this.#world, directory, geometry.segmentBlocks * blockBytes);
     this.#store = new SimulatedStore(this.#world);
+    // A share of the runs, and by no draw: the others go on being what they were.
+    this.#keys = seed % 3 === 1 ? new SimulatedKeys(seed) : undefined;
+    this.#keys?.make(this.#volumeId);
+    this.#objects = this.#keys === undefined
+      ? this.#store
+      : new SealedObjects(this.#store, this.#keys);
     this.#history = new History(24 + this.#random.below(80));
     const say = (event: string, fields?: unknown) =>
       this.#note(`log: ${event} ${JSON.stringify(fields)?.slice(0, 200)}`);
@@ -170,6 +190,10 @@ export class VolumeRun {
       this.#volumeId = id;
       await this.#deleteVolume();
     }
+    if (this.#keys !== undefined && this.#keys.count > 0) {
+      throw new Violation(`${this.#keys.count} keys are left over`);
+    }
+    this.#keys?.end();
     if (this.#store.objects.size > 0) {
       throw new Violation(`left over: ${[...this.#store.objects.keys()].join(", ")}`);
     }
@@ -220,6 +244,7 @@ export class VolumeRun {
   async #clone(snapshotId: string, number: number): Promise<void> {
     const { map, size_bytes } = this.#snapshots.get(snapshotId) as SnapshotRow;
     this.#volumeId = `vol-clone${number}`;
+    this.#keys?.make(this.#volumeId);
     this.#owed = undefined;
     this.#note(`makes ${this.#volumeId} of ${snapshotId}`);
     const blocks = size_bytes / blockBytes + this.#random.below(20);
@@ -249,6 +274,7 @@ export class VolumeRun {
     const before = { history: this.#history, volumeId: this.#volumeId };
     const state = this.#contents.get(snapshotId) as Uint32Array;
     this.#volumeId = "vol-check";
+    this.#keys?.make(this.#volumeId);
     this.#owed = undefined;
     this.#history = new History(size_bytes / blockBytes, { history: this.#history, state });
     this.#row = {
@@ -311,7 +337,7 @@ export class VolumeRun {
       });
     };
     const owners = new Set([...keptBy(row.map), this.#volumeId]);
-    collect(owners, this.#books(), this.#store, this.#log, heldBy).catch((error) =>
+    collect(owners, this.#books(), this.#objects, this.#log, heldBy).catch((error) =>
       this.#note(`collecting failed: ${error}`)
     ).finally(() => this.#collecting = false);
   }
@@ -340,7 +366,7 @@ export class VolumeRun {
     const machine = simulatedMachine(world, this.#disk);
     const volumeId = this.#volumeId;
     const orders = new Orders({
-      store: this.#store,
+      store: this.#objects,
       files: new LocalFiles({
         system: this.#disk,
         directory,
@@ -355,6 +381,7 @@ export class VolumeRun {
         },
       },
       log: this.#log,
+      ...(this.#keys === undefined ? {} : { seal: this.#keys.checkpoint(volumeId) }),
       ...transfer,
       send: (message) =>
         world.after(1, () => {
@@ -410,6 +437,7 @@ export class VolumeRun {
           segmentBudget: 4 + this.#random.below(6),
           spacePatienceMs: 1000,
           idlePauseMs: 20,
+          ...(this.#keys === undefined ? {} : { key: this.#keys.encryption(volumeId).key }),
           geometry,
           transfer,
         },
@@ -487,8 +515,9 @@ export class VolumeRun {
         this.#volumeId,
         history.sizeBlocks,
         geometry,
-        this.#store.objects,
+        (key) => this.#chunk(key),
         history.zero,
+        this.#keys?.encryption(this.#volumeId),
       );
     } catch (cause) {
       throw new Violation(`${told} the volume was not opened: ${cause}`, { cause });
@@ -588,8 +617,26 @@ export class VolumeRun {
     this.#owed = { ...promised, process: promised[kind] };
   }
 
+  /** What an encrypted volume wrote is nowhere to be read. */
+  #lookForPlaintext(): void {
+    if (this.#keys === undefined) return;
+    for (const bytes of [...this.#disk.contents(), ...this.#store.objects.values()]) {
+      const word = plaintextIn(bytes);
+      if (word !== undefined) {
+        throw new Violation(`the guest's stamp ${word} lies there in the clear`);
+      }
+    }
+  }
+
+  /** A chunk as it was before it was sealed. */
+  #chunk(key: string): Uint8Array<ArrayBuffer> | undefined {
+    const stored = this.#store.objects.get(key);
+    return stored === undefined ? undefined : this.#keys?.opened(key, stored) ?? stored;
+  }
+
   /** Nobody carries on what the process had begun. */
   #endLife(): void {
+    this.#lookForPlaintext();
     this.#store.life++;
     this.#collecting = false;
     for (const [id, { state }] of this.#snapshots) {
@@ -649,7 +696,7 @@ export class VolumeRun {
     const parts: Uint8Array[] = [];
     if (map !== undefined) {
       const reading = (async () => {
-        for await (const part of mapParts(this.#store, map)) parts.push(part);
+        for await (const part of mapParts(this.#objects, map)) parts.push(part);
       })();
       await this.#world_until(reading);
     }
@@ -659,7 +706,8 @@ export class VolumeRun {
       whole.set(part, at);
       at += part.length;
     }
-    this.#disk.replaceAll(map === undefined ? undefined : whole);
+    const sealed = this.#keys?.checkpoint(this.#volumeId).next(whole, true) ?? whole;
+    this.#disk.replaceAll(map === undefined ? undefined : sealed);
   }
 
   /** Lets the world go on until the work is done. */
@@ -701,7 +749,8 @@ export class VolumeRun {
     while (this.#world.now < until && this.#world.step()) {
       for (let tick = 0; tick < 8; tick++) await null;
     }
-    await this.#world_until(collect(owners, this.#books(), this.#store, this.#log));
+    await this.#world_until(collect(owners, this.#books(), this.#objects, this.#log));
+    this.#keys?.keepOnly(stillNeeded(this.#books()));
   }
 
   /** Every object is one that a map needs, and every one that a map needs is there. */
@@ -713,7 +762,7 @@ export class VolumeRun {
       for (let part = 0; part < map.parts; part++) {
         needed.add(`${map.key}/${part.toString().padStart(6, "0")}`);
       }
-      for (const chunk of await this.#world_until(mapChunks(this.#store, map))) {
+      for (const chunk of await this.#world_until(mapChunks(this.#objects, map))) {
         needed.add(chunkKey(chunk.name));
       }
     }

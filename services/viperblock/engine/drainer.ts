@@ -13,6 +13,7 @@ import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
 import { writeChunkHeader } from "../chunk_record.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
 import {
   blockBytes,
   chunkContainer,
@@ -38,6 +39,8 @@ export interface DrainerOptions {
   readonly chunkBlocks: number;
   readonly places: Places;
   readonly log: LogWriter;
+  /** Of an encrypted volume. */
+  readonly seal?: LogSeal;
   /** A whole chunk, header and all. */
   readonly chunk: Memory;
   readonly post: (message: FromWorker) => void;
@@ -187,9 +190,16 @@ export class Drainer {
     return run;
   }
 
-  #onRead(first: number, _result: number): void {
+  #onRead(first: number, result: number): void {
     // A read that failed or came short leaves bytes that do not match their checksums.
-    ((this.#entries[first] as Entry).segment as Segment).readers--;
+    const entry = this.#entries[first] as Entry;
+    const segment = entry.segment as Segment;
+    segment.readers--;
+    const { seal, chunk } = this.#o;
+    for (let i = 0; seal !== undefined && (i + 1) * blockBytes <= result; i++) {
+      const at = chunkHeaderBytes + (first + i) * blockBytes;
+      seal.openBlock(chunk, at, segment.epoch, segment.number, entry.index + i);
+    }
     this.#readDone();
   }
 

@@ -14,11 +14,13 @@ import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations, syncDataOnly } from "../../../ffi/liburing.ts";
 import {
   batchEntries,
+  batchVersion,
   blockBytes,
   entryData,
   entryHole,
   type Geometry,
   hole as holeContainer,
+  sealedBatchVersion,
 } from "../format.ts";
 import {
   entryWords,
@@ -28,6 +30,7 @@ import {
   sealHeader,
 } from "../log_record.ts";
 import { offsetInLeaf } from "../block_map.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
 import type { Machine, OpenFile, RequestQueue } from "../machine/machine.ts";
 import type { Places, Segment } from "./places.ts";
 
@@ -53,6 +56,8 @@ export interface LogOptions {
   readonly geometry: Geometry;
   readonly nextSegment: number;
   readonly nextSequence: number;
+  /** Of an encrypted volume. */
+  readonly seal?: LogSeal;
   /** Called when a request's batches are all written. */
   readonly committed: (request: number) => void;
   /** Called when a flush that the request waited for is done. */
@@ -65,6 +70,8 @@ export class LogWriter {
   readonly #places: Places;
   readonly #options: LogOptions;
   readonly #memory: Memory;
+  /** What goes to the disk: sealed, of an encrypted volume, while `#memory` still answers reads. */
+  readonly #out: Memory;
   readonly #words: Uint32Array;
   readonly #state = new Uint8Array(buffers);
   readonly #segmentOf = new Float64Array(buffers);
@@ -115,12 +122,17 @@ export class LogWriter {
     this.#nextSequence = options.nextSequence;
     this.#committed = options.nextSequence - 1;
     this.#memory = machine.memory(buffers * bufferBytes, { low: true, populate: true });
+    const { seal } = options;
+    this.#out = seal === undefined
+      ? this.#memory
+      : machine.memory(buffers * bufferBytes, { low: true, populate: true });
     this.#words = new Uint32Array(this.#memory.buffer);
     for (let i = 0; i < buffers; i++) {
       prepareHeader(
         this.#memory.bytes.subarray(i * bufferBytes, i * bufferBytes + blockBytes),
         options.volumeId,
         options.epoch,
+        seal === undefined ? batchVersion : sealedBatchVersion,
       );
     }
     this.#writeKind = ring.kind((id, result) => this.#onWritten(id, result));
@@ -129,6 +141,11 @@ export class LogWriter {
 
   get memory(): Memory {
     return this.#memory;
+  }
+
+  /** All that it was given. */
+  get memories(): readonly Memory[] {
+    return [...new Set([this.#memory, this.#out])];
   }
 
   /** The sequence that the next batch will have. */
@@ -173,7 +190,12 @@ export class LogWriter {
     }
     this.starved = false;
     this.sealSegment();
-    this.#segment = this.#places.addSegment(this.#nextSegment++, file, this.#nextSequence);
+    this.#segment = this.#places.addSegment(
+      this.#nextSegment++,
+      file,
+      this.#nextSequence,
+      this.#options.epoch,
+    );
     this.#position = 0;
     return true;
   }
@@ -295,7 +317,13 @@ export class LogWriter {
     words[header + headerWord.sequenceHigh] = Math.floor(sequence / 4294967296);
     words[header + headerWord.dataCount] = this.#data;
     words[header + headerWord.entryCount] = this.#entries;
-    sealHeader(this.#memory.bytes.subarray(base, base + blockBytes));
+    this.#options.seal?.sealBatch(this.#memory, this.#out, base, {
+      epoch: this.#options.epoch,
+      segment: segment.number,
+      position: this.#position,
+      dataCount: this.#data,
+    });
+    sealHeader(this.#out.bytes.subarray(base, base + blockBytes));
     const length = (this.#data + 1) * blockBytes;
     this.#state[this.#buffer] = inFlight;
     this.#segmentOf[this.#buffer] = segment.number;
@@ -307,7 +335,7 @@ export class LogWriter {
       ringOperations.write,
       segment.fd,
       this.#position * blockBytes,
-      this.#memory.address + base,
+      this.#out.address + base,
       length,
       0,
       this.#writeKind,

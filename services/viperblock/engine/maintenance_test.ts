@@ -35,7 +35,7 @@ Deno.test("a segment that is freed twice while somebody reads it gives its file 
     spacePatienceMs: 1000,
     post: () => {},
   });
-  const segment = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1);
+  const segment = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1, 1);
   segment.sealed = true;
   segment.readers = 1;
   // A reader holds it through two checkpoints, and a third began before the file was given back.
@@ -73,8 +73,8 @@ Deno.test("a file that an earlier process wrote to is removed and not used again
     spacePatienceMs: 1000,
     post: (message) => told.push(message),
   });
-  const mine = places.addSegment(2, { path: "log-2.seg", fd: 8 }, 1);
-  const inherited = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1);
+  const mine = places.addSegment(2, { path: "log-2.seg", fd: 8 }, 1, 1);
+  const inherited = places.addSegment(1, { path: "log-1.seg", fd: 9 }, 1, 1);
   inherited.inherited = true;
   maintenance.retire([mine, inherited]);
   assert.deepEqual(log.spares, [{ path: "log-2.seg", fd: 8 }]);

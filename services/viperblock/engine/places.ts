@@ -12,6 +12,8 @@ export interface Segment {
   readonly number: number;
   readonly path: string;
   readonly fd: number;
+  /** Who wrote it. */
+  readonly epoch: number;
   /** Which block of the volume each of its blocks holds; `noBlock` for headers. */
   readonly blocks: Uint32Array;
   live: number;
@@ -52,11 +54,12 @@ export class Places {
     return this.#lastSegment = this.segments.get(number);
   }
 
-  addSegment(number: number, file: OpenFile, firstSequence: number): Segment {
+  addSegment(number: number, file: OpenFile, firstSequence: number, epoch: number): Segment {
     const segment: Segment = {
       number,
       path: file.path,
       fd: file.fd,
+      epoch,
       blocks: new Uint32Array(this.segmentLength).fill(noBlock),
       live: 0,
       readers: 0,

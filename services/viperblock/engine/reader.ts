@@ -10,13 +10,14 @@
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
 import type { ReadCache } from "../read_cache.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
 import type { LogWriter } from "./log_writer.ts";
 import { nbdError } from "./nbd_protocol.ts";
-import type { Places, Segment } from "./places.ts";
+import type { Places } from "./places.ts";
 import type { Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
 
@@ -31,6 +32,8 @@ export interface ReaderOptions {
   readonly requests: Requests;
   readonly slots: Slots;
   readonly log: LogWriter;
+  /** Of an encrypted volume. */
+  readonly seal?: LogSeal;
   /** Called when every block of the request is in its slot, or one of them failed. */
   readonly done: (request: number) => void;
   readonly damaged: (block: number, container: number, index: number) => void;
@@ -183,7 +186,7 @@ export class Reader {
   }
 
   #onRead(piece: number, result: number): void {
-    const { requests, slots, places, cache } = this.#o;
+    const { requests, slots, places, cache, seal } = this.#o;
     const id = this.#pieceRequest[piece] as number;
     const first = this.#pieceFirst[piece] as number;
     const count = this.#pieceCount[piece] as number;
@@ -191,18 +194,22 @@ export class Reader {
     const column = slots.firstBlock[slot] as number;
     const base = slots.start[slot] as number;
     const segment = places.segment(slots.container[column + first] as number);
-    if (segment !== undefined) (segment as Segment).readers--;
+    if (segment !== undefined) segment.readers--;
     if (result !== count * blockBytes) {
       this.#failFrom(id, first, column);
     } else {
       for (let i = first; i < first + count; i++) {
         const at = base + i * blockBytes;
+        const index = slots.index[column + i] as number;
+        if (segment !== undefined) {
+          seal?.openBlock(slots.memory, at, segment.epoch, segment.number, index);
+        }
         if (!this.#matches(slots.memory.bytes, at, slots.checksum[column + i] as number)) {
           this.#failFrom(id, i, column);
         } else {
           cache.insert(
             slots.container[column + i] as number,
-            slots.index[column + i] as number,
+            index,
             slots.memory.bytes,
             at,
           );

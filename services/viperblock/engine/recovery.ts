@@ -3,6 +3,9 @@
  * ring does, with plain blocking reads, O_DIRECT as everything else that touches the log.
  */
 import type { BlockMap } from "../block_map.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
+import { openCheckpoint } from "../encryption/sealed_bytes.ts";
+import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine, OpenFile } from "../machine/machine.ts";
 import { loadMap } from "../map_stream.ts";
@@ -11,6 +14,12 @@ import type { Places, Segment } from "./places.ts";
 
 /** Blocks of one read from a log file; much more than the longest batch. */
 const windowBlocks = 1024;
+
+/** What an encrypted volume is opened with. */
+export interface Encryption {
+  readonly key: VolumeKey;
+  readonly log: LogSeal;
+}
 
 export interface Recovered {
   readonly nextSequence: number;
@@ -31,11 +40,15 @@ export function recover(
   volumeId: string,
   map: BlockMap,
   places: Places,
+  encryption?: Encryption,
 ): Recovered {
   let head = { epoch: 0, sequence: 0, nextSegment: 1 };
   const inLog: StoredPlace[] = [];
   const { disk } = machine;
-  const bytes = disk.checkpoint();
+  const stored = disk.checkpoint();
+  const bytes = stored === undefined || encryption === undefined
+    ? stored
+    : openCheckpoint(encryption.key, volumeId, stored);
   if (bytes !== undefined) {
     head = loadMap(bytes, {
       chunk: (number, chunk) => places.restoreChunk(number, chunk?.name, chunk?.blocks ?? 0),
@@ -94,10 +107,16 @@ export function recover(
       sequence: head.sequence,
       nextSegment: head.nextSegment,
       needed,
+      ...(encryption === undefined ? {} : { seal: encryption.log }),
     }, {
       segment(segment) {
         const file = segment.file as LogFile & OpenFile;
-        const made = places.addSegment(segment.number, file, segment.firstSequence);
+        const made = places.addSegment(
+          segment.number,
+          file,
+          segment.firstSequence,
+          segment.epoch,
+        );
         made.sealed = true;
         made.inherited = true;
         found.set(segment.number, made);

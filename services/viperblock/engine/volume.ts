@@ -12,6 +12,8 @@ import { ringOperations } from "../../../ffi/liburing.ts";
 import type { VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
+import { LogSeal } from "../encryption/log_seal.ts";
+import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker } from "../mailbox.ts";
@@ -54,6 +56,8 @@ export interface VolumeOptions {
   readonly segmentBudget: number;
   /** How long writes wait for space before they fail with ENOSPC. */
   readonly spacePatienceMs: number;
+  /** Of an encrypted volume. */
+  readonly key?: VolumeKey;
   readonly geometry?: Geometry;
   /** How long nothing is looked for after nothing was found to tidy up. */
   readonly idlePauseMs?: number;
@@ -83,6 +87,7 @@ export class Volume {
   readonly #map: BlockMap;
   readonly #places: Places;
   readonly #log: LogWriter;
+  readonly #seal: LogSeal | undefined;
   readonly #reader: Reader;
   readonly #fetcher: Fetcher;
   readonly #partial: PartialWrites;
@@ -116,7 +121,15 @@ export class Volume {
     const geometry = options.geometry ?? standardGeometry;
     this.#map = new BlockMap(options.sizeBytes / blockBytes);
     this.#places = new Places(this.#map, geometry.segmentBlocks);
-    const recovered = recover(machine, options.volumeId, this.#map, this.#places);
+    const { key } = options;
+    const log = key === undefined
+      ? undefined
+      : new LogSeal(key, (length) => machine.memory(length, { low: true }));
+    const encryption = key === undefined || log === undefined ? undefined : { key, log };
+    const recovered = recover(machine, options.volumeId, this.#map, this.#places, encryption);
+    log?.endReplay((memory) => machine.release(memory));
+    const sealed = log === undefined ? {} : { seal: log };
+    this.#seal = log;
     this.#replayed = recovered.batches;
     this.#control = machine.memory(4096, { populate: true });
     this.#slots = new Slots(machine);
@@ -127,6 +140,7 @@ export class Volume {
       geometry,
       nextSegment: recovered.nextSegment,
       nextSequence: recovered.nextSequence,
+      ...sealed,
       committed: (id) => this.#commands.committed(id),
       flushed: (id) => this.#door.reply(id),
     });
@@ -134,6 +148,7 @@ export class Volume {
       this.#damaged(block, container, index);
     this.#reader = new Reader({
       ring,
+      ...sealed,
       places: this.#places,
       cache: this.#cache,
       requests: this.#requests,
@@ -164,6 +179,7 @@ export class Volume {
     });
     this.#drainer = new Drainer({
       ring,
+      ...sealed,
       volumeId: options.volumeId,
       epoch: options.epoch,
       chunkBlocks: geometry.chunkBlocks,
@@ -270,7 +286,7 @@ export class Volume {
     this.#door.release();
     const { machine } = this.#slots;
     machine.release(this.#cache.memory);
-    machine.release(this.#log.memory);
+    for (const memory of this.#log.memories) machine.release(memory);
     machine.release(this.#slots.memory);
   }
 
@@ -278,6 +294,7 @@ export class Volume {
   close(): void {
     this.#door.close();
     const { ring, disk } = this.#machine;
+    this.#seal?.[Symbol.dispose]();
     ring.close();
     for (const file of this.#log.spares) disk.close(file.fd);
     for (const segment of this.#places.segments.values()) disk.close(segment.fd);

@@ -6,6 +6,7 @@
 import { mapMemory, viewAddress } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { errorFields } from "../../log/log.ts";
+import { VolumeKey } from "../encryption/volume_key.ts";
 import { chunkBytes, DamagedData } from "../format.ts";
 import { linuxMachine } from "../machine/linux.ts";
 import { type FromWorker, Mailbox, type WorkerInit } from "../mailbox.ts";
@@ -26,9 +27,11 @@ function serve(init: WorkerInit): void {
   const machine = linuxMachine(init.directory);
   const { ring } = machine;
   const { windows, chunk, piece, pieceBytes } = init.transfer;
+  const { key, ...rest } = init;
   const volume = new Volume(
     {
-      ...init,
+      ...rest,
+      ...(key === undefined ? {} : { key: new VolumeKey(key) }),
       transfer: {
         windows: windows.map((address) => viewAddress(address, windowBytes)),
         chunk: viewAddress(chunk, chunkBytes),

@@ -53,6 +53,10 @@ export class SimulatedFile {
     }
   }
 
+  get contents(): Uint8Array<ArrayBuffer>[] {
+    return [this.bytes, this.#durable];
+  }
+
   moment(): Moment {
     return { bytes: this.bytes.slice(), dirty: new Map(this.#dirty) };
   }
@@ -261,6 +265,12 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     await this.#takesTime();
     this.version++;
     for (const change of this.#changes.splice(0, count)) applied(this.#durableNames, change);
+  }
+
+  /** All that files hold, and what would be left of them without power. */
+  contents(): Uint8Array<ArrayBuffer>[] {
+    const files = new Set([...this.#names.values(), ...this.#durableNames.values()]);
+    return [...files].flatMap((file) => file.contents);
   }
 
   names(): string[] {
