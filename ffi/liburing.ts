@@ -18,9 +18,12 @@ export class RingUnavailable extends Error {
 
 export const ringOperations = {
   sync: 3,
+  poll: 6,
   sendMessage: 9,
+  receiveMessage: 10,
   timeout: 11,
   accept: 13,
+  cancel: 14,
   read: 22,
   write: 23,
   send: 26,

@@ -109,6 +109,8 @@ export interface Paths {
   readonly s3System: string;
   /** The NBD socket of a mounted volume. */
   nbd(volumeId: string): string;
+  /** Where guests of this node reach a volume through their own memory. */
+  vhost(volumeId: string): string;
   /** QEMU's machine-protocol socket of an instance. */
   qmp(instanceId: string): string;
   /** The socket of an instance's serial console. */
@@ -154,6 +156,7 @@ export function pathsOf(root: string): Paths {
     s3Delegate: at("run", "s3-delegate", "s3.sock"),
     s3System: at("run", "s3-system", "s3.sock"),
     nbd: (volumeId) => at("run", "volumes", `${volumeId}.nbd`),
+    vhost: (volumeId) => at("run", "volumes", `${volumeId}.vhost`),
     qmp: (instanceId) => at("run", "machines", `${instanceId}.qmp`),
     machineConsole: (instanceId) => at("run", "machines", `${instanceId}.console`),
     imds: (instanceId) => at("run", "metadata", `${instanceId}.imds`),

@@ -74,6 +74,8 @@ export interface CheckReport {
 export interface MountReply {
   /** Path of the Unix socket. The export's name is the volume's id. */
   readonly socket: string;
+  /** Path of the vhost-user-blk socket for guests of this node that share their memory. */
+  readonly vhost_socket?: string;
   readonly size_bytes: number;
 }
 

@@ -182,6 +182,8 @@ export interface WorkerInit {
   readonly key?: Uint8Array<ArrayBuffer>;
   readonly directory: string;
   readonly socket: string;
+  /** Where local guests reach it through rings in their memory, if anywhere. */
+  readonly vhostSocket?: string;
   readonly cacheBytes: number;
   /** Log segments that the volume may hold before writes wait for the drain. */
   readonly segmentBudget: number;

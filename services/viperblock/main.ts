@@ -58,6 +58,7 @@ await runService("viperblock", async (service) => {
     nodeId: config.node_id,
     directory,
     socket: paths.nbd,
+    vhostSocket: paths.vhost,
     tables,
     store,
     log,

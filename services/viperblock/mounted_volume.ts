@@ -44,6 +44,7 @@ export interface MountOptions {
   /** The volume's own directory; exists. */
   readonly directory: string;
   readonly socket: string;
+  readonly vhostSocket?: string;
   readonly store: BlockStore;
   readonly log: Log;
   readonly cacheBytes: number;
@@ -144,6 +145,7 @@ export class MountedVolume {
       ...(options.key === undefined ? {} : { key: options.key.data }),
       directory: options.directory,
       socket: options.socket,
+      ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
       cacheBytes: options.cacheBytes,
       segmentBudget: options.segmentBudget,
       spacePatienceMs: options.spacePatienceMs,

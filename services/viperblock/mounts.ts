@@ -24,6 +24,7 @@ export interface MountsOptions {
   /** Directory of all volumes' directories. */
   readonly directory: string;
   readonly socket: (volumeId: string) => string;
+  readonly vhostSocket?: (volumeId: string) => string;
   readonly tables: Tables;
   readonly store: BlockStore;
   readonly log: Log;
@@ -93,13 +94,22 @@ export class Mounts {
     return join(this.#o.directory, volumeId);
   }
 
+  #vhostSocket(volumeId: string): { vhostSocket?: string } {
+    const path = this.#o.vhostSocket?.(volumeId);
+    return path === undefined ? {} : { vhostSocket: path };
+  }
+
   async mount(volumeId: string): Promise<MountReply> {
     return await this.#turns.take(volumeId, () => this.#mount(volumeId));
   }
 
   async #mount(volumeId: string): Promise<MountReply> {
     const row = await this.#row(volumeId);
-    const reply = { socket: this.#o.socket(volumeId), size_bytes: row.value.size_bytes };
+    const reply = {
+      socket: this.#o.socket(volumeId),
+      ...(this.#o.vhostSocket === undefined ? {} : { vhost_socket: this.#o.vhostSocket(volumeId) }),
+      size_bytes: row.value.size_bytes,
+    };
     if (this.#mounted.has(volumeId)) return reply;
     await this.#start(row);
     return reply;
@@ -137,6 +147,7 @@ export class Mounts {
       snapshotEpoch: this.#snapshotEpoch(value),
       directory,
       socket: this.#o.socket(value.volume_id),
+      ...this.#vhostSocket(value.volume_id),
       store: this.#o.store,
       log: this.#o.log,
       cacheBytes: this.#o.cacheBytes(this.#mounted.size),

@@ -12,6 +12,7 @@ import { MountedVolume } from "../../services/viperblock/mounted_volume.ts";
 export interface BareOptions {
   readonly directory: string;
   readonly socket: string;
+  readonly vhostSocket?: string;
   readonly sizeBytes: number;
   readonly epoch: number;
   readonly savedEpoch?: number;
@@ -120,6 +121,7 @@ if (import.meta.main) {
     savedEpoch: options.savedEpoch ?? 0,
     directory: `${options.directory}/log`,
     socket: options.socket,
+    ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
     store: directoryStore(`${options.directory}/objects`),
     log: createLog("bare", {
       write: (line) => {

@@ -16,7 +16,7 @@ export interface Door {
   readonly throttled: boolean;
   /** It wants to be called again after some time. */
   readonly wantsTick: boolean;
-  /** Replies are ready that could be sent now. */
+  /** Replies are ready that could be sent now, or requests have come. Asked just before the loop waits. */
   readonly hasReplies: boolean;
   /** The request is done; its error, and for a read its slot, are set. */
   reply(request: number): void;

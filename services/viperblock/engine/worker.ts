@@ -11,7 +11,10 @@ import { chunkBytes, DamagedData } from "../format.ts";
 import { linuxMachine } from "../machine/linux.ts";
 import { type FromWorker, Mailbox, type WorkerInit } from "../mailbox.ts";
 import { Clients } from "./clients.ts";
+import { Doors } from "./doors.ts";
 import { windowBytes } from "./fetcher.ts";
+import { ringConnection } from "./vhost/block_queue.ts";
+import { VhostDoor } from "./vhost/vhost_door.ts";
 import { Volume } from "./volume.ts";
 
 interface WorkerScope {
@@ -40,13 +43,23 @@ function serve(init: WorkerInit): void {
     },
     machine,
     (message) => scope.postMessage(message),
-    (inside) =>
-      new Clients({
+    (inside) => {
+      const served = () => ({ name: init.volumeId, sizeBytes: init.sizeBytes });
+      const clients = new Clients({ ring, ...inside, served: served(), socket: init.socket });
+      if (init.vhostSocket === undefined) return clients;
+      const guests = new VhostDoor({
         ring,
         ...inside,
-        served: { name: init.volumeId, sizeBytes: init.sizeBytes },
-        socket: init.socket,
-      }),
+        served: served(),
+        socket: init.vhostSocket,
+        say: (event, fields) => scope.postMessage({ kind: "log", level: "warn", event, fields }),
+      });
+      const { connection } = inside.requests;
+      return new Doors(
+        [clients, guests],
+        (id) => (connection[id] as number) < ringConnection ? clients : guests,
+      );
+    },
   );
   const mailbox = new Mailbox(init.mailbox, init.eventFd);
   const count = mapMemory(4096);
