@@ -463,7 +463,7 @@ export class BlobDirectory {
    */
   async *scan(segment: number, from = 0): AsyncGenerator<ScannedRecord> {
     const size = await this.segmentSize(segment);
-    let window = alignedBuffer(256 * 1024);
+    let window = alignedBuffer(Math.min(256 * 1024, roundUp(size, pageBytes)));
     let start = 0;
     let held = 0;
     for (let at = from; at + headerBytes <= size;) {

@@ -16,6 +16,7 @@ import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { ErasureCode } from "./erasure.ts";
 import { ExtentReader } from "./extent_reader.ts";
+import type { IndexDatabase } from "./index/database.ts";
 import { ObjectIndex } from "./index/object_index.ts";
 import { schemaVersion } from "./index/schema.ts";
 import { Lifecycle } from "./lifecycle.ts";
@@ -28,8 +29,8 @@ import type { Sealing } from "./sealing.ts";
 import { Uploads } from "./uploads.ts";
 
 export interface StoreOptions {
-  /** The index's file; `:memory:` for one that is made again at each start. */
-  readonly index: string;
+  /** The index's file; an empty database in memory for one that is made again at each start. */
+  readonly index: string | IndexDatabase;
   readonly blobs: readonly string[];
   readonly data_shards: number;
   readonly parity_shards: number;
@@ -104,18 +105,11 @@ export class Store implements AsyncDisposable {
 
   /** Opens the store, recovering or rebuilding its index first. */
   static async open(options: StoreOptions): Promise<Store> {
-    if (options.index !== ":memory:") {
-      await Deno.mkdir(dirname(options.index), { recursive: true, mode: 0o750 });
-    }
     const disk = options.disk ?? realDisk;
     for (const path of options.blobs) await disk.makeFolder(path).catch(() => {});
-    let index = openIndex(options.index);
-    if (index === undefined || !index.isSound()) {
-      options.log.error("index_unsound", { path: options.index });
-      index?.[Symbol.dispose]();
-      await removeIndex(options.index);
-      index = new ObjectIndex(options.index);
-    }
+    const index = typeof options.index === "string"
+      ? await openIndexFile(options.index, options.log)
+      : new ObjectIndex(options.index);
     try {
       return await Store.#openWith(options, index);
     } catch (error) {
@@ -200,12 +194,19 @@ export class Store implements AsyncDisposable {
   }
 }
 
-function openIndex(path: string): ObjectIndex | undefined {
+async function openIndexFile(path: string, log: Log): Promise<ObjectIndex> {
+  Deno.mkdirSync(dirname(path), { recursive: true, mode: 0o750 });
+  let index: ObjectIndex | undefined;
   try {
-    return new ObjectIndex(path);
+    index = new ObjectIndex(path);
   } catch {
-    return undefined;
+    // No database at all, which is as bad as an unsound one.
   }
+  if (index?.isSound() === true) return index;
+  log.error("index_unsound", { path });
+  index?.[Symbol.dispose]();
+  await removeIndex(path);
+  return new ObjectIndex(path);
 }
 
 /** Removes the index so that the next opening makes it again from the segments. */

@@ -8,7 +8,7 @@
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import type { Bytes } from "./columns.ts";
-import { schema, schemaVersion } from "./schema.ts";
+import { schema, schemaVersion, tables } from "./schema.ts";
 
 /** 64 MiB of index are checked at each start. */
 const checkedPages = 16_384;
@@ -110,13 +110,13 @@ export class IndexDatabase implements Disposable {
   }
 
   transaction(work: () => void): void {
-    this.#db.exec("begin immediate");
+    this.run("begin immediate");
     try {
       work();
       this.beforeCommit();
-      this.#db.exec("commit");
+      this.run("commit");
     } catch (error) {
-      this.#db.exec("rollback");
+      this.run("rollback");
       throw error;
     }
   }
@@ -139,6 +139,15 @@ export class IndexDatabase implements Disposable {
 
   removeValue(name: string): void {
     this.run("delete from meta where name = ?", name);
+  }
+
+  /** Forgets everything, as a new database. */
+  empty(): void {
+    this.flush();
+    this.beforeCommit = () => {};
+    this.transaction(() => {
+      for (const table of tables) this.run(`delete from ${table}`);
+    });
   }
 
   /** Runs statements that give nothing back. */

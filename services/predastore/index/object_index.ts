@@ -32,8 +32,9 @@ export class ObjectIndex implements Disposable {
   readonly settings: SettingsTable;
   readonly buckets: BucketTable;
 
-  constructor(path: string) {
-    const database = this.#database = new IndexDatabase(path);
+  /** @param at its file, or a database that is open already */
+  constructor(at: string | IndexDatabase) {
+    const database = this.#database = typeof at === "string" ? new IndexDatabase(at) : at;
     const marks = this.marks = new DeletionMarks(database);
     const segments = this.segments = new SegmentTable(database);
     const extents = this.extents = new ExtentTable(database, segments);

@@ -37,4 +37,9 @@ create temp table graves (bucket integer, key blob, version text, sequence integ
 create temp table gone (id text primary key) without rowid;
 `;
 
+/** The name of each table. */
+export const tables: readonly string[] = [
+  ...schema.matchAll(/create (?:temp )?table (?:if not exists )?(\w+)/g),
+].map(([, name]) => name as string);
+
 export const schemaVersion = "3";

@@ -17,9 +17,11 @@ import {
   type Tearing,
 } from "../disk/simulated_disk.ts";
 import { Fsck } from "../fsck.ts";
+import type { IndexDatabase } from "../index/database.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { Store } from "../store.ts";
 import { Model } from "./model.ts";
+import { emptyDatabase } from "./spare_databases.ts";
 
 export type Step =
   | { readonly kind: "put"; readonly key: string; readonly seed: number }
@@ -133,7 +135,7 @@ class Run {
     this.#folder = folder;
   }
 
-  #open(disk: SimulatedDisk, index: string): Promise<Store> {
+  #open(disk: SimulatedDisk, index: string | IndexDatabase): Promise<Store> {
     const { k, m } = this.#schedule;
     return Store.open({
       index,
@@ -185,8 +187,8 @@ class Run {
 
   async #begin(indexOnDisk: boolean) {
     const disk = new SimulatedDisk(this.#random);
-    if (indexOnDisk) await forgetIndex(this.#folder);
-    const store = await this.#open(disk, indexOnDisk ? `${this.#folder}/index.db` : ":memory:");
+    if (indexOnDisk) forget(this.#folder, "index.db");
+    const store = await this.#open(disk, indexOnDisk ? `${this.#folder}/index.db` : emptyDatabase());
     let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
     if (this.#schedule.versioned) {
       await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
@@ -252,7 +254,7 @@ class Run {
     const run = new Run(schedule, this.#folder, randomFrom(seed + operation));
     run.model = model;
     run.#clock = clock;
-    if (index !== undefined) await writeIndex(this.#folder, index);
+    if (index !== undefined) writeIndex(this.#folder, index);
     try {
       await run.#checkAfter(disk);
     } catch (cause) {
@@ -334,8 +336,8 @@ class Run {
 
   async #checkAfter(disk: SimulatedDisk): Promise<void> {
     const { index } = this.#schedule;
-    if (index !== "lost") await restoreIndex(this.#folder);
-    const path = index === "lost" ? ":memory:" : `${this.#folder}/found.db`;
+    if (index !== "lost") restoreIndex(this.#folder);
+    const path = index === "lost" ? emptyDatabase() : `${this.#folder}/found.db`;
     let store = await this.#open(disk, path);
     let bucket = this.#bucketOf(store);
     await this.#check(store, bucket, "after the crash");
@@ -344,7 +346,7 @@ class Run {
     if (this.#random(2) === 0) await this.#step(store, bucket, { kind: "compact" });
     await this.#check(store, bucket, "going on");
     await abandon(store);
-    store = await this.#open(disk, ":memory:");
+    store = await this.#open(disk, emptyDatabase());
     bucket = this.#bucketOf(store);
     await this.#check(store, bucket, "with an index made again");
     await store.repair.run();
@@ -416,11 +418,12 @@ async function abandon(store: Store): Promise<void> {
   store.index[Symbol.dispose]();
 }
 
-async function forgetIndex(folder: string): Promise<void> {
-  for (const name of ["index.db", "copy.db", "found.db"]) {
-    for (const suffix of ["", "-wal", "-shm"]) {
-      await Deno.remove(`${folder}/${name}${suffix}`).catch(() => {});
-    }
+// Calls that wait for another thread would cost more than what they do.
+
+function forget(folder: string, name: string): void {
+  const there = new Set([...Deno.readDirSync(folder)].map((entry) => entry.name));
+  for (const suffix of ["", "-wal", "-shm"]) {
+    if (there.has(name + suffix)) Deno.removeSync(`${folder}/${name}${suffix}`);
   }
 }
 
@@ -432,21 +435,19 @@ function readIndex(folder: string): IndexFiles {
 }
 
 /** Where the check after a crash takes it from. */
-async function writeIndex(folder: string, { main, log }: IndexFiles): Promise<void> {
-  await forgetIndex(folder);
-  await Deno.writeFile(`${folder}/copy.db`, main);
-  await Deno.writeFile(`${folder}/copy.db-wal`, log);
+function writeIndex(folder: string, { main, log }: IndexFiles): void {
+  Deno.writeFileSync(`${folder}/copy.db`, main);
+  Deno.writeFileSync(`${folder}/copy.db-wal`, log);
 }
 
 function copyIndex(folder: string): void {
-  for (const suffix of ["", "-wal"]) {
-    Deno.copyFileSync(`${folder}/index.db${suffix}`, `${folder}/copy.db${suffix}`);
-  }
+  writeIndex(folder, readIndex(folder));
 }
 
-async function restoreIndex(folder: string): Promise<void> {
+function restoreIndex(folder: string): void {
+  forget(folder, "found.db");
   for (const suffix of ["", "-wal"]) {
-    await Deno.rename(`${folder}/copy.db${suffix}`, `${folder}/found.db${suffix}`);
+    Deno.renameSync(`${folder}/copy.db${suffix}`, `${folder}/found.db${suffix}`);
   }
 }
 
