@@ -55,7 +55,7 @@ export class Buckets {
         [smallRecord(recordTypes.bucket, sequence, bucket)],
         ([locations]) => this.#index.buckets.apply(bucket, sequence, locations ?? []),
       );
-      return { created: true, bucket: { ...bucket, settings: {}, objects: 0, bytes: 0 } };
+      return { created: true, bucket: { ...bucket, settings: {} } };
     });
   }
 

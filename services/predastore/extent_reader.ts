@@ -37,6 +37,32 @@ export class ShardDamaged extends Error {
   override readonly name = "ShardDamaged";
 }
 
+/**
+ * Read buffers that go round for a reader who is done with each piece before it asks for the next: fresh
+ * memory for each costs as much as all the rest of a read, and more when it is collected.
+ */
+export class ReadBuffers {
+  readonly #free = new Map<number, Bytes[]>();
+  /** One that a late read still writes into is never given back, and is collected. */
+  readonly #lent = new WeakMap<ArrayBuffer, Bytes>();
+
+  take(length: number): Bytes {
+    const buffer = this.#free.get(length)?.pop() ?? alignedBuffer(length);
+    this.#lent.set(buffer.buffer, buffer);
+    return buffer;
+  }
+
+  /** What a piece stands in may be used again. */
+  give({ buffer }: Bytes): void {
+    const whole = this.#lent.get(buffer);
+    if (whole === undefined) return;
+    this.#lent.delete(buffer);
+    const free = this.#free.get(whole.length);
+    if (free === undefined) this.#free.set(whole.length, [whole]);
+    else free.push(whole);
+  }
+}
+
 export interface ReaderSurroundings {
   readonly storeId: bigint;
   directory(number: number): BlobDirectory | undefined;
@@ -60,9 +86,14 @@ export class ExtentReader {
 
   /**
    * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; the next stripe is read
-   * while the last is being used.
+   * while the last is being used. With `buffers`, a piece is valid until the next is asked for.
    */
-  async *read(extent: ExtentRow, from: number, to: number): AsyncGenerator<Bytes> {
+  async *read(
+    extent: ExtentRow,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): AsyncGenerator<Bytes> {
     type Piece = { readonly stripe: number; readonly from: number; readonly to: number };
     const pieces: Piece[] = [];
     let start = 0;
@@ -78,7 +109,7 @@ export class ExtentReader {
       start = end;
     }
     const begin = (piece: Piece) => {
-      const work = this.#stripe(extent, piece.stripe, piece.from, piece.to);
+      const work = this.#stripe(extent, piece.stripe, piece.from, piece.to, buffers);
       // Whoever stops early leaves a read behind that nobody awaits.
       work.catch(() => {});
       return work;
@@ -86,11 +117,20 @@ export class ExtentReader {
     const ahead: Promise<Bytes[]>[] = [];
     for (let next = 0; next < pieces.length || ahead.length > 0;) {
       while (ahead.length < 2 && next < pieces.length) ahead.push(begin(pieces[next++] as Piece));
-      yield* await (ahead.shift() as Promise<Bytes[]>);
+      for (const bytes of await (ahead.shift() as Promise<Bytes[]>)) {
+        yield bytes;
+        buffers?.give(bytes);
+      }
     }
   }
 
-  async #stripe(extent: ExtentRow, index: number, from: number, to: number): Promise<Bytes[]> {
+  async #stripe(
+    extent: ExtentRow,
+    index: number,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): Promise<Bytes[]> {
     const stripe = extent.stripes[index] as Stripe;
     const work: Promise<Bytes>[] = [];
     for (let shard = 0; shard < extent.k; shard++) {
@@ -104,6 +144,7 @@ export class ExtentReader {
           shard,
           Math.max(from, start) - start,
           Math.min(to, end) - start,
+          buffers,
         ),
       );
     }
@@ -116,11 +157,12 @@ export class ExtentReader {
     shard: number,
     from: number,
     to: number,
+    buffers?: ReadBuffers,
   ): Promise<Bytes> {
     const rest = async (reason?: unknown) =>
       (await this.reconstruct(extent, index, shard, reason)).subarray(from, to);
     try {
-      const read = this.readShard(extent, index, shard, from, to);
+      const read = this.readShard(extent, index, shard, from, to, buffers);
       if (extent.m === 0) return await read;
       return await this.#hedged(
         extent.stripes[index]?.shards[shard]?.directory,
@@ -212,6 +254,7 @@ export class ExtentReader {
     shard: number,
     from: number,
     to: number,
+    buffers?: ReadBuffers,
   ): Promise<Bytes> {
     const stripe = extent.stripes[index] as Stripe;
     const place = stripe.shards[shard];
@@ -231,7 +274,7 @@ export class ExtentReader {
     if (dataStart <= 2 * fragmentBytes) {
       // Near the front: the page and all up to the range in one read.
       const wanted = pageBytes + dataStart + length;
-      const buffer = alignedBuffer(wanted);
+      const buffer = buffers?.take(wanted) ?? alignedBuffer(wanted);
       await full(directory, place, buffer, 0);
       page = buffer.subarray(0, pageBytes);
       data = buffer.subarray(pageBytes + dataStart);

@@ -8,7 +8,7 @@
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "./directories.ts";
-import { DataLost, type ExtentReader } from "./extent_reader.ts";
+import { DataLost, type ExtentReader, ReadBuffers } from "./extent_reader.ts";
 import type { Bytes } from "./index/columns.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "./index/rows.ts";
@@ -311,9 +311,14 @@ export class Objects {
           if (extent === undefined) throw new DataLost(`extent ${id} of ${object.key} is gone`);
           const first = Math.max(from, start) - start;
           const last = Math.min(to, end) - start;
-          const read = (at: number, before: number) => this.#reader.read(extent, at, before);
-          if (seal === undefined) yield* read(first, last);
-          else yield* this.#open(seal, id, size, first, last, read);
+          if (seal === undefined) yield* this.#reader.read(extent, first, last);
+          else {
+            // What is opened is a copy, so the sealed bytes' memory goes round.
+            const buffers = new ReadBuffers();
+            const read = (at: number, before: number) =>
+              this.#reader.read(extent, at, before, buffers);
+            yield* this.#open(seal, id, size, first, last, read);
+          }
         }
         start = end;
       }

@@ -16,6 +16,9 @@ import type { SegmentTable } from "./segments.ts";
 import type { SettingsTable } from "./settings.ts";
 import type { UploadTable } from "./uploads.ts";
 
+/** Buckets that are remembered at most. */
+const mostAsked = 10_000;
+
 export class BucketTable {
   readonly #database: IndexDatabase;
   readonly #segments: SegmentTable;
@@ -23,6 +26,8 @@ export class BucketTable {
   readonly #uploads: UploadTable;
   readonly #objects: ObjectTable;
   readonly #settings: SettingsTable;
+  /** Buckets that were asked for, by name and by id: every request asks several times. */
+  readonly #asked = new Map<string | number, BucketRecord>();
 
   constructor(
     database: IndexDatabase,
@@ -40,32 +45,44 @@ export class BucketTable {
     this.#settings = settings;
   }
 
-  #bucketRow(row: Row | undefined): BucketRow | undefined {
+  #bucketRow(row: Row): BucketRow {
+    const { sequence: _sequence, record: _record, objects: _objects, bytes: _bytes, ...bucket } =
+      row;
+    return this.#withSettings(bucket as unknown as BucketRecord);
+  }
+
+  #withSettings(bucket: BucketRecord): BucketRow {
+    return { ...bucket, settings: this.#settings.find(bucket.id) };
+  }
+
+  #find(by: "name" | "id", value: string | number): BucketRow | undefined {
+    const asked = this.#asked.get(value);
+    if (asked !== undefined) return this.#withSettings(asked);
+    const row = this.#database.one(`select * from buckets where ${by} = ?`, value);
     if (row === undefined) return undefined;
-    const { sequence: _sequence, record: _record, ...rest } = row;
-    return {
-      ...rest as unknown as Omit<BucketRow, "settings">,
-      settings: this.#settings.find(row["id"] as number),
-    };
+    const { settings, ...bucket } = this.#bucketRow(row);
+    if (this.#asked.size >= mostAsked) this.#asked.clear();
+    this.#asked.set(value, bucket);
+    return { ...bucket, settings };
   }
 
   find(name: string): BucketRow | undefined {
-    return this.#bucketRow(this.#database.one("select * from buckets where name = ?", name));
+    return this.#find("name", name);
   }
 
   findById(id: number): BucketRow | undefined {
-    return this.#bucketRow(this.#database.one("select * from buckets where id = ?", id));
+    return this.#find("id", id);
   }
 
   ofAccount(account: string): BucketRow[] {
     return this.#database.all("select * from buckets where account_id = ? order by name", account)
-      .map((row) => this.#bucketRow(row) as BucketRow);
+      .map((row) => this.#bucketRow(row));
   }
 
   /** Every bucket with where its record stands. */
   all(): (BucketRow & { readonly sequence: number; readonly locations: readonly Location[] })[] {
     return this.#database.all("select * from buckets").map((row) => ({
-      ...this.#bucketRow(row) as BucketRow,
+      ...this.#bucketRow(row),
       sequence: row["sequence"] as number,
       locations: unpackLocations(row["record"] as Bytes),
     }));
@@ -82,6 +99,7 @@ export class BucketTable {
     locations: readonly Location[],
   ): void {
     if (this.#marks.recovering && this.#marks.isGone(`bucket ${bucket.id}`)) return;
+    this.#asked.clear();
     const known = this.#locations(bucket.id);
     if (known.length > 0) {
       const added = addedCopies(known, locations);
@@ -116,6 +134,7 @@ export class BucketTable {
 
   applyGone(id: number): void {
     if (this.#marks.recovering) this.#marks.markGone(`bucket ${id}`);
+    this.#asked.clear();
     this.#objects.dropAll(id);
     this.#settings.drop(id);
     for (const upload of this.#database.all("select id from uploads where bucket = ?", id)) {

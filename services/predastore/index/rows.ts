@@ -21,8 +21,6 @@ export interface BucketRecord {
 export interface BucketRow extends BucketRecord {
   /** What its owner has set for it; see `settings.ts`. */
   readonly settings: BucketSettings;
-  readonly objects: number;
-  readonly bytes: number;
 }
 
 /** What a client gave with an object and gets back with it. */

@@ -188,7 +188,10 @@ class Run {
   async #begin(indexOnDisk: boolean) {
     const disk = new SimulatedDisk(this.#random);
     if (indexOnDisk) forget(this.#folder, "index.db");
-    const store = await this.#open(disk, indexOnDisk ? `${this.#folder}/index.db` : emptyDatabase());
+    const store = await this.#open(
+      disk,
+      indexOnDisk ? `${this.#folder}/index.db` : emptyDatabase(),
+    );
     let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
     if (this.#schedule.versioned) {
       await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
