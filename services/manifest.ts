@@ -150,7 +150,7 @@ export const services: readonly ServiceSpec[] = [
     bus: {
       hears: ["ebs.>", "node.*.ebs.>"],
       says: ["ebs.event.>"],
-      writes: ["ebs_volumes", "ebs_snapshots"],
+      writes: ["ebs_volumes", "ebs_snapshots", "ebs_keys"],
     },
     movesData: true,
     health: "bus",

@@ -93,6 +93,8 @@ export interface Paths {
   readonly masterKey: string;
   /** The keys that objects' own keys are sealed under: predastore's. */
   readonly objectKeys: string;
+  /** The keys that encrypted volumes' own keys are sealed under: viperblock's. */
+  readonly volumeKeys: string;
   readonly nats: string;
   readonly natsConfig: string;
   readonly aws: string;
@@ -147,6 +149,7 @@ export function pathsOf(root: string): Paths {
     secrets: at("secrets"),
     masterKey: at("secrets", "master.key"),
     objectKeys: at("secrets", "object-keys.key"),
+    volumeKeys: at("secrets", "volume-keys.key"),
     nats: at("nats"),
     natsConfig: at("nats", "nats.conf"),
     aws: at("aws"),

@@ -15,6 +15,8 @@ export interface BlockVolume {
   readonly mounted_on?: string;
   /** Grows with each mount: names the writer in every log segment and chunk. */
   readonly epoch: number;
+  /** All that it stores is sealed by a key of its own. */
+  readonly encrypted?: true;
 }
 
 export interface BlockSnapshot {
@@ -26,6 +28,7 @@ export interface BlockSnapshot {
   readonly state?: "pending" | "completed" | "error";
   /** The volume that it was taken of, when that is known. */
   readonly volume_id?: string;
+  readonly encrypted?: true;
 }
 
 export interface CreateVolumeRequest extends VolumeLimits {
@@ -33,6 +36,8 @@ export interface CreateVolumeRequest extends VolumeLimits {
   /** Rounded up to 4096; at least the snapshot's size. */
   readonly size_bytes: number;
   readonly snapshot_id?: string;
+  /** As the snapshot when nothing is said; what is encrypted stays so. */
+  readonly encrypted?: boolean;
 }
 
 export interface ResizeVolumeRequest extends VolumeLimits {
@@ -88,7 +93,11 @@ export interface BlockCapacity {
 }
 
 /** Every call may be repeated: making what is there with the same parameters is no error. */
-export const createVolume = subject<CreateVolumeRequest, BlockVolume>("ebs.volume.create");
+export const createVolume = subject<CreateVolumeRequest, BlockVolume>(
+  "ebs.volume.create",
+  // Of a snapshot that is not encrypted all has to be copied for a volume that is.
+  1_800_000,
+);
 export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
 /** Reads all that a volume or snapshot has in the object store; changes nothing. */
 export const checkVolume = subject<{ id: string }, CheckReport>("ebs.volume.check", 600_000);
@@ -116,11 +125,24 @@ export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
 );
 /** Makes a volume larger, mounted or not; clients of a mounted one are disconnected and see it then. */
 export const resizeVolume = subject<ResizeVolumeRequest, BlockVolume>("ebs.volume.resize");
-/** Another snapshot of the same content, in constant time; each may be deleted without the other. */
+/**
+ * Another snapshot of the same content, in constant time, or as long as it takes to copy all of it for one that
+ * is `encrypted` where its source is not; each may be deleted without the other.
+ */
 export const copySnapshot = subject<
-  { source_id: string; snapshot_id: string },
+  { source_id: string; snapshot_id: string; encrypted?: boolean },
   BlockSnapshot
->("ebs.snapshot.copy");
+>("ebs.snapshot.copy", 1_800_000);
+export interface RewrappedKeys {
+  /** Keys that there are. */
+  readonly keys: number;
+  /** Sealed by the current master key only now. */
+  readonly rewrapped: number;
+  /** Volumes whose keys are sealed by a master key that is not at hand, or were altered. */
+  readonly unreadable: readonly string[];
+}
+/** Reads the node's file of master keys again and seals every volume's key by its first. */
+export const rewrapKeys = subject<null, RewrappedKeys>("ebs.keys.rewrap", 300_000);
 /** Never refused for clones: each keeps what it needs of the snapshot's chunks by itself. */
 export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
   "ebs.snapshot.delete",
@@ -138,6 +160,8 @@ export interface OpenSnapshotRequest {
   readonly size_bytes: number;
   /** The snapshot that it begins with. */
   readonly parent_id?: string;
+  /** As the parent when nothing is said. */
+  readonly encrypted?: boolean;
 }
 
 /** Begins a snapshot that is written block by block; it is `pending` until it is sealed. */

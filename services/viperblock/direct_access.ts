@@ -52,8 +52,6 @@ const blocksEach = directBlockBytes / blockBytes;
 const writer = "direct-access";
 /** Maps that are kept in memory; a comparison needs two. */
 const keptMaps = 2;
-/** The one epoch in which such a volume is written. */
-const epoch = 1;
 
 /** The volume behind a snapshot that is being written. */
 export const writtenBy = (snapshotId: string) => `vol-direct-${snapshotId.slice("snap-".length)}`;
@@ -87,12 +85,14 @@ export class DirectAccess {
       volume_id,
       size_bytes,
       ...(request.parent_id === undefined ? {} : { snapshot_id: request.parent_id }),
+      ...(request.encrypted === undefined ? {} : { encrypted: request.encrypted }),
     });
     await tables.volumes.modify(volume_id, (row) => {
       if (row === undefined) throw snapshotNotFound(snapshotId);
-      return { ...row, mounted_on: writer, epoch };
+      // The one epoch in which it is written; what its parent was copied to is older.
+      return row.mounted_on === writer ? row : { ...row, mounted_on: writer, epoch: row.epoch + 1 };
     });
-    return { snapshot_id: snapshotId, size_bytes, stored_bytes: 0, state: "pending", volume_id };
+    return await this.describe(snapshotId);
   }
 
   async #written(snapshotId: string): Promise<VolumeRow> {
@@ -151,7 +151,7 @@ export class DirectAccess {
       checksums[i] = crc32c(chunk.subarray(at, at + blockBytes));
     }
     const sequence = await this.#nextPlace(volume.volume_id);
-    const name = { owner: volume.volume_id, epoch, sequence };
+    const name = { owner: volume.volume_id, epoch: volume.epoch, sequence };
     writeChunkHeader(chunk, name, blocks, checksums, count);
     await this.#o.store.put(chunkKey(name), chunk);
     return null;
@@ -170,7 +170,7 @@ export class DirectAccess {
         if (row.mounted_on === writer) {
           const { map, written } = await this.#laidOver(row);
           await this.#checkWritten(request, map, written);
-          const saved = await saveStoredMap(store, volumeId, epoch, map);
+          const saved = await saveStoredMap(store, volumeId, row.epoch, map);
           await tables.volumes.modify(volumeId, (value) => {
             if (value === undefined) throw snapshotNotFound(snapshotId);
             const { mounted_on: _, ...rest } = value;
@@ -194,7 +194,9 @@ export class DirectAccess {
     const map = await readStoredMap(store, row.map, row.size_bytes / blockBytes);
     const written = new Set<number>();
     const keys: string[] = [];
-    for await (const key of store.list(`chunks/${row.volume_id}/`)) keys.push(key);
+    for await (const key of store.list(`chunks/${row.volume_id}/`)) {
+      if (parseChunkKey(key)?.epoch === row.epoch) keys.push(key);
+    }
     // A key ends with its place in hex of one width: the order of names is the order of writes.
     for (const key of keys.sort()) {
       const bytes = await store.get(key, { offset: 0, length: chunkHeaderBytes });
@@ -270,6 +272,7 @@ export class DirectAccess {
           stored_bytes: 0,
           state: "pending",
           volume_id,
+          ...(row.encrypted === true ? { encrypted: true } : {}),
         };
       }
     }

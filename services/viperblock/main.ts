@@ -24,9 +24,12 @@ import {
   listSnapshots,
   mountVolume,
   resizeVolume,
+  rewrapKeys,
   unmountVolume,
   volumeMetrics,
 } from "./contract.ts";
+import { KeyRing } from "./encryption/key_ring.ts";
+import { SealedObjects } from "./encryption/sealed_objects.ts";
 import { answerDirect } from "./direct_answers.ts";
 import { DirectAccess } from "./direct_access.ts";
 import { Mounts } from "./mounts.ts";
@@ -52,8 +55,10 @@ await runService("viperblock", async (service) => {
     };
   };
   const objects = new ObjectStore(paths.s3System, systemBuckets.blocks);
-  const store = new PackedChunks(objects);
   const tables = await openTables(bus, log);
+  const keys = new KeyRing(tables.keys, paths.volumeKeys, log);
+  await keys.load();
+  const store = new PackedChunks(new SealedObjects(objects, keys));
   const mounts = new Mounts({
     nodeId: config.node_id,
     directory,
@@ -61,6 +66,7 @@ await runService("viperblock", async (service) => {
     vhostSocket: paths.vhost,
     tables,
     store,
+    keyOf: (volumeId) => keys.require(volumeId),
     log,
     reserveBytes: config.storage.reserve_bytes,
     cacheBytes: (mounted) => readCacheBytes(Deno.systemMemoryInfo().total, mounted),
@@ -70,6 +76,7 @@ await runService("viperblock", async (service) => {
     tables,
     store,
     mounts,
+    keys,
     log,
     availableBytes: () => capacity().available_bytes,
   });
@@ -91,11 +98,13 @@ await runService("viperblock", async (service) => {
   const direct = new DirectAccess({ tables, store, volumes });
   bus.answer(
     copySnapshot,
-    (request) => volumes.copySnapshot(request.source_id, request.snapshot_id),
+    ({ source_id, snapshot_id, encrypted }) =>
+      volumes.copySnapshot(source_id, snapshot_id, encrypted),
   );
   bus.answer(describeSnapshot, ({ snapshot_id }) => direct.describe(snapshot_id));
   bus.answer(deleteSnapshot, ({ snapshot_id }) => direct.delete(snapshot_id));
   bus.answer(listSnapshots, () => volumes.listSnapshots());
+  bus.answer(rewrapKeys, () => keys.rewrap());
   answerDirect(bus, direct);
   // What concerns this node's disk is answered under the node's own name too.
   for (

@@ -12,6 +12,9 @@ import { errorFields, type Log } from "../log/log.ts";
 import type { Row } from "../state/table.ts";
 import { mapOwner } from "./collector.ts";
 import type { MountReply } from "./contract.ts";
+import { CheckpointSeal } from "./encryption/sealed_bytes.ts";
+import { KeyGone } from "./encryption/sealed_objects.ts";
+import type { VolumeKey } from "./encryption/volume_key.ts";
 import { checkpointName } from "./format.ts";
 import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
@@ -27,6 +30,8 @@ export interface MountsOptions {
   readonly vhostSocket?: (volumeId: string) => string;
   readonly tables: Tables;
   readonly store: BlockStore;
+  /** The key of an encrypted volume. @throws KeyGone */
+  readonly keyOf: (volumeId: string) => Promise<VolumeKey>;
   readonly log: Log;
   readonly reserveBytes: number;
   /** RAM for the read cache of the next volume. */
@@ -129,7 +134,8 @@ export class Mounts {
   async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
     const { value } = row;
     const directory = this.#directory(value.volume_id);
-    if (value.mounted_on === undefined) await this.#prepare(value, directory);
+    const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
+    if (value.mounted_on === undefined) await this.#prepare(value, directory, key);
     else await this.#checkMark(value, directory);
     const taken = await this.#o.tables.volumes.update(
       value.volume_id,
@@ -142,6 +148,7 @@ export class Mounts {
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
       limits: value,
+      ...(key === undefined ? {} : { key }),
       epoch: taken.value.epoch,
       savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),
       snapshotEpoch: this.#snapshotEpoch(value),
@@ -191,13 +198,25 @@ export class Mounts {
     return await this.#mounted.get(volumeId)?.held();
   }
 
+  async #keyOf(volumeId: string): Promise<VolumeKey> {
+    try {
+      return await this.#o.keyOf(volumeId);
+    } catch (cause) {
+      if (!(cause instanceof KeyGone)) throw cause;
+      throw new AwsError("IncorrectState", `The volume cannot be opened: ${cause.message}`, {
+        cause,
+      });
+    }
+  }
+
   /** Fills the local directory from the object store. */
-  async #prepare(row: VolumeRow, directory: string): Promise<void> {
+  async #prepare(row: VolumeRow, directory: string, key: VolumeKey | undefined): Promise<void> {
     await Deno.remove(directory, { recursive: true }).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-    if (row.map !== undefined) await this.#loadMap(row.map, directory);
+    const seal = key === undefined ? undefined : new CheckpointSeal(key, row.volume_id);
+    if (row.map !== undefined) await this.#loadMap(row.map, directory, seal);
     await writeDurably(
       join(directory, markName),
       new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
@@ -206,20 +225,24 @@ export class Mounts {
     await linuxFileSystem.syncDirectory(this.#o.directory);
   }
 
-  async #loadMap(map: SavedMap, directory: string): Promise<void> {
+  async #loadMap(map: SavedMap, directory: string, seal: CheckpointSeal | undefined) {
     const file = await Deno.open(join(directory, checkpointName), {
       write: true,
       createNew: true,
       mode: 0o600,
     });
     try {
+      let first = true;
       for await (const part of mapParts(this.#o.store, map)) {
-        for (let at = 0; at < part.length;) at += await file.write(part.subarray(at));
+        const bytes = seal?.next(part, first) ?? part;
+        first = false;
+        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
       }
       await file.sync();
     } catch (cause) {
       throw unavailable(`The object store, asked for map ${map.key},`, cause);
     } finally {
+      seal?.close();
       file.close();
     }
   }

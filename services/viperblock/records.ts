@@ -10,10 +10,12 @@ import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import { Table } from "../state/table.ts";
 import type { BlockSnapshot, BlockVolume, VolumeLimits } from "./contract.ts";
+import type { SealedVolumeKey } from "./encryption/master_keys.ts";
 import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
 import type { SavedMap } from "./map_objects.ts";
 
 export interface VolumeRow extends BlockVolume, VolumeLimits {
+  /** `deleting` also while it is being filled: one that is cut off is removed at the next start. */
   readonly state: "ok" | "deleting";
   /** What the object store has of it; undefined while it is all holes. */
   readonly map?: SavedMap;
@@ -25,6 +27,7 @@ export interface SnapshotRow {
   /** `pending`: frozen, and on its way to the object store; `error`: its engine ended before that. */
   readonly state: "ok" | "deleting" | "pending" | "error";
   readonly map?: SavedMap;
+  readonly encrypted?: true;
   /** The volume that it was taken of. */
   readonly volume_id?: string;
   /** While it is pending: the epoch that froze it, and the owners of chunks that it may name. */
@@ -37,6 +40,8 @@ export const isSnapshot = (row: SnapshotRow | undefined): row is SnapshotRow =>
   row !== undefined && row.state !== "deleting";
 
 export interface Tables extends AsyncDisposable {
+  /** Sealed data keys of encrypted volumes. */
+  readonly keys: Table<SealedVolumeKey>;
   readonly volumes: Table<VolumeRow>;
   readonly snapshots: Table<SnapshotRow>;
 }
@@ -44,10 +49,13 @@ export interface Tables extends AsyncDisposable {
 export async function openTables(bus: Bus, log: Log): Promise<Tables> {
   const volumes = await Table.open<VolumeRow>(bus, "ebs_volumes", log);
   const snapshots = await Table.open<SnapshotRow>(bus, "ebs_snapshots", log);
+  const keys = await Table.open<SealedVolumeKey>(bus, "ebs_keys", log);
   return {
     volumes,
     snapshots,
+    keys,
     async [Symbol.asyncDispose]() {
+      await keys[Symbol.asyncDispose]();
       await volumes[Symbol.asyncDispose]();
       await snapshots[Symbol.asyncDispose]();
     },
@@ -107,6 +115,7 @@ export function describedVolume(row: VolumeRow): BlockVolume {
     ...(row.snapshot_id === undefined ? {} : { snapshot_id: row.snapshot_id }),
     ...(row.mounted_on === undefined ? {} : { mounted_on: row.mounted_on }),
     epoch: row.epoch,
+    ...(row.encrypted === true ? { encrypted: true } : {}),
   };
 }
 
@@ -117,7 +126,14 @@ export function describedSnapshot(row: SnapshotRow): BlockSnapshot {
     stored_bytes: (row.map?.mapped_blocks ?? 0) * blockBytes,
     state: row.state === "pending" ? "pending" : row.state === "error" ? "error" : "completed",
     ...(row.volume_id === undefined ? {} : { volume_id: row.volume_id }),
+    ...(row.encrypted === true ? { encrypted: true } : {}),
   };
+}
+
+/** Whether a caller wants encryption. @throws AwsError */
+export function checkEncrypted(value: unknown): boolean | undefined {
+  if (value === undefined || typeof value === "boolean") return value;
+  throw new AwsError("InvalidParameterValue", "encrypted is neither true nor false.");
 }
 
 /** Runs work of one key one after the other. */

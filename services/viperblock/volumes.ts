@@ -6,10 +6,10 @@
  * the collector never misses a reference that is being made. A deletion first marks its row, then
  * removes objects, then the row: one that was cut off is taken up again at the next start.
  */
-import { AwsError, unavailable } from "../aws/errors.ts";
+import { AwsError, internalError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
-import { collect, keptBy } from "./collector.ts";
+import { collect, keptBy, stillNeeded } from "./collector.ts";
 import type {
   BlockSnapshot,
   BlockVolume,
@@ -17,10 +17,15 @@ import type {
   CreateVolumeRequest,
   ResizeVolumeRequest,
 } from "./contract.ts";
+import type { KeyRing } from "./encryption/key_ring.ts";
+import { copyBlocks, copyEpoch } from "./encryption/reseal.ts";
+import { KeyGone } from "./encryption/sealed_objects.ts";
+import { blockBytes, DamagedData } from "./format.ts";
 import { checkMap } from "./fsck.ts";
 import type { BlockStore, SavedMap } from "./map_objects.ts";
 import type { Mounts } from "./mounts.ts";
 import {
+  checkEncrypted,
   checkLimits,
   checkSize,
   checkSnapshotId,
@@ -29,6 +34,7 @@ import {
   describedVolume,
   isSnapshot,
   snapshotNotFound,
+  type SnapshotRow,
   type Tables,
   Turns,
   volumeNotFound,
@@ -39,6 +45,7 @@ export interface VolumesOptions {
   readonly tables: Tables;
   readonly store: BlockStore;
   readonly mounts: Mounts;
+  readonly keys: KeyRing;
   readonly log: Log;
   /** Bytes that new data may still take here. */
   readonly availableBytes: () => number;
@@ -49,6 +56,8 @@ const references = "references";
 export class Volumes {
   readonly #o: VolumesOptions;
   readonly #turns = new Turns();
+  /** Volumes that are being filled, and when that is over. */
+  readonly #filling = new Map<string, Promise<void>>();
 
   constructor(options: VolumesOptions) {
     this.#o = options;
@@ -56,41 +65,106 @@ export class Volumes {
 
   async create(request: CreateVolumeRequest): Promise<BlockVolume> {
     const volumeId = checkVolumeId(request.volume_id);
+    const filling = this.#filling.get(volumeId);
+    if (filling !== undefined) await filling;
     const size = checkSize(request.size_bytes);
     const limits = checkLimits(request);
     const snapshotId = request.snapshot_id === undefined
       ? undefined
       : checkSnapshotId(request.snapshot_id);
-    return await this.#turns.take(references, async () => {
+    const wanted = checkEncrypted(request.encrypted);
+    const made = await this.#turns.take(references, async () => {
       const existing = await this.#o.tables.volumes.read(volumeId);
-      if (existing !== undefined) return this.#same(existing.value, size, snapshotId);
+      if (existing !== undefined) return this.#same(existing.value, size, snapshotId, wanted);
       if (this.#o.availableBytes() <= 0) {
         throw new AwsError(
           "InsufficientVolumeCapacity",
           "There is not enough free disk on this node for another volume.",
         );
       }
+      const source = snapshotId === undefined ? undefined : await this.#source(snapshotId, size);
+      const encrypted = this.#encryption(wanted, source);
+      if (encrypted) await this.#makeKey(volumeId);
       const row: VolumeRow = {
         volume_id: volumeId,
         size_bytes: size,
         epoch: 0,
         state: "ok",
         ...limits,
-        ...(snapshotId === undefined ? {} : await this.#cloned(snapshotId, size)),
+        ...(snapshotId === undefined ? {} : { snapshot_id: snapshotId }),
+        ...(encrypted ? { encrypted } : {}),
       };
+      const mustCopy = encrypted && source?.map !== undefined && source.encrypted !== true;
+      const { map } = source ?? {};
+      const first: VolumeRow = mustCopy
+        ? { ...row, state: "deleting", epoch: copyEpoch }
+        : { ...row, ...(map === undefined ? {} : { map }) };
       try {
-        return describedVolume((await this.#o.tables.volumes.create(volumeId, row)).value);
+        const { value } = await this.#o.tables.volumes.create(volumeId, first);
+        return mustCopy ? { row: value, source } : describedVolume(value);
       } catch (error) {
         if (!(error instanceof Conflict)) throw error;
         const winner = await this.#o.tables.volumes.read(volumeId);
         if (winner === undefined) throw error;
-        return this.#same(winner.value, size, snapshotId);
+        return this.#same(winner.value, size, snapshotId, wanted);
       }
     });
+    if (!("row" in made)) return made;
+    // Others need not wait for it; until it is done, nobody sees the volume.
+    const map = await this.#fill(made.row, made.source);
+    const row = await this.#o.tables.volumes.modify(volumeId, (value) => {
+      if (value === undefined) throw volumeNotFound(volumeId);
+      return { ...value, state: "ok", map };
+    });
+    return describedVolume(row.value);
   }
 
-  #same(row: VolumeRow, size: number, snapshotId: string | undefined): BlockVolume {
-    if (row.state !== "ok" || row.size_bytes !== size || row.snapshot_id !== snapshotId) {
+  /** Whether what is made of a source is encrypted. @throws AwsError */
+  #encryption(wanted: boolean | undefined, source: SnapshotRow | undefined): boolean {
+    if (source?.encrypted === true && wanted === false) {
+      throw new AwsError(
+        "InvalidParameterCombination",
+        `The snapshot '${source.snapshot_id}' is encrypted, and so is all that is made of it.`,
+      );
+    }
+    return wanted ?? source?.encrypted === true;
+  }
+
+  async #makeKey(volumeId: string): Promise<void> {
+    try {
+      await this.#o.keys.make(volumeId);
+    } catch (cause) {
+      throw cause instanceof KeyGone ? unavailable("The node's key for volumes", cause) : cause;
+    }
+  }
+
+  /** Copies a snapshot that is not encrypted for a volume that is; what came of it goes when that fails. */
+  async #fill({ volume_id }: VolumeRow, source: SnapshotRow): Promise<SavedMap> {
+    const over = Promise.withResolvers<void>();
+    this.#filling.set(volume_id, over.promise);
+    try {
+      const sizeBlocks = source.size_bytes / blockBytes;
+      return await copyBlocks(this.#o.store, source.map, sizeBlocks, volume_id);
+    } catch (error) {
+      this.#o.log.error("volume_not_filled", { volume_id, ...errorFields(error) });
+      await this.#finishVolume(volume_id);
+      throw error instanceof DamagedData ? internalError(error) : error;
+    } finally {
+      this.#filling.delete(volume_id);
+      over.resolve();
+    }
+  }
+
+  #same(
+    row: VolumeRow,
+    size: number,
+    snapshotId: string | undefined,
+    encrypted: boolean | undefined,
+  ): BlockVolume {
+    const isOther = encrypted !== undefined && encrypted !== (row.encrypted === true);
+    if (
+      row.state !== "ok" || row.size_bytes !== size || row.snapshot_id !== snapshotId || isOther
+    ) {
       throw new AwsError(
         "IdempotentParameterMismatch",
         `The volume '${row.volume_id}' exists with other parameters.`,
@@ -99,7 +173,7 @@ export class Volumes {
     return describedVolume(row);
   }
 
-  async #cloned(snapshotId: string, size: number) {
+  async #source(snapshotId: string, size: number): Promise<SnapshotRow> {
     const snapshot = await this.#o.tables.snapshots.read(snapshotId);
     if (snapshot === undefined || !isSnapshot(snapshot.value)) throw snapshotNotFound(snapshotId);
     if (snapshot.value.state !== "ok") {
@@ -114,8 +188,7 @@ export class Volumes {
         `The size of a volume must be at least that of its snapshot, ${snapshot.value.size_bytes} bytes.`,
       );
     }
-    const { map } = snapshot.value;
-    return { snapshot_id: snapshotId, ...(map === undefined ? {} : { map }) };
+    return snapshot.value;
   }
 
   async describe(id: unknown): Promise<BlockVolume> {
@@ -152,6 +225,7 @@ export class Volumes {
   async delete(id: unknown): Promise<null> {
     const volumeId = checkVolumeId(id);
     const { volumes } = this.#o.tables;
+    await this.#filling.get(volumeId);
     if (await volumes.read(volumeId) === undefined) return null;
     await volumes.modify(volumeId, (row) => {
       if (row === undefined) throw volumeNotFound(volumeId);
@@ -167,10 +241,23 @@ export class Volumes {
   async #finishVolume(volumeId: string): Promise<void> {
     await this.#turns.take(references, async () => {
       const row = this.#o.tables.volumes.get(volumeId)?.value;
-      await this.#collect(new Set([volumeId, ...keptBy(row?.map)]));
+      const owners = new Set([volumeId, ...keptBy(row?.map)]);
+      await this.#collect(owners);
       await this.#o.mounts.forget(volumeId);
+      await this.#discardKeys(owners, [volumeId]);
       await this.#o.tables.volumes.delete(volumeId);
     });
+  }
+
+  /** What nobody needs of these any more, nobody shall be able to read again. */
+  async #discardKeys(owners: ReadonlySet<string>, going: readonly string[]): Promise<void> {
+    const { volumes, snapshots } = this.#o.tables;
+    const stays = ({ key }: { readonly key: string }) => !going.includes(key);
+    const needed = stillNeeded({
+      volumes: { list: () => volumes.list().filter(stays) },
+      snapshots: { list: () => snapshots.list().filter(stays) },
+    });
+    await this.#o.keys.discard(owners, needed);
   }
 
   async freeze(volume: unknown, snapshot: unknown): Promise<BlockSnapshot> {
@@ -194,6 +281,7 @@ export class Volumes {
         size_bytes,
         state: "ok",
         ...(map === undefined ? {} : { map }),
+        ...(row.value.encrypted === true ? { encrypted: true } : {}),
       });
       return describedSnapshot(made.value);
     });
@@ -215,6 +303,7 @@ export class Volumes {
       state: "pending",
       epoch: mounted.epoch,
       owners: keptBy(volume.map),
+      ...(volume.encrypted === true ? { encrypted: true } : {}),
     });
     try {
       const { stored } = await mounted.freeze();
@@ -276,11 +365,16 @@ export class Volumes {
     return metrics;
   }
 
-  /** Another name for the same frozen map. */
-  async copySnapshot(source: unknown, target: unknown): Promise<BlockSnapshot> {
+  /** Another name for the same frozen map, or a copy of all of it where only the copy is encrypted. */
+  async copySnapshot(
+    source: unknown,
+    target: unknown,
+    encryption?: unknown,
+  ): Promise<BlockSnapshot> {
     const sourceId = checkSnapshotId(source);
     const snapshotId = checkSnapshotId(target);
-    return await this.#turns.take(references, async () => {
+    const wanted = checkEncrypted(encryption);
+    const made = await this.#turns.take(references, async () => {
       const { snapshots } = this.#o.tables;
       const existing = await snapshots.read(snapshotId);
       if (existing !== undefined && isSnapshot(existing.value)) {
@@ -291,9 +385,44 @@ export class Volumes {
       if (row.value.state !== "ok") {
         throw new AwsError("IncorrectState", `The snapshot '${sourceId}' is ${row.value.state}.`);
       }
-      const copy = { ...row.value, snapshot_id: snapshotId };
+      const encrypted = this.#encryption(wanted, row.value);
+      const copy = {
+        ...row.value,
+        snapshot_id: snapshotId,
+        ...(encrypted ? { encrypted } : {}),
+      };
+      if (encrypted && row.value.encrypted !== true && row.value.map !== undefined) {
+        return { copy, filling: await this.#beginCopy(copy), source: row.value };
+      }
       return describedSnapshot((await snapshots.create(snapshotId, copy)).value);
     });
+    if (!("copy" in made)) return made;
+    const map = await this.#fill(made.filling, made.source);
+    return await this.#turns.take(references, async () => {
+      const { snapshots, volumes } = this.#o.tables;
+      const row = await snapshots.create(snapshotId, { ...made.copy, map });
+      // The snapshot keeps what the volume wrote; there is nothing to collect.
+      await volumes.delete(made.filling.volume_id);
+      return describedSnapshot(row.value);
+    });
+  }
+
+  /** A volume that nobody sees, whose chunks an encrypted copy will name. */
+  async #beginCopy({ snapshot_id, size_bytes }: SnapshotRow): Promise<VolumeRow> {
+    const volume_id = `vol-copy-${snapshot_id.slice("snap-".length)}`;
+    const { volumes } = this.#o.tables;
+    if (await volumes.read(volume_id) !== undefined) {
+      throw new AwsError("IncorrectState", `The snapshot '${snapshot_id}' is being made.`);
+    }
+    await this.#makeKey(volume_id);
+    const made = await volumes.create(volume_id, {
+      volume_id,
+      size_bytes,
+      epoch: copyEpoch,
+      state: "deleting",
+      encrypted: true,
+    });
+    return made.value;
   }
 
   /** Snapshots whose engine ended before they were stored. */
@@ -360,9 +489,12 @@ export class Volumes {
   async #finishSnapshot(snapshotId: string): Promise<void> {
     await this.#turns.take(references, async () => {
       const row = this.#o.tables.snapshots.get(snapshotId)?.value;
-      await this.#collect(
-        new Set([...keptBy(row?.map), ...(row?.volume_id === undefined ? [] : [row.volume_id])]),
-      );
+      const owners = new Set([
+        ...keptBy(row?.map),
+        ...(row?.volume_id === undefined ? [] : [row.volume_id]),
+      ]);
+      await this.#collect(owners);
+      await this.#discardKeys(owners, [snapshotId]);
       await this.#o.tables.snapshots.delete(snapshotId);
     });
   }

@@ -71,6 +71,7 @@ export async function initNode(dataDir: string, options: InitOptions = {}): Prom
   await ensureKey(paths.masterKey);
   // predastore finds out when it is not the one that its objects were sealed with.
   await ensureKey(paths.objectKeys);
+  await ensureKey(paths.volumeKeys);
   const renewed = await ensureCertificates(paths);
   await writeBusConfig(config, paths);
   for (const blob of config.storage.blobs) {

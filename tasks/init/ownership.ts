@@ -98,6 +98,13 @@ export function ownerships(paths: Paths, blobs: readonly string[]): Ownership[] 
       mode: 0o400,
       reason: "predastore alone opens what it sealed",
     },
+    {
+      path: paths.volumeKeys,
+      owner: userOf("viperblock"),
+      group: userOf("viperblock"),
+      mode: 0o400,
+      reason: "viperblock alone opens the keys of encrypted volumes",
+    },
     passage(join(paths.tls.ca, ".."), "certificates are public; each key has a mode of its own"),
     { path: paths.tls.ca, owner: "root", group: "root", mode: 0o644, reason: "clients trust it" },
     {

@@ -31,6 +31,7 @@ Deno.test("a secret has exactly the readers that need it", () => {
   assert.deepEqual(readers(paths.nkey("operator")), ["root"]);
   assert.deepEqual(readers(paths.masterKey), [userOf("identity")]);
   assert.deepEqual(readers(paths.objectKeys), [userOf("predastore")]);
+  assert.deepEqual(readers(paths.volumeKeys), [userOf("viperblock")]);
   assert.deepEqual(readers(paths.tls.caKey), ["root"]);
   assert.deepEqual(readers(paths.tls.key), [userOf("gateway"), userOf("predastore")]);
 });

@@ -56,7 +56,10 @@ export class TestBlockStore {
     answer(createVolume, (request) => {
       const present = this.volumes.get(request.volume_id);
       if (present !== undefined) return present;
-      const volume = { ...request, epoch: 0 };
+      const { encrypted, ...rest } = request;
+      const isEncrypted = encrypted ??
+        (this.snapshots.get(rest.snapshot_id ?? "")?.encrypted === true);
+      const volume = { ...rest, epoch: 0, ...(isEncrypted ? { encrypted: isEncrypted } : {}) };
       this.volumes.set(request.volume_id, volume);
       return volume;
     });
@@ -81,12 +84,13 @@ export class TestBlockStore {
     answer(createSnapshot, ({ volume_id, snapshot_id }) => {
       const present = this.snapshots.get(snapshot_id);
       if (present !== undefined) return present;
-      const { size_bytes } = this.#volume(volume_id);
+      const { size_bytes, encrypted } = this.#volume(volume_id);
       const snapshot: BlockSnapshot = {
         snapshot_id,
         volume_id,
         size_bytes,
         stored_bytes: 0,
+        ...(encrypted === true ? { encrypted } : {}),
         // A mounted volume's is stored afterwards: `store` says when.
         state: this.mounted.has(volume_id) ? "pending" : "completed",
       };
@@ -94,8 +98,12 @@ export class TestBlockStore {
       return snapshot;
     });
     answer(describeSnapshot, ({ snapshot_id }) => this.#snapshot(snapshot_id));
-    answer(copySnapshot, ({ source_id, snapshot_id }) => {
-      const copy = { ...this.#snapshot(source_id), snapshot_id };
+    answer(copySnapshot, ({ source_id, snapshot_id, encrypted }) => {
+      const copy: BlockSnapshot = {
+        ...this.#snapshot(source_id),
+        snapshot_id,
+        ...(encrypted === true ? { encrypted } : {}),
+      };
       this.snapshots.set(snapshot_id, copy);
       return copy;
     });

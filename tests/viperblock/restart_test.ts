@@ -161,6 +161,7 @@ Deno.test("a worker that fails is started again with its data, and other volumes
     await Deno.mkdir(`${directory}/objects`);
     await using tables = await openTables(await nats.bus(), testLog);
     const mounts = new Mounts({
+      keyOf: () => Promise.reject(new Error("no volume here is encrypted")),
       nodeId: "node-1",
       directory: `${directory}/volumes`,
       socket: (id) => `${directory}/${id}`,

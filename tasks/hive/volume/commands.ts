@@ -5,6 +5,7 @@ import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/c
 import { bytes } from "../../terminal/table.ts";
 import type { HiveCommand } from "../hive_command.ts";
 import { busOf, nodeOf } from "../node.ts";
+import { rotateKeyCommand } from "./rotate_key.ts";
 
 const fsckCommand: HiveCommand = {
   words: ["volume", "fsck"],
@@ -64,4 +65,8 @@ const statusCommand: HiveCommand = {
   },
 };
 
-export const volumeCommands: readonly HiveCommand[] = [fsckCommand, statusCommand];
+export const volumeCommands: readonly HiveCommand[] = [
+  fsckCommand,
+  statusCommand,
+  rotateKeyCommand,
+];

@@ -1,0 +1,89 @@
+/**
+ * Copies what a map holds into chunks of another volume, under that volume's key: how an encrypted volume or
+ * snapshot is made of one that is not. The copy shares nothing with its source.
+ *
+ * Chunks are named by their order, so a copy that was cut off and is made again overwrites its own beginning.
+ */
+import { crc32c } from "../../../ffi/crc32c.ts";
+import { leafBlocks, offsetInLeaf } from "../block_map.ts";
+import { writeChunkHeader } from "../chunk_record.ts";
+import {
+  blockBytes,
+  chunkBlocks,
+  chunkContainer,
+  chunkHeaderBytes,
+  chunkKey,
+  hole,
+} from "../format.ts";
+import type { BlockStore, SavedMap } from "../map_objects.ts";
+import {
+  emptyMap,
+  readBlocks,
+  readStoredMap,
+  saveStoredMap,
+  type StoredMap,
+} from "../stored_map.ts";
+
+/** The one epoch in which a copy is written; the volume's first mount has the next. */
+export const copyEpoch = 1;
+/** Blocks that are read at once. */
+const readAtOnce = 256;
+
+/** Runs of mapped blocks, none longer than `longest`. */
+function* mappedRuns({ blocks }: StoredMap, longest: number) {
+  for (let block = 0; block < blocks.sizeBlocks;) {
+    const leaf = blocks.leaf(block);
+    const end = Math.min(blocks.sizeBlocks, (Math.floor(block / leafBlocks) + 1) * leafBlocks);
+    if (leaf === undefined) {
+      block = end;
+      continue;
+    }
+    let count = 0;
+    while (block + count < end && count < longest) {
+      if (leaf[offsetInLeaf(block + count)] === hole) break;
+      count++;
+    }
+    if (count > 0) yield { first: block, count };
+    block += Math.max(1, count);
+  }
+}
+
+/** @throws DamagedData when a block of the source is not what was written */
+export async function copyBlocks(
+  store: BlockStore,
+  source: SavedMap | undefined,
+  sizeBlocks: number,
+  owner: string,
+): Promise<SavedMap> {
+  const from = await readStoredMap(store, source, sizeBlocks);
+  const to = emptyMap(sizeBlocks);
+  const chunk = new Uint8Array(chunkHeaderBytes + chunkBlocks * blockBytes);
+  const numbers = new Uint32Array(chunkBlocks);
+  const checksums = new Uint32Array(chunkBlocks);
+  let filled = 0;
+  let sequence = 0;
+  const storeChunk = async () => {
+    if (filled === 0) return;
+    const name = { owner, epoch: copyEpoch, sequence: ++sequence };
+    writeChunkHeader(chunk, name, numbers, checksums, filled);
+    await store.put(chunkKey(name), chunk.slice(0, chunkHeaderBytes + filled * blockBytes));
+    const container = chunkContainer(to.chunks.length);
+    to.chunks.push({ name, blocks: filled, live: filled });
+    for (let i = 0; i < filled; i++) {
+      to.blocks.set(numbers[i] as number, container, i, checksums[i] as number);
+    }
+    filled = 0;
+  };
+  for (const { first, count } of mappedRuns(from, readAtOnce)) {
+    const bytes = await readBlocks(store, from, first, count);
+    for (let i = 0; i < count; i++) {
+      const block = bytes.subarray(i * blockBytes, (i + 1) * blockBytes);
+      chunk.set(block, chunkHeaderBytes + filled * blockBytes);
+      numbers[filled] = first + i;
+      checksums[filled] = crc32c(block);
+      if (++filled === chunkBlocks) await storeChunk();
+    }
+  }
+  await storeChunk();
+  return await saveStoredMap(store, owner, copyEpoch, to);
+}
