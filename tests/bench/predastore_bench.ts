@@ -2,8 +2,9 @@
  * S3 throughput of one predastore process over TLS, against what a bare Deno process sends and receives
  * with nothing behind it, and against a plain copy of the same bytes to a synced file on the same file
  * system, all in the same run; small objects, long lists, and memory under many streams. Ratios,
- * interleaved round by round: absolute figures of a busy machine mean nothing. One line of JSON for each
- * figure.
+ * interleaved round by round: absolute figures of a busy machine mean nothing. The processor time of a
+ * MiB or of a request is told as well, since other work hardly changes it; the request thread's bounds what
+ * one process can do. One line of JSON for each figure.
  *
  * Run alone with `deno run -A tests/bench/predastore_bench.ts [MiB per object] [rounds] [keys]`; a million
  * keys takes some minutes.
@@ -11,6 +12,7 @@
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { ObjectStore } from "../../services/predastore/contract.ts";
 import { freePort } from "../kit/nats.ts";
 import { startPredastore } from "../kit/predastore.ts";
@@ -24,6 +26,41 @@ async function seconds(work: () => Promise<void>): Promise<number> {
   const started = performance.now();
   await work();
   return (performance.now() - started) / 1000;
+}
+
+interface Measured {
+  readonly seconds: number;
+  /** Processor time, in ms: of the thread that serves requests, and of the whole process. */
+  readonly thread_ms: number;
+  readonly process_ms: number;
+}
+
+function processor(pid: number): { readonly thread_ms: number; readonly process_ms: number } {
+  let thread_ms = 0;
+  let process_ms = 0;
+  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+    let text: string;
+    try {
+      text = Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`);
+    } catch {
+      continue; // It has ended.
+    }
+    const ms = Number(text.split(" ", 1)[0]) / 1e6;
+    process_ms += ms;
+    if (name === String(pid)) thread_ms = ms;
+  }
+  return { thread_ms, process_ms };
+}
+
+async function measure(pid: number, work: () => Promise<void>): Promise<Measured> {
+  const before = processor(pid);
+  const time = await seconds(work);
+  const after = processor(pid);
+  return {
+    seconds: time,
+    thread_ms: after.thread_ms - before.thread_ms,
+    process_ms: after.process_ms - before.process_ms,
+  };
 }
 
 const median = (values: readonly number[]) =>
@@ -44,6 +81,18 @@ const source = join(test.node.config.data_dir, "source");
     await file.write(block);
   }
   await file.sync();
+}
+
+const checksumHeader = "x-amz-checksum-crc32";
+
+/** The CRC-32 of the source as S3 writes it. */
+async function crcOfSource(): Promise<string> {
+  let sum = 0;
+  using file = await Deno.open(source);
+  for await (const chunk of file.readable) sum = crc32(chunk, sum);
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, sum);
+  return bytes.toBase64();
 }
 
 /** What `cp` and `sync` do. */
@@ -73,14 +122,21 @@ async function curl(...args: string[]): Promise<void> {
 const put = await getSignedUrl(s3, new PutObjectCommand({ Bucket: "bench", Key: "object" }), {
   expiresIn: 3600,
 });
+const ChecksumCRC32 = await crcOfSource();
+const checkedPut = await getSignedUrl(
+  s3,
+  new PutObjectCommand({ Bucket: "bench", Key: "checked", ChecksumCRC32 }),
+  { expiresIn: 3600, unhoistableHeaders: new Set([checksumHeader]) },
+);
 const get = await getSignedUrl(s3, new GetObjectCommand({ Bucket: "bench", Key: "object" }), {
   expiresIn: 3600,
 });
 const copies: number[] = [];
-const puts: number[] = [];
-const gets: number[] = [];
-const barePuts: number[] = [];
-const bareGets: number[] = [];
+const puts: Measured[] = [];
+const checkedPuts: Measured[] = [];
+const gets: Measured[] = [];
+const barePuts: Measured[] = [];
+const bareGets: Measured[] = [];
 const systemPuts: number[] = [];
 const systemGets: number[] = [];
 const barePort = freePort();
@@ -103,13 +159,16 @@ using store = new ObjectStore(test.node.paths.s3System, "mulga-blocks");
 const chunk = new Uint8Array(4 << 20);
 crypto.getRandomValues(chunk.subarray(0, 65_536));
 const chunks = Math.ceil(size / chunk.length);
+const { pid } = test.process();
+const crc = `${checksumHeader}: ${ChecksumCRC32}`;
 await curl("-T", source, put);
 for (let round = 0; round < rounds; round++) {
   copies.push(await seconds(plainCopy));
-  barePuts.push(await seconds(() => curl("-T", source, bare)));
-  puts.push(await seconds(() => curl("-T", source, put)));
-  bareGets.push(await seconds(() => curl("-o", "/dev/null", bare)));
-  gets.push(await seconds(() => curl("-o", "/dev/null", get)));
+  barePuts.push(await measure(bareProcess.pid, () => curl("-T", source, bare)));
+  checkedPuts.push(await measure(pid, () => curl("-T", source, "-H", crc, checkedPut)));
+  puts.push(await measure(pid, () => curl("-T", source, put)));
+  bareGets.push(await measure(bareProcess.pid, () => curl("-o", "/dev/null", bare)));
+  gets.push(await measure(pid, () => curl("-o", "/dev/null", get)));
   systemPuts.push(
     await seconds(async () => {
       for (let at = 0; at < chunks; at++) await store.put(`chunk/${at}`, chunk);
@@ -136,29 +195,58 @@ function tell(name: string, mine: readonly number[], peer: readonly number[], of
   }));
 }
 
-const limit = "the same with nothing behind it";
-tell("s3_put_tls_to_bare", puts, barePuts, limit);
-tell("s3_get_tls_to_bare", gets, bareGets, limit);
-tell("s3_put_tls_stream", puts, copies, "a plain copy to a synced file");
-tell("s3_get_tls_stream", gets, copies, "a plain copy to a synced file");
-tell("s3_put_system_4mib", systemPuts, copies, "a plain copy to a synced file");
-tell("s3_get_system_4mib", systemGets, copies, "a plain copy to a synced file");
+function tellBeside(name: string, mine: readonly Measured[], peer: readonly Measured[]): void {
+  const each = (of: readonly Measured[], what: "thread_ms" | "process_ms") =>
+    (median(of.map((one) => one[what])) / mebibytes).toFixed(2);
+  const rate = (of: readonly Measured[]) =>
+    (size / 1e6 / median(of.map((one) => one.seconds))).toFixed(0);
+  const ratio = median(mine.map((one, at) => (peer[at]?.seconds ?? NaN) / one.seconds));
+  console.log(JSON.stringify({
+    name,
+    ratio: Number(ratio.toFixed(2)),
+    detail: `${rate(mine)} MB/s against ${rate(peer)} MB/s of the same with nothing behind it, ` +
+      `${rounds} rounds of ${mebibytes} MiB; processor time of a MiB: ` +
+      `${each(mine, "process_ms")} ms, of which the request thread ${
+        each(mine, "thread_ms")
+      } ms, ` +
+      `against ${each(peer, "process_ms")} ms and ${each(peer, "thread_ms")} ms`,
+  }));
+}
+
+const took = (of: readonly Measured[]) => of.map((one) => one.seconds);
+const copy = "a plain copy to a synced file";
+tellBeside("s3_put_crc32_tls_to_bare", checkedPuts, barePuts);
+tellBeside("s3_put_tls_to_bare", puts, barePuts);
+tellBeside("s3_get_tls_to_bare", gets, bareGets);
+tell("s3_put_tls_stream", took(puts), copies, copy);
+tell("s3_get_tls_stream", took(gets), copies, copy);
+tell("s3_put_system_4mib", systemPuts, copies, copy);
+tell("s3_get_system_4mib", systemGets, copies, copy);
 
 // Small objects and long lists go by the system's door: an HTTPS client of equal speed would take a core.
 const small = new Uint8Array(4096);
 crypto.getRandomValues(small);
 const clients = 32;
 
-/** Objects a second, so many clients at once. */
-async function rate(count: number, one: (at: number) => Promise<unknown>): Promise<number> {
+interface Rate {
+  readonly per_second: number;
+  /** Of the request thread, for each. */
+  readonly thread_ms: number;
+}
+
+/** So many clients at once. */
+async function rate(count: number, one: (at: number) => Promise<unknown>): Promise<Rate> {
   let next = 0;
-  const time = await seconds(async () => {
+  const { seconds, thread_ms } = await measure(pid, async () => {
     await Promise.all(Array.from({ length: clients }, async () => {
       while (next < count) await one(next++);
     }));
   });
-  return count / time;
+  return { per_second: count / seconds, thread_ms: thread_ms / count };
 }
+
+const told = ({ per_second, thread_ms }: Rate) =>
+  `${per_second.toFixed(0)}/s (${thread_ms.toFixed(3)} ms of the request thread each)`;
 
 const name = (at: number) => `small/${String(at).padStart(8, "0")}`;
 const few = Math.min(1000, keys);
@@ -166,24 +254,32 @@ const first = await rate(few, (at) => store.put(name(at), small));
 await rate(Math.max(0, keys - 2 * few), (at) => store.put(name(few + at), small));
 const last = await rate(few, (at) => store.put(name(keys - few + at), small));
 const reads = await rate(few * 5, (at) => store.get(name(at % keys)));
+const by = `${clients} clients by the system's door`;
+console.log(JSON.stringify({
+  name: "s3_put_4kib_to_3000_a_second",
+  ratio: Number((last.per_second / 3000).toFixed(2)),
+  detail: `${told(last)}, ${by}`,
+}));
+console.log(JSON.stringify({
+  name: "s3_get_4kib_to_10000_a_second",
+  ratio: Number((reads.per_second / 10_000).toFixed(2)),
+  detail: `${told(reads)}, ${by}`,
+}));
 console.log(JSON.stringify({
   name: "s3_put_4kib_many_keys_to_few",
-  ratio: Number((last / first).toFixed(2)),
-  detail:
-    `${last.toFixed(0)} PUT/s at ${keys} keys against ${
-      first.toFixed(0)
-    } PUT/s at the first ${few}, ` +
-    `${clients} clients by the system's door; ${reads.toFixed(0)} GET/s`,
+  ratio: Number((last.per_second / first.per_second).toFixed(2)),
+  detail: `PUT ${told(last)} at ${keys} keys against ${told(first)} at the first ${few}`,
 }));
 let listed = 0;
-const listing = await seconds(async () => {
+const listing = await measure(pid, async () => {
   for await (const _ of store.list("small/")) listed++;
 });
 if (listed !== keys) throw new Error(`${listed} keys of ${keys} were listed`);
 console.log(JSON.stringify({
   name: "s3_list_50k_keys_a_second",
-  ratio: Number((keys / listing / 50_000).toFixed(2)),
-  detail: `${(keys / listing).toFixed(0)} keys/s of ${keys}, in pages of 1,000, against 50,000`,
+  ratio: Number((keys / listing.seconds / 50_000).toFixed(2)),
+  detail: `${(keys / listing.seconds).toFixed(0)} keys/s of ${keys}, in pages of 1,000, ` +
+    `${(listing.thread_ms / keys * 1000).toFixed(1)} µs of the request thread each, against 50,000`,
 }));
 
 // Many streams at once must not grow the process.

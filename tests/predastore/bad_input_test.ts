@@ -136,10 +136,10 @@ Deno.test({
       }
     });
 
-    await t.step("five hundred idle connections starve nobody", async () => {
+    await t.step("a thousand idle connections starve nobody", async () => {
       const idle: Deno.TlsConn[] = [];
       try {
-        for (let batch = 0; batch < 10; batch++) {
+        for (let batch = 0; batch < 20; batch++) {
           idle.push(
             ...await Promise.all(Array.from({ length: 50 }, () =>
               Deno.connectTls({
@@ -160,6 +160,39 @@ Deno.test({
         for (const connection of idle) connection.close();
       }
     });
+
+    await t.step(
+      "uploads that trickle starve nobody, and are stored whole or not at all",
+      async () => {
+        const slow: Deno.TlsConn[] = [];
+        try {
+          for (let at = 0; at < 100; at++) {
+            const connection = await Deno.connectTls({
+              hostname: "localhost",
+              port: test.node.config.ports.s3,
+              caCerts: [test.ca],
+            });
+            slow.push(connection);
+            const target = await presigned(s3, `trickle${at}`);
+            await connection.write(
+              encoder.encode(`PUT ${target} HTTP/1.1\r\n${host}content-length: 5000000\r\n\r\nx`),
+            );
+          }
+          for (let round = 0; round < 5; round++) {
+            await Promise.all(slow.map((connection) => connection.write(encoder.encode("x"))));
+            await s3.send(new PutObjectCommand({ Bucket: "bad", Key: "quick", Body: `${round}` }));
+            assert.equal(await isThere(s3, "quick"), true);
+          }
+          const status = await Deno.readTextFile(`/proc/${test.process().pid}/status`);
+          const resident_mib = Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
+          assert.ok(resident_mib < 400, `${resident_mib} MiB are resident`);
+        } finally {
+          for (const connection of slow) connection.close();
+        }
+        await s3.send(new PutObjectCommand({ Bucket: "bad", Key: "after", Body: "x" }));
+        assert.equal(await isThere(s3, "trickle0"), false);
+      },
+    );
 
     assert.equal(
       test.process().log().split("\n").filter((line) => /"level":"error"/.test(line)).length,

@@ -126,7 +126,16 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /idle connections starve/,
     ],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
-    ["what is not served says so by its name", /what is not served is refused/],
+    [
+      "what is not served says so by its name: operations, storage classes, KMS's and customers' keys, lifecycle transitions, SigV4A",
+      /what is not served is refused/,
+      /asks for something that is not served/,
+    ],
+    [
+      "uploads that trickle hold nobody up, and are cut off when they stop",
+      /uploads that trickle/,
+      /body that stops/,
+    ],
   ],
   "Storage": [
     ["Reed-Solomon of any k + m", /shards of RS/, /objects of every size read back/],

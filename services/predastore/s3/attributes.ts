@@ -1,6 +1,7 @@
 /** GetObjectAttributes: what is known of an object, as its asker lists it. */
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
+import { refuseCustomerKey } from "./encryption.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
 
@@ -23,6 +24,7 @@ export function getObjectAttributes(call: S3Call): Response {
     throw invalidArgument("Invalid attribute name specified.");
   }
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
+  refuseCustomerKey(call.headers);
   const { checksum, parts } = object.meta;
   const limit = Math.min(
     mostParts,

@@ -9,7 +9,13 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../bodies.ts";
-import { isSystem, largestDocument_bytes, type S3Call } from "./call.ts";
+import {
+  invalidArgument,
+  isSystem,
+  largestDocument_bytes,
+  notImplemented,
+  type S3Call,
+} from "./call.ts";
 import {
   type Algorithm,
   badDigest,
@@ -39,6 +45,23 @@ function lengthOf(value: string | null, name: string): number | undefined {
     throw new AwsError("InvalidArgument", `The ${name} header is not a length.`);
   }
   return Number(value);
+}
+
+/**
+ * A body comes as it is, or in a form that is known: in any other its framing would be taken for content.
+ * @throws AwsError `InvalidArgument`, or `NotImplemented` for what only AWS takes
+ */
+function checkForm(payload_hash: string | undefined): void {
+  if (
+    payload_hash === undefined || payload_hash === "UNSIGNED-PAYLOAD" ||
+    /^[0-9a-f]{64}$/i.test(payload_hash) || chunkedMode(payload_hash) !== undefined
+  ) return;
+  if (/^STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD(-TRAILER)?$/.test(payload_hash)) {
+    throw notImplemented(`x-amz-content-sha256: ${payload_hash}`);
+  }
+  throw invalidArgument(
+    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+  );
 }
 
 /** The Content-MD5 header. @throws AwsError `InvalidDigest` */
@@ -109,6 +132,7 @@ export function incomingBody(
   from?: AsyncIterable<Uint8Array>,
 ): IncomingBody & Disposable {
   const { headers, verified } = call;
+  checkForm(verified?.payload_hash);
   const mode = chunkedMode(verified?.payload_hash);
   const contentLength = lengthOf(headers.get("content-length"), "Content-Length");
   const expected = mode === undefined

@@ -58,6 +58,16 @@ export function sealFor(call: S3Call): Seal | undefined {
   return isSystem(call) ? undefined : sealing?.newSeal();
 }
 
+/** No object is sealed under a key that its reader has to bring. @throws AwsError `InvalidRequest` */
+export function refuseCustomerKey(headers: Headers): void {
+  if (headers.has("x-amz-server-side-encryption-customer-algorithm")) {
+    throw new AwsError(
+      "InvalidRequest",
+      "The encryption parameters are not applicable to this object.",
+    );
+  }
+}
+
 /** What answers say of an object that is sealed. */
 export function tellSeal(headers: Headers, seal: Seal | undefined): void {
   if (seal !== undefined) headers.set("x-amz-server-side-encryption", "AES256");

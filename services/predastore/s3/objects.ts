@@ -11,7 +11,7 @@ import { accessDenied, invalidArgument, ownBucket, type S3Call, wholeNumber } fr
 import { checkKey, parseTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
-import { sealFor, tellSeal } from "./encryption.ts";
+import { refuseCustomerKey, sealFor, tellSeal } from "./encryption.ts";
 import { describe, objectHeaders } from "./object_headers.ts";
 import { quoted } from "./answer_parts.ts";
 import { askedLock, bypasses, checkLock } from "./object_lock.ts";
@@ -65,6 +65,7 @@ function prepareRead(call: S3Call): {
   readonly range: ByteRange;
 } {
   const object = found(call);
+  refuseCustomerKey(call.headers);
   const headers = describe(call, object, true);
   if (notModified(call.headers, object)) {
     headers.delete("content-type");
