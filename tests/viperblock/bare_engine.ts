@@ -2,7 +2,7 @@
  * One mounted volume alone in a process, without bus and object store service, so that a test can give
  * it a small log, kill it at any moment and start it again, and a bench can measure it and nothing else.
  * Objects are files in a directory. The argument is JSON, see `BareOptions`; SIGTERM stops it, SIGHUP
- * unmounts it and prints the saved map.
+ * unmounts it and prints the saved map, SIGUSR1 makes it twice as large.
  */
 import { dirname, join } from "node:path";
 import { createLog } from "../../services/log/log.ts";
@@ -135,6 +135,10 @@ if (import.meta.main) {
   });
   Deno.addSignalListener("SIGTERM", () => void volume.stop());
   Deno.addSignalListener("SIGHUP", () => void volume.unmount());
+  Deno.addSignalListener(
+    "SIGUSR1",
+    () => void volume.resize({ size_bytes: options.sizeBytes * 2 }),
+  );
   const ready = await volume.ready;
   console.log(`READY ${JSON.stringify(ready)}`);
   const ending = await volume.ended;
