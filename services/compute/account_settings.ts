@@ -24,7 +24,7 @@ export const settingsId = `settings-${"0".repeat(17)}`;
 export const settingsOf = (records: Records, account: string): Readonly<Record<string, string>> =>
   records.get(computeSettings, account, settingsId)?.shape.Values ?? {};
 
-const defaultKey = (region: string, account: string) =>
+export const defaultKey = (region: string, account: string) =>
   `arn:aws:kms:${region}:${account}:alias/aws/ebs`;
 
 const burstable = ["t2", "t3", "t3a", "t4g"];

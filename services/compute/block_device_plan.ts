@@ -8,6 +8,7 @@ import { AwsError } from "../aws/errors.ts";
 import { invalidValue, missingParameter, unsupported } from "../resources/errors.ts";
 import type { Input } from "../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
+import { type Encryption, type EncryptionRequest, sameEncryption } from "./encryption_choice.ts";
 import { diskSlots } from "./hypervisor.ts";
 import { checkDevice } from "./volume_attachment.ts";
 import { checkPerformance } from "./volume_performance.ts";
@@ -21,20 +22,37 @@ export interface DevicePlan {
   readonly iops: number;
   readonly throughput: number;
   readonly snapshot_id?: string;
+  readonly encrypted?: true;
+  readonly kms_key_id?: string;
   readonly delete_on_termination: boolean;
 }
 
 /** Size of a snapshot in GiB, or undefined when the caller has no such snapshot. */
 export type SnapshotSize = (snapshotId: string) => number | undefined;
 
+/** How a device is encrypted, by the mapping, the image's device and its snapshot. @throws AwsError */
+export type EncryptionOf = (
+  asked: EncryptionRequest,
+  image: ImageBlockDevice | undefined,
+  snapshotId: string | undefined,
+) => Encryption;
+
+type Planned = ImageBlockDevice & Encryption & {
+  readonly iops?: number;
+  readonly throughput?: number;
+};
+
 /** @throws AwsError for what cannot be made */
 export function planDevices(
   image: Pick<ImageRecord, "block_devices" | "root_device_name">,
   mappings: readonly Mapping[] | undefined,
   sizeOf: SnapshotSize,
+  encryptionOf: EncryptionOf = (_asked, image) => sameEncryption(image ?? {}),
 ): readonly DevicePlan[] {
-  const devices = new Map<string, ImageBlockDevice & { iops?: number; throughput?: number }>();
-  for (const device of image.block_devices) devices.set(device.device, device);
+  const devices = new Map<string, Planned>();
+  for (const device of image.block_devices) {
+    devices.set(device.device, { ...device, ...encryptionOf({}, device, device.snapshot_id) });
+  }
   const named = new Set<string>();
   for (const mapping of mappings ?? []) {
     const name = mapping.DeviceName;
@@ -59,7 +77,17 @@ export function planDevices(
     if (ofImage === undefined) {
       checkDevice(name, [...devices.values()].map(({ device }) => asAttachment(device)));
     }
-    devices.set(name, merge(name, ofImage, mapping, sizeOf));
+    const own = image.block_devices.find(({ device }) => device === name);
+    devices.set(
+      name,
+      merge(
+        name,
+        ofImage,
+        mapping,
+        sizeOf,
+        (asked, snapshot_id) => encryptionOf(asked, own, snapshot_id),
+      ),
+    );
   }
   if (devices.size > diskSlots) {
     throw new AwsError("AttachmentLimitExceeded", `An instance may have ${diskSlots} volumes.`);
@@ -76,6 +104,7 @@ export function planDevices(
       iops,
       throughput,
       ...(device.snapshot_id === undefined ? {} : { snapshot_id: device.snapshot_id }),
+      ...sameEncryption(device),
       delete_on_termination: device.delete_on_termination,
     };
   });
@@ -86,15 +115,13 @@ function merge(
   ofImage: ImageBlockDevice | undefined,
   mapping: Mapping,
   sizeOf: SnapshotSize,
-): ImageBlockDevice & { iops?: number; throughput?: number } {
+  encryptionOf: (asked: EncryptionRequest, snapshotId: string | undefined) => Encryption,
+): Planned {
   const ebs = mapping.Ebs ?? {};
   if (ebs.VolumeType !== undefined && ebs.VolumeType !== "gp3") {
     throw invalidValue(
       `Value (${ebs.VolumeType}) for parameter volumeType is invalid. The supported type is gp3.`,
     );
-  }
-  if (ebs.Encrypted === true || ebs.KmsKeyId !== undefined) {
-    throw unsupported("Encrypted volumes are not offered yet.");
   }
   if (
     ofImage !== undefined && ebs.SnapshotId !== undefined && ebs.SnapshotId !== ofImage.snapshot_id
@@ -120,6 +147,7 @@ function merge(
     size_gib,
     delete_on_termination: ebs.DeleteOnTermination ?? ofImage?.delete_on_termination ?? true,
     ...(snapshot_id === undefined ? {} : { snapshot_id }),
+    ...encryptionOf(ebs, snapshot_id),
     ...(ebs.Iops === undefined ? {} : { iops: ebs.Iops }),
     ...(ebs.Throughput === undefined ? {} : { throughput: ebs.Throughput }),
   };

@@ -139,6 +139,8 @@ export interface PlannedVolume {
   readonly iops?: number;
   readonly throughput?: number;
   readonly snapshot_id?: string;
+  readonly encrypted?: true;
+  readonly kms_key_id?: string;
   readonly tags: Readonly<Record<string, string>>;
 }
 
@@ -174,6 +176,9 @@ export interface VolumeRecord {
   readonly snapshot_id?: string;
   /** The volume that it is a copy of. */
   readonly source_volume_id?: string;
+  readonly encrypted?: true;
+  /** What is shown as its key. */
+  readonly kms_key_id?: string;
   /** Whether I/O goes on by itself after data may have been lost; kept for who asks. */
   readonly auto_enable_io?: boolean;
   /** ISO 8601. */
@@ -213,6 +218,9 @@ export interface SnapshotRecord {
   readonly goes_with_images?: true;
   /** The volume that it was taken of; an import has none. */
   readonly volume_id?: string;
+  readonly encrypted?: true;
+  /** What is shown as its key. */
+  readonly kms_key_id?: string;
   /** Written from outside, block by block: how long its writer may be silent. */
   readonly written?: { readonly timeout_min: number };
   /** `deleting` until no volume needs its chunks any more. */
@@ -270,6 +278,7 @@ export interface ImageBlockDevice {
   readonly device: string;
   /** Absent: an empty volume. */
   readonly snapshot_id?: string;
+  readonly encrypted?: true;
   readonly size_gib: number;
   readonly delete_on_termination: boolean;
 }

@@ -8,6 +8,7 @@
 import { createHash } from "node:crypto";
 import type * as Ebs from "@aws-sdk/client-ebs";
 import { AwsError } from "../aws/errors.ts";
+import { chooseEncryption, type Encryption, encryptionDefaults } from "./encryption_choice.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, type Subject, subject } from "../bus/subject.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -141,9 +142,6 @@ export class DirectSnapshots {
     if (!Number.isInteger(timeout_min) || timeout_min < 10 || timeout_min > 4_320) {
       throw invalid("Timeout must be from 10 to 4320 minutes.");
     }
-    if (input.Encrypted === true || input.KmsKeyArn !== undefined) {
-      throw invalid("Encrypted snapshots are not supported by this cloud.");
-    }
     if ((input.Description ?? "").length > 255) throw invalid("Description is too long.");
     let tags: SnapshotRecord["tags"];
     try {
@@ -159,6 +157,10 @@ export class DirectSnapshots {
       throw invalid("VolumeSize must be at least that of the parent snapshot.");
     }
     const { state } = this.#o;
+    if (parent !== undefined && (input.Encrypted !== undefined || input.KmsKeyArn !== undefined)) {
+      throw invalid("Encrypted and KmsKeyArn are those of the parent snapshot. Leave them out.");
+    }
+    const encryption = this.#encryption(input, call, parent);
     return await state.tokens.once<string, Out<Ebs.StartSnapshotCommandOutput>>(call, {
       action: "StartSnapshot",
       input,
@@ -168,10 +170,12 @@ export class DirectSnapshots {
           snapshot_id,
           size_bytes: size_gib * 2 ** 30,
           ...(parent === undefined ? {} : { parent_id: parent.snapshot_id }),
+          ...(encryption.encrypted === true ? { encrypted: true } : {}),
         }, call);
         const record = await state.snapshots.ensure({
           snapshot_id,
           account_id: call.account_id,
+          ...encryption,
           size_gib,
           ...(input.Description === undefined ? {} : { description: input.Description }),
           state: "pending",
@@ -190,6 +194,23 @@ export class DirectSnapshots {
     });
   }
 
+  #encryption(
+    { Encrypted, KmsKeyArn }: In<Ebs.StartSnapshotCommandInput>,
+    call: CallContext,
+    parent: SnapshotRecord | undefined,
+  ): Encryption {
+    const { records } = this.#o.state;
+    try {
+      return chooseEncryption(
+        { Encrypted, KmsKeyId: KmsKeyArn },
+        encryptionDefaults(records, call.region, call.account_id),
+        parent,
+      );
+    } catch (cause) {
+      throw cause instanceof AwsError ? invalid(cause.message, cause) : cause;
+    }
+  }
+
   #started(
     record: SnapshotRecord,
     parent: string | undefined,
@@ -201,6 +222,7 @@ export class DirectSnapshots {
       StartTime: record.start_time,
       VolumeSize: record.size_gib,
       BlockSize: directBlockBytes,
+      ...(record.kms_key_id === undefined ? {} : { KmsKeyArn: record.kms_key_id }),
       Description: record.description ?? "",
       Tags: Object.entries(record.tags).map(([Key, Value]) => ({ Key, Value })),
       ...(parent === undefined ? {} : { ParentSnapshotId: parent }),

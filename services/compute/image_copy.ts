@@ -11,6 +11,11 @@ import { checkId, idOf, newId, notFound } from "../resources/ids.ts";
 import { type Tags, tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import { copySnapshot } from "../viperblock/contract.ts";
+import {
+  chooseEncryption,
+  encryptionDefaults,
+  type EncryptionRequest,
+} from "./encryption_choice.ts";
 import type { ImageBlockDevice, ImageRecord } from "./contract.ts";
 import { imageType } from "./image_type.ts";
 import { addImage, checkImageName, checkNameIsFree } from "./images.ts";
@@ -23,9 +28,6 @@ function checkCopy(input: CopyInput, call: Call): void {
   checkImageName(input.Name);
   if (input.SourceRegion !== call.region) {
     throw invalidParameter("SourceRegion", input.SourceRegion, `This cloud is ${call.region}.`);
-  }
-  if (input.Encrypted === true || input.KmsKeyId !== undefined) {
-    throw unsupported("Encrypted snapshots are not offered. Leave Encrypted and KmsKeyId out.");
   }
   for (
     const name of [
@@ -67,16 +69,24 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
     account: string,
     image_id: string,
     tags: Tags,
+    asked: EncryptionRequest & { readonly region: string },
   ): Promise<ImageBlockDevice> => {
     const source_id = device.snapshot_id;
     if (source_id === undefined) return device;
     const snapshot_id = await idOf("snap-", image_id, device.device);
-    await bus.ask(copySnapshot, { source_id, snapshot_id });
-    const now = new Date().toISOString();
     const of = snapshots.get(source.account_id, source_id);
+    const encryption = chooseEncryption(
+      asked,
+      encryptionDefaults(state.records, asked.region, account),
+      of ?? device,
+    );
+    const encrypted = encryption.encrypted === true ? { encrypted: encryption.encrypted } : {};
+    await bus.ask(copySnapshot, { source_id, snapshot_id, ...encrypted });
+    const now = new Date().toISOString();
     await snapshots.ensure({
       snapshot_id,
       account_id: account,
+      ...encryption,
       size_gib: of?.size_gib ?? device.size_gib,
       description:
         `Copied for DestinationAmi ${image_id} from SourceAmi ${source.image_id} for SourceSnapshot ${source_id}.`,
@@ -85,7 +95,7 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
       completion_time: now,
       tags,
     });
-    return { ...device, snapshot_id };
+    return { ...device, snapshot_id, ...encrypted };
   };
 
   const copy = async (input: CopyInput, account: string, image_id: string) => {
@@ -96,7 +106,11 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
     try {
       for (const device of source.block_devices) {
         block_devices.push(
-          await copyDevice(source, device, account, image_id, tags["snapshot"] ?? {}),
+          await copyDevice(source, device, account, image_id, tags["snapshot"] ?? {}, {
+            Encrypted: input.Encrypted,
+            KmsKeyId: input.KmsKeyId,
+            region: input.SourceRegion ?? "",
+          }),
         );
       }
       await addImage(state, {

@@ -71,6 +71,7 @@ export function imageCreationActions(
               device,
               snapshot_id: snapshot.snapshot_id,
               size_gib: volume.size_gib,
+              ...(volume.encrypted === true ? { encrypted: true } : {}),
               delete_on_termination: instance.attachments.find((each) =>
                 each.device === device
               )?.delete_on_termination ?? true,

@@ -24,7 +24,8 @@ export const imageType: ResourceType<ImageRecord> = {
     "block-device-mapping.delete-on-termination": (image) =>
       devices(image).map((device) => device.delete_on_termination),
     "block-device-mapping.device-name": (image) => devices(image).map((device) => device.device),
-    "block-device-mapping.encrypted": (image) => devices(image).map(() => false),
+    "block-device-mapping.encrypted": (image) =>
+      devices(image).map(({ encrypted }) => encrypted === true),
     "block-device-mapping.snapshot-id": (image) =>
       devices(image).map((device) => device.snapshot_id),
     "block-device-mapping.volume-size": (image) => devices(image).map((device) => device.size_gib),
@@ -83,7 +84,7 @@ export function showImage(image: ImageRecord): Shown {
       DeviceName: device.device,
       Ebs: {
         DeleteOnTermination: device.delete_on_termination,
-        Encrypted: false,
+        Encrypted: device.encrypted === true,
         ...(device.snapshot_id === undefined ? {} : { SnapshotId: device.snapshot_id }),
         VolumeSize: device.size_gib,
         VolumeType: "gp3",

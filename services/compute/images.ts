@@ -90,8 +90,11 @@ async function blockDevice(
     );
   }
   checkVolumeType(ebs.VolumeType);
-  if (ebs.Encrypted === true || ebs.KmsKeyId !== undefined) {
-    throw unsupported("Encrypted volumes are not offered. Leave Encrypted and KmsKeyId out.");
+  if (ebs.SnapshotId !== undefined && (ebs.Encrypted !== undefined || ebs.KmsKeyId !== undefined)) {
+    throw new AwsError(
+      "InvalidBlockDeviceMapping",
+      `the encrypted flag cannot be specified since device ${device} has a snapshot specified.`,
+    );
   }
   const snapshot = ebs.SnapshotId === undefined
     ? undefined
@@ -109,6 +112,7 @@ async function blockDevice(
   checkPerformance(size_gib, ebs.Iops, ebs.Throughput);
   return {
     device,
+    ...(ebs.Encrypted === true || snapshot?.encrypted === true ? { encrypted: true } : {}),
     size_gib,
     delete_on_termination: ebs.DeleteOnTermination ?? true,
     ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),

@@ -89,7 +89,7 @@ const attributes: Attributes<InstanceSize> = {
   "current-generation": () => true,
   "dedicated-hosts-supported": () => false,
   "ebs-info.ebs-optimized-support": () => "unsupported",
-  "ebs-info.encryption-support": () => "unsupported",
+  "ebs-info.encryption-support": () => "supported",
   "ebs-info.nvme-support": () => "unsupported",
   "free-tier-eligible": () => false,
   "hibernation-supported": () => false,
@@ -129,7 +129,7 @@ function show(size: InstanceSize): Shown {
     DedicatedHostsSupported: false,
     EbsInfo: {
       EbsOptimizedSupport: "unsupported",
-      EncryptionSupport: "unsupported",
+      EncryptionSupport: "supported",
       NvmeSupport: "unsupported",
       MaximumEbsAttachments: diskSlots,
       AttachmentLimitType: "dedicated",

@@ -17,7 +17,12 @@ import type { Tags } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import type { InterfaceWish } from "../vpcd/contract.ts";
 import type { ImageRecord, InstanceRecord, InstanceSettings, KeyPairRecord } from "./contract.ts";
-import { type DevicePlan, planDevices, type SnapshotSize } from "./block_device_plan.ts";
+import {
+  type DevicePlan,
+  type EncryptionOf,
+  planDevices,
+  type SnapshotSize,
+} from "./block_device_plan.ts";
 import type { Need } from "./capacity.ts";
 
 export type RunInput = Input<"RunInstances">;
@@ -35,6 +40,8 @@ export interface LaunchCatalog {
   keyPair(name: string): KeyPairRecord | undefined;
   type(name: string): OfferedType | undefined;
   readonly snapshotSize: SnapshotSize;
+  /** Without it everything is encrypted that the image has encrypted. */
+  readonly encryptionOf?: EncryptionOf;
 }
 
 export interface LaunchRequest {
@@ -134,7 +141,12 @@ export function checkLaunch(input: RunInput, catalog: LaunchCatalog): LaunchRequ
     maximum,
     ...(key === undefined ? {} : { key }),
     ...(user_data === undefined ? {} : { user_data }),
-    devices: planDevices(image, input.BlockDeviceMappings, catalog.snapshotSize),
+    devices: planDevices(
+      image,
+      input.BlockDeviceMappings,
+      catalog.snapshotSize,
+      catalog.encryptionOf,
+    ),
     metadata_options: {
       http_tokens: input.MetadataOptions?.HttpTokens ?? "optional",
       http_endpoint: input.MetadataOptions?.HttpEndpoint ?? "enabled",

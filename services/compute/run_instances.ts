@@ -9,6 +9,7 @@ import { newId } from "../resources/ids.ts";
 import { errorFields } from "../log/log.ts";
 import type { Output } from "../resources/wire.ts";
 import type { InstanceRecord } from "./contract.ts";
+import { chooseEncryption, encryptionDefaults, sameEncryption } from "./encryption_choice.ts";
 import type { DevicePlan } from "./block_device_plan.ts";
 import { type ShowContext, showInstance } from "./instance_resource.ts";
 import type { InstanceDependencies } from "./launch.ts";
@@ -82,6 +83,11 @@ export async function readRequest(
     keyPair: () => keyPair,
     type: offered,
     snapshotSize: (id) => state.snapshots.visible(call.account_id, id)?.size_gib,
+    encryptionOf: (asked, image, id) => {
+      const snapshot = state.snapshots.visible(call.account_id, id ?? "");
+      const defaults = encryptionDefaults(state.records, call.region, call.account_id);
+      return chooseEncryption(asked, defaults, image?.encrypted === true ? image : snapshot);
+    },
   });
   await network.check(call.account_id, request.interfaces, request.maximum);
   if (input.IamInstanceProfile === undefined) return request;
@@ -259,6 +265,7 @@ function plan(
       iops: device.iops,
       throughput: device.throughput,
       ...(device.snapshot_id === undefined ? {} : { snapshot_id: device.snapshot_id }),
+      ...sameEncryption(device),
       tags: request.volume_tags,
     })),
     tags: request.tags,

@@ -7,7 +7,7 @@
  */
 import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
-import type { ActionTable } from "../resources/actions.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
 import { incorrectState, invalidValue, unsupported } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
 import { showTags, tagsFromSpecifications } from "../resources/tags.ts";
@@ -15,6 +15,13 @@ import type { Resources } from "../resources/resource.ts";
 import type { Input, Output } from "../resources/wire.ts";
 import { copySnapshot, createSnapshot } from "../viperblock/contract.ts";
 import type { InstanceRecord, SnapshotRecord, VolumeRecord } from "./contract.ts";
+import {
+  chooseEncryption,
+  encryptionDefaults,
+  type EncryptionRequest,
+  sameEncryption,
+  showEncryption,
+} from "./encryption_choice.ts";
 import type { Quotas } from "./quotas.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "./state.ts";
@@ -27,7 +34,7 @@ export function showSnapshot(snapshot: SnapshotRecord): Shown {
     VolumeId: snapshot.volume_id ?? "vol-ffffffff",
     VolumeSize: snapshot.size_gib,
     Description: snapshot.description ?? "",
-    Encrypted: false,
+    ...showEncryption(snapshot),
     OwnerId: snapshot.account_id,
     StartTime: snapshot.start_time,
     State: snapshot.state === "deleting" ? "completed" : snapshot.state,
@@ -53,6 +60,7 @@ export async function freezeVolume(
     ...rest,
     account_id: volume.account_id,
     volume_id: volume.volume_id,
+    ...sameEncryption(volume),
     size_gib: volume.size_gib,
     state: "pending",
     start_time: new Date().toISOString(),
@@ -95,6 +103,12 @@ export function snapshotActions(
   const { snapshots, volumes } = state;
   const tagsOf = (specifications: Input<"CreateSnapshot">["TagSpecifications"]) =>
     tagsFromSpecifications(specifications, ["snapshot"])["snapshot"] ?? {};
+  const encryptionOf = (input: EncryptionRequest, call: Call, source: SnapshotRecord) =>
+    chooseEncryption(
+      input,
+      encryptionDefaults(state.records, call.region, call.account_id),
+      source,
+    );
   return {
     CreateSnapshot: {
       resources: (input, call) => [
@@ -156,7 +170,7 @@ export function snapshotActions(
               showSnapshot(snapshot);
             return {
               Description: snapshot.description ?? "",
-              Encrypted: false,
+              Encrypted: snapshot.encrypted === true,
               Tags: showTags(snapshot.tags),
               StartTime,
               VolumeId,
@@ -204,11 +218,9 @@ export function snapshotActions(
         snapshots.arnOf(call, input.SourceSnapshotId),
       ],
       check: async (input, call) => {
-        if (input.Encrypted === true || input.KmsKeyId !== undefined) {
-          throw unsupported("Encrypted snapshots are not offered. Leave Encrypted out.");
-        }
         tagsOf(input.TagSpecifications);
         const source = await snapshots.require(call.account_id, input.SourceSnapshotId);
+        encryptionOf(input, call, source);
         if (source.state !== "completed") {
           throw incorrectState(`The snapshot '${input.SourceSnapshotId}' is '${source.state}'.`);
         }
@@ -217,12 +229,18 @@ export function snapshotActions(
         const source = await snapshots.require(call.account_id, input.SourceSnapshotId);
         quotas.checkSnapshots(call.account_id, 1);
         const snapshot_id = newId("snap-");
-        await bus.ask(copySnapshot, { source_id: source.snapshot_id, snapshot_id });
+        const encryption = encryptionOf(input, call, source);
+        await bus.ask(copySnapshot, {
+          source_id: source.snapshot_id,
+          snapshot_id,
+          ...(encryption.encrypted === true ? { encrypted: true } : {}),
+        });
         const now = new Date().toISOString();
         const copy = await snapshots.ensure({
           snapshot_id,
           account_id: call.account_id,
           ...(source.volume_id === undefined ? {} : { volume_id: source.volume_id }),
+          ...encryption,
           size_gib: source.size_gib,
           state: "completed",
           start_time: now,

@@ -3,17 +3,13 @@
  * `creating` until the block store has all of it and shares its chunks from then on; the point in time
  * in between is a snapshot of the block store's that no account sees.
  */
-import type { ActionTable } from "../resources/actions.ts";
-import {
-  incorrectState,
-  invalidCombination,
-  invalidValue,
-  unsupported,
-} from "../resources/errors.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
+import { incorrectState, invalidCombination, invalidValue } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
 import type { VolumeRecord } from "./contract.ts";
+import { chooseEncryption, encryptionDefaults } from "./encryption_choice.ts";
 import type { Quotas } from "./quotas.ts";
 import type { ComputeState } from "./state.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
@@ -46,6 +42,12 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quo
   const { bus, volumes } = keeper.dependencies;
   const tagsOf = (input: Input<"CopyVolumes">) =>
     tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {};
+  const encryptionOf = (input: Input<"CopyVolumes">, call: Call, source: VolumeRecord) =>
+    chooseEncryption(
+      input,
+      encryptionDefaults(state.records, call.region, call.account_id),
+      source,
+    );
   return {
     CopyVolumes: {
       resources: (input, call) => [
@@ -54,14 +56,13 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quo
       ],
       check: async (input, call) => {
         checkVolumeType(input.VolumeType);
-        if (input.Encrypted === true || input.KmsKeyId !== undefined) {
-          throw unsupported("Encrypted volumes are not offered. Leave Encrypted and KmsKeyId out.");
-        }
         if (input.MultiAttachEnabled === true) {
           throw invalidCombination("gp3 volumes cannot be attached to several instances at once.");
         }
         tagsOf(input);
-        shapeOf(input, await volumes.require(call.account_id, input.SourceVolumeId));
+        const source = await volumes.require(call.account_id, input.SourceVolumeId);
+        shapeOf(input, source);
+        encryptionOf(input, call, source);
       },
       run: (input, call) =>
         state.tokens.once(call, {
@@ -75,6 +76,7 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quo
             await checkCapacity(bus, shape.size_gib);
             const copy = await keeper.copy({
               ...shape,
+              ...encryptionOf(input, call, source),
               volume_id,
               account_id: call.account_id,
               source_volume_id: source.volume_id,

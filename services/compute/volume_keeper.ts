@@ -152,6 +152,13 @@ export class VolumeKeeper {
     });
   }
 
+  /** Begins a volume whose content takes a while, and answers it as `creating`. */
+  async begin(plan: NewVolume): Promise<VolumeRecord> {
+    const planned = await planVolume(this.dependencies, plan);
+    if (planned.state === "creating") this.drive(plan.account_id, plan.volume_id);
+    return planned;
+  }
+
   /**
    * Begins a copy of a volume and answers it as `creating`; it is made in the background.
    * @throws AwsError and leaves nothing

@@ -20,6 +20,7 @@ import {
 } from "../viperblock/contract.ts";
 import type { InstanceRecord, VolumeAttachment, VolumeRecord } from "./contract.ts";
 import { delay } from "./delay.ts";
+import type { Encryption } from "./encryption_choice.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
 
 export const gib = 1024 ** 3;
@@ -36,7 +37,7 @@ export interface VolumeDependencies {
 }
 
 /** What the maker of a volume decides. */
-export interface NewVolume {
+export interface NewVolume extends Encryption {
   readonly volume_id: string;
   readonly account_id: string;
   readonly size_gib: number;
@@ -144,12 +145,13 @@ export async function makePlanned(
       (volume) => volume.state === "creating" ? { ...volume, state: "error" } : volume,
     );
   }
-  await bus.ask(createVolume, {
+  const made = await bus.ask(createVolume, {
     volume_id: planned.volume_id,
     size_bytes: planned.size_gib * gib,
     iops: planned.iops,
     throughput_bytes: planned.throughput * 1024 * 1024,
     ...(frozen === undefined ? {} : { snapshot_id: frozen }),
+    ...(planned.encrypted === true ? { encrypted: true } : {}),
   });
   if (frozen !== undefined && frozen !== planned.snapshot_id) await thaw(bus, frozen);
   return await volumes.modify(
@@ -157,7 +159,12 @@ export async function makePlanned(
     planned.volume_id,
     (volume) =>
       volume.state === "creating"
-        ? { ...volume, state: volume.attachment === undefined ? "available" : "in-use" }
+        ? {
+          ...volume,
+          // What it was made of may have been encrypted without the record's knowing.
+          ...(made.encrypted === true ? { encrypted: true } : {}),
+          state: volume.attachment === undefined ? "available" : "in-use",
+        }
         : volume,
   );
 }

@@ -4,6 +4,7 @@ import { usualLimits } from "../resources/paging.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Output } from "../resources/wire.ts";
 import { buckets, type SnapshotRecord, type VolumeRecord } from "./contract.ts";
+import { showEncryption } from "./encryption_choice.ts";
 import { zoneId } from "../resources/zone_names.ts";
 
 export const volumeType: ResourceType<VolumeRecord> = {
@@ -27,7 +28,7 @@ export const volumeType: ResourceType<VolumeRecord> = {
     "availability-zone": (volume) => volume.az,
     "availability-zone-id": (volume) => zoneId(volume.az),
     "create-time": (volume) => volume.create_time,
-    "encrypted": () => false,
+    "encrypted": (volume) => volume.encrypted === true,
     "fast-restored": () => false,
     "multi-attach-enabled": () => false,
     "operator.managed": () => false,
@@ -55,7 +56,7 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
   states: ["pending", "completed", "error", "deleting"],
   attributes: {
     "description": (snapshot) => snapshot.description,
-    "encrypted": () => false,
+    "encrypted": (snapshot) => snapshot.encrypted === true,
     "owner-id": (snapshot) => snapshot.account_id,
     "snapshot-id": (snapshot) => snapshot.snapshot_id,
     "start-time": (snapshot) => snapshot.start_time,
@@ -90,7 +91,7 @@ export function showVolume(volume: VolumeRecord): Shown {
     AvailabilityZone: volume.az,
     AvailabilityZoneId: zoneId(volume.az),
     CreateTime: volume.create_time,
-    Encrypted: false,
+    ...showEncryption(volume),
     Iops: volume.iops,
     MultiAttachEnabled: false,
     Size: volume.size_gib,

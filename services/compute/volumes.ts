@@ -5,7 +5,7 @@
  * volume to them.
  */
 import { AwsError } from "../aws/errors.ts";
-import type { ActionTable } from "../resources/actions.ts";
+import type { ActionTable, Call } from "../resources/actions.ts";
 import {
   invalidCombination,
   invalidValue,
@@ -15,6 +15,7 @@ import {
 import { checkId, newId } from "../resources/ids.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
 import type { Input } from "../resources/wire.ts";
+import { chooseEncryption, encryptionDefaults } from "./encryption_choice.ts";
 import type { Quotas } from "./quotas.ts";
 import type { ComputeState } from "./state.ts";
 import { checkAttach, checkDevice } from "./volume_attachment.ts";
@@ -45,9 +46,6 @@ function checkCreate(input: CreateInput, az: string): void {
   if (input.Size === undefined && input.SnapshotId === undefined) {
     throw missingParameter("size/snapshot");
   }
-  if (input.Encrypted === true || input.KmsKeyId !== undefined) {
-    throw unsupported("Encrypted volumes are not offered. Leave Encrypted and KmsKeyId out.");
-  }
   if (input.MultiAttachEnabled === true) {
     throw invalidCombination("gp3 volumes cannot be attached to several instances at once.");
   }
@@ -61,7 +59,7 @@ function checkCreate(input: CreateInput, az: string): void {
 
 async function planOf(
   state: ComputeState,
-  account: string,
+  { account_id: account, region }: Pick<Call, "account_id" | "region">,
   id: string,
   input: CreateInput,
 ): Promise<NewVolume> {
@@ -80,6 +78,7 @@ async function planOf(
     size_gib,
     ...checkPerformance(size_gib, input.Iops, input.Throughput),
     ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
+    ...chooseEncryption(input, encryptionDefaults(state.records, region, account), snapshot),
     tags: tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {},
   };
 }
@@ -91,17 +90,29 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
   return {
     CreateVolume: {
       resources: (_input, call) => [volumes.arnOf(call, "*")],
-      check: (input) => checkCreate(input, config.az),
+      check: (input, call) => {
+        checkCreate(input, config.az);
+        const defaults = encryptionDefaults(state.records, call.region, call.account_id);
+        chooseEncryption(
+          input,
+          defaults,
+          state.snapshots.get(call.account_id, input.SnapshotId ?? ""),
+        );
+      },
       run: (input, call) =>
         state.tokens.once(call, {
           action: "CreateVolume",
           input,
           choose: () => newId("vol-"),
           work: async (id) => {
-            const plan = await planOf(state, call.account_id, id, input);
+            const plan = await planOf(state, call, id, input);
             quotas.checkStorage(call.account_id, plan.size_gib);
             await checkCapacity(bus, plan.size_gib);
-            return showVolume(await keeper.provision(plan));
+            const source = state.snapshots.get(call.account_id, plan.snapshot_id ?? "");
+            // All of a snapshot that is not encrypted is copied for a volume that is: that may take long.
+            const copies = plan.encrypted === true && source !== undefined &&
+              source.encrypted !== true;
+            return showVolume(await (copies ? keeper.begin(plan) : keeper.provision(plan)));
           },
           again: (id) => show(call.account_id, id),
         }),

@@ -78,7 +78,8 @@ Deno.test("volumes over the bus", async (t) => {
     await refused("InvalidZone.NotFound", { AvailabilityZone: "ap-southeast-2b" });
     await refused("UnknownVolumeType", { VolumeType: "gp2" });
     await refused("InvalidParameterValue", { Size: 0 });
-    await refused("UnsupportedOperation", { Encrypted: true });
+    await refused("InvalidParameterDependency", { KmsKeyId: "alias/aws/ebs" });
+    await refused("InvalidParameterValue", { Encrypted: true, KmsKeyId: "alias/other" });
     await refused("InvalidParameterCombination", { MultiAttachEnabled: true });
     await refused("InvalidParameterValue", { SnapshotId: "snap-zz" });
     await refused("InvalidSnapshot.NotFound", { SnapshotId: newId("snap-") });
