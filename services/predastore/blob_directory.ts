@@ -9,16 +9,11 @@
  */
 import { join } from "node:path";
 import { alignedBuffer, IoError, pageBytes } from "../../ffi/direct_io.ts";
-import { crc32c } from "../../ffi/libisal.ts";
 import type { Disk, DiskFile } from "./disk/disk.ts";
 import {
   type Durable,
   headerBytes,
-  readHeader,
   recordAlign,
-  type RecordHeader,
-  recordSpan,
-  recordTypes,
   roundUp,
   type ShardMeta,
   type SmallRecord,
@@ -96,6 +91,7 @@ export interface BlobDirectoryOptions {
 export class BlobDirectory {
   readonly number: number;
   readonly path: string;
+  readonly storeId: bigint;
   readonly #options: BlobDirectoryOptions;
   #active: Active | undefined;
   /** Where the next record would stand, had it no new segment. */
@@ -119,6 +115,7 @@ export class BlobDirectory {
     this.#options = options;
     this.number = options.number;
     this.path = options.path;
+    this.storeId = options.storeId;
     this.#nextSegment = options.firstSegment;
     this.#durable = { segment: options.firstSegment, offset: 0 };
     this.#end = this.#durable;
@@ -131,7 +128,7 @@ export class BlobDirectory {
     if (await readIdentity(disk, this.path) === undefined) {
       const identity: Identity = {
         version: 1,
-        store_id: this.#options.storeId.toString(16).padStart(16, "0"),
+        store_id: this.storeId.toString(16).padStart(16, "0"),
         directory: this.number,
       };
       await disk.writeWhole(
@@ -189,7 +186,7 @@ export class BlobDirectory {
   async isThere(): Promise<boolean> {
     try {
       const identity = await readIdentity(this.#options.disk, this.path);
-      return identity?.storeId === this.#options.storeId && identity.directory === this.number;
+      return identity?.storeId === this.storeId && identity.directory === this.number;
     } catch {
       return false;
     }
@@ -284,7 +281,7 @@ export class BlobDirectory {
       const id = this.#inFlightId++;
       this.#inFlight.set(id, { segment, offset });
       try {
-        const place = { storeId: this.#options.storeId, segment, offset, durable: this.#durable };
+        const place = { storeId: this.storeId, segment, offset, durable: this.#durable };
         writeShardPage(buffer, payloadBytes, meta, place);
         await file.write(buffer.subarray(0, bytes), offset);
       } finally {
@@ -357,7 +354,7 @@ export class BlobDirectory {
       for (const record of records) {
         const span = spanOf(record);
         writeSmallRecord(buffer.subarray(at, at + span), record, {
-          storeId: this.#options.storeId,
+          storeId: this.storeId,
           segment,
           offset: offset + at,
           durable: this.#durable,
@@ -457,82 +454,12 @@ export class BlobDirectory {
     this.#options.disk.syncFolder(folder);
   }
 
-  /**
-   * Every whole record of a segment from `from` on, in order. What is torn or rotten is stepped over
-   * page by page. Small records come with their payload, checked; a shard's payload is not read.
-   */
-  async *scan(segment: number, from = 0): AsyncGenerator<ScannedRecord> {
-    const size = await this.segmentSize(segment);
-    let window = alignedBuffer(Math.min(256 * 1024, roundUp(size, pageBytes)));
-    let start = 0;
-    let held = 0;
-    for (let at = from; at + headerBytes <= size;) {
-      let need = headerBytes;
-      let header: RecordHeader | undefined;
-      let bytes = window.subarray(0, 0);
-      for (;;) {
-        if (at < start || at + need > start + held) {
-          start = at - at % pageBytes;
-          const wanted = roundUp(at + need - start, pageBytes);
-          if (wanted > window.length) window = alignedBuffer(wanted);
-          held = await this.read(segment, window, start);
-          if (at + need > start + held) break;
-        }
-        bytes = window.subarray(at - start, held);
-        const place = { storeId: this.#options.storeId, segment, offset: at };
-        const found = readHeader(bytes, place);
-        if (found === undefined) break;
-        if ("short" in found) {
-          need = found.short;
-          continue;
-        }
-        const inside = found.type === recordTypes.shard
-          ? headerBytes + found.metaBytes
-          : headerBytes + found.metaBytes + found.payloadBytes;
-        if (inside > maximumScan) break;
-        if (at + inside > start + held) {
-          need = inside;
-          continue;
-        }
-        header = found;
-        break;
-      }
-      if (header === undefined) {
-        at = (Math.floor(at / pageBytes) + 1) * pageBytes;
-        continue;
-      }
-      const metaEnd = headerBytes + header.metaBytes;
-      const payload = header.type === recordTypes.shard
-        ? undefined
-        : bytes.slice(metaEnd, metaEnd + header.payloadBytes);
-      const span = recordSpan(header);
-      if (payload === undefined || crc32c(payload) === header.payloadCrc) {
-        yield {
-          header,
-          meta: bytes.slice(headerBytes, metaEnd),
-          payload: payload ?? new Uint8Array(0),
-          location: { directory: this.number, segment, offset: at, bytes: span },
-        };
-      }
-      at += span;
-    }
-  }
-
   async close(): Promise<void> {
     await this.#committing;
     this.#dropActive();
     for (const file of this.#readers.values()) file[Symbol.dispose]();
     this.#readers.clear();
   }
-}
-
-const maximumScan = 64 << 20;
-
-export interface ScannedRecord {
-  readonly header: RecordHeader;
-  readonly meta: Uint8Array<ArrayBuffer>;
-  readonly payload: Uint8Array<ArrayBuffer>;
-  readonly location: Location;
 }
 
 /** Whether `a` stands before `b` in a directory. */

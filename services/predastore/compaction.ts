@@ -10,7 +10,7 @@
  */
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import type { BlobDirectory, Location, ScannedRecord } from "./blob_directory.ts";
+import type { BlobDirectory, Location } from "./blob_directory.ts";
 import type { Commits } from "./commits.ts";
 import { type Directories, epochsOf } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
@@ -28,6 +28,7 @@ import type { Objects } from "./objects.ts";
 import type { Progress } from "./progress.ts";
 import { readMeta } from "./recovery.ts";
 import { readShardPage, recordTypes, roundUp, type SmallRecord } from "./record.ts";
+import { type ScannedRecord, scanSegment } from "./segment_scan.ts";
 import { relocate, type ShardMove } from "./relocation.ts";
 
 /** A segment is worth compacting when less than this part of it lives. */
@@ -99,7 +100,7 @@ export class Compactor {
       readonly lock: string | undefined;
       readonly from: Location;
     }[] = [];
-    for await (const record of directory.scan(segment)) {
+    for await (const record of scanSegment(directory, segment)) {
       if (this.#stopped) return;
       if (record.header.type === recordTypes.shard) {
         const moved = await this.#moveShard(directory, record);

@@ -11,7 +11,7 @@
  * does not matter.
  */
 import { errorFields, type Log } from "../log/log.ts";
-import { before, type ScannedRecord } from "./blob_directory.ts";
+import { before } from "./blob_directory.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -25,6 +25,7 @@ import type {
 } from "./index/rows.ts";
 import { shardPayload, unpackLayout } from "./layout.ts";
 import { type Durable, recordTypes, smallRecord } from "./record.ts";
+import { type ScannedRecord, scanSegment } from "./segment_scan.ts";
 
 const decoder = new TextDecoder();
 
@@ -93,7 +94,7 @@ export async function recover(
   async function* scan(): AsyncGenerator<ScannedRecord> {
     for (const { directory, segments, from } of tails) {
       for (const segment of segments) {
-        yield* directory.scan(segment, segment === from.segment ? from.offset : 0);
+        yield* scanSegment(directory, segment, segment === from.segment ? from.offset : 0);
       }
     }
   }

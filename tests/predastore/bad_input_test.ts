@@ -136,6 +136,27 @@ Deno.test({
       }
     });
 
+    await t.step("headers over limits are refused", async () => {
+      const target = await presigned(s3, "headers");
+      const answerTo = (bytes: number) =>
+        raw(test, [
+          `PUT ${target} HTTP/1.1\r\n${host}content-length: 1\r\nconnection: close\r\n` +
+          `x-large: ${"y".repeat(bytes)}\r\n\r\nx`,
+        ]);
+      assert.match(
+        await answerTo(9_000),
+        /^HTTP\/1\.1 400 [^]*<Code>RequestHeaderSectionTooLarge<\/Code>/,
+      );
+      // Whoever sends far more is answered while sending, and may find the connection closed.
+      const far = await answerTo(2_000_000).catch((error) => {
+        if (error instanceof Deno.errors.BrokenPipe) return "HTTP/1.1 431 ";
+        if (error instanceof Deno.errors.ConnectionReset) return "HTTP/1.1 431 ";
+        throw error;
+      });
+      assert.match(far, /^HTTP\/1\.1 4(00|31) /);
+      assert.equal(await isThere(s3, "headers"), false);
+    });
+
     await t.step("a thousand idle connections starve nobody", async () => {
       const idle: Deno.TlsConn[] = [];
       try {

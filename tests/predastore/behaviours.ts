@@ -118,11 +118,16 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
   ],
   "Bad input": [
-    ["bad signatures, other accounts", /^another account gets/],
     [
-      "no length, too long, too many idle connections",
+      "bad signatures, clock skew, other accounts",
+      /^another account gets/,
+      /malformed claim has AWS's own/,
+    ],
+    [
+      "no length, too long, headers over limits, too many idle connections",
       /body without a length/,
       /body over 5 GiB/,
+      /headers over limits/,
       /idle connections starve/,
     ],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],

@@ -7,6 +7,7 @@
  * door it is trusted to say for whom it asks, who may there what he may at any other door. A body that
  * stops coming for a minute is cut off, so that a slow client holds nothing but its own connection.
  */
+import { AwsError } from "../../aws/errors.ts";
 import {
   claimedScope,
   type SigningGrant,
@@ -53,6 +54,10 @@ export interface DoorOptions {
 }
 
 const slowestChunk_ms = 60_000;
+/** As S3 limits them. What is far beyond is refused by the HTTP server itself. */
+const largestHeaders_bytes = 8 * 1024;
+/** What the gateway adds, which its client did not send as headers. */
+const gatewayHeaders: ReadonlySet<string> = new Set(Object.values(frontHeaders));
 /** How long a request waits to hear whether it may. */
 const authorized_ms = 5_000;
 
@@ -308,6 +313,7 @@ export class Door implements Disposable {
   }
 
   async #verify(request: Request, from: Arrived): Promise<Verified> {
+    checkHeaders(request.headers);
     const signed = {
       method: request.method,
       target: from.target,
@@ -325,6 +331,20 @@ export class Door implements Disposable {
 
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]();
+  }
+}
+
+/** @throws AwsError `RequestHeaderSectionTooLarge` */
+function checkHeaders(headers: Headers): void {
+  let bytes = 0;
+  for (const [name, value] of headers) {
+    if (!gatewayHeaders.has(name)) bytes += name.length + value.length;
+  }
+  if (bytes > largestHeaders_bytes) {
+    throw new AwsError(
+      "RequestHeaderSectionTooLarge",
+      "Your request header section exceeds the maximum allowed size.",
+    );
   }
 }
 
