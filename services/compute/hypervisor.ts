@@ -12,6 +12,8 @@ export interface Disk {
   readonly volume_id: string;
   /** Unix socket where the volume is served over NBD; the export's name is the volume's id. */
   readonly socket: string;
+  /** Unix socket where it is served over vhost-user-blk, to machines that share their memory. */
+  readonly vhost_socket?: string;
   /** Which of the machine's slots it sits in; 0 is the root volume's. */
   readonly slot: number;
 }

@@ -194,8 +194,13 @@ async function disksOf({ dependencies: { bus }, instance }: Launch): Promise<rea
   const disks = await Promise.all(staying.map(async ({ volume_id, slot }) => {
     for (let attempt = 1;; attempt++) {
       try {
-        const { socket } = await bus.ask(mountVolume, { volume_id });
-        return { volume_id, socket, slot };
+        const { socket, vhost_socket } = await bus.ask(mountVolume, { volume_id });
+        return {
+          volume_id,
+          socket,
+          ...(vhost_socket === undefined ? {} : { vhost_socket }),
+          slot,
+        };
       } catch (error) {
         const isAway = error instanceof AwsError && error.status === 503;
         if (!isAway || attempt === mountTries) throw error;

@@ -9,10 +9,20 @@ export class MachinePlugger implements VolumePlugger {
   /** @param machines late, since the machines' keeper needs the volumes' and the other way round */
   constructor(readonly machines: () => MachineRegistry) {}
 
-  async plug(instance: InstanceRecord, attachment: Attachment, socket: string): Promise<void> {
+  async plug(
+    instance: InstanceRecord,
+    attachment: Attachment,
+    socket: string,
+    vhostSocket?: string,
+  ): Promise<void> {
     const machine = await this.machines().find(instance.instance_id);
     if (machine === undefined) throw unavailable(`The machine of ${instance.instance_id}`);
-    await machine.plug({ volume_id: attachment.volume_id, socket, slot: attachment.slot });
+    await machine.plug({
+      volume_id: attachment.volume_id,
+      socket,
+      ...(vhostSocket === undefined ? {} : { vhost_socket: vhostSocket }),
+      slot: attachment.slot,
+    });
   }
 
   async grow(

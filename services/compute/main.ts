@@ -7,7 +7,12 @@ import { QemuHypervisor } from "./qemu.ts";
 
 await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
   const accelerator = await chooseAccelerator(config.compute.accelerator, log);
-  const hypervisor = new QemuHypervisor({ paths, accelerator, log });
+  const hypervisor = new QemuHypervisor({
+    paths,
+    accelerator,
+    disks: config.compute.disks ?? "nbd",
+    log,
+  });
   const authorizer = new ResourceAuthorizer(bus);
   onStop(() => authorizer[Symbol.asyncDispose]());
   const compute = await startCompute({

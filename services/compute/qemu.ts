@@ -11,6 +11,7 @@ import { isProcessOf, killProcessOf } from "../../ffi/process.ts";
 import { delay } from "./delay.ts";
 import { type Hypervisor, type Machine, type MachineSpec, StartFailed } from "./hypervisor.ts";
 import { machinePaths } from "./machine_paths.ts";
+import { type DiskDoor } from "./qemu_disks.ts";
 import { qemuArguments } from "./qemu_arguments.ts";
 import { findFirmware } from "./qemu_firmware.ts";
 import { QemuMachine, readPid } from "./qemu_machine.ts";
@@ -28,17 +29,21 @@ const programs = { x86_64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } 
 export interface QemuHypervisorOptions {
   readonly paths: Paths;
   readonly accelerator: "kvm" | "tcg";
+  /** How machines that are started from now on reach their disks; NBD unless said. */
+  readonly disks?: DiskDoor;
   readonly log: Log;
 }
 
 export class QemuHypervisor implements Hypervisor {
   readonly accelerator: "kvm" | "tcg";
   readonly #paths: Paths;
+  readonly #disks: DiskDoor;
   readonly #log: Log;
 
   constructor(options: QemuHypervisorOptions) {
     this.accelerator = options.accelerator;
     this.#paths = options.paths;
+    this.#disks = options.disks ?? "nbd";
     this.#log = options.log;
   }
 
@@ -51,7 +56,12 @@ export class QemuHypervisor implements Hypervisor {
     if (spec.tpm) await startTpm(paths);
     const started = performance.now();
     const { success, stderr } = await new Deno.Command(programs[spec.architecture], {
-      args: qemuArguments(spec, { accelerator: this.accelerator, firmware, paths }),
+      args: qemuArguments(spec, {
+        accelerator: this.accelerator,
+        disks: this.#disks,
+        firmware,
+        paths,
+      }),
       stdin: "null",
       stdout: "null",
       stderr: "piped",

@@ -11,57 +11,27 @@
  * no error ever reaches it. Resuming sends the requests again.
  */
 import { createHash } from "node:crypto";
-import { type Disk, diskSlots, type MachineSpec } from "./hypervisor.ts";
+import { diskSlots, type MachineSpec } from "./hypervisor.ts";
 import type { MachinePaths } from "./machine_paths.ts";
+import {
+  blockdev,
+  chardevOption,
+  diskDevice,
+  type DiskDoor,
+  doorOf,
+  optionValue,
+  vhostDevice,
+} from "./qemu_disks.ts";
 import type { Firmware } from "./qemu_firmware.ts";
 
-/** The NBD client tries again after 1, 2, 4, 8, 16 s: a delay of seconds gives up between two tries. */
-const reconnectDelay_s = 300;
-/** How long adding a disk may wait for its server. */
-const openTimeout_s = 5;
 /** Translated code that TCG keeps per guest; its own default is a gigabyte. */
 const translationBuffer_mib = 256;
 
 export interface QemuOptions {
   readonly accelerator: "kvm" | "tcg";
+  readonly disks: DiskDoor;
   readonly firmware: Firmware;
   readonly paths: MachinePaths;
-}
-
-/** Name of QEMU's block node, and the disk's serial: 20 bytes, all that virtio-blk has room for. */
-export function blockNode(volumeId: string): string {
-  return volumeId.replace("-", "");
-}
-
-export const deviceId = (volumeId: string) => `disk-${blockNode(volumeId)}`;
-
-export function blockdev(disk: Disk): Record<string, unknown> {
-  return {
-    driver: "nbd",
-    "node-name": blockNode(disk.volume_id),
-    server: { type: "unix", path: disk.socket },
-    export: disk.volume_id,
-    "reconnect-delay": reconnectDelay_s,
-    "open-timeout": openTimeout_s,
-    discard: "unmap",
-    cache: { direct: true },
-  };
-}
-
-export function diskDevice(disk: Disk): Record<string, unknown> {
-  return {
-    driver: "virtio-blk-pci",
-    id: deviceId(disk.volume_id),
-    drive: blockNode(disk.volume_id),
-    serial: blockNode(disk.volume_id),
-    bus: `slot${disk.slot}`,
-    iothread: "disks",
-    "disable-legacy": "on",
-    physical_block_size: 4096,
-    werror: "stop",
-    rerror: "stop",
-    ...(disk.slot === 0 ? { bootindex: 0 } : {}),
-  };
 }
 
 /** Starts with `ec2`, as image software looks for, and is the same at every start. */
@@ -70,9 +40,6 @@ export function machineUuid(instanceId: string): string {
   const digits = `ec2${hash.slice(0, 29)}`;
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
-
-/** A comma ends a value in QEMU's own option syntax; doubled it stands for itself. */
-export const optionValue = (text: string) => text.replaceAll(",", ",,");
 
 function processor(architecture: MachineSpec["architecture"], accelerator: "kvm" | "tcg"): string {
   if (accelerator === "kvm") return "host";
@@ -99,7 +66,8 @@ function rootPorts(): string[] {
 }
 
 export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[] {
-  const { accelerator, firmware, paths } = options;
+  const { accelerator, disks, firmware, paths } = options;
+  const isShared = disks === "vhost-user";
   const uuid = machineUuid(spec.instance_id);
   const machine = spec.architecture === "x86_64"
     ? "q35,smm=off,hpet=off"
@@ -109,7 +77,19 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
     ...["-nodefaults", "-no-user-config", "-display", "none", "-daemonize", "-pidfile", paths.pid],
     // The network starts a program per metadata connection, so starting programs stays allowed.
     ...["-sandbox", "on,obsolete=deny,resourcecontrol=deny"],
-    ...["-machine", `${machine},pflash0=firmware,pflash1=firmware_variables`],
+    ...[
+      "-machine",
+      `${machine},pflash0=firmware,pflash1=firmware_variables${
+        isShared ? ",memory-backend=memory" : ""
+      }`,
+    ],
+    // The block engine maps it; its size is sealed, so that nobody can pull it from under the engine.
+    ...(isShared
+      ? [
+        "-object",
+        `memory-backend-memfd,id=memory,size=${spec.memory_mib}M,share=on,seal=on`,
+      ]
+      : []),
     ...[
       "-accel",
       accelerator === "kvm" ? "kvm" : `tcg,thread=multi,tb-size=${translationBuffer_mib}`,
@@ -168,9 +148,16 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
     ...["-object", "iothread,id=disks"],
     ...rootPorts(),
     ...spec.network,
-    ...spec.disks.flatMap((disk) => [
-      ...["-blockdev", JSON.stringify(blockdev(disk))],
-      ...["-device", JSON.stringify(diskDevice(disk))],
-    ]),
+    ...spec.disks.flatMap((disk) =>
+      doorOf(disk, isShared) === "vhost-user"
+        ? [
+          ...["-chardev", chardevOption(disk)],
+          ...["-device", JSON.stringify(vhostDevice(disk, spec.vcpus))],
+        ]
+        : [
+          ...["-blockdev", JSON.stringify(blockdev(disk))],
+          ...["-device", JSON.stringify(diskDevice(disk))],
+        ]
+    ),
   ];
 }

@@ -15,7 +15,16 @@ import {
 } from "./hypervisor.ts";
 import type { Picture } from "./jpeg.ts";
 import type { MachinePaths } from "./machine_paths.ts";
-import { blockdev, blockNode, deviceId, diskDevice } from "./qemu_arguments.ts";
+import {
+  blockdev,
+  blockNode,
+  chardev,
+  chardevId,
+  deviceId,
+  diskDevice,
+  doorOf,
+  vhostDevice,
+} from "./qemu_disks.ts";
 import { QmpClient, QmpClosed, QmpError, type QmpEvent } from "./qmp.ts";
 import { readPpm } from "./screenshot.ts";
 import type { Log } from "../log/log.ts";
@@ -233,6 +242,7 @@ export class QemuMachine implements Machine {
 
   async plug(disk: Disk): Promise<void> {
     if ((await this.disks()).includes(disk.volume_id)) return;
+    if (doorOf(disk, await this.#isShared()) === "vhost-user") return await this.#plugVhost(disk);
     if (!await this.#hasNode(disk.volume_id)) {
       await this.#execute("blockdev-add", blockdev(disk), 20_000);
     }
@@ -240,6 +250,30 @@ export class QemuMachine implements Machine {
       await this.#execute("device_add", diskDevice(disk));
     } catch (error) {
       await this.#execute("blockdev-del", { "node-name": blockNode(disk.volume_id) });
+      throw error;
+    }
+  }
+
+  /** Whether the machine was started with memory that the block engine can map. */
+  async #isShared(): Promise<boolean> {
+    const backends = await this.#execute<{ share?: boolean }[]>("query-memdev");
+    return backends.length > 0 && backends.every(({ share }) => share === true);
+  }
+
+  async #hasChardev(volumeId: string): Promise<boolean> {
+    const chardevs = await this.#execute<{ label: string }[]>("query-chardev");
+    return chardevs.some(({ label }) => label === chardevId(volumeId));
+  }
+
+  async #plugVhost(disk: Disk): Promise<void> {
+    if (!await this.#hasChardev(disk.volume_id)) {
+      await this.#execute("chardev-add", chardev(disk), 20_000);
+    }
+    try {
+      const cpus = await this.#execute<unknown[]>("query-cpus-fast");
+      await this.#execute("device_add", vhostDevice(disk, cpus.length), 20_000);
+    } catch (error) {
+      await this.#execute("chardev-remove", { id: chardevId(disk.volume_id) });
       throw error;
     }
   }
@@ -268,9 +302,14 @@ export class QemuMachine implements Machine {
     if (await this.#hasNode(volumeId)) {
       await this.#execute("blockdev-del", { "node-name": blockNode(volumeId) });
     }
+    if (await this.#hasChardev(volumeId)) {
+      await this.#execute("chardev-remove", { id: chardevId(volumeId) });
+    }
   }
 
   async grow(volumeId: string, size_bytes: number): Promise<void> {
+    // A disk whose rings the engine serves is told by the engine itself.
+    if (await this.#hasChardev(volumeId)) return;
     const node = blockNode(volumeId);
     const limit = performance.now() + growBound_ms;
     for (let pause_ms = 100;; pause_ms = Math.min(pause_ms * 2, 2000)) {

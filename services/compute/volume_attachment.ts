@@ -177,8 +177,8 @@ export async function finishAttaching(
   const { account_id, volume_id } = claimed;
   const { instance, entry } = await enterInstance(dependencies, claimed);
   if (instance.state === "running") {
-    const { socket } = await bus.ask(mountVolume, { volume_id });
-    await plugger.plug(instance, entry, socket);
+    const { socket, vhost_socket } = await bus.ask(mountVolume, { volume_id });
+    await plugger.plug(instance, entry, socket, vhost_socket);
   }
   const after = await changeEntry(
     dependencies,

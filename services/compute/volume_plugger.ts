@@ -8,8 +8,14 @@ export interface VolumePlugger {
   /**
    * Puts the volume that is served on `socket` (export name: the volume's id) into the running
    * guest. Plugging what is plugged is no error: it is repeated after a crash.
+   * @param vhostSocket where it is served over vhost-user-blk, if it is
    */
-  plug(instance: InstanceRecord, attachment: Attachment, socket: string): Promise<void>;
+  plug(
+    instance: InstanceRecord,
+    attachment: Attachment,
+    socket: string,
+    vhostSocket?: string,
+  ): Promise<void>;
   /** Tells the running guest that the volume has `size_bytes` now. Repeating it is no error. */
   grow(instance: InstanceRecord, attachment: Attachment, size_bytes: number): Promise<void>;
   /**

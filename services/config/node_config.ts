@@ -66,6 +66,11 @@ export interface NodeConfig {
     readonly cpu_overcommit: number;
     /** MiB of memory kept from guests for the host and the services. */
     readonly reserve_memory_mib: number;
+    /**
+     * How guests reach their volumes: over NBD, or through rings in their own memory, which are faster.
+     * Left out: NBD. Guests that run keep what they were started with.
+     */
+    readonly disks?: "nbd" | "vhost-user";
   };
 }
 
@@ -220,6 +225,9 @@ export function parseConfig(text: string, path: string): NodeConfig {
     storage.blobs.length < storage.data_shards + storage.parity_shards
   ) fail(`"storage" needs at least data_shards + parity_shards directories in "blobs"`);
   if (value.compute === undefined) fail(`"compute" is missing`);
+  if (!["nbd", "vhost-user"].includes(value.compute?.disks ?? "nbd")) {
+    fail(`"compute.disks" must be "nbd" or "vhost-user"`);
+  }
   return value as NodeConfig;
 }
 
