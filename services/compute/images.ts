@@ -218,8 +218,7 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
           action: "DescribeImages",
           ids: input.ImageIds,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           parameters: [
             input.Owners ?? [],
             input.ExecutableUsers ?? [],

@@ -188,13 +188,12 @@ export function instanceActions(dependencies: RunDependencies) {
           action: "DescribeInstances",
           ids: input.InstanceIds,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return new ListAnswer<Output<"DescribeInstances">>(
           "Reservations",
           reservations.show(page.records, await show(call.account_id)),
-          page.nextToken === undefined ? {} : { NextToken: page.nextToken },
+          { NextToken: page.nextToken },
         );
       },
     },
@@ -207,12 +206,11 @@ export function instanceActions(dependencies: RunDependencies) {
           action: "DescribeInstanceStatus",
           ids: input.InstanceIds,
           filters: [...(input.Filters ?? []), ...onlyRunning],
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return {
           InstanceStatuses: page.records.map(showStatus),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     },

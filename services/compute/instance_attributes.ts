@@ -7,7 +7,7 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { checkId, notFound } from "../resources/ids.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import { capacityReservation, dedicatedHost } from "./capacity_reservations.ts";
 import { instanceInterfaces } from "../vpcd/contract.ts";
 import { settingsOf } from "./account_settings.ts";
@@ -434,20 +434,17 @@ export function instanceAttributeActions(families: RecordFamilies) {
             ? wanted.includes(one.instance_id)
             : (one.settings?.cpu_credits ?? usualCredits(one, call)) === "unlimited")
         );
-        const { MaxResults, NextToken, ...parameters } = input;
-        const page = pageOf(
-          found,
-          (one) => one.instance_id,
-          { account: call.account_id, action: "DescribeInstanceCreditSpecifications", parameters },
-          pageSize(MaxResults, { minimum: 5, maximum: 1000, above: "refuse" }, false),
-          NextToken,
-        );
+        const page = pageOf(found, (one) => one.instance_id, {
+          action: "DescribeInstanceCreditSpecifications",
+          input,
+          call,
+        });
         return {
           InstanceCreditSpecifications: page.items.map((one) => ({
             InstanceId: one.instance_id,
             CpuCredits: one.settings?.cpu_credits ?? usualCredits(one, call),
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

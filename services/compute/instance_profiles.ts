@@ -14,7 +14,7 @@ import {
 } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { idOf } from "../resources/ids.ts";
-import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Resources } from "../resources/resource.ts";
 import type { Output } from "../resources/wire.ts";
 import type { InstanceRecord } from "./contract.ts";
@@ -186,17 +186,11 @@ export function profileActions(dependencies: ProfileDependencies) {
           (ids === undefined || ids.includes(one.AssociationId ?? "")) && matches(one)
         ),
         (one) => one.AssociationId ?? "",
-        {
-          account: call.account_id,
-          action: "DescribeIamInstanceProfileAssociations",
-          parameters: [ids, input.Filters],
-        },
-        pageSize(input.MaxResults, usualLimits, ids !== undefined),
-        input.NextToken,
+        { action: "DescribeIamInstanceProfileAssociations", input, call },
       );
       return {
         IamInstanceProfileAssociations: page.items,
-        ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+        NextToken: page.nextToken,
       };
     },
   };

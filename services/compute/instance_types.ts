@@ -10,7 +10,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { invalidValue } from "../resources/errors.ts";
 import { type Attributes, compileFilters } from "../resources/filters.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Output } from "../resources/wire.ts";
 import { diskSlots } from "./hypervisor.ts";
 
@@ -181,7 +181,6 @@ export function instanceTypeActions(host: HostSize) {
     DescribeInstanceTypes: {
       run: (input, call) => {
         const names: readonly string[] = input.InstanceTypes ?? [];
-        const size = pageSize(input.MaxResults, limits, names.length > 0);
         if (names.length > 100) throw invalidValue("A request may name 100 instance types.");
         const missing = names.filter((name) => !offered.some((one) => one.name === name));
         if (missing.length > 0) {
@@ -195,16 +194,16 @@ export function instanceTypeActions(host: HostSize) {
           offered.filter((one) => (names.length === 0 || names.includes(one.name)) && matches(one)),
           (one) => one.name,
           {
-            account: call.account_id,
             action: "DescribeInstanceTypes",
-            parameters: [names, input.Filters ?? []],
+            input,
+            call,
+            limits,
+            hasIds: names.length > 0,
           },
-          size,
-          input.NextToken,
         );
         return {
           InstanceTypes: page.items.map(show),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     },

@@ -7,7 +7,7 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
 import { idOf } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
 import type { RecordFamilies } from "./record_family.ts";
@@ -197,12 +197,11 @@ export function launchTemplateActions({ operations: n, records, instances }: Rec
           action: "DescribeLaunchTemplates",
           ids,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return {
           LaunchTemplates: page.records.map(show),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -234,19 +233,16 @@ export function launchTemplateActions({ operations: n, records, instances }: Rec
           return [...new Set(chosen)].filter((one) => one.number >= least && one.number <= most)
             .map((version) => ({ record, version }));
         });
-        const { NextToken, MaxResults, ...query } = input;
         const page = pageOf(
           rows,
           ({ record, version }) => `${record.id} ${String(1e9 - version.number)}`,
-          { account: call.account_id, action: "DescribeLaunchTemplateVersions", parameters: query },
-          pageSize(MaxResults, limits, false),
-          NextToken,
+          { action: "DescribeLaunchTemplateVersions", input, call, limits },
         );
         return {
           LaunchTemplateVersions: page.items.map(({ record, version }) =>
             showVersion(record, version)
           ),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

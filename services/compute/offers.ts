@@ -2,7 +2,7 @@
 import type { ActionTable } from "../resources/actions.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../resources/errors.ts";
 import { compileFilters, compilePattern } from "../resources/filters.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import { zoneId } from "../resources/zone_names.ts";
 import { type InstanceSize, offeredSizes } from "./instance_types.ts";
 import type { RecordFamilies } from "./record_family.ts";
@@ -55,22 +55,6 @@ function matching(
 
 export function offerActions({ operations: n, host, config }: RecordFamilies) {
   const sizes = offeredSizes(host);
-  const paged = <T>(
-    items: readonly T[],
-    key: (one: T) => string,
-    action: string,
-    input: { readonly MaxResults?: number | undefined; readonly NextToken?: string | undefined },
-    account: string,
-  ) => {
-    const { MaxResults, NextToken, ...parameters } = input;
-    return pageOf(
-      items,
-      key,
-      { account, action, parameters },
-      pageSize(MaxResults, limits, false),
-      NextToken,
-    );
-  };
   return {
     GetInstanceTypesFromInstanceRequirements: n.custom({
       reads: true,
@@ -87,16 +71,15 @@ export function offerActions({ operations: n, host, config }: RecordFamilies) {
         const found = input.VirtualizationTypes.includes("hvm")
           ? matching(sizes, input.InstanceRequirements, input.ArchitectureTypes)
           : [];
-        const page = paged(
-          found,
-          (one) => one.name,
-          "GetInstanceTypesFromInstanceRequirements",
+        const page = pageOf(found, (one) => one.name, {
+          action: "GetInstanceTypesFromInstanceRequirements",
           input,
-          call.account_id,
-        );
+          call,
+          limits,
+        });
         return {
           InstanceTypes: page.items.map((one) => ({ InstanceType: one.name })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -121,20 +104,19 @@ export function offerActions({ operations: n, host, config }: RecordFamilies) {
           "instance-type": (one) => one.name,
           "location": () => location,
         });
-        const page = paged(
-          sizes.filter(matches),
-          (one) => one.name,
-          "DescribeInstanceTypeOfferings",
+        const page = pageOf(sizes.filter(matches), (one) => one.name, {
+          action: "DescribeInstanceTypeOfferings",
           input,
-          call.account_id,
-        );
+          call,
+          limits,
+        });
         return {
           InstanceTypeOfferings: page.items.map((one) => ({
             InstanceType: one.name,
             Location: location,
             LocationType: type,
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -182,13 +164,12 @@ export function offerActions({ operations: n, host, config }: RecordFamilies) {
               : {}),
             Score,
           }];
-        const page = paged(
-          scores,
-          (one) => one.Region,
-          "GetSpotPlacementScores",
+        const page = pageOf(scores, (one) => one.Region, {
+          action: "GetSpotPlacementScores",
           input,
-          call.account_id,
-        );
+          call,
+          limits,
+        });
         return { SpotPlacementScores: page.items };
       },
     }),
@@ -217,16 +198,15 @@ export function offerActions({ operations: n, host, config }: RecordFamilies) {
           (input.AvailabilityZone ?? config.az) === config.az &&
           (input.ProductDescriptions?.includes(one.ProductDescription) ?? true)
         );
-        const page = paged(
-          found,
-          (one) => one.InstanceType,
-          "DescribeSpotPriceHistory",
+        const page = pageOf(found, (one) => one.InstanceType, {
+          action: "DescribeSpotPriceHistory",
           input,
-          call.account_id,
-        );
+          call,
+          limits,
+        });
         return {
           SpotPriceHistory: page.items,
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

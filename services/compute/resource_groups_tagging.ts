@@ -10,7 +10,7 @@ import { AwsError, internalError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import type { RegisterOptions } from "../resources/actions.ts";
-import { pageOf } from "../resources/paging.ts";
+import { pageAfter } from "../resources/paging.ts";
 import { checkTags, mergeTags, type Tags } from "../resources/tags.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { taggingActions } from "./contract.ts";
@@ -39,7 +39,7 @@ function paged<T>(
 ) {
   try {
     // AWS's clients send an empty token for the first page.
-    return pageOf(items, key, of, size, token === "" ? undefined : token);
+    return pageAfter(items, key, of, size, token === "" ? undefined : token);
   } catch (cause) {
     if (!(cause instanceof AwsError) || cause.code !== "InvalidNextToken") throw cause;
     throw new AwsError("PaginationTokenExpiredException", "The pagination token is not valid.", {

@@ -8,7 +8,7 @@ import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { newId } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf } from "../resources/paging.ts";
+import { pageAfter } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import type { Wire } from "../resources/wire.ts";
 import { accountQuotas, type serviceQuotaActions } from "./contract.ts";
@@ -109,7 +109,7 @@ export class ServiceQuotas {
     const size = input.MaxResults ?? largestPage;
     if (size < 1 || size > largestPage) throw illegal("MaxResults must be from 1 to 100.");
     try {
-      return pageOf(
+      return pageAfter(
         all,
         key,
         { account: call.account_id, action, parameters: input.ServiceCode ?? null },

@@ -200,8 +200,7 @@ export function snapshotActions(
           action: "DescribeSnapshots",
           ids: input.SnapshotIds,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           parameters: [[...owners], restorable],
           where: (snapshot) =>
             (owners.size === 0 || owners.has(snapshot.account_id)) &&

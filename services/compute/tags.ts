@@ -9,7 +9,7 @@ import type { Bus } from "../bus/bus.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { missingParameter } from "../resources/errors.ts";
 import { type Attributes, compileFilters } from "../resources/filters.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { ResourceRecord, Resources } from "../resources/resource.ts";
 import { isId } from "../resources/ids.ts";
 import type { TagQuestions } from "../resources/tag_questions.ts";
@@ -124,7 +124,6 @@ export function taggable<R extends ResourceRecord>(resources: Resources<R>): Tag
 }
 
 const mostResources = 1000;
-const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
 
 interface TagRow {
   readonly type: string;
@@ -198,7 +197,6 @@ export function tagActions(types: TaggableTypes) {
           {},
           (resource: { tags: Tags }) => resource.tags,
         );
-        const size = pageSize(input.MaxResults, limits, false);
         const rows: TagRow[] = [];
         const note = (type: string, id: string, tags: Tags) => {
           if (!byTags({ tags })) return;
@@ -208,13 +206,11 @@ export function tagActions(types: TaggableTypes) {
           }
         };
         for (const { type, id, tags } of await types.tagged(call.account_id)) note(type, id, tags);
-        const page = pageOf(
-          rows,
-          (row) => `${row.id} ${row.key}`,
-          { account: call.account_id, action: "DescribeTags", parameters: input.Filters ?? [] },
-          size,
-          input.NextToken,
-        );
+        const page = pageOf(rows, (row) => `${row.id} ${row.key}`, {
+          action: "DescribeTags",
+          input,
+          call,
+        });
         return {
           Tags: page.items.map((row) => ({
             Key: row.key,
@@ -222,7 +218,7 @@ export function tagActions(types: TaggableTypes) {
             ResourceType: row.type as "instance",
             Value: row.value,
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     },

@@ -178,8 +178,7 @@ export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
           action: "DescribeVolumesModifications",
           ids: input.VolumeIds,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           attributes,
           where: (volume) => volume.modification !== undefined,
         }, call);

@@ -81,8 +81,7 @@ export async function describeVolumeStatus(
     action: "DescribeVolumeStatus",
     ids: input.VolumeIds,
     filters: input.Filters,
-    maxResults: input.MaxResults,
-    nextToken: input.NextToken,
+    page: input,
     attributes,
   }, call);
   if (byStatus !== true) known = await statuses(bus, page.records);

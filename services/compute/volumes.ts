@@ -135,8 +135,7 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
           action: "DescribeVolumes",
           ids: input.VolumeIds,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return { Volumes: page.records.map(showVolume), NextToken: page.nextToken };
       },

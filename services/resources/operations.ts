@@ -11,6 +11,7 @@ import { missingParameter } from "./errors.ts";
 import { newId } from "./ids.ts";
 import type { AnyKind, Kind, KindRecord } from "./kind.ts";
 import { readPath } from "./kind.ts";
+import type { PageRequest } from "./paging.ts";
 import type { Records } from "./records.ts";
 import { type Tags, tagsFromSpecifications } from "./tags.ts";
 import type { ActionName, Filter, Input, Loose, Output, TagSpecification } from "./wire.ts";
@@ -200,15 +201,14 @@ export class Operations {
           action: `Describe ${one.name} ${how.list}` as ActionName,
           ids: how.ids === undefined ? undefined : members[how.ids] as string[] | undefined,
           filters: (members["Filters"] ?? members["Filter"]) as readonly Filter[] | undefined,
-          maxResults: members["MaxResults"] as number | undefined,
-          nextToken: members["NextToken"] as string | undefined,
+          page: members as PageRequest,
           ...(where === undefined ? {} : { where }),
         }, call);
         return {
           [how.list]: page.records.map((record) =>
             how.show === undefined ? this.records.show(one, record) : how.show(record, call)
           ),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         } as unknown as Output<A>;
       },
     };

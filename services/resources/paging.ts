@@ -7,7 +7,9 @@
  */
 import { createHash } from "node:crypto";
 import { AwsError } from "../aws/errors.ts";
+import type { CallContext } from "../bus/subject.ts";
 import { invalidCombination, invalidValue } from "./errors.ts";
+import type { ActionName } from "./wire.ts";
 
 export interface PageLimits {
   readonly minimum: number;
@@ -95,14 +97,53 @@ export function pageSize(
   return maxResults;
 }
 
-/** A page of what is not in a table: `items` in the order of their `key`s. */
+/** The members of an EC2 request that choose a page. */
+export interface PageRequest {
+  readonly MaxResults?: number | undefined;
+  readonly NextToken?: string | undefined;
+}
+
+/** A page of what an EC2 request asks for and no table holds: `items` in the order of their `key`s. */
 export function pageOf<T>(
+  items: Iterable<T>,
+  key: (item: T) => string,
+  request: {
+    readonly action: ActionName;
+    /** All of it but the page decides which items are shown. */
+    readonly input: PageRequest;
+    readonly call: Pick<CallContext, "account_id">;
+    readonly limits?: PageLimits;
+    readonly hasIds?: boolean;
+  },
+): ItemPage<T> {
+  const { MaxResults, NextToken, ...others } = request.input;
+  return pageAfter(
+    items,
+    key,
+    {
+      account: request.call.account_id,
+      action: request.action,
+      // A client may send the parameters of its next request in another order.
+      parameters: Object.entries(others).sort(([a], [b]) => a < b ? -1 : 1),
+    },
+    pageSize(MaxResults, request.limits ?? usualLimits, request.hasIds ?? false),
+    NextToken,
+  );
+}
+
+export interface ItemPage<T> {
+  readonly items: T[];
+  readonly nextToken?: string;
+}
+
+/** The same for APIs that name size and token in another way than EC2. */
+export function pageAfter<T>(
   items: Iterable<T>,
   key: (item: T) => string,
   query: Query,
   size: number,
   nextToken: string | undefined,
-): { readonly items: T[]; readonly nextToken?: string } {
+): ItemPage<T> {
   const after = nextToken === undefined ? "" : readToken(query, nextToken);
   const page: T[] = [];
   const later = [...items].filter((item) => key(item) > after)

@@ -14,7 +14,14 @@ import { AwsError } from "../aws/errors.ts";
 import { invalidValue } from "./errors.ts";
 import { type Attributes, compileFilters } from "./filters.ts";
 import { checkId, type IdErrors, isId, notFound } from "./ids.ts";
-import { makeToken, type PageLimits, pageSize, type Query, readToken } from "./paging.ts";
+import {
+  makeToken,
+  type PageLimits,
+  type PageRequest,
+  pageSize,
+  type Query,
+  readToken,
+} from "./paging.ts";
 import { SortedKeys } from "./sorted_keys.ts";
 import type { Tags } from "./tags.ts";
 import type { ActionName, Filter } from "./wire.ts";
@@ -51,8 +58,8 @@ export interface DescribeRequest<R> {
   readonly action: ActionName;
   readonly ids?: readonly string[] | undefined;
   readonly filters?: readonly Filter[] | undefined;
-  readonly maxResults?: number | undefined;
-  readonly nextToken?: string | undefined;
+  /** The request itself, which says how much of the list to show and from where. */
+  readonly page?: PageRequest | undefined;
   /** What else decides which records are shown, since a token is bound to it. */
   readonly parameters?: unknown;
   /** What a record must be besides, by those parameters. */
@@ -243,7 +250,8 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     const ids = [...new Set(request.ids ?? [])];
     if (ids.length > mostIds) throw invalidValue(`A request may name ${mostIds} ids at most`);
     const account = context.account_id;
-    const size = pageSize(request.maxResults, this.type.page, ids.length > 0);
+    const { MaxResults, NextToken } = request.page ?? {};
+    const size = pageSize(MaxResults, this.type.page, ids.length > 0);
     const matches = compileFilters<R>(
       request.filters,
       request.attributes ?? this.type.attributes,
@@ -254,9 +262,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
       action: request.action,
       parameters: [ids, request.filters ?? [], request.parameters ?? null],
     };
-    const after = request.nextToken === undefined || request.nextToken === ""
-      ? ""
-      : readToken(query, request.nextToken);
+    const after = NextToken === undefined || NextToken === "" ? "" : readToken(query, NextToken);
     const candidates = ids.length > 0
       ? await this.#named(account, ids, after)
       : this.#candidates(account, after);

@@ -101,8 +101,7 @@ Deno.test("resources in a real state store", async (t) => {
       do {
         const page = await disks.describe({
           action,
-          maxResults: 5 + random.below(10),
-          nextToken,
+          page: { MaxResults: 5 + random.below(10), NextToken: nextToken },
           filters: [{ Name: "status", Values: ["avail*"] }],
         }, alice);
         seen.push(...page.records.map((one) => one.id));
@@ -120,18 +119,22 @@ Deno.test("resources in a real state store", async (t) => {
     await using disks = await Resources.open(diskType("tokens"), bus, testLog);
     for (let at = 0; at < 12; at++) await disks.create(disk(alice));
     const filters = [{ Name: "status", Values: ["available"] }];
-    const { nextToken } = await disks.describe({ action, maxResults: 5, filters }, alice);
+    const { nextToken } = await disks.describe({ action, page: { MaxResults: 5 }, filters }, alice);
     assert.ok(nextToken);
     const refused = async (request: Parameters<typeof disks.describe>[0], who = alice) =>
       await assert.rejects(disks.describe(request, who), { code: "InvalidNextToken" });
-    await refused({ action, nextToken });
-    await refused({ action, nextToken, filters }, bob);
-    await refused({ action: "DescribeVolumeStatus", nextToken, filters });
-    await refused({ action, nextToken: nextToken.slice(0, -2), filters });
-    await refused({ action, nextToken: "bm8", filters });
-    await refused({ action, nextToken: "*".repeat(50), filters });
-    await refused({ action, nextToken: "A".repeat(5000), filters });
-    const rest = await disks.describe({ action, maxResults: 100, nextToken, filters }, alice);
+    await refused({ action, page: { NextToken: nextToken } });
+    await refused({ action, page: { NextToken: nextToken }, filters }, bob);
+    await refused({ action: "DescribeVolumeStatus", page: { NextToken: nextToken }, filters });
+    await refused({ action, page: { NextToken: nextToken.slice(0, -2) }, filters });
+    await refused({ action, page: { NextToken: "bm8" }, filters });
+    await refused({ action, page: { NextToken: "*".repeat(50) }, filters });
+    await refused({ action, page: { NextToken: "A".repeat(5000) }, filters });
+    const rest = await disks.describe({
+      action,
+      page: { MaxResults: 100, NextToken: nextToken },
+      filters,
+    }, alice);
     assert.equal(rest.records.length, 7);
     assert.equal(rest.nextToken, undefined);
   });
@@ -140,7 +143,7 @@ Deno.test("resources in a real state store", async (t) => {
     await using disks = await Resources.open(diskType("limits"), bus, testLog);
     const { id } = await disks.create(disk(alice));
     for (const maxResults of [-1, 0, 4, 1001]) {
-      await assert.rejects(disks.describe({ action, maxResults }, alice), {
+      await assert.rejects(disks.describe({ action, page: { MaxResults: maxResults } }, alice), {
         code: "InvalidParameterValue",
       });
     }
@@ -148,7 +151,7 @@ Deno.test("resources in a real state store", async (t) => {
     await assert.rejects(disks.describe({ action, ids: tooMany }, alice), {
       code: "InvalidParameterValue",
     });
-    await assert.rejects(disks.describe({ action, maxResults: 5, ids: [id] }, alice), {
+    await assert.rejects(disks.describe({ action, page: { MaxResults: 5 }, ids: [id] }, alice), {
       code: "InvalidParameterCombination",
     });
   });
@@ -162,7 +165,7 @@ Deno.test("resources in a real state store", async (t) => {
     let count = 0;
     let nextToken: string | undefined;
     do {
-      const page = await disks.describe({ action, nextToken }, alice);
+      const page = await disks.describe({ action, page: { NextToken: nextToken } }, alice);
       assert.ok(JSON.stringify(page).length < bus.connection.info!.max_payload);
       count += page.records.length;
       nextToken = page.nextToken;

@@ -278,8 +278,7 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
         const page = await records.of(elasticAddress).describe({
           action: "DescribeAddressesAttribute",
           ids: input.AllocationIds,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return {
           Addresses: page.records.map((record) => ({
@@ -287,7 +286,7 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
             PublicIp: record.shape.PublicIp,
             ...(record.shape.PtrRecord === undefined ? {} : { PtrRecord: record.shape.PtrRecord }),
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -376,13 +375,12 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
         const page = await records.of(elasticAddress).describe({
           action: "DescribeAddressTransfers",
           ids: input.AllocationIds,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           where: (record) => record.shape.Transfer !== undefined,
         }, call);
         return {
           AddressTransfers: page.records.flatMap((record) => record.shape.Transfer ?? []),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

@@ -3,7 +3,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
-import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
 import {
   endpoint,
@@ -71,18 +71,11 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
           "vpc-endpoint-state": (one) => one.shape.State,
         });
         const found = connectionsOf(call.account_id).filter(matches);
-        const query = {
-          account: call.account_id,
+        const page = pageOf(found, (one) => one.id, {
           action: "DescribeVpcEndpointConnections",
-          parameters: input.Filters,
-        };
-        const page = pageOf(
-          found,
-          (one) => one.id,
-          query,
-          pageSize(input.MaxResults, usualLimits, false),
-          input.NextToken,
-        );
+          input,
+          call,
+        });
         return {
           VpcEndpointConnections: page.items.map((one) => ({
             CreationTimestamp: one.created,
@@ -96,7 +89,7 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
             VpcEndpointRegion: region,
             VpcEndpointState: one.shape.State,
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

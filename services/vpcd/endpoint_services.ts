@@ -7,7 +7,7 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { idOf, newId } from "../resources/ids.ts";
-import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import { zoneId } from "../resources/zone_names.ts";
 import { endpoint, endpointService, notification, type ServiceRecord } from "./endpoint_kinds.ts";
@@ -96,22 +96,15 @@ export const endpointServiceActions = ({ operations: n, records, region, az }: N
           matches(one) &&
           (input.ServiceNames === undefined || input.ServiceNames.includes(one.ServiceName))
         );
-        const query = {
-          account: call.account_id,
+        const page = pageOf(found, (one) => one.ServiceName, {
           action: "DescribeVpcEndpointServices",
-          parameters: [input.ServiceNames, input.Filters],
-        };
-        const page = pageOf(
-          found,
-          (one) => one.ServiceName,
-          query,
-          pageSize(input.MaxResults, usualLimits, false),
-          input.NextToken,
-        );
+          input,
+          call,
+        });
         return {
           ServiceNames: page.items.map((one) => one.ServiceName),
           ServiceDetails: page.items,
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -222,23 +215,16 @@ export const endpointServiceActions = ({ operations: n, records, region, az }: N
           "principal-type": (one) => principalType(one),
         });
         const found = (record.shape.Principals ?? []).filter(matches);
-        const query = {
-          account: call.account_id,
+        const page = pageOf(found, (one) => one, {
           action: "DescribeVpcEndpointServicePermissions",
-          parameters: [record.id, input.Filters],
-        };
-        const page = pageOf(
-          found,
-          (one) => one,
-          query,
-          pageSize(input.MaxResults, usualLimits, false),
-          input.NextToken,
-        );
+          input,
+          call,
+        });
         return {
           AllowedPrincipals: await Promise.all(
             page.items.map((one) => showPrincipal(record.id, one)),
           ),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

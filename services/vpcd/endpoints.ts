@@ -219,8 +219,7 @@ export const endpointActions = (network: Network) => {
           action: "DescribeVpcEndpointAssociations",
           ids,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           attributes: {
             "vpc-endpoint-id": (one) => one.id,
             "associated-resource-accessibility": () => "accessible",
@@ -243,7 +242,7 @@ export const endpointActions = (network: Network) => {
             AssociatedResourceArn: one.shape.ResourceConfigurationArn,
             ServiceNetworkArn: one.shape.ServiceNetworkArn,
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

@@ -9,7 +9,7 @@ import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { newId } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf, pageSize, usualLimits } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
 import { arn, exactlyOne, type Network, oneOf, within } from "./network.ts";
 import { networkInterface } from "./interfaces.ts";
@@ -292,21 +292,14 @@ export const localGatewayActions = ({ operations: n, records, region }: Network)
             })
           );
         const found = (record.shape.Routes ?? []).filter((one) => matches(one) && bySearch(one));
-        const query = {
-          account: call.account_id,
-          action: "SearchLocalGatewayRoutes",
-          parameters: [record.id, input.Filters],
-        };
         const page = pageOf(
           found,
           (one) => one.DestinationCidrBlock ?? one.DestinationPrefixListId ?? "",
-          query,
-          pageSize(input.MaxResults, usualLimits, false),
-          input.NextToken,
+          { action: "SearchLocalGatewayRoutes", input, call },
         );
         return {
           Routes: page.items,
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

@@ -5,7 +5,7 @@ import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
 import { arn, type Network, within } from "./network.ts";
 
@@ -167,16 +167,15 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
       run: async (input, call) => {
         const record = await records.require(prefixList, call.account_id, input.PrefixListId);
         const entries = versionOf(record, input.TargetVersion ?? record.shape.Version ?? 1);
-        const query = {
-          account: call.account_id,
+        const page = pageOf(entries, (one) => one.Cidr ?? "", {
           action: "GetManagedPrefixListEntries",
-          parameters: [record.id, input.TargetVersion],
-        };
-        const size = pageSize(input.MaxResults, limits, false);
-        const page = pageOf(entries, (one) => one.Cidr ?? "", query, size, input.NextToken);
+          input,
+          call,
+          limits,
+        });
         return {
           Entries: page.items,
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

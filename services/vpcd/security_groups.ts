@@ -7,7 +7,7 @@ import type { ActionTable } from "../resources/actions.ts";
 import { invalidParameter, invalidValue } from "../resources/errors.ts";
 import { idOf } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
-import { pageOf, pageSize } from "../resources/paging.ts";
+import { pageOf } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import { showTags } from "../resources/tags.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
@@ -104,8 +104,6 @@ const association = (record: GroupRecord, vpcId: string, account: string) => ({
   State: "associated" as const,
 });
 
-const limits = { minimum: 5, maximum: 1000, above: "refuse" } as const;
-
 export const securityGroupActions = ({ operations: n, records, region }: Network) => {
   const named = (account: string, vpcId: string, name: string) =>
     records.find(securityGroup, account, name).find((one) =>
@@ -165,15 +163,14 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
           action: "DescribeSecurityGroups",
           ids,
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
         }, call);
         return {
           SecurityGroups: page.records.map((record) => ({
             ...records.show(securityGroup, record),
             SecurityGroupArn: arn(region, record.account_id, "security-group", record.id),
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -255,21 +252,14 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
             VpcId: input.VpcId,
           }];
         });
-        const query = {
-          account: call.account_id,
+        const page = pageOf(stale, (one) => one.GroupId, {
           action: "DescribeStaleSecurityGroups",
-          parameters: input.VpcId,
-        };
-        const page = pageOf(
-          stale,
-          (one) => one.GroupId,
-          query,
-          pageSize(input.MaxResults, limits, false),
-          input.NextToken,
-        );
+          input,
+          call,
+        });
         return {
           StaleSecurityGroupSet: page.items,
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -284,8 +274,7 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
           filters: input.Filters?.map((one) =>
             one.Name === "primary-vpc-id" ? { ...one, Name: "vpc-id" } : one
           ),
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           parameters: input.VpcId,
           where: ({ shape }) =>
             shape.VpcId === input.VpcId || shape.AssociatedVpcs?.includes(input.VpcId) === true,
@@ -299,7 +288,7 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
             PrimaryVpcId: record.shape.VpcId,
             Tags: showTags(record.tags),
           })),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
@@ -346,8 +335,7 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
         const page = await records.of(securityGroup).describe({
           action: "DescribeSecurityGroupVpcAssociations",
           filters: input.Filters,
-          maxResults: input.MaxResults,
-          nextToken: input.NextToken,
+          page: input,
           where: (record) => (record.shape.AssociatedVpcs ?? []).length > 0,
           attributes: {
             "group-id": (record) => record.id,
@@ -363,7 +351,7 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
               association(record, one, call.account_id)
             )
           ),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),

@@ -19,7 +19,7 @@ import { zoneId } from "../resources/zone_names.ts";
 import { networkInterface } from "./interfaces.ts";
 import { joinAcl, leaveAcl } from "./network_acls.ts";
 import { leaveTables } from "./route_tables.ts";
-import { arn, exactlyOne, given, type Network, oneOf, within } from "./network.ts";
+import { arn, exactlyOne, given, type Network, oneOf } from "./network.ts";
 import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "./vpcs.ts";
 
 export type SubnetShape = Shape<Ec2.Subnet>;
@@ -389,10 +389,7 @@ export const subnetActions = (network: Network) => {
         const page = await records.of(reservation).describe({
           action: "GetSubnetCidrReservations",
           filters: input.Filters,
-          maxResults: input.MaxResults === undefined
-            ? undefined
-            : within(input.MaxResults, 5, 1000, "maxResults"),
-          nextToken: input.NextToken,
+          page: input,
           parameters: input.SubnetId,
           where: (record) => record.shape.SubnetId === input.SubnetId,
         }, call);
@@ -401,7 +398,7 @@ export const subnetActions = (network: Network) => {
         return {
           SubnetIpv4CidrReservations: shown.filter((one) => !isSix(one)),
           SubnetIpv6CidrReservations: shown.filter(isSix),
-          ...(page.nextToken === undefined ? {} : { NextToken: page.nextToken }),
+          NextToken: page.nextToken,
         };
       },
     }),
