@@ -14,6 +14,7 @@ import { settingsOf } from "./account_settings.ts";
 import type { InstanceRecord } from "./contract.ts";
 import { instanceType } from "./instance_resource.ts";
 import { offeredSizes, sizeOf } from "./instance_types.ts";
+import { userDataLimit_bytes } from "./launch_request.ts";
 import { groupNamed } from "./placement_groups.ts";
 import type { RecordFamilies } from "./record_family.ts";
 import { modifyInterface } from "../vpcd/contract.ts";
@@ -153,8 +154,12 @@ export function instanceAttributeActions(families: RecordFamilies) {
     if (input.UserData !== undefined) {
       mustBeStopped(instance, "user data");
       const bytes = Math.floor((input.UserData.Value ?? "").length * 3 / 4);
-      if (bytes > 16_384) {
-        throw invalidParameter("userData", bytes, "User data is limited to 16384 bytes.");
+      if (bytes > userDataLimit_bytes) {
+        throw invalidParameter(
+          "userData",
+          bytes,
+          `User data is limited to ${userDataLimit_bytes} bytes.`,
+        );
       }
     }
     for (const one of input.BlockDeviceMappings ?? []) {

@@ -65,7 +65,7 @@ export interface LaunchRequest {
 /** When no type is named. AWS takes m1.small, which belongs to a generation of its own. */
 const defaultType = "t3.micro";
 const maxInstances = 1000;
-const userDataLimit_bytes = 16_384;
+export const userDataLimit_bytes = 16_384;
 
 /** Parameters of features that do not exist here; each would change what the caller gets. */
 const refused: readonly (keyof RunInput)[] = [

@@ -35,7 +35,6 @@ export const launchTemplate = kind<TemplateShape>({
   quota: { most: 5000, code: "LaunchTemplateLimitExceeded" },
 });
 
-const limits = { minimum: 1, maximum: 200, above: "refuse" } as const;
 const idOfName = (account: string, name: string) => idOf("lt-", account, name);
 
 interface Named {
@@ -236,7 +235,7 @@ export function launchTemplateActions({ operations: n, records, instances }: Rec
         const page = pageOf(
           rows,
           ({ record, version }) => `${record.id} ${String(1e9 - version.number)}`,
-          { action: "DescribeLaunchTemplateVersions", input, call, limits },
+          { action: "DescribeLaunchTemplateVersions", input, call, limits: launchTemplate.limits },
         );
         return {
           LaunchTemplateVersions: page.items.map(({ record, version }) =>

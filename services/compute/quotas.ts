@@ -9,6 +9,7 @@
 import { AwsError } from "../aws/errors.ts";
 import type { ResourceRecord, Resources } from "../resources/resource.ts";
 import { invalidValue } from "../resources/errors.ts";
+import { mostVpcs } from "../vpcd/contract.ts";
 import { computeSettings, settingsId, settingsOf } from "./account_settings.ts";
 import type { InstanceRecord } from "./contract.ts";
 import { sizeOf } from "./instance_types.ts";
@@ -56,7 +57,7 @@ export const quotas = {
     code: "L-F678F1CE",
     name: "VPCs per Region",
     unit: "Count",
-    usual: 200,
+    usual: mostVpcs,
     adjustable: false,
   },
 } as const satisfies Readonly<Record<string, Quota>>;

@@ -11,7 +11,7 @@ import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import type { RegisterOptions } from "../resources/actions.ts";
 import { pageAfter } from "../resources/paging.ts";
-import { checkTags, mergeTags, type Tags } from "../resources/tags.ts";
+import { checkTags, mergeTags, tagLimits, type Tags } from "../resources/tags.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { taggingActions } from "./contract.ts";
 import type { Taggable, TaggableTypes, TaggedResource } from "./tags.ts";
@@ -207,7 +207,9 @@ export class ResourceGroupsTagging {
     call: CallContext,
   ): Promise<Out<Tagging.TagResourcesCommandOutput>> {
     const given = Object.entries(input.Tags ?? {});
-    if (given.length === 0 || given.length > 50) throw invalid("Tags must have 1 to 50 entries.");
+    if (given.length === 0 || given.length > tagLimits.perResource) {
+      throw invalid(`Tags must have 1 to ${tagLimits.perResource} entries.`);
+    }
     let add: Tags;
     try {
       add = checkTags(given.map(([Key, Value]) => ({ Key, Value })));
@@ -225,7 +227,9 @@ export class ResourceGroupsTagging {
     call: CallContext,
   ): Promise<Out<Tagging.UntagResourcesCommandOutput>> {
     const keys = input.TagKeys ?? [];
-    if (keys.length === 0 || keys.length > 50) throw invalid("TagKeys must have 1 to 50 keys.");
+    if (keys.length === 0 || keys.length > tagLimits.perResource) {
+      throw invalid(`TagKeys must have 1 to ${tagLimits.perResource} keys.`);
+    }
     const remove = keys.map((Key) => ({ Key }));
     return await this.#each(input.ResourceARNList, "ec2:DeleteTags", call, async (type, id) => {
       await type.check(call.account_id, id);

@@ -157,6 +157,10 @@ function demandLongLived(call: Call, action: string): void {
   }
 }
 
+/** How long what long-lived credentials ask for lasts: half a day, at most 36 hours, an hour for the root. */
+const longLivedDuration = ({ caller }: Call, wanted_s: number | undefined): number =>
+  durationOf(wanted_s, 43_200, caller.user === undefined ? 3_600 : 129_600);
+
 export async function getSessionToken(
   input: OnBus<Sts.GetSessionTokenCommandInput>,
   call: Call,
@@ -166,14 +170,13 @@ export async function getSessionToken(
     throw invalid("There are no multi-factor devices in this cloud.");
   }
   const { user, account_id } = call.caller;
-  const limit = user === undefined ? 3_600 : 129_600;
   return {
     Credentials: await createSession(call.state, call.masterKeys, {
       account_id,
       kind: "user",
       owner: user?.user_id ?? rootOwner,
       name: "",
-      duration_s: durationOf(input.DurationSeconds, 43_200, limit),
+      duration_s: longLivedDuration(call, input.DurationSeconds),
     }),
   };
 }
@@ -194,7 +197,7 @@ export async function getFederationToken(
     name: input.Name,
     ...narrowing(call, account_id, input),
     tags: tagsOf(input.Tags),
-    duration_s: durationOf(input.DurationSeconds, 43_200, user === undefined ? 3_600 : 129_600),
+    duration_s: longLivedDuration(call, input.DurationSeconds),
   });
   return {
     Credentials: credentials,

@@ -12,6 +12,9 @@ export const buckets = {
 
 export const tagQuestions = tagQuestionsOf("vpcd");
 
+/** VPCs that an account may have, which nobody sets: gateways come one to a VPC. */
+export const mostVpcs = 200;
+
 /** Network interfaces as they lie in the bucket, which also holds everything else of vpcd. */
 export type InterfaceRecord = KindRecord<Shape<Ec2.NetworkInterface>>;
 export const interfacePrefix = "eni-";

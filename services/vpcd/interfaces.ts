@@ -65,6 +65,9 @@ export const networkInterface = kind<InterfaceShape>({
   quota: { most: 100_000, code: "NetworkInterfaceLimitExceeded" },
 });
 
+/** Private addresses of one interface, of each kind. */
+const mostAddresses = 50;
+
 export const permission = kind<Shape<Ec2.NetworkInterfacePermission>>({
   name: "network-interface-permission",
   idPrefix: "eni-perm-",
@@ -196,7 +199,7 @@ export function interfaceShape(
     .filter((one) => !chosen.includes(one));
   const primary = wanted.primary ?? found.shift() ?? "";
   const others = [...wanted.secondary ?? [], ...found.slice(0, wanted.secondaryCount ?? 0)];
-  if (others.length > 49) {
+  if (others.length >= mostAddresses) {
     throw new AwsError(
       "PrivateIpAddressLimitExceeded",
       "Number of private addresses will exceed limit.",
@@ -313,9 +316,14 @@ export const interfaceActions = (network: Network) => {
       : freeAddresses(
         records,
         of,
-        within(input.SecondaryPrivateIpAddressCount ?? 0, 1, 49, "secondaryPrivateIpAddressCount"),
+        within(
+          input.SecondaryPrivateIpAddressCount ?? 0,
+          1,
+          mostAddresses - 1,
+          "secondaryPrivateIpAddressCount",
+        ),
       );
-    if (present.length + added.length > 50) {
+    if (present.length + added.length > mostAddresses) {
       throw new AwsError(
         "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.",
@@ -596,7 +604,11 @@ export const interfaceActions = (network: Network) => {
         }
         const added = wanted.length > 0
           ? wanted.map((one) => showAddress(6, parseAddress(one)?.value ?? 0n))
-          : freeIpv6(records, of, within(input.Ipv6AddressCount ?? 1, 1, 50, "ipv6AddressCount"));
+          : freeIpv6(
+            records,
+            of,
+            within(input.Ipv6AddressCount ?? 1, 1, mostAddresses, "ipv6AddressCount"),
+          );
         return {
           Ipv6Addresses: [
             ...record.shape.Ipv6Addresses ?? [],

@@ -3,6 +3,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { kind } from "../resources/kind.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
+import { mostVpcs } from "./contract.ts";
 import type { Network } from "./network.ts";
 import { elasticAddress } from "./elastic_addresses.ts";
 import { networkInterface } from "./interfaces.ts";
@@ -16,7 +17,7 @@ export const internetGateway = kind<Shape<Ec2.InternetGateway>>({
   malformed: "InvalidInternetGatewayId.Malformed",
   filters: ["attachment.state=Attachments.State", "attachment.vpc-id=Attachments.VpcId"],
   references: { "Attachments.VpcId": "vpc" },
-  quota: { most: 200, code: "InternetGatewayLimitExceeded" },
+  quota: { most: mostVpcs, code: "InternetGatewayLimitExceeded" },
 });
 
 export const egressOnlyGateway = kind<Shape<Ec2.EgressOnlyInternetGateway>>({
@@ -27,7 +28,7 @@ export const egressOnlyGateway = kind<Shape<Ec2.EgressOnlyInternetGateway>>({
   notFound: "InvalidEgressOnlyInternetGatewayId.NotFound",
   references: { "Attachments.VpcId": "vpc" },
   page: { minimum: 5, maximum: 255, above: "refuse" },
-  quota: { most: 200, code: "EgressOnlyInternetGatewayLimitExceeded" },
+  quota: { most: mostVpcs, code: "EgressOnlyInternetGatewayLimitExceeded" },
 });
 
 export const carrierGateway = kind<Shape<Ec2.CarrierGateway>>({

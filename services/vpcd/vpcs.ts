@@ -17,6 +17,7 @@ import { idOf, newId } from "../resources/ids.ts";
 import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import { mostVpcs } from "./contract.ts";
 import { exactlyOne, given, type Network, oneOf } from "./network.ts";
 import { makeDefaultParts } from "./defaults.ts";
 import { makeDefaultAcl } from "./network_acls.ts";
@@ -53,7 +54,7 @@ export const vpc = kind<VpcShape>({
     "CidrBlockAssociationSet.AssociationId",
     "Ipv6CidrBlockAssociationSet.AssociationId",
   ],
-  quota: { most: 200, code: "VpcLimitExceeded" },
+  quota: { most: mostVpcs, code: "VpcLimitExceeded" },
   settles: { member: "State", to: { pending: "available" } },
 });
 
