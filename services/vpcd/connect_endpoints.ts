@@ -3,35 +3,13 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { missingParameter } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
+import type { KindRecord } from "../resources/kind.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
-import {
-  checkGroups,
-  makeServiceInterface,
-  networkInterface,
-  removeServiceInterfaces,
-} from "./interfaces.ts";
+import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./interfaces.ts";
+import { connectEndpoint } from "./kinds/connect_endpoints.ts";
+import { networkInterface } from "./kinds/interfaces.ts";
+import { subnet } from "./kinds/subnets.ts";
 import { arn, type Network, oneOf, pick } from "./network.ts";
-import { subnet } from "./subnets.ts";
-
-export const connectEndpoint = kind<Shape<Ec2.Ec2InstanceConnectEndpoint>>({
-  name: "instance-connect-endpoint",
-  idPrefix: "eice-",
-  id: "InstanceConnectEndpointId",
-  notFound: "InvalidInstanceConnectEndpointId.NotFound",
-  filters: ["instance-connect-endpoint-id", "state", "subnet-id", "vpc-id"],
-  references: { SubnetId: "subnet", SecurityGroupIds: "security-group" },
-  page: { minimum: 1, maximum: 50, above: "refuse" },
-  settles: {
-    member: "State",
-    to: {
-      "create-in-progress": "create-complete",
-      "update-in-progress": "update-complete",
-      "delete-in-progress": "delete-complete",
-    },
-  },
-  quota: { most: 50, code: "InstanceConnectEndpointLimitExceeded" },
-});
 
 export const connectEndpointActions = (network: Network) => {
   const { operations: n, records, region, az } = network;

@@ -4,25 +4,10 @@
  * completes the first. What its owner deletes stays deleted.
  */
 import { idOf } from "../resources/ids.ts";
-import { kind } from "../resources/kind.ts";
-import { internetGateway } from "./internet_gateways.ts";
-import { localGateway } from "./local_gateways.ts";
+import { accountNetwork, settingsId } from "./kinds/account_networks.ts";
+import { localGateway } from "./kinds/local_gateways.ts";
 import type { Network } from "./network.ts";
-import { addRoute } from "./route_tables.ts";
-import { makeDefaultSubnet } from "./subnets.ts";
-import { makeDefaultVpc } from "./vpcs.ts";
-
-/** That an account has had its default network. Not shown by any action. */
-export const accountNetwork = kind<{ readonly Settings: Readonly<Record<string, string>> }>({
-  name: "account-network",
-  idPrefix: "account-",
-  id: "AccountNetworkId",
-  owner: null,
-  notFound: "InvalidAccount.NotFound",
-});
-
-/** The record of account-wide settings, of which there is one. */
-export const settingsId = `account-${"0".repeat(17)}`;
+import { makeDefaultVpc } from "./vpc_parts.ts";
 
 export class Defaults {
   readonly #network: Network;
@@ -48,8 +33,7 @@ export class Defaults {
     const { records, az } = this.#network;
     const vpcId = await idOf("vpc-", this.#cluster, account);
     await records.serialised(account, async () => {
-      await makeDefaultVpc(records, account, vpcId);
-      await makeDefaultParts(
+      await makeDefaultVpc(
         this.#network,
         account,
         vpcId,
@@ -65,24 +49,4 @@ export class Defaults {
       await records.create(accountNetwork, account, { Settings: {} }, { id: settingsId });
     });
   }
-}
-
-/** The subnet, gateway and route of a default VPC. */
-export async function makeDefaultParts(
-  network: Network,
-  account: string,
-  vpcId: string,
-  subnetId?: string,
-): Promise<void> {
-  const { records } = network;
-  await makeDefaultSubnet(network, account, vpcId, subnetId ?? await idOf("subnet-", vpcId));
-  const gateway = await records.create(internetGateway, account, {
-    Attachments: [{ State: "available", VpcId: vpcId }],
-  }, { id: await idOf("igw-", vpcId) });
-  await addRoute(records, account, await idOf("rtb-", vpcId, "main"), {
-    DestinationCidrBlock: "0.0.0.0/0",
-    GatewayId: gateway.id,
-    Origin: "CreateRoute",
-    State: "active",
-  });
 }

@@ -2,23 +2,9 @@
 import type { ActionTable } from "../resources/actions.ts";
 import { parseAddress } from "../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
-import { kind } from "../resources/kind.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
+import { dhcpOptions } from "./kinds/dhcp_options.ts";
+import { vpc } from "./kinds/vpcs.ts";
 import type { Network } from "./network.ts";
-import { vpc } from "./vpcs.ts";
-
-export const dhcpOptions = kind<Shape<Ec2.DhcpOptions>>({
-  name: "dhcp-options",
-  idPrefix: "dopt-",
-  id: "DhcpOptionsId",
-  notFound: "InvalidDhcpOptionID.NotFound",
-  malformed: "InvalidDhcpOptionsId.Malformed",
-  filters: [
-    "dhcp-options-id",
-    "key=DhcpConfigurations.Key",
-    "value=DhcpConfigurations.Values.Value",
-  ],
-});
 
 const names = [
   "domain-name",

@@ -16,60 +16,18 @@ import {
 } from "../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
-import { type InterfaceRecord, networkInterface } from "./interfaces.ts";
+import type { KindRecord } from "../resources/kind.ts";
+import {
+  type AddressRecord,
+  elasticAddress,
+  freeOf,
+  type PoolShape,
+  publicPool,
+} from "./kinds/elastic_addresses.ts";
+import { type InterfaceRecord, networkInterface } from "./kinds/interfaces.ts";
 import { given, type Network, oneOf, within } from "./network.ts";
 
-export type AddressShape = Shape<Ec2.Address> & {
-  readonly Transfer?: Shape<Ec2.AddressTransfer> | undefined;
-  readonly PtrRecord?: string | undefined;
-};
-export type AddressRecord = KindRecord<AddressShape>;
-
-export const elasticAddress = kind<AddressShape>({
-  name: "elastic-ip",
-  idPrefix: "eipalloc-",
-  id: "AllocationId",
-  owner: null,
-  notFound: "InvalidAllocationID.NotFound",
-  malformed: "InvalidAllocationID.Malformed",
-  filters: [
-    "allocation-id",
-    "association-id",
-    "domain",
-    "instance-id",
-    "network-border-group",
-    "network-interface-id",
-    "network-interface-owner-id",
-    "private-ip-address",
-    "public-ip",
-  ],
-  references: { NetworkInterfaceId: "network-interface" },
-  indexed: ["AssociationId", "InstanceId", "PublicIpv4Pool"],
-  unique: ["PublicIp"],
-  quota: { most: 1000, code: "AddressLimitExceeded" },
-});
-
-type PoolShape = Shape<Ec2.PublicIpv4Pool>;
-export const publicPool = kind<PoolShape>({
-  name: "ipv4pool-ec2",
-  idPrefix: "ipv4pool-ec2-",
-  id: "PoolId",
-  owner: null,
-  notFound: "InvalidPublicIpv4PoolID.NotFound",
-});
-
 const shared = parseBlock("100.64.0.0/10")!;
-
-/** What an address is when nothing has it. */
-export const freeOf = {
-  AssociationId: undefined,
-  InstanceId: undefined,
-  NetworkInterfaceId: undefined,
-  NetworkInterfaceOwnerId: undefined,
-  PrivateIpAddress: undefined,
-};
 
 const ranges = (pool: KindRecord<PoolShape>) =>
   (pool.shape.PoolAddressRanges ?? []).flatMap((one) => {

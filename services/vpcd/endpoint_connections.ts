@@ -11,7 +11,7 @@ import {
   endpointService,
   notification,
   type ServiceRecord,
-} from "./endpoint_kinds.ts";
+} from "./kinds/endpoints.ts";
 import { exactlyOne, type Network, pick, unsuccessful } from "./network.ts";
 
 const events = ["Accept", "Connect", "Delete", "Reject"];

@@ -10,7 +10,7 @@ import { idOf, newId } from "../resources/ids.ts";
 import { pageOf } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import { zoneId } from "../resources/zone_names.ts";
-import { endpoint, endpointService, notification, type ServiceRecord } from "./endpoint_kinds.ts";
+import { endpoint, endpointService, notification, type ServiceRecord } from "./kinds/endpoints.ts";
 import { exactlyOne, merged, type Network, oneOf, pick, unsuccessful } from "./network.ts";
 
 /** Services of the cloud itself. */

@@ -2,12 +2,13 @@
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
-import { endpoint, type EndpointRecord, notification } from "./endpoint_kinds.ts";
 import { cloudServices, offeredTo } from "./endpoint_services.ts";
 import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./interfaces.ts";
+import { endpoint, type EndpointRecord, notification } from "./kinds/endpoints.ts";
+import { routeTable } from "./kinds/route_tables.ts";
+import { subnet } from "./kinds/subnets.ts";
 import { merged, type Network, oneOf, pick, unsuccessful } from "./network.ts";
-import { addRoute, routeTable } from "./route_tables.ts";
-import { subnet } from "./subnets.ts";
+import { addRoute } from "./route_tables.ts";
 
 const fullPolicy = JSON.stringify({
   Version: "2008-10-17",

@@ -1,110 +1,29 @@
-/** Every kind that vpcd keeps and every family of actions on them. */
-import { accountNetwork } from "./defaults.ts";
-import { dhcpActions, dhcpOptions } from "./dhcp_options.ts";
+/** Every family of actions on what vpcd keeps. */
+import { connectEndpointActions } from "./connect_endpoints.ts";
+import { dhcpActions } from "./dhcp_options.ts";
+import { elasticAddressActions } from "./elastic_addresses.ts";
 import { endpointConnectionActions } from "./endpoint_connections.ts";
-import { endpoint, endpointService, notification } from "./endpoint_kinds.ts";
 import { endpointServiceActions } from "./endpoint_services.ts";
 import { endpointActions } from "./endpoints.ts";
-import {
-  coipPool,
-  localGateway,
-  localGatewayActions,
-  localGroup,
-  localGroupAssociation,
-  localInterface,
-  localTable,
-  localVpc,
-} from "./local_gateways.ts";
-import { connectEndpoint, connectEndpointActions } from "./connect_endpoints.ts";
-import { flowLog, flowLogActions } from "./flow_logs.ts";
-import {
-  mirrorFilter,
-  mirrorRule,
-  mirrorSession,
-  mirrorTarget,
-  trafficMirrorActions,
-} from "./traffic_mirrors.ts";
-import { prefixList, prefixListActions } from "./prefix_lists.ts";
-import { encryptionControl, exclusion, protectionActions } from "./protections.ts";
-import {
-  routeServer,
-  routeServerActions,
-  routeServerEndpoint,
-  routeServerPeer,
-} from "./route_servers.ts";
-import { elasticAddress, elasticAddressActions, publicPool } from "./elastic_addresses.ts";
-import { interfaceActions, networkInterface, permission } from "./interfaces.ts";
-import {
-  carrierGateway,
-  egressOnlyGateway,
-  internetGateway,
-  internetGatewayActions,
-} from "./internet_gateways.ts";
-import { natGateway, natGatewayActions } from "./nat_gateways.ts";
-import { networkAcl, networkAclActions } from "./network_acls.ts";
+import { flowLogActions } from "./flow_logs.ts";
+import { interfaceActions } from "./interfaces.ts";
+import { internetGatewayActions } from "./internet_gateways.ts";
+import { localGatewayActions } from "./local_gateways.ts";
+import { natGatewayActions } from "./nat_gateways.ts";
 import type { Network } from "./network.ts";
-import { peering, peeringActions } from "./peering.ts";
-import { routeTable, routeTableActions } from "./route_tables.ts";
-import { securityGroupRule, securityGroupRuleActions } from "./security_group_rules.ts";
-import { securityGroup, securityGroupActions } from "./security_groups.ts";
-import { reservation, subnet, subnetActions } from "./subnets.ts";
-import {
-  transitAttachment,
-  transitGateway,
-  transitGatewayActions,
-  transitTable,
-} from "./transit_gateways.ts";
-import { vpc, vpcActions } from "./vpcs.ts";
-import { customerGateway, vpnActions, vpnConnection, vpnGateway } from "./vpn.ts";
-
-export const kinds = [
-  coipPool,
-  connectEndpoint,
-  encryptionControl,
-  endpoint,
-  endpointService,
-  exclusion,
-  flowLog,
-  localGateway,
-  localGroup,
-  localGroupAssociation,
-  localInterface,
-  localTable,
-  localVpc,
-  mirrorFilter,
-  mirrorRule,
-  mirrorSession,
-  mirrorTarget,
-  notification,
-  prefixList,
-  routeServer,
-  routeServerEndpoint,
-  routeServerPeer,
-  accountNetwork,
-  carrierGateway,
-  customerGateway,
-  dhcpOptions,
-  egressOnlyGateway,
-  elasticAddress,
-  internetGateway,
-  natGateway,
-  networkAcl,
-  networkInterface,
-  peering,
-  permission,
-  publicPool,
-  reservation,
-  routeTable,
-  securityGroup,
-  securityGroupRule,
-  subnet,
-  transitAttachment,
-  transitGateway,
-  transitTable,
-  vpc,
-  vpnConnection,
-  vpnGateway,
-];
+import { networkAclActions } from "./network_acls.ts";
+import { peeringActions } from "./peering.ts";
+import { prefixListActions } from "./prefix_lists.ts";
+import { protectionActions } from "./protections.ts";
+import { routeServerActions } from "./route_servers.ts";
+import { routeTableActions } from "./route_tables.ts";
+import { securityGroupRuleActions } from "./security_group_rules.ts";
+import { securityGroupActions } from "./security_groups.ts";
+import { subnetActions } from "./subnets.ts";
+import { trafficMirrorActions } from "./traffic_mirrors.ts";
+import { transitGatewayActions } from "./transit_gateways.ts";
+import { vpcActions } from "./vpcs.ts";
+import { vpnActions } from "./vpn.ts";
 
 export const families = (network: Network) => ({
   ...dhcpActions(network),

@@ -2,28 +2,9 @@
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
-import { kind } from "../resources/kind.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
+import { flowLog, type FlowShape } from "./kinds/flow_logs.ts";
 import { type Network, oneOf, pick } from "./network.ts";
-
-type FlowShape = Shape<Ec2.FlowLog>;
-export const flowLog = kind<FlowShape>({
-  name: "vpc-flow-log",
-  idPrefix: "fl-",
-  id: "FlowLogId",
-  owner: null,
-  notFound: "InvalidFlowLogId.NotFound",
-  filters: [
-    "deliver-log-status=DeliverLogsStatus",
-    "flow-log-id",
-    "log-destination-type",
-    "log-group-name",
-    "resource-id",
-    "traffic-type",
-  ],
-  indexed: ["ResourceId"],
-});
 
 const logKinds: Readonly<Record<string, string>> = {
   VPC: "vpc",

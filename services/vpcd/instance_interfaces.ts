@@ -20,22 +20,21 @@ import {
   sweepInterfaces,
 } from "./contract.ts";
 import type { Defaults } from "./defaults.ts";
-import { elasticAddress, freeOf } from "./elastic_addresses.ts";
 import {
   checkGroups,
   freeAddresses,
   interfaceAttachment,
-  type InterfaceRecord,
   interfaceShape,
-  networkInterface,
   type NewInterface,
   showInterface,
 } from "./interfaces.ts";
+import { elasticAddress, freeOf } from "./kinds/elastic_addresses.ts";
+import { type InterfaceRecord, networkInterface } from "./kinds/interfaces.ts";
+import { rulesOf } from "./kinds/security_group_rules.ts";
+import { securityGroup } from "./kinds/security_groups.ts";
+import { subnet, type SubnetRecord } from "./kinds/subnets.ts";
+import { defaultVpcOf, vpc } from "./kinds/vpcs.ts";
 import type { Network } from "./network.ts";
-import { rulesOf } from "./security_group_rules.ts";
-import { securityGroup } from "./security_groups.ts";
-import { subnet, type SubnetRecord } from "./subnets.ts";
-import { defaultVpcOf, vpc } from "./vpcs.ts";
 
 const claimGrace_ms = 10 * 60_000;
 

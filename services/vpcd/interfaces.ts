@@ -7,82 +7,22 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../resources/addresses.ts";
 import { invalidCombination, invalidParameter, invalidValue } from "../resources/errors.ts";
 import { idOf, newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import { showTags } from "../resources/tags.ts";
-import type { Ec2, Input, Shape } from "../resources/wire.ts";
-import { elasticAddress, freeOf } from "./elastic_addresses.ts";
+import type { Input } from "../resources/wire.ts";
+import { elasticAddress, freeOf } from "./kinds/elastic_addresses.ts";
+import {
+  type InterfaceRecord,
+  type InterfaceShape,
+  networkInterface,
+  permission,
+} from "./kinds/interfaces.ts";
+import { securityGroup } from "./kinds/security_groups.ts";
+import { subnet, type SubnetRecord } from "./kinds/subnets.ts";
 import { exactlyOne, type Network, oneOf, within } from "./network.ts";
-import { securityGroup } from "./security_groups.ts";
-import { subnet, type SubnetRecord } from "./subnets.ts";
-
-export type InterfaceShape = Shape<Ec2.NetworkInterface>;
-export type InterfaceRecord = KindRecord<InterfaceShape>;
-
-export const networkInterface = kind<InterfaceShape>({
-  name: "network-interface",
-  idPrefix: "eni-",
-  id: "NetworkInterfaceId",
-  notFound: "InvalidNetworkInterfaceID.NotFound",
-  malformed: "InvalidNetworkInterfaceId.Malformed",
-  filters: [
-    "addresses.association.public-ip=PrivateIpAddresses.Association.PublicIp",
-    "addresses.primary=PrivateIpAddresses.Primary",
-    "addresses.private-ip-address=PrivateIpAddresses.PrivateIpAddress",
-    "association.allocation-id=Association.AllocationId",
-    "association.association-id=Association.AssociationId",
-    "association.public-ip=Association.PublicIp",
-    "attachment.attachment-id=Attachment.AttachmentId",
-    "attachment.delete-on-termination=Attachment.DeleteOnTermination",
-    "attachment.device-index=Attachment.DeviceIndex",
-    "attachment.instance-id=Attachment.InstanceId",
-    "attachment.instance-owner-id=Attachment.InstanceOwnerId",
-    "attachment.status=Attachment.Status",
-    "availability-zone",
-    "description",
-    "group-id=Groups.GroupId",
-    "group-name=Groups.GroupName",
-    "interface-type",
-    "ipv6-addresses.ipv6-address=Ipv6Addresses.Ipv6Address",
-    "mac-address",
-    "network-interface-id",
-    "private-dns-name",
-    "private-ip-address",
-    "requester-id",
-    "requester-managed",
-    "source-dest-check",
-    "status",
-    "subnet-id",
-    "vpc-id",
-  ],
-  references: { SubnetId: "subnet", "Groups.GroupId": "security-group", VpcId: "vpc" },
-  indexed: [
-    "Attachment.AttachmentId",
-    "Attachment.InstanceId",
-    "PrivateIpAddresses.PrivateIpAddress",
-    "Ipv6Addresses.Ipv6Address",
-  ],
-  quota: { most: 100_000, code: "NetworkInterfaceLimitExceeded" },
-});
 
 /** Private addresses of one interface, of each kind. */
 const mostAddresses = 50;
-
-export const permission = kind<Shape<Ec2.NetworkInterfacePermission>>({
-  name: "network-interface-permission",
-  idPrefix: "eni-perm-",
-  id: "NetworkInterfacePermissionId",
-  owner: null,
-  notFound: "InvalidPermissionID.NotFound",
-  filters: [
-    "network-interface-permission.network-interface-id=NetworkInterfaceId",
-    "network-interface-permission.aws-account-id=AwsAccountId",
-    "network-interface-permission.permission=Permission",
-    "network-interface-permission.aws-service=AwsService",
-  ],
-  references: { NetworkInterfaceId: "network-interface" },
-  page: { minimum: 5, maximum: 255, above: "refuse" },
-});
 
 const isTaken = (records: Records, of: SubnetRecord, address: string) =>
   records.find(networkInterface, of.account_id, address)

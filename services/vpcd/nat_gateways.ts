@@ -3,33 +3,15 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Ec2, Shape } from "../resources/wire.ts";
-import { elasticAddress } from "./elastic_addresses.ts";
-import { freeAddresses, interfaceShape, networkInterface, privateAddress } from "./interfaces.ts";
+import { freeAddresses, interfaceShape, privateAddress } from "./interfaces.ts";
+import { elasticAddress } from "./kinds/elastic_addresses.ts";
+import { networkInterface } from "./kinds/interfaces.ts";
+import { natGateway, type NatRecord } from "./kinds/nat_gateways.ts";
+import { subnet } from "./kinds/subnets.ts";
 import { type Network, oneOf, within } from "./network.ts";
-import { subnet } from "./subnets.ts";
 
-type NatShape = Shape<Ec2.NatGateway>;
-type NatRecord = KindRecord<NatShape>;
 type NatAddress = Shape<Ec2.NatGatewayAddress>;
-
-export const natGateway = kind<NatShape>({
-  name: "natgateway",
-  idPrefix: "nat-",
-  id: "NatGatewayId",
-  owner: null,
-  notFound: "NatGatewayNotFound",
-  malformed: "NatGatewayMalformed",
-  filters: ["nat-gateway-id", "state", "subnet-id", "vpc-id", "connectivity-type"],
-  references: {
-    SubnetId: "subnet",
-    VpcId: "vpc",
-    "NatGatewayAddresses.AllocationId": "elastic-ip",
-  },
-  settles: { member: "State", to: { pending: "available", deleting: "deleted" } },
-  quota: { most: 500, code: "NatGatewayLimitExceeded" },
-});
 
 export const natGatewayActions = (network: Network) => {
   const { operations: n, records, region } = network;

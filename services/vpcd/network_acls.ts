@@ -7,36 +7,12 @@ import type { ActionTable } from "../resources/actions.ts";
 import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter, invalidValue } from "../resources/errors.ts";
 import { idOf, newId } from "../resources/ids.ts";
-import { kind } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import { networkAcl } from "./kinds/network_acls.ts";
 import { exactlyOne, type Network, oneOf, within } from "./network.ts";
 
-type AclShape = Shape<Ec2.NetworkAcl>;
 type Entry = Shape<Ec2.NetworkAclEntry>;
-
-export const networkAcl = kind<AclShape>({
-  name: "network-acl",
-  idPrefix: "acl-",
-  id: "NetworkAclId",
-  notFound: "InvalidNetworkAclID.NotFound",
-  filters: [
-    "association.association-id=Associations.NetworkAclAssociationId",
-    "association.network-acl-id=Associations.NetworkAclId",
-    "association.subnet-id=Associations.SubnetId",
-    "default=IsDefault",
-    "entry.cidr=Entries.CidrBlock",
-    "entry.ipv6-cidr=Entries.Ipv6CidrBlock",
-    "entry.egress=Entries.Egress",
-    "entry.protocol=Entries.Protocol",
-    "entry.rule-action=Entries.RuleAction",
-    "entry.rule-number=Entries.RuleNumber",
-    "vpc-id",
-  ],
-  references: { VpcId: "vpc", "Associations.SubnetId": "subnet" },
-  indexed: ["Associations.NetworkAclAssociationId"],
-  quota: { most: 5000, code: "NetworkAclLimitExceeded" },
-});
 
 const last = 32_767;
 const rule = (number: number, egress: boolean, action: "allow" | "deny"): Entry => ({

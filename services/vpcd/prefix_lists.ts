@@ -4,27 +4,9 @@ import type { ActionTable } from "../resources/actions.ts";
 import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import { pageOf } from "../resources/paging.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
+import { type Entry, type ListRecord, prefixList } from "./kinds/prefix_lists.ts";
 import { arn, type Network, within } from "./network.ts";
-
-type Entry = Shape<Ec2.PrefixListEntry>;
-type ListShape = Shape<Ec2.ManagedPrefixList> & {
-  /** Entries of each version, from 1 on. */
-  readonly Versions?: readonly (readonly Entry[])[];
-};
-type ListRecord = KindRecord<ListShape>;
-
-export const prefixList = kind<ListShape>({
-  name: "prefix-list",
-  idPrefix: "pl-",
-  id: "PrefixListId",
-  notFound: "InvalidPrefixListID.NotFound",
-  malformed: "InvalidPrefixListId.Malformed",
-  filters: ["prefix-list-id", "prefix-list-name", "state"],
-  page: { minimum: 1, maximum: 100, above: "refuse" },
-});
 
 const limits = { minimum: 1, maximum: 1000, above: "refuse" } as const;
 

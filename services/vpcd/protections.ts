@@ -4,56 +4,14 @@
  */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
-import type { Ec2, Input, Shape } from "../resources/wire.ts";
-import { accountNetwork, settingsId } from "./defaults.ts";
-import { internetGateway } from "./internet_gateways.ts";
-import { natGateway } from "./nat_gateways.ts";
+import type { KindRecord } from "../resources/kind.ts";
+import type { Input } from "../resources/wire.ts";
+import { accountNetwork, settingsId } from "./kinds/account_networks.ts";
+import { internetGateway } from "./kinds/internet_gateways.ts";
+import { natGateway } from "./kinds/nat_gateways.ts";
+import { type ControlShape, encryptionControl, exclusion } from "./kinds/protections.ts";
+import { vpc } from "./kinds/vpcs.ts";
 import { arn, exactlyOne, type Network, oneOf } from "./network.ts";
-import { vpc } from "./vpcs.ts";
-
-type ExclusionShape = Shape<Ec2.VpcBlockPublicAccessExclusion> & {
-  readonly VpcId?: string | undefined;
-  readonly SubnetId?: string | undefined;
-};
-export const exclusion = kind<ExclusionShape>({
-  name: "vpc-block-public-access-exclusion",
-  idPrefix: "vpcbpa-exclude-",
-  id: "ExclusionId",
-  owner: null,
-  notFound: "InvalidVpcBlockPublicAccessExclusionId.NotFound",
-  filters: ["internet-gateway-exclusion-mode", "resource-arn", "state"],
-  references: { VpcId: "vpc", SubnetId: "subnet" },
-  settles: {
-    member: "State",
-    to: {
-      "create-in-progress": "create-complete",
-      "update-in-progress": "update-complete",
-      "delete-in-progress": "deleted",
-    },
-  },
-  quota: { most: 50, code: "VpcBlockPublicAccessExclusionLimitExceeded" },
-});
-
-type ControlShape = Shape<Ec2.VpcEncryptionControl>;
-export const encryptionControl = kind<ControlShape>({
-  name: "vpc-encryption-control",
-  idPrefix: "vpcec-",
-  id: "VpcEncryptionControlId",
-  owner: null,
-  notFound: "InvalidVpcEncryptionControlId.NotFound",
-  filters: ["state", "vpc-id", "mode", "vpc-encryption-control-id"],
-  references: { VpcId: "vpc" },
-  settles: {
-    member: "State",
-    to: {
-      "creating": "available",
-      "enforce-in-progress": "available",
-      "monitor-in-progress": "available",
-      "deleting": "deleted",
-    },
-  },
-});
 
 const excludable = [
   "InternetGateway",

@@ -7,68 +7,22 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
 import { idOf, newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
-import { internetGateway } from "./internet_gateways.ts";
+import { networkInterface } from "./kinds/interfaces.ts";
+import { internetGateway } from "./kinds/internet_gateways.ts";
+import {
+  routeTable,
+  type RouteTableShape,
+  type TableRecord,
+  targets,
+} from "./kinds/route_tables.ts";
+import { subnet } from "./kinds/subnets.ts";
+import { vpc, type VpcRecord } from "./kinds/vpcs.ts";
+import { vpnGateway } from "./kinds/vpn.ts";
 import { exactlyOne, type Network } from "./network.ts";
-import { networkInterface } from "./interfaces.ts";
-import { subnet } from "./subnets.ts";
-import { vpc, type VpcRecord } from "./vpcs.ts";
-import { vpnGateway } from "./vpn.ts";
 
 type Route = Shape<Ec2.Route>;
-type RouteTableShape = Shape<Ec2.RouteTable>;
-type TableRecord = KindRecord<RouteTableShape>;
-
-const targets = {
-  CarrierGatewayId: "carrier-gateway",
-  CoreNetworkArn: undefined,
-  EgressOnlyInternetGatewayId: "egress-only-internet-gateway",
-  GatewayId: undefined,
-  InstanceId: undefined,
-  LocalGatewayId: "local-gateway",
-  NatGatewayId: "natgateway",
-  NetworkInterfaceId: "network-interface",
-  TransitGatewayId: "transit-gateway",
-  VpcPeeringConnectionId: "vpc-peering-connection",
-} as const;
-
-export const routeTable = kind<RouteTableShape>({
-  name: "route-table",
-  idPrefix: "rtb-",
-  id: "RouteTableId",
-  notFound: "InvalidRouteTableID.NotFound",
-  filters: [
-    "association.gateway-id=Associations.GatewayId",
-    "association.main=Associations.Main",
-    "association.route-table-association-id=Associations.RouteTableAssociationId",
-    "association.route-table-id=Associations.RouteTableId",
-    "association.subnet-id=Associations.SubnetId",
-    "route-table-id",
-    "route.destination-cidr-block=Routes.DestinationCidrBlock",
-    "route.destination-ipv6-cidr-block=Routes.DestinationIpv6CidrBlock",
-    "route.destination-prefix-list-id=Routes.DestinationPrefixListId",
-    "route.egress-only-internet-gateway-id=Routes.EgressOnlyInternetGatewayId",
-    "route.gateway-id=Routes.GatewayId",
-    "route.instance-id=Routes.InstanceId",
-    "route.nat-gateway-id=Routes.NatGatewayId",
-    "route.origin=Routes.Origin",
-    "route.state=Routes.State",
-    "route.transit-gateway-id=Routes.TransitGatewayId",
-    "route.vpc-peering-connection-id=Routes.VpcPeeringConnectionId",
-    "vpc-id",
-  ],
-  references: { VpcId: "vpc", "Associations.SubnetId": "subnet" },
-  indexed: [
-    "Associations.RouteTableAssociationId",
-    "Associations.GatewayId",
-    "Routes.DestinationPrefixListId",
-    ...Object.keys(targets).map((name) => `Routes.${name}`),
-  ],
-  quota: { most: 5000, code: "RouteTableLimitExceeded" },
-});
-
 const local = (block: string): Route => ({
   ...(block.includes(":") ? { DestinationIpv6CidrBlock: block } : { DestinationCidrBlock: block }),
   GatewayId: "local",

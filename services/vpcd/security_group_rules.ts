@@ -3,35 +3,20 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../resources/errors.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
-import type { Records } from "../resources/records.ts";
 import { tagsFromSpecifications } from "../resources/tags.ts";
-import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import type { Input } from "../resources/wire.ts";
+import {
+  type Permission,
+  type RuleRecord,
+  type RuleShape,
+  rulesOf,
+  securityGroupRule,
+} from "./kinds/security_group_rules.ts";
+import { type GroupRecord, securityGroup } from "./kinds/security_groups.ts";
+import { defaultVpcOf } from "./kinds/vpcs.ts";
 import type { Network } from "./network.ts";
-import { type GroupRecord, securityGroup } from "./security_groups.ts";
-import { defaultVpcOf } from "./vpcs.ts";
-
-export type RuleShape = Shape<Ec2.SecurityGroupRule>;
-export type RuleRecord = KindRecord<RuleShape>;
-type Permission = Shape<Ec2.IpPermission>;
-
-export const securityGroupRule = kind<RuleShape>({
-  name: "security-group-rule",
-  idPrefix: "sgr-",
-  id: "SecurityGroupRuleId",
-  owner: null,
-  notFound: "InvalidSecurityGroupRuleId.NotFound",
-  filters: ["group-id"],
-  indexed: ["PrefixListId"],
-  references: { "ReferencedGroupInfo.GroupId": "security-group", GroupId: "security-group" },
-  quota: { most: 200_000, code: "RulesPerSecurityGroupLimitExceeded" },
-});
 
 const rulesPerGroup = 1000;
-
-export const rulesOf = (records: Records, group: Pick<GroupRecord, "account_id" | "id">) =>
-  records.find(securityGroupRule, group.account_id, group.id)
-    .filter((rule) => rule.shape.GroupId === group.id);
 
 const protocols: Readonly<Record<string, string>> = {
   "6": "tcp",
@@ -51,39 +36,6 @@ const keyOf = (rule: Wanted) =>
     rule.IpProtocol === "-1" ? -1 : rule.ToPort ?? -1,
     rule.CidrIpv4 ?? rule.CidrIpv6 ?? rule.PrefixListId ?? rule.ReferencedGroupInfo?.GroupId,
   ].join(" ");
-
-/** Rules of one group as EC2's permissions: by protocol and ports. */
-export function permissionsOf(rules: readonly RuleRecord[]) {
-  const shown = (egress: boolean): Permission[] => {
-    const byPorts = new Map<string, Permission>();
-    for (const { shape: rule } of rules) {
-      if (rule.IsEgress !== egress) continue;
-      const key = `${rule.IpProtocol} ${rule.FromPort ?? ""} ${rule.ToPort ?? ""}`;
-      const note = rule.Description === undefined ? {} : { Description: rule.Description };
-      const all = rule.IpProtocol === "-1";
-      const one = byPorts.get(key) ?? {
-        IpProtocol: rule.IpProtocol,
-        ...(all || rule.FromPort === undefined ? {} : { FromPort: rule.FromPort }),
-        ...(all || rule.ToPort === undefined ? {} : { ToPort: rule.ToPort }),
-        IpRanges: [],
-        Ipv6Ranges: [],
-        PrefixListIds: [],
-        UserIdGroupPairs: [],
-      };
-      byPorts.set(key, one);
-      if (rule.CidrIpv4 !== undefined) one.IpRanges?.push({ CidrIp: rule.CidrIpv4, ...note });
-      if (rule.CidrIpv6 !== undefined) one.Ipv6Ranges?.push({ CidrIpv6: rule.CidrIpv6, ...note });
-      if (rule.PrefixListId !== undefined) {
-        one.PrefixListIds?.push({ PrefixListId: rule.PrefixListId, ...note });
-      }
-      if (rule.ReferencedGroupInfo !== undefined) {
-        one.UserIdGroupPairs?.push({ ...rule.ReferencedGroupInfo, ...note });
-      }
-    }
-    return [...byPorts.values()];
-  };
-  return { IpPermissions: shown(false), IpPermissionsEgress: shown(true) };
-}
 
 function checkPorts(protocol: string, from: number | undefined, to: number | undefined): void {
   if (protocol !== "tcp" && protocol !== "udp") return;

@@ -6,59 +6,14 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { invalidParameter, invalidValue } from "../resources/errors.ts";
 import { idOf } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import { pageOf } from "../resources/paging.ts";
 import type { Records } from "../resources/records.ts";
 import { showTags } from "../resources/tags.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
-import { defaultVpcOf, vpc } from "./vpcs.ts";
+import { peering } from "./kinds/peering.ts";
+import { permissionsOf, rulesOf, securityGroupRule } from "./kinds/security_group_rules.ts";
+import { type GroupRecord, securityGroup } from "./kinds/security_groups.ts";
+import { defaultVpcOf, vpc } from "./kinds/vpcs.ts";
 import { arn, type Network } from "./network.ts";
-import { peering } from "./peering.ts";
-import {
-  permissionsOf,
-  type RuleRecord,
-  rulesOf,
-  securityGroupRule,
-} from "./security_group_rules.ts";
-
-export type GroupShape = Shape<Ec2.SecurityGroup> & {
-  /** Other VPCs that the group is associated with. */
-  readonly AssociatedVpcs?: readonly string[];
-};
-export type GroupRecord = KindRecord<GroupShape>;
-
-const ofRules =
-  (egress: boolean, read: (rule: RuleRecord["shape"]) => string | number | undefined) =>
-  (record: GroupRecord, records: Records) =>
-    rulesOf(records, record).filter((rule) => rule.shape.IsEgress === egress)
-      .map((rule) => read(rule.shape));
-
-const ruleFilters = (egress: boolean) => {
-  const prefix = egress ? "egress.ip-permission" : "ip-permission";
-  return {
-    [`${prefix}.cidr`]: ofRules(egress, (rule) => rule.CidrIpv4),
-    [`${prefix}.from-port`]: ofRules(egress, (rule) => rule.FromPort),
-    [`${prefix}.group-id`]: ofRules(egress, (rule) => rule.ReferencedGroupInfo?.GroupId),
-    [`${prefix}.ipv6-cidr`]: ofRules(egress, (rule) => rule.CidrIpv6),
-    [`${prefix}.prefix-list-id`]: ofRules(egress, (rule) => rule.PrefixListId),
-    [`${prefix}.protocol`]: ofRules(egress, (rule) => rule.IpProtocol),
-    [`${prefix}.to-port`]: ofRules(egress, (rule) => rule.ToPort),
-  };
-};
-
-export const securityGroup = kind<GroupShape>({
-  name: "security-group",
-  idPrefix: "sg-",
-  id: "GroupId",
-  notFound: "InvalidGroup.NotFound",
-  malformed: "InvalidGroupId.Malformed",
-  filters: ["description", "group-id", "group-name", "vpc-id"],
-  computed: { ...ruleFilters(false), ...ruleFilters(true) },
-  shows: (record, records) => permissionsOf(rulesOf(records, record)),
-  references: { VpcId: "vpc" },
-  indexed: ["AssociatedVpcs", "GroupName"],
-  quota: { most: 2500, code: "SecurityGroupLimitExceeded" },
-});
 
 const defaultGroupId = (vpcId: string) => vpcId.replace(/^vpc-/, "sg-");
 

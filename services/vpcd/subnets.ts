@@ -8,81 +8,16 @@ import {
   parseBlock,
   requireBlock,
   showBlock,
-  sizeOf,
 } from "../resources/addresses.ts";
 import { invalidParameter, invalidValue } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
 import type { Records } from "../resources/records.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
 import { zoneId } from "../resources/zone_names.ts";
-import { networkInterface } from "./interfaces.ts";
+import { reservation, subnet, type SubnetRecord, type SubnetShape } from "./kinds/subnets.ts";
+import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "./kinds/vpcs.ts";
+import { arn, exactlyOne, given, type Network, oneOf } from "./network.ts";
 import { joinAcl, leaveAcl } from "./network_acls.ts";
 import { leaveTables } from "./route_tables.ts";
-import { arn, exactlyOne, given, type Network, oneOf } from "./network.ts";
-import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "./vpcs.ts";
-
-export type SubnetShape = Shape<Ec2.Subnet>;
-export type SubnetRecord = KindRecord<SubnetShape>;
-
-/** EC2 keeps the first four addresses of a subnet and the last. */
-const kept = 5;
-
-export const subnet = kind<SubnetShape>({
-  name: "subnet",
-  idPrefix: "subnet-",
-  id: "SubnetId",
-  notFound: "InvalidSubnetID.NotFound",
-  filters: [
-    "availability-zone",
-    "availabilityZone=AvailabilityZone",
-    "availability-zone-id",
-    "cidr-block",
-    "cidr=CidrBlock",
-    "cidrBlock=CidrBlock",
-    "customer-owned-ipv4-pool=CustomerOwnedIpv4Pool",
-    "default-for-az",
-    "defaultForAz=DefaultForAz",
-    "enable-dns64=EnableDns64",
-    "ipv6-cidr-block-association.ipv6-cidr-block=Ipv6CidrBlockAssociationSet.Ipv6CidrBlock",
-    "ipv6-cidr-block-association.association-id=Ipv6CidrBlockAssociationSet.AssociationId",
-    "ipv6-native",
-    "map-public-ip-on-launch",
-    "outpost-arn",
-    "private-dns-name-options-on-launch.hostname-type=PrivateDnsNameOptionsOnLaunch.HostnameType",
-    "state",
-    "subnet-arn",
-    "vpc-id",
-  ],
-  computed: { "available-ip-address-count": (record, records) => freeIn(record, records) },
-  shows: (record, records) => ({ AvailableIpAddressCount: freeIn(record, records) }),
-  references: { VpcId: "vpc" },
-  indexed: ["Ipv6CidrBlockAssociationSet.AssociationId"],
-  quota: { most: 2000, code: "SubnetLimitExceeded" },
-  settles: { member: "State", to: { pending: "available" } },
-});
-
-function freeIn(record: SubnetRecord, records: Records): number {
-  const block = parseBlock(record.shape.CidrBlock ?? "");
-  if (block === undefined) return 0;
-  let used = 0;
-  for (const one of records.find(networkInterface, record.account_id, record.id)) {
-    used += one.shape.PrivateIpAddresses?.length ?? 0;
-  }
-  return Math.max(0, Number(sizeOf(block)) - kept - used);
-}
-
-export interface ReservationShape extends Shape<Ec2.SubnetCidrReservation> {
-  readonly SubnetId?: string | undefined;
-}
-export const reservation = kind<ReservationShape>({
-  name: "subnet-cidr-reservation",
-  idPrefix: "scr-",
-  id: "SubnetCidrReservationId",
-  notFound: "InvalidSubnetCidrReservationID.NotFound",
-  filters: ["reservationType=ReservationType", "subnet-id", "cidr"],
-  references: { SubnetId: "subnet" },
-});
 
 /** @throws AwsError `InvalidSubnet.Range`, `InvalidSubnet.Conflict` */
 function checkBlock(text: string, of: VpcRecord, records: Records): string {

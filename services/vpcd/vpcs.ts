@@ -1,73 +1,16 @@
-/**
- * VPCs: their blocks, attributes, and what comes and goes with each: the main route table, the default
- * network ACL and the default security group. Their ids follow from the VPC's, so that a creation that
- * was cut off is completed by repeating it.
- */
+/** VPCs: their blocks, attributes, and what goes with each (`vpc_parts.ts` has what comes with it). */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
-import {
-  type Block,
-  overlaps,
-  parseBlock,
-  requireBlock,
-  showBlock,
-} from "../resources/addresses.ts";
+import { overlaps, parseBlock, requireBlock, showBlock } from "../resources/addresses.ts";
 import { invalidCombination, invalidValue } from "../resources/errors.ts";
-import { idOf, newId } from "../resources/ids.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
+import { newId } from "../resources/ids.ts";
 import type { Records } from "../resources/records.ts";
-import type { Ec2, Input, Shape } from "../resources/wire.ts";
-import { mostVpcs } from "./contract.ts";
+import type { Input } from "../resources/wire.ts";
+import { routeTable } from "./kinds/route_tables.ts";
+import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "./kinds/vpcs.ts";
 import { exactlyOne, given, type Network, oneOf } from "./network.ts";
-import { makeDefaultParts } from "./defaults.ts";
-import { makeDefaultAcl } from "./network_acls.ts";
-import { localRoutes, makeMainTable, routeTable } from "./route_tables.ts";
-import { makeDefaultGroup } from "./security_groups.ts";
-
-/** The attributes are ours: no answer about the VPC itself shows them. */
-export type VpcShape = Shape<Ec2.Vpc> & {
-  readonly EnableDnsSupport?: boolean;
-  readonly EnableDnsHostnames?: boolean;
-  readonly EnableNetworkAddressUsageMetrics?: boolean;
-};
-export type VpcRecord = KindRecord<VpcShape>;
-
-export const vpc = kind<VpcShape>({
-  name: "vpc",
-  idPrefix: "vpc-",
-  id: "VpcId",
-  notFound: "InvalidVpcID.NotFound",
-  filters: [
-    "cidr=CidrBlock",
-    "cidr-block-association.cidr-block=CidrBlockAssociationSet.CidrBlock",
-    "cidr-block-association.association-id=CidrBlockAssociationSet.AssociationId",
-    "cidr-block-association.state=CidrBlockAssociationSet.CidrBlockState.State",
-    "dhcp-options-id",
-    "ipv6-cidr-block-association.ipv6-cidr-block=Ipv6CidrBlockAssociationSet.Ipv6CidrBlock",
-    "ipv6-cidr-block-association.association-id=Ipv6CidrBlockAssociationSet.AssociationId",
-    "is-default",
-    "isDefault=IsDefault",
-    "state",
-  ],
-  references: { "DhcpOptionsId": "dhcp-options" },
-  indexed: [
-    "CidrBlockAssociationSet.AssociationId",
-    "Ipv6CidrBlockAssociationSet.AssociationId",
-  ],
-  quota: { most: mostVpcs, code: "VpcLimitExceeded" },
-  settles: { member: "State", to: { pending: "available" } },
-});
-
-export const blocksOf = (record: VpcRecord): Block[] =>
-  (record.shape.CidrBlockAssociationSet ?? []).flatMap((one) =>
-    parseBlock(one.CidrBlock ?? "") ?? []
-  );
-
-const associated = (block: string) => ({
-  AssociationId: newId("vpc-cidr-assoc-"),
-  CidrBlock: block,
-  CidrBlockState: { State: "associated" as const },
-});
+import { localRoutes } from "./route_tables.ts";
+import { associatedBlock, makeDefaultVpc, makeParts, vpcShape } from "./vpc_parts.ts";
 
 /** @throws AwsError `InvalidVpc.Range` */
 function vpcBlock(text: string): string {
@@ -85,43 +28,6 @@ export function ipv6Of(seed: string): string {
     digits.slice(10, 12)
   }00::/56`;
 }
-
-const shapeOf = (block: string, isDefault: boolean): VpcShape => ({
-  CidrBlock: block,
-  CidrBlockAssociationSet: [associated(block)],
-  DhcpOptionsId: "default",
-  EnableDnsHostnames: isDefault,
-  EnableDnsSupport: true,
-  InstanceTenancy: "default",
-  Ipv6CidrBlockAssociationSet: [],
-  IsDefault: isDefault,
-  State: "pending",
-});
-
-/** Main route table, default ACL and default group; repeating it changes nothing. */
-async function makeParts(records: Records, record: VpcRecord): Promise<void> {
-  await makeMainTable(records, record.account_id, record.id, record.shape.CidrBlock ?? "");
-  await makeDefaultAcl(records, record.account_id, record.id);
-  await makeDefaultGroup(records, record.account_id, record.id);
-}
-
-/** Makes a default VPC with this id. */
-export async function makeDefaultVpc(
-  records: Records,
-  account: string,
-  id: string,
-): Promise<VpcRecord> {
-  const record = await records.create(vpc, account, shapeOf("172.31.0.0/16", true), { id });
-  await makeParts(records, record);
-  return record;
-}
-
-export const defaultVpcOf = (records: Records, account: string): VpcRecord | undefined => {
-  for (const record of records.all(vpc, account)) {
-    if (record.shape.IsDefault === true) return record;
-  }
-  return undefined;
-};
 
 const attributeNames = [
   "EnableDnsSupport",
@@ -158,7 +64,7 @@ function associateBlock(record: VpcRecord, input: Input<"AssociateVpcCidrBlock">
       );
     }
   }
-  return { CidrBlockAssociationSet: [...present, associated(block)] };
+  return { CidrBlockAssociationSet: [...present, associatedBlock(block)] };
 }
 
 const limit = () =>
@@ -201,7 +107,7 @@ export const vpcActions = (network: Network) => {
           throw invalidValue("The tenancy value host is not supported for VPCs.");
         }
         return {
-          ...shapeOf(vpcBlock(given(input.CidrBlock, "cidrBlock")), false),
+          ...vpcShape(vpcBlock(given(input.CidrBlock, "cidrBlock")), false),
           InstanceTenancy: tenancy,
         };
       },
@@ -232,8 +138,7 @@ export const vpcActions = (network: Network) => {
       },
       run: async (_input, call) => {
         const id = newId("vpc-");
-        const record = await makeDefaultVpc(records, call.account_id, id);
-        await makeDefaultParts(network, call.account_id, id);
+        const record = await makeDefaultVpc(network, call.account_id, id);
         return { Vpc: records.show(vpc, record) };
       },
     }),
@@ -385,8 +290,6 @@ export const vpcActions = (network: Network) => {
 const subnetBlocks = (shape: Readonly<Record<string, unknown>>): string[] =>
   typeof shape["SubnetArn"] === "string" ? [String(shape["CidrBlock"] ?? "")] : [];
 
-export const mainTableOf = (records: Records, account: string, vpcId: string): string | undefined =>
+const mainTableOf = (records: Records, account: string, vpcId: string): string | undefined =>
   records.find(routeTable, account, vpcId)
     .find((table) => table.shape.Associations?.some((one) => one.Main === true))?.id;
-
-export const mainTableId = (vpcId: string) => idOf("rtb-", vpcId, "main");

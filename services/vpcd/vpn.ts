@@ -3,73 +3,12 @@ import { AwsError } from "../aws/errors.ts";
 import type { ActionTable } from "../resources/actions.ts";
 import { parseAddress, parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidCombination, invalidParameter } from "../resources/errors.ts";
-import { kind, type KindRecord } from "../resources/kind.ts";
+import type { KindRecord } from "../resources/kind.ts";
 import type { Ec2, Input, Shape } from "../resources/wire.ts";
+import { transitGateway } from "./kinds/transit_gateways.ts";
+import { vpc } from "./kinds/vpcs.ts";
+import { type ConnectionShape, customerGateway, vpnConnection, vpnGateway } from "./kinds/vpn.ts";
 import { exactlyOne, given, type Network, oneOf, within } from "./network.ts";
-import { transitGateway } from "./transit_gateways.ts";
-import { vpc } from "./vpcs.ts";
-
-export const customerGateway = kind<Shape<Ec2.CustomerGateway>>({
-  name: "customer-gateway",
-  idPrefix: "cgw-",
-  id: "CustomerGatewayId",
-  owner: null,
-  notFound: "InvalidCustomerGatewayID.NotFound",
-  malformed: "InvalidCustomerGatewayId.Malformed",
-  filters: ["bgp-asn", "customer-gateway-id", "ip-address", "state", "type"],
-  settles: { member: "State", to: { pending: "available" } },
-  quota: { most: 500, code: "CustomerGatewayLimitExceeded" },
-});
-
-export const vpnGateway = kind<Shape<Ec2.VpnGateway>>({
-  name: "vpn-gateway",
-  idPrefix: "vgw-",
-  id: "VpnGatewayId",
-  owner: null,
-  notFound: "InvalidVpnGatewayID.NotFound",
-  malformed: "InvalidVpnGatewayId.Malformed",
-  filters: [
-    "amazon-side-asn",
-    "attachment.state=VpcAttachments.State",
-    "attachment.vpc-id=VpcAttachments.VpcId",
-    "availability-zone",
-    "state",
-    "type",
-    "vpn-gateway-id",
-  ],
-  references: { "VpcAttachments.VpcId": "vpc" },
-  settles: { member: "State", to: { pending: "available" } },
-  quota: { most: 500, code: "VpnGatewayLimitExceeded" },
-});
-
-type ConnectionShape = Shape<Ec2.VpnConnection>;
-export const vpnConnection = kind<ConnectionShape>({
-  name: "vpn-connection",
-  idPrefix: "vpn-",
-  id: "VpnConnectionId",
-  owner: null,
-  notFound: "InvalidVpnConnectionID.NotFound",
-  malformed: "InvalidVpnConnectionID",
-  filters: [
-    "customer-gateway-id",
-    "option.static-routes-only=Options.StaticRoutesOnly",
-    "route.destination-cidr-block=Routes.DestinationCidrBlock",
-    "state",
-    "transit-gateway-id",
-    "type",
-    "vpn-connection-id",
-    "vpn-gateway-id",
-  ],
-  references: {
-    CustomerGatewayId: "customer-gateway",
-    VpnGatewayId: "vpn-gateway",
-    TransitGatewayId: "transit-gateway",
-  },
-  settles: {
-    member: "State",
-    to: { pending: "available", modifying: "available", deleting: "deleted" },
-  },
-});
 
 const privateAsn = (asn: number, name: string) => {
   const sixteen = asn >= 64_512 && asn <= 65_534;

@@ -7,7 +7,7 @@
  */
 import { actionSubject } from "../../services/resources/actions.ts";
 import { newId } from "../../services/resources/ids.ts";
-import { subnet } from "../../services/vpcd/subnets.ts";
+import { subnet } from "../../services/vpcd/kinds/subnets.ts";
 import { startVpcd } from "../../services/vpcd/vpcd.ts";
 import { callerOf, testConfig } from "../kit/compute.ts";
 import { startNats, testLog } from "../kit/nats.ts";

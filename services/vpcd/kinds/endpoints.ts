@@ -1,6 +1,6 @@
 /** What VPC endpoints, the services that they lead to and the notifications of both are kept as. */
-import { kind, type KindRecord } from "../resources/kind.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
+import { kind, type KindRecord } from "../../resources/kind.ts";
+import type { Ec2, Shape } from "../../resources/wire.ts";
 
 export type EndpointShape = Shape<Ec2.VpcEndpoint> & {
   /** Account of the service and what it thinks of the connection. */
