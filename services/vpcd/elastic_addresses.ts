@@ -1,40 +1,23 @@
 /**
- * Elastic IP addresses and the pools that they come from. Without a pool of the account's own they
+ * Elastic IP addresses: allocated, associated, let go. Without a pool of the account's own they
  * come from 100.64.0.0/10, the shared address space, in which an operator may route them.
  */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
-import {
-  holds,
-  overlaps,
-  parseAddress,
-  parseBlock,
-  requireBlock,
-  showAddress,
-  showBlock,
-  sizeOf,
-} from "../resources/addresses.ts";
+import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
 import { newId } from "../resources/ids.ts";
-import type { KindRecord } from "../resources/kind.ts";
 import {
   type AddressRecord,
   elasticAddress,
   freeOf,
-  type PoolShape,
   publicPool,
 } from "./kinds/elastic_addresses.ts";
 import { type InterfaceRecord, networkInterface } from "./kinds/interfaces.ts";
-import { given, type Network, oneOf, within } from "./network.ts";
+import { given, type Network, oneOf } from "./network.ts";
+import { ranges } from "./public_pools.ts";
 
 const shared = parseBlock("100.64.0.0/10")!;
-
-const ranges = (pool: KindRecord<PoolShape>) =>
-  (pool.shape.PoolAddressRanges ?? []).flatMap((one) => {
-    const block = parseBlock(`${one.FirstAddress}/${rangeBits(one.AddressCount ?? 1)}`);
-    return block === undefined ? [] : [block];
-  });
-const rangeBits = (count: number) => 32 - Math.round(Math.log2(count));
 
 export const elasticAddressActions = ({ operations: n, records, region }: Network) => {
   const isFree = (address: string) => records.findAnywhere(elasticAddress, address).length === 0;
@@ -277,200 +260,5 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
         Address: { AllocationId: record.id, PublicIp: record.shape.PublicIp },
       }),
     }),
-
-    EnableAddressTransfer: n.changes(elasticAddress, {
-      id: "AllocationId",
-      change: (record, input, call) => {
-        if (
-          !/^\d{12}$/.test(input.TransferAccountId) || input.TransferAccountId === call.account_id
-        ) {
-          throw invalidParameter(
-            "transferAccountId",
-            input.TransferAccountId,
-            "Expected another account.",
-          );
-        }
-        if (record.shape.AssociationId !== undefined) {
-          throw new AwsError(
-            "InvalidIPAddress.InUse",
-            `Address ${record.shape.PublicIp} is in use.`,
-          );
-        }
-        return {
-          Transfer: {
-            AddressTransferStatus: "pending" as const,
-            AllocationId: record.id,
-            PublicIp: record.shape.PublicIp,
-            TransferAccountId: input.TransferAccountId,
-            TransferOfferExpirationTimestamp: new Date(Date.now() + 7 * 86_400_000).toISOString(),
-          },
-        };
-      },
-      answer: (record) => ({ AddressTransfer: record.shape.Transfer }),
-    }),
-    DisableAddressTransfer: n.changes(elasticAddress, {
-      id: "AllocationId",
-      change: (record) => {
-        if (record.shape.Transfer === undefined) {
-          throw new AwsError(
-            "AddressTransferNotFound",
-            `There is no transfer of ${record.id} to disable.`,
-          );
-        }
-        return { Transfer: undefined };
-      },
-      answer: (record) => ({
-        AddressTransfer: {
-          AddressTransferStatus: "disabled",
-          AllocationId: record.id,
-          PublicIp: record.shape.PublicIp,
-        },
-      }),
-    }),
-    DescribeAddressTransfers: n.custom({
-      reads: true,
-      run: async (input, call) => {
-        const page = await records.of(elasticAddress).describe({
-          action: "DescribeAddressTransfers",
-          ids: input.AllocationIds,
-          page: input,
-          where: (record) => record.shape.Transfer !== undefined,
-        }, call);
-        return {
-          AddressTransfers: page.records.flatMap((record) => record.shape.Transfer ?? []),
-          NextToken: page.nextToken,
-        };
-      },
-    }),
-    AcceptAddressTransfer: n.custom({
-      check: (input, call) => void offered(input.Address, call),
-      run: async (input, call) => {
-        const record = offered(input.Address, call);
-        await records.remove(elasticAddress, record.account_id, record.id);
-        const made = await records.create(elasticAddress, call.account_id, {
-          Domain: "vpc",
-          NetworkBorderGroup: region,
-          PublicIp: record.shape.PublicIp,
-          PublicIpv4Pool: "amazon",
-        });
-        return {
-          AddressTransfer: {
-            ...record.shape.Transfer,
-            AllocationId: made.id,
-            AddressTransferStatus: "accepted",
-            TransferOfferAcceptedTimestamp: new Date().toISOString(),
-          },
-        };
-      },
-    }),
-
-    CreatePublicIpv4Pool: n.creates(publicPool, {
-      make: () => ({
-        Description: "",
-        NetworkBorderGroup: region,
-        PoolAddressRanges: [],
-        TotalAddressCount: 0,
-        TotalAvailableAddressCount: 0,
-      }),
-      answer: (record) => ({ PoolId: record.id }),
-    }),
-    DescribePublicIpv4Pools: n.describes(publicPool, {
-      list: "PublicIpv4Pools",
-      ids: "PoolIds",
-      show: (record) => {
-        const used = records.find(elasticAddress, record.account_id, record.id).length;
-        const total = record.shape.TotalAddressCount ?? 0;
-        return { ...records.show(publicPool, record), TotalAvailableAddressCount: total - used };
-      },
-    }),
-    ProvisionPublicIpv4PoolCidr: n.changes(publicPool, {
-      id: "PoolId",
-      change: (record, input) => {
-        within(input.NetmaskLength, 24, 32, "netmaskLength");
-        const block = requireBlock(`${nextBase(record)}/${input.NetmaskLength}`, 4, "cidr");
-        const count = Number(sizeOf(block));
-        const range = {
-          AddressCount: count,
-          AvailableAddressCount: count,
-          FirstAddress: showAddress(4, block.base),
-          LastAddress: showAddress(4, block.base + sizeOf(block) - 1n),
-        };
-        return {
-          PoolAddressRanges: [...record.shape.PoolAddressRanges ?? [], range],
-          TotalAddressCount: (record.shape.TotalAddressCount ?? 0) + count,
-        };
-      },
-      answer: (record) => ({
-        PoolId: record.id,
-        PoolAddressRange: record.shape.PoolAddressRanges?.at(-1),
-      }),
-    }),
-    DeprovisionPublicIpv4PoolCidr: n.changes(publicPool, {
-      id: "PoolId",
-      change: (record, input) => {
-        const block = parseBlock(input.Cidr);
-        const found = ranges(record).find((one) =>
-          block !== undefined && showBlock(one) === showBlock(block)
-        );
-        if (found === undefined) {
-          throw invalidParameter("cidr", input.Cidr, "It is not provisioned to the pool.");
-        }
-        for (const one of records.find(elasticAddress, record.account_id, record.id)) {
-          const address = parseAddress(one.shape.PublicIp ?? "");
-          if (address !== undefined && holds(found, address)) {
-            throw new AwsError(
-              "InvalidIPAddress.InUse",
-              `Address ${one.shape.PublicIp} is in use.`,
-            );
-          }
-        }
-        const left = record.shape.PoolAddressRanges?.filter((one) =>
-          one.FirstAddress !== showAddress(4, found.base)
-        ) ?? [];
-        return {
-          PoolAddressRanges: left,
-          TotalAddressCount: left.reduce((sum, one) =>
-            sum + (one.AddressCount ?? 0), 0),
-        };
-      },
-      answer: (record, input) => ({ PoolId: record.id, DeprovisionedAddresses: [input.Cidr] }),
-    }),
-    DeletePublicIpv4Pool: n.deletes(publicPool, {
-      id: "PoolId",
-      refuse: (record) => {
-        if ((record.shape.PoolAddressRanges ?? []).length > 0) {
-          throw new AwsError(
-            "DependencyViolation",
-            `The pool '${record.id}' has provisioned CIDRs; deprovision them first.`,
-          );
-        }
-      },
-      answer: () => ({ ReturnValue: true }),
-    }),
   } satisfies ActionTable;
-
-  function offered(address: string, call: Call): AddressRecord {
-    const found = records.findAnywhere(elasticAddress, address).find((one) =>
-      one.shape.Transfer?.TransferAccountId === call.account_id &&
-      Date.parse(one.shape.Transfer.TransferOfferExpirationTimestamp ?? "") > Date.now()
-    );
-    if (found === undefined) {
-      throw new AwsError(
-        "InvalidTransfer.AddressNotFound",
-        `There is no transfer of ${address} to this account.`,
-      );
-    }
-    return found;
-  }
-
-  /** A free place of 198.18.0.0/15, which nobody routes, for what is provisioned next. */
-  function nextBase(record: KindRecord<PoolShape>): string {
-    const used = [...records.all(publicPool)].flatMap(ranges);
-    const base = parseBlock("198.18.0.0/15")!;
-    for (let at = 0n; at < 512n; at++) {
-      const block = parseBlock(`${showAddress(4, base.base + (at << 8n))}/24`)!;
-      if (!used.some((one) => overlaps(one, block))) return showAddress(4, block.base);
-    }
-    throw new AwsError("PublicIpv4PoolLimitExceeded", `There is no free block for ${record.id}.`);
-  }
 };

@@ -20,9 +20,9 @@ import {
   sweepInterfaces,
 } from "./contract.ts";
 import type { Defaults } from "./defaults.ts";
+import { freeAddresses } from "./interface_addresses.ts";
 import {
   checkGroups,
-  freeAddresses,
   interfaceAttachment,
   interfaceShape,
   type NewInterface,

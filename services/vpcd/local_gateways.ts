@@ -1,10 +1,10 @@
 /**
- * Local gateways with their route tables, virtual interfaces and customer-owned addresses. Every
+ * Local gateways with their route tables and what these are associated with. Every
  * account has one local gateway: the way from its networks to the wire that the node is on.
  */
 import { AwsError } from "../aws/errors.ts";
 import type { ActionTable, Call } from "../resources/actions.ts";
-import { contains, overlaps, parseBlock, requireBlock, showBlock } from "../resources/addresses.ts";
+import { contains, parseBlock, requireBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
 import { newId } from "../resources/ids.ts";
@@ -13,17 +13,15 @@ import { pageOf } from "../resources/paging.ts";
 import type { Input } from "../resources/wire.ts";
 import { networkInterface } from "./kinds/interfaces.ts";
 import {
-  coipPool,
   localGateway,
   localGroup,
   localGroupAssociation,
-  localInterface,
   localTable,
   localVpc,
   type Route,
   type TableShape,
 } from "./kinds/local_gateways.ts";
-import { arn, exactlyOne, type Network, oneOf, within } from "./network.ts";
+import { arn, exactlyOne, type Network, oneOf } from "./network.ts";
 
 type RouteInput = Input<"CreateLocalGatewayRoute"> | Input<"ModifyLocalGatewayRoute">;
 
@@ -203,91 +201,6 @@ export const localGatewayActions = ({ operations: n, records, region }: Network)
       },
     }),
 
-    CreateLocalGatewayVirtualInterfaceGroup: n.creates(localGroup, {
-      answer: "LocalGatewayVirtualInterfaceGroup",
-      make: async (input, call) => {
-        await records.require(localGateway, call.account_id, input.LocalGatewayId);
-        return {
-          ConfigurationState: "pending",
-          LocalBgpAsn: within(input.LocalBgpAsn ?? 64_512, 1, 2_147_483_647, "localBgpAsn"),
-          LocalGatewayVirtualInterfaceIds: [],
-        };
-      },
-    }),
-    DescribeLocalGatewayVirtualInterfaceGroups: n.describes(localGroup, {
-      list: "LocalGatewayVirtualInterfaceGroups",
-      ids: "LocalGatewayVirtualInterfaceGroupIds",
-    }),
-    DeleteLocalGatewayVirtualInterfaceGroup: n.deletes(localGroup, {
-      id: "LocalGatewayVirtualInterfaceGroupId",
-      passing: () => ({ ConfigurationState: "deleting" }),
-      answer: "LocalGatewayVirtualInterfaceGroup",
-    }),
-    CreateLocalGatewayVirtualInterface: n.creates(localInterface, {
-      answer: "LocalGatewayVirtualInterface",
-      make: async (input, call) => {
-        const group = await records.require(
-          localGroup,
-          call.account_id,
-          input.LocalGatewayVirtualInterfaceGroupId,
-        );
-        const twice = records.find(localInterface, call.account_id, group.id)
-          .some((one) => one.shape.Vlan === input.Vlan);
-        if (twice) throw invalidParameter("vlan", input.Vlan, "The group has the VLAN already.");
-        const [mine, theirs] = [input.LocalAddress, input.PeerAddress].map((text) =>
-          parseBlock(text)
-        );
-        if (
-          mine?.version !== 4 || theirs?.version !== 4 || !overlaps(mine, theirs) ||
-          input.LocalAddress === input.PeerAddress
-        ) {
-          throw invalidParameter(
-            "localAddress",
-            input.LocalAddress,
-            "Both ends must be different addresses of one IPv4 block, as 10.0.0.1/30.",
-          );
-        }
-        return {
-          ConfigurationState: "pending",
-          LocalBgpAsn: group.shape.LocalBgpAsn,
-          LocalGatewayId: group.shape.LocalGatewayId,
-          Vlan: within(input.Vlan, 1, 4094, "vlan"),
-        };
-      },
-      after: async (record, _input, call) => {
-        await records.change(
-          localGroup,
-          call.account_id,
-          record.shape.LocalGatewayVirtualInterfaceGroupId ?? "",
-          (now) => ({
-            LocalGatewayVirtualInterfaceIds: [
-              ...new Set([...now.shape.LocalGatewayVirtualInterfaceIds ?? [], record.id]),
-            ],
-          }),
-        );
-      },
-    }),
-    DescribeLocalGatewayVirtualInterfaces: n.describes(localInterface, {
-      list: "LocalGatewayVirtualInterfaces",
-      ids: "LocalGatewayVirtualInterfaceIds",
-    }),
-    DeleteLocalGatewayVirtualInterface: n.deletes(localInterface, {
-      id: "LocalGatewayVirtualInterfaceId",
-      before: async (record, _input, call) => {
-        await records.change(
-          localGroup,
-          call.account_id,
-          record.shape.LocalGatewayVirtualInterfaceGroupId ?? "",
-          (now) => ({
-            LocalGatewayVirtualInterfaceIds:
-              now.shape.LocalGatewayVirtualInterfaceIds?.filter((one) => one !== record.id) ?? [],
-          }),
-        );
-      },
-      passing: () => ({ ConfigurationState: "deleting" }),
-      answer: "LocalGatewayVirtualInterface",
-    }),
-
     CreateLocalGatewayRouteTableVpcAssociation: n.creates(localVpc, {
       answer: "LocalGatewayRouteTableVpcAssociation",
       make: async (input, call) => {
@@ -329,74 +242,6 @@ export const localGatewayActions = ({ operations: n, records, region }: Network)
       id: "LocalGatewayRouteTableVirtualInterfaceGroupAssociationId",
       passing: () => ({ State: "disassociating" }),
       answer: "LocalGatewayRouteTableVirtualInterfaceGroupAssociation",
-    }),
-
-    CreateCoipPool: n.creates(coipPool, {
-      answer: "CoipPool",
-      make: () => ({ PoolCidrs: [] }),
-    }),
-    DescribeCoipPools: n.describes(coipPool, { list: "CoipPools", ids: "PoolIds" }),
-    DeleteCoipPool: n.deletes(coipPool, {
-      id: "CoipPoolId",
-      refuse: (record) => {
-        if ((record.shape.PoolCidrs ?? []).length > 0) {
-          throw new AwsError(
-            "DependencyViolation",
-            `The pool '${record.id}' has CIDRs; delete them first.`,
-          );
-        }
-      },
-      answer: "CoipPool",
-    }),
-    CreateCoipCidr: n.changes(coipPool, {
-      id: "CoipPoolId",
-      change: (record, input) => {
-        const block = requireBlock(input.Cidr, 4, "cidr");
-        for (
-          const other of [...records.all(coipPool)].flatMap((one) => one.shape.PoolCidrs ?? [])
-        ) {
-          const used = parseBlock(other);
-          if (used !== undefined && overlaps(used, block)) {
-            throw invalidParameter("cidr", input.Cidr, `It overlaps ${other}, which is in a pool.`);
-          }
-        }
-        return { PoolCidrs: [...record.shape.PoolCidrs ?? [], showBlock(block)] };
-      },
-      answer: (record) => ({
-        CoipCidr: {
-          Cidr: record.shape.PoolCidrs?.at(-1),
-          CoipPoolId: record.id,
-          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
-        },
-      }),
-    }),
-    DeleteCoipCidr: n.changes(coipPool, {
-      id: "CoipPoolId",
-      change: (record, input) => {
-        const block = showBlock(requireBlock(input.Cidr, 4, "cidr"));
-        if (!record.shape.PoolCidrs?.includes(block)) {
-          throw invalidParameter("cidr", input.Cidr, "The pool has no such CIDR.");
-        }
-        return { PoolCidrs: record.shape.PoolCidrs.filter((one) => one !== block) };
-      },
-      answer: (record, input) => ({
-        CoipCidr: {
-          Cidr: input.Cidr,
-          CoipPoolId: record.id,
-          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
-        },
-      }),
-    }),
-    GetCoipPoolUsage: n.custom({
-      reads: true,
-      run: async (input, call) => {
-        const record = await records.require(coipPool, call.account_id, input.PoolId);
-        return {
-          CoipPoolId: record.id,
-          CoipAddressUsages: [],
-          LocalGatewayRouteTableId: record.shape.LocalGatewayRouteTableId,
-        };
-      },
     }),
   } satisfies ActionTable;
 };
