@@ -8,6 +8,8 @@ import { capacityActions, capacityReservation, dedicatedHost } from "./capacity_
 import { buckets } from "./contract.ts";
 import { eventWindow, eventWindowActions } from "./event_windows.ts";
 import { instanceAttributeActions } from "./instance_attributes.ts";
+import { instanceCreditActions } from "./instance_credits.ts";
+import { instanceOptionActions } from "./instance_options.ts";
 import { launchTemplate, launchTemplateActions } from "./launch_templates.ts";
 import { offerActions } from "./offers.ts";
 import { placementGroup, placementGroupActions } from "./placement_groups.ts";
@@ -36,6 +38,8 @@ export const recordActions = (families: RecordFamilies) => ({
   ...capacityActions(families),
   ...eventWindowActions(families),
   ...instanceAttributeActions(families),
+  ...instanceCreditActions(families),
+  ...instanceOptionActions(families),
   ...launchTemplateActions(families),
   ...offerActions(families),
   ...placementGroupActions(families),
