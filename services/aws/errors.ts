@@ -38,3 +38,21 @@ export function unavailable(what: string, cause?: unknown): AwsError {
     { status: 503, cause },
   );
 }
+
+/**
+ * What every API besides EC2's, IAM's and S3's says where policies refuse.
+ * @param status 403; of the APIs that speak JSON with a target 400
+ */
+export const accessDenied = (
+  principal: string,
+  action: string,
+  status: 400 | 403,
+  resource?: string,
+): AwsError =>
+  new AwsError(
+    "AccessDeniedException",
+    `User: ${principal} is not authorized to perform: ${action}${
+      resource === undefined ? "" : ` on resource: ${resource}`
+    }`,
+    { status },
+  );

@@ -29,6 +29,7 @@ import {
   writeSnapshotBlock,
 } from "../viperblock/contract.ts";
 import type { directActions, SnapshotRecord } from "./contract.ts";
+import { demand } from "./demand.ts";
 import type { ComputeState } from "./state.ts";
 
 type In<T> = Wire<T>;
@@ -91,17 +92,8 @@ export class DirectSnapshots {
   }
 
   async #demand(action: string, snapshotId: string, call: CallContext): Promise<void> {
-    const { authorize } = this.#o;
-    if (authorize === undefined) return;
     const resource = `arn:aws:ec2:${call.region}::snapshot/${snapshotId}`;
-    const signal = AbortSignal.timeout(Math.max(1, call.deadline_ms - Date.now()));
-    const request = { principal_arn: call.principal_arn, action: `ebs:${action}`, resource };
-    if (await authorize(request, { ...call, signal })) return;
-    throw new AwsError(
-      "AccessDeniedException",
-      `User: ${call.principal_arn} is not authorized to perform: ebs:${action} on resource: ${resource}`,
-      { status: 403 },
-    );
+    await demand(this.#o.authorize, `ebs:${action}`, resource, call, 403);
   }
 
   /** The caller's own snapshot. @throws AwsError */

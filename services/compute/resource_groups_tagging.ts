@@ -14,6 +14,7 @@ import { pageAfter } from "../resources/paging.ts";
 import { checkTags, mergeTags, tagLimits, type Tags } from "../resources/tags.ts";
 import type { Wire } from "../resources/wire.ts";
 import type { taggingActions } from "./contract.ts";
+import { demand } from "./demand.ts";
 import type { Taggable, TaggableTypes, TaggedResource } from "./tags.ts";
 
 type In<T> = Wire<T>;
@@ -178,16 +179,7 @@ export class ResourceGroupsTagging {
     for (const arn of new Set(arns)) {
       try {
         const { type, id } = this.#resourceOf(arn, call);
-        const request = { principal_arn: call.principal_arn, action, resource: arn };
-        const signal = AbortSignal.timeout(Math.max(1, call.deadline_ms - Date.now()));
-        const may = this.authorize === undefined ||
-          await this.authorize(request, { ...call, signal });
-        if (!may) {
-          throw new AwsError(
-            "AccessDeniedException",
-            `User: ${call.principal_arn} is not authorized to perform: ${action} on resource: ${arn}`,
-          );
-        }
+        await demand(this.authorize, action, arn, call, 400);
         await change(type, id);
       } catch (error) {
         if (error instanceof AwsError && error.status === 503) throw error;

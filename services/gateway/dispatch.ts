@@ -7,7 +7,7 @@
  */
 import { createHash } from "node:crypto";
 import { type QueryService, queryService } from "../aws/catalog.ts";
-import { AwsError } from "../aws/errors.ts";
+import { accessDenied, AwsError } from "../aws/errors.ts";
 import { type JsonService, jsonService } from "../aws/json_service.ts";
 import { actionOf, readCall, readParameters } from "../aws/query_protocol.ts";
 import { restProtocol } from "../aws/rest_protocol.ts";
@@ -23,6 +23,7 @@ import {
   taggingActions,
 } from "../compute/contract.ts";
 import { identityActions } from "../identity/contract.ts";
+import { unauthorizedOperation } from "../resources/errors.ts";
 import { vpcdActions } from "../vpcd/contract.ts";
 import type { Admission } from "./admission.ts";
 import type { ResourceAuthorizer } from "../aws/authorizer.ts";
@@ -85,17 +86,6 @@ function restRefusal(service: RestService, edge: Edge, notes: CallNotes): AwsErr
     "UnsupportedOperationException",
     `The operation ${service.name}:${operation.name} is not supported by this cloud.`,
   );
-}
-
-function denied(service: QueryService, action: string, principal_arn: string): AwsError {
-  const who = `User: ${principal_arn} is not authorized to perform: ${service.name}:${action}`;
-  return service.name === "ec2"
-    ? new AwsError(
-      "UnauthorizedOperation",
-      `You are not authorized to perform this operation. ${who}`,
-      { status: 403 },
-    )
-    : new AwsError("AccessDenied", who, { status: 403 });
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -174,11 +164,7 @@ async function dispatchRest(
   const context = contextOf(signed, ordinary_ms);
   const action = `${service.name}:${operation.name}`;
   if (!await parts.authorizer.may({ action, resource: "*" }, context)) {
-    throw new AwsError(
-      "AccessDeniedException",
-      `User: ${context.principal_arn} is not authorized to perform: ${action}`,
-      { status: 403 },
-    );
+    throw accessDenied(context.principal_arn, action, 403);
   }
   const output = await parts.bus.ask(
     subject<typeof input, unknown>(action.replace(":", "."), ordinary_ms),
@@ -214,10 +200,7 @@ async function dispatchJson(
   const context = contextOf(signed, ordinary_ms);
   const action = `${policyNames[service.name] ?? service.name}:${operation.name}`;
   if (!await parts.authorizer.may({ action, resource: "*" }, context)) {
-    throw new AwsError(
-      "AccessDeniedException",
-      `User: ${context.principal_arn} is not authorized to perform: ${action}`,
-    );
+    throw accessDenied(context.principal_arn, action, 400);
   }
   const output = await parts.bus.ask(
     subject<typeof input, unknown>(`${service.name}.${operation.name}`, ordinary_ms),
@@ -279,7 +262,7 @@ export async function dispatch(
   // Identity knows which user or key each of its own calls touches, and asks itself for exactly that.
   const wish = { action: `ec2:${action}`, resource: "*" };
   if (service.name === "ec2" && !await parts.authorizer.may(wish, context)) {
-    throw denied(service, action, grant.principal_arn);
+    throw unauthorizedOperation(wish.action, grant.principal_arn);
   }
   const call = readCall(service, parameters);
   const { content, bytes } = await parts.answers.ask(
