@@ -4,8 +4,9 @@
  *
  * Path templates: `{data}` is the node's data directory, `{repo}` the checkout (the bundle's folder
  * on the appliance). Deno grants FFI only as a whole and FFI reaches past every other permission,
- * so the units of services with `ffi` are their real fence; see DESIGN in the README.
+ * so the units of services with `ffi` are their real fence.
  */
+import { directActions } from "./compute/contract.ts";
 
 export type ServiceName =
   | "nats"
@@ -80,14 +81,7 @@ const own = (name: string) => [
 ];
 
 /** The EBS direct APIs; the rest of `ebs.>` is between compute and viperblock. */
-const directSubjects = [
-  "ebs.CompleteSnapshot",
-  "ebs.GetSnapshotBlock",
-  "ebs.ListChangedBlocks",
-  "ebs.ListSnapshotBlocks",
-  "ebs.PutSnapshotBlock",
-  "ebs.StartSnapshot",
-];
+const directSubjects = directActions.map((action) => `ebs.${action}`);
 
 export const services: readonly ServiceSpec[] = [
   {
