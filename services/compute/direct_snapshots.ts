@@ -304,11 +304,8 @@ export class DirectSnapshots {
     };
     let from = input.StartingBlockIndex ?? 0;
     if (input.NextToken !== undefined) {
-      try {
-        from = Number(readToken(query, input.NextToken));
-      } catch (cause) {
-        throw invalid("NextToken is not one that an earlier answer gave.", cause);
-      }
+      const refused = () => invalid("NextToken is not one that an earlier answer gave.");
+      from = Number(readToken(query, input.NextToken, refused));
     }
     for (const one of [record, first]) {
       if (one !== undefined && one.state !== "completed") {

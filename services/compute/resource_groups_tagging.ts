@@ -38,15 +38,16 @@ function paged<T>(
   size: number,
   token: string | undefined,
 ) {
-  try {
-    // AWS's clients send an empty token for the first page.
-    return pageAfter(items, key, of, size, token === "" ? undefined : token);
-  } catch (cause) {
-    if (!(cause instanceof AwsError) || cause.code !== "InvalidNextToken") throw cause;
-    throw new AwsError("PaginationTokenExpiredException", "The pagination token is not valid.", {
-      cause,
-    });
-  }
+  // AWS's clients send an empty token for the first page.
+  const after = token === "" ? undefined : token;
+  return pageAfter(
+    items,
+    key,
+    of,
+    size,
+    after,
+    () => new AwsError("PaginationTokenExpiredException", "The pagination token is not valid."),
+  );
 }
 
 function checkFilters(filters: readonly Wire<Tagging.TagFilter>[]): void {

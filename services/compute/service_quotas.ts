@@ -108,18 +108,14 @@ export class ServiceQuotas {
   ) {
     const size = input.MaxResults ?? largestPage;
     if (size < 1 || size > largestPage) throw illegal("MaxResults must be from 1 to 100.");
-    try {
-      return pageAfter(
-        all,
-        key,
-        { account: call.account_id, action, parameters: input.ServiceCode ?? null },
-        size,
-        input.NextToken,
-      );
-    } catch (cause) {
-      if (!(cause instanceof AwsError) || cause.code !== "InvalidNextToken") throw cause;
-      throw new AwsError("InvalidPaginationTokenException", "The token is not valid.", { cause });
-    }
+    return pageAfter(
+      all,
+      key,
+      { account: call.account_id, action, parameters: input.ServiceCode ?? null },
+      size,
+      input.NextToken,
+      () => new AwsError("InvalidPaginationTokenException", "The token is not valid."),
+    );
   }
 
   readonly handlers: Readonly<

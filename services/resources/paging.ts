@@ -29,7 +29,9 @@ export interface Query {
   readonly parameters: unknown;
 }
 
-const invalidToken = () =>
+/** What an API says to a token that it did not give for this request. */
+export type ErrorOfToken = () => AwsError;
+const invalidToken: ErrorOfToken = () =>
   new AwsError("InvalidNextToken", "The specified NextToken is not valid for this request");
 
 function fingerprint(query: Query): string {
@@ -47,9 +49,9 @@ export function makeToken(query: Query, lastKey: string): string {
   return new TextEncoder().encode(text).toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
-/** The key after which the page begins. @throws AwsError `InvalidNextToken` */
-export function readToken(query: Query, token: string): string {
-  if (token.length > 2048) throw invalidToken();
+/** The key after which the page begins. @throws AwsError `InvalidNextToken` unless told otherwise */
+export function readToken(query: Query, token: string, refused = invalidToken): string {
+  if (token.length > 2048) throw refused();
   let parsed: unknown;
   try {
     parsed = JSON.parse(
@@ -58,12 +60,12 @@ export function readToken(query: Query, token: string): string {
       ),
     );
   } catch {
-    throw invalidToken();
+    throw refused();
   }
-  if (!Array.isArray(parsed) || parsed.length !== 3 || parsed[0] !== 1) throw invalidToken();
+  if (!Array.isArray(parsed) || parsed.length !== 3 || parsed[0] !== 1) throw refused();
   const [, sealed, lastKey] = parsed;
   if (typeof lastKey !== "string" || sealed !== seal(fingerprint(query), lastKey)) {
-    throw invalidToken();
+    throw refused();
   }
   return lastKey;
 }
@@ -143,8 +145,9 @@ export function pageAfter<T>(
   query: Query,
   size: number,
   nextToken: string | undefined,
+  refused?: ErrorOfToken,
 ): ItemPage<T> {
-  const after = nextToken === undefined ? "" : readToken(query, nextToken);
+  const after = nextToken === undefined ? "" : readToken(query, nextToken, refused);
   const page: T[] = [];
   const later = [...items].filter((item) => key(item) > after)
     .sort((a, b) => key(a) < key(b) ? -1 : 1);

@@ -135,6 +135,12 @@ function readRules(input: Permissive, account: string): Wanted[] {
   return rules;
 }
 
+const noRule = () =>
+  new AwsError(
+    "InvalidPermission.NotFound",
+    "The specified rule does not exist in this security group.",
+  );
+
 export const securityGroupRuleActions = ({ operations: n, records }: Network) => {
   const groupOf = async (
     input: { readonly GroupId?: string | undefined; readonly GroupName?: string | undefined },
@@ -234,10 +240,7 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
       return readRules(input, call.account_id).map((rule) => {
         const found = present.find((one) => keyOf(one.shape) === keyOf(rule));
         if (found !== undefined) return found;
-        throw new AwsError(
-          "InvalidPermission.NotFound",
-          "The specified rule does not exist in this security group.",
-        );
+        throw noRule();
       });
     };
     return {
@@ -276,10 +279,7 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
       }
       return all.map(({ rule, note }) => {
         if (rule !== undefined) return { rule, note };
-        throw new AwsError(
-          "InvalidPermission.NotFound",
-          "The specified rule does not exist in this security group.",
-        );
+        throw noRule();
       });
     };
     return {

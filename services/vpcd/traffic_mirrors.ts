@@ -43,6 +43,18 @@ const removed = (fields: readonly string[] | undefined, names: Readonly<Record<s
     return [member, undefined];
   }));
 
+/** What a request gives a rule as it is. */
+const ruleMembers = [
+  "SourceCidrBlock",
+  "DestinationCidrBlock",
+  "RuleNumber",
+  "RuleAction",
+  "TrafficDirection",
+  "Protocol",
+  "SourcePortRange",
+  "DestinationPortRange",
+] as const;
+
 export const trafficMirrorActions = ({ operations: n, records }: Network) => {
   const checkNumber = (shape: Partial<SessionShape>, account: string, own?: string) => {
     if (shape.SessionNumber === undefined) return;
@@ -106,16 +118,7 @@ export const trafficMirrorActions = ({ operations: n, records }: Network) => {
         await records.require(mirrorFilter, call.account_id, input.TrafficMirrorFilterId);
         uniqueRule(input as Partial<RuleShape>, call.account_id);
         return checkRule(
-          pick(input, [
-            "SourceCidrBlock",
-            "DestinationCidrBlock",
-            "RuleNumber",
-            "RuleAction",
-            "TrafficDirection",
-            "Protocol",
-            "SourcePortRange",
-            "DestinationPortRange",
-          ]) as Partial<RuleShape>,
+          pick(input, ruleMembers) as Partial<RuleShape>,
         );
       },
     }),
@@ -130,17 +133,7 @@ export const trafficMirrorActions = ({ operations: n, records }: Network) => {
       id: "TrafficMirrorFilterRuleId",
       change: (record, input, call) => {
         const changed = checkRule(
-          pick(input, [
-            "SourceCidrBlock",
-            "DestinationCidrBlock",
-            "RuleNumber",
-            "RuleAction",
-            "TrafficDirection",
-            "Protocol",
-            "SourcePortRange",
-            "DestinationPortRange",
-            "Description",
-          ]) as Partial<RuleShape>,
+          pick(input, [...ruleMembers, "Description"]) as Partial<RuleShape>,
         );
         uniqueRule({ ...record.shape, ...changed }, call.account_id, record.id);
         return {

@@ -4,9 +4,9 @@ import type { ActionTable, Call } from "../resources/actions.ts";
 import { parseBlock, showBlock } from "../resources/addresses.ts";
 import { invalidParameter } from "../resources/errors.ts";
 import { compileFilters } from "../resources/filters.ts";
-import type { Ec2, Shape } from "../resources/wire.ts";
+import type { Ec2, Input, Shape } from "../resources/wire.ts";
 import { type Transit, transitAttachment, transitTable } from "./kinds/transit_gateways.ts";
-import { type Network, within } from "./network.ts";
+import { merged, type Network, within } from "./network.ts";
 
 export const isDefaultTable = (record: { readonly shape: Readonly<Record<string, unknown>> }) =>
   record.shape["DefaultAssociationRouteTable"] === true ||
@@ -59,6 +59,32 @@ export const transitRouteTableActions = ({ operations: n, records }: Network) =>
         TransitGatewayAttachmentId: attachment.id,
       }],
       Type: "static" as const,
+    };
+  };
+  const propagate = (State: "enabled" | "disabled") => {
+    type Request = Input<"EnableTransitGatewayRouteTablePropagation">;
+    return {
+      check: async (input: Request, call: Call) => {
+        await sameGateway(
+          input.TransitGatewayRouteTableId,
+          input.TransitGatewayAttachmentId ?? "",
+          call,
+        );
+      },
+      run: async (input: Request, call: Call) => {
+        const id = input.TransitGatewayRouteTableId;
+        const record = await records.change(
+          transitAttachment,
+          call.account_id,
+          input.TransitGatewayAttachmentId ?? "",
+          ({ shape }) => ({
+            Propagations: State === "enabled"
+              ? merged(shape.Propagations, [id], [])
+              : merged(shape.Propagations, [], [id]),
+          }),
+        );
+        return { Propagation: propagation(record, id, State) };
+      },
     };
   };
   const noRoute = (text: string) =>
@@ -156,44 +182,8 @@ export const transitRouteTableActions = ({ operations: n, records }: Network) =>
           })),
       }),
     }),
-    EnableTransitGatewayRouteTablePropagation: n.custom({
-      check: async (input, call) => {
-        await sameGateway(
-          input.TransitGatewayRouteTableId,
-          input.TransitGatewayAttachmentId ?? "",
-          call,
-        );
-      },
-      run: async (input, call) => {
-        const id = input.TransitGatewayRouteTableId;
-        const record = await records.change(
-          transitAttachment,
-          call.account_id,
-          input.TransitGatewayAttachmentId ?? "",
-          (now) => ({ Propagations: [...new Set([...now.shape.Propagations ?? [], id])] }),
-        );
-        return { Propagation: propagation(record, id, "enabled") };
-      },
-    }),
-    DisableTransitGatewayRouteTablePropagation: n.custom({
-      check: async (input, call) => {
-        await sameGateway(
-          input.TransitGatewayRouteTableId,
-          input.TransitGatewayAttachmentId ?? "",
-          call,
-        );
-      },
-      run: async (input, call) => {
-        const id = input.TransitGatewayRouteTableId;
-        const record = await records.change(
-          transitAttachment,
-          call.account_id,
-          input.TransitGatewayAttachmentId ?? "",
-          (now) => ({ Propagations: now.shape.Propagations?.filter((one) => one !== id) ?? [] }),
-        );
-        return { Propagation: propagation(record, id, "disabled") };
-      },
-    }),
+    EnableTransitGatewayRouteTablePropagation: n.custom(propagate("enabled")),
+    DisableTransitGatewayRouteTablePropagation: n.custom(propagate("disabled")),
     GetTransitGatewayRouteTablePropagations: n.custom({
       reads: true,
       check: async (input, call) => {
