@@ -5,8 +5,8 @@
 import type { ActionTable, Call } from "../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../resources/errors.ts";
 import { capacityReservation, dedicatedHost } from "./capacity_reservations.ts";
-import type { InstanceRecord } from "./contract.ts";
 import { instanceChanges, mustBeStopped, notTerminated } from "./instance_changes.ts";
+import { showMetadataOptions } from "./instance_resource.ts";
 import { sizeOf } from "./instance_types.ts";
 import { groupNamed } from "./placement_groups.ts";
 import type { RecordFamilies } from "./record_family.ts";
@@ -14,14 +14,6 @@ import type { RecordFamilies } from "./record_family.ts";
 export function instanceOptionActions(families: RecordFamilies) {
   const { operations: n, instances, records } = families;
   const { required, requireAll, set } = instanceChanges(families);
-  const showMetadata = (instance: InstanceRecord) => ({
-    HttpEndpoint: instance.metadata_options.http_endpoint,
-    HttpProtocolIpv6: "disabled",
-    HttpPutResponseHopLimit: instance.settings?.hop_limit ?? 1,
-    HttpTokens: instance.metadata_options.http_tokens,
-    InstanceMetadataTags: instance.metadata_options.instance_metadata_tags,
-    State: "pending",
-  });
   const monitor = (on: boolean) => ({
     check: (input: { readonly InstanceIds: readonly string[] }, call: Call) =>
       requireAll(input.InstanceIds, call),
@@ -182,7 +174,10 @@ export function instanceOptionActions(families: RecordFamilies) {
               : { hop_limit: input.HttpPutResponseHopLimit }),
           },
         }));
-        return { InstanceId: changed.instance_id, InstanceMetadataOptions: showMetadata(changed) };
+        return {
+          InstanceId: changed.instance_id,
+          InstanceMetadataOptions: { ...showMetadataOptions(changed), State: "pending" },
+        };
       },
     }),
     MonitorInstances: n.custom(monitor(true)),

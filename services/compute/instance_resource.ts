@@ -158,6 +158,16 @@ function showInterface(instance: InstanceRecord, one: InstanceInterface) {
   };
 }
 
+export const showMetadataOptions = (
+  { metadata_options: options, settings }: Pick<InstanceRecord, "metadata_options" | "settings">,
+) => ({
+  HttpEndpoint: options.http_endpoint,
+  HttpProtocolIpv6: "disabled" as const,
+  HttpPutResponseHopLimit: settings?.hop_limit ?? 1,
+  HttpTokens: options.http_tokens,
+  InstanceMetadataTags: options.instance_metadata_tags,
+});
+
 export function showInstance(instance: InstanceRecord, context: ShowContext): ShownInstance {
   const network = networkOf(instance);
   const interfaces = network?.interfaces;
@@ -211,14 +221,7 @@ export function showInstance(instance: InstanceRecord, context: ShowContext): Sh
       AutoRecovery: (instance.settings?.auto_recovery ?? "default") as "default",
       RebootMigration: (instance.settings?.reboot_migration ?? "default") as "default",
     },
-    MetadataOptions: {
-      HttpEndpoint: instance.metadata_options.http_endpoint,
-      HttpProtocolIpv6: "disabled",
-      HttpPutResponseHopLimit: instance.settings?.hop_limit ?? 1,
-      HttpTokens: instance.metadata_options.http_tokens,
-      InstanceMetadataTags: instance.metadata_options.instance_metadata_tags,
-      State: "applied",
-    },
+    MetadataOptions: { ...showMetadataOptions(instance), State: "applied" },
     Monitoring: { State: instance.settings?.monitoring === true ? "enabled" : "disabled" },
     NetworkInterfaces: interfaces !== undefined
       ? interfaces.map((one) => showInterface(instance, one))
