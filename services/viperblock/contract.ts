@@ -17,6 +17,8 @@ export interface BlockVolume {
   readonly epoch: number;
   /** All that it stores is sealed by a key of its own. */
   readonly encrypted?: true;
+  /** `flush` when nothing is said. */
+  readonly sync?: SyncMode;
 }
 
 export interface BlockSnapshot {
@@ -38,6 +40,7 @@ export interface CreateVolumeRequest extends VolumeLimits {
   readonly snapshot_id?: string;
   /** As the snapshot when nothing is said; what is encrypted stays so. */
   readonly encrypted?: boolean;
+  readonly sync?: SyncMode;
 }
 
 export interface ResizeVolumeRequest extends VolumeLimits {
@@ -45,6 +48,13 @@ export interface ResizeVolumeRequest extends VolumeLimits {
   /** At least what the volume has. */
   readonly size_bytes: number;
 }
+
+/**
+ * When a volume's acknowledged writes are on stable storage: each of them with its answer (`always`), with the answer to a
+ * flush or FUA (`flush`, as disks do), or some time later (`relaxed`: a power cut may lose the last of them,
+ * never their order; the end of the engine's process loses nothing).
+ */
+export type SyncMode = "always" | "flush" | "relaxed";
 
 /** How fast a volume may be used; as fast as its disk where nothing is said. */
 export interface VolumeLimits {
@@ -123,6 +133,11 @@ export const createSnapshot = subject<
 export const describeSnapshot = subject<{ snapshot_id: string }, BlockSnapshot>(
   "ebs.snapshot.describe",
 );
+/** Sets when writes are on stable storage, of a mounted volume at once; without `sync` it only tells. */
+export const volumeSync = subject<
+  { volume_id: string; sync?: SyncMode },
+  { readonly volume_id: string; readonly sync: SyncMode }
+>("ebs.volume.sync");
 /** Makes a volume larger, mounted or not; clients of a mounted one are disconnected and see it then. */
 export const resizeVolume = subject<ResizeVolumeRequest, BlockVolume>("ebs.volume.resize");
 /**

@@ -7,7 +7,7 @@
  * small, and there are never more of them than orders that the worker gave.
  */
 import { signalEvent } from "../../ffi/libc.ts";
-import type { VolumeLimits } from "./contract.ts";
+import type { SyncMode, VolumeLimits } from "./contract.ts";
 import type { Level } from "../log/log.ts";
 
 const capacity = 256 << 10;
@@ -25,6 +25,8 @@ export type ToWorker =
   | { readonly kind: "freeze"; readonly key: string }
   /** The volume is larger from now on. */
   | { readonly kind: "resize"; readonly size_bytes: number; readonly limits: VolumeLimits }
+  /** When what is acknowledged is on stable storage, from the next request on. */
+  | { readonly kind: "sync_mode"; readonly sync: SyncMode }
   /** Hold the books against the map. */
   | { readonly kind: "audit" }
   /** Tell which chunks are needed. */
@@ -102,6 +104,7 @@ export type FromWorker =
     readonly owners: readonly string[];
   }
   | { readonly kind: "resized"; readonly size_bytes: number }
+  | { readonly kind: "sync_mode_set" }
   | ({ readonly kind: "held" } & HeldChunks)
   | { readonly kind: "audited"; readonly wrong: readonly string[] }
   | { readonly kind: "stopped" }
@@ -173,6 +176,7 @@ export interface WorkerInit {
   readonly volumeId: string;
   readonly sizeBytes: number;
   readonly limits: VolumeLimits;
+  readonly sync: SyncMode;
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;

@@ -27,6 +27,7 @@ import {
   rewrapKeys,
   unmountVolume,
   volumeMetrics,
+  volumeSync,
 } from "./contract.ts";
 import { KeyRing } from "./encryption/key_ring.ts";
 import { SealedObjects } from "./encryption/sealed_objects.ts";
@@ -91,6 +92,7 @@ await runService("viperblock", async (service) => {
   bus.answer(createVolume, (request) => volumes.create(request));
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
   bus.answer(resizeVolume, (request) => volumes.resize(request));
+  bus.answer(volumeSync, ({ volume_id, sync }) => volumes.sync(volume_id, sync));
   bus.answer(checkVolume, ({ id }) => volumes.check(id));
   bus.answer(volumeMetrics, ({ volume_id }) => volumes.metrics(volume_id));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));

@@ -9,7 +9,7 @@
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../ffi/libc.ts";
 import type { Log } from "../log/log.ts";
 import { windowBytes } from "./engine/fetcher.ts";
-import type { VolumeLimits } from "./contract.ts";
+import type { SyncMode, VolumeLimits } from "./contract.ts";
 import { CheckpointSeal } from "./encryption/sealed_bytes.ts";
 import type { VolumeKey } from "./encryption/volume_key.ts";
 import { chunkBytes } from "./format.ts";
@@ -34,6 +34,7 @@ export interface MountOptions {
   readonly volumeId: string;
   readonly sizeBytes: number;
   readonly limits?: VolumeLimits;
+  readonly sync?: SyncMode;
   /** Of an encrypted volume. */
   readonly key?: VolumeKey;
   readonly epoch: number;
@@ -92,6 +93,7 @@ export class MountedVolume {
   #snapshots = 0;
   readonly #freezing = new Map<string, Freezing>();
   readonly #resizing: (() => void)[] = [];
+  readonly #settingSync: (() => void)[] = [];
   readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
   readonly #asking: ((held: HeldChunks) => void)[] = [];
 
@@ -139,6 +141,7 @@ export class MountedVolume {
       volumeId: options.volumeId,
       sizeBytes: options.sizeBytes,
       limits: limitsOf(options.limits ?? {}),
+      sync: options.sync ?? "flush",
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
       snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
@@ -238,6 +241,15 @@ export class MountedVolume {
     await Promise.race([promise, this.#ended.promise]);
   }
 
+  /** Whatever is asked from now on is acknowledged in that manner. */
+  async setSync(sync: SyncMode): Promise<void> {
+    if (this.#over) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#settingSync.push(resolve);
+    this.#send({ kind: "sync_mode", sync });
+    await Promise.race([promise, this.#ended.promise]);
+  }
+
   /** What it needs in the store; undefined when the worker is gone. */
   async held(): Promise<HeldChunks | undefined> {
     if (this.#over) return undefined;
@@ -287,6 +299,9 @@ export class MountedVolume {
       }
       case "resized":
         this.#resizing.shift()?.();
+        return;
+      case "sync_mode_set":
+        this.#settingSync.shift()?.();
         return;
       case "audited":
         this.#auditing.shift()?.(message.wrong);

@@ -148,6 +148,7 @@ export class Mounts {
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
       limits: value,
+      sync: value.sync ?? "flush",
       ...(key === undefined ? {} : { key }),
       epoch: taken.value.epoch,
       savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),

@@ -9,7 +9,7 @@ import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import type { Log } from "../log/log.ts";
 import { Table } from "../state/table.ts";
-import type { BlockSnapshot, BlockVolume, VolumeLimits } from "./contract.ts";
+import type { BlockSnapshot, BlockVolume, SyncMode, VolumeLimits } from "./contract.ts";
 import type { SealedVolumeKey } from "./encryption/master_keys.ts";
 import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
 import type { SavedMap } from "./map_objects.ts";
@@ -116,6 +116,7 @@ export function describedVolume(row: VolumeRow): BlockVolume {
     ...(row.mounted_on === undefined ? {} : { mounted_on: row.mounted_on }),
     epoch: row.epoch,
     ...(row.encrypted === true ? { encrypted: true } : {}),
+    ...(row.sync === undefined ? {} : { sync: row.sync }),
   };
 }
 
@@ -128,6 +129,14 @@ export function describedSnapshot(row: SnapshotRow): BlockSnapshot {
     ...(row.volume_id === undefined ? {} : { volume_id: row.volume_id }),
     ...(row.encrypted === true ? { encrypted: true } : {}),
   };
+}
+
+/** @throws AwsError */
+export function checkSync(value: unknown): SyncMode | undefined {
+  if (value === undefined || value === "always" || value === "flush" || value === "relaxed") {
+    return value;
+  }
+  throw new AwsError("InvalidParameterValue", "sync is none of: always, flush, relaxed.");
 }
 
 /** Whether a caller wants encryption. @throws AwsError */

@@ -16,6 +16,7 @@ import type {
   CheckReport,
   CreateVolumeRequest,
   ResizeVolumeRequest,
+  SyncMode,
 } from "./contract.ts";
 import type { KeyRing } from "./encryption/key_ring.ts";
 import { copyBlocks, copyEpoch } from "./encryption/reseal.ts";
@@ -29,6 +30,7 @@ import {
   checkLimits,
   checkSize,
   checkSnapshotId,
+  checkSync,
   checkVolumeId,
   describedSnapshot,
   describedVolume,
@@ -73,6 +75,7 @@ export class Volumes {
       ? undefined
       : checkSnapshotId(request.snapshot_id);
     const wanted = checkEncrypted(request.encrypted);
+    const sync = checkSync(request.sync);
     const made = await this.#turns.take(references, async () => {
       const existing = await this.#o.tables.volumes.read(volumeId);
       if (existing !== undefined) return this.#same(existing.value, size, snapshotId, wanted);
@@ -91,6 +94,7 @@ export class Volumes {
         epoch: 0,
         state: "ok",
         ...limits,
+        ...(sync === undefined ? {} : { sync }),
         ...(snapshotId === undefined ? {} : { snapshot_id: snapshotId }),
         ...(encrypted ? { encrypted } : {}),
       };
@@ -458,6 +462,19 @@ export class Volumes {
     });
     await this.#o.mounts.volumes.get(volumeId)?.resize(row.value);
     return describedVolume(row.value);
+  }
+
+  /** Sets when writes are on stable storage, or only tells. */
+  async sync(id: unknown, wanted: unknown): Promise<{ volume_id: string; sync: SyncMode }> {
+    const volume_id = checkVolumeId(id);
+    const sync = checkSync(wanted);
+    const row = await this.#o.tables.volumes.modify(volume_id, (value) => {
+      if (value === undefined || value.state !== "ok") throw volumeNotFound(volume_id);
+      return sync === undefined || sync === value.sync ? value : { ...value, sync };
+    });
+    const now = row.value.sync ?? "flush";
+    if (sync !== undefined) await this.#o.mounts.volumes.get(volume_id)?.setSync(now);
+    return { volume_id, sync: now };
   }
 
   async describeSnapshot(id: unknown): Promise<BlockSnapshot> {

@@ -91,7 +91,7 @@ Deno.test("an image is copied, disabled, deprecated and protected, and others se
     });
     await refused("InvalidAMIName.Malformed", "CopyImage", { ...request, Name: "x" });
     await refused("InvalidParameterValue", "CopyImage", { ...request, SourceRegion: "moon-1" });
-    await refused("UnsupportedOperation", "CopyImage", { ...request, Encrypted: true });
+    await refused("InvalidParameterDependency", "CopyImage", { ...request, KmsKeyId: "alias/x" });
     await refused("InvalidAMIID.NotFound", "CopyImage", {
       ...request,
       SourceImageId: newId("ami-"),
@@ -260,9 +260,10 @@ Deno.test("a volume is copied as it is at that moment, in use or not", async (t)
       SourceVolumeId: VolumeId,
       VolumeType: "io2",
     });
-    await refused("UnsupportedOperation", "CopyVolumes", {
+    await refused("InvalidParameterValue", "CopyVolumes", {
       SourceVolumeId: VolumeId,
       Encrypted: true,
+      KmsKeyId: "alias/not-there",
     });
     await other.refused("InvalidVolume.NotFound", "CopyVolumes", { SourceVolumeId: VolumeId });
     world.store.available_bytes = 1000;

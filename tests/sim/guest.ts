@@ -5,6 +5,7 @@
  */
 import { crc32c } from "../../ffi/crc32c.ts";
 import type { Random } from "../kit/random.ts";
+import type { SyncMode } from "../../services/viperblock/contract.ts";
 import type { Door } from "../../services/viperblock/engine/door.ts";
 import { commandFlag, nbdCommand } from "../../services/viperblock/engine/nbd_protocol.ts";
 import type { Inside } from "../../services/viperblock/engine/volume.ts";
@@ -39,6 +40,7 @@ export class Guest implements Door {
   readonly #random: Random;
   readonly #history: History;
   readonly #inside: Inside;
+  readonly #sync: SyncMode;
   readonly #pending = new Map<number, Pending>();
   #stalled: Stalled | undefined;
   /** A request that has found no room yet: tries again, or is given up. */
@@ -58,7 +60,14 @@ export class Guest implements Door {
   /** What `inspect` found. */
   found = new Uint32Array(0);
 
-  constructor(random: Random, history: History, inside: Inside, stamp: () => number) {
+  constructor(
+    random: Random,
+    history: History,
+    inside: Inside,
+    stamp: () => number,
+    sync: SyncMode = "flush",
+  ) {
+    this.#sync = sync;
     this.#random = random;
     this.#history = history;
     this.#inside = inside;
@@ -156,6 +165,12 @@ export class Guest implements Door {
     else if (kind < 13) this.#zero(nbdCommand.trim);
     else if (kind < 15) this.flush();
     else this.read(this.#first(8), 1 + random.below(8));
+  }
+
+  /** Whether its answer says that it, and all before it, outlive a power cut. */
+  #isDurable({ fua, type }: Pending): boolean {
+    if (this.#sync === "flush") return fua;
+    return this.#sync === "always" && type !== nbdCommand.read;
   }
 
   #first(longest: number): number {
@@ -385,7 +400,7 @@ export class Guest implements Door {
     } else {
       const history = this.#history;
       history.acknowledged = Math.max(history.acknowledged, pending.changes);
-      if (pending.fua) history.durable = Math.max(history.durable, pending.changes);
+      if (this.#isDurable(pending)) history.durable = Math.max(history.durable, pending.changes);
     }
     if (slot >= 0) slots.free(slot);
     requests.free(request);

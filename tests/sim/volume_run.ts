@@ -18,6 +18,7 @@ import {
   stillNeeded,
 } from "../../services/viperblock/collector.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
+import type { SyncMode } from "../../services/viperblock/contract.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { windowBytes } from "../../services/viperblock/engine/fetcher.ts";
 import { LogFailed } from "../../services/viperblock/engine/log_writer.ts";
@@ -107,6 +108,7 @@ export class VolumeRun {
   readonly #store: SimulatedStore;
   /** The store as volumes see it. */
   readonly #objects: BlockStore;
+  readonly #sync: SyncMode;
   /** Of a run whose volumes are encrypted. */
   readonly #keys: SimulatedKeys | undefined;
   #history: History;
@@ -141,6 +143,7 @@ export class VolumeRun {
     // A share of the runs, and by no draw: the others go on being what they were.
     this.#keys = seed % 3 === 1 ? new SimulatedKeys(seed) : undefined;
     this.#keys?.make(this.#volumeId);
+    this.#sync = seed % 7 === 2 ? "always" : seed % 7 === 3 ? "relaxed" : "flush";
     this.#objects = this.#keys === undefined
       ? this.#store
       : new SealedObjects(this.#store, this.#keys);
@@ -437,6 +440,7 @@ export class VolumeRun {
           segmentBudget: 4 + this.#random.below(6),
           spacePatienceMs: 1000,
           idlePauseMs: 20,
+          sync: this.#sync,
           ...(this.#keys === undefined ? {} : { key: this.#keys.encryption(volumeId).key }),
           geometry,
           transfer,
@@ -447,7 +451,14 @@ export class VolumeRun {
           heardAt = Math.max(heardAt, world.now + this.#random.below(3));
           world.after(heardAt - world.now, () => hear(message));
         },
-        (inside) => guest = new Guest(this.#random, this.#history, inside, () => ++this.#stamp),
+        (inside) =>
+          guest = new Guest(
+            this.#random,
+            this.#history,
+            inside,
+            () => ++this.#stamp,
+            this.#sync,
+          ),
       );
     } catch (cause) {
       throw new Violation(`the volume was not opened: ${cause}`, { cause });

@@ -6,6 +6,7 @@
  * once it is written, or synced for FUA. What finds no room changes nothing and is asked again.
  */
 import { blockBytes } from "../format.ts";
+import type { SyncMode } from "../contract.ts";
 import type { Commands } from "./connection.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Maintenance } from "./maintenance.ts";
@@ -25,6 +26,7 @@ export interface CommandParts {
   readonly reader: Reader;
   readonly partial: PartialWrites;
   readonly maintenance: Maintenance;
+  readonly sync: SyncMode;
   /** The request is done. */
   reply(request: number): void;
 }
@@ -37,6 +39,8 @@ export class VolumeCommands implements Commands {
   readonly #partial: PartialWrites;
   readonly #maintenance: Maintenance;
   readonly #reply: (request: number) => void;
+  /** When it is on stable storage what has been acknowledged. */
+  sync: SyncMode;
   /** Since the mount. */
   reads = 0;
   writes = 0;
@@ -50,6 +54,7 @@ export class VolumeCommands implements Commands {
     this.#partial = parts.partial;
     this.#maintenance = parts.maintenance;
     this.#reply = parts.reply;
+    this.sync = parts.sync;
   }
 
   read(id: number): boolean {
@@ -81,7 +86,8 @@ export class VolumeCommands implements Commands {
 
   flush(id: number): void {
     this.flushes++;
-    this.#log.flush(id);
+    if (this.sync === "relaxed") this.#log.attach(id);
+    else this.#log.flush(id);
   }
 
   /** TRIM and WRITE_ZEROES: whole blocks become holes; zeroes also cover the parts at both ends. */
@@ -127,10 +133,9 @@ export class VolumeCommands implements Commands {
 
   /** Everything of the request is written to the log. */
   committed(id: number): void {
-    if (
-      ((this.#requests.flags[id] as number) & commandFlag.fua) !== 0 &&
-      this.#requests.error[id] === 0
-    ) this.#log.flush(id);
+    const fua = ((this.#requests.flags[id] as number) & commandFlag.fua) !== 0;
+    const mustSync = this.sync === "always" || (this.sync === "flush" && fua);
+    if (mustSync && this.#requests.error[id] === 0) this.#log.flush(id);
     else this.#reply(id);
   }
 }

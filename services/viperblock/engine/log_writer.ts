@@ -11,7 +11,7 @@
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
-import { ringOperations, syncDataOnly } from "../../../ffi/liburing.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
 import {
   batchEntries,
   batchVersion,
@@ -32,12 +32,10 @@ import {
 import { offsetInLeaf } from "../block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { Machine, OpenFile, RequestQueue } from "../machine/machine.ts";
+import { type Durability, LocalDurability, LogFailed } from "./durability.ts";
 import type { Places, Segment } from "./places.ts";
 
-/** The log can no longer be trusted to be written. */
-export class LogFailed extends Error {
-  override readonly name = "LogFailed";
-}
+export { LogFailed } from "./durability.ts";
 
 const buffers = 8;
 /** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
@@ -58,6 +56,8 @@ export interface LogOptions {
   readonly nextSequence: number;
   /** Of an encrypted volume. */
   readonly seal?: LogSeal;
+  /** The disk of this machine alone, when nothing is said. */
+  readonly durability?: Durability;
   /** Called when a request's batches are all written. */
   readonly committed: (request: number) => void;
   /** Called when a flush that the request waited for is done. */
@@ -80,7 +80,7 @@ export class LogWriter {
   readonly #sequenceOf = new Float64Array(buffers);
   readonly #waiting: number[][] = Array.from({ length: buffers }, () => []);
   readonly #writeKind: number;
-  readonly #syncKind: number;
+  readonly #durability: Durability;
 
   #buffer = 0;
   #oldest = 0;
@@ -105,7 +105,7 @@ export class LogWriter {
   #thenQueue: (() => void)[] = [];
   #thenRunning: (() => void)[] = [];
   #flushTarget = -1;
-  #syncsLeft = 0;
+  #syncing = false;
   /** Bytes written to the log since it was opened, headers included. */
   writtenBytes = 0;
   /** Bytes of blocks that were put into it since then. */
@@ -136,7 +136,7 @@ export class LogWriter {
       );
     }
     this.#writeKind = ring.kind((id, result) => this.#onWritten(id, result));
-    this.#syncKind = ring.kind((_id, result) => this.#onSynced(result));
+    this.#durability = options.durability ?? new LocalDurability(ring);
   }
 
   get memory(): Memory {
@@ -381,7 +381,7 @@ export class LogWriter {
   /** Once each turn: writes what has gathered when the disk is free for it, and moves flushes on. */
   advance(): void {
     if (this.#entries > 0 && this.#inFlight < maximumInFlight) this.submit();
-    if (this.#syncsLeft > 0) return;
+    if (this.#syncing) return;
     if (this.#flushTarget < 0) {
       if (this.#flushQueue.length === 0 && this.#thenQueue.length === 0) return;
       this.submit();
@@ -393,21 +393,11 @@ export class LogWriter {
     const segments = this.#unsynced;
     // A segment that is written to while it is synced is unsynced again afterwards.
     this.#unsynced = [];
-    this.#syncsLeft = segments.length;
     for (const segment of segments) {
-      this.#ring.queue(
-        ringOperations.sync,
-        segment.fd,
-        0,
-        0,
-        0,
-        syncDataOnly,
-        this.#syncKind,
-        0,
-      );
       if (this.#hasInFlight(segment.number)) this.#unsynced.push(segment);
     }
-    if (segments.length === 0) this.#finishFlush();
+    this.#syncing = true;
+    this.#durability.make(segments, this.#flushTarget, () => this.#finishFlush());
   }
 
   #hasInFlight(segment: number): boolean {
@@ -417,12 +407,8 @@ export class LogWriter {
     return false;
   }
 
-  #onSynced(result: number): void {
-    if (result < 0) throw new LogFailed(`fdatasync of the log answered ${result}`);
-    if (--this.#syncsLeft === 0) this.#finishFlush();
-  }
-
   #finishFlush(): void {
+    this.#syncing = false;
     this.#flushTarget = -1;
     const requests = this.#flushRunning;
     for (let i = 0; i < requests.length; i++) this.#options.flushed(requests[i] as number);

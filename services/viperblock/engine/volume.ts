@@ -9,7 +9,7 @@
  */
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
-import type { VolumeLimits } from "../contract.ts";
+import type { SyncMode, VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
@@ -46,6 +46,8 @@ export interface VolumeOptions {
   readonly volumeId: string;
   readonly sizeBytes: number;
   readonly limits?: VolumeLimits;
+  /** When nothing is said, `flush`. */
+  readonly sync?: SyncMode;
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
@@ -246,6 +248,7 @@ export class Volume {
       reader: this.#reader,
       partial: this.#partial,
       maintenance: this.#maintenance,
+      sync: options.sync ?? "flush",
       reply: (id) => this.#door.reply(id),
     });
     this.#throttle = new Throttle(options.limits ?? {}, machine.now);
@@ -391,6 +394,10 @@ export class Volume {
         this.#throttle.set(message.limits);
         this.#door.resized(message.size_bytes);
         this.#post({ kind: "resized", size_bytes: message.size_bytes });
+        return;
+      case "sync_mode":
+        this.#commands.sync = message.sync;
+        this.#post({ kind: "sync_mode_set" });
         return;
       case "audit":
         this.#post({ kind: "audited", wrong: audit(this.#places) });

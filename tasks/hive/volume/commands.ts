@@ -1,6 +1,11 @@
 /** `hive volume …`: what a volume does, and whether all that it has stored is what was written. */
 import { systemContext } from "../../../services/bus/subject.ts";
-import { checkVolume, volumeMetrics } from "../../../services/viperblock/contract.ts";
+import {
+  checkVolume,
+  type SyncMode,
+  volumeMetrics,
+  volumeSync,
+} from "../../../services/viperblock/contract.ts";
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { bytes } from "../../terminal/table.ts";
 import type { HiveCommand } from "../hive_command.ts";
@@ -65,8 +70,46 @@ const statusCommand: HiveCommand = {
   },
 };
 
+const syncModes: Readonly<Record<SyncMode, string>> = {
+  always: "every write is on stable storage when it is acknowledged",
+  flush: "writes are on stable storage when a flush or FUA is acknowledged",
+  relaxed: "writes reach stable storage some time later; a power cut may lose the last of them",
+};
+
+const isMode = (text: string): text is SyncMode => Object.hasOwn(syncModes, text);
+
+const syncCommand: HiveCommand = {
+  words: ["volume", "sync"],
+  summary: "When a volume's writes are on stable storage: shown, or set",
+  async run(args) {
+    const parsed = parse({
+      name: "hive volume sync",
+      summary:
+        "Shows when a volume's writes are on stable storage, or sets it, also while it is in use.",
+      arguments: "<vol-…> [always | flush | relaxed]",
+      options: { ...jsonOption, ...dataDirOption },
+      notes: Object.entries(syncModes).map(([mode, what]) => `${mode}: ${what}.`),
+    }, args);
+    if (parsed === undefined) return;
+    const [volume_id, sync] = parsed.positionals;
+    if (volume_id === undefined || (sync !== undefined && !isMode(sync))) {
+      throw new CommandError(
+        "Usage: hive volume sync <vol-…> [always | flush | relaxed].",
+        2,
+      );
+    }
+    const node = await nodeOf(parsed.options["data-dir"]);
+    await using bus = await busOf(node);
+    const now = await bus.ask(volumeSync, { volume_id, ...(sync === undefined ? {} : { sync }) });
+    if (parsed.options.json === true) console.log(JSON.stringify(now, null, 2));
+    else console.log(`${volume_id}: ${now.sync} (${syncModes[now.sync]}).`);
+    return 0;
+  },
+};
+
 export const volumeCommands: readonly HiveCommand[] = [
   fsckCommand,
   statusCommand,
   rotateKeyCommand,
+  syncCommand,
 ];
