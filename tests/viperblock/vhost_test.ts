@@ -1,8 +1,17 @@
 /** The vhost-user-blk door of the real engine, driven as QEMU and a guest's driver drive it. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import {
+  createSnapshot,
+  createVolume,
+  mountVolume,
+  resizeVolume,
+  unmountVolume,
+} from "../../services/viperblock/contract.ts";
+import { configChanged } from "../../services/viperblock/engine/vhost/protocol.ts";
 import { seeded } from "../kit/random.ts";
 import { type BareEngine, startBare } from "./bare_engine.ts";
+import { startEngine } from "./engine.ts";
 import { NbdClient } from "./nbd_client.ts";
 import { disk, FrontEndClient, Guest, longestRequest } from "./vhost_client.ts";
 
@@ -200,4 +209,56 @@ Deno.test("a queue that is stopped goes on where it stopped, for the same front 
     front.close();
     guest.release();
   });
+});
+
+Deno.test("the service's own rights suffice: a volume is mounted, frozen, grown and unmounted beneath its guest", async () => {
+  await using engine = await startEngine();
+  const volume_id = "vol-00000000000000001";
+  await engine.ask(createVolume, { volume_id, size_bytes: size });
+  const { vhost_socket } = await engine.ask(mountVolume, { volume_id });
+  assert.ok(vhost_socket !== undefined);
+  const guest = new Guest(1);
+  let front = FrontEndClient.connect(vhost_socket);
+  front.serve(guest);
+  const name = await guest.run(0, { type: disk.identity, sector: 0, length: 20 });
+  assert.equal(new TextDecoder().decode(name.data), "vol00000000000000001");
+  const write = async (sector: number, value: number) => {
+    const data = new Uint8Array(65_536).fill(value);
+    assert.equal((await guest.run(0, { type: disk.out, sector, data })).status, 0);
+  };
+  await write(0, 1);
+  const snapshot_id = "snap-00000000000000001";
+  await engine.ask(createSnapshot, { volume_id, snapshot_id });
+  await write(0, 2);
+  assert.equal(front.told(), configChanged);
+  assert.equal(front.sectors(), size / 512);
+  await engine.ask(resizeVolume, { volume_id, size_bytes: 2 * size });
+  assert.equal(front.told(), configChanged);
+  assert.equal(front.sectors(), size / 256);
+  await write(size / 512, 3);
+  await engine.ask(unmountVolume, { volume_id });
+  assert.ok(front.hungUp());
+  front.close();
+  // What is asked for while nobody serves is done when somebody does.
+  const waiting = guest.start(0, { type: disk.in, sector: 0, length: 65_536 });
+  await engine.ask(mountVolume, { volume_id });
+  front = FrontEndClient.connect(vhost_socket);
+  front.serve(guest);
+  assert.equal((await guest.next(0))[0]?.slot, waiting);
+  assert.ok(guest.data(0, waiting, 65_536).every((byte) => byte === 2));
+  const beyond = await guest.run(0, { type: disk.in, sector: size / 512, length: 65_536 });
+  assert.ok(beyond.data.every((byte) => byte === 3));
+  front.close();
+  guest.release();
+
+  const clone = "vol-00000000000000002";
+  await engine.ask(createVolume, { volume_id: clone, size_bytes: size, snapshot_id });
+  const mounted = await engine.ask(mountVolume, { volume_id: clone });
+  const other = new Guest(1);
+  const second = FrontEndClient.connect(mounted.vhost_socket ?? "");
+  second.serve(other);
+  const frozen = await other.run(0, { type: disk.in, sector: 0, length: 65_536 });
+  assert.ok(frozen.data.every((byte) => byte === 1));
+  second.close();
+  other.release();
 });
