@@ -2,7 +2,7 @@
  * One mounted volume alone in a process, without bus and object store service, so that a test can give
  * it a small log, kill it at any moment and start it again, and a bench can measure it and nothing else.
  * Objects are files in a directory. The argument is JSON, see `BareOptions`; SIGTERM stops it, SIGHUP
- * unmounts it and prints the saved map, SIGUSR1 makes it twice as large.
+ * unmounts it and prints the saved map, SIGUSR2 takes a snapshot. SIGUSR1 makes it twice as large.
  */
 import { dirname, join } from "node:path";
 import { createLog } from "../../services/log/log.ts";
@@ -20,6 +20,8 @@ export interface BareOptions {
   readonly segmentBudget?: number;
   readonly reserveBytes?: number;
   readonly spacePatienceMs?: number;
+  /** File for a profile of the worker, written when it is stopped. */
+  readonly profile?: string;
 }
 
 /** Objects as files; a put is there whole or not at all. While `<directory>.down` exists, all fails. */
@@ -64,9 +66,12 @@ export function directoryStore(directory: string): BlockStore {
 
 export interface BareEngine {
   readonly process: Deno.ChildProcess;
-  readonly ready: { replayed_batches: number };
+  /** `volume_bytes`: memory that the volume took from the system until it served. */
+  readonly ready: { replayed_batches: number; volume_bytes: number };
   kill(): Promise<void>;
   stop(): Promise<void>;
+  /** Takes a snapshot and waits until it is stored; answers the engine's counters. */
+  snapshot(): Promise<Record<string, number>>;
   /** Unmounts it; answers the saved map. */
   unmount(): Promise<Record<string, unknown>>;
 }
@@ -83,6 +88,7 @@ export async function startBare(options: BareOptions): Promise<BareEngine> {
   }).spawn();
   const lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
+  let snapshots = 0;
   const until = async (pattern: RegExp) => {
     for (;;) {
       const match = pattern.exec(text);
@@ -102,6 +108,10 @@ export async function startBare(options: BareOptions): Promise<BareEngine> {
     ready: await until(/^READY (.*)$/m),
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
+    async snapshot() {
+      process.kill("SIGUSR2");
+      return await until(new RegExp(`^SNAPSHOT ${++snapshots} (.*)$`, "m"));
+    },
     async unmount() {
       process.kill("SIGHUP");
       const map = await until(/^UNMOUNTED (.*)$/m);
@@ -114,6 +124,17 @@ export async function startBare(options: BareOptions): Promise<BareEngine> {
 
 if (import.meta.main) {
   const options: BareOptions = JSON.parse(Deno.args[0] ?? "{}");
+  const { profile } = options;
+  if (profile !== undefined) {
+    const profiled = new URL("../bench/profiled_worker.ts", import.meta.url);
+    profiled.searchParams.set("profile", profile);
+    globalThis.Worker = class extends Worker {
+      constructor(_address: string | URL, options?: WorkerOptions) {
+        super(profiled, options);
+      }
+    };
+  }
+  const before = Deno.memoryUsage().rss;
   const volume = new MountedVolume({
     volumeId: "vol-bare",
     sizeBytes: options.sizeBytes,
@@ -139,7 +160,13 @@ if (import.meta.main) {
     "SIGUSR1",
     () => void volume.resize({ size_bytes: options.sizeBytes * 2 }),
   );
-  const ready = await volume.ready;
+  let snapshots = 0;
+  Deno.addSignalListener("SIGUSR2", async () => {
+    const { stored } = await volume.freeze();
+    await stored;
+    console.log(`SNAPSHOT ${++snapshots} ${JSON.stringify(await volume.statistics())}`);
+  });
+  const ready = { ...await volume.ready, volume_bytes: Deno.memoryUsage().rss - before };
   console.log(`READY ${JSON.stringify(ready)}`);
   const ending = await volume.ended;
   if (ending.kind === "unmounted") console.log(`UNMOUNTED ${JSON.stringify(ending.map)}`);
