@@ -5,11 +5,13 @@
  * ends are merged first. When the last part is in the log the request is attached to it, and answered
  * once it is written, or synced for FUA. What finds no room changes nothing and is asked again.
  */
+import type { BlockMap } from "../block_map.ts";
 import { blockBytes } from "../format.ts";
 import type { SyncMode } from "../contract.ts";
 import type { Commands } from "./connection.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Maintenance } from "./maintenance.ts";
+import { extentStatus, statusBytes } from "./extent_status.ts";
 import { commandFlag, nbdCommand, nbdError } from "./nbd_protocol.ts";
 import type { PartialWrites } from "./partial_writes.ts";
 import type { Reader } from "./reader.ts";
@@ -22,6 +24,7 @@ const requestReserve = 64;
 export interface CommandParts {
   readonly requests: Requests;
   readonly slots: Slots;
+  readonly map: BlockMap;
   readonly log: LogWriter;
   readonly reader: Reader;
   readonly partial: PartialWrites;
@@ -34,6 +37,8 @@ export interface CommandParts {
 export class VolumeCommands implements Commands {
   readonly #requests: Requests;
   readonly #slots: Slots;
+  readonly #map: BlockMap;
+  #statusView: DataView | undefined;
   readonly #log: LogWriter;
   readonly #reader: Reader;
   readonly #partial: PartialWrites;
@@ -49,6 +54,7 @@ export class VolumeCommands implements Commands {
   constructor(parts: CommandParts) {
     this.#requests = parts.requests;
     this.#slots = parts.slots;
+    this.#map = parts.map;
     this.#log = parts.log;
     this.#reader = parts.reader;
     this.#partial = parts.partial;
@@ -67,6 +73,28 @@ export class VolumeCommands implements Commands {
     this.#requests.slot[id] = slot;
     this.reads++;
     this.#reader.start(id);
+    return true;
+  }
+
+  /** Answers from the map alone; the request's length becomes that of the answer. */
+  blockStatus(id: number): boolean {
+    const slot = this.#slots.take(statusBytes);
+    if (slot < 0) return false;
+    const requests = this.#requests;
+    requests.slot[id] = slot;
+    const { memory, start } = this.#slots;
+    this.#statusView ??= new DataView(memory.buffer);
+    requests.length[id] = extentStatus(
+      this.#map,
+      this.#statusView,
+      start[slot] as number,
+      {
+        offset: requests.offset[id] as number,
+        length: requests.length[id] as number,
+        one: ((requests.flags[id] as number) & commandFlag.requestOne) !== 0,
+      },
+    );
+    this.#reply(id);
     return true;
   }
 

@@ -16,13 +16,12 @@ import { blockBytes } from "../format.ts";
 import {
   commandFlag,
   type Export,
-  hello,
   maximumPayload,
   nbdCommand,
   nbdError,
   nbdMagic,
-  Negotiation,
 } from "./nbd_protocol.ts";
+import { hello, Negotiation } from "./nbd_negotiation.ts";
 import { Replies } from "./replies.ts";
 import type { Requests } from "./requests.ts";
 import type { Throttle } from "./throttle.ts";
@@ -45,6 +44,7 @@ export interface Commands {
   writeTaken(request: number): void;
   flush(request: number): void;
   zero(request: number): boolean;
+  blockStatus(request: number): boolean;
 }
 
 export class Connection {
@@ -60,6 +60,7 @@ export class Connection {
 
   fd = -1;
   #negotiation: Negotiation | undefined;
+  #allocation = false;
   #start = 0;
   #end = 0;
   #receiving = false;
@@ -210,7 +211,11 @@ export class Connection {
     this.#start += used;
     const kept = this.#replies.answer(answers);
     if (next === "close") this.#endAfterSend = true;
-    if (next === "transmit") this.#negotiation = undefined;
+    if (next === "transmit") {
+      this.#negotiation = undefined;
+      this.#replies.structured = negotiation.structured;
+      this.#allocation = negotiation.allocation;
+    }
     // A client that asks faster than it reads is not waited for.
     if (!kept) this.drop();
     return next === "transmit";
@@ -270,15 +275,16 @@ export class Connection {
   #validate(id: number): number {
     const { type, flags, length, offset } = this.#requests;
     const kind = type[id] as number;
-    const allowed = kind === nbdCommand.writeZeroes
-      ? commandFlag.fua | commandFlag.noHole | commandFlag.fastZero
-      : commandFlag.fua;
-    if (((flags[id] as number) & ~allowed) !== 0) return nbdError.invalid;
+    if (((flags[id] as number) & ~this.#allowedFlags(kind)) !== 0) return nbdError.invalid;
     if (kind === nbdCommand.flush) {
       return length[id] === 0 && offset[id] === 0 ? 0 : nbdError.invalid;
     }
     const end = (offset[id] as number) + (length[id] as number);
     const outside = end > this.#served.sizeBytes;
+    if (
+      this.#served.readOnly === true &&
+      (kind === nbdCommand.write || kind === nbdCommand.writeZeroes || kind === nbdCommand.trim)
+    ) return nbdError.notPermitted;
     switch (kind) {
       case nbdCommand.read:
         if (length[id] === 0 || outside) return nbdError.invalid;
@@ -289,8 +295,25 @@ export class Connection {
         return length[id] === 0 ? nbdError.invalid : 0;
       case nbdCommand.trim:
         return outside || length[id] === 0 ? nbdError.invalid : 0;
+      case nbdCommand.blockStatus:
+        return !this.#allocation || outside || length[id] === 0 ? nbdError.invalid : 0;
       default:
         return nbdError.invalid;
+    }
+  }
+
+  #allowedFlags(kind: number): number {
+    switch (kind) {
+      case nbdCommand.writeZeroes:
+        return commandFlag.fua | commandFlag.noHole | commandFlag.fastZero;
+      case nbdCommand.blockStatus:
+        return commandFlag.fua | commandFlag.requestOne;
+      case nbdCommand.read:
+        return this.#replies.structured
+          ? commandFlag.fua | commandFlag.dontFragment
+          : commandFlag.fua;
+      default:
+        return commandFlag.fua;
     }
   }
 
@@ -315,6 +338,8 @@ export class Connection {
       case nbdCommand.flush:
         this.#commands.flush(id);
         return true;
+      case nbdCommand.blockStatus:
+        return this.#commands.blockStatus(id);
       default:
         return this.#commands.zero(id);
     }

@@ -1,7 +1,6 @@
 /**
- * The NBD protocol's numbers and its negotiation, fixed newstyle, as a pure function of bytes: what a
- * client sends goes in, answers and a verdict come out. Nothing here touches a socket, so that the
- * parser can be fuzzed. Every length is checked before it is believed.
+ * The NBD protocol's numbers after the negotiation, and what an export is. The names are those of the
+ * protocol's own document; what a client may not know is not offered to it (`nbd_negotiation.ts`).
  */
 
 export const nbdMagic = {
@@ -10,6 +9,7 @@ export const nbdMagic = {
   optionReply: 0x3e889045565a9n,
   request: 0x25609513,
   reply: 0x67446698,
+  structuredReply: 0x668e33ef,
 } as const;
 
 export const nbdCommand = {
@@ -19,196 +19,55 @@ export const nbdCommand = {
   flush: 3,
   trim: 4,
   writeZeroes: 6,
+  blockStatus: 7,
 } as const;
 
-export const nbdError = { io: 5, invalid: 22, noSpace: 28, overflow: 75, shutdown: 108 } as const;
+export const nbdError = {
+  notPermitted: 1,
+  io: 5,
+  invalid: 22,
+  noSpace: 28,
+  overflow: 75,
+  shutdown: 108,
+} as const;
 
-export const commandFlag = { fua: 1, noHole: 2, fastZero: 16 } as const;
+export const commandFlag = {
+  fua: 1,
+  noHole: 2,
+  dontFragment: 4,
+  requestOne: 8,
+  fastZero: 16,
+} as const;
+
+/** Kinds of the chunks of structured replies. */
+export const chunkKind = {
+  offsetData: 1,
+  offsetHole: 2,
+  blockStatus: 5,
+  errorOffset: 0x8002,
+} as const;
+/** The chunk that ends its reply. */
+export const chunkDone = 1;
+
+/** The one metadata context: which parts are allocated. */
+export const allocationContext = { name: "base:allocation", id: 1, holeAndZero: 3 } as const;
 
 /** The longest read or write. */
 export const maximumPayload = 32 << 20;
 
+const exportFlag = { readOnly: 2, dontFragment: 128 } as const;
 /** Flags, flush, FUA, trim, zeroes, several connections (one map and one log serve all), fast zeroes. */
-export const transmissionFlags = 1 | 4 | 8 | 32 | 64 | 256 | 2048;
-
-const option = { exportName: 1, abort: 2, list: 3, info: 6, go: 7 } as const;
-const reply = { ack: 1, server: 2, info: 3 } as const;
-const refuse = {
-  unsupported: 0x8000_0001,
-  invalid: 0x8000_0003,
-  unknown: 0x8000_0006,
-} as const;
-const infoKind = { export: 0, name: 1, blockSize: 3 } as const;
-
-/** Longest option that is read at all; the protocol's own names end at 4096 bytes. */
-const maximumOption = 8192;
+const alwaysOffered = 1 | 4 | 8 | 32 | 64 | 256 | 2048;
 
 export interface Export {
   readonly name: string;
   sizeBytes: number;
+  /** Nothing may be written. */
+  readonly readOnly?: boolean;
 }
 
-export interface Negotiated {
-  /** Bytes of the input that were used. */
-  readonly used: number;
-  readonly answers: Uint8Array[];
-  /** What comes next: more options, requests, or the end of this connection. */
-  readonly next: "more" | "transmit" | "close";
-}
-
-/** What the server says first. */
-export function hello(): Uint8Array {
-  const bytes = new Uint8Array(18);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, nbdMagic.hello);
-  view.setBigUint64(8, nbdMagic.option);
-  view.setUint16(16, 3); // fixed newstyle, no zeroes
-  return bytes;
-}
-
-function optionReply(
-  to: number,
-  kind: number,
-  payload: Uint8Array = new Uint8Array(0),
-): Uint8Array {
-  const bytes = new Uint8Array(20 + payload.length);
-  const view = new DataView(bytes.buffer);
-  view.setBigUint64(0, nbdMagic.optionReply);
-  view.setUint32(8, to);
-  view.setUint32(12, kind);
-  view.setUint32(16, payload.length);
-  bytes.set(payload, 20);
-  return bytes;
-}
-
-function exportInfo(of: Export): Uint8Array {
-  const bytes = new Uint8Array(12);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, infoKind.export);
-  view.setBigUint64(2, BigInt(of.sizeBytes));
-  view.setUint16(10, transmissionFlags);
-  return bytes;
-}
-
-function blockSizeInfo(): Uint8Array {
-  const bytes = new Uint8Array(14);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, infoKind.blockSize);
-  view.setUint32(2, 1); // any alignment works; whole blocks work best
-  view.setUint32(6, 4096);
-  view.setUint32(10, maximumPayload);
-  return bytes;
-}
-
-function nameInfo(of: Export): Uint8Array {
-  const name = new TextEncoder().encode(of.name);
-  const bytes = new Uint8Array(2 + name.length);
-  bytes[1] = infoKind.name;
-  bytes.set(name, 2);
-  return bytes;
-}
-
-/** One client's negotiation. */
-export class Negotiation {
-  #greeted = false;
-  #noZeroes = false;
-
-  constructor(readonly served: Export) {}
-
-  /** Takes what has come so far; call again with the rest and more. */
-  feed(input: Uint8Array): Negotiated {
-    const answers: Uint8Array[] = [];
-    const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
-    let at = 0;
-    if (!this.#greeted) {
-      if (input.length < 4) return { used: 0, answers, next: "more" };
-      const flags = view.getUint32(0);
-      // Bit 0: fixed newstyle, which a client must know; bit 1: no zeroes. Others are not ours.
-      if ((flags & 1) === 0 || (flags & ~3) !== 0) return { used: 4, answers, next: "close" };
-      this.#noZeroes = (flags & 2) !== 0;
-      this.#greeted = true;
-      at = 4;
-    }
-    while (input.length - at >= 16) {
-      const length = view.getUint32(at + 12);
-      if (view.getBigUint64(at) !== nbdMagic.option || length > maximumOption) {
-        return { used: at, answers, next: "close" };
-      }
-      if (input.length - at < 16 + length) break;
-      const kind = view.getUint32(at + 8);
-      const data = input.subarray(at + 16, at + 16 + length);
-      at += 16 + length;
-      const next = this.#option(kind, data, answers);
-      if (next !== "more") return { used: at, answers, next };
-    }
-    return { used: at, answers, next: "more" };
-  }
-
-  #isServed(name: Uint8Array): boolean {
-    // The empty name asks for the default export, and there is one only.
-    return name.length === 0 || new TextDecoder().decode(name) === this.served.name;
-  }
-
-  #option(kind: number, data: Uint8Array, answers: Uint8Array[]): Negotiated["next"] {
-    switch (kind) {
-      case option.exportName: {
-        if (!this.#isServed(data)) return "close";
-        const bytes = new Uint8Array(this.#noZeroes ? 10 : 134);
-        const view = new DataView(bytes.buffer);
-        view.setBigUint64(0, BigInt(this.served.sizeBytes));
-        view.setUint16(8, transmissionFlags);
-        answers.push(bytes);
-        return "transmit";
-      }
-      case option.abort:
-        answers.push(optionReply(kind, reply.ack));
-        return "close";
-      case option.list: {
-        if (data.length > 0) {
-          answers.push(optionReply(kind, refuse.invalid));
-          return "more";
-        }
-        const name = new TextEncoder().encode(this.served.name);
-        const payload = new Uint8Array(4 + name.length);
-        new DataView(payload.buffer).setUint32(0, name.length);
-        payload.set(name, 4);
-        answers.push(optionReply(kind, reply.server, payload), optionReply(kind, reply.ack));
-        return "more";
-      }
-      case option.info:
-      case option.go:
-        return this.#describe(kind, data, answers);
-      default:
-        answers.push(optionReply(kind, refuse.unsupported));
-        return "more";
-    }
-  }
-
-  #describe(kind: number, data: Uint8Array, answers: Uint8Array[]): Negotiated["next"] {
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    const nameLength = data.length >= 6 ? view.getUint32(0) : -1;
-    const wantedAt = 4 + nameLength;
-    if (
-      nameLength < 0 || wantedAt + 2 > data.length ||
-      data.length !== wantedAt + 2 + view.getUint16(wantedAt) * 2
-    ) {
-      answers.push(optionReply(kind, refuse.invalid));
-      return "more";
-    }
-    if (!this.#isServed(data.subarray(4, wantedAt))) {
-      answers.push(optionReply(kind, refuse.unknown));
-      return "more";
-    }
-    answers.push(optionReply(kind, reply.info, exportInfo(this.served)));
-    for (let at = wantedAt + 2; at < data.length; at += 2) {
-      const wanted = view.getUint16(at);
-      if (wanted === infoKind.name) {
-        answers.push(optionReply(kind, reply.info, nameInfo(this.served)));
-      } else if (wanted === infoKind.blockSize) {
-        answers.push(optionReply(kind, reply.info, blockSizeInfo()));
-      }
-    }
-    answers.push(optionReply(kind, reply.ack));
-    return kind === option.go ? "transmit" : "more";
-  }
+/** What the client is told that it may do. */
+export function transmissionFlags(served: Export, structured: boolean): number {
+  return alwaysOffered | (served.readOnly === true ? exportFlag.readOnly : 0) |
+    (structured ? exportFlag.dontFragment : 0);
 }

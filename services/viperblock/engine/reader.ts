@@ -181,7 +181,9 @@ export class Reader {
   }
 
   #fail(id: number, block: number, container: number, index: number): void {
-    this.#o.requests.error[id] = nbdError.io;
+    const { requests } = this.#o;
+    if (requests.error[id] === 0) requests.failedBlock[id] = block;
+    requests.error[id] = nbdError.io;
     this.#o.damaged(block, container, index);
   }
 

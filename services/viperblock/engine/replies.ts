@@ -9,23 +9,34 @@ import { mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import type { RequestQueue } from "../machine/machine.ts";
 import { blockBytes } from "../format.ts";
-import { nbdMagic } from "./nbd_protocol.ts";
+import { commandFlag, nbdCommand, nbdMagic } from "./nbd_protocol.ts";
 import { requestCapacity, type Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
+import {
+  type ChunkSink,
+  chunksOf,
+  longestHeaderBytes,
+  writeError,
+  writeRead,
+  writeStatus,
+} from "./structured_replies.ts";
 
-const headersPerSend = 480;
+const repliesPerSend = 480;
+/** The kernel takes no more (IOV_MAX). */
+const vectorsPerSend = 1024;
 const bytesPerSend = 8 << 20;
 const replyHeaderBytes = 16;
 const messageHeaderAt = 0;
 const vectorAt = 4096;
-const headersAt = vectorAt + headersPerSend * 32;
-const negotiationAt = headersAt + headersPerSend * replyHeaderBytes;
+const headersAt = vectorAt + vectorsPerSend * 16;
+const headersBytes = 64 << 10;
+const negotiationAt = headersAt + headersBytes;
 const negotiationBytes = 16 << 10;
 const controlBytes = negotiationAt + negotiationBytes;
 /** MSG_NOSIGNAL, and MSG_WAITALL so that the kernel goes on after a short send. */
 const sendFlags = 0x4000 | 0x100;
 
-export class Replies {
+export class Replies implements ChunkSink {
   readonly #ring: RequestQueue;
   readonly #kind: number;
   readonly #number: number;
@@ -33,13 +44,23 @@ export class Replies {
   readonly #slots: Slots;
   readonly #control: Memory;
   readonly #controlWords: Int32Array;
-  readonly #controlView: DataView;
+  readonly view: DataView;
+  readonly bytes: Uint8Array;
   readonly #outgoing = new Int32Array(requestCapacity);
-  readonly #batch = new Int32Array(headersPerSend);
+  readonly #batch = new Int32Array(repliesPerSend);
   #answers: Uint8Array[] = [];
   #sending = false;
   #sendBytes = 0;
   #batchCount = 0;
+  // The message that is being put together: its last vector, its headers' end, its length.
+  #vector = 0;
+  #headersEnd = 0;
+  #afterHeader = false;
+  #total = 0;
+  /** Slot address of the reply that is being added. */
+  #slotAddress = 0;
+  /** Reads are answered in chunks, as the client has asked for. */
+  structured = false;
   #head = 0;
   #tail = 0;
   /** Requests that were taken and whose replies have not gone out. */
@@ -53,7 +74,8 @@ export class Replies {
     this.#slots = slots;
     this.#control = mapMemory(controlBytes);
     this.#controlWords = new Int32Array(this.#control.buffer);
-    this.#controlView = new DataView(this.#control.buffer);
+    this.view = new DataView(this.#control.buffer);
+    this.bytes = this.#control.bytes;
   }
 
   /** A send is under way. */
@@ -71,6 +93,7 @@ export class Replies {
     this.#answers = [answer];
     this.#head = this.#tail = 0;
     this.inFlight = 0;
+    this.structured = false;
   }
 
   /** Gives its buffers back; it is not used again. */
@@ -112,48 +135,95 @@ export class Replies {
       return;
     }
     if (this.#head === this.#tail) return;
-    const words = this.#controlWords;
-    const headersAddress = this.#control.address + headersAt;
-    let vector = (vectorAt >> 2) - 4;
-    let headersEnd = -1;
+    this.#vector = (vectorAt >> 2) - 4;
+    this.#headersEnd = headersAt;
+    this.#afterHeader = false;
+    this.#total = 0;
     let count = 0;
-    let total = 0;
-    while (this.#head !== this.#tail && count < headersPerSend && total < bytesPerSend) {
+    while (this.#head !== this.#tail && count < repliesPerSend && this.#total < bytesPerSend) {
       const id = this.#outgoing[this.#head & (requestCapacity - 1)] as number;
+      if (this.structured && !this.#hasRoom(id)) break;
       this.#head = (this.#head + 1) | 0;
-      this.#batch[count] = id;
-      const header = headersAt + count * replyHeaderBytes;
-      const error = this.#requests.error[id] as number;
-      this.#controlView.setUint32(header, nbdMagic.reply);
-      this.#controlView.setUint32(header + 4, error);
-      words[(header >> 2) + 2] = this.#requests.cookieA[id] as number;
-      words[(header >> 2) + 3] = this.#requests.cookieB[id] as number;
-      if (headersEnd === count) {
-        words[vector + 2] = (words[vector + 2] as number) + replyHeaderBytes;
-      } else {
-        vector += 4;
-        this.#setVector(vector, headersAddress + count * replyHeaderBytes, replyHeaderBytes);
-      }
-      headersEnd = count + 1;
-      total += replyHeaderBytes;
-      const slot = this.#requests.slot[id] as number;
-      if (slot >= 0 && error === 0) {
-        const length = this.#requests.length[id] as number;
-        const skip = (this.#requests.offset[id] as number) % blockBytes;
-        vector += 4;
-        this.#setVector(
-          vector,
-          this.#slots.memory.address + (this.#slots.start[slot] as number) + skip,
-          length,
-        );
-        headersEnd = -1;
-        total += length;
-      }
-      count++;
+      this.#batch[count++] = id;
+      this.#addReply(id);
     }
     this.#batchCount = count;
-    const vectors = ((vector - (vectorAt >> 2)) >> 2) + 1;
-    this.#sendMessage(fd, vectors, total);
+    const vectors = ((this.#vector - (vectorAt >> 2)) >> 2) + 1;
+    this.#sendMessage(fd, vectors, this.#total);
+  }
+
+  /** Whether the longest answer that this request may have fits into the message. */
+  #hasRoom(id: number): boolean {
+    const chunks = this.#requests.type[id] === nbdCommand.read
+      ? chunksOf(this.#requests.length[id] as number)
+      : 1;
+    const vectors = ((this.#vector - (vectorAt >> 2)) >> 2) + 1;
+    const headers = chunks * 32 + longestHeaderBytes;
+    return vectors + 2 * chunks <= vectorsPerSend &&
+      this.#headersEnd + headers <= headersAt + headersBytes;
+  }
+
+  #addReply(id: number): void {
+    const requests = this.#requests;
+    const type = requests.type[id] as number;
+    const error = requests.error[id] as number;
+    const slot = requests.slot[id] as number;
+    const length = requests.length[id] as number;
+    const offset = requests.offset[id] as number;
+    if (slot >= 0) {
+      this.#slotAddress = this.#slots.memory.address + (this.#slots.start[slot] as number);
+    }
+    if (this.structured && (type === nbdCommand.read || type === nbdCommand.blockStatus)) {
+      const cookieA = requests.cookieA[id] as number;
+      const cookieB = requests.cookieB[id] as number;
+      if (error !== 0) {
+        const failedAt = (requests.failedBlock[id] as number) * blockBytes;
+        writeError(this, { cookieA, cookieB }, error, Math.max(offset, failedAt));
+      } else if (type === nbdCommand.blockStatus) {
+        writeStatus(this, { cookieA, cookieB }, length);
+      } else {
+        writeRead(this, {
+          cookieA,
+          cookieB,
+          offset,
+          length,
+          container: this.#slots.container,
+          column: this.#slots.firstBlock[slot] as number,
+          whole: ((requests.flags[id] as number) & commandFlag.dontFragment) !== 0,
+        });
+      }
+      return;
+    }
+    const header = this.header(replyHeaderBytes);
+    this.view.setUint32(header, nbdMagic.reply);
+    this.view.setUint32(header + 4, error);
+    this.view.setInt32(header + 8, requests.cookieA[id] as number, true);
+    this.view.setInt32(header + 12, requests.cookieB[id] as number, true);
+    if (slot >= 0 && error === 0) this.data(offset % blockBytes, length);
+  }
+
+  /** Room for a header of the message; headers that follow each other share a vector. */
+  header(length: number): number {
+    const at = this.#headersEnd;
+    if (this.#afterHeader) {
+      const word = this.#vector + 2;
+      this.#controlWords[word] = (this.#controlWords[word] as number) + length;
+    } else {
+      this.#vector += 4;
+      this.#setVector(this.#vector, this.#control.address + at, length);
+      this.#afterHeader = true;
+    }
+    this.#headersEnd = at + length;
+    this.#total += length;
+    return at;
+  }
+
+  /** Bytes of the slot follow in the message. */
+  data(skip: number, length: number): void {
+    this.#vector += 4;
+    this.#setVector(this.#vector, this.#slotAddress + skip, length);
+    this.#afterHeader = false;
+    this.#total += length;
   }
 
   #setVector(word: number, address: number, length: number): void {

@@ -14,6 +14,8 @@ export class Requests {
   readonly flags = new Uint16Array(requestCapacity);
   /** NBD error number that the reply will carry. */
   readonly error = new Int32Array(requestCapacity);
+  /** The block that a failed read failed at. */
+  readonly failedBlock = new Float64Array(requestCapacity);
   readonly offset = new Float64Array(requestCapacity);
   readonly length = new Float64Array(requestCapacity);
   /** Slot that holds the data of a read, or -1. */
@@ -38,6 +40,7 @@ export class Requests {
     if (this.#count === 0) return -1;
     const id = this.#free[--this.#count] as number;
     this.error[id] = 0;
+    this.failedBlock[id] = 0;
     this.slot[id] = -1;
     this.left[id] = 1;
     this.parent[id] = -1;

@@ -244,6 +244,7 @@ export class Volume {
     this.#commands = new VolumeCommands({
       requests: this.#requests,
       slots: this.#slots,
+      map: this.#map,
       log: this.#log,
       reader: this.#reader,
       partial: this.#partial,

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Random, seeded } from "../../../tests/kit/random.ts";
-import { hello, Negotiation, transmissionFlags } from "./nbd_protocol.ts";
+import { hello, Negotiation } from "./nbd_negotiation.ts";
+import { transmissionFlags } from "./nbd_protocol.ts";
 
 const served = { name: "vol-1", sizeBytes: 1 << 30 };
 const text = (value: string) => new TextEncoder().encode(value);
@@ -46,7 +47,7 @@ Deno.test("GO answers the export, the infos that were asked for, and an acknowle
   assert.deepEqual(kinds(answers), [3, 3, 3, 1]);
   const info = new DataView(answers[0]!.buffer);
   assert.equal(info.getBigUint64(22), 1n << 30n);
-  assert.equal(info.getUint16(30), transmissionFlags);
+  assert.equal(info.getUint16(30), transmissionFlags(served, false));
 });
 
 Deno.test("the export's old way in answers with padding unless that was declined", () => {
@@ -64,7 +65,7 @@ Deno.test("what is not offered is refused by option, and negotiation goes on", (
     join(
       flags(3),
       option(5),
-      option(8),
+      option(11),
       option(6, wanting("other")),
       option(3, text("x")),
       option(3),
@@ -72,6 +73,61 @@ Deno.test("what is not offered is refused by option, and negotiation goes on", (
   );
   assert.equal(next, "more");
   assert.deepEqual(kinds(answers), [0x80000001, 0x80000001, 0x80000006, 0x80000003, 2, 1]);
+});
+
+/** The payload of LIST or SET_META_CONTEXT. */
+function contexts(name: string, ...queries: readonly string[]): Uint8Array {
+  const sized = (value: string) => {
+    const bytes = new Uint8Array(4 + value.length);
+    new DataView(bytes.buffer).setUint32(0, value.length);
+    bytes.set(text(value), 4);
+    return bytes;
+  };
+  return join(sized(name), new Uint8Array([0, 0, 0, queries.length]), ...queries.map(sized));
+}
+
+Deno.test("contexts are listed and set only with structured replies, and only for this export", () => {
+  const early = new Negotiation(served);
+  assert.deepEqual(
+    kinds(early.feed(join(flags(3), option(10, contexts("vol-1", "base:allocation")))).answers),
+    [0x80000003],
+  );
+  assert.equal(early.allocation, false);
+  const client = new Negotiation(served);
+  const { answers } = client.feed(join(
+    flags(3),
+    option(8, text("x")),
+    option(8),
+    option(9, contexts("vol-1")),
+    option(9, contexts("vol-1", "base:")),
+    option(9, contexts("vol-1", "qemu:dirty-bitmap")),
+    option(9, contexts("other")),
+    option(10, contexts("", "base:allocation")),
+  ));
+  assert.deepEqual(kinds(answers), [0x80000003, 1, 4, 1, 4, 1, 1, 0x80000006, 4, 1]);
+  assert.deepEqual([client.structured, client.allocation], [true, true]);
+  // A later SET takes its place, whatever becomes of it; "base:" chooses nothing.
+  for (const next of [contexts("vol-1", "base:"), contexts("vol-1"), text("?")]) {
+    client.feed(option(10, contexts("vol-1", "base:allocation")));
+    assert.equal(client.allocation, true);
+    client.feed(option(10, next));
+    assert.equal(client.allocation, false);
+  }
+});
+
+Deno.test("what the export may do is said by its flags", () => {
+  const DF = 128;
+  const readOnly = 2;
+  const told = (of: typeof served & { readOnly?: boolean }, ...first: readonly Uint8Array[]) => {
+    const { answers } = new Negotiation(of).feed(
+      join(flags(3), ...first, option(1, text("vol-1"))),
+    );
+    const last = answers.at(-1) as Uint8Array;
+    return new DataView(last.buffer).getUint16(8);
+  };
+  assert.equal(told(served) & (DF | readOnly), 0);
+  assert.equal(told(served, option(8)) & (DF | readOnly), DF);
+  assert.equal(told({ ...served, readOnly: true }) & (DF | readOnly), readOnly);
 });
 
 Deno.test("lying lengths inside an option are refused, lying lengths of one end the connection", () => {
@@ -95,8 +151,10 @@ Deno.test("however the bytes are cut up, and whatever they are, the parser neith
       const parts: Uint8Array[] = [flags(random.below(12) === 0 ? random.below(256) : 3)];
       for (let i = 0; i < 5; i++) {
         const made = option(
-          random.below(10),
-          random.below(2) === 0 ? wanting("vol-1", 3) : text("vol"),
+          random.below(12),
+          [wanting("vol-1", 3), text("vol"), contexts("vol-1", "base:allocation"), text("")][
+            random.below(4)
+          ],
         );
         if (random.below(4) === 0) made[random.below(made.length)] = random.below(256);
         parts.push(made);
