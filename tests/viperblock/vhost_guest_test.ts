@@ -1,0 +1,171 @@
+/**
+ * A real guest on the vhost-user-blk door, driven by compute's own hypervisor: it boots from a volume, and
+ * a second one is plugged in, survives kill -9 of its engine under load, grows, and comes out again.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { QemuHypervisor } from "../../services/compute/qemu.ts";
+import { pathsOf } from "../../services/config/node_config.ts";
+import { createLog } from "../../services/log/log.ts";
+import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
+import { freePort } from "../kit/nats.ts";
+import { eventually, guestAddress, guestMac } from "../kit/plain_machine.ts";
+import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
+import { type BareEngine, type BareOptions, startBare } from "./bare_engine.ts";
+import { run } from "./engine.ts";
+
+const instance_id = "i-0123456789abcdef0";
+const boot_ms = 180_000;
+const mebibyte = 1 << 20;
+
+Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, outlives its engine, grows and comes out", async (t) => {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-vhost-", dir: "/var/tmp" });
+  const paths = pathsOf(join(directory, "node"));
+  const engines: BareEngine[] = [];
+  const volume = (name: string, sizeBytes: number): BareOptions => ({
+    directory: join(directory, name),
+    socket: join(directory, `${name}.nbd`),
+    vhostSocket: join(directory, `${name}.vhost`),
+    sizeBytes,
+    epoch: 1,
+  });
+  const start = async (options: BareOptions) => {
+    const engine = await startBare(options);
+    engines.push(engine);
+    return engine;
+  };
+  const rootOptions = volume("root", 256 * mebibyte);
+  const dataOptions = volume("data", 64 * mebibyte);
+  const root = await start(rootOptions);
+  let data = await start(dataOptions);
+  await run("nbdcopy", [
+    "--flush",
+    await tinyGuestImage(),
+    `nbd+unix:///vol-bare?socket=${rootOptions.socket}`,
+  ]);
+  const key = join(directory, "key");
+  await run("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]);
+  await using _metadata = serveInstanceMetadata(join(directory, "imds.sock"), {
+    instance_id,
+    public_key: (await Deno.readTextFile(`${key}.pub`)).trim(),
+    private_ip: guestAddress,
+    mac: guestMac,
+  });
+  const port = freePort();
+  const ssh = (line: string, timeout_ms = 60_000) =>
+    run("ssh", [
+      ...["-i", key, "-p", String(port), "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes"],
+      ...["-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"],
+      ...["root@127.0.0.1", line],
+    ], { timeout_ms });
+  const log = createLog("test", { write: () => {} });
+  const hypervisor = new QemuHypervisor({ paths, accelerator: "tcg", disks: "vhost-user", log });
+  const disk = (id: string, options: BareOptions, slot: number) => ({
+    volume_id: id,
+    socket: options.socket,
+    vhost_socket: options.vhostSocket as string,
+    slot,
+  });
+  const second = disk("vol-00000000000000002", dataOptions, 1);
+  const machine = await hypervisor.start({
+    instance_id,
+    instance_type: "t3.micro",
+    architecture: Deno.build.arch === "aarch64" ? "arm64" : "x86_64",
+    vcpus: 1,
+    memory_mib: 512,
+    tpm: false,
+    network: [
+      "-netdev",
+      "user,id=net,restrict=on,net=160.0.0.0/4,host=172.31.0.1,dns=172.31.0.2," +
+      `dhcpstart=${guestAddress},hostfwd=tcp:127.0.0.1:${port}-${guestAddress}:22,` +
+      `guestfwd=tcp:169.254.169.254:80-cmd:socat - UNIX-CONNECT:${join(directory, "imds.sock")}`,
+      ...["-device", `virtio-net-pci,netdev=net,mac=${guestMac},romfile=`],
+    ],
+    disks: [disk("vol-00000000000000001", rootOptions, 0)],
+  });
+  try {
+    await t.step("firmware and kernel come from the volume", async () => {
+      const console = join(paths.service("compute"), "machines", instance_id, "console.log");
+      await eventually(
+        "the guest's word that it is ready",
+        boot_ms,
+        async () => (await Deno.readTextFile(console)).includes(tinyGuestReady) || undefined,
+      );
+      await eventually("SSH", 60_000, () => ssh("true").catch(() => undefined));
+      assert.match(await ssh("cat /proc/partitions"), /262144 vda\n/);
+      assert.match(await ssh("cat /sys/block/vda/serial"), /^volbare/);
+      assert.match(await ssh("cat /sys/block/vda/queue/write_cache"), /write back/);
+    });
+
+    await t.step("a volume is plugged in and takes a file system", async () => {
+      await machine.plug(second);
+      await eventually("vdb", 30_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await ssh("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt");
+      await ssh("dd if=/dev/urandom of=/mnt/first bs=64k count=64 && sync");
+    });
+
+    let sum = "";
+    await t.step("kill -9 of its engine under load is a pause, and nothing is lost", async () => {
+      const load =
+        "dd if=/dev/urandom of=/tmp/want bs=4k count=3000 2>/dev/null && for i in 1 2 3; do " +
+        "dd if=/tmp/want of=/mnt/load$i bs=4k conv=fsync 2>/dev/null || exit 1; done; " +
+        "sha256sum </tmp/want; cat /mnt/load? | sha256sum; dmesg | grep -c 'I/O error'; true";
+      const loading = ssh(load, 240_000);
+      // In sectors.
+      const written = async () =>
+        Number((await ssh("cat /sys/block/vdb/stat")).trim().split(/\s+/)[6]);
+      const before = await written();
+      for (let epoch = 2; epoch <= 4; epoch++) {
+        await eventually(
+          "something is written",
+          60_000,
+          async () => await written() > before + epoch * 8000 || undefined,
+        );
+        await data.kill();
+        data = await start({ ...dataOptions, epoch });
+      }
+      const [, , errors] = (await loading).trim().split("\n");
+      assert.equal(errors, "0");
+      sum = await ssh("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/load? | sha256sum");
+      assert.equal(sum, await ssh("cat /tmp/want /tmp/want /tmp/want | sha256sum"));
+    });
+
+    await t.step("it grows while it is mounted", async () => {
+      data.process.kill("SIGUSR1");
+      const sectors = String(128 * mebibyte / 512);
+      await machine.grow(second.volume_id, 128 * mebibyte);
+      await eventually(
+        "the kernel's new size",
+        30_000,
+        async () => (await ssh("cat /sys/block/vdb/size")).trim() === sectors || undefined,
+      );
+      await ssh("resize2fs /dev/vdb");
+      const kib = Number((await ssh("df -k /mnt | tail -n 1")).split(/\s+/)[1]);
+      assert.ok(kib > 100_000, `${kib} KiB`);
+      await ssh("dd if=/dev/zero of=/mnt/more bs=1M count=40 conv=fsync");
+    });
+
+    await t.step("it comes out, goes in again, and holds what it held", async () => {
+      await ssh("umount /mnt");
+      await machine.unplug(second.volume_id);
+      assert.deepEqual(await machine.disks(), ["vol-00000000000000001"]);
+      await eventually("no vdb", 30_000, () => ssh("! test -e /dev/vdb").catch(() => undefined));
+      await machine.plug(second);
+      await eventually("vdb", 30_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await ssh("e2fsck -fn /dev/vdb && mount /dev/vdb /mnt");
+      assert.equal(await ssh("cat /mnt/load? | sha256sum"), sum);
+    });
+
+    await t.step("its root's engine, too, may be started again", async () => {
+      await root.kill();
+      const writing = ssh("echo kept > /data/kept && sync && cat /data/kept", 120_000);
+      await start({ ...rootOptions, epoch: 2 });
+      assert.equal(await writing, "kept\n");
+    });
+  } finally {
+    await machine.end();
+    await machine.release();
+    for (const engine of engines) await engine.kill().catch(() => {});
+    await Deno.remove(directory, { recursive: true });
+  }
+});
