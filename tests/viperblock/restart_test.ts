@@ -14,6 +14,7 @@ import { startNats, testLog } from "../kit/nats.ts";
 import { directoryStore } from "./bare_engine.ts";
 import { qemuIo, run, startEngine } from "./engine.ts";
 import { NbdClient } from "./nbd_client.ts";
+import { disk, FrontEndClient, Guest } from "./vhost_client.ts";
 
 const mebibyte = 1 << 20;
 
@@ -205,6 +206,71 @@ Deno.test("a worker that fails is started again with its data, and other volumes
     assert.equal(await mounts.unmount("vol-a"), false);
     await mounts.stop();
   } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+Deno.test("a worker that fails leaves its guest's requests to the next one, and no descriptor behind", async () => {
+  await using nats = await startNats();
+  const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
+  const guest = new Guest(1);
+  try {
+    await Deno.mkdir(`${directory}/volumes`);
+    await Deno.mkdir(`${directory}/objects`);
+    await using tables = await openTables(await nats.bus(), testLog);
+    const mounts = new Mounts({
+      nodeId: "node-1",
+      directory: `${directory}/volumes`,
+      socket: (id) => `${directory}/${id}.nbd`,
+      vhostSocket: (id) => `${directory}/${id}.vhost`,
+      tables,
+      store: directoryStore(`${directory}/objects`),
+      keyOf: () => Promise.reject(new Error("no volume here is encrypted")),
+      log: testLog,
+      reserveBytes: 0,
+      cacheBytes: () => 4 * mebibyte,
+    });
+    const volume_id = "vol-a";
+    const row = { volume_id, size_bytes: 64 * mebibyte, epoch: 0, state: "ok" } as const;
+    await tables.volumes.create(volume_id, row);
+    const { vhost_socket } = await mounts.mount(volume_id);
+    let front = FrontEndClient.connect(vhost_socket ?? "");
+    front.serve(guest);
+    const written = { type: disk.out, sector: 0, data: new Uint8Array(4096).fill(1) };
+    assert.equal((await guest.run(0, written)).status, 0);
+    /** Ends of this connection, of the guest's memory and of its events, ours and the worker's. */
+    const held = () =>
+      [...Deno.readDirSync("/proc/self/fd")].filter(({ name }) => {
+        try {
+          return /guest|in-flight|eventfd|socket/.test(Deno.readLinkSync(`/proc/self/fd/${name}`));
+        } catch {
+          return false; // it was closed since the listing
+        }
+      }).length;
+    const before = held();
+    const failed = mounts.volumes.get(volume_id);
+    assert.ok(breakLog(`${directory}/volumes/${volume_id}`) > 0);
+    const waiting = guest.start(0, { ...written, sector: 8 });
+    assert.equal((await failed?.ended)?.kind, "failed");
+    assert.ok(front.hungUp());
+    front.close();
+    const limit = performance.now() + 15_000;
+    while (mounts.volumes.get(volume_id) === undefined) {
+      assert.ok(performance.now() < limit, "the volume was not served again");
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.deepEqual(guest.reap(0), [], "what was not written was not answered");
+    front = FrontEndClient.connect(vhost_socket ?? "");
+    front.serve(guest);
+    const [done] = await guest.next(0);
+    assert.deepEqual([done?.slot, done?.status], [waiting, 0]);
+    const back = await guest.run(0, { type: disk.in, sector: 0, length: 8192 });
+    assert.ok(back.data.every((byte) => byte === 1));
+    assert.ok(held() <= before, `${before} descriptors became ${held()}`);
+    front.close();
+    await mounts.stop();
+  } finally {
+    guest.release();
     await Deno.remove(directory, { recursive: true });
   }
 });
