@@ -34,6 +34,15 @@ export const announceOf = (config: Pick<NodeConfig, "announce">): Announce => ({
   ...config.announce,
 });
 
+/** Paths are absolute; all files are PEM. */
+export interface RemoteVolumes {
+  readonly port: number;
+  readonly cert: string;
+  readonly key: string;
+  /** The authority that signs clients' certificates; whoever has one may use every mounted volume. */
+  readonly ca: string;
+}
+
 export interface NodeConfig {
   readonly version: 1;
   readonly cluster_id: string;
@@ -49,6 +58,8 @@ export interface NodeConfig {
   readonly ports: Ports;
   /** Left out: the defaults. */
   readonly announce?: Partial<Announce>;
+  /** Volumes for NBD clients on other machines, over TLS; left out: for none. */
+  readonly remote_volumes?: RemoteVolumes;
   /** The AWS CLI profile that `up` writes. */
   readonly profile: string;
   readonly storage: {
@@ -217,6 +228,18 @@ export function parseConfig(text: string, path: string): NodeConfig {
   }
   if (!Number.isInteger(port) || port < 1 || port > 65535) {
     fail(`"announce.port" must be a port number`);
+  }
+  const remote: Partial<RemoteVolumes> | undefined = value.remote_volumes;
+  if (remote !== undefined) {
+    const { port: remotePort } = remote;
+    if (!Number.isInteger(remotePort) || Number(remotePort) < 1 || Number(remotePort) > 65535) {
+      fail(`"remote_volumes.port" must be a port number`);
+    }
+    for (const name of ["cert", "key", "ca"] as const) {
+      if (!isAbsolute(String(remote[name] ?? ""))) {
+        fail(`"remote_volumes.${name}" must be the absolute path of a PEM file`);
+      }
+    }
   }
   const storage = value.storage;
   if (

@@ -37,6 +37,7 @@ import { Mounts } from "./mounts.ts";
 import { logFiles, readCacheBytes } from "./node_sizes.ts";
 import { PackedChunks } from "./packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
+import { RemoteDoor } from "./remote_door.ts";
 import { Volumes } from "./volumes.ts";
 
 await runService("viperblock", async (service) => {
@@ -81,13 +82,37 @@ await runService("viperblock", async (service) => {
     log,
     availableBytes: () => capacity().available_bytes,
   });
+  let remoteDoor: RemoteDoor | undefined;
   service.onStop(async () => {
+    await remoteDoor?.[Symbol.asyncDispose]();
     await mounts.stop();
     await tables[Symbol.asyncDispose]();
     objects[Symbol.dispose]();
   });
   await volumes.abandonPending();
   await mounts.restore();
+  const remote = config.remote_volumes;
+  let remoteFailure: string | undefined;
+  if (remote !== undefined) {
+    try {
+      remoteDoor = await RemoteDoor.open({
+        host: config.bind,
+        port: remote.port,
+        cert: await Deno.readTextFile(remote.cert),
+        key: await Deno.readTextFile(remote.key),
+        ca: await Deno.readTextFile(remote.ca),
+        socketOf: (volumeId) => mounts.volumes.get(volumeId)?.socket,
+        log,
+      });
+      log.info("remote_door_open", { port: remote.port });
+    } catch (error) {
+      // Local guests need none of it.
+      const { error: text } = errorFields(error);
+      remoteFailure =
+        `Remote volumes are not served: ${text}. Mend "remote_volumes" in config.json.`;
+      log.error("remote_door_closed", errorFields(error));
+    }
+  }
 
   bus.answer(createVolume, (request) => volumes.create(request));
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
@@ -138,9 +163,10 @@ await runService("viperblock", async (service) => {
   service.reportHealth(() => {
     look().catch((error) => log.warn("volumes_not_measured", errorFields(error)));
     const [first] = mounts.down;
+    const detail = first === undefined ? remoteFailure : `${first[0]} is not served: ${first[1]}`;
     return {
-      status: first === undefined ? "ok" : "degraded",
-      ...(first === undefined ? {} : { detail: `${first[0]} is not served: ${first[1]}` }),
+      status: detail === undefined ? "ok" : "degraded",
+      ...(detail === undefined ? {} : { detail }),
       facts: {
         mounted: mounts.count,
         available_bytes: capacity().available_bytes,
