@@ -6,6 +6,8 @@
  */
 import { dirname, join } from "node:path";
 import { createLog } from "../../services/log/log.ts";
+import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
+import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
 import type { BlockStore } from "../../services/viperblock/map_objects.ts";
 import { MountedVolume } from "../../services/viperblock/mounted_volume.ts";
 
@@ -22,6 +24,8 @@ export interface BareOptions {
   readonly spacePatienceMs?: number;
   /** File for a profile of the worker, written when it is stopped. */
   readonly profile?: string;
+  /** The data key, in hex, of an encrypted one. */
+  readonly key?: string;
 }
 
 /** Objects as files; a put is there whole or not at all. While `<directory>.down` exists, all fails. */
@@ -135,15 +139,20 @@ if (import.meta.main) {
     };
   }
   const before = Deno.memoryUsage().rss;
+  const key = options.key === undefined
+    ? undefined
+    : new VolumeKey(Uint8Array.fromHex(options.key));
+  const store = directoryStore(`${options.directory}/objects`);
   const volume = new MountedVolume({
     volumeId: "vol-bare",
+    ...(key === undefined ? {} : { key }),
     sizeBytes: options.sizeBytes,
     epoch: options.epoch,
     savedEpoch: options.savedEpoch ?? 0,
     directory: `${options.directory}/log`,
     socket: options.socket,
     ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
-    store: directoryStore(`${options.directory}/objects`),
+    store: key === undefined ? store : new SealedObjects(store, { of: () => key }),
     log: createLog("bare", {
       write: (line) => {
         if (Deno.env.has("MULGA_TEST_LOG")) console.error(line);

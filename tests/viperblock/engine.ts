@@ -81,6 +81,18 @@ export async function run(
   return text;
 }
 
+/** The operator's command on the engine's node. */
+export const hive = ({ node }: TestEngine, ...args: readonly string[]) =>
+  run(Deno.execPath(), [
+    "run",
+    "-A",
+    "--no-check",
+    new URL("../../tasks/hive.ts", import.meta.url).pathname,
+    ...args,
+    "--data-dir",
+    node.paths.root,
+  ]);
+
 /** One qemu-io command line after the other on the volume. */
 export const qemuIo = (uri: string, ...commands: readonly string[]) =>
   run("qemu-io", ["-f", "raw", ...commands.flatMap((command) => ["-c", command]), uri]);

@@ -16,13 +16,17 @@ const fsckCommand: HiveCommand = {
   words: ["volume", "fsck"],
   summary: "Whether all that a volume or snapshot has stored is what was written",
   async run(args) {
-    const parsed = parse({
-      name: "hive volume fsck",
-      summary: "Reads every chunk of a volume or snapshot and says exactly what is wrong.",
-      arguments: "<vol-… | snap-…>",
-      options: { ...jsonOption, ...dataDirOption },
-      notes: ["Nothing is changed. Exit code: 0 all is sound, 1 something is damaged."],
-    }, args);
+    const parsed = parse(
+      {
+        name: "hive volume fsck",
+        summary: "Reads every chunk of a volume or snapshot and says exactly what is wrong.",
+        arguments: "<vol-… | snap-…>",
+        options: { ...jsonOption, ...dataDirOption },
+        notes: ["Nothing is changed. Exit code: 0 all is sound, 1 something is damaged."],
+      },
+      args,
+      { min: 1 },
+    );
     if (parsed === undefined) return;
     const id = parsed.positionals[0];
     if (id === undefined) throw new CommandError("Which one? Usage: hive volume fsck <id>.", 2);
@@ -50,12 +54,16 @@ const statusCommand: HiveCommand = {
   words: ["volume", "status"],
   summary: "What a mounted volume has done, and what it takes",
   async run(args) {
-    const parsed = parse({
-      name: "hive volume status",
-      summary: "Shows the counters of a mounted volume since its engine began.",
-      arguments: "<vol-…>",
-      options: { ...jsonOption, ...dataDirOption },
-    }, args);
+    const parsed = parse(
+      {
+        name: "hive volume status",
+        summary: "Shows the counters of a mounted volume since its engine began.",
+        arguments: "<vol-…>",
+        options: { ...jsonOption, ...dataDirOption },
+      },
+      args,
+      { min: 1 },
+    );
     if (parsed === undefined) return;
     const volume_id = parsed.positionals[0];
     if (volume_id === undefined) {
@@ -82,14 +90,18 @@ const syncCommand: HiveCommand = {
   words: ["volume", "sync"],
   summary: "When a volume's writes are on stable storage: shown, or set",
   async run(args) {
-    const parsed = parse({
-      name: "hive volume sync",
-      summary:
-        "Shows when a volume's writes are on stable storage, or sets it, also while it is in use.",
-      arguments: "<vol-…> [always | flush | relaxed]",
-      options: { ...jsonOption, ...dataDirOption },
-      notes: Object.entries(syncModes).map(([mode, what]) => `${mode}: ${what}.`),
-    }, args);
+    const parsed = parse(
+      {
+        name: "hive volume sync",
+        summary:
+          "Shows when a volume's writes are on stable storage, or sets it, also while it is in use.",
+        arguments: "<vol-…> [always | flush | relaxed]",
+        options: { ...jsonOption, ...dataDirOption },
+        notes: Object.entries(syncModes).map(([mode, what]) => `${mode}: ${what}.`),
+      },
+      args,
+      { min: 1, max: 2 },
+    );
     if (parsed === undefined) return;
     const [volume_id, sync] = parsed.positionals;
     if (volume_id === undefined || (sync !== undefined && !isMode(sync))) {
