@@ -7,7 +7,7 @@
  * reads under way are not reused. The data is copied, never referred to: a reply may be on its way
  * long after the block's old place was given to another.
  */
-import { crc32c } from "../../../ffi/crc32c.ts";
+import { crc32cOf } from "../../../ffi/crc32c.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { offsetInLeaf } from "../block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
@@ -96,7 +96,7 @@ export class Reader {
       if (cached >= 0) {
         to.set(cache.bytes.subarray(cached, cached + blockBytes), at);
         // Blocks of a fetched window are in the cache before anybody has looked at them.
-        if (isChunk(container) && !this.#matches(to, at, checksum)) {
+        if (isChunk(container) && !this.#matches(at, checksum)) {
           this.#fail(id, block, container, index);
         }
         i++;
@@ -176,8 +176,9 @@ export class Reader {
     return run;
   }
 
-  #matches(bytes: Uint8Array<ArrayBuffer>, at: number, checksum: number): boolean {
-    return crc32c(bytes.subarray(at, at + blockBytes)) === checksum;
+  /** Whether what lies there in the slots is what was written. */
+  #matches(at: number, checksum: number): boolean {
+    return crc32cOf(this.#o.slots.memory, at, blockBytes) === checksum;
   }
 
   #fail(id: number, block: number, container: number, index: number): void {
@@ -206,7 +207,7 @@ export class Reader {
         if (segment !== undefined) {
           seal?.openBlock(slots.memory, at, segment.epoch, segment.number, index);
         }
-        if (!this.#matches(slots.memory.bytes, at, slots.checksum[column + i] as number)) {
+        if (!this.#matches(at, slots.checksum[column + i] as number)) {
           this.#failFrom(id, i, column);
         } else {
           cache.insert(
@@ -249,7 +250,7 @@ export class Reader {
       const from = ((slots.index[column + i] as number) - windowFirst) * blockBytes;
       const at = base + i * blockBytes;
       slots.memory.bytes.set(window.subarray(from, from + blockBytes), at);
-      if (!this.#matches(slots.memory.bytes, at, slots.checksum[column + i] as number)) {
+      if (!this.#matches(at, slots.checksum[column + i] as number)) {
         this.#failFrom(id, i, column);
       }
     }

@@ -30,10 +30,11 @@ export class Slots {
   readonly #class: Uint8Array;
   readonly #free: number[][] = [];
 
-  constructor(readonly machine: Machine) {
+  /** @param low below 4 GiB, where there is room: for volumes whose blocks are opened in their slots */
+  constructor(readonly machine: Machine, low = false) {
     const slots = classes.reduce((sum, each) => sum + each.count, 0);
     const bytes = classes.reduce((sum, each) => sum + each.bytes * each.count, 0);
-    this.memory = machine.memory(bytes);
+    this.memory = machine.memory(bytes, { low });
     this.start = new Float64Array(slots);
     this.firstBlock = new Int32Array(slots);
     this.#class = new Uint8Array(slots);

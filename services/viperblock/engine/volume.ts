@@ -134,7 +134,7 @@ export class Volume {
     this.#seal = log;
     this.#replayed = recovered.batches;
     this.#control = machine.memory(4096, { populate: true });
-    this.#slots = new Slots(machine);
+    this.#slots = new Slots(machine, options.key !== undefined);
     this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
     this.#log = new LogWriter(machine, this.#places, {
       volumeId: options.volumeId,
