@@ -18,6 +18,7 @@ import {
   startQemuNbd,
   type Target,
 } from "./block_peers.ts";
+import { largeVolume } from "./large_volume.ts";
 import { explain } from "./engine_profile.ts";
 import { agedVolume } from "./aged_volume.ts";
 import { cost } from "./pipelined_client.ts";
@@ -218,6 +219,17 @@ async function aged(): Promise<void> {
   print("aged_write_amplification", found.written, { must: 2, aim: 1.5 }, amplification, true);
 }
 
+/** A volume of 1 TiB with a tenth of it mapped, until it serves; its map's memory. */
+async function opened(): Promise<void> {
+  const found = await largeVolume(`${directory}/large`, rounds);
+  const { mappedBlocks } = found;
+  const goal = { must: 2, aim: 0.5 };
+  print("open_1tib_s", median(found.seconds), goal, { mappedBlocks, rounds }, true);
+  print("map_bytes_for_each_block", found.bytesForEach, { must: 12, aim: 12 }, {
+    of: "all that an open volume takes",
+  }, true);
+}
+
 const wanted = (name: string) => name.includes(values.only);
 const directory = await Deno.makeTempDir({ prefix: "mulga-bench-", dir: values.directory });
 try {
@@ -238,6 +250,7 @@ try {
   for (const kind of ["write", "read"] as const) {
     if (wanted(`cpu_us_per_4k_${kind}_pipelined`)) await processor(engine, kind);
   }
+  if (wanted("open_1tib")) await opened();
   if (wanted("aged")) await aged();
   if (values.explain) {
     await explained("write");
