@@ -8,8 +8,8 @@
 import { mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import type { RequestQueue } from "../machine/machine.ts";
-import { blockBytes } from "../format.ts";
-import { commandFlag, nbdCommand, nbdMagic } from "./nbd_protocol.ts";
+import { blockBytes, hole } from "../format.ts";
+import { chunkDone, chunkKind, commandFlag, nbdCommand, nbdMagic } from "./nbd_protocol.ts";
 import { requestCapacity, type Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
 import {
@@ -173,6 +173,10 @@ export class Replies implements ChunkSink {
     if (slot >= 0) {
       this.#slotAddress = this.#slots.memory.address + (this.#slots.start[slot] as number);
     }
+    if (this.structured && type === nbdCommand.read && error === 0 && chunksOf(length) === 1) {
+      this.#addShortRead(id, slot, offset, length);
+      return;
+    }
     if (this.structured && (type === nbdCommand.read || type === nbdCommand.blockStatus)) {
       const cookieA = requests.cookieA[id] as number;
       const cookieB = requests.cookieB[id] as number;
@@ -200,6 +204,29 @@ export class Replies implements ChunkSink {
     this.view.setInt32(header + 8, requests.cookieA[id] as number, true);
     this.view.setInt32(header + 12, requests.cookieB[id] as number, true);
     if (slot >= 0 && error === 0) this.data(offset % blockBytes, length);
+  }
+
+  /** A read that is one chunk, as nearly all are: nothing is allocated for it. */
+  #addShortRead(id: number, slot: number, offset: number, length: number): void {
+    const { container, firstBlock } = this.#slots;
+    const column = firstBlock[slot] as number;
+    const skip = offset % blockBytes;
+    let isHole = true;
+    for (let i = 0; isHole && i * blockBytes < skip + length; i++) {
+      isHole = container[column + i] === hole;
+    }
+    const { view } = this;
+    const at = this.header(isHole ? 32 : 28);
+    view.setUint32(at, nbdMagic.structuredReply);
+    view.setUint16(at + 4, chunkDone);
+    view.setUint16(at + 6, isHole ? chunkKind.offsetHole : chunkKind.offsetData);
+    view.setInt32(at + 8, this.#requests.cookieA[id] as number, true);
+    view.setInt32(at + 12, this.#requests.cookieB[id] as number, true);
+    view.setUint32(at + 16, isHole ? 12 : 8 + length);
+    view.setUint32(at + 20, Math.floor(offset / 4294967296));
+    view.setUint32(at + 24, offset >>> 0);
+    if (isHole) view.setUint32(at + 28, length);
+    else this.data(skip, length);
   }
 
   /** Room for a header of the message; headers that follow each other share a vector. */
