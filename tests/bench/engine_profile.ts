@@ -10,14 +10,14 @@ interface Profile {
 }
 
 /** Socket and disk are one call to the ring. What the thread waits is in it too. */
-const kernel = "kernel: socket and disk, or waiting";
+const kernel = "library calls: socket and disk, waiting, checksums";
 
-/** The first that matches is the stage. Whatever a call by FFI takes is its caller's. */
+/** The first that matches is the stage. */
 const stages: readonly (readonly [stage: string, file: RegExp])[] = [
   [kernel, /\/liburing\.ts$/],
   ["parse", /\/(connection|clients|door|doors|nbd_protocol|requests|throttle)\.ts$/],
   ["log batch", /\/(log_writer|log_record|commands|block_map|places|partial_writes)\.ts$/],
-  ["checksum", /\/crc32c\.ts$/],
+  ["checksum's caller", /\/crc32c\.ts$/],
   ["read", /\/(reader|read_cache|slots|fetcher)\.ts$/],
   ["reply", /\/replies\.ts$/],
   ["background", /\/(drainer|checkpoint|maintenance|snapshotter|compactor|recovery|replay)\.ts$/],
@@ -25,7 +25,8 @@ const stages: readonly (readonly [stage: string, file: RegExp])[] = [
 
 function stageOf(name: string, url: string): string {
   if (name === "(garbage collector)") return "garbage";
-  if (name === "(program)" || name === "(idle)") return kernel;
+  // Functions of libraries have neither name nor file: nearly all of it is io_uring_enter, then checksums.
+  if (name === "(program)" || name === "(idle)" || (name === "" && url === "")) return kernel;
   return stages.find(([, file]) => file.test(url.replace(/\?.*$/, "")))?.[0] ?? "other";
 }
 
