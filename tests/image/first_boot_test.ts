@@ -197,6 +197,11 @@ ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaA
           /mulga-data/,
         );
         assert.match(await machine.run("cat /var/lib/mulga/config.json"), /"\/mnt\/blobs"/);
+        // The block engine's logs are on that disk too.
+        assert.match(
+          await machine.run("findmnt --noheadings --output SOURCE /var/lib/mulga/viperblock"),
+          /\/dev\/\w+\[\/viperblock\]/,
+        );
         assert.match(await machine.run("networkctl status --no-pager 'e*'"), /50-mulga-0/);
       });
     } finally {
