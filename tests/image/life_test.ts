@@ -37,7 +37,18 @@ async function instanceOf(client: Client, id: string): Promise<Instance> {
 async function instanceIsUp(machine: Machine, client: Client, id: string): Promise<void> {
   const { State } = await instanceOf(client, id);
   if (State.Name === "stopped") await client.aws("ec2", "start-instances", "--instance-ids", id);
-  await eventually(`${id} to be up`, 1_200_000, async () => {
+  const log = `/var/lib/mulga/compute/machines/${id}/console.log`;
+  const said = () => machine.run(`tail -c 3000 ${log}`);
+  try {
+    // Nothing is typed into its firmware, which takes keys for a wish to choose what to start.
+    await eventually(`${id} to be ready`, 1_200_000, async () => {
+      return (await said()).includes(`ready instance=${id}`) ? true : undefined;
+    });
+  } catch (cause) {
+    const processes = await machine.run("top -b -n 1 | head -15");
+    throw new Error(`${id} said:\n${await said()}\nThe machine runs:\n${processes}`, { cause });
+  }
+  await eventually(`${id}'s shell`, 300_000, async () => {
     // A number that its console, which keeps all that was ever said, has not shown yet.
     const asked = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     const said = await machine.run(
@@ -46,6 +57,8 @@ async function instanceIsUp(machine: Machine, client: Client, id: string): Promi
     );
     return said.includes(String(asked + 1)) ? true : undefined;
   });
+  // So that its next start is not taken for ready by what this one said.
+  await machine.run(`truncate --size 0 ${log}`);
 }
 
 const noLimits = { sanitizeOps: false, sanitizeResources: false };
