@@ -1,7 +1,7 @@
 /**
- * How long work shows that it is alive: on a terminal one line that is rewritten, elsewhere (a log, a
- * pipe) a line for a new step, at most one in three seconds. Goes to
- * standard error, so that what a command prints stays clean.
+ * How long work shows that it is alive: on a terminal one line that is rewritten, five times a second at
+ * most, elsewhere (a log, a pipe) a line for a new step, at most one in three seconds. Goes to standard
+ * error, so that what a command prints stays clean.
  */
 const encoder = new TextEncoder();
 const colours = Deno.stderr.isTerminal() && !Deno.noColor;
@@ -42,14 +42,19 @@ export class Progress implements Disposable {
   update(detail: string): void {
     const fresh = detail !== this.#lastText;
     this.#lastText = detail;
-    if (this.#terminal) return this.#draw();
     const now = performance.now();
+    if (this.#terminal) {
+      // What is not drawn now is drawn by the timer. A serial line would hold the work up.
+      if (this.#lastSaid !== 0 && now - this.#lastSaid < 200) return;
+      return this.#draw();
+    }
     if (this.#lastSaid !== 0 && (!fresh || now - this.#lastSaid < 3_000)) return;
     this.#lastSaid = now;
     say(`${this.title}${detail === "" ? "" : `: ${detail}`}\n`);
   }
 
   #draw(): void {
+    this.#lastSaid = performance.now();
     const seconds = Math.round((performance.now() - this.#started) / 1_000);
     let width = 80;
     try {
