@@ -10,6 +10,12 @@
  * nothing is ever written in its place.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import {
+  type MasterKeyBytes,
+  MasterKeyError,
+  parseKeyFile,
+  readKeyFile,
+} from "../config/key_file.ts";
 
 export interface Sealed {
   readonly v: 1;
@@ -19,11 +25,6 @@ export interface Sealed {
   readonly iv: string;
   /** Base64: ciphertext and 16 bytes of tag. */
   readonly data: string;
-}
-
-/** The master key file cannot be used; the message is for the operator. */
-export class MasterKeyError extends Error {
-  override readonly name = "MasterKeyError";
 }
 
 /** A sealed secret does not open: it, or the row that it belongs to, was altered. */
@@ -46,8 +47,7 @@ export class MasterKeys {
   readonly #current: MasterKey;
   readonly #known: ReadonlyMap<string, MasterKey>;
 
-  /** @param keys 32 bytes each, the current one first */
-  constructor(keys: readonly [Uint8Array, ...Uint8Array[]]) {
+  constructor(keys: MasterKeyBytes) {
     const made = keys.map((key) => ({
       id: derive(key, "mulga/master-key/id", 8).toHex(),
       sealing: derive(key, "mulga/identity/access-key-secrets/v1", 32),
@@ -107,39 +107,10 @@ export class MasterKeys {
 
 /** @throws MasterKeyError */
 export function parseMasterKeys(text: string, path: string): MasterKeys {
-  const lines = text.split("\n").map((line) => line.trim())
-    .filter((line) => line !== "" && !line.startsWith("#"));
-  const keys = lines.map((line, index) => {
-    let bytes: Uint8Array;
-    try {
-      bytes = Uint8Array.fromBase64(line);
-    } catch {
-      bytes = new Uint8Array(0);
-    }
-    if (bytes.length !== 32) {
-      throw new MasterKeyError(
-        `${path}: key ${index + 1} is not 32 bytes in base64. Restore the file from a backup.`,
-      );
-    }
-    return bytes;
-  });
-  const [current, ...older] = keys;
-  if (current === undefined) {
-    throw new MasterKeyError(`${path} holds no key. Restore the file from a backup.`);
-  }
-  return new MasterKeys([current, ...older]);
+  return new MasterKeys(parseKeyFile(text, path));
 }
 
 /** @throws MasterKeyError */
 export async function readMasterKeys(path: string): Promise<MasterKeys> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (cause) {
-    throw new MasterKeyError(
-      `The master key ${path} cannot be read. Restore it from a backup, or run \`hive admin init\` if this node is new.`,
-      { cause },
-    );
-  }
-  return parseMasterKeys(text, path);
+  return new MasterKeys(await readKeyFile(path));
 }

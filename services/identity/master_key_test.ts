@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { newMasterKey } from "./contract.ts";
-import { MasterKeyError, parseMasterKeys, readMasterKeys, SecretTampered } from "./master_key.ts";
+import { MasterKeyError } from "../config/key_file.ts";
+import { parseMasterKeys, readMasterKeys, SecretTampered } from "./master_key.ts";
 
 const path = "/node/secrets/master.key";
 const owner = "AKIAEXAMPLE|123456789012|AIDAEXAMPLE";

@@ -6,7 +6,8 @@
 import { internalError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
-import { MasterKeyError, type MasterKeys, SecretTampered } from "./master_key.ts";
+import { MasterKeyError } from "../config/key_file.ts";
+import { type MasterKeys, SecretTampered } from "./master_key.ts";
 import { type KeyRecord, sealOwner, type SessionRecord, type State } from "./state.ts";
 
 /**

@@ -6,13 +6,14 @@ import { dirname } from "node:path";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { SigningGrants } from "../aws/signing_grants.ts";
+import { MasterKeyError } from "../config/key_file.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
 import { EventTeller } from "./events.ts";
 import { Operator } from "./operator.ts";
 import { Door } from "./s3/door.ts";
-import { parseSealingKeys, type Sealing, SealingKeyError } from "./sealing.ts";
+import { readSealingKeys, type Sealing } from "./sealing.ts";
 import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;
@@ -56,20 +57,11 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
  * nothing: each blob directory has a mark with the fingerprint of the key that sealed here last.
  */
 async function readSealing(path: string, blobs: readonly string[]): Promise<Sealing> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (cause) {
-    throw new SealingKeyError(
-      `${path} cannot be read. Restore it from a backup, or run \`hive admin init\` if this node is new.`,
-      { cause },
-    );
-  }
-  const sealing = parseSealingKeys(text, path);
+  const sealing = await readSealingKeys(path);
   for (const blob of blobs) {
     const mark = await Deno.readTextFile(`${blob}/${sealedMark}`).catch(() => "");
     if (mark === "" || sealing.knows(mark.trim())) continue;
-    throw new SealingKeyError(
+    throw new MasterKeyError(
       `${path} is not the key that sealed the objects of ${blob}: that has the fingerprint ${mark.trim()}. ` +
         `Restore the right file; nothing was changed.`,
     );

@@ -12,6 +12,12 @@
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../ffi/libcrypto_gcm.ts";
+import {
+  type MasterKeyBytes,
+  MasterKeyError,
+  parseKeyFile,
+  readKeyFile,
+} from "../config/key_file.ts";
 import type { BodyDigest } from "./extent_writer.ts";
 import type { Seal } from "./index/rows.ts";
 
@@ -24,10 +30,6 @@ const sealedPiece = pieceBytes + gcmTagBytes;
 /** How long a body is when it is sealed. */
 export function sealedBytes(plain: number): number {
   return plain + gcmTagBytes * Math.ceil(plain / pieceBytes);
-}
-
-export class SealingKeyError extends Error {
-  override readonly name = "SealingKeyError";
 }
 
 interface MasterKey {
@@ -53,15 +55,12 @@ export class Sealing {
   readonly #known: ReadonlyMap<string, MasterKey>;
   readonly #opened = new Map<string, Bytes>();
 
-  /** @param keys 32 bytes each, the current one first */
-  constructor(keys: readonly Uint8Array[]) {
+  constructor(keys: MasterKeyBytes) {
     const made = keys.map((key) => ({
       id: derive(key, "mulga/predastore/master-key/id", 8).toHex(),
       wrapping: derive(key, "mulga/predastore/object-keys/v1", 32),
     }));
-    const [current] = made;
-    if (current === undefined) throw new SealingKeyError("there is no master key");
-    this.#current = current;
+    this.#current = made[0] as MasterKey;
     this.#known = new Map(made.map((key) => [key.id, key]));
   }
 
@@ -93,7 +92,7 @@ export class Sealing {
     if (known !== undefined) return known;
     const master = this.#known.get(seal.master);
     if (master === undefined) {
-      throw new SealingKeyError(
+      throw new MasterKeyError(
         `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
       );
     }
@@ -235,27 +234,14 @@ export class Sealing {
   }
 }
 
-/** @throws SealingKeyError */
+/** @throws MasterKeyError */
 export function parseSealingKeys(text: string, path: string): Sealing {
-  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  const keys = lines.map((line, at) => {
-    let bytes = new Uint8Array(0);
-    try {
-      bytes = Uint8Array.fromBase64(line);
-    } catch {
-      // Told below with every other malformed key.
-    }
-    if (bytes.length !== 32) {
-      throw new SealingKeyError(
-        `${path}: key ${at + 1} is not 32 bytes in base64. Restore the file from a backup.`,
-      );
-    }
-    return bytes;
-  });
-  if (keys.length === 0) {
-    throw new SealingKeyError(`${path} holds no key. Restore the file from a backup.`);
-  }
-  return new Sealing(keys);
+  return new Sealing(parseKeyFile(text, path));
+}
+
+/** @throws MasterKeyError */
+export async function readSealingKeys(path: string): Promise<Sealing> {
+  return new Sealing(await readKeyFile(path));
 }
 
 /** The text of a new master key file. */

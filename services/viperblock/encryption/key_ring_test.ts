@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { testLog } from "../../../tests/kit/nats.ts";
 import { Conflict, type Row } from "../../state/table.ts";
 import { KeyRing, type KeyTable } from "./key_ring.ts";
-import { MasterKeyError, parseMasterKeys, type SealedVolumeKey } from "./master_keys.ts";
+import { MasterKeyError } from "../../config/key_file.ts";
+import { parseMasterKeys, type SealedVolumeKey } from "./master_keys.ts";
 import { KeyGone } from "./sealed_objects.ts";
 import { VolumeKey } from "./volume_key.ts";
 

@@ -6,12 +6,13 @@
  * or malformed is an error for the operator, and nothing is written in its place.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import {
+  type MasterKeyBytes,
+  MasterKeyError,
+  parseKeyFile,
+  readKeyFile,
+} from "../../config/key_file.ts";
 import { VolumeKey, volumeKeyBytes } from "./volume_key.ts";
-
-/** The key file cannot be used, or is not the one that sealed; the message is for the operator. */
-export class MasterKeyError extends Error {
-  override readonly name = "MasterKeyError";
-}
 
 /** A data key as the table has it. */
 export interface SealedVolumeKey {
@@ -39,8 +40,7 @@ export class MasterKeys {
   readonly #current: MasterKey;
   readonly #known: ReadonlyMap<string, MasterKey>;
 
-  /** @param keys 32 bytes each, the current one first */
-  constructor(keys: readonly [Uint8Array, ...Uint8Array[]]) {
+  constructor(keys: MasterKeyBytes) {
     const made = keys.map((key) => ({
       id: derive(key, "mulga/viperblock/master-key/id", 8).toHex(),
       wrapping: derive(key, "mulga/viperblock/volume-keys/v1", 32),
@@ -90,38 +90,10 @@ export class MasterKeys {
 
 /** @throws MasterKeyError */
 export function parseMasterKeys(text: string, path: string): MasterKeys {
-  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
-  const keys = lines.map((line, at) => {
-    let bytes = new Uint8Array(0);
-    try {
-      bytes = Uint8Array.fromBase64(line);
-    } catch {
-      // Told below with every other malformed key.
-    }
-    if (bytes.length !== 32) {
-      throw new MasterKeyError(
-        `${path}: key ${at + 1} is not 32 bytes in base64. Restore the file from a backup.`,
-      );
-    }
-    return bytes;
-  });
-  const [current, ...older] = keys;
-  if (current === undefined) {
-    throw new MasterKeyError(`${path} holds no key. Restore the file from a backup.`);
-  }
-  return new MasterKeys([current, ...older]);
+  return new MasterKeys(parseKeyFile(text, path));
 }
 
 /** @throws MasterKeyError */
 export async function readMasterKeys(path: string): Promise<MasterKeys> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (cause) {
-    throw new MasterKeyError(
-      `The volumes' master key ${path} cannot be read. Restore it from a backup; a node that has none yet gets it at its next start.`,
-      { cause },
-    );
-  }
-  return parseMasterKeys(text, path);
+  return new MasterKeys(await readKeyFile(path));
 }
