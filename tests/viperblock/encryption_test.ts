@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { AwsError } from "../../services/aws/errors.ts";
 import {
   checkVolume,
   copySnapshot,
@@ -22,19 +21,9 @@ import {
   unmountVolume,
   writeSnapshotBlock,
 } from "../../services/viperblock/contract.ts";
-import { hive, qemuIo, startEngine, type TestEngine } from "./engine.ts";
+import { hive, qemuIo, refusal, startEngine, type TestEngine } from "./engine.ts";
 
 const mebibyte = 1 << 20;
-
-async function refusal(call: Promise<unknown>): Promise<string> {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof AwsError) return error.code;
-    throw error;
-  }
-  return "no refusal";
-}
 
 async function* filesBelow(path: string): AsyncGenerator<string> {
   for await (const entry of Deno.readDir(path)) {

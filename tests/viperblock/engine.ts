@@ -2,6 +2,7 @@
  * The real engine for tests: nats-server, predastore and viperblock as processes with the rights of the
  * service table, and the programs that speak NBD to it.
  */
+import { AwsError } from "../../services/aws/errors.ts";
 import { systemContext } from "../../services/bus/subject.ts";
 import type { Subject } from "../../services/bus/subject.ts";
 import { ObjectStore, systemBuckets } from "../../services/predastore/contract.ts";
@@ -96,3 +97,14 @@ export const hive = ({ node }: TestEngine, ...args: readonly string[]) =>
 /** One qemu-io command line after the other on the volume. */
 export const qemuIo = (uri: string, ...commands: readonly string[]) =>
   run("qemu-io", ["-f", "raw", ...commands.flatMap((command) => ["-c", command]), uri]);
+
+/** The code with which a call is refused. */
+export async function refusal(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof AwsError) return error.code;
+    throw error;
+  }
+  return "no refusal";
+}

@@ -1,7 +1,6 @@
 /** A volume's life from the outside: made, written, unmounted, cloned, frozen and deleted. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
-import { AwsError } from "../../services/aws/errors.ts";
 import {
   blockCapacity,
   createSnapshot,
@@ -13,19 +12,9 @@ import {
   mountVolume,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
-import { qemuIo, run, startEngine, type TestEngine } from "./engine.ts";
+import { qemuIo, refusal, run, startEngine, type TestEngine } from "./engine.ts";
 
 const mebibyte = 1 << 20;
-
-async function refusal(call: Promise<unknown>): Promise<string> {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof AwsError) return error.code;
-    throw error;
-  }
-  return "no refusal";
-}
 
 async function make(engine: TestEngine, volume_id: string, size_bytes: number, from?: string) {
   await engine.ask(createVolume, {
