@@ -6,6 +6,7 @@
 import { parseArgs } from "node:util";
 import { type BareEngine, startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
+import { totalProcessorTime } from "./processor_time.ts";
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -41,20 +42,13 @@ interface Figure {
   readonly cpu_us: number;
 }
 
-/** CPU time of a process so far, in ticks of 10 ms. */
-async function ticks(pid: number): Promise<number> {
-  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return Number(fields[11]) + Number(fields[12]);
-}
-
 interface Served {
   readonly socket: string;
   readonly pid: number;
 }
 
 async function measure({ socket, pid }: Served, { args }: typeof jobs[number]): Promise<Figure> {
-  const before = await ticks(pid);
+  const before = totalProcessorTime(pid);
   const text = await run("timeout", [
     "-k",
     "5",
@@ -74,7 +68,7 @@ async function measure({ socket, pid }: Served, { args }: typeof jobs[number]): 
   ], { timeout_ms: 90_000 });
   const [result] = JSON.parse(text.slice(text.indexOf("{"))).jobs;
   const side = args[0].includes("read") ? result.read : result.write;
-  const cpu_us = (await ticks(pid) - before) * 10_000 / side.total_ios;
+  const cpu_us = (totalProcessorTime(pid) - before) / side.total_ios;
   return { iops: side.iops, cpu_us };
 }
 

@@ -3,6 +3,8 @@
  * go and reads all answers. With it the engine's own processor time for an operation is seen, which a client
  * that sends one request at a time would hide behind wake-ups.
  */
+import { processorTime } from "./processor_time.ts";
+
 const depth = 32;
 const blockBytes = 4096;
 const headerBytes = 28;
@@ -36,14 +38,6 @@ async function connect(socket: string, name: string): Promise<Deno.UnixConn> {
   return connection;
 }
 
-/** Processor time of a process so far, in microseconds: [user, system]. */
-export async function processorTime(pid: number): Promise<readonly [number, number]> {
-  const text = await Deno.readTextFile(`/proc/${pid}/stat`);
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  // utime and stime in hundredths of a second.
-  return [Number(fields[11]) * 10_000, Number(fields[12]) * 10_000];
-}
-
 export interface Cost {
   readonly operations: number;
   readonly perSecond: number;
@@ -72,7 +66,7 @@ export async function cost(
   }
   const answers = new Uint8Array(depth * (16 + (writes ? 0 : blockBytes)));
   const answer = new DataView(answers.buffer);
-  const [user, system] = await processorTime(options.pid);
+  const [user, system] = processorTime(options.pid);
   const begun = performance.now();
   let operations = 0;
   for (; performance.now() - begun < options.seconds * 1000; operations += depth) {
@@ -92,7 +86,7 @@ export async function cost(
     }
   }
   const seconds = (performance.now() - begun) / 1000;
-  const [userAfter, systemAfter] = await processorTime(options.pid);
+  const [userAfter, systemAfter] = processorTime(options.pid);
   return {
     operations,
     perSecond: operations / seconds,

@@ -17,6 +17,7 @@ import {
   waitReadable,
   words,
 } from "../viperblock/vhost_client.ts";
+import { totalProcessorTime } from "./processor_time.ts";
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -39,12 +40,6 @@ const barrierWord = new Int32Array(new SharedArrayBuffer(4));
 interface Figure {
   readonly iops: number;
   readonly cpu_us: number;
-}
-
-/** Ticks of a hundredth of a second that the process has used. */
-function ticks(pid: number): number {
-  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).split(") ")[1]?.split(" ") ?? [];
-  return Number(fields[11]) + Number(fields[12]);
 }
 
 /** A driver that keeps `depth` requests under way: batches, and events only where they are wanted. */
@@ -108,14 +103,14 @@ function drive(socket: string, pid: number, type: number): Figure {
     publish();
   };
   publish();
-  const before = ticks(pid);
+  const before = totalProcessorTime(pid);
   const started = performance.now();
   let elapsed = 0;
   while (elapsed < Number(values.seconds) * 1000) {
     for (let i = 0; i < 16; i++) step();
     elapsed = performance.now() - started;
   }
-  const cpu_us = (ticks(pid) - before) * 10_000 / done;
+  const cpu_us = (totalProcessorTime(pid) - before) / done;
   const iops = done / elapsed * 1000;
   front.send(message.getRingBase, words(0, 0));
   front.receive();
