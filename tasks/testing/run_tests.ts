@@ -6,6 +6,7 @@
 import { repository } from "../stack/repository.ts";
 import { bold, green, red } from "../terminal/progress.ts";
 import { type Counts, countsOf, lastLine, sum } from "./counts.ts";
+import { failuresOf, tellFailures } from "./failures.ts";
 
 export interface Step {
   readonly name: string;
@@ -17,8 +18,14 @@ export interface Step {
 
 const minutes = 60_000;
 
+interface Ended {
+  readonly counts: Counts;
+  /** What failed, for whoever reads only the end of the output; empty when nothing did. */
+  readonly told: string;
+}
+
 /** Runs Deno with `args` and says how it ended. */
-async function runStep(step: Step): Promise<Counts> {
+async function runStep(step: Step): Promise<Ended> {
   console.log(bold(`\n== ${step.name}`));
   const started = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
@@ -80,7 +87,9 @@ async function runStep(step: Step): Promise<Counts> {
       lastLine(counts)
     } (${seconds} s)`,
   );
-  return counts;
+  if (counts.failed === 0) return { counts, told: "" };
+  const failures = step.tests === true ? failuresOf(texts?.[0] ?? "") : [];
+  return { counts, told: [`${step.name}:`, tellFailures(failures)].filter(Boolean).join("\n") };
 }
 
 function end(group: number): void {
@@ -91,11 +100,16 @@ function end(group: number): void {
   }
 }
 
+/** What the list of failures, which stands before the last line, begins with. */
+export const whatFailed = "What failed:";
+
 /** Runs all steps and prints the one last line. @returns the exit code */
 export async function runSteps(steps: readonly Step[]): Promise<number> {
-  const all: Counts[] = [];
+  const all: Ended[] = [];
   for (const step of steps) all.push(await runStep(step));
-  const total = sum(all);
+  const total = sum(all.map(({ counts }) => counts));
+  const told = all.map(({ told }) => told).filter(Boolean);
+  if (told.length > 0) console.log(`\n${whatFailed}\n${told.join("\n")}`);
   console.log(`\n${lastLine(total)}`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
 }

@@ -6,7 +6,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { imageCache } from "../../image/mkosi/run.ts";
-import { mustRun } from "../kit/stack.ts";
+import { whatFailed } from "../../tasks/testing/run_tests.ts";
+import { CommandFailed, mustRun } from "../kit/stack.ts";
 
 const repository = new URL("../../", import.meta.url).pathname;
 
@@ -89,7 +90,11 @@ for (const [release, name] of [["bookworm", "Debian 12"], ["trixie", "Debian 13"
       });
       if (!passed) return;
       await t.step("test passes", async () => {
-        const said = await inside(system, `${npx} test`, 2_400_000);
+        const said = await inside(system, `${npx} test`, 2_400_000).catch((error) => {
+          if (!(error instanceof CommandFailed)) throw error;
+          const at = error.ran.stdout.lastIndexOf(whatFailed);
+          throw at < 0 ? error : new Error(error.ran.stdout.slice(at));
+        });
         const counts = /^(\d+) passed, (\d+) failed/m.exec(said);
         log(counts?.[0] ?? "no count");
         assert.ok(Number(counts?.[1]) > 50, "tests ran");
