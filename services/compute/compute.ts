@@ -11,30 +11,36 @@ import { type CompleteTable, register, type RegisterOptions } from "../resources
 import { Resources } from "../resources/resource.ts";
 import { Table } from "../state/table.ts";
 import { resourceTypes, tagQuestions } from "../vpcd/contract.ts";
-import { Capacity, capacityBucket, type NodeClaims, nodeTotal, overhead_mib } from "./capacity.ts";
-import { boundConsole, readConsole } from "./console_output.ts";
+import {
+  Capacity,
+  capacityBucket,
+  type NodeClaims,
+  nodeTotal,
+  overhead_mib,
+} from "./instances/capacity.ts";
+import { boundConsole, readConsole } from "./machines/console_output.ts";
 import { type computeActions, instanceAccess, type InstanceRecord, quiesce } from "./contract.ts";
-import { DelegatedObjects } from "./delegated_objects.ts";
-import { DirectSnapshots } from "./direct_snapshots.ts";
-import type { Hypervisor } from "./hypervisor.ts";
-import { consoleHere, instanceActions } from "./instance_actions.ts";
-import { profileActions } from "./instance_profiles.ts";
-import { instanceType, type ShowContext } from "./instance_resource.ts";
-import { sizeOf } from "./instance_types.ts";
-import { answerViews, instanceViewActions } from "./instance_views.ts";
-import type { InstanceDependencies } from "./launch.ts";
-import { machinePaths } from "./machine_paths.ts";
-import { MachinePlugger } from "./machine_plugger.ts";
-import { addressBucket, type AddressClaim, UserNetwork } from "./network.ts";
-import { hostArchitecture, machineSize } from "./node_machine.ts";
-import { quiesceNode } from "./quiesce.ts";
-import { type Bounds, Reconciler, usualBounds } from "./reconcile.ts";
+import { DelegatedObjects } from "./transfers/delegated_objects.ts";
+import { DirectSnapshots } from "./snapshots/direct_snapshots.ts";
+import type { Hypervisor } from "./machines/hypervisor.ts";
+import { consoleHere, instanceActions } from "./instances/instance_actions.ts";
+import { profileActions } from "./instances/instance_profiles.ts";
+import { instanceType, type ShowContext } from "./instances/instance_resource.ts";
+import { sizeOf } from "./instances/instance_types.ts";
+import { answerViews, instanceViewActions } from "./instances/instance_views.ts";
+import type { InstanceDependencies } from "./instances/launch.ts";
+import { machinePaths } from "./machines/machine_paths.ts";
+import { MachinePlugger } from "./machines/machine_plugger.ts";
+import { addressBucket, type AddressClaim, UserNetwork } from "./machines/network.ts";
+import { hostArchitecture, machineSize } from "./machines/node_machine.ts";
+import { quiesceNode } from "./instances/quiesce.ts";
+import { type Bounds, Reconciler, usualBounds } from "./instances/reconcile.ts";
 import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
 import { openState } from "./open_state.ts";
-import { ServiceQuotas } from "./service_quotas.ts";
-import { answerUsage } from "./usage.ts";
-import { VpcNetwork } from "./vpc_network.ts";
+import { ServiceQuotas } from "./quotas/service_quotas.ts";
+import { answerUsage } from "./quotas/usage.ts";
+import { VpcNetwork } from "./machines/vpc_network.ts";
 
 export interface ComputeOptions {
   readonly bus: Bus;

@@ -11,9 +11,9 @@ import {
 import { AwsError } from "../aws/errors.ts";
 import { newId } from "../resources/ids.ts";
 import type { Input } from "../resources/wire.ts";
-import type { RecordAction } from "./record_families.ts";
+import type { RecordAction } from "./record_families/record_families.ts";
 import type { ResourceAction } from "./resource_actions.ts";
-import { makeKey, openSshLine } from "./ssh_keys.ts";
+import { makeKey, openSshLine } from "./keys/ssh_keys.ts";
 
 /**
  * Inputs of the shape that the gateway lets through, with values that nobody sane would send.

@@ -2,8 +2,8 @@
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { runService } from "../runtime/run_service.ts";
 import { startCompute } from "./compute.ts";
-import { chooseAccelerator } from "./node_machine.ts";
-import { QemuHypervisor } from "./qemu.ts";
+import { chooseAccelerator } from "./machines/node_machine.ts";
+import { QemuHypervisor } from "./machines/qemu.ts";
 
 await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
   const accelerator = await chooseAccelerator(config.compute.accelerator, log);

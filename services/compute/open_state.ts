@@ -4,11 +4,11 @@ import type { Log } from "../log/log.ts";
 import { ClientTokens } from "../resources/client_tokens.ts";
 import { Resources } from "../resources/resource.ts";
 import { buckets } from "./contract.ts";
-import { imageType } from "./image_type.ts";
-import { keyPairType } from "./key_pairs.ts";
-import { openRecords } from "./record_families.ts";
+import { imageType } from "./images/image_type.ts";
+import { keyPairType } from "./keys/key_pairs.ts";
+import { openRecords } from "./record_families/record_families.ts";
 import type { ComputeState } from "./state.ts";
-import { snapshotType, volumeType } from "./volume_type.ts";
+import { snapshotType, volumeType } from "./volumes/volume_type.ts";
 
 export async function openState(bus: Bus, log: Log): Promise<ComputeState> {
   const [volumes, snapshots, images, keyPairs, tokens, records] = await Promise.all([

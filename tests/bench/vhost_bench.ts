@@ -7,6 +7,7 @@
 import { parseArgs } from "node:util";
 import { signalEvent } from "../../ffi/libc.ts";
 import { message } from "../../services/viperblock/engine/vhost/protocol.ts";
+import { untilListening } from "../kit/listening.ts";
 import { type BareEngine, startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
 import {
@@ -149,11 +150,7 @@ try {
     ],
     stdin: "null",
   }).spawn();
-  for (let tries = 0;; tries++) {
-    if (await Deno.stat(peerSocket).then(() => true, () => false)) break;
-    if (tries === 100) throw new Error("qemu-storage-daemon does not serve");
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
+  await untilListening(peerSocket);
   await run("nbdcopy", ["--flush", file, `nbd+unix:///vol-bare?socket=${directory}/nbd`]);
   // A log that has been around once has its files; making them is not what is measured.
   drive(socket, engine.process.pid, disk.out);

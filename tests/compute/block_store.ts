@@ -16,6 +16,7 @@ import {
   resizeVolume,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
+import { untilListening } from "../kit/listening.ts";
 
 const missing = (id: string) =>
   new AwsError("InvalidVolume.NotFound", `The volume '${id}' does not exist.`);
@@ -136,11 +137,7 @@ export class FileBlockStore implements AsyncDisposable {
       stderr: "inherit",
     }).spawn();
     this.#servers.set(volumeId, server);
-    const limit = performance.now() + 10_000;
-    while (!await Deno.stat(socket).then(() => true, () => false)) {
-      if (performance.now() > limit) throw new Error("qemu-nbd did not start");
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await untilListening(socket);
   }
 
   async unserve(volumeId: string): Promise<void> {

@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { importImage, type ImportImageRequest } from "../../services/compute/contract.ts";
-import { ImageImporter } from "../../services/compute/image_import.ts";
+import { ImageImporter } from "../../services/compute/transfers/image_import.ts";
 import { systemContext } from "../../services/bus/subject.ts";
 import { testConfig } from "../kit/compute.ts";
+import { untilListening } from "../kit/listening.ts";
 import { testLog } from "../kit/nats.ts";
 import { alice, bob, type ResourceWorld, startResourceSide, until } from "../kit/resource_side.ts";
 
@@ -29,7 +30,7 @@ class NbdFiles implements AsyncDisposable {
         stderr: "null",
       }).spawn();
       this.#children.set(volume_id, child);
-      await until("the NBD server", () => Deno.stat(socket).then(() => true, () => false));
+      await untilListening(socket);
       return socket;
     };
     store.unserve = async (volumeId) => await this.#end(volumeId);

@@ -14,9 +14,9 @@ import {
   quiesce,
   type SnapshotRecord,
 } from "../../services/compute/contract.ts";
-import { QemuHypervisor } from "../../services/compute/qemu.ts";
-import { type Bounds, usualBounds } from "../../services/compute/reconcile.ts";
-import { machinePaths } from "../../services/compute/machine_paths.ts";
+import { QemuHypervisor } from "../../services/compute/machines/qemu.ts";
+import { type Bounds, usualBounds } from "../../services/compute/instances/reconcile.ts";
+import { machinePaths } from "../../services/compute/machines/machine_paths.ts";
 import { type NodeConfig, pathsOf } from "../../services/config/node_config.ts";
 import { RoleCredentials } from "../../services/metadata/role_credentials.ts";
 import { MetadataServers } from "../../services/metadata/servers.ts";

@@ -27,7 +27,7 @@ import {
 } from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
-import { makeKey, openSshLine } from "../../services/compute/ssh_keys.ts";
+import { makeKey, openSshLine } from "../../services/compute/keys/ssh_keys.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { instanceRecord, testConfig } from "../kit/compute.ts";
 import { startTestGateway, testAccount, testCredentials } from "../kit/gateway.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import * as Ec2 from "@aws-sdk/client-ec2";
 import * as Iam from "@aws-sdk/client-iam";
 import { killProcessOf } from "../../ffi/process.ts";
-import { machinePaths } from "../../services/compute/machine_paths.ts";
+import { machinePaths } from "../../services/compute/machines/machine_paths.ts";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
 import { smallest } from "./launches.ts";
 

@@ -1,6 +1,6 @@
 /** Import and export tasks between crashes, cancellations and buckets that come and go. */
 import assert from "node:assert/strict";
-import { TransferKeeper } from "../../services/compute/transfer_keeper.ts";
+import { TransferKeeper } from "../../services/compute/transfers/transfer_keeper.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";

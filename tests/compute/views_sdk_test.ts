@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import { createPublicKey } from "node:crypto";
 import { inflateSync } from "node:zlib";
 import { killProcessOf } from "../../ffi/process.ts";
-import { machinePaths } from "../../services/compute/machine_paths.ts";
+import { machinePaths } from "../../services/compute/machines/machine_paths.ts";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
 import { smallest } from "./launches.ts";
 

@@ -10,6 +10,7 @@
  * guest had not yet handed to its disk is lost.
  */
 import { join } from "node:path";
+import { untilListening } from "../kit/listening.ts";
 import { freePort } from "../kit/nats.ts";
 import { eventually } from "../kit/plain_machine.ts";
 import { type Board, pcs, type Platform } from "./platform.ts";
@@ -245,9 +246,7 @@ export class Machine implements AsyncDisposable {
       stdout: "null",
       stderr: "inherit",
     }).spawn();
-    await eventually("swtpm's socket", 10_000, async () => {
-      return await Deno.stat(this.#at("tpm.sock")).then(() => true, () => undefined);
-    });
+    await untilListening(this.#at("tpm.sock"));
   }
 
   /** What it wrote on its first serial line since it was powered on or asked to reboot. */

@@ -2,7 +2,7 @@
 import type { CallContext } from "../../services/bus/subject.ts";
 import { systemContext } from "../../services/bus/subject.ts";
 import type { Attachment, InstanceRecord } from "../../services/compute/contract.ts";
-import type { VolumePlugger } from "../../services/compute/volume_plugger.ts";
+import type { VolumePlugger } from "../../services/compute/volumes/volume_plugger.ts";
 import { defaultPorts, type NodeConfig } from "../../services/config/node_config.ts";
 import { newId } from "../../services/resources/ids.ts";
 

@@ -1,13 +1,13 @@
 /** Compute's resource side on a real bus and state store, with no machines and no blocks. */
 import { ResourceGroupsTagging } from "../../services/compute/resource_groups_tagging.ts";
-import { ServiceQuotas } from "../../services/compute/service_quotas.ts";
+import { ServiceQuotas } from "../../services/compute/quotas/service_quotas.ts";
 import { ResourceSide } from "../../services/compute/resource_actions.ts";
 import { authorize } from "../../services/identity/contract.ts";
-import { instanceType } from "../../services/compute/instance_resource.ts";
+import { instanceType } from "../../services/compute/instances/instance_resource.ts";
 import type { ComputeState } from "../../services/compute/state.ts";
 import { openState } from "../../services/compute/open_state.ts";
 import type { InstanceRecord } from "../../services/compute/contract.ts";
-import type { HostSize } from "../../services/compute/instance_types.ts";
+import type { HostSize } from "../../services/compute/instances/instance_types.ts";
 import { actionSubject, register } from "../../services/resources/actions.ts";
 import { Resources } from "../../services/resources/resource.ts";
 import type { ActionName, Input, Output } from "../../services/resources/wire.ts";

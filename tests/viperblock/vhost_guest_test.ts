@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { QemuHypervisor } from "../../services/compute/qemu.ts";
+import { QemuHypervisor } from "../../services/compute/machines/qemu.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { createLog } from "../../services/log/log.ts";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";

@@ -1,0 +1,169 @@
+/**
+ * CopyImage: an image of the caller's own that stands on snapshots of its own, whoever the first one
+ * belongs to. Copies of snapshots share their chunks, so it takes no time; the copies' ids follow from
+ * the image's, so that a call that is repeated makes none a second time.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import type { Bus } from "../../bus/bus.ts";
+import type { ActionTable, Call } from "../../resources/actions.ts";
+import { invalidParameter, unsupported } from "../../resources/errors.ts";
+import { checkId, idOf, newId, notFound } from "../../resources/ids.ts";
+import { type Tags, tagsFromSpecifications } from "../../resources/tags.ts";
+import type { Input } from "../../resources/wire.ts";
+import { copySnapshot } from "../../viperblock/contract.ts";
+import {
+  chooseEncryption,
+  encryptionDefaults,
+  type EncryptionRequest,
+} from "../volumes/encryption_choice.ts";
+import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
+import { imageType } from "./image_type.ts";
+import { addImage, checkImageName, checkNameIsFree } from "./images.ts";
+import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
+import type { ComputeState } from "../state.ts";
+
+type CopyInput = Input<"CopyImage">;
+
+function checkCopy(input: CopyInput, call: Call): void {
+  checkImageName(input.Name);
+  if (input.SourceRegion !== call.region) {
+    throw invalidParameter("SourceRegion", input.SourceRegion, `This cloud is ${call.region}.`);
+  }
+  for (
+    const name of [
+      "DestinationOutpostArn",
+      "DestinationAvailabilityZone",
+      "DestinationAvailabilityZoneId",
+    ] as const
+  ) {
+    if (input[name] !== undefined) throw unsupported(`${name} is not offered. Leave it out.`);
+  }
+  tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
+}
+
+/** The image that is copied. @throws AwsError when the account cannot see it, or it is no whole image */
+function sourceOf({ images }: ComputeState, account: string, id: string): ImageRecord {
+  checkId(imageType.idPrefix, id, imageType.errors);
+  const image = images.visible(account, id);
+  if (image === undefined) throw notFound([id], imageType.errors);
+  if (image.state !== "available") {
+    throw new AwsError("InvalidAMIID.Unavailable", `The image ID '${id}' is ${image.state}`);
+  }
+  return image;
+}
+
+/** Keys that begin with `aws:` stay with their resource, and another account's tags with it. */
+function copiedTags(source: ImageRecord, account: string): Tags {
+  if (source.account_id !== account) return {};
+  return Object.fromEntries(
+    Object.entries(source.tags).filter(([key]) => !key.startsWith("aws:")),
+  );
+}
+
+export function imageCopyActions(bus: Bus, state: ComputeState, keeper: SnapshotKeeper) {
+  const { images, snapshots, tokens } = state;
+
+  const copyDevice = async (
+    source: ImageRecord,
+    device: ImageBlockDevice,
+    account: string,
+    image_id: string,
+    tags: Tags,
+    asked: EncryptionRequest & { readonly region: string },
+  ): Promise<ImageBlockDevice> => {
+    const source_id = device.snapshot_id;
+    if (source_id === undefined) return device;
+    const snapshot_id = await idOf("snap-", image_id, device.device);
+    const of = snapshots.get(source.account_id, source_id);
+    const encryption = chooseEncryption(
+      asked,
+      encryptionDefaults(state.records, asked.region, account),
+      of ?? device,
+    );
+    const encrypted = encryption.encrypted === true ? { encrypted: encryption.encrypted } : {};
+    await bus.ask(copySnapshot, { source_id, snapshot_id, ...encrypted });
+    const now = new Date().toISOString();
+    await snapshots.ensure({
+      snapshot_id,
+      account_id: account,
+      ...encryption,
+      size_gib: of?.size_gib ?? device.size_gib,
+      description:
+        `Copied for DestinationAmi ${image_id} from SourceAmi ${source.image_id} for SourceSnapshot ${source_id}.`,
+      state: "completed",
+      start_time: now,
+      completion_time: now,
+      tags,
+    });
+    return { ...device, snapshot_id, ...encrypted };
+  };
+
+  const copy = async (input: CopyInput, account: string, image_id: string) => {
+    const source = sourceOf(state, account, input.SourceImageId);
+    checkNameIsFree(state, account, input.Name);
+    const tags = tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
+    const block_devices: ImageBlockDevice[] = [];
+    try {
+      for (const device of source.block_devices) {
+        block_devices.push(
+          await copyDevice(source, device, account, image_id, tags["snapshot"] ?? {}, {
+            Encrypted: input.Encrypted,
+            KmsKeyId: input.KmsKeyId,
+            region: input.SourceRegion ?? "",
+          }),
+        );
+      }
+      await addImage(state, {
+        image_id,
+        account_id: account,
+        name: input.Name,
+        ...(input.Description === undefined ? {} : { description: input.Description }),
+        architecture: source.architecture,
+        state: "pending",
+        boot_mode: source.boot_mode,
+        ...(source.tpm === undefined ? {} : { tpm: source.tpm }),
+        root_device_name: source.root_device_name,
+        block_devices,
+        public: false,
+        creation_date: new Date().toISOString(),
+        source: { image_id: source.image_id, region: input.SourceRegion },
+        tags: {
+          ...(input.CopyImageTags === true ? copiedTags(source, account) : {}),
+          ...tags["image"],
+        },
+      });
+    } catch (error) {
+      for (const { snapshot_id } of block_devices) {
+        if (snapshot_id !== undefined) await keeper.remove(account, snapshot_id);
+      }
+      throw error;
+    }
+    return { ImageId: image_id };
+  };
+
+  return {
+    CopyImage: {
+      resources: (input, call) => [
+        images.arnOf(call, "*"),
+        images.arnOf(call, input.SourceImageId),
+      ],
+      check: (input, call) => {
+        checkCopy(input, call);
+        sourceOf(state, call.account_id, input.SourceImageId);
+      },
+      run: (input, call) =>
+        tokens.once(call, {
+          action: "CopyImage",
+          input,
+          choose: () => newId(imageType.idPrefix),
+          work: async (image_id) => {
+            if (images.get(call.account_id, image_id)?.state === "available") {
+              return { ImageId: image_id };
+            }
+            return await copy(input, call.account_id, image_id);
+          },
+          again: (ImageId) => Promise.resolve({ ImageId }),
+        }),
+    },
+  } satisfies ActionTable;
+}

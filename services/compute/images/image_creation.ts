@@ -1,0 +1,105 @@
+/**
+ * CreateImage: snapshots of all volumes of an instance, and an image that stands on them. The image is
+ * `pending` until every snapshot is stored; the guest runs on meanwhile, and what the image holds is
+ * what a power cut at that moment would have left: the volumes' flushed content and more.
+ */
+import type { Bus } from "../../bus/bus.ts";
+import type { ActionTable } from "../../resources/actions.ts";
+import { incorrectState, invalidValue, missingParameter } from "../../resources/errors.ts";
+import { newId } from "../../resources/ids.ts";
+import type { Resources } from "../../resources/resource.ts";
+import { tagsFromSpecifications } from "../../resources/tags.ts";
+import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
+import { imageType } from "./image_type.ts";
+import { checkImageName, checkNameIsFree } from "./images.ts";
+import { freezeVolume, volumesOf } from "../snapshots/snapshot_actions.ts";
+import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
+import type { ComputeState } from "../state.ts";
+
+export function imageCreationActions(
+  bus: Bus,
+  state: ComputeState,
+  instances: Resources<InstanceRecord>,
+  keeper: SnapshotKeeper,
+) {
+  const { images, volumes } = state;
+  return {
+    CreateImage: {
+      resources: (input, call) => [
+        images.arnOf(call, "*"),
+        instances.arnOf(call, input.InstanceId),
+      ],
+      check: async (input, call) => {
+        if (input.Name === undefined || input.Name === "") throw missingParameter("name");
+        checkImageName(input.Name);
+        if ((input.BlockDeviceMappings ?? []).some((mapping) => mapping.Ebs !== undefined)) {
+          throw invalidValue("Block devices of the image are those of the instance.");
+        }
+        tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
+        const instance = await instances.require(call.account_id, input.InstanceId);
+        if (instance.state !== "running" && instance.state !== "stopped") {
+          throw incorrectState(
+            `Instance '${instance.instance_id}' is '${instance.state}' and not 'running' or 'stopped'.`,
+          );
+        }
+        checkNameIsFree(state, call.account_id, input.Name);
+      },
+      run: async (input, call) => {
+        const account = call.account_id;
+        const instance = await instances.require(account, input.InstanceId);
+        checkNameIsFree(state, account, input.Name);
+        const tags = tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
+        const image_id = newId(imageType.idPrefix);
+        const left = new Set(
+          (input.BlockDeviceMappings ?? []).filter((mapping) => mapping.NoDevice !== undefined)
+            .map((mapping) => mapping.DeviceName),
+        );
+        const chosen = (await volumesOf(volumes, instance, {}))
+          .filter(({ device }) => !left.has(device));
+        if (!chosen.some(({ device }) => device === instance.root_device_name)) {
+          throw invalidValue("The image needs the instance's root volume.");
+        }
+        const description = `Created by CreateImage(${instance.instance_id}) for ${image_id}`;
+        const devices: ImageBlockDevice[] = await Promise.all(
+          chosen.map(async ({ device, volume }) => {
+            const snapshot = await freezeVolume(bus, state, keeper, volume, {
+              snapshot_id: newId("snap-"),
+              description,
+              tags: tags["snapshot"] ?? {},
+            });
+            return {
+              device,
+              snapshot_id: snapshot.snapshot_id,
+              size_gib: volume.size_gib,
+              ...(volume.encrypted === true ? { encrypted: true } : {}),
+              delete_on_termination: instance.attachments.find((each) =>
+                each.device === device
+              )?.delete_on_termination ?? true,
+            };
+          }),
+        );
+        const root = instance.root_device_name;
+        const image = await images.ensure({
+          image_id,
+          account_id: account,
+          name: input.Name,
+          ...(input.Description === undefined ? {} : { description: input.Description }),
+          architecture: instance.architecture,
+          state: "pending",
+          awaits_snapshots: true,
+          boot_mode: "uefi",
+          ...(instance.tpm === undefined ? {} : { tpm: instance.tpm }),
+          root_device_name: root,
+          block_devices: devices.sort((a, b) =>
+            Number(b.device === root) - Number(a.device === root)
+          ),
+          public: false,
+          creation_date: new Date().toISOString(),
+          tags: tags["image"] ?? {},
+        });
+        await keeper.settleImages();
+        return { ImageId: image.image_id };
+      },
+    },
+  } satisfies ActionTable;
+}

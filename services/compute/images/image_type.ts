@@ -1,0 +1,118 @@
+/** Images as a resource type, and how a record looks in EC2's answers. */
+import type { ResourceType } from "../../resources/resource.ts";
+import { showTags } from "../../resources/tags.ts";
+import type { Output } from "../../resources/wire.ts";
+import { buckets, type DeregistrationProtection, type ImageRecord } from "../contract.ts";
+
+const devices = (image: ImageRecord) => image.block_devices;
+const none = () => undefined;
+
+export const imageType: ResourceType<ImageRecord> = {
+  name: "image",
+  idPrefix: "ami-",
+  errors: {
+    notFound: "InvalidAMIID.NotFound",
+    malformed: "InvalidAMIID.Malformed",
+    noun: "image",
+    missing: (id) => `The image id '[${id}]' does not exist`,
+  },
+  bucket: buckets.images,
+  id: (image) => image.image_id,
+  states: ["pending", "available", "failed", "disabled"],
+  attributes: {
+    "architecture": (image) => image.architecture,
+    "block-device-mapping.delete-on-termination": (image) =>
+      devices(image).map((device) => device.delete_on_termination),
+    "block-device-mapping.device-name": (image) => devices(image).map((device) => device.device),
+    "block-device-mapping.encrypted": (image) =>
+      devices(image).map(({ encrypted }) => encrypted === true),
+    "block-device-mapping.snapshot-id": (image) =>
+      devices(image).map((device) => device.snapshot_id),
+    "block-device-mapping.volume-size": (image) => devices(image).map((device) => device.size_gib),
+    "block-device-mapping.volume-type": (image) => devices(image).map(() => "gp3"),
+    "creation-date": (image) => image.creation_date,
+    "description": (image) => image.description,
+    "ena-support": () => false,
+    "hypervisor": () => "xen",
+    "image-id": (image) => image.image_id,
+    "image-type": () => "machine",
+    "is-public": (image) => image.public,
+    "kernel-id": none,
+    "manifest-location": (image) => `${image.account_id}/${image.name}`,
+    "name": (image) => image.name,
+    "owner-alias": none,
+    "owner-id": (image) => image.account_id,
+    "platform": none,
+    "product-code": none,
+    "product-code.type": none,
+    "ramdisk-id": none,
+    "root-device-name": (image) => image.root_device_name,
+    "root-device-type": () => "ebs",
+    "source-image-id": (image) => image.source?.image_id,
+    "source-image-region": (image) => image.source?.region,
+    "source-instance-id": none,
+    "sriov-net-support": none,
+    "state": (image) => image.state,
+    "state-reason-code": none,
+    "state-reason-message": none,
+    "virtualization-type": () => "hvm",
+  },
+  page: { minimum: 1, maximum: 1000, above: "refuse" },
+  ownerless: true,
+  // An image that is still being brought in, or is disabled, is nobody else's business.
+  shared: (image) => image.public && image.state === "available",
+};
+
+/** Whether the image may not be deregistered now. */
+export const isProtected = ({ deregistration_protection: held }: ImageRecord): boolean =>
+  held !== undefined && (held.until === undefined || Date.parse(held.until) > Date.now());
+
+function showProtection(held: DeregistrationProtection | undefined): string {
+  if (held === undefined) return "disabled";
+  if (held.until === undefined) {
+    return held.cooldown ? "enabled-with-cooldown" : "enabled-without-cooldown";
+  }
+  return Date.parse(held.until) > Date.now() ? `disabled-after-${held.until}` : "disabled";
+}
+
+type Shown = NonNullable<Output<"DescribeImages">["Images"]>[number];
+
+export function showImage(image: ImageRecord): Shown {
+  return {
+    Architecture: image.architecture,
+    BlockDeviceMappings: image.block_devices.map((device) => ({
+      DeviceName: device.device,
+      Ebs: {
+        DeleteOnTermination: device.delete_on_termination,
+        Encrypted: device.encrypted === true,
+        ...(device.snapshot_id === undefined ? {} : { SnapshotId: device.snapshot_id }),
+        VolumeSize: device.size_gib,
+        VolumeType: "gp3",
+      },
+    })),
+    BootMode: image.boot_mode,
+    CreationDate: image.creation_date,
+    ...(image.deprecation_time === undefined ? {} : { DeprecationTime: image.deprecation_time }),
+    DeregistrationProtection: showProtection(image.deregistration_protection),
+    ...(image.description === undefined ? {} : { Description: image.description }),
+    Hypervisor: "xen",
+    ImageId: image.image_id,
+    ImageLocation: `${image.account_id}/${image.name}`,
+    ImageType: "machine",
+    Name: image.name,
+    OwnerId: image.account_id,
+    PlatformDetails: "Linux/UNIX",
+    Public: image.public,
+    RootDeviceName: image.root_device_name,
+    RootDeviceType: "ebs",
+    ...(image.source === undefined ? {} : {
+      SourceImageId: image.source.image_id,
+      SourceImageRegion: image.source.region,
+    }),
+    State: image.state,
+    Tags: showTags(image.tags),
+    ...(image.tpm === undefined ? {} : { TpmSupport: image.tpm }),
+    UsageOperation: "RunInstances",
+    VirtualizationType: "hvm",
+  };
+}

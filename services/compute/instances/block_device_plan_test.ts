@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { AwsError } from "../../aws/errors.ts";
+import { planDevices } from "./block_device_plan.ts";
+
+const image = {
+  root_device_name: "/dev/xvda",
+  block_devices: [
+    {
+      device: "/dev/sdb",
+      snapshot_id: "snap-data",
+      size_gib: 20,
+      delete_on_termination: false,
+    },
+    {
+      device: "/dev/xvda",
+      snapshot_id: "snap-root",
+      size_gib: 8,
+      delete_on_termination: true,
+    },
+  ],
+};
+const sizes: Record<string, number> = { "snap-root": 8, "snap-data": 20, "snap-other": 4 };
+const plan = (mappings?: Parameters<typeof planDevices>[1]) =>
+  planDevices(image, mappings, (id) => sizes[id]);
+const refused = (code: string, mappings: Parameters<typeof planDevices>[1]) =>
+  assert.throws(
+    () => plan(mappings),
+    (error: unknown) => error instanceof AwsError && error.code === code,
+    JSON.stringify(mappings),
+  );
+
+Deno.test("without a request the image's devices are made, the root in slot 0", () => {
+  assert.deepEqual(
+    plan().map((device) => [device.device, device.slot, device.size_gib, device.snapshot_id]),
+    [["/dev/xvda", 0, 8, "snap-root"], ["/dev/sdb", 1, 20, "snap-data"]],
+  );
+});
+
+Deno.test("a request grows the root, leaves a device out and adds others", () => {
+  const devices = plan([
+    { DeviceName: "/dev/xvda", Ebs: { VolumeSize: 30, DeleteOnTermination: false } },
+    { DeviceName: "/dev/sdb", NoDevice: "" },
+    { DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1 } },
+    { DeviceName: "/dev/sdg", Ebs: { SnapshotId: "snap-other" } },
+  ]);
+  assert.deepEqual(
+    devices.map((d) => [d.device, d.size_gib, d.snapshot_id, d.delete_on_termination]),
+    [
+      ["/dev/xvda", 30, "snap-root", false],
+      ["/dev/sdf", 1, undefined, true],
+      ["/dev/sdg", 4, "snap-other", true],
+    ],
+  );
+});
+
+Deno.test("what cannot be made is refused by name", () => {
+  refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", Ebs: { VolumeSize: 7 } }]);
+  refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", NoDevice: "" }]);
+  refused("InvalidBlockDeviceMapping", [
+    { DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1 } },
+    { DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1 } },
+  ]);
+  refused("InvalidBlockDeviceMapping", [
+    { DeviceName: "/dev/xvda", Ebs: { SnapshotId: "snap-other" } },
+  ]);
+  refused("InvalidSnapshot.NotFound", [
+    { DeviceName: "/dev/sdf", Ebs: { SnapshotId: "snap-none" } },
+  ]);
+  refused("MissingParameter", [{ DeviceName: "/dev/sdf", Ebs: {} }]);
+  refused("MissingParameter", [{ Ebs: { VolumeSize: 1 } }]);
+  refused("InvalidParameterValue", [{ DeviceName: "/etc/passwd", Ebs: { VolumeSize: 1 } }]);
+  refused("InvalidParameterValue", [{ DeviceName: "/dev/sdf", Ebs: { VolumeSize: 0 } }]);
+  refused("InvalidParameterValue", [{ DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1e9 } }]);
+  refused("InvalidParameterValue", [
+    { DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1, VolumeType: "io2" } },
+  ]);
+  refused("UnsupportedOperation", [{ DeviceName: "/dev/sdf", VirtualName: "ephemeral0" }]);
+});

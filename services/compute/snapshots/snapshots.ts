@@ -1,0 +1,182 @@
+/**
+ * The life of snapshots after they were asked for: `pending` until the block store has all of them, and
+ * their end, which no image that stands on them allows.
+ *
+ * A deletion is written down first (`deleting`, from then on nobody sees it) and done when the block
+ * store no longer needs the snapshot's chunks for volumes that were cloned from it: tried at once,
+ * and again with every sweep.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import type { Bus } from "../../bus/bus.ts";
+import { errorFields, type Log } from "../../log/log.ts";
+import { deleteSnapshot, describeSnapshot } from "../../viperblock/contract.ts";
+import type { SnapshotRecord } from "../contract.ts";
+import { delay } from "../delay.ts";
+import { KeyedLock } from "../keyed_lock.ts";
+import type { ComputeState } from "../state.ts";
+
+const sweep_ms = 60_000;
+const firstLook_ms = 100;
+const lastLook_ms = 5000;
+
+export class SnapshotKeeper {
+  readonly #locks = new KeyedLock();
+  readonly #background = new Set<Promise<void>>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+  readonly #stop = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
+  readonly #watched = new Set<string>();
+
+  constructor(readonly bus: Bus, readonly log: Log, readonly state: ComputeState) {}
+
+  /** Takes up deletions that an earlier run left, and goes on looking for them. */
+  start(): void {
+    this.sweep();
+    this.#timer = setInterval(() => this.sweep(), sweep_ms);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stop.abort();
+    this.#stopped.resolve();
+    await Promise.allSettled([...this.#background]);
+  }
+
+  sweep(): void {
+    for (const snapshot of this.state.snapshots.all()) {
+      if (snapshot.state === "deleting") this.#finishLater(snapshot);
+      else if (snapshot.state === "pending") this.#watch(snapshot);
+    }
+  }
+
+  /** Asks the block store how far it is, and goes on asking in the background. */
+  async look(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
+    const seen = await this.#settle(snapshot);
+    if (seen.state === "pending") this.#watch(seen);
+    return seen;
+  }
+
+  async #settle(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
+    const { account_id, snapshot_id } = snapshot;
+    let state: "pending" | "completed" | "error";
+    try {
+      state = (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+      state = "error";
+    }
+    if (state === "pending") return snapshot;
+    const settled = await this.state.snapshots.modify(
+      account_id,
+      snapshot_id,
+      (now) =>
+        now.state === "pending"
+          ? { ...now, state, completion_time: new Date().toISOString() }
+          : now,
+    );
+    await this.settleImages();
+    return settled;
+  }
+
+  #watch(snapshot: SnapshotRecord): void {
+    const { snapshot_id } = snapshot;
+    if (this.#watched.has(snapshot_id)) return;
+    this.#watched.add(snapshot_id);
+    const work: Promise<void> = (async () => {
+      const { signal } = this.#stop;
+      for (
+        let wait_ms = firstLook_ms;
+        !signal.aborted;
+        wait_ms = Math.min(wait_ms * 2, lastLook_ms)
+      ) {
+        await Promise.race([delay(wait_ms), this.#stopped.promise]);
+        if (signal.aborted || (await this.#settle(snapshot)).state !== "pending") return;
+      }
+    })()
+      .catch((error) => this.log.warn("snapshot_not_seen", { snapshot_id, ...errorFields(error) }))
+      .finally(() => {
+        this.#watched.delete(snapshot_id);
+        this.#background.delete(work);
+      });
+    this.#background.add(work);
+  }
+
+  /** Images of instances become available with the last of their snapshots, or fail with one. */
+  async settleImages(): Promise<void> {
+    for (const image of this.state.images.all()) {
+      if (image.awaits_snapshots !== true || image.state !== "pending") continue;
+      const states = image.block_devices.map(({ snapshot_id }) =>
+        snapshot_id === undefined
+          ? "completed"
+          : this.state.snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
+      );
+      const failed = states.some((state) => state === "error" || state === "deleting");
+      if (!failed && states.includes("pending")) continue;
+      await this.state.images.modify(image.account_id, image.image_id, (now) => {
+        const { awaits_snapshots: _, ...rest } = now;
+        return { ...rest, state: failed ? "failed" : "available" };
+      });
+    }
+  }
+
+  /** Whether an image of anybody's stands on it. */
+  isUsed(snapshotId: string): boolean {
+    for (const image of this.state.images.all()) {
+      if (image.block_devices.some((device) => device.snapshot_id === snapshotId)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Deletes a snapshot that no image stands on; its blocks go in the background.
+   * @returns false when an image still needs it, or there is none
+   */
+  async remove(account: string, snapshotId: string): Promise<boolean> {
+    if (this.isUsed(snapshotId)) return false;
+    const { snapshots } = this.state;
+    const snapshot = snapshots.get(account, snapshotId);
+    if (snapshot === undefined) return false;
+    const marked = await snapshots.modify(
+      account,
+      snapshotId,
+      (snapshot) => ({ ...snapshot, state: "deleting" }),
+    );
+    // An image that was registered meanwhile keeps it; registering looks again in its turn.
+    if (this.isUsed(snapshotId)) {
+      await snapshots.table.modify(snapshots.keyOf(account, snapshotId), (now) => ({
+        ...(now ?? marked),
+        state: snapshot.state,
+      }));
+      return false;
+    }
+    this.#finishLater(marked);
+    return true;
+  }
+
+  #finishLater(snapshot: SnapshotRecord): void {
+    const work: Promise<void> = this.finish(snapshot).then(() => {})
+      .catch((error) =>
+        this.log.warn("snapshot_delete_delayed", {
+          snapshot_id: snapshot.snapshot_id,
+          ...errorFields(error),
+        })
+      )
+      .finally(() => this.#background.delete(work));
+    this.#background.add(work);
+  }
+
+  /** One try to end a `deleting` snapshot; true when it is gone. */
+  async finish({ account_id, snapshot_id }: SnapshotRecord): Promise<boolean> {
+    return await this.#locks.hold(snapshot_id, async () => {
+      try {
+        await this.bus.ask(deleteSnapshot, { snapshot_id });
+      } catch (error) {
+        if (!(error instanceof AwsError)) throw error;
+        if (error.code === "InvalidSnapshot.InUse") return false;
+        if (error.code !== "InvalidSnapshot.NotFound") throw error;
+      }
+      await this.state.snapshots.delete(account_id, snapshot_id);
+      return true;
+    });
+  }
+}

@@ -1,0 +1,172 @@
+/** Changes of volumes in use and their snapshots, over the bus, with a block store of names and sizes. */
+import assert from "node:assert/strict";
+import { instanceRecord, testConfig } from "../../../tests/kit/compute.ts";
+import { alice, startResourceSide, until } from "../../../tests/kit/resource_side.ts";
+import { newId } from "../../resources/ids.ts";
+
+const az = testConfig.az;
+const gib = 2 ** 30;
+
+Deno.test("volumes change and are frozen while they are used", async (t) => {
+  await using world = await startResourceSide();
+  const { ask, store, instances, plugger } = world;
+  const create = async (Size = 8) =>
+    (await ask("CreateVolume", { AvailabilityZone: az, Size })).VolumeId ?? "";
+  const instance = instanceRecord({ account_id: alice });
+  await instances.ensure(instance);
+  const attached = async (Device: string) => {
+    const VolumeId = await create();
+    await ask("AttachVolume", { VolumeId, InstanceId: instance.instance_id, Device });
+    return VolumeId;
+  };
+  const modification = async (VolumeId: string) =>
+    (await ask("DescribeVolumesModifications", { VolumeIds: [VolumeId] })).VolumesModifications
+      ?.[0];
+
+  await t.step(
+    "a volume that is attached grows, its guest is told, its record says so",
+    async () => {
+      const VolumeId = await attached("/dev/sdf");
+      const { VolumeModification: begun } = await ask("ModifyVolume", {
+        VolumeId,
+        Size: 20,
+        Iops: 4000,
+        Throughput: 250,
+      });
+      assert.deepEqual(
+        { ...begun, StartTime: "" },
+        {
+          VolumeId,
+          ModificationState: "modifying",
+          OriginalSize: 8,
+          OriginalIops: 3000,
+          OriginalThroughput: 125,
+          OriginalVolumeType: "gp3",
+          OriginalMultiAttachEnabled: false,
+          TargetSize: 20,
+          TargetIops: 4000,
+          TargetThroughput: 250,
+          TargetVolumeType: "gp3",
+          TargetMultiAttachEnabled: false,
+          Progress: 0,
+          StartTime: "",
+        },
+      );
+      await until(
+        "it is modified",
+        async () => (await modification(VolumeId))?.ModificationState === "completed",
+      );
+      assert.equal((await modification(VolumeId))?.Progress, 100);
+      assert.equal(store.volumes.get(VolumeId)?.size_bytes, 20 * gib);
+      assert.equal(plugger.grown.get(VolumeId), 20 * gib);
+      const { Volumes: [volume] = [] } = await ask("DescribeVolumes", { VolumeIds: [VolumeId] });
+      assert.deepEqual([volume?.Size, volume?.Iops, volume?.Throughput, volume?.State], [
+        20,
+        4000,
+        250,
+        "in-use",
+      ]);
+    },
+  );
+
+  await t.step("a machine that does not answer is asked again until it does", async () => {
+    const VolumeId = await attached("/dev/sdg");
+    let refusals = 2;
+    plugger.before = (step) => {
+      if (step === "grow" && refusals-- > 0) throw new Error("QEMU is busy");
+    };
+    await ask("ModifyVolume", { VolumeId, Size: 9 });
+    await assert.rejects(ask("ModifyVolume", { VolumeId, Size: 10 }), {
+      code: "IncorrectModificationState",
+    });
+    await until(
+      "it is modified",
+      async () => (await modification(VolumeId))?.ModificationState === "completed",
+    );
+    plugger.before = () => {};
+    assert.equal(plugger.grown.get(VolumeId), 9 * gib);
+  });
+
+  await t.step("what cannot be is refused in EC2's words, and changes nothing", async () => {
+    const VolumeId = await create();
+    const refused = async (code: string, input: object) =>
+      await assert.rejects(ask("ModifyVolume", { VolumeId, ...input }), { code });
+    await refused("InvalidParameterValue", { Size: 7 });
+    await refused("InvalidParameterValue", { Size: 65_537 });
+    await refused("InvalidParameterValue", { Iops: 100 });
+    await refused("InvalidParameterCombination", { Iops: 10_000 });
+    await refused("UnknownVolumeType", { VolumeType: "io2" });
+    await refused("MissingParameter", {});
+    await refused("InvalidVolume.NotFound", { VolumeId: newId("vol-"), Size: 9 });
+    await refused("DryRunOperation", { Size: 9, DryRun: true });
+    assert.equal(await modification(VolumeId), undefined);
+    assert.equal(store.volumes.get(VolumeId)?.size_bytes, 8 * gib);
+  });
+
+  await t.step("a snapshot of a volume in use is pending until it is stored", async () => {
+    const VolumeId = await attached("/dev/sdh");
+    store.mounted.add(VolumeId);
+    const made = await ask("CreateSnapshot", {
+      VolumeId,
+      Description: "before the update",
+      TagSpecifications: [{ ResourceType: "snapshot", Tags: [{ Key: "k", Value: "v" }] }],
+    });
+    const SnapshotId = made.SnapshotId ?? "";
+    assert.match(SnapshotId, /^snap-[0-9a-f]{17}$/);
+    assert.deepEqual([made.State, made.VolumeId, made.VolumeSize], ["pending", VolumeId, 8]);
+    store.settle(SnapshotId, "completed");
+    const stateOf = async (id: string) =>
+      (await ask("DescribeSnapshots", { SnapshotIds: [id] })).Snapshots?.[0]?.State;
+    await until("it is stored", async () => await stateOf(SnapshotId) === "completed");
+    const { Snapshots: mine = [] } = await ask("DescribeSnapshots", {
+      OwnerIds: ["self"],
+      Filters: [{ Name: "volume-id", Values: [VolumeId] }],
+    });
+    assert.deepEqual(mine.map((each) => each.SnapshotId), [SnapshotId]);
+    const copy = await ask("CopySnapshot", { SourceRegion: "x", SourceSnapshotId: SnapshotId });
+    assert.equal(await stateOf(copy.SnapshotId ?? ""), "completed");
+    await ask("DeleteSnapshot", { SnapshotId });
+    await until("it is gone", () => !store.snapshots.has(SnapshotId));
+    await assert.rejects(stateOf(SnapshotId), { code: "InvalidSnapshot.NotFound" });
+    await ask("DeleteSnapshot", { SnapshotId: copy.SnapshotId ?? "" });
+
+    const lost = (await ask("CreateSnapshot", { VolumeId })).SnapshotId ?? "";
+    store.settle(lost, "error");
+    await until("it has failed", async () => await stateOf(lost) === "error");
+    store.before = (call) => {
+      if (call === "ebs.snapshot.create") throw new Error("not now");
+    };
+    await assert.rejects(ask("CreateSnapshot", { VolumeId }));
+    store.before = () => {};
+  });
+
+  await t.step("an image of an instance is available when all its snapshots are", async () => {
+    const root = await attached(instance.root_device_name);
+    store.mounted.add(root);
+    await assert.rejects(
+      ask("CreateImage", { InstanceId: newId("i-"), Name: "an image" }),
+      { code: "InvalidInstanceID.NotFound" },
+    );
+    const ImageId = (await ask("CreateImage", {
+      InstanceId: instance.instance_id,
+      Name: "an image",
+    })).ImageId ?? "";
+    const shown = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
+    assert.equal((await shown())?.State, "pending");
+    const snapshots = (await shown())?.BlockDeviceMappings?.map((each) =>
+      each.Ebs?.SnapshotId ?? ""
+    ) ?? [];
+    assert.equal((await shown())?.BlockDeviceMappings?.[0]?.DeviceName, instance.root_device_name);
+    assert.ok(snapshots.length >= 2);
+    for (const id of snapshots) store.settle(id, "completed");
+    await until("it is available", async () => (await shown())?.State === "available");
+    await assert.rejects(ask("DeleteSnapshot", { SnapshotId: snapshots[0] ?? "" }), {
+      code: "InvalidSnapshot.InUse",
+    });
+    const set = await ask("CreateSnapshots", {
+      InstanceSpecification: { InstanceId: instance.instance_id, ExcludeBootVolume: true },
+    });
+    assert.equal(set.Snapshots?.length, snapshots.length - 1);
+    assert.ok(set.Snapshots?.every((each) => each.VolumeId !== root));
+  });
+});
