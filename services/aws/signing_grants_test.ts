@@ -3,6 +3,7 @@ import { startNats } from "../../tests/kit/nats.ts";
 import { identityChanged, signingKey } from "../identity/contract.ts";
 import { AwsError } from "./errors.ts";
 import { SigningGrants } from "./signing_grants.ts";
+import { until } from "../../tests/kit/until.ts";
 
 const scope = (access_key_id: string) => ({
   access_key_id,
@@ -10,14 +11,6 @@ const scope = (access_key_id: string) => ({
   region: "ap-southeast-2",
   service: "ec2",
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  const limit = performance.now() + 5_000;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error("the condition did not come to hold");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 Deno.test("grants are asked for once, bounded, forgotten in time and when identity changes", async () => {
   await using nats = await startNats();
@@ -50,7 +43,7 @@ Deno.test("grants are asked for once, bounded, forgotten in time and when identi
   now = 1_000;
   await grants.lookup(scope("B"));
   bus.say(identityChanged, { access_key_id: "A" });
-  await until(() => grants.size === 1);
+  await until("one grant", () => grants.size === 1);
   assert.equal(asked, 3);
   await grants.lookup(scope("A"));
   assert.equal(asked, 4, "asked again after a change");
@@ -71,7 +64,7 @@ Deno.test("without identity every unknown scope is ServiceUnavailable, and asked
   const bus = await nats.bus();
   await using grants = new SigningGrants(bus);
   await assert.rejects(grants.lookup(scope("A")), { code: "ServiceUnavailable" });
-  await until(() => grants.size === 0);
+  await until("no grant", () => grants.size === 0);
 });
 
 Deno.test("grants are forgotten when the bus was away: a change may have gone unheard", async () => {
@@ -90,5 +83,5 @@ Deno.test("grants are forgotten when the bus was away: a change may have gone un
   assert.equal(grants.size, 1);
   await nats.kill();
   await nats.start();
-  await until(() => grants.size === 0);
+  await until("no grant", () => grants.size === 0);
 });

@@ -6,7 +6,6 @@ import {
   bob,
   type ResourceWorld,
   startResourceSide,
-  until,
 } from "../../tests/kit/resource_side.ts";
 import { AwsError } from "../aws/errors.ts";
 import { newId } from "../resources/ids.ts";
@@ -14,6 +13,7 @@ import type { Input } from "../resources/wire.ts";
 import type { RecordAction } from "./record_families/record_families.ts";
 import type { ResourceAction } from "./resource_actions.ts";
 import { makeKey, openSshLine } from "./keys/ssh_keys.ts";
+import { until } from "../../tests/kit/until.ts";
 
 /**
  * Inputs of the shape that the gateway lets through, with values that nobody sane would send.

@@ -25,6 +25,7 @@ import { type CallContext, subject } from "../bus/subject.ts";
 import { identityChanged } from "../identity/contract.ts";
 import { frontHeaders } from "../predastore/contract.ts";
 import { type AuditEntry, auditStream, consolePage, frontReplyHeaders } from "./contract.ts";
+import { until } from "../../tests/kit/until.ts";
 
 function clientOptions(of: TestGateway, credentials = testCredentials) {
   return {
@@ -36,19 +37,9 @@ function clientOptions(of: TestGateway, credentials = testCredentials) {
   };
 }
 
-async function until<T>(condition: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  const limit = performance.now() + 5_000;
-  while (true) {
-    const value = await condition();
-    if (value !== undefined) return value;
-    if (performance.now() > limit) throw new Error("the condition did not come to hold");
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 async function auditOf(gateway: TestGateway, subjectName: string): Promise<AuditEntry> {
   const manager = await jetstreamManager(gateway.bus.connection);
-  return await until(async () => {
+  return await until("an audit record", async () => {
     try {
       const message = await manager.streams.getMessage(auditStream, {
         last_by_subj: subjectName,
@@ -162,7 +153,7 @@ Deno.test("what goes wrong with a call has AWS's code in the words of its protoc
   stand.denied.add("ec2:DescribeRegions");
   bus.say(identityChanged, {});
   assert.deepEqual(
-    await until(async () => {
+    await until("a refusal", async () => {
       const fault = await faultOf(describe());
       return fault.status === 403 ? fault : undefined;
     }),
@@ -399,27 +390,27 @@ Deno.test("calls go on while the bus is away: unavailable, then answered, and al
   const sts = new STSClient(clientOptions(stand));
   assert.equal((await sts.send(new GetCallerIdentityCommand({}))).Account, "1");
   await stand.nats.kill();
-  await until(async () => {
+  await until("the gateway is unwell", async () => {
     const health = await stand.fetch("/health");
     await health.body?.cancel();
-    return health.status === 503 ? true : undefined;
+    return health.status === 503;
   });
   await stand.nats.start();
-  await until(async () => {
+  await until("the gateway is well", async () => {
     const health = await stand.fetch("/health");
     await health.body?.cancel();
-    return health.status === 200 ? true : undefined;
+    return health.status === 200;
   });
-  const answered = await until(async () => {
+  const answered = await until("an answer", async () => {
     try {
       return (await sts.send(new GetCallerIdentityCommand({}))).$metadata.requestId;
     } catch {
       return undefined;
     }
   });
-  await until(async () => {
+  await until("its audit record", async () => {
     const entry = await auditOf(stand, "audit.sts.GetCallerIdentity");
-    return entry.request_id === answered ? true : undefined;
+    return entry.request_id === answered;
   });
   assert.equal(stand.gateway.audit.dropped, 0);
 });
@@ -437,7 +428,7 @@ Deno.test("one account's calls are bounded, and calls beyond that are told to wa
   const ec2 = new EC2Client(clientOptions(stand));
   const describe = () => faultOf(ec2.send(new DescribeRegionsCommand({})));
   const slow = [describe(), describe(), describe()];
-  await until(() => running === 3 ? true : undefined);
+  await until("three run", () => running === 3);
   assert.deepEqual(await describe(), { name: "RequestLimitExceeded", status: 503 });
   gate.resolve();
   for (const one of slow) assert.equal((await one).name, "none");

@@ -475,7 +475,7 @@ Deno.test("after nats-server was killed and came back, keys still sign and chang
     { code: "ServiceUnavailable", status: 503 },
   );
   await nats.start();
-  const limit = performance.now() + 10_000;
+  const limit = performance.now() + 60_000;
   const again = async () => {
     for (;;) {
       try {

@@ -9,6 +9,7 @@ import { placeNatsServer } from "../setup/nats_server.ts";
 import { natsGreets } from "../supervisor/health_probe.ts";
 import { operatorName, subjectPermissions } from "./bus_permissions.ts";
 import { initNode } from "./init.ts";
+import { until } from "../../tests/kit/until.ts";
 
 /** A real server with the configuration that a node gets, and buses that speak as its services. */
 async function nodeBus() {
@@ -21,11 +22,7 @@ async function nodeBus() {
     stdout: "null",
     stderr: "null",
   }).spawn();
-  const limit = performance.now() + 10_000;
-  while (!await natsGreets(config.ports.nats)) {
-    if (performance.now() > limit) throw new Error("nats-server did not start");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until("nats-server answers", () => natsGreets(config.ports.nats));
   const buses: Bus[] = [];
   return {
     async as(name: ServiceName | typeof operatorName): Promise<Bus> {

@@ -14,6 +14,7 @@ import { placeNatsServer } from "../../tasks/setup/nats_server.ts";
 import { natsGreets } from "../../tasks/supervisor/health_probe.ts";
 import { freePort, testLog } from "../kit/nats.ts";
 import { startNode, type TestNode } from "../kit/node.ts";
+import { until } from "../kit/until.ts";
 
 const passphrase = "a passphrase of the test";
 const lock = { kind: "passphrase", passphrase } as const;
@@ -63,11 +64,7 @@ async function rowsAt(dataDir: string): Promise<Map<string, unknown>> {
     stderr: "null",
   }).spawn();
   try {
-    const limit = performance.now() + 15_000;
-    while (!await natsGreets(config.ports.nats)) {
-      assert.ok(performance.now() < limit);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until("nats-server answers", () => natsGreets(config.ports.nats));
     const seen = new Map<string, unknown>();
     const owners = [
       ["identity", "iam_users"],

@@ -7,7 +7,8 @@ import { systemContext } from "../../services/bus/subject.ts";
 import { testConfig } from "../kit/compute.ts";
 import { untilListening } from "../kit/listening.ts";
 import { testLog } from "../kit/nats.ts";
-import { alice, bob, type ResourceWorld, startResourceSide, until } from "../kit/resource_side.ts";
+import { alice, bob, type ResourceWorld, startResourceSide } from "../kit/resource_side.ts";
+import { until } from "../kit/until.ts";
 
 async function run(program: string, ...args: string[]): Promise<void> {
   const { success, stderr } = await new Deno.Command(program, { args }).output();

@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
-import { eventually, type Scenario, startScenario } from "../kit/ec2_scenario.ts";
+import { type Scenario, startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount, testAccount } from "../kit/gateway.ts";
+import { until } from "../kit/until.ts";
 
 const SourceRegion = testConfig.region;
 
@@ -74,7 +75,7 @@ Deno.test("an image is copied, disabled, deprecated and protected, and others se
     });
     assert.equal(described?.VolumeSize, 2);
     await call("DeregisterImage", { ImageId: copy, DeleteAssociatedSnapshots: true });
-    await eventually("the copy's end", () => Promise.resolve(!world.store.snapshots.has(snapshot)));
+    await until("the copy's end", () => Promise.resolve(!world.store.snapshots.has(snapshot)));
     assert.equal((await shown())?.State, "available", "the source is as it was");
   });
 
@@ -211,7 +212,7 @@ Deno.test("a volume is copied as it is at that moment, in use or not", async (t)
   const volume = async (id: string) =>
     (await call("DescribeVolumes", { VolumeIds: [id] })).Volumes?.[0];
   const reaches = (id: string, state: string) =>
-    eventually(`${id} ${state}`, async () => (await volume(id))?.State === state);
+    until(`${id} ${state}`, async () => (await volume(id))?.State === state);
 
   await t.step("a free one", async () => {
     const request = {
@@ -274,7 +275,7 @@ Deno.test("a volume is copied as it is at that moment, in use or not", async (t)
     };
     await assert.rejects(call("CopyVolumes", { SourceVolumeId: VolumeId }), /InternalError/);
     world.store.before = () => {};
-    await eventually(
+    await until(
       "nothing is left",
       async () => (await call("DescribeVolumes", {})).Volumes?.length === before,
     );

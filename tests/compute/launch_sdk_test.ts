@@ -16,6 +16,7 @@ import { testConfig } from "../kit/compute.ts";
 import { startTestGateway, testAccount, testCredentials } from "../kit/gateway.ts";
 import { blankDisk, smallest } from "./launches.ts";
 import { imageId, startNode } from "./node.ts";
+import { until } from "../kit/until.ts";
 
 Deno.test("instances live in the subnets, groups and interfaces that a launch names", async () => {
   await using stack = new AsyncDisposableStack();
@@ -117,11 +118,9 @@ Deno.test("instances live in the subnets, groups and interfaces that a launch na
         Filters: [{ Name: "ip-address", Values: [address.PublicIp ?? ""] }],
       }),
     )).Reservations?.[0]?.Instances?.[0];
-  const limit = performance.now() + 10_000;
-  while ((await shows())?.PublicIpAddress !== address.PublicIp) {
-    assert.ok(performance.now() < limit, "the instance shows its elastic address");
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await until("the instance shows its elastic address", async () => {
+    return (await shows())?.PublicIpAddress === address.PublicIp;
+  });
   const { InstanceStatuses: [status] = [] } = await ec2.send(
     new sdk.DescribeInstanceStatusCommand({ InstanceIds }),
   );

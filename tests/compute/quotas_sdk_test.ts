@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import { accountQuotas } from "../../services/compute/contract.ts";
 import { instanceRecord, testConfig } from "../kit/compute.ts";
-import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount, otherCredentials, testAccount, testCredentials } from "../kit/gateway.ts";
+import { until } from "../kit/until.ts";
 
 const storage = { ServiceCode: "ebs", QuotaCode: "L-7A658B76" };
 const vcpus = { ServiceCode: "ec2", QuotaCode: "L-1216C47A" };
@@ -74,7 +75,7 @@ Deno.test("quotas are shown, asked for, set by the operator, and hold", async (t
     await ec2.other.call("CreateVolume", { AvailabilityZone, Size: 1020 });
     await ec2.call("CreateVolume", { AvailabilityZone, Size: 24 });
     await ec2.call("DeleteVolume", { VolumeId });
-    await eventually("the room that it left", async () => {
+    await until("the room that it left", async () => {
       await Promise.resolve();
       return volumes() === 1;
     });

@@ -4,7 +4,8 @@ import { TransferKeeper } from "../../services/compute/transfers/transfer_keeper
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";
-import { alice, bob, type ResourceWorld, startResourceSide, until } from "../kit/resource_side.ts";
+import { alice, bob, type ResourceWorld, startResourceSide } from "../kit/resource_side.ts";
+import { until } from "../kit/until.ts";
 
 const DiskContainer = { Format: "raw", UserBucket: { S3Bucket: "disks", S3Key: "one.raw" } };
 

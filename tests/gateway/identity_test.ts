@@ -15,6 +15,7 @@ import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { subject } from "../../services/bus/subject.ts";
 import { adminCredentials } from "../../services/identity/contract.ts";
 import { startGatewayProcess } from "../kit/gateway_process.ts";
+import { until } from "../kit/until.ts";
 
 async function nameOf(work: Promise<unknown>): Promise<string> {
   try {
@@ -26,13 +27,7 @@ async function nameOf(work: Promise<unknown>): Promise<string> {
 }
 
 async function becomes(expected: string, work: () => Promise<unknown>): Promise<void> {
-  const limit = performance.now() + 5_000;
-  while (true) {
-    const name = await nameOf(work());
-    if (name === expected) return;
-    if (performance.now() > limit) assert.equal(name, expected);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await until(expected, async () => await nameOf(work()) === expected);
 }
 
 Deno.test("a new user's key works at once, may what its policy says, and ends when it is deleted", async () => {

@@ -125,12 +125,3 @@ export async function startScenario(): Promise<Scenario> {
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }
-
-/** Waits until the test holds, bounded. */
-export async function eventually(what: string, test: () => Promise<boolean>): Promise<void> {
-  const limit = performance.now() + 15_000;
-  while (!await test()) {
-    if (performance.now() > limit) throw new Error(`${what}: not in time`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}

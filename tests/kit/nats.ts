@@ -69,7 +69,7 @@ export async function startNats(): Promise<TestNats> {
     process = child;
     let exited = false;
     void child.status.then(() => exited = true);
-    const limit = performance.now() + 15_000;
+    const limit = performance.now() + 60_000;
     while (!await answers(port)) {
       if (exited || performance.now() > limit) {
         throw new Error(

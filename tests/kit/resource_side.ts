@@ -93,11 +93,3 @@ export async function startResourceSide(
     },
   };
 }
-
-export async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
-  const limit = performance.now() + 10_000;
-  while (!await test()) {
-    if (performance.now() > limit) throw new Error(`${what} did not come true`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -40,7 +40,8 @@ import {
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import type { S3Event } from "../../services/predastore/contract.ts";
-import { keptAlive, refused, textOf, until, withPredastore } from "./steps.ts";
+import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
+import { until } from "../kit/until.ts";
 
 const Bucket = "bucket";
 

@@ -45,13 +45,3 @@ export async function withPredastore(t: Deno.TestContext, steps: Steps): Promise
 
 /** Connections that are kept alive end when they like. */
 export const keptAlive = { sanitizeResources: false, sanitizeOps: false } as const;
-
-export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const limit = performance.now() + 30_000;
-  while (!await holds()) {
-    if (performance.now() > limit) {
-      throw new Error(`in half a minute it did not come about: ${what}`);
-    }
-    await new Promise((next) => setTimeout(next, 20));
-  }
-}

@@ -85,7 +85,7 @@ Deno.test("clients that say nothing or read nothing do not keep others out", asy
     // Asks for more than any buffer holds and never reads an answer.
     const deaf = await NbdClient.connect(socket, "vol-bare").catch(() => undefined);
     let client: NbdClient | undefined;
-    const limit = performance.now() + 10_000;
+    const limit = performance.now() + 60_000;
     while (client === undefined && performance.now() < limit) {
       client = await NbdClient.connect(socket, "vol-bare").catch(() => undefined);
     }

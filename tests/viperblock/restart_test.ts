@@ -15,6 +15,7 @@ import { directoryStore } from "./bare_engine.ts";
 import { qemuIo, run, startEngine } from "./engine.ts";
 import { NbdClient } from "./nbd_client.ts";
 import { disk, FrontEndClient, Guest } from "./vhost_client.ts";
+import { until } from "../kit/until.ts";
 
 const mebibyte = 1 << 20;
 
@@ -190,11 +191,7 @@ Deno.test("a worker that fails is started again with its data, and other volumes
     await assert.rejects(client.write(4096, new Uint8Array(4096).fill(3)));
     await client[Symbol.asyncDispose]();
     assert.equal((await failed?.ended)?.kind, "failed");
-    const limit = performance.now() + 15_000;
-    while (mounts.volumes.get("vol-a") === undefined) {
-      assert.ok(performance.now() < limit, "the volume was not served again");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until("the volume is served again", () => mounts.volumes.get("vol-a"));
     client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
     assert.ok((await client.read(0, 4096)).every((byte) => byte === 1));
     await client.write(4096, new Uint8Array(4096).fill(4), true);
@@ -254,11 +251,7 @@ Deno.test("a worker that fails leaves its guest's requests to the next one, and 
     assert.equal((await failed?.ended)?.kind, "failed");
     assert.ok(front.hungUp());
     front.close();
-    const limit = performance.now() + 15_000;
-    while (mounts.volumes.get(volume_id) === undefined) {
-      assert.ok(performance.now() < limit, "the volume was not served again");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await until("the volume is served again", () => mounts.volumes.get(volume_id));
     assert.deepEqual(guest.reap(0), [], "what was not written was not answered");
     front = FrontEndClient.connect(vhost_socket ?? "");
     front.serve(guest);

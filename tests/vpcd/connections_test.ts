@@ -1,7 +1,8 @@
 /** VPN, peering and transit gateways as users call them over HTTPS. */
 import assert from "node:assert/strict";
-import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
+import { until } from "../kit/until.ts";
 
 const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 
@@ -111,7 +112,7 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
     const isIn = (state: string) => async () =>
       (await call("DescribeVpnConnections", { VpnConnectionIds: [VpnConnectionId] }))
         .VpnConnections?.[0]?.State === state;
-    await eventually("available", isIn("available"));
+    await until("available", isIn("available"));
     await refused("IncorrectState", "DeleteCustomerGateway", { CustomerGatewayId });
     await call("CreateVpnConnectionRoute", {
       VpnConnectionId,
@@ -155,7 +156,7 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
     });
     assert.equal(moved?.CustomerGatewayId, second?.CustomerGatewayId);
     await call("DeleteVpnConnection", { VpnConnectionId });
-    await eventually("deleted", isIn("deleted"));
+    await until("deleted", isIn("deleted"));
     await call("DetachVpnGateway", { VpnGatewayId, VpcId });
     await refused("InvalidVpnGatewayAttachment.NotFound", "DetachVpnGateway", {
       VpnGatewayId,
@@ -173,7 +174,7 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
   await t.step("transit gateways", async () => {
     const { TransitGateway: made } = await call("CreateTransitGateway", { Description: "hub" });
     gatewayId = made?.TransitGatewayId ?? "";
-    await eventually(
+    await until(
       "available",
       async () =>
         (await call("DescribeTransitGateways", { TransitGatewayIds: [gatewayId] })).TransitGateways
@@ -257,12 +258,12 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
       TransitGatewayRouteTableId,
     });
     await call("DeleteTransitGatewayVpcAttachment", { TransitGatewayAttachmentId });
-    await eventually("gone", async () =>
+    await until("gone", async () =>
       (await call("DescribeTransitGatewayVpcAttachments", {
         TransitGatewayAttachmentIds: [TransitGatewayAttachmentId],
       })).TransitGatewayVpcAttachments?.[0]?.State === "deleted");
     await call("DeleteTransitGatewayRouteTable", { TransitGatewayRouteTableId });
-    await eventually(
+    await until(
       "the table is gone",
       async () =>
         (await call("DescribeTransitGatewayRouteTables", {

@@ -1,7 +1,8 @@
 /** Endpoints, prefix lists, local gateways, route servers and the rest as users call them over HTTPS. */
 import assert from "node:assert/strict";
-import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
+import { until } from "../kit/until.ts";
 
 const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 const region = "ap-southeast-2";
@@ -111,7 +112,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
       Filters: filter("interface-type", "vpc_endpoint"),
     });
     assert.deepEqual(inner?.NetworkInterfaceIds, [eni?.NetworkInterfaceId]);
-    await eventually(
+    await until(
       "available",
       async () =>
         (await call("DescribeVpcEndpoints", { Filters: filter("vpc-endpoint-type", "Interface") }))
@@ -221,7 +222,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
     );
     assert.equal(now?.AcceptanceRequired, false);
     assert.equal(now?.PrivateDnsNameConfiguration?.State, "failed");
-    await eventually(
+    await until(
       "deleted",
       async () =>
         (await call("DeleteVpcEndpointServiceConfigurations", { ServiceIds: [ServiceId] }))
@@ -297,14 +298,14 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
       "CreateLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
       { LocalGatewayRouteTableId, LocalGatewayVirtualInterfaceGroupId },
     );
-    await eventually(
+    await until(
       "associated",
       async () =>
         (await call("DescribeLocalGatewayRouteTableVpcAssociations", {}))
           .LocalGatewayRouteTableVpcAssociations?.[0]?.State ===
           "associated",
     );
-    await eventually(
+    await until(
       "associated too",
       async () =>
         (await call("DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations", {}))
@@ -335,7 +336,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
     await call("DeleteLocalGatewayVirtualInterface", {
       LocalGatewayVirtualInterfaceId: link?.LocalGatewayVirtualInterfaceId,
     });
-    await eventually(
+    await until(
       "the wire is gone",
       async () =>
         (await call("DescribeLocalGatewayVirtualInterfaces", {})).LocalGatewayVirtualInterfaces?.[0]
@@ -344,7 +345,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
     await ec2.vpcd.network.records.settled();
     await call("DeleteLocalGatewayVirtualInterfaceGroup", { LocalGatewayVirtualInterfaceGroupId });
     await call("DeleteLocalGatewayRouteTable", { LocalGatewayRouteTableId });
-    await eventually(
+    await until(
       "the table is gone",
       async () =>
         (await call("DescribeLocalGatewayRouteTables", {})).LocalGatewayRouteTables?.[0]?.State ===
@@ -423,7 +424,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
     await refused("IncorrectState", "DeleteRouteServer", { RouteServerId });
     await call("DisassociateRouteServer", { RouteServerId, VpcId });
     await call("DeleteRouteServer", { RouteServerId });
-    await eventually(
+    await until(
       "deleted",
       async () => (await call("DescribeRouteServers", {})).RouteServers?.[0]?.State === "deleted",
     );

@@ -1,9 +1,10 @@
 /** Security groups, interfaces, elastic addresses and NAT gateways as users call them over HTTPS. */
 import assert from "node:assert/strict";
-import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount, testAccount } from "../kit/gateway.ts";
 import { claimInterfaces, releaseInterfaces } from "../../services/vpcd/contract.ts";
 import { newId } from "../../services/resources/ids.ts";
+import { until } from "../kit/until.ts";
 
 const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 
@@ -412,7 +413,7 @@ Deno.test("groups, interfaces and addresses follow EC2's rules over HTTPS", asyn
     const isIn = (state: string) => async () =>
       (await call("DescribeNatGateways", { NatGatewayIds: [NatGatewayId] })).NatGateways?.[0]
         ?.State === state;
-    await eventually("available", isIn("available"));
+    await until("available", isIn("available"));
     const second = await call("AllocateAddress", {});
     const more = await call("AssociateNatGatewayAddress", {
       NatGatewayId,
@@ -440,7 +441,7 @@ Deno.test("groups, interfaces and addresses follow EC2's rules over HTTPS", asyn
     await refused("DependencyViolation", "DeleteSubnet", { SubnetId });
     await call("DeleteNatGateway", { NatGatewayId });
     await call("DeleteNatGateway", { NatGatewayId: inner?.NatGatewayId });
-    await eventually("deleted", isIn("deleted"));
+    await until("deleted", isIn("deleted"));
     await call("ReleaseAddress", { AllocationId });
     await call("DeleteNetworkInterface", { NetworkInterfaceId: eni });
     await refused("InvalidNetworkInterfaceID.NotFound", "DeleteNetworkInterface", {

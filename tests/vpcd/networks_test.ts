@@ -1,7 +1,8 @@
 /** VPCs, subnets, route tables, gateways, ACLs and DHCP options as users call them over HTTPS. */
 import assert from "node:assert/strict";
-import { eventually, startScenario } from "../kit/ec2_scenario.ts";
+import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
+import { until } from "../kit/until.ts";
 
 const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 
@@ -75,7 +76,7 @@ Deno.test("VPCs and what lies in them follow EC2's rules over HTTPS", async (t) 
     VpcId = made?.VpcId ?? "";
     assert.equal(made?.CidrBlock, "10.1.0.0/16");
     assert.equal(made?.Ipv6CidrBlockAssociationSet?.length, 1);
-    await eventually("available", async () => {
+    await until("available", async () => {
       const { Vpcs: [one] = [] } = await call("DescribeVpcs", { VpcIds: [VpcId] });
       return one?.State === "available";
     });
@@ -257,7 +258,7 @@ Deno.test("VPCs and what lies in them follow EC2's rules over HTTPS", async (t) 
     await refused("InvalidRouteTableID.NotFound", "DeleteRouteTable", { RouteTableId });
     const { CarrierGateway: carrier } = await call("CreateCarrierGateway", { VpcId });
     const CarrierGatewayIds = [carrier?.CarrierGatewayId ?? ""];
-    await eventually(
+    await until(
       "the carrier gateway",
       async () =>
         (await call("DescribeCarrierGateways", { CarrierGatewayIds })).CarrierGateways?.[0]
@@ -265,7 +266,7 @@ Deno.test("VPCs and what lies in them follow EC2's rules over HTTPS", async (t) 
           "available",
     );
     await call("DeleteCarrierGateway", { CarrierGatewayId: CarrierGatewayIds[0] });
-    await eventually(
+    await until(
       "its end",
       async () =>
         (await call("DescribeCarrierGateways", { CarrierGatewayIds })).CarrierGateways?.[0]

@@ -4,10 +4,10 @@ import {
   bob,
   type ResourceWorld,
   startResourceSide,
-  until,
 } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
 import { checkImageName } from "./images.ts";
+import { until } from "../../../tests/kit/until.ts";
 
 async function snapshotOf(
   world: ResourceWorld,

@@ -12,6 +12,7 @@ import { checkDevice, freeDevice, freeSlot } from "./volume_attachment.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumeDependencies } from "./volume_lifecycle.ts";
 import { volumeType } from "./volume_type.ts";
+import { until } from "../../../tests/kit/until.ts";
 
 const account = "111111111111";
 const caller = callerOf(account);
@@ -92,14 +93,6 @@ async function settle(keeper: VolumeKeeper, volumeId: string): Promise<void> {
     if (await keeper.converge(account, volumeId)) return;
   }
   assert.fail(`${volumeId} does not come to rest`);
-}
-
-async function until(what: string, test: () => boolean): Promise<void> {
-  const limit = performance.now() + 10_000;
-  while (!test()) {
-    if (performance.now() > limit) assert.fail(`${what} did not come true`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 /** Both records, the block store and the machine agree: attached everywhere, or nowhere. */

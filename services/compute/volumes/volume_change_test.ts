@@ -1,8 +1,9 @@
 /** Changes of volumes in use and their snapshots, over the bus, with a block store of names and sizes. */
 import assert from "node:assert/strict";
 import { instanceRecord, testConfig } from "../../../tests/kit/compute.ts";
-import { alice, startResourceSide, until } from "../../../tests/kit/resource_side.ts";
+import { alice, startResourceSide } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
+import { until } from "../../../tests/kit/until.ts";
 
 const az = testConfig.az;
 const gib = 2 ** 30;

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { instanceRecord, testConfig } from "../../../tests/kit/compute.ts";
-import { alice, bob, startResourceSide, until } from "../../../tests/kit/resource_side.ts";
+import { alice, bob, startResourceSide } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import { checkPerformance } from "./volume_performance.ts";
+import { until } from "../../../tests/kit/until.ts";
 
 const az = testConfig.az;
 
