@@ -7,12 +7,13 @@
  * gzip, so predastore names an object's content encoding in a header of its own.
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
-import { frontHeaders } from "../predastore/contract.ts";
+import { erasureCodeHeader, frontHeaders } from "../predastore/contract.ts";
 import { frontReplyHeaders } from "./contract.ts";
 import type { CallNotes } from "./dispatch.ts";
 import type { Edge } from "./edge.ts";
 
-const ownPrefix = "x-mulga-";
+/** Headers of this cloud are between its services, all but the one that is for clients. */
+const isInternal = (name: string) => name.startsWith("x-mulga-") && name !== erasureCodeHeader;
 /** Headers that belong to one connection, and those that `fetch` makes itself. */
 const notForwarded: ReadonlySet<string> = new Set([
   "connection",
@@ -36,7 +37,7 @@ function* kept(headers: Headers): Generator<[string, string]> {
     (headers.get("connection") ?? "").toLowerCase().split(",").map((name) => name.trim()),
   );
   for (const [name, value] of headers) {
-    if (notForwarded.has(name) || named.has(name) || name.startsWith(ownPrefix)) continue;
+    if (notForwarded.has(name) || named.has(name) || isInternal(name)) continue;
     yield [name, value];
   }
 }

@@ -36,6 +36,8 @@ interface Identity {
   /** Hexadecimal. */
   readonly store_id: string;
   readonly directory: number;
+  /** Lower ones have been given to directories of the store, of which some may be gone. */
+  readonly next?: number;
 }
 
 const identityName = "mulga-store.json";
@@ -64,12 +66,15 @@ const isAbsent = (error: unknown) =>
 export async function readIdentity(
   disk: Disk,
   path: string,
-): Promise<{ readonly storeId: bigint; readonly directory: number } | undefined> {
+): Promise<
+  { readonly storeId: bigint; readonly directory: number; readonly next: number } | undefined
+> {
   try {
     const text = new TextDecoder().decode(await disk.readWhole(join(path, identityName)));
     const value: Identity = JSON.parse(text);
     if (value.version !== 1) throw new Error(`${path} belongs to another release of the store`);
-    return { storeId: BigInt(`0x${value.store_id}`), directory: value.directory };
+    const { store_id, directory, next = directory + 1 } = value;
+    return { storeId: BigInt(`0x${store_id}`), directory, next };
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;
@@ -81,6 +86,8 @@ export interface BlobDirectoryOptions {
   readonly path: string;
   readonly number: number;
   readonly storeId: bigint;
+  /** The number that the store's next new directory would get. */
+  readonly nextNumber: () => number;
   readonly segmentBytes: number;
   /** Segment ids below this have been used here before, whatever files are left. */
   readonly firstSegment: number;
@@ -123,24 +130,34 @@ export class BlobDirectory {
 
   /** Makes the directory ours, or finds that it is. */
   async prepare(): Promise<void> {
-    const { disk } = this.#options;
-    await disk.makeFolder(join(this.path, "segments"));
-    if (await readIdentity(disk, this.path) === undefined) {
-      const identity: Identity = {
-        version: 1,
-        store_id: this.storeId.toString(16).padStart(16, "0"),
-        directory: this.number,
-      };
-      await disk.writeWhole(
-        join(this.path, identityName),
-        new TextEncoder().encode(JSON.stringify(identity)),
-      );
-    }
+    await this.#options.disk.makeFolder(join(this.path, "segments"));
+    await this.noteNumbers();
     for (const id of await this.segments()) {
       this.#nextSegment = Math.max(this.#nextSegment, id + 1);
     }
     this.#durable = { segment: this.#nextSegment, offset: 0 };
     this.#end = this.#durable;
+  }
+
+  /**
+   * Writes down which numbers have been given: one that comes back when the index is lost must not find
+   * that another has its number.
+   */
+  async noteNumbers(): Promise<void> {
+    const { disk, nextNumber } = this.#options;
+    const next = nextNumber();
+    const known = await readIdentity(disk, this.path);
+    if (known !== undefined && known.next >= next) return;
+    const identity: Identity = {
+      version: 1,
+      store_id: this.storeId.toString(16).padStart(16, "0"),
+      directory: this.number,
+      next,
+    };
+    await disk.writeWhole(
+      join(this.path, identityName),
+      new TextEncoder().encode(JSON.stringify(identity)),
+    );
   }
 
   /**

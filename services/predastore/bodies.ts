@@ -5,17 +5,10 @@
  * be is checked once all was read; a body that fails is given up, and its shards are dead space. Nothing
  * written here is part of an object before a record says so.
  */
-import { pageBytes } from "../../ffi/direct_io.ts";
 import type { BlobDirectory } from "./blob_directory.ts";
+import { type Code, type Codes, withCode } from "./codes.ts";
 import { type Directories, type Epochs, epochsOf } from "./directories.ts";
-import type { ErasureCode } from "./erasure.ts";
-import {
-  type BodyDigest,
-  BufferPool,
-  ExtentWriter,
-  fullShardBytes,
-  type WrittenExtent,
-} from "./extent_writer.ts";
+import { type BodyDigest, BufferPool, ExtentWriter, type WrittenExtent } from "./extent_writer.ts";
 import { type Bytes, keyBytes } from "./index/columns.ts";
 import type { BucketRow, ExtentRecord, ObjectMeta, Seal } from "./index/rows.ts";
 import { packLayout } from "./layout.ts";
@@ -69,40 +62,45 @@ export function extentRecord(extent: ExtentRecord, revision: number): SmallRecor
 export class Bodies {
   readonly #directories: Directories;
   readonly #progress: Progress;
-  readonly #code: ErasureCode;
-  readonly #pool: BufferPool;
+  readonly #codes: Codes;
+  readonly #pool = new BufferPool(16);
 
   readonly #sealing: Sealing | undefined;
 
   constructor(
     directories: Directories,
     progress: Progress,
-    code: ErasureCode,
+    codes: Codes,
     sealing: Sealing | undefined,
   ) {
     this.#sealing = sealing;
     this.#directories = directories;
     this.#progress = progress;
-    this.#code = code;
-    this.#pool = new BufferPool((code.k + code.m) * (pageBytes + fullShardBytes(code.k)), 16);
+    this.#codes = codes;
   }
 
-  /** @throws what the body's `finish` throws, and `InsufficientCapacity` */
+  /**
+   * @param own the code to be written with, where it is not the usual one
+   * @throws what the body's `finish` throws, and `InsufficientCapacity`
+   */
   async write(
     bucket: BucketRow,
     key: string,
     body: IncomingBody,
+    own: Code | undefined,
   ): Promise<WrittenBody> {
     const { seal } = body;
+    const { k, m } = own ?? this.#codes.usual;
+    const code = this.#codes.coder(k, m);
     const expected = body.expected_bytes === undefined || seal === undefined
       ? body.expected_bytes
       : sealedBytes(body.expected_bytes);
-    const admissions = [await this.#directories.admit(expected ?? admittedStep)];
-    const to = this.#directories.place(bucket.id, key);
+    const admissions = [await this.#directories.admit(expected ?? admittedStep, code)];
+    const to = this.#directories.place(bucket.id, key, code);
     const epochs = epochsOf(to);
     const id = this.#progress.nextSequence();
     const writer = new ExtentWriter({
-      code: this.#code,
+      code,
       pool: this.#pool,
       directories: to,
       extent: id,
@@ -124,7 +122,7 @@ export class Bodies {
         await writer.push(chunk);
         if (writer.size > admitted) {
           admitted += admittedStep;
-          admissions.push(await this.#directories.admit(admittedStep));
+          admissions.push(await this.#directories.admit(admittedStep, code));
         }
       }
       const written = await writer.finish();
@@ -137,7 +135,7 @@ export class Bodies {
         size,
         written,
         etag,
-        meta: seal === undefined ? meta : { ...meta, seal: { ...seal, body: id } },
+        meta: withCode(seal === undefined ? meta : { ...meta, seal: { ...seal, body: id } }, own),
       };
     } catch (error) {
       await writer.abandon();
@@ -156,12 +154,11 @@ export class Bodies {
   async striped(
     bucket: BucketRow,
     key: string,
-    extent: number,
-    directories: readonly (BlobDirectory | undefined)[],
+    { id: extent, to: directories, written: { code } }: WrittenBody,
     bytes: Bytes,
   ): Promise<WrittenExtent> {
     const writer = new ExtentWriter({
-      code: this.#code,
+      code,
       pool: this.#pool,
       directories,
       extent,
@@ -188,8 +185,8 @@ export class Bodies {
       bucket,
       key,
       size: written.size,
-      k: this.#code.k,
-      m: this.#code.m,
+      k: written.code.k,
+      m: written.code.m,
       stripes: written.stripes,
       ...(upload === undefined ? {} : { upload }),
     };

@@ -5,6 +5,7 @@
  * bucket cannot appear in a new one of its name. A removal that fails leaves the bucket as it was.
  */
 import { AwsError } from "../aws/errors.ts";
+import type { Codes } from "./codes.ts";
 import { type Commits, noSuchBucket } from "./commits.ts";
 import type { Directories } from "./directories.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -19,6 +20,7 @@ export class Buckets {
   readonly #directories: Directories;
   readonly #progress: Progress;
   readonly #commits: Commits;
+  readonly #codes: Codes;
   readonly #locks = new KeyLocks();
 
   constructor(
@@ -26,11 +28,13 @@ export class Buckets {
     directories: Directories,
     progress: Progress,
     commits: Commits,
+    codes: Codes,
   ) {
     this.#index = index;
     this.#directories = directories;
     this.#progress = progress;
     this.#commits = commits;
+    this.#codes = codes;
   }
 
   find(name: string): BucketRow | undefined {
@@ -43,6 +47,7 @@ export class Buckets {
     name: string,
     account_id: string,
     region: string,
+    settings: BucketSettings = {},
   ): Promise<{ readonly created: boolean; readonly bucket: BucketRow }> {
     return this.#locks.run(name, async () => {
       const known = this.#index.buckets.find(name);
@@ -50,12 +55,22 @@ export class Buckets {
       const id = this.#newId();
       const bucket = { id, name, account_id, created_ms: this.#progress.now(), region };
       const sequence = this.#progress.nextSequence();
+      const set = { bucket: id, settings };
+      const setSequence = this.#progress.nextSequence();
+      const plain = Object.keys(settings).length === 0;
       await this.#commits.commit(
+        this.#codes.ofBucketItself(settings.code),
         this.#directories.online,
-        [smallRecord(recordTypes.bucket, sequence, bucket)],
-        ([locations]) => this.#index.buckets.apply(bucket, sequence, locations ?? []),
+        [
+          smallRecord(recordTypes.bucket, sequence, bucket),
+          ...plain ? [] : [smallRecord(recordTypes.settings, setSequence, set)],
+        ],
+        ([made, its]) => {
+          this.#index.buckets.apply(bucket, sequence, made ?? []);
+          if (!plain) this.#index.settings.apply(set, setSequence, its ?? []);
+        },
       );
-      return { created: true, bucket: { ...bucket, settings: {} } };
+      return { created: true, bucket: { ...bucket, settings } };
     });
   }
 
@@ -70,6 +85,7 @@ export class Buckets {
       const sequence = this.#progress.nextSequence();
       const record = { bucket: bucket.id, settings };
       await this.#commits.commit(
+        this.#codes.ofBucketItself(settings.code),
         this.#directories.online,
         [smallRecord(recordTypes.settings, sequence, record)],
         ([locations]) => this.#index.settings.apply(record, sequence, locations ?? []),
@@ -100,6 +116,7 @@ export class Buckets {
           );
         }
         await this.#commits.commit(
+          this.#codes.usual,
           this.#directories.online,
           [smallRecord(recordTypes.bucketGone, this.#progress.nextSequence(), { id: bucket.id })],
           () => this.#index.buckets.applyGone(bucket.id),

@@ -8,6 +8,7 @@
  */
 import { AwsError } from "../aws/errors.ts";
 import type { BlobDirectory, Location } from "./blob_directory.ts";
+import type { Code } from "./codes.ts";
 import type { Directories, Epochs } from "./directories.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import { KeyLocks } from "./key_locks.ts";
@@ -47,13 +48,14 @@ export class Commits {
 
   /** Makes records durable, then lets `apply` put them into the index. */
   async commit(
+    code: Code,
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
     apply: (copies: readonly (readonly Location[])[]) => void,
     epochs?: Epochs,
   ): Promise<void> {
     using _pin = this.pin();
-    const copies = await this.#directories.commit(to, records, epochs);
+    const copies = await this.#directories.commit(code, to, records, epochs);
     try {
       await this.#index.write(() => apply(copies));
     } finally {

@@ -20,6 +20,9 @@ export const frontHeaders = {
   sourceIp: "x-mulga-source-ip",
 } as const;
 
+/** Asks CreateBucket for the bucket's own erasure code, `2+1`; CreateBucket and HeadBucket tell it. */
+export const erasureCodeHeader = "x-mulga-erasure-code";
+
 /** Headers in which the peer of the delegate door names the caller on whose behalf it asks. */
 export const delegateHeaders = {
   accountId: "x-mulga-account-id",
@@ -104,9 +107,19 @@ export interface RequestCounts {
   readonly bytes_out: number;
 }
 
-export interface StoreStatus {
-  /** `RS(2,1)` */
+/** The erasure code of a bucket, `2+1`. */
+export interface BucketCode {
+  readonly bucket: string;
   readonly code: string;
+  /** Whether it was set for this bucket; it has the node's otherwise. */
+  readonly own: boolean;
+}
+
+export interface StoreStatus {
+  /** The node's, `RS(2,1)`; room is told by it. */
+  readonly code: string;
+  /** Buckets that have one of their own: so many, and the first of them by name. */
+  readonly own_codes: { readonly count: number; readonly buckets: readonly BucketCode[] };
   readonly objects: number;
   readonly bytes: number;
   readonly buckets: number;
@@ -156,6 +169,11 @@ export interface BucketUsage {
 }
 /** Every account's buckets, the system's left out. */
 export const s3Usage = subject<null, readonly BucketUsage[]>("s3.usage", 15_000);
+/** Tells a bucket's erasure code; sets it first when one is given, `default` for the node's. */
+export const s3Code = subject<{ readonly bucket: string; readonly code?: string }, BucketCode>(
+  "s3.code",
+  15_000,
+);
 /** Begins a scrub, or only tells of it. */
 export const s3Scrub = subject<{ readonly start: boolean }, ScrubStatus>("s3.scrub", 15_000);
 /** Begins a check, or tells of the one that is named. */

@@ -10,6 +10,7 @@ import { crc32c } from "../../ffi/libisal.ts";
 import { AwsError } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
+import { type Code, directoriesOf } from "./codes.ts";
 import type { Disk } from "./disk/disk.ts";
 import { tooFewDirectories } from "./extent_writer.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -23,8 +24,8 @@ export class StoreMismatch extends Error {
 export interface DirectoriesOptions {
   readonly disk: Disk;
   readonly paths: readonly string[];
-  readonly k: number;
-  readonly m: number;
+  /** What most bodies are coded with: space is told by it, and its k directories must be there. */
+  readonly usual: Code;
   readonly reserve_bytes: number;
   readonly segment_bytes: number;
   readonly log: Log;
@@ -77,8 +78,8 @@ export class Directories {
   #all: readonly BlobDirectory[];
   readonly #storeId: bigint;
   readonly #index: ObjectIndex;
-  /** Grows with each write that some directory should have taken and did not. */
-  #missed = 0;
+  /** By how many directories a write goes to: how many writes some directory did not take. */
+  readonly #missed = new Map<number, number>();
   /** Directories at whose path nothing stood at the last look. */
   readonly #empty = new Set<BlobDirectory>();
   readonly #byNumber = new Map<number, BlobDirectory>();
@@ -108,10 +109,12 @@ export class Directories {
     const identities = await Promise.all(
       paths.map((path) => readIdentity(options.disk, path).catch(() => undefined)),
     );
-    for (const identity of identities) next = Math.max(next, (identity?.directory ?? -1) + 1);
+    for (const identity of identities) next = Math.max(next, identity?.next ?? 0);
+    const numbers = identities.map((identity) => identity?.directory ?? next++);
+    index.transaction(() => index.setValue("next_directory", String(next)));
     const all: BlobDirectory[] = [];
     for (const [at, path] of paths.entries()) {
-      const number = identities[at]?.directory ?? next++;
+      const number = numbers[at] ?? highestDirectory + 1;
       if (number > highestDirectory) {
         throw new RangeError("too many blob directories came and went");
       }
@@ -128,11 +131,10 @@ export class Directories {
       }
       all.push(directory);
     }
-    index.transaction(() => index.setValue("next_directory", String(next)));
     const directories = new Directories(options, all, storeId, index);
-    if (directories.online.length < options.k) {
+    if (directories.online.length < options.usual.k) {
       throw new Error(
-        `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.k} are needed: ` +
+        `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.usual.k} are needed: ` +
           all.filter((one) => !one.online).map((one) => one.path).join(", "),
       );
     }
@@ -151,6 +153,7 @@ export class Directories {
       path,
       number,
       storeId,
+      nextNumber: () => Number(index.value("next_directory") ?? 0),
       segmentBytes: options.segment_bytes,
       firstSegment: index.segments.highest(number) + 1,
       onOffline: (reason) =>
@@ -196,13 +199,15 @@ export class Directories {
         this.#space.get(one)?.state === "full" ? "full" : ""
       }`
     );
-    const enough = this.writable().length >= this.#options.k + this.#options.m;
-    return `${each.join()}/${enough ? this.#missed : ""}`;
+    // What goes to more directories than take writes can only be brought back when another has come.
+    const writable = this.writable().length;
+    const missed = [...this.#missed].filter(([wanted]) => wanted <= writable);
+    return `${each.join()}/${missed.join(";")}`;
   }
 
-  /** The n directories for a key, undefined where one is away and no other can take its place. */
-  place(bucket: number, key: string): readonly (BlobDirectory | undefined)[] {
-    const n = this.#options.k + this.#options.m;
+  /** The directories for a key, undefined where one is away and no other can take its place. */
+  place(bucket: number, key: string, code: Code): readonly (BlobDirectory | undefined)[] {
+    const n = directoriesOf(code);
     const usable = this.writable();
     if (this.all.length === n) {
       return this.all.map((one) => usable.includes(one) ? one : undefined);
@@ -219,11 +224,13 @@ export class Directories {
 
   /**
    * Makes records durable in the given directories.
+   * @param code of what the records are about
    * @param epochs of the directories when the shards that the records name were written
    * @returns for each record where its copies stand
    * @throws AwsError `ServiceUnavailable` when fewer than k directories have them
    */
   async commit(
+    code: Code,
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
     epochs?: Epochs,
@@ -243,11 +250,12 @@ export class Directories {
       durable++;
       for (const [at, location] of result.value.entries()) copies[at]?.push(location);
     }
-    if (durable < this.#options.k) {
+    if (durable < code.k) {
       this.applied(copies);
       throw tooFewDirectories(reason);
     }
-    if (durable < this.#options.k + this.#options.m) this.#missed++;
+    const wanted = directoriesOf(code);
+    if (durable < wanted) this.#missed.set(wanted, (this.#missed.get(wanted) ?? 0) + 1);
     return copies;
   }
 
@@ -307,6 +315,7 @@ export class Directories {
     this.#space.delete(old);
     this.#empty.delete(old);
     log.info("blob_directory_adopted", { path: old.path, was: old.number, number });
+    for (const one of this.online) await one.noteNumbers().catch((error) => one.goOffline(error));
     await old.close();
   }
 
@@ -346,15 +355,15 @@ export class Directories {
    * @returns to be called when the bytes are written, or never will be
    * @throws AwsError `InsufficientCapacity`
    */
-  async admit(bytes: number): Promise<() => void> {
+  async admit(bytes: number, { k }: Code): Promise<() => void> {
     await this.lookAtSpace();
-    const each = Math.ceil(bytes / this.#options.k);
+    const each = Math.ceil(bytes / k);
     const roomy = this.online.filter((directory) => {
       const space = this.#space.get(directory);
       return space !== undefined && space.state !== "full" &&
         space.free - this.#admitted - each >= this.#options.reserve_bytes;
     });
-    if (roomy.length < this.#options.k) {
+    if (roomy.length < k) {
       throw new AwsError(
         "InsufficientCapacity",
         `The object store has no room for ${bytes} bytes more above its reserve. Delete objects, or add a disk.`,
@@ -371,10 +380,11 @@ export class Directories {
     };
   }
 
-  /** Bytes of objects that may still be stored, and that all directories could hold. */
+  /** Bytes of objects of the usual code that may still be stored, and that all directories could hold. */
   capacity(): { free_bytes: number; total_bytes: number } {
-    const k = this.#options.k;
-    const n = k + this.#options.m;
+    const { usual } = this.#options;
+    const { k } = usual;
+    const n = directoriesOf(usual);
     let free = 0;
     let total = 0;
     for (const directory of this.online) {

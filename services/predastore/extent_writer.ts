@@ -26,17 +26,22 @@ export function fullShardBytes(k: number): number {
 
 const stripesOnTheWay = 2;
 
-/** Aligned buffers that go round; fresh memory costs as much as the write itself. */
+/**
+ * Aligned buffers that go round; fresh memory costs as much as the write itself. Each code has a size of
+ * its own; so many are kept in all, and the one that nobody has wanted for the longest time goes.
+ */
 export class BufferPool {
   readonly #free: Bytes[] = [];
-  constructor(readonly size: number, readonly kept: number) {}
+  constructor(readonly kept: number) {}
 
-  take(): Bytes {
-    return this.#free.pop() ?? alignedBuffer(this.size);
+  take(size: number): Bytes {
+    const at = this.#free.findLastIndex(({ length }) => length === size);
+    return this.#free.splice(at, at < 0 ? 0 : 1)[0] ?? alignedBuffer(size);
   }
 
   give(buffer: Bytes): void {
-    if (this.#free.length < this.kept && buffer.length === this.size) this.#free.push(buffer);
+    this.#free.push(buffer);
+    if (this.#free.length > this.kept) this.#free.shift();
   }
 }
 
@@ -62,6 +67,7 @@ export interface ExtentWriterOptions {
 
 export interface WrittenExtent {
   readonly size: number;
+  readonly code: ErasureCode;
   /** The whole content, when it is small. */
   readonly inline?: Bytes;
   readonly stripes: readonly Stripe[];
@@ -151,7 +157,7 @@ export class ExtentWriter {
       : this.#full;
     this.#capacity = this.#shardBytes * code.k;
     this.#filled = 0;
-    this.#buffer = pool.take();
+    this.#buffer = pool.take(this.#shardStart(code.n));
   }
 
   async #sendStripe(): Promise<void> {
@@ -249,12 +255,12 @@ export class ExtentWriter {
     if (this.#small !== undefined) {
       const inline = this.#small.slice(0, this.#smallUsed);
       for (const digest of this.#options.digests) await digest.update(inline);
-      return { size: this.#size, inline, stripes: [] };
+      return { size: this.#size, code: this.#options.code, inline, stripes: [] };
     }
     if (this.#filled > 0 && this.#buffer !== undefined) await this.#sendStripe();
     await Promise.all(this.#onTheWay);
     if (this.#failure !== undefined) throw this.#failure.error;
-    return { size: this.#size, stripes: this.#stripes };
+    return { size: this.#size, code: this.#options.code, stripes: this.#stripes };
   }
 
   /** Gives up: what was written stays as dead space. Returns when no buffer is used any more. */

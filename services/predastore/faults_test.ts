@@ -162,6 +162,30 @@ Deno.test("with a spare directory, a write goes round the one that is away", asy
   await Deno.rename(`${test.blobs[0]}.gone`, test.blobs[0] ?? "");
 });
 
+Deno.test("no directory gets the number of one that is away, also when the index is lost", async () => {
+  await using test = await testStore(1, 1, { directories: 3 });
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await test.store[Symbol.asyncDispose]();
+  const last = test.blobs[2] ?? "";
+  for (const round of [1, 2]) {
+    await Deno.rename(last, `${last}.away${round}`);
+    await test.reopen({ rebuild: true });
+    assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 2 + round]);
+    await test.store[Symbol.asyncDispose]();
+  }
+  await Deno.rename(last, `${last}.third`);
+  await Deno.rename(`${last}.away1`, last);
+  await test.reopen();
+  assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 2]);
+  for (const size of objects) {
+    same(
+      await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
+      bytesOf(size, size),
+    );
+  }
+});
+
 Deno.test("directories of two stores are not mixed", async () => {
   await using one = await testStore(2, 1);
   await using two = await testStore(2, 1);

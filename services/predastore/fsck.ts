@@ -5,11 +5,12 @@
  * Clients go on meanwhile. A row that changed while it was read is read again, so what is told is true of
  * a row as it stood.
  */
+import { type Codes, directoriesOf } from "./codes.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import { sameLocation } from "./layout.ts";
-import { standingRecords, Verifier } from "./verify.ts";
+import { type StandingRecord, standingRecords, Verifier } from "./verify.ts";
 
 export interface Finding {
   readonly what: string;
@@ -43,8 +44,8 @@ export interface FsckReport {
 }
 
 export interface CheckedStore {
-  readonly options: { readonly data_shards: number; readonly parity_shards: number };
   readonly index: ObjectIndex;
+  readonly codes: Codes;
   readonly directories: Directories;
   readonly reader: ExtentReader;
 }
@@ -71,10 +72,10 @@ export class Fsck {
 
   async run(signal: AbortSignal): Promise<FsckReport> {
     const started = performance.now();
-    const { index } = this.#store;
+    const { index, codes } = this.#store;
     for (const { id, name } of index.buckets.all()) this.#names.set(id, name);
     let objects = 0;
-    for (const record of standingRecords(index)) {
+    for (const record of standingRecords(index, codes)) {
       signal.throwIfAborted();
       await this.#record(record);
       if (record.owner.kind === "object") objects++;
@@ -110,8 +111,8 @@ export class Fsck {
     this.#findings.push({ what, bucket: this.#names.get(bucket) ?? `#${bucket}`, key, lost });
   }
 
-  async #record(record: ReturnType<typeof standingRecords> extends Generator<infer T> ? T : never) {
-    const { index, options } = this.#store;
+  async #record(record: StandingRecord) {
+    const { index } = this.#store;
     this.done.records++;
     let { locations, sequence } = record;
     for (let attempt = 0; attempt < 5; attempt++) {
@@ -131,7 +132,7 @@ export class Fsck {
       const { kind } = record.owner;
       if (sound.length === 0) {
         this.#tell(record.bucket, record.key, `no copy of its ${kind} record is sound`, true);
-      } else if (sound.length < options.data_shards + options.parity_shards) {
+      } else if (sound.length < directoriesOf(record.code)) {
         this.#short++;
         const why = flawed.map(({ location, flaw }) => `${flaw} in ${location.directory}`).join();
         this.#tell(

@@ -6,6 +6,7 @@
  * reads may look into stay until they are done. What fails on the way is dead space for compaction.
  */
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
+import { type Code, type Codes, withCode } from "./codes.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "./directories.ts";
 import { DataLost, type ExtentReader, ReadBuffers } from "./extent_reader.ts";
@@ -62,6 +63,7 @@ export class Objects {
   readonly #directories: Directories;
   readonly #progress: Progress;
   readonly #commits: Commits;
+  readonly #codes: Codes;
   readonly #bodies: Bodies;
   readonly #reader: ExtentReader;
   readonly #sealing: Sealing | undefined;
@@ -74,6 +76,7 @@ export class Objects {
     directories: Directories,
     progress: Progress,
     commits: Commits,
+    codes: Codes,
     bodies: Bodies,
     reader: ExtentReader,
     onDamaged: (object: ObjectRow) => void,
@@ -83,6 +86,7 @@ export class Objects {
     this.#directories = directories;
     this.#progress = progress;
     this.#commits = commits;
+    this.#codes = codes;
     this.#bodies = bodies;
     this.#reader = reader;
     this.#onDamaged = onDamaged;
@@ -115,6 +119,7 @@ export class Objects {
       bucket,
       key,
       body,
+      this.#codes.own(bucket.id),
     );
     return await this.#commits.committing(bucket.id, key, async () => {
       precondition(this.#index.objects.find(bucket.id, key));
@@ -134,6 +139,7 @@ export class Objects {
       };
       if (written.inline !== undefined) {
         await this.#commits.commit(
+          written.code,
           to,
           [smallRecord(recordTypes.object, sequence, object, written.inline)],
           ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
@@ -141,6 +147,7 @@ export class Objects {
       } else {
         const extent = this.#bodies.extentOf(id, bucket.id, key, written);
         await this.#commits.commit(
+          written.code,
           to,
           [extentRecord(extent, id), smallRecord(recordTypes.object, sequence, object)],
           ([extents, objects]) => {
@@ -182,13 +189,15 @@ export class Objects {
         size: 0,
         modified_ms: this.#progress.now(),
         etag: "",
-        meta: { headers: {}, user: {} },
+        meta: withCode({ headers: {}, user: {} }, this.#codes.own(bucket.id)),
         ...(version === undefined ? {} : { version }),
         ...(lifecycle ? { made: "Lifecycle" as const } : {}),
       };
       const holders = this.#index.objects.findVersion(bucket.id, key, "null")?.locations ?? [];
+      const code = this.#codes.of(marker.meta);
       await this.#commits.commit(
-        [...this.#directories.place(bucket.id, key), ...this.#directoriesOf(holders)],
+        code,
+        this.#placeWith(marker, code, holders),
         [smallRecord(recordTypes.object, sequence, marker)],
         ([locations]) => this.#index.objects.apply(marker, sequence, locations ?? []),
       );
@@ -213,8 +222,12 @@ export class Objects {
     });
   }
 
-  #directoriesOf(locations: ObjectRow["locations"]) {
-    return locations.map(({ directory }) => this.#directories.byNumber(directory));
+  /** Where a record goes, and where those stand that it replaces or takes away. */
+  #placeWith(object: ObjectRecord, code: Code, holders: ObjectRow["locations"]) {
+    return [
+      ...this.#directories.place(object.bucket, object.key, code),
+      ...holders.map(({ directory }) => this.#directories.byNumber(directory)),
+    ];
   }
 
   /** Writes the tombstone of a version. */
@@ -226,10 +239,9 @@ export class Objects {
   ): Promise<void> {
     const sequence = this.#progress.nextSequence();
     const { version } = known;
-    const to = [
-      ...this.#directories.place(bucket.id, key),
-      ...this.#directoriesOf(known.locations),
-    ];
+    const code = this.#codes.of(known.meta);
+    // Into all of them: an older record of the key may stand where this one never was.
+    const to = this.#directories.all;
     const meta: TombstoneMeta = {
       bucket: bucket.id,
       key,
@@ -239,6 +251,7 @@ export class Objects {
     const write = async (partial: boolean) => {
       let heard: readonly number[] = [];
       await this.#commits.commit(
+        code,
         to,
         [smallRecord(recordTypes.tombstone, sequence, partial ? { ...meta, partial } : meta)],
         ([locations]) => {
@@ -249,11 +262,9 @@ export class Objects {
       return heard;
     };
     // Who does not hear of it may bring the object back; then the tombstone is kept for good.
-    const away = to.some((one) => one?.online !== true);
+    const away = to.some((one) => !one.online);
     const heard = await write(away);
-    if (!away && known.locations.some(({ directory }) => !heard.includes(directory))) {
-      await write(true);
-    }
+    if (!away && to.some(({ number }) => !heard.includes(number))) await write(true);
   }
 
   /**
@@ -281,8 +292,10 @@ export class Objects {
       const inline = known.extents === undefined && known.marker !== true
         ? await this.#stored(known)
         : undefined;
+      const code = this.#codes.of(known.meta);
       await this.#commits.commit(
-        [...this.#directories.place(bucket.id, key), ...this.#directoriesOf(holders)],
+        code,
+        this.#placeWith(known, code, holders),
         [smallRecord(recordTypes.object, sequence, object, inline)],
         ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
       );

@@ -9,12 +9,14 @@ import { onNode } from "../bus/subject.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import {
   type FsckAnswer,
+  s3Code,
   s3Fsck,
   s3Scrub,
   s3Status,
   s3Usage,
   type StoreStatus,
 } from "./contract.ts";
+import { bucketCode } from "./bucket_code.ts";
 import { Fsck } from "./fsck.ts";
 import { storeStatus } from "./status.ts";
 import type { Store } from "./store.ts";
@@ -54,6 +56,10 @@ export class Operator implements AsyncDisposable {
               .map(({ key, value }) => [key, value]),
           ),
         })),
+    );
+    bus.answer(
+      onNode(nodeId, s3Code),
+      ({ bucket, code }) => bucketCode(this.#store, bucket, code),
     );
     bus.answer(onNode(nodeId, s3Scrub), ({ start }) => {
       if (start) void this.#store.scrub.run();

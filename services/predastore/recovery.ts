@@ -12,6 +12,7 @@
  */
 import { errorFields, type Log } from "../log/log.ts";
 import { before } from "./blob_directory.ts";
+import type { Code } from "./codes.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -70,6 +71,7 @@ export async function recover(
   index: ObjectIndex,
   directories: Directories,
   reader: ExtentReader,
+  usual: Code,
   log: Log,
 ): Promise<RecoveryReport> {
   const durable = new Map<number, Durable>();
@@ -167,6 +169,7 @@ export async function recover(
     const whole = async (extent: ExtentRecord): Promise<boolean> => {
       for (const [at, stripe] of extent.stripes.entries()) {
         let sound = 0;
+        let away = 0;
         for (let shard = 0; shard < extent.k + extent.m; shard++) {
           const bytes = shardPayload(stripe, extent.k, shard);
           if (bytes === 0) {
@@ -177,10 +180,13 @@ export async function recover(
             await reader.readShard(extent, at, shard, 0, bytes);
             sound++;
           } catch {
-            // Counted by its absence.
+            const directory = stripe.shards[shard]?.directory;
+            if (directory !== undefined && directories.byNumber(directory)?.online !== true) away++;
           }
         }
-        if (sound < extent.k) return false;
+        // With more directories away than the code survives nothing can be said of it: what was
+        // acknowledged must not be refused for good, and may be read when they come back.
+        if (sound < extent.k && away <= extent.m) return false;
         if (sound < extent.k + extent.m) short.add(extent.id);
       }
       return true;
@@ -253,6 +259,7 @@ export async function recover(
       const meta: RefusedMeta = { revisions: newlyRefused, partial: true };
       const sequence = ++highest_sequence;
       const copies = await directories.commit(
+        usual,
         directories.online,
         [smallRecord(recordTypes.refused, sequence, meta)],
       );

@@ -34,10 +34,10 @@ export async function relocate(
   const to = [
     ...[...targets, ...extent.locations.map(({ directory }) => directory)]
       .map((number) => directories.byNumber(number)),
-    ...directories.place(extent.bucket, extent.key),
+    ...directories.place(extent.bucket, extent.key, extent),
   ];
   const revision = progress.nextSequence();
-  const copies = await directories.commit(to, [extentRecord(moved, revision)], epochs);
+  const copies = await directories.commit(extent, to, [extentRecord(moved, revision)], epochs);
   const durable = new Set(copies[0]?.map(({ directory }) => directory));
   let applied = false;
   try {

@@ -11,6 +11,7 @@
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { BlobDirectory, Location } from "./blob_directory.ts";
+import { type Code, type Codes, directoriesOf } from "./codes.ts";
 import type { Commits } from "./commits.ts";
 import { type Directories, epochsOf } from "./directories.ts";
 import { DataLost, type ExtentReader } from "./extent_reader.ts";
@@ -22,13 +23,11 @@ import { Pace } from "./pace.ts";
 import type { Progress } from "./progress.ts";
 import { roundUp } from "./record.ts";
 import { relocate, type ShardMove } from "./relocation.ts";
-import { type StandingRecord, standingRecords, Verifier } from "./verify.ts";
+import { recordOf, type StandingRecord, standingRecords, Verifier } from "./verify.ts";
 
 export interface RepairedStore {
   readonly options: {
     readonly log: Log;
-    readonly data_shards: number;
-    readonly parity_shards: number;
     readonly repair_bytes_per_second?: number;
   };
   readonly index: ObjectIndex;
@@ -36,6 +35,7 @@ export interface RepairedStore {
   readonly reader: ExtentReader;
   readonly progress: Progress;
   readonly commits: Commits;
+  readonly codes: Codes;
 }
 
 /** Shards read and written each second. */
@@ -79,6 +79,11 @@ export class Repair {
     return this.#running ??= this.#run()
       .catch((error) => this.#store.options.log.error("repair_failed", errorFields(error)))
       .finally(() => this.#running = undefined);
+  }
+
+  /** The next run sweeps whatever the directories are: what should stand has changed. */
+  lookAgain(): void {
+    this.#sweptAt = "";
   }
 
   async stop(): Promise<void> {
@@ -128,10 +133,10 @@ export class Repair {
   }
 
   /** A read found a copy of the object's record damaged. */
-  suspect({ bucket, key, sequence, locations }: ObjectRow): void {
+  suspect(object: ObjectRow): void {
     if (this.#suspects.size >= mostSuspects) return;
-    const owner = { kind: "object", bucket, key, sequence } as const;
-    this.#suspects.set(`${bucket}/${sequence}/${key}`, { owner, sequence, locations, bucket, key });
+    const { bucket, key, sequence } = object;
+    this.#suspects.set(`${bucket}/${sequence}/${key}`, recordOf(object, this.#store.codes));
   }
 
   async #guarded(work: () => Promise<boolean>): Promise<void> {
@@ -144,13 +149,13 @@ export class Repair {
   }
 
   async #sweep(): Promise<void> {
-    const { index } = this.#store;
+    const { index, codes } = this.#store;
     let seen = 0;
     const breathe = async () => {
       if (++seen % rowsAtOnce === 0) await new Promise((next) => setTimeout(next, 0));
       return this.#stopped;
     };
-    for (const record of standingRecords(index)) {
+    for (const record of standingRecords(index, codes)) {
       if (await breathe()) return;
       if (this.#wanting(record)) await this.#guarded(() => this.record(record, false));
     }
@@ -160,16 +165,15 @@ export class Repair {
     }
   }
 
-  /** How many directories should hold a copy of each record: as many as may be. */
-  #wantedCopies(): number {
-    const { data_shards, parity_shards } = this.#store.options;
-    return Math.min(data_shards + parity_shards, this.#store.directories.writable().length);
+  /** How many directories should hold a copy of a record: as many of its code's as may be. */
+  #wantedCopies({ code }: StandingRecord): number {
+    return Math.min(directoriesOf(code), this.#store.directories.writable().length);
   }
 
   #wanting(record: StandingRecord): boolean {
     const flaws = record.locations.map(({ directory }) => this.#verifier.placeFlaw(directory));
     const sound = flaws.filter((flaw) => flaw === undefined).length;
-    return flaws.includes("missing") || sound < this.#wantedCopies();
+    return flaws.includes("missing") || sound < this.#wantedCopies(record);
   }
 
   /**
@@ -187,8 +191,10 @@ export class Repair {
       const { sound, flawed } = await this.#verifier.copies(record, deep);
       const bad = flawed.filter(({ flaw }) => flaw !== "away").map(({ location }) => location);
       const holding = new Set(sound.map(({ directory }) => directory));
-      const wanted = this.#wantedCopies();
-      const candidates = this.#ranked(record).filter((one) => !holding.has(one.number));
+      const wanted = this.#wantedCopies(record);
+      const candidates = this.#ranked(record, record.code).filter((one) =>
+        !holding.has(one.number)
+      );
       const to = candidates.slice(0, Math.max(0, wanted - sound.length));
       if (to.length === 0 && bad.length === 0) return sound.length >= wanted;
       const whole = await this.#readAny(sound, record.sequence, reader);
@@ -220,8 +226,11 @@ export class Repair {
   }
 
   /** Directories that take writes, the best for the key first. */
-  #ranked({ bucket, key }: { readonly bucket: number; readonly key: string }): BlobDirectory[] {
-    const placed = this.#store.directories.place(bucket, key)
+  #ranked(
+    { bucket, key }: { readonly bucket: number; readonly key: string },
+    code: Code,
+  ): BlobDirectory[] {
+    const placed = this.#store.directories.place(bucket, key, code)
       .filter((one) => one !== undefined);
     return [...new Set([...placed, ...this.#store.directories.writable()])];
   }
@@ -252,7 +261,7 @@ export class Repair {
       for (const { shard, flaw } of flaws) {
         const target = flaw === "away"
           ? undefined
-          : this.#ranked(extent).find((one) => !used.has(one.number));
+          : this.#ranked(extent, extent).find((one) => !used.has(one.number));
         if (target === undefined) {
           left++;
           continue;

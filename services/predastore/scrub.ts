@@ -7,6 +7,7 @@
  * report counts what it saw.
  */
 import { errorFields, type Log } from "../log/log.ts";
+import type { Codes } from "./codes.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -17,6 +18,7 @@ import { standingRecords, Verifier } from "./verify.ts";
 export interface ScrubbedStore {
   readonly options: { readonly log: Log; readonly scrub_bytes_per_second?: number };
   readonly index: ObjectIndex;
+  readonly codes: Codes;
   readonly directories: Directories;
   readonly reader: ExtentReader;
   readonly repair: Repair;
@@ -81,11 +83,11 @@ export class Scrub {
   }
 
   async #all(): Promise<void> {
-    const { index, repair, progress, options: { log } } = this.#store;
+    const { index, codes, repair, progress, options: { log } } = this.#store;
     const cursor = Number(index.value("scrub_cursor") ?? -1);
     this.#counts = { extents_checked: 0, records_checked: 0, bytes_checked: 0, damaged: 0 };
     if (cursor < 0) {
-      for (const record of standingRecords(index)) {
+      for (const record of standingRecords(index, codes)) {
         const bytes = record.locations.reduce((sum, one) => sum + one.bytes, 0);
         await this.#pace.take(bytes);
         if (this.#stopped) return;

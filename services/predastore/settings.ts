@@ -4,6 +4,7 @@
  * Types only. They are written to the segments as JSON, so a field that is renamed here no longer reads
  * what is on the disks. Who parses and who acts on each of them is named in `s3/`.
  */
+import type { Code } from "./codes.ts";
 
 export interface Tag {
   readonly key: string;
@@ -92,4 +93,6 @@ export interface BucketSettings {
   };
   /** Whether clients are told to keep a bucket key; kept and shown, of no effect with SSE-S3. */
   readonly bucket_key?: boolean;
+  /** What new bodies are coded with; undefined for the node's. */
+  readonly code?: Code;
 }

@@ -1,7 +1,20 @@
 /** What the operator sees of the store: each directory, how much is redundant, what background work does. */
 import type { BlobDirectory } from "./blob_directory.ts";
+import { toldCode } from "./bucket_code.ts";
 import type { DirectoryStatus, StoreStatus } from "./contract.ts";
 import type { Store } from "./store.ts";
+
+/** Buckets with a code of their own that are told by name. */
+const namedCodes = 20;
+
+function ownCodes(store: Store): StoreStatus["own_codes"] {
+  const own = store.index.buckets.all().filter(({ settings }) => settings.code !== undefined)
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  return {
+    count: own.length,
+    buckets: own.slice(0, namedCodes).map((bucket) => toldCode(store, bucket)),
+  };
+}
 
 async function segmentBytes(directory: BlobDirectory): Promise<number> {
   let sum = 0;
@@ -46,6 +59,7 @@ export async function storeStatus(store: Store): Promise<Omit<StoreStatus, "requ
   const { running, finished_ms, ...scrubbed } = store.scrub.state();
   return {
     code: `RS(${data_shards},${parity_shards})`,
+    own_codes: ownCodes(store),
     objects,
     bytes,
     buckets,

@@ -8,13 +8,13 @@ import { dirname } from "node:path";
 import type { Log } from "../log/log.ts";
 import { Bodies } from "./bodies.ts";
 import { Buckets } from "./buckets.ts";
+import { Codes } from "./codes.ts";
 import { Commits } from "./commits.ts";
 import { Compactor } from "./compaction.ts";
 import { DegradedReads } from "./degraded_reads.ts";
 import { Directories, findStoreId } from "./directories.ts";
 import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
-import { ErasureCode } from "./erasure.ts";
 import { ExtentReader } from "./extent_reader.ts";
 import type { IndexDatabase } from "./index/database.ts";
 import { ObjectIndex } from "./index/object_index.ts";
@@ -52,7 +52,6 @@ export interface StoreOptions {
 }
 
 export class Store implements AsyncDisposable {
-  readonly #codes = new Map<string, ErasureCode>();
   readonly #degraded: DegradedReads;
   readonly reader: ExtentReader;
   readonly progress: Progress;
@@ -71,32 +70,33 @@ export class Store implements AsyncDisposable {
     readonly options: StoreOptions,
     readonly storeId: bigint,
     readonly index: ObjectIndex,
+    readonly codes: Codes,
     readonly directories: Directories,
   ) {
     const degraded = this.#degraded = new DegradedReads(index, directories, options.log);
     const reader = this.reader = new ExtentReader({
       storeId,
       directory: (number) => directories.byNumber(number),
-      code: (k, m) => this.#codeOf(k, m),
+      code: (k, m) => codes.coder(k, m),
       ...(options.hedge_ms === undefined ? {} : { hedge_ms: options.hedge_ms }),
       onDegraded: (extent, stripe, shard, reason) => degraded.note(extent, stripe, shard, reason),
     });
     const progress = this.progress = new Progress(index, directories, options.now);
     const commits = this.commits = new Commits(index, directories);
-    const code = this.#codeOf(options.data_shards, options.parity_shards);
-    const bodies = new Bodies(directories, progress, code, options.sealing);
-    this.buckets = new Buckets(index, directories, progress, commits);
+    const bodies = new Bodies(directories, progress, codes, options.sealing);
+    this.buckets = new Buckets(index, directories, progress, commits, codes);
     this.objects = new Objects(
       index,
       directories,
       progress,
       commits,
+      codes,
       bodies,
       reader,
       (object) => this.repair.suspect(object),
       options.sealing,
     );
-    this.uploads = new Uploads(index, directories, progress, commits, bodies);
+    this.uploads = new Uploads(index, directories, progress, commits, codes, bodies);
     this.compactor = new Compactor(this);
     this.repair = new Repair(this);
     this.scrub = new Scrub(this);
@@ -131,12 +131,12 @@ export class Store implements AsyncDisposable {
       index.setValue("schema", schemaVersion);
       index.setValue("store_id", String(storeId));
     });
+    const codes = new Codes(index, { k: options.data_shards, m: options.parity_shards });
     const directories = await Directories.open(
       {
         disk: options.disk ?? realDisk,
         paths: options.blobs,
-        k: options.data_shards,
-        m: options.parity_shards,
+        usual: codes.usual,
         reserve_bytes: options.reserve_bytes,
         segment_bytes: options.segment_bytes ?? 1 << 30,
         log: options.log,
@@ -144,14 +144,20 @@ export class Store implements AsyncDisposable {
       storeId,
       index,
     );
-    const store = new Store(options, storeId, index, directories);
+    const store = new Store(options, storeId, index, codes, directories);
     await store.#recover();
     return store;
   }
 
   async #recover(): Promise<void> {
     const started = performance.now();
-    this.#recovery = await recover(this.index, this.directories, this.reader, this.options.log);
+    this.#recovery = await recover(
+      this.index,
+      this.directories,
+      this.reader,
+      this.codes.usual,
+      this.options.log,
+    );
     this.progress.startFrom(this.#recovery.highest_sequence);
     this.index.beforeCommit(() => this.progress.storePositions(false));
     await this.directories.lookAtSpace(0);
@@ -168,13 +174,6 @@ export class Store implements AsyncDisposable {
   /** Shards that had to be computed from others since the start. */
   get degraded_reads(): number {
     return this.#degraded.count;
-  }
-
-  #codeOf(k: number, m: number): ErasureCode {
-    const name = `${k}+${m}`;
-    let code = this.#codes.get(name);
-    if (code === undefined) this.#codes.set(name, code = new ErasureCode(k, m));
-    return code;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

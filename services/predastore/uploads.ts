@@ -6,6 +6,7 @@
  */
 import { AwsError } from "../aws/errors.ts";
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
+import { type Codes, withCode } from "./codes.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "./directories.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
@@ -34,6 +35,7 @@ export class Uploads {
   readonly #directories: Directories;
   readonly #progress: Progress;
   readonly #commits: Commits;
+  readonly #codes: Codes;
   readonly #bodies: Bodies;
 
   constructor(
@@ -41,12 +43,14 @@ export class Uploads {
     directories: Directories,
     progress: Progress,
     commits: Commits,
+    codes: Codes,
     bodies: Bodies,
   ) {
     this.#index = index;
     this.#directories = directories;
     this.#progress = progress;
     this.#commits = commits;
+    this.#codes = codes;
     this.#bodies = bodies;
   }
 
@@ -63,12 +67,15 @@ export class Uploads {
       bucket: bucket.id,
       key,
       created_ms: this.#progress.now(),
-      meta,
+      // Its parts and its object have one code, whatever is set for the bucket meanwhile.
+      meta: withCode(meta, this.#codes.own(bucket.id)),
       ...(checksum === undefined ? {} : { checksum }),
     };
+    const code = this.#codes.of(upload.meta);
     await this.#commits.committing(bucket.id, key, () =>
       this.#commits.commit(
-        this.#directories.place(bucket.id, key),
+        code,
+        this.#directories.place(bucket.id, key, code),
         [smallRecord(recordTypes.upload, sequence, upload)],
         ([locations]) => this.#index.uploads.apply(upload, locations ?? []),
       ));
@@ -91,18 +98,15 @@ export class Uploads {
     body: IncomingBody,
   ): Promise<StoredObject> {
     using _pin = this.#commits.pin();
-    const { id, to, epochs, size, written, etag, meta } = await this.#bodies.write(
-      bucket,
-      upload.key,
-      body,
-    );
+    const wrote = await this.#bodies.write(bucket, upload.key, body, upload.meta.code);
+    const { id, to, epochs, size, written, etag, meta } = wrote;
     return await this.#commits.committing(bucket.id, upload.key, async () => {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
       const modified_ms = this.#progress.now();
       const sequence = this.#progress.nextSequence();
       const whole = written.inline === undefined
         ? written
-        : await this.#bodies.striped(bucket, upload.key, id, to, written.inline);
+        : await this.#bodies.striped(bucket, upload.key, wrote, written.inline);
       const extent = this.#bodies.extentOf(id, bucket.id, upload.key, whole, upload.id);
       const part: PartRecord = {
         upload: upload.id,
@@ -114,6 +118,7 @@ export class Uploads {
         ...(meta.checksum === undefined ? {} : { checksum: meta.checksum }),
       };
       await this.#commits.commit(
+        written.code,
         to,
         [extentRecord(extent, id), smallRecord(recordTypes.part, sequence, part)],
         ([extents, parts]) => {
@@ -151,13 +156,15 @@ export class Uploads {
         size,
         modified_ms,
         etag,
-        meta: { ...meta, parts: parts.map((part) => part.size) },
+        meta: withCode({ ...meta, parts: parts.map((part) => part.size) }, upload.meta.code),
         extents: parts.map((part) => [part.extent, part.size] as const),
         upload: upload.id,
         ...(version === undefined ? {} : { version }),
       };
+      const code = this.#codes.of(object.meta);
       await this.#commits.commit(
-        this.#directories.place(bucket.id, upload.key),
+        code,
+        this.#directories.place(bucket.id, upload.key, code),
         [smallRecord(recordTypes.object, sequence, object)],
         ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
       );
@@ -172,8 +179,10 @@ export class Uploads {
       const holders = upload.locations.map(({ directory }) =>
         this.#directories.byNumber(directory)
       );
+      const code = this.#codes.of(upload.meta);
       await this.#commits.commit(
-        [...this.#directories.place(bucket.id, upload.key), ...holders],
+        code,
+        [...this.#directories.place(bucket.id, upload.key, code), ...holders],
         [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), { upload: upload.id })],
         () => this.#index.uploads.applyGone(upload.id),
       );

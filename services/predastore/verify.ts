@@ -5,11 +5,12 @@
  * is told belongs to the row that was given.
  */
 import type { Location } from "./blob_directory.ts";
+import type { Code, Codes } from "./codes.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { RecordOwner } from "./index/records.ts";
-import type { ExtentRow } from "./index/rows.ts";
+import type { ExtentRow, ObjectRow } from "./index/rows.ts";
 import { shardPayload } from "./layout.ts";
 
 export type Flaw = "missing" | "away" | "damaged";
@@ -29,18 +30,23 @@ export interface StandingRecord {
   /** For choosing directories. */
   readonly bucket: number;
   readonly key: string;
+  /** By which its directories are chosen; so many should have a copy. */
+  readonly code: Code;
 }
 
 /** Every small record that the index names. */
-export function* standingRecords(index: ObjectIndex): Generator<StandingRecord> {
-  for (const { id, sequence, locations } of index.buckets.all()) {
-    yield { owner: { kind: "bucket", id }, sequence, locations, bucket: id, key: "" };
+export function* standingRecords(index: ObjectIndex, codes: Codes): Generator<StandingRecord> {
+  for (const { id: bucket, settings, sequence, locations } of index.buckets.all()) {
+    const code = codes.ofBucketItself(settings.code);
+    yield { owner: { kind: "bucket", id: bucket }, sequence, locations, bucket, key: "", code };
   }
-  for (const { bucket, sequence, locations } of index.settings.all()) {
-    yield { owner: { kind: "settings", bucket }, sequence, locations, bucket, key: "" };
+  for (const { bucket, settings, sequence, locations } of index.settings.all()) {
+    const code = codes.ofBucketItself(settings.code);
+    yield { owner: { kind: "settings", bucket }, sequence, locations, bucket, key: "", code };
   }
-  for (const { id, bucket, key, sequence, locations } of index.uploads.all()) {
-    yield { owner: { kind: "upload", id }, sequence, locations, bucket, key };
+  for (const { id, bucket, key, meta, sequence, locations } of index.uploads.all()) {
+    const code = codes.of(meta);
+    yield { owner: { kind: "upload", id }, sequence, locations, bucket, key, code };
     for (const part of index.uploads.parts(id)) {
       yield {
         owner: { kind: "part", upload: id, number: part.number },
@@ -48,18 +54,33 @@ export function* standingRecords(index: ObjectIndex): Generator<StandingRecord> 
         locations: part.locations,
         bucket,
         key,
+        code,
       };
     }
   }
-  for (const { bucket, key, sequence, locations } of index.objects.all()) {
-    yield { owner: { kind: "object", bucket, key, sequence }, sequence, locations, bucket, key };
-  }
+  for (const object of index.objects.all()) yield recordOf(object, codes);
   for (const id of index.extents.ids()) {
     const extent = index.extents.find(id);
     if (extent === undefined) continue;
     const { bucket, key, revision, locations } = extent;
-    yield { owner: { kind: "extent", id }, sequence: revision, locations, bucket, key };
+    yield {
+      owner: { kind: "extent", id },
+      sequence: revision,
+      locations,
+      bucket,
+      key,
+      code: extent,
+    };
   }
+}
+
+/** The record of an object. */
+export function recordOf(
+  { bucket, key, sequence, locations, meta }: ObjectRow,
+  codes: Codes,
+): StandingRecord {
+  const owner = { kind: "object", bucket, key, sequence } as const;
+  return { owner, sequence, locations, bucket, key, code: codes.of(meta) };
 }
 
 export class Verifier {

@@ -15,6 +15,7 @@ import {
 import { jetstreamManager } from "@nats-io/jetstream";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { type AuditEntry, auditStream } from "../../services/gateway/contract.ts";
+import { erasureCodeHeader } from "../../services/predastore/contract.ts";
 import { startGatewayProcess } from "../kit/gateway_process.ts";
 import { until } from "../kit/until.ts";
 
@@ -29,7 +30,16 @@ Deno.test("objects pass through the gateway to predastore and back, byte for byt
     requestHandler: { httpsAgent: new Agent({ ca, keepAlive: true }) },
   });
   const Bucket = "bucket";
-  await s3.send(new CreateBucketCommand({ Bucket }));
+  // The one header of this cloud's own that clients may send, and get.
+  const create = new CreateBucketCommand({ Bucket });
+  create.middlewareStack.add((next) => async (args) => {
+    (args.request as { headers: Record<string, string> }).headers[erasureCodeHeader] = "1+0";
+    const reply = await next(args);
+    const { headers } = reply.response as { headers: Record<string, string> };
+    assert.equal(headers[erasureCodeHeader], "1+0");
+    return reply;
+  }, { step: "build" });
+  await s3.send(create);
 
   const large = new Uint8Array(20_000_000);
   for (let at = 0; at < large.length; at += 65_536) {

@@ -34,6 +34,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["notification configuration, events on NATS", /^notification:/],
     ["object lock configuration", /^object lock: needs a bucket/],
     ["encryption configuration", /^encryption:/],
+    ["an erasure code of its own: asked for, told, set, refused", /^bucket codes:/],
   ],
   "Objects": [
     [
@@ -144,6 +145,12 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
   ],
   "Storage": [
     ["Reed-Solomon of any k + m", /shards of RS/, /objects of every size read back/],
+    [
+      "buckets of different codes in one store: reads, repair, scrub, fsck, compaction, the index made again",
+      /^codes:/,
+      /^bucket codes:/,
+    ],
+    ["no directory is taken for another that is away", /no directory gets the number/],
     [
       "a directory vanishes, comes back empty, is full of flipped bits, truncated, zeroed, swapped, or has lost its files: made whole again",
       /a directory that \$\{what\} is made whole/,

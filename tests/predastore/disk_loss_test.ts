@@ -14,8 +14,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { FsckReport } from "../../services/predastore/contract.ts";
 import { bytesOf } from "../../services/predastore/test_store.ts";
-import { repository } from "../../tasks/stack/repository.ts";
-import { startPredastore, type TestPredastore } from "../kit/predastore.ts";
+import { startPredastore } from "../kit/predastore.ts";
+import { fsck, hive } from "./hive.ts";
 
 const clients = 100;
 const Bucket = "bucket";
@@ -54,21 +54,6 @@ class Client {
       assert.ok(Buffer.compare(found, this.#bytes(seed)) === 0, `${Key} has other bytes`);
     }
   }
-}
-
-async function hive(test: TestPredastore, ...args: string[]) {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", `${repository}/tasks/hive.ts`, ...args],
-    env: { MULGA_DATA_DIR: test.node.config.data_dir, NO_COLOR: "1" },
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, text: decoder.decode(stdout), said: decoder.decode(stderr) };
-}
-
-async function fsck(test: TestPredastore): Promise<FsckReport> {
-  const { text, said } = await hive(test, "s3", "fsck", "--json");
-  assert.notEqual(text, "", said);
-  return JSON.parse(text);
 }
 
 const patience_ms = 300_000;

@@ -7,6 +7,7 @@
  * reads what is on the disks.
  */
 import type { Location } from "../blob_directory.ts";
+import type { Code } from "../codes.ts";
 import type { Stripe } from "../layout.ts";
 import type { BucketSettings, ObjectLock, Tag } from "../settings.ts";
 
@@ -36,6 +37,8 @@ export interface ObjectMeta {
   readonly lock?: ObjectLock;
   /** How what is stored was sealed; undefined when it is stored as it came. */
   readonly seal?: Seal;
+  /** What it was written with, where its bucket had a code of its own. */
+  readonly code?: Code;
 }
 
 /** One key for an object or part, itself sealed under the master key. */

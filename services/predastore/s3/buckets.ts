@@ -1,6 +1,10 @@
 /** ListBuckets, CreateBucket, HeadBucket, DeleteBucket and GetBucketLocation. */
-import { owner } from "./answer_parts.ts";
 import { AwsError } from "../../aws/errors.ts";
+import { toldCode } from "../bucket_code.ts";
+import { parseCode } from "../codes.ts";
+import { erasureCodeHeader } from "../contract.ts";
+import type { BucketRow } from "../index/rows.ts";
+import { owner } from "./answer_parts.ts";
 import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { refuseUnserved } from "./object_headers.ts";
@@ -74,6 +78,8 @@ export async function createBucket(call: S3Call): Promise<Response> {
     ownership !== null && ownership !== "BucketOwnerEnforced" &&
     ownership !== "BucketOwnerPreferred" && ownership !== "ObjectWriter"
   ) throw invalidArgument("Invalid x-amz-object-ownership header: " + ownership);
+  const asked = call.headers.get(erasureCodeHeader);
+  const code = asked === null ? undefined : parseCode(asked, call.store.directories.all.length);
   const region = await askedRegion(call);
   if (region !== call.region) {
     throw new AwsError(
@@ -81,7 +87,16 @@ export async function createBucket(call: S3Call): Promise<Response> {
       `The ${region} location constraint is incompatible for the region specific endpoint this request was sent to.`,
     );
   }
-  const { created, bucket } = await call.store.buckets.create(call.bucket, call.account_id, region);
+  const { created, bucket } = await call.store.buckets.create(
+    call.bucket,
+    call.account_id,
+    region,
+    {
+      ...(locks ? { versioning: "Enabled" as const, lock: {} } : {}),
+      ...(ownership === null ? {} : { ownership }),
+      ...(code === undefined ? {} : { code }),
+    },
+  );
   if (!created && bucket.account_id !== call.account_id) {
     throw new AwsError(
       "BucketAlreadyExists",
@@ -97,20 +112,23 @@ export async function createBucket(call: S3Call): Promise<Response> {
       { status: 409 },
     );
   }
-  if (created && (locks || ownership !== null)) {
-    await call.store.buckets.set(bucket, (now) => ({
-      ...now,
-      ...(locks ? { versioning: "Enabled" as const, lock: {} } : {}),
-      ...(ownership === null ? {} : { ownership }),
-    }));
-  }
-  return new Response(null, { headers: { location: `/${call.bucket}` } });
+  return new Response(null, {
+    headers: { location: `/${call.bucket}`, ...tellCode(call, bucket) },
+  });
 }
+
+const tellCode = (call: S3Call, bucket: BucketRow) => ({
+  [erasureCodeHeader]: toldCode(call.store, bucket).code,
+});
 
 export function headBucket(call: S3Call): Response {
   const bucket = ownBucket(call);
   return new Response(null, {
-    headers: { "x-amz-bucket-region": bucket.region, "x-amz-access-point-alias": "false" },
+    headers: {
+      "x-amz-bucket-region": bucket.region,
+      "x-amz-access-point-alias": "false",
+      ...tellCode(call, bucket),
+    },
   });
 }
 

@@ -9,6 +9,7 @@
  */
 import { createLog } from "../../log/log.ts";
 import type { IncomingBody } from "../bodies.ts";
+import { type Code, directoriesOf } from "../codes.ts";
 import {
   Crashed,
   type Random,
@@ -28,6 +29,8 @@ export type Step =
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
   | { readonly kind: "tag"; readonly key: string }
+  /** The second bucket has another code from now on. */
+  | { readonly kind: "code"; readonly code: Code }
   | { readonly kind: "compact" }
   | { readonly kind: "repair" };
 
@@ -36,8 +39,13 @@ export type IndexFate = "lost" | "current" | "old";
 
 export interface Schedule {
   readonly seed: number;
+  /** The usual code. */
   readonly k: number;
   readonly m: number;
+  /** The keys from c on are in a second bucket, whose code this is at first. */
+  readonly second?: Code;
+  /** As many as the usual code needs unless given. */
+  readonly directories?: number;
   readonly versioned: boolean;
   /** Steps of one group run at once, and never on the same key. */
   readonly groups: readonly (readonly Step[])[];
@@ -136,11 +144,11 @@ class Run {
   }
 
   #open(disk: SimulatedDisk, index: string | IndexDatabase): Promise<Store> {
-    const { k, m } = this.#schedule;
+    const { k, m, directories = directoriesOf({ k, m }) } = this.#schedule;
     return Store.open({
       index,
       disk,
-      blobs: Array.from({ length: k + m }, (_, at) => `/blob${at}`),
+      blobs: Array.from({ length: directories }, (_, at) => `/blob${at}`),
       data_shards: k,
       parity_shards: m,
       reserve_bytes: 0,
@@ -154,7 +162,7 @@ class Run {
 
   async run(): Promise<Outcome> {
     const { groups, crash_at, tearing, index } = this.#schedule;
-    const { disk, store, bucket } = await this.#begin(index !== "lost");
+    const { disk, store } = await this.#begin(index !== "lost");
     if (index !== "lost") {
       // What was made durable is never found older.
       const makeDurable = store.index.makeDurable.bind(store.index);
@@ -173,7 +181,7 @@ class Run {
     };
     for (const group of groups) {
       if (disk.crashed) break;
-      await Promise.all(group.map((step) => this.#step(store, bucket, step)));
+      await Promise.all(group.map((step) => this.#step(store, step)));
     }
     disk.onOperation = () => {};
     const operations = disk.operations;
@@ -192,12 +200,16 @@ class Run {
       disk,
       indexOnDisk ? `${this.#folder}/index.db` : emptyDatabase(),
     );
-    let { bucket } = await store.buckets.create("bucket", "123456789012", "r");
-    if (this.#schedule.versioned) {
+    const { bucket } = await store.buckets.create("bucket", "123456789012", "r");
+    const { versioned, second: code } = this.#schedule;
+    if (versioned) {
       await store.buckets.set(bucket, (now) => ({ ...now, versioning: "Enabled" }));
-      bucket = store.buckets.find("bucket") ?? bucket;
     }
-    return { disk, store, bucket };
+    if (code !== undefined) {
+      const settings = versioned ? { code, versioning: "Enabled" as const } : { code };
+      await store.buckets.create("second", "123456789012", "r", settings);
+    }
+    return { disk, store };
   }
 
   /**
@@ -206,7 +218,7 @@ class Run {
    */
   async runBranching(mostBranches: number): Promise<number> {
     const { seed, groups } = this.#schedule;
-    const { disk, store, bucket } = await this.#begin(true);
+    const { disk, store } = await this.#begin(true);
     const { makeDurable } = store.index;
     // What was made durable is never found older.
     let old = readIndex(this.#folder);
@@ -238,7 +250,7 @@ class Run {
       for (let at = branches.length - 1; at >= 0; at -= 2) branches.splice(at, 1);
     };
     for (const group of groups) {
-      await Promise.all(group.map((step) => this.#step(store, bucket, step)));
+      await Promise.all(group.map((step) => this.#step(store, step)));
     }
     disk.onBegun = () => {};
     await abandon(store);
@@ -265,15 +277,16 @@ class Run {
     }
   }
 
-  async #step(store: Store, bucket: BucketRow, step: Step): Promise<void> {
+  async #step(store: Store, step: Step): Promise<void> {
     try {
-      await this.#work(store, bucket, step);
+      await this.#work(store, step);
     } catch (error) {
       if (!causedByCrash(error, store)) throw error;
     }
   }
 
-  async #work(store: Store, bucket: BucketRow, step: Step): Promise<void> {
+  async #work(store: Store, step: Step): Promise<void> {
+    const bucket = this.#bucketOf(store, "key" in step ? step.key : "");
     switch (step.kind) {
       case "put": {
         const { key, seed } = step;
@@ -321,6 +334,12 @@ class Run {
         }));
         return;
       }
+      case "code": {
+        const { code } = step;
+        await store.buckets.set(this.#named(store, "second"), (now) => ({ ...now, code }));
+        store.repair.lookAgain();
+        return;
+      }
       case "compact":
         await store.compactor.run(2);
         return;
@@ -342,33 +361,37 @@ class Run {
     if (index !== "lost") restoreIndex(this.#folder);
     const path = index === "lost" ? emptyDatabase() : `${this.#folder}/found.db`;
     let store = await this.#open(disk, path);
-    let bucket = this.#bucketOf(store);
-    await this.#check(store, bucket, "after the crash");
+    await this.#check(store, "after the crash");
     // It goes on: what is written now stands beside what was found.
-    await this.#step(store, bucket, { kind: "put", key: "later", seed: 8 });
-    if (this.#random(2) === 0) await this.#step(store, bucket, { kind: "compact" });
-    await this.#check(store, bucket, "going on");
+    await this.#step(store, { kind: "put", key: "later", seed: 8 });
+    if (this.#random(2) === 0) await this.#step(store, { kind: "compact" });
+    await this.#check(store, "going on");
     await abandon(store);
     store = await this.#open(disk, emptyDatabase());
-    bucket = this.#bucketOf(store);
-    await this.#check(store, bucket, "with an index made again");
+    await this.#check(store, "with an index made again");
     await store.repair.run();
     await store.scrub.run();
     const report = await new Fsck(store).run(new AbortController().signal);
     if (!report.full_redundancy) throw new Error(`fsck found ${JSON.stringify(report)}`);
-    await this.#check(store, bucket, "after repair");
+    await this.#check(store, "after repair");
     await abandon(store);
   }
 
-  #bucketOf(store: Store): BucketRow {
-    const bucket = store.buckets.find("bucket");
-    if (bucket === undefined) throw new Error("the bucket is gone");
+  #named(store: Store, name: string): BucketRow {
+    const bucket = store.buckets.find(name);
+    if (bucket === undefined) throw new Error(`the bucket ${name} is gone`);
     return bucket;
   }
 
-  async #check(store: Store, bucket: BucketRow, when: string): Promise<void> {
+  #bucketOf(store: Store, key: string): BucketRow {
+    const { second } = this.#schedule;
+    return this.#named(store, second !== undefined && key >= "c" ? "second" : "bucket");
+  }
+
+  async #check(store: Store, when: string): Promise<void> {
     const there: string[] = [];
     for (const [key, { sure, open }] of this.model.keys) {
+      const bucket = this.#bucketOf(store, key);
       const object = store.objects.find(bucket, key);
       const found = object === undefined ? 0 : Number(object.etag);
       if (found !== sure && !open.has(found)) {
@@ -382,12 +405,14 @@ class Run {
       }
       this.model.settle(key, found);
     }
-    const listed = store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 1000)
-      .map(({ key }) => key);
+    const listed = store.index.buckets.all().flatMap(({ id }) =>
+      store.index.objects.listFrom(id, new Uint8Array(0), true, 1000).map(({ key }) => key)
+    ).sort();
     if (listed.join() !== there.sort().join()) {
       throw new Error(`${when}: listed are ${listed.join()}; there are ${there.join()}`);
     }
     for (const [key, versions] of this.model.versions) {
+      const bucket = this.#bucketOf(store, key);
       for (const [id, seed] of versions) {
         const version = store.objects.find(bucket, key, id);
         if (version === undefined) throw new Error(`${when}: version ${id} of ${key} is gone`);

@@ -1,5 +1,6 @@
 /** Which schedules there are: every crash point of what the store does, and random ones from a seed. */
-import { randomFrom } from "../disk/simulated_disk.ts";
+import type { Code } from "../codes.ts";
+import { type Random, randomFrom } from "../disk/simulated_disk.ts";
 import type { Schedule, Step } from "./schedule.ts";
 
 const put = (key: string, seed: number): Step => ({ kind: "put", key, seed });
@@ -38,6 +39,26 @@ const pick = <T>(from: readonly T[], at: number): T => from[at] as T;
 /** A schedule that follows from its seed. */
 export function randomSchedule(seed: number): Schedule {
   const random = randomFrom(seed);
+  const schedule = plainSchedule(seed, random);
+  // So that seeds which once found something are still the histories that they were.
+  return seed % 4 === 2 ? withSecondBucket(schedule, random) : schedule;
+}
+
+/** Three directories, which are more than the usual code needs, and two buckets of changing codes. */
+function withSecondBucket(schedule: Schedule, random: Random): Schedule {
+  const codes = [[1, 0], [1, 1], [2, 0], [2, 1], [1, 2]] as const;
+  const any = (): Code => {
+    const [k, m] = pick(codes, random(codes.length));
+    return { k, m };
+  };
+  const at = random(schedule.groups.length);
+  const groups = schedule.groups.map((group, index): readonly Step[] =>
+    index === at ? [...group, { kind: "code", code: any() }] : group
+  );
+  return { ...schedule, ...any(), second: any(), directories: 3, groups };
+}
+
+function plainSchedule(seed: number, random: Random): Schedule {
   const groups: Step[][] = [];
   let content = 1 + random(1000);
   for (let at = 3 + random(6); at > 0; at--) {

@@ -1,7 +1,9 @@
 /** `hive s3 …`: how the object store is, and its scrub and check. */
 import { onNode } from "../../../services/bus/subject.ts";
 import {
+  type BucketCode,
   type FsckReport,
+  s3Code,
   s3Fsck,
   s3Scrub,
   s3Status,
@@ -123,4 +125,49 @@ const fsckCommand: HiveCommand = {
   },
 };
 
-export const s3Commands: readonly HiveCommand[] = [statusCommand, scrubCommand, fsckCommand];
+function describeCode({ bucket, code, own }: BucketCode): string {
+  const [k, m] = code.split("+").map(Number);
+  const lost = m === 1 ? "one directory" : `${m} directories`;
+  return `${bucket}: ${code}${own ? "" : ", the node's"}; ${k} data and ${m} parity shards, ${
+    m === 0 ? "nothing survives a lost directory" : `survives ${lost} lost at a time`
+  }`;
+}
+
+const codeCommand: HiveCommand = {
+  words: ["s3", "code"],
+  summary: "Show or set the erasure code of a bucket",
+  async run(args) {
+    const parsed = parse(
+      {
+        name: "hive s3 code",
+        summary:
+          "Shows the erasure code of a bucket, or sets the one for what is written from now on.",
+        arguments: "BUCKET [K+M|default]",
+        options: { ...jsonOption, ...dataDirOption },
+        notes: [
+          "K data and M parity shards go to K+M directories, any K of which give back everything. " +
+          "What is stored already keeps the code that it was written with. `default` gives the bucket " +
+          "the node's code again.",
+        ],
+      },
+      args,
+      { min: 1, max: 2 },
+    );
+    if (parsed === undefined) return;
+    const [bucket = "", code] = parsed.positionals;
+    const node = await nodeOf(parsed.options["data-dir"]);
+    await using bus = await busOf(node);
+    const told = await bus.ask(
+      onNode(node.config.node_id, s3Code),
+      code === undefined ? { bucket } : { bucket, code },
+    );
+    console.log(parsed.options.json === true ? JSON.stringify(told) : describeCode(told));
+  },
+};
+
+export const s3Commands: readonly HiveCommand[] = [
+  statusCommand,
+  codeCommand,
+  scrubCommand,
+  fsckCommand,
+];

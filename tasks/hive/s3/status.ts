@@ -31,6 +31,13 @@ export function concerns(status: StoreStatus): string[] {
   return found;
 }
 
+function ownCodes({ count, buckets }: StoreStatus["own_codes"]): string[] {
+  if (count === 0) return [];
+  const named = buckets.map(({ bucket, code }) => `${bucket} ${code}`).join(", ");
+  const more = count - buckets.length;
+  return [`buckets with a code of their own: ${named}${more > 0 ? ` and ${more} more` : ""}`];
+}
+
 export function describeStatus(status: StoreStatus): string {
   const { repair, scrub, requests } = status;
   const reclaimable = status.directories.reduce((sum, one) => sum + one.reclaimable_bytes, 0);
@@ -39,6 +46,7 @@ export function describeStatus(status: StoreStatus): string {
     `${status.code}: ${status.objects} objects in ${status.buckets} buckets, ${
       bytes(status.bytes)
     }`,
+    ...ownCodes(status.own_codes),
     `room for ${bytes(status.free_bytes)} more above the reserve of ${
       bytes(status.reserve_bytes)
     } a disk; compaction will give back ${bytes(reclaimable)}`,
