@@ -7,7 +7,7 @@ import { idOf } from "../resources/ids.ts";
 import { accountNetwork, settingsId } from "./kinds/account_networks.ts";
 import { localGateway } from "./kinds/local_gateways.ts";
 import type { Network } from "./network.ts";
-import { makeDefaultVpc } from "./vpc_parts.ts";
+import { makeDefaultVpc } from "./families/vpc_parts.ts";
 
 export class Defaults {
   readonly #network: Network;

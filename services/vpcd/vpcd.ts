@@ -13,8 +13,8 @@ import { type Plane, recordPlane, Records } from "../resources/records.ts";
 import { answerTags } from "../resources/tag_questions.ts";
 import { buckets, tagQuestions, type vpcdActions } from "./contract.ts";
 import { Defaults } from "./defaults.ts";
-import { families } from "./families.ts";
-import { answerCompute } from "./instance_interfaces.ts";
+import { families } from "./families/all.ts";
+import { answerCompute } from "./families/instance_interfaces.ts";
 import { kinds } from "./kinds/all.ts";
 import { type Network, parameters } from "./network.ts";
 

@@ -1,0 +1,299 @@
+/**
+ * What compute asks for its instances: interfaces that come and go with them. Ids follow from the
+ * instance's, so that a launch that is repeated after a crash finds what it has made.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import type { Bus } from "../../bus/bus.ts";
+import { contains, parseBlock } from "../../resources/addresses.ts";
+import { idOf } from "../../resources/ids.ts";
+import {
+  claimInterfaces,
+  type ClaimRequest,
+  defaultNetwork,
+  type InstanceInterface,
+  instanceInterfaces,
+  interfacesChanged,
+  type InterfaceWish,
+  modifyInterface,
+  portIsOpen,
+  releaseInterfaces,
+  sweepInterfaces,
+} from "../contract.ts";
+import type { Defaults } from "../defaults.ts";
+import { freeAddresses } from "./interface_addresses.ts";
+import {
+  checkGroups,
+  interfaceAttachment,
+  interfaceShape,
+  type NewInterface,
+  showInterface,
+} from "./interfaces.ts";
+import { elasticAddress, freeOf } from "../kinds/elastic_addresses.ts";
+import { type InterfaceRecord, networkInterface } from "../kinds/interfaces.ts";
+import { rulesOf } from "../kinds/security_group_rules.ts";
+import { securityGroup } from "../kinds/security_groups.ts";
+import { subnet, type SubnetRecord } from "../kinds/subnets.ts";
+import { defaultVpcOf, vpc } from "../kinds/vpcs.ts";
+import type { Network } from "../network.ts";
+
+const claimGrace_ms = 10 * 60_000;
+
+export function answerCompute(bus: Bus, network: Network, defaults: Defaults): void {
+  const { records } = network;
+  bus.answer(claimInterfaces, async (request) => {
+    await defaults.ready(request.account_id);
+    return await records.serialised(request.account_id, () => claim(network, request));
+  });
+  bus.answer(releaseInterfaces, async ({ account_id, instance_id }) => {
+    await records.serialised(account_id, () => release(network, account_id, instance_id));
+    return null;
+  });
+  bus.answer(
+    instanceInterfaces,
+    ({ account_id, instance_id }) =>
+      interfacesOf(network, account_id, instance_id).map((one) => showForInstance(network, one)),
+  );
+  bus.answer(modifyInterface, async ({ account_id, instance_id, group_ids, source_dest_check }) => {
+    await records.serialised(account_id, async () => {
+      const [primary] = interfacesOf(network, account_id, instance_id);
+      if (primary === undefined) {
+        throw new AwsError(
+          "InvalidInstanceID.NotFound",
+          `The instance ID '${instance_id}' does not exist`,
+        );
+      }
+      await checkGroups(records, account_id, primary.shape.VpcId, group_ids ?? []);
+      await records.change(networkInterface, account_id, primary.id, () => ({
+        ...(group_ids === undefined
+          ? {}
+          : { Groups: group_ids.map((GroupId) => ({ GroupId, GroupName: "" })) }),
+        ...(source_dest_check === undefined ? {} : { SourceDestCheck: source_dest_check }),
+      }));
+    });
+    return null;
+  });
+  bus.answer(defaultNetwork, async ({ account_id }) => {
+    await defaults.ready(account_id);
+    const of = defaultVpcOf(records, account_id);
+    return of === undefined ? {} : { vpc_id: of.id };
+  });
+  bus.answer(sweepInterfaces, () => {
+    const held = new Map<string, { account_id: string; instance_id: string }>();
+    for (const { account_id, shape: { Attachment: attachment } } of records.all(networkInterface)) {
+      const instance_id = attachment?.InstanceId;
+      if (instance_id === undefined) continue;
+      // A launch claims before it has a record.
+      if (Date.now() - Date.parse(attachment?.AttachTime ?? "") < claimGrace_ms) continue;
+      held.set(instance_id, { account_id, instance_id });
+    }
+    return [...held.values()];
+  });
+  bus.answer(portIsOpen, ({ account_id, group_ids, port }) => ({
+    open: group_ids.some((id) =>
+      rulesOf(records, { account_id, id }).some(({ shape: rule }) =>
+        rule.IsEgress === false &&
+        (rule.IpProtocol === "-1" ||
+          (rule.IpProtocol === "tcp" && (rule.FromPort ?? 0) <= port &&
+            port <= (rule.ToPort ?? 0))) &&
+        // A peer that is a group of guests says nothing of the operator's own machine.
+        (rule.CidrIpv4 !== undefined || rule.CidrIpv6 !== undefined ||
+          rule.PrefixListId !== undefined)
+      )
+    ),
+  }));
+  records.table.watch(({ row }) => {
+    const shape = row?.value.shape as { Attachment?: { InstanceId?: string } } | undefined;
+    const instance_id = shape?.Attachment?.InstanceId;
+    if (row === undefined || instance_id === undefined) return;
+    bus.say(interfacesChanged, { account_id: row.value.account_id, instance_id });
+  });
+}
+
+export function interfacesOf(
+  { records }: Network,
+  account: string,
+  instanceId: string,
+): InterfaceRecord[] {
+  return records.find(networkInterface, account, instanceId)
+    .filter((one) => one.shape.Attachment?.InstanceId === instanceId)
+    .sort((a, b) =>
+      (a.shape.Attachment?.DeviceIndex ?? 0) - (b.shape.Attachment?.DeviceIndex ?? 0)
+    );
+}
+
+/** What a launch without words gets. @throws AwsError where there is no default VPC or subnet */
+async function subnetOf(network: Network, account: string, id: string | undefined) {
+  const { records, az } = network;
+  if (id !== undefined && id !== "") return await records.require(subnet, account, id);
+  const of = defaultVpcOf(records, account);
+  if (of === undefined) {
+    throw new AwsError(
+      "VPCIdNotSpecified",
+      "No default VPC for this user. GroupName is only supported for EC2-Classic and default VPC.",
+    );
+  }
+  const found = records.find(subnet, account, of.id).find((one) => one.shape.DefaultForAz === true);
+  if (found === undefined) {
+    throw new AwsError("MissingInput", `No subnets found for the default VPC '${of.id}' in ${az}.`);
+  }
+  return found;
+}
+
+async function readWish(
+  network: Network,
+  account: string,
+  wish: InterfaceWish,
+): Promise<NewInterface> {
+  const { records } = network;
+  const of: SubnetRecord = await subnetOf(network, account, wish.subnet_id);
+  const named = (wish.group_names ?? []).map((name) => {
+    const found = records.find(securityGroup, account, name).find((one) =>
+      one.shape.GroupName === name && one.shape.VpcId === of.shape.VpcId
+    );
+    if (found === undefined) {
+      throw new AwsError(
+        "InvalidGroup.NotFound",
+        `The security group '${name}' does not exist in VPC '${of.shape.VpcId}'`,
+      );
+    }
+    return found.id;
+  });
+  const groups = [...wish.group_ids ?? [], ...named];
+  await checkGroups(records, account, of.shape.VpcId, groups);
+  return {
+    subnet: of,
+    groups,
+    description: wish.description ?? "",
+    primary: wish.private_ip,
+    secondary: wish.secondary_ips ?? [],
+    secondaryCount: wish.secondary_count ?? 0,
+  };
+}
+
+async function claim(
+  network: Network,
+  request: ClaimRequest,
+): Promise<readonly InstanceInterface[]> {
+  const { records } = network;
+  const { account_id: account, instance_id, wishes } = request;
+  const present = interfacesOf(network, account, instance_id);
+  if (present.length > 0) return present.map((one) => showForInstance(network, one));
+  const plans: { wish: InterfaceWish; wanted?: NewInterface; existing?: InterfaceRecord }[] = [];
+  const indexes = new Set<number>();
+  for (const wish of wishes) {
+    if (indexes.has(wish.device_index)) {
+      throw new AwsError(
+        "InvalidParameterValue",
+        `Each network interface requires a unique device index.`,
+      );
+    }
+    indexes.add(wish.device_index);
+    if (wish.interface_id !== undefined) {
+      const existing = await records.require(networkInterface, account, wish.interface_id);
+      if (existing.shape.Status === "in-use") {
+        throw new AwsError("InvalidNetworkInterface.InUse", `Interface: [${existing.id}] in use.`);
+      }
+      plans.push({ wish, existing });
+    } else plans.push({ wish, wanted: await readWish(network, account, wish) });
+  }
+  // Whether the addresses may be had is decided before any interface is made.
+  for (const { wanted } of plans) {
+    if (wanted === undefined) continue;
+    interfaceShape(network, account, wanted);
+    if ((request.count ?? 1) > 1) freeAddresses(records, wanted.subnet, request.count ?? 1);
+  }
+  if (request.check_only === true) return [];
+  const made: InterfaceRecord[] = [];
+  for (const { wish, wanted, existing } of plans) {
+    const attachment = {
+      ...interfaceAttachment(instance_id, account, wish.device_index, wish.delete_on_termination),
+    };
+    if (existing !== undefined) {
+      made.push(
+        await records.change(networkInterface, account, existing.id, () => ({
+          Attachment: attachment,
+          Status: "in-use",
+        })),
+      );
+    } else if (wanted !== undefined) {
+      const shape = interfaceShape(network, account, wanted);
+      made.push(
+        await records.create(networkInterface, account, {
+          ...shape,
+          Attachment: attachment,
+          MacAddress: wish.device_index === 0 ? macOf(instance_id) : shape.MacAddress,
+          Status: "in-use",
+        }, {
+          id: wish.device_index === 0
+            ? await idOf("eni-", instance_id)
+            : await idOf("eni-", instance_id, String(wish.device_index)),
+          tags: wish.tags ?? {},
+        }),
+      );
+    }
+  }
+  return made.map((one) => showForInstance(network, one));
+}
+
+/** As compute made them before it asked: an instance keeps its hardware address for life. */
+function macOf(instanceId: string): string {
+  const digits = instanceId.replace(/^i-/, "").padStart(10, "0").slice(0, 10);
+  return `06:${digits.match(/../g)?.join(":")}`;
+}
+
+async function release({ records }: Network, account: string, instanceId: string): Promise<void> {
+  for (const one of records.find(networkInterface, account, instanceId)) {
+    if (one.shape.Attachment?.InstanceId !== instanceId) continue;
+    for (const address of records.find(elasticAddress, account, one.id)) {
+      const stays = one.shape.Attachment.DeleteOnTermination !== true;
+      await records.change(
+        elasticAddress,
+        account,
+        address.id,
+        () => stays ? { InstanceId: undefined } : freeOf,
+      );
+    }
+    if (one.shape.Attachment.DeleteOnTermination === true) {
+      await records.remove(networkInterface, account, one.id);
+    } else {
+      await records.change(networkInterface, account, one.id, () => ({
+        Attachment: undefined,
+        Status: "available",
+      }));
+    }
+  }
+}
+
+export function showForInstance({ records }: Network, record: InterfaceRecord): InstanceInterface {
+  const { shape } = record;
+  const of = records.get(subnet, record.account_id, shape.SubnetId ?? "");
+  const home = records.get(vpc, record.account_id, shape.VpcId ?? "");
+  const blocks = (home?.shape.CidrBlockAssociationSet ?? []).flatMap((one) => one.CidrBlock ?? []);
+  const own = parseBlock(of?.shape.CidrBlock ?? "");
+  const first = blocks.filter((text) => {
+    const block = parseBlock(text);
+    return block !== undefined && own !== undefined && contains(block, own);
+  });
+  const public_ip = shape.Association?.PublicIp;
+  return {
+    interface_id: record.id,
+    attachment_id: shape.Attachment?.AttachmentId ?? "",
+    device_index: shape.Attachment?.DeviceIndex ?? 0,
+    delete_on_termination: shape.Attachment?.DeleteOnTermination ?? false,
+    subnet_id: shape.SubnetId ?? "",
+    subnet_cidr: of?.shape.CidrBlock ?? "",
+    vpc_id: shape.VpcId ?? "",
+    vpc_cidrs: [...first, ...blocks.filter((one) => !first.includes(one))],
+    mac: shape.MacAddress ?? "",
+    private_ip: shape.PrivateIpAddress ?? "",
+    private_ips: (shape.PrivateIpAddresses ?? []).flatMap((one) => one.PrivateIpAddress ?? []),
+    private_dns_name: shape.PrivateDnsName ?? "",
+    groups: showInterface(records, record).Groups.map((one) => ({
+      id: one.GroupId ?? "",
+      name: one.GroupName,
+    })),
+    ...(public_ip === undefined ? {} : { public_ip }),
+    description: shape.Description ?? "",
+    source_dest_check: shape.SourceDestCheck ?? true,
+  };
+}

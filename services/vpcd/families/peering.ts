@@ -1,0 +1,171 @@
+/**
+ * VPC peering connections. The requester's account owns the record; the accepter sees it and may
+ * accept, reject or delete it.
+ */
+import { AwsError } from "../../aws/errors.ts";
+import type { ActionTable, Call } from "../../resources/actions.ts";
+import { overlaps } from "../../resources/addresses.ts";
+import { invalidParameter, missingParameter } from "../../resources/errors.ts";
+import { checkId, notFound } from "../../resources/ids.ts";
+import { peering, type PeeringRecord } from "../kinds/peering.ts";
+import { blocksOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
+import type { Network } from "../network.ts";
+
+const status = (
+  Code: "pending-acceptance" | "active" | "rejected" | "deleted" | "failed",
+  Message: string,
+) => ({
+  Status: { Code, Message },
+});
+
+const options = {
+  AllowDnsResolutionFromRemoteVpc: false,
+  AllowEgressFromLocalClassicLinkToRemoteVpc: false,
+  AllowEgressFromLocalVpcToRemoteClassicLink: false,
+};
+
+export const peeringActions = ({ operations: n, records, region }: Network) => {
+  const ends = (of: VpcRecord) => ({
+    CidrBlock: of.shape.CidrBlock,
+    CidrBlockSet: (of.shape.CidrBlockAssociationSet ?? []).map((one) => ({
+      CidrBlock: one.CidrBlock,
+    })),
+    OwnerId: of.account_id,
+    PeeringOptions: options,
+    Region: region,
+    VpcId: of.id,
+  });
+  /** The connection as its requester or its accepter. */
+  const required = (id: string, call: Call): PeeringRecord => {
+    checkId(peering.idPrefix, id, peering.errors);
+    const record = records.of(peering).visible(call.account_id, id);
+    if (record === undefined || record.ended_ms !== undefined) throw notFound([id], peering.errors);
+    return record;
+  };
+  const accepting = (id: string, call: Call): PeeringRecord => {
+    const record = required(id, call);
+    if (record.shape.AccepterVpcInfo?.OwnerId !== call.account_id) {
+      throw new AwsError(
+        "OperationNotPermitted",
+        `User ${call.account_id} cannot accept peering ${id}`,
+      );
+    }
+    if (record.shape.Status?.Code !== "pending-acceptance") {
+      throw new AwsError(
+        "InvalidStateTransition",
+        `${id} is ${record.shape.Status?.Code} and not pending acceptance.`,
+      );
+    }
+    return record;
+  };
+  return {
+    CreateVpcPeeringConnection: n.creates(peering, {
+      answer: "VpcPeeringConnection",
+      without: ["VpcId", "PeerVpcId", "PeerOwnerId", "PeerRegion"],
+      make: async (input, call) => {
+        const mine = await records.require(vpc, call.account_id, input.VpcId);
+        if (input.PeerVpcId === undefined) throw missingParameter("peerVpcId");
+        if ((input.PeerRegion ?? region) !== region) {
+          throw invalidParameter(
+            "peerRegion",
+            input.PeerRegion,
+            `There is the region ${region} only.`,
+          );
+        }
+        const owner = input.PeerOwnerId ?? call.account_id;
+        const theirs = owner === call.account_id
+          ? await records.require(vpc, call.account_id, input.PeerVpcId)
+          : records.get(vpc, owner, input.PeerVpcId);
+        if (theirs?.id === mine.id) {
+          throw invalidParameter("peerVpcId", mine.id, "A VPC cannot be peered with itself.");
+        }
+        const clash = theirs !== undefined &&
+          blocksOf(mine).some((one) => blocksOf(theirs).some((other) => overlaps(one, other)));
+        // As EC2 does: what cannot come about is recorded as failed, and says not why to a stranger.
+        const failed = theirs === undefined || clash;
+        return {
+          RequesterVpcInfo: ends(mine),
+          AccepterVpcInfo: theirs === undefined || failed
+            ? { OwnerId: owner, VpcId: input.PeerVpcId, Region: region }
+            : ends(theirs),
+          ExpirationTime: new Date(Date.now() + 7 * 86_400_000).toISOString(),
+          ...(failed
+            ? status(
+              "failed",
+              `Failed due to incorrect VPC-ID, Account ID, or overlapping CIDR range`,
+            )
+            : status("pending-acceptance", `Pending Acceptance by ${owner}`)),
+        };
+      },
+    }),
+    DescribeVpcPeeringConnections: n.describes(peering, {
+      list: "VpcPeeringConnections",
+      ids: "VpcPeeringConnectionIds",
+    }),
+    AcceptVpcPeeringConnection: n.custom({
+      check: (input, call) => void accepting(input.VpcPeeringConnectionId ?? "", call),
+      run: async (input, call) => {
+        const { account_id, id } = accepting(input.VpcPeeringConnectionId ?? "", call);
+        const record = await records.change(
+          peering,
+          account_id,
+          id,
+          () => status("active", "Active"),
+        );
+        return { VpcPeeringConnection: records.show(peering, record) };
+      },
+    }),
+    RejectVpcPeeringConnection: n.custom({
+      check: (input, call) => void accepting(input.VpcPeeringConnectionId, call),
+      run: async (input, call) => {
+        const { account_id, id } = accepting(input.VpcPeeringConnectionId, call);
+        await records.remove(peering, account_id, id, status("rejected", "Inactive"));
+        return { Return: true };
+      },
+    }),
+    DeleteVpcPeeringConnection: n.custom({
+      check: (input, call) => void required(input.VpcPeeringConnectionId, call),
+      run: async (input, call) => {
+        const { account_id, id } = required(input.VpcPeeringConnectionId, call);
+        await records.remove(
+          peering,
+          account_id,
+          id,
+          status("deleted", `Deleted by ${call.account_id}`),
+        );
+        return { Return: true };
+      },
+    }),
+    ModifyVpcPeeringConnectionOptions: n.custom({
+      check: (input, call) => {
+        const record = required(input.VpcPeeringConnectionId, call);
+        if (record.shape.Status?.Code !== "active") {
+          throw new AwsError("OperationNotPermitted", `${record.id} is not active.`);
+        }
+      },
+      run: async (input, call) => {
+        const { account_id, id } = required(input.VpcPeeringConnectionId, call);
+        const record = await records.change(peering, account_id, id, ({ shape }) => ({
+          RequesterVpcInfo: {
+            ...shape.RequesterVpcInfo,
+            PeeringOptions: {
+              ...shape.RequesterVpcInfo?.PeeringOptions,
+              ...input.RequesterPeeringConnectionOptions,
+            },
+          },
+          AccepterVpcInfo: {
+            ...shape.AccepterVpcInfo,
+            PeeringOptions: {
+              ...shape.AccepterVpcInfo?.PeeringOptions,
+              ...input.AccepterPeeringConnectionOptions,
+            },
+          },
+        }));
+        return {
+          RequesterPeeringConnectionOptions: record.shape.RequesterVpcInfo?.PeeringOptions,
+          AccepterPeeringConnectionOptions: record.shape.AccepterVpcInfo?.PeeringOptions,
+        };
+      },
+    }),
+  } satisfies ActionTable;
+};

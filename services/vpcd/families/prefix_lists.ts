@@ -1,0 +1,207 @@
+/** Managed prefix lists with their versions, and AWS's own, of which this cloud has S3's. */
+import { AwsError } from "../../aws/errors.ts";
+import type { ActionTable } from "../../resources/actions.ts";
+import { parseBlock, showBlock } from "../../resources/addresses.ts";
+import { invalidParameter } from "../../resources/errors.ts";
+import { compileFilters } from "../../resources/filters.ts";
+import { pageOf } from "../../resources/paging.ts";
+import { type Entry, type ListRecord, prefixList } from "../kinds/prefix_lists.ts";
+import { arn, type Network, within } from "../network.ts";
+
+const limits = { minimum: 1, maximum: 1000, above: "refuse" } as const;
+
+/** @throws AwsError */
+function readEntries(
+  entries: readonly { readonly Cidr: string; readonly Description?: string | undefined }[],
+  family: string,
+): Entry[] {
+  const version = family === "IPv6" ? 6 : 4;
+  return entries.map((one) => {
+    const block = parseBlock(one.Cidr);
+    if (block?.version !== version) {
+      throw invalidParameter("cidr", one.Cidr, `Expected a CIDR block of ${family}.`);
+    }
+    return {
+      Cidr: showBlock(block),
+      ...(one.Description === undefined ? {} : { Description: one.Description }),
+    };
+  });
+}
+
+export const prefixListActions = ({ operations: n, records, region }: Network) => {
+  const checkVersion = (record: ListRecord, version: number | undefined) => {
+    if (version !== undefined && version !== record.shape.Version) {
+      throw new AwsError(
+        "PrefixListVersionMismatch",
+        `The prefix list has the version ${record.shape.Version}, not ${version}.`,
+      );
+    }
+  };
+  const versionOf = (record: ListRecord, version: number): readonly Entry[] => {
+    const found = record.shape.Versions?.[version - 1];
+    if (found === undefined) {
+      throw new AwsError("PrefixListVersionNotFound", `${record.id} has no version ${version}.`);
+    }
+    return found;
+  };
+  const listArn = (record: ListRecord) => arn(region, record.account_id, "prefix-list", record.id);
+  const show = (record: ListRecord) => ({
+    ...records.show(prefixList, record),
+    PrefixListArn: listArn(record),
+  });
+  const answer = (record: ListRecord) => ({ PrefixList: show(record) });
+  return {
+    CreateManagedPrefixList: n.creates(prefixList, {
+      without: ["Entries"],
+      make: (input) => {
+        if (input.AddressFamily !== "IPv4" && input.AddressFamily !== "IPv6") {
+          throw invalidParameter("addressFamily", input.AddressFamily, "Expected: IPv4 or IPv6.");
+        }
+        if (/^com\.amazonaws/.test(input.PrefixListName) || input.PrefixListName.length > 255) {
+          throw invalidParameter("prefixListName", input.PrefixListName, "The name is reserved.");
+        }
+        const entries = readEntries(input.Entries ?? [], input.AddressFamily);
+        const most = within(input.MaxEntries, 1, 1000, "maxEntries");
+        if (entries.length > most) {
+          throw new AwsError("PrefixListMaxEntriesExceeded", `The list may have ${most} entries.`);
+        }
+        if (new Set(entries.map((one) => one.Cidr)).size !== entries.length) {
+          throw invalidParameter("entries", "", "The same CIDR is given more than once.");
+        }
+        return { State: "create-complete", Version: 1, Versions: [entries] };
+      },
+      answer,
+    }),
+    DescribeManagedPrefixLists: n.describes(prefixList, {
+      list: "PrefixLists",
+      ids: "PrefixListIds",
+      show,
+    }),
+    ModifyManagedPrefixList: n.changes(prefixList, {
+      id: "PrefixListId",
+      change: (record, input) => {
+        checkVersion(record, input.CurrentVersion);
+        const family = record.shape.AddressFamily ?? "IPv4";
+        const added = readEntries(input.AddEntries ?? [], family);
+        const removed = readEntries(input.RemoveEntries ?? [], family).map((one) => one.Cidr);
+        const now = record.shape.Versions?.at(-1) ?? [];
+        const missing = removed.find((one) => !now.some((entry) => entry.Cidr === one));
+        if (missing !== undefined) {
+          throw invalidParameter("removeEntries", missing, "The list has no such entry.");
+        }
+        const next = [
+          ...now.filter((one) =>
+            !removed.includes(one.Cidr) && !added.some((other) => other.Cidr === one.Cidr)
+          ),
+          ...added,
+        ];
+        const most = within(
+          input.MaxEntries ?? record.shape.MaxEntries ?? 1,
+          1,
+          1000,
+          "maxEntries",
+        );
+        if (next.length > most) {
+          throw new AwsError("PrefixListMaxEntriesExceeded", `The list may have ${most} entries.`);
+        }
+        const changed = added.length + removed.length > 0;
+        return {
+          ...(input.PrefixListName === undefined ? {} : { PrefixListName: input.PrefixListName }),
+          MaxEntries: most,
+          State: "modify-complete",
+          ...(changed
+            ? {
+              Version: (record.shape.Version ?? 1) + 1,
+              Versions: [...record.shape.Versions ?? [], next],
+            }
+            : {}),
+        };
+      },
+      answer,
+    }),
+    RestoreManagedPrefixListVersion: n.changes(prefixList, {
+      id: "PrefixListId",
+      change: (record, input) => {
+        checkVersion(record, input.CurrentVersion);
+        return {
+          State: "restore-complete",
+          Version: (record.shape.Version ?? 1) + 1,
+          Versions: [...record.shape.Versions ?? [], versionOf(record, input.PreviousVersion)],
+        };
+      },
+      answer,
+    }),
+    DeleteManagedPrefixList: n.deletes(prefixList, {
+      id: "PrefixListId",
+      refuse: (record, _input, call) => {
+        if (users(record, call.account_id).length > 0) {
+          throw new AwsError("DependencyViolation", `The prefix list '${record.id}' is in use.`);
+        }
+      },
+      answer: ([record]) => ({
+        PrefixList: record === undefined
+          ? undefined
+          : { ...show(record), State: "delete-complete" },
+      }),
+    }),
+    GetManagedPrefixListEntries: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const record = await records.require(prefixList, call.account_id, input.PrefixListId);
+        const entries = versionOf(record, input.TargetVersion ?? record.shape.Version ?? 1);
+        const page = pageOf(entries, (one) => one.Cidr ?? "", {
+          action: "GetManagedPrefixListEntries",
+          input,
+          call,
+          limits,
+        });
+        return {
+          Entries: page.items,
+          NextToken: page.nextToken,
+        };
+      },
+    }),
+    GetManagedPrefixListAssociations: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const record = await records.require(prefixList, call.account_id, input.PrefixListId);
+        return {
+          PrefixListAssociations: users(record, call.account_id).map((ResourceId) => ({
+            ResourceId,
+            ResourceOwner: call.account_id,
+          })),
+        };
+      },
+    }),
+    DescribePrefixLists: n.custom({
+      reads: true,
+      run: (input) => {
+        const own = {
+          Cidrs: ["169.254.0.0/16"],
+          PrefixListId: "pl-00000000",
+          PrefixListName: `com.amazonaws.${region}.s3`,
+        };
+        const matches = compileFilters<typeof own>(input.Filters, {
+          "prefix-list-id": (one) => one.PrefixListId,
+          "prefix-list-name": (one) => one.PrefixListName,
+        });
+        const missing = input.PrefixListIds?.find((id) => id !== own.PrefixListId);
+        if (missing !== undefined) {
+          throw new AwsError(
+            "InvalidPrefixListId.NotFound",
+            `The prefix list ID '${missing}' does not exist`,
+          );
+        }
+        return { PrefixLists: [own].filter(matches) };
+      },
+    }),
+  } satisfies ActionTable;
+
+  /** Route tables and groups that name the list. */
+  function users(record: ListRecord, account: string): string[] {
+    const tables = records.find(records.kindNamed("route-table"), account, record.id);
+    const rules = records.find(records.kindNamed("security-group-rule"), account, record.id);
+    const groups = rules.map((one) => String((one.shape as { GroupId?: string }).GroupId));
+    return [...new Set([...tables.map((one) => one.id), ...groups])];
+  }
+};

@@ -1,0 +1,361 @@
+/** Subnets: a block of their VPC's, an ACL, reservations; free addresses are counted when shown. */
+import { AwsError } from "../../aws/errors.ts";
+import type { ActionTable } from "../../resources/actions.ts";
+import {
+  type Block,
+  contains,
+  overlaps,
+  parseBlock,
+  requireBlock,
+  showBlock,
+} from "../../resources/addresses.ts";
+import { invalidParameter, invalidValue } from "../../resources/errors.ts";
+import { newId } from "../../resources/ids.ts";
+import type { Records } from "../../resources/records.ts";
+import { zoneId } from "../../resources/zone_names.ts";
+import { reservation, subnet, type SubnetRecord, type SubnetShape } from "../kinds/subnets.ts";
+import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
+import { arn, exactlyOne, given, type Network, oneOf } from "../network.ts";
+import { joinAcl, leaveAcl } from "./network_acls.ts";
+import { leaveTables } from "./route_tables.ts";
+
+/** @throws AwsError `InvalidSubnet.Range`, `InvalidSubnet.Conflict` */
+function checkBlock(text: string, of: VpcRecord, records: Records): string {
+  const block = requireBlock(text, 4, "cidrBlock");
+  if (block.bits < 16 || block.bits > 28) {
+    throw new AwsError("InvalidSubnet.Range", `The CIDR '${text}' is invalid.`);
+  }
+  if (!blocksOf(of).some((outer) => contains(outer, block))) {
+    throw new AwsError("InvalidSubnet.Range", `The CIDR '${text}' is invalid.`);
+  }
+  for (const other of records.find(subnet, of.account_id, of.id)) {
+    const used = parseBlock(other.shape.CidrBlock ?? "");
+    if (used !== undefined && overlaps(block, used)) {
+      throw new AwsError(
+        "InvalidSubnet.Conflict",
+        `The CIDR '${text}' conflicts with another subnet`,
+      );
+    }
+  }
+  return showBlock(block);
+}
+
+function ipv6Association(text: string, of: VpcRecord, records: Records) {
+  const block = requireBlock(text, 6, "ipv6CidrBlock");
+  const outer = (of.shape.Ipv6CidrBlockAssociationSet ?? []).flatMap((one) =>
+    parseBlock(one.Ipv6CidrBlock ?? "") ?? []
+  );
+  if (block.bits !== 64 || !outer.some((one) => contains(one, block))) {
+    throw new AwsError("InvalidSubnet.Range", `The IPv6 CIDR '${text}' is invalid.`);
+  }
+  for (const other of records.find(subnet, of.account_id, of.id)) {
+    for (const one of other.shape.Ipv6CidrBlockAssociationSet ?? []) {
+      const used: Block | undefined = parseBlock(one.Ipv6CidrBlock ?? "");
+      if (used !== undefined && overlaps(used, block)) {
+        throw new AwsError(
+          "InvalidSubnet.Conflict",
+          `The IPv6 CIDR '${text}' conflicts with another subnet`,
+        );
+      }
+    }
+  }
+  return {
+    AssociationId: newId("subnet-cidr-assoc-"),
+    Ipv6CidrBlock: showBlock(block),
+    Ipv6CidrBlockState: { State: "associated" as const },
+  };
+}
+
+export function subnetShape(
+  { region, az }: Pick<Network, "region" | "az">,
+  account: string,
+  id: string,
+  of: string,
+  block: string,
+  isDefault: boolean,
+): SubnetShape {
+  return {
+    AssignIpv6AddressOnCreation: false,
+    AvailabilityZone: az,
+    AvailabilityZoneId: zoneId(az),
+    CidrBlock: block,
+    DefaultForAz: isDefault,
+    EnableDns64: false,
+    Ipv6CidrBlockAssociationSet: [],
+    Ipv6Native: false,
+    MapCustomerOwnedIpOnLaunch: false,
+    MapPublicIpOnLaunch: isDefault,
+    PrivateDnsNameOptionsOnLaunch: {
+      EnableResourceNameDnsAAAARecord: false,
+      EnableResourceNameDnsARecord: false,
+      HostnameType: "ip-name",
+    },
+    State: "available",
+    SubnetArn: arn(region, account, "subnet", id),
+    VpcId: of,
+  };
+}
+
+const modifiable = [
+  "AssignIpv6AddressOnCreation",
+  "CustomerOwnedIpv4Pool",
+  "DisableLniAtDeviceIndex",
+  "EnableDns64",
+  "EnableLniAtDeviceIndex",
+  "EnableResourceNameDnsAAAARecordOnLaunch",
+  "EnableResourceNameDnsARecordOnLaunch",
+  "MapCustomerOwnedIpOnLaunch",
+  "MapPublicIpOnLaunch",
+  "PrivateDnsHostnameTypeOnLaunch",
+] as const;
+
+export const subnetActions = (network: Network) => {
+  const { operations: n, records, az } = network;
+  const checkZone = (name: string | undefined, id: string | undefined) => {
+    if ((name ?? az) !== az || (id ?? zoneId(az)) !== zoneId(az)) {
+      throw invalidParameter(
+        "availabilityZone",
+        name ?? id,
+        `Subnets can currently only be created in the following availability zones: ${az}.`,
+      );
+    }
+  };
+  return {
+    CreateSubnet: n.creates(subnet, {
+      answer: "Subnet",
+      without: ["AvailabilityZone", "AvailabilityZoneId", "Ipv6CidrBlock"],
+      id: () => newId("subnet-"),
+      make: async (input, call) => {
+        checkZone(input.AvailabilityZone, input.AvailabilityZoneId);
+        const of = await records.require(vpc, call.account_id, input.VpcId);
+        const block = checkBlock(given(input.CidrBlock, "cidrBlock"), of, records);
+        return {
+          ...subnetShape(network, call.account_id, "", of.id, block, false),
+          Ipv6CidrBlockAssociationSet: input.Ipv6CidrBlock === undefined
+            ? []
+            : [ipv6Association(input.Ipv6CidrBlock, of, records)],
+        };
+      },
+      after: async (record, _input, call) => {
+        const SubnetArn = arn(network.region, call.account_id, "subnet", record.id);
+        if (record.shape.SubnetArn !== SubnetArn) {
+          await records.change(subnet, call.account_id, record.id, () => ({ SubnetArn }));
+        }
+        await joinAcl(records, call.account_id, record.shape.VpcId ?? "", record.id);
+      },
+    }),
+
+    CreateDefaultSubnet: n.custom({
+      check: (input, call) => {
+        checkZone(input.AvailabilityZone, input.AvailabilityZoneId);
+        const of = defaultVpcOf(records, call.account_id);
+        if (of === undefined) {
+          throw new AwsError(
+            "DefaultVpcDoesNotExist",
+            "No default VPC found for this account in this region.",
+          );
+        }
+        for (const one of records.find(subnet, call.account_id, of.id)) {
+          if (one.shape.DefaultForAz === true) {
+            throw new AwsError(
+              "DefaultSubnetAlreadyExistsInAvailabilityZone",
+              `'${one.id}' is already the default subnet in ${az}.`,
+            );
+          }
+        }
+        checkBlock(defaultBlock, of, records);
+      },
+      run: async (_input, call) => {
+        const of = defaultVpcOf(records, call.account_id);
+        const record = await makeDefaultSubnet(
+          network,
+          call.account_id,
+          of?.id ?? "",
+          newId("subnet-"),
+        );
+        return { Subnet: records.show(subnet, record) };
+      },
+    }),
+
+    DescribeSubnets: n.describes(subnet, { list: "Subnets", ids: "SubnetIds" }),
+
+    DeleteSubnet: n.deletes(subnet, {
+      id: "SubnetId",
+      takes: (one) => ["route-table", "network-acl", "subnet-cidr-reservation"].includes(one.name),
+      before: async (record) => {
+        await leaveTables(records, record.account_id, record.id);
+        await leaveAcl(records, record.account_id, record.id);
+        for (const one of records.find(reservation, record.account_id, record.id)) {
+          await records.remove(reservation, record.account_id, one.id);
+        }
+      },
+    }),
+
+    ModifySubnetAttribute: n.changes(subnet, {
+      id: "SubnetId",
+      change: (record, input) => {
+        exactlyOne(input, modifiable);
+        if (input.AssignIpv6AddressOnCreation?.Value === true) {
+          if ((record.shape.Ipv6CidrBlockAssociationSet ?? []).length === 0) {
+            throw invalidValue("The subnet has no IPv6 CIDR block.");
+          }
+        }
+        const dns = record.shape.PrivateDnsNameOptionsOnLaunch ?? {};
+        return {
+          ...(input.AssignIpv6AddressOnCreation === undefined
+            ? {}
+            : { AssignIpv6AddressOnCreation: input.AssignIpv6AddressOnCreation.Value }),
+          ...(input.EnableDns64 === undefined ? {} : { EnableDns64: input.EnableDns64.Value }),
+          ...(input.EnableLniAtDeviceIndex === undefined
+            ? {}
+            : { EnableLniAtDeviceIndex: input.EnableLniAtDeviceIndex }),
+          ...(input.DisableLniAtDeviceIndex?.Value === true
+            ? { EnableLniAtDeviceIndex: undefined }
+            : {}),
+          ...(input.MapCustomerOwnedIpOnLaunch === undefined
+            ? {}
+            : { MapCustomerOwnedIpOnLaunch: input.MapCustomerOwnedIpOnLaunch.Value }),
+          ...(input.CustomerOwnedIpv4Pool === undefined
+            ? {}
+            : { CustomerOwnedIpv4Pool: input.CustomerOwnedIpv4Pool }),
+          ...(input.MapPublicIpOnLaunch === undefined
+            ? {}
+            : { MapPublicIpOnLaunch: input.MapPublicIpOnLaunch.Value }),
+          PrivateDnsNameOptionsOnLaunch: {
+            ...dns,
+            ...(input.PrivateDnsHostnameTypeOnLaunch === undefined ? {} : {
+              HostnameType: oneOf(
+                input.PrivateDnsHostnameTypeOnLaunch,
+                ["ip-name", "resource-name"],
+                "privateDnsHostnameTypeOnLaunch",
+                "ip-name",
+              ),
+            }),
+            ...(input.EnableResourceNameDnsARecordOnLaunch === undefined ? {} : {
+              EnableResourceNameDnsARecord: input.EnableResourceNameDnsARecordOnLaunch.Value,
+            }),
+            ...(input.EnableResourceNameDnsAAAARecordOnLaunch === undefined ? {} : {
+              EnableResourceNameDnsAAAARecord: input.EnableResourceNameDnsAAAARecordOnLaunch.Value,
+            }),
+          },
+        };
+      },
+    }),
+
+    AssociateSubnetCidrBlock: n.changes(subnet, {
+      id: "SubnetId",
+      change: async (record, input, call) => {
+        const present = record.shape.Ipv6CidrBlockAssociationSet ?? [];
+        if (present.length > 0) {
+          throw new AwsError(
+            "InvalidSubnet.Conflict",
+            "The subnet has an IPv6 CIDR block already.",
+          );
+        }
+        const of = await records.require(vpc, call.account_id, record.shape.VpcId ?? "");
+        const block = given(input.Ipv6CidrBlock, "ipv6CidrBlock");
+        return { Ipv6CidrBlockAssociationSet: [ipv6Association(block, of, records)] };
+      },
+      answer: (record) => ({
+        SubnetId: record.id,
+        Ipv6CidrBlockAssociation: record.shape.Ipv6CidrBlockAssociationSet?.[0],
+      }),
+    }),
+
+    DisassociateSubnetCidrBlock: n.changes(subnet, {
+      id: (input, call) => {
+        const [record] = records.find(subnet, call.account_id, input.AssociationId);
+        if (record === undefined) {
+          throw new AwsError(
+            "InvalidSubnetCidrBlockAssociationID.NotFound",
+            `The subnet CIDR block association ID '${input.AssociationId}' does not exist`,
+          );
+        }
+        return record.id;
+      },
+      change: () => ({ Ipv6CidrBlockAssociationSet: [], AssignIpv6AddressOnCreation: false }),
+      answer: (record, input) => ({
+        SubnetId: record.id,
+        Ipv6CidrBlockAssociation: {
+          AssociationId: input.AssociationId,
+          Ipv6CidrBlockState: { State: "disassociated" },
+        },
+      }),
+    }),
+
+    CreateSubnetCidrReservation: n.creates(reservation, {
+      answer: "SubnetCidrReservation",
+      make: async (input, call) => {
+        const of = await records.require(subnet, call.account_id, input.SubnetId);
+        const block = parseBlock(input.Cidr);
+        const outer = [
+          of.shape.CidrBlock,
+          ...(of.shape.Ipv6CidrBlockAssociationSet ?? []).map((one) => one.Ipv6CidrBlock),
+        ].flatMap((text) => parseBlock(text ?? "") ?? []);
+        if (block === undefined || !outer.some((one) => contains(one, block))) {
+          throw invalidParameter("cidr", input.Cidr, "It must lie within the subnet.");
+        }
+        for (const other of records.find(reservation, call.account_id, of.id)) {
+          const used = parseBlock(other.shape.Cidr ?? "");
+          if (used !== undefined && overlaps(used, block)) {
+            throw new AwsError(
+              "InvalidCidr.InUse",
+              `The CIDR '${input.Cidr}' overlaps the reservation '${other.id}'.`,
+            );
+          }
+        }
+        return {
+          Cidr: showBlock(block),
+          ReservationType: oneOf(
+            input.ReservationType,
+            ["prefix", "explicit"],
+            "reservationType",
+            "explicit",
+          ),
+        };
+      },
+    }),
+    GetSubnetCidrReservations: n.custom({
+      reads: true,
+      check: async (input, call) => {
+        await records.require(subnet, call.account_id, input.SubnetId);
+      },
+      run: async (input, call) => {
+        const page = await records.of(reservation).describe({
+          action: "GetSubnetCidrReservations",
+          filters: input.Filters,
+          page: input,
+          parameters: input.SubnetId,
+          where: (record) => record.shape.SubnetId === input.SubnetId,
+        }, call);
+        const shown = page.records.map((record) => records.show(reservation, record));
+        const isSix = (one: { Cidr?: string | undefined }) => one.Cidr?.includes(":") === true;
+        return {
+          SubnetIpv4CidrReservations: shown.filter((one) => !isSix(one)),
+          SubnetIpv6CidrReservations: shown.filter(isSix),
+          NextToken: page.nextToken,
+        };
+      },
+    }),
+    DeleteSubnetCidrReservation: n.deletes(reservation, {
+      id: "SubnetCidrReservationId",
+      answer: "DeletedSubnetCidrReservation",
+    }),
+  } satisfies ActionTable;
+};
+
+/** 172.31.0.0/20, as the first default subnet at AWS. */
+export const defaultBlock = "172.31.0.0/20";
+
+export async function makeDefaultSubnet(
+  network: Network,
+  account: string,
+  of: string,
+  id: string,
+): Promise<SubnetRecord> {
+  const { records } = network;
+  const shape = subnetShape(network, account, id, of, defaultBlock, true);
+  const record = await records.create(subnet, account, shape, { id });
+  await joinAcl(records, account, of, id);
+  return record;
+}
