@@ -6,7 +6,7 @@
  * in the repository is another one.
  */
 import { parseArgs } from "node:util";
-import { queryService } from "../services/aws/catalog.ts";
+import { queryService } from "../services/aws/schema/catalog.ts";
 import { computeRecordActions } from "../services/compute/contract.ts";
 import { ownedActions } from "../services/gateway/dispatch.ts";
 import { vpcdActions } from "../services/vpcd/contract.ts";

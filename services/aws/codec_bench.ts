@@ -3,9 +3,9 @@
  * of the same answer. Run with `deno bench -A services/aws/codec_bench.ts`.
  */
 import { createHash } from "node:crypto";
-import { queryService } from "./catalog.ts";
-import { readCall, readParameters, writeAnswer } from "./query_protocol.ts";
-import { deriveSigningKey, type SigningScope, verify } from "./sigv4.ts";
+import { queryService } from "./schema/catalog.ts";
+import { readCall, readParameters, writeAnswer } from "./query/query_protocol.ts";
+import { deriveSigningKey, type SigningScope, verify } from "./signatures/sigv4.ts";
 import { createHmac } from "node:crypto";
 
 const ec2 = queryService("ec2");

@@ -6,14 +6,14 @@
  * happened to any resource before the owner is asked.
  */
 import { createHash } from "node:crypto";
-import { type QueryService, queryService } from "../aws/catalog.ts";
+import { type QueryService, queryService } from "../aws/schema/catalog.ts";
 import { accessDenied, AwsError } from "../aws/errors.ts";
-import { type JsonService, jsonService } from "../aws/json_service.ts";
-import { actionOf, readCall, readParameters } from "../aws/query_protocol.ts";
-import { restProtocol } from "../aws/rest_protocol.ts";
-import { type RestService, restService } from "../aws/rest_service.ts";
-import type { SigningGrants } from "../aws/signing_grants.ts";
-import { type Verified, verify } from "../aws/sigv4.ts";
+import { type JsonService, jsonService } from "../aws/rest/json_service.ts";
+import { actionOf, readCall, readParameters } from "../aws/query/query_protocol.ts";
+import { restProtocol } from "../aws/rest/rest_protocol.ts";
+import { type RestService, restService } from "../aws/rest/rest_service.ts";
+import type { SigningGrants } from "../aws/signatures/signing_grants.ts";
+import { type Verified, verify } from "../aws/signatures/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import {

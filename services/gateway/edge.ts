@@ -7,7 +7,7 @@
  */
 import { joined } from "../aws/bytes.ts";
 import { AwsError } from "../aws/errors.ts";
-import type { SignedRequest } from "../aws/sigv4.ts";
+import type { SignedRequest } from "../aws/signatures/sigv4.ts";
 
 export interface Edge extends SignedRequest {
   readonly request: Request;

@@ -3,11 +3,11 @@
  * one carries the request id in a header and in the body. Nothing of an internal fault gets out.
  */
 import { AwsError, internalError } from "../aws/errors.ts";
-import { queryService } from "../aws/catalog.ts";
-import { jsonService } from "../aws/json_service.ts";
-import { restService } from "../aws/rest_service.ts";
-import { writeError } from "../aws/query_protocol.ts";
-import { escapeXml } from "../aws/xml_encode.ts";
+import { queryService } from "../aws/schema/catalog.ts";
+import { jsonService } from "../aws/rest/json_service.ts";
+import { restService } from "../aws/rest/rest_service.ts";
+import { writeError } from "../aws/query/query_protocol.ts";
+import { escapeXml } from "../aws/query/xml_encode.ts";
 
 export type ErrorForm = "ec2" | "query" | "json" | "s3";
 

@@ -8,10 +8,10 @@
  * again. Both are bounded in bytes.
  */
 import { joined } from "../aws/bytes.ts";
-import type { Operation, QueryService } from "../aws/catalog.ts";
-import { answerFrame, type QueryCall, writeAnswer } from "../aws/query_protocol.ts";
-import type { StructureShape } from "../aws/shape.ts";
-import { listItemXml, structureXmlAround } from "../aws/xml_encode.ts";
+import type { Operation, QueryService } from "../aws/schema/catalog.ts";
+import { answerFrame, type QueryCall, writeAnswer } from "../aws/query/query_protocol.ts";
+import type { StructureShape } from "../aws/schema/shape.ts";
+import { listItemXml, structureXmlAround } from "../aws/query/xml_encode.ts";
 import type { Bus, Reply } from "../bus/bus.ts";
 import type { ListIndex } from "../bus/list_answer.ts";
 import { Recent } from "../bus/recent.ts";

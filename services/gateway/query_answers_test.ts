@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { startNats } from "../../tests/kit/nats.ts";
-import { queryService } from "../aws/catalog.ts";
-import { writeAnswer } from "../aws/query_protocol.ts";
+import { queryService } from "../aws/schema/catalog.ts";
+import { writeAnswer } from "../aws/query/query_protocol.ts";
 import type { Answer } from "../bus/bus.ts";
 import { ListAnswer, listItem } from "../bus/list_answer.ts";
 import { subject, systemContext } from "../bus/subject.ts";

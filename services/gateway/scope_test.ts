@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { startTestGateway } from "../../tests/kit/gateway.ts";
-import { SigningGrants } from "../aws/signing_grants.ts";
-import { credentialScope, deriveSigningKey } from "../aws/sigv4.ts";
+import { SigningGrants } from "../aws/signatures/signing_grants.ts";
+import { credentialScope, deriveSigningKey } from "../aws/signatures/sigv4.ts";
 import { subject } from "../bus/subject.ts";
 import { Admission } from "./admission.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";

@@ -8,8 +8,8 @@
 import { Hono } from "hono";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { AwsError } from "../aws/errors.ts";
-import { SigningGrants } from "../aws/signing_grants.ts";
-import { claimedScope } from "../aws/sigv4.ts";
+import { SigningGrants } from "../aws/signatures/signing_grants.ts";
+import { claimedScope } from "../aws/signatures/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";

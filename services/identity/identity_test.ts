@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { startNats, testLog, type TestNats } from "../../tests/kit/nats.ts";
-import { deriveSigningKey } from "../aws/sigv4.ts";
+import { deriveSigningKey } from "../aws/signatures/sigv4.ts";
 import { type CallContext, subject, systemContext } from "../bus/subject.ts";
 import type { Bus } from "../bus/bus.ts";
 import {

@@ -1,7 +1,7 @@
 /** Signing keys for one day, region and service; the secret that they derive from stays here. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import { AwsError } from "../aws/errors.ts";
-import { deriveSigningKey } from "../aws/sigv4.ts";
+import { deriveSigningKey } from "../aws/signatures/sigv4.ts";
 import type { SigningGrant, SigningScope } from "./contract.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { ownerOf, type Principal, principalOfSession } from "./principals.ts";

@@ -5,7 +5,7 @@
 import { dirname } from "node:path";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
-import { SigningGrants } from "../aws/signing_grants.ts";
+import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { MasterKeyError } from "../config/key_file.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";

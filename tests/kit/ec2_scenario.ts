@@ -6,7 +6,7 @@
 import * as sdk from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
 import { Agent } from "node:https";
-import { queryService } from "../../services/aws/catalog.ts";
+import { queryService } from "../../services/aws/schema/catalog.ts";
 import type { ActionName } from "../../services/resources/wire.ts";
 import { startVpcd, type Vpcd } from "../../services/vpcd/vpcd.ts";
 import { testConfig } from "./compute.ts";

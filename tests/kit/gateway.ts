@@ -2,7 +2,7 @@
  * A real gateway on a free port for one test, with a real bus behind it and an identity that knows
  * the access key `AKIATEST`. What answers on the bus and on predastore's socket is the test's matter.
  */
-import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { AwsError } from "../../services/aws/errors.ts";
 import type { Bus } from "../../services/bus/bus.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "../../services/gateway/server.ts";

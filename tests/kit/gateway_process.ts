@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { AwsError } from "../../services/aws/errors.ts";
-import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { Bus } from "../../services/bus/bus.ts";
 import { authorize, signingKey } from "../../services/identity/contract.ts";
 import { type ServiceName, serviceNamed } from "../../services/manifest.ts";

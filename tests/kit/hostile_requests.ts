@@ -12,7 +12,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
-import { NormalizedSchema, operationsOf } from "../../services/aws/smithy_schema.ts";
+import { NormalizedSchema, operationsOf } from "../../services/aws/schema/smithy_schema.ts";
 import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { type Ec2Cloud, startEc2Cloud } from "./ec2_cloud.ts";
 import type { Random } from "./random.ts";

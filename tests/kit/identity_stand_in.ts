@@ -4,7 +4,7 @@
  * waiting for it: `postMessage` of where the bus is begins it, any other message ends it.
  */
 import { AwsError } from "../../services/aws/errors.ts";
-import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { Bus } from "../../services/bus/bus.ts";
 import { authorize, signingKey } from "../../services/identity/contract.ts";
 import { testLog } from "./nats.ts";

@@ -15,7 +15,7 @@ import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
 import { lookup } from "node:dns";
 import { Agent } from "node:https";
-import { deriveSigningKey } from "../../services/aws/sigv4.ts";
+import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { accounts, type TestPredastore } from "../kit/predastore.ts";
 import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 

@@ -4,8 +4,8 @@
  */
 import * as sdk from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
-import { queryService } from "../../services/aws/catalog.ts";
-import type { Shape } from "../../services/aws/shape.ts";
+import { queryService } from "../../services/aws/schema/catalog.ts";
+import type { Shape } from "../../services/aws/schema/shape.ts";
 import { computeRecordActions } from "../../services/compute/contract.ts";
 import { vpcdActions } from "../../services/vpcd/contract.ts";
 import type { Records } from "../../services/resources/records.ts";

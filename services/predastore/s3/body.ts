@@ -4,7 +4,7 @@
  * visible. The digests run on other threads while the body is written.
  */
 import { Digest } from "../../../ffi/libcrypto.ts";
-import { AwsChunkedDecoder, chunkedMode } from "../../aws/chunked.ts";
+import { AwsChunkedDecoder, chunkedMode } from "../../aws/signatures/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";

@@ -4,7 +4,7 @@
  * The key comes from the raw target: `..`, doubled slashes and every byte that UTF-8 allows belong to
  * it. Nothing here is believed before the signature is verified; the door does that in between.
  */
-import type { SigningGrant, SigningScope, Verified } from "../../aws/sigv4.ts";
+import type { SigningGrant, SigningScope, Verified } from "../../aws/signatures/sigv4.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index/rows.ts";

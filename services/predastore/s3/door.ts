@@ -14,7 +14,7 @@ import {
   type SigningScope,
   type Verified,
   verify,
-} from "../../aws/sigv4.ts";
+} from "../../aws/signatures/sigv4.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { delegateHeaders, frontHeaders } from "../contract.ts";

@@ -7,7 +7,7 @@
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { AwsError } from "../../aws/errors.ts";
-import type { SigningGrant, SigningScope } from "../../aws/sigv4.ts";
+import type { SigningGrant, SigningScope } from "../../aws/signatures/sigv4.ts";
 import { invalidArgument } from "./call.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

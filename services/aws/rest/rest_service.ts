@@ -6,7 +6,7 @@ import * as ebs from "@aws-sdk/client-ebs";
 import { type FaultCodes, jsonFaults, RestFaults, xmlFaults } from "./rest_fault.ts";
 import { type RestTemplate, templateOf } from "./rest_route.ts";
 import { RestCompiler, type RestMessage } from "./rest_shape.ts";
-import { operationsOf } from "./smithy_schema.ts";
+import { operationsOf } from "../schema/smithy_schema.ts";
 
 export interface RestOperation {
   readonly name: string;

@@ -4,7 +4,7 @@
  * `JSON.parse` makes own properties of every name, `__proto__` too; the walk takes over what the
  * shape knows and refuses the rest, and maps get no prototype.
  */
-import type { JsonObject, JsonValue } from "./query_decode.ts";
+import type { JsonObject, JsonValue } from "../query/query_decode.ts";
 import { deepest, join, type RestFaults } from "./rest_fault.ts";
 import { fromEpoch, notThat, scalarFromText, timeToText, wrongAnswer } from "./rest_scalar.ts";
 import type { RestShape, RestStructure } from "./rest_shape.ts";

@@ -4,12 +4,12 @@
  */
 import * as quotas from "@aws-sdk/client-service-quotas";
 import * as tagging from "@aws-sdk/client-resource-groups-tagging-api";
-import { AwsError } from "./errors.ts";
-import type { JsonObject } from "./query_decode.ts";
+import { AwsError } from "../errors.ts";
+import type { JsonObject } from "../query/query_decode.ts";
 import { jsonFaults, RestFaults } from "./rest_fault.ts";
 import { readJson, writeJson } from "./rest_json.ts";
 import { RestCompiler, type RestStructure } from "./rest_shape.ts";
-import { type OperationSchema, operationsOf } from "./smithy_schema.ts";
+import { type OperationSchema, operationsOf } from "../schema/smithy_schema.ts";
 
 export interface JsonOperation {
   readonly name: string;

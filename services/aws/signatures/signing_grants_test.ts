@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { startNats } from "../../tests/kit/nats.ts";
-import { identityChanged, signingKey } from "../identity/contract.ts";
-import { AwsError } from "./errors.ts";
+import { startNats } from "../../../tests/kit/nats.ts";
+import { identityChanged, signingKey } from "../../identity/contract.ts";
+import { AwsError } from "../errors.ts";
 import { SigningGrants } from "./signing_grants.ts";
-import { until } from "../../tests/kit/until.ts";
+import { until } from "../../../tests/kit/until.ts";
 
 const scope = (access_key_id: string) => ({
   access_key_id,

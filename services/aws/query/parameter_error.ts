@@ -3,8 +3,8 @@
  *
  * The path is always the whole one as the caller wrote it (`BlockDeviceMapping.1.Ebs.VolumeSize`).
  */
-import { AwsError } from "./errors.ts";
-import type { QueryFlavour } from "./shape.ts";
+import { AwsError } from "../errors.ts";
+import type { QueryFlavour } from "../schema/shape.ts";
 
 export type ParameterFault = "missing" | "unknown" | "invalid" | "malformed";
 

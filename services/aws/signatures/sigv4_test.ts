@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { SignatureV4 } from "@smithy/signature-v4";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import {
   claimedScope,
   deriveSigningKey,

@@ -8,8 +8,14 @@
  */
 import { parameterError, type ParameterFault, quoted } from "./parameter_error.ts";
 import type { FormNode, FormTree } from "./query_form.ts";
-import { isPrintable, readBase64, readBoolean, readNumber, readTimestamp } from "./scalar_text.ts";
-import type { ListShape, MapShape, QueryFlavour, Shape, StructureShape } from "./shape.ts";
+import {
+  isPrintable,
+  readBase64,
+  readBoolean,
+  readNumber,
+  readTimestamp,
+} from "../schema/scalar_text.ts";
+import type { ListShape, MapShape, QueryFlavour, Shape, StructureShape } from "../schema/shape.ts";
 
 export type JsonValue = string | number | boolean | JsonValue[] | JsonObject;
 export interface JsonObject {

@@ -2,7 +2,7 @@
  * restJson1 and restXml as one protocol with two dialects: finds a call's operation, reads its input,
  * writes its answer or error.
  */
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import { readRestCall, type RestBody, type RestInput, type RestRequest } from "./rest_decode.ts";
 import { writeJson } from "./rest_json.ts";
 import { bestOf, readTarget } from "./rest_route.ts";
@@ -10,7 +10,7 @@ import { scalarToText, wrongAnswer } from "./rest_scalar.ts";
 import type { RestOperation, RestService } from "./rest_service.ts";
 import type { RestMember, RestShape, RestStructure } from "./rest_shape.ts";
 import { writeBareXml, writeXml } from "./rest_xml.ts";
-import { escapeXml } from "./xml_encode.ts";
+import { escapeXml } from "../query/xml_encode.ts";
 
 export interface RestAnswer {
   readonly status: number;

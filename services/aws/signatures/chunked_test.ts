@@ -9,7 +9,7 @@ import {
   type ChunkSigning,
   trailerSignature,
 } from "./chunked.ts";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import { deriveSigningKey } from "./sigv4.ts";
 
 const scope = {

@@ -7,7 +7,7 @@
  * `AwsError`, after which the decoder refuses all further use.
  */
 import { createHash, createHmac, type Hash, timingSafeEqual } from "node:crypto";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import { credentialScope, type Verified } from "./sigv4.ts";
 
 /** How a body announced itself in `x-amz-content-sha256`. */

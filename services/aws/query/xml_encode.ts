@@ -6,7 +6,7 @@
  * the service that made it and throws `TypeError` with its path. The text is always well-formed XML
  * 1.0. Measured: 20 instances (58 KB) in about 140 us; `deno bench -A services/aws/codec_bench.ts`.
  */
-import type { ListShape, Member, Shape, StructureShape } from "./shape.ts";
+import type { ListShape, Member, Shape, StructureShape } from "../schema/shape.ts";
 
 // deno-lint-ignore no-control-regex
 const special = /[&<>"\r\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff\ud800-\udfff]/;

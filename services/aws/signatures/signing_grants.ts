@@ -6,15 +6,15 @@
  * dropped at once, and an answer that was on its way when it was said is not kept. While identity
  * cannot be reached, known grants serve until they expire and all others are `ServiceUnavailable`.
  */
-import type { Bus } from "../bus/bus.ts";
+import type { Bus } from "../../bus/bus.ts";
 import {
   type IdentityChanged,
   identityChanged,
   type SigningGrant,
   signingKey,
   type SigningScope,
-} from "../identity/contract.ts";
-import { AwsError } from "./errors.ts";
+} from "../../identity/contract.ts";
+import { AwsError } from "../errors.ts";
 
 const refused_ms = 1_000;
 

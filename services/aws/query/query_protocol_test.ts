@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import * as ec2 from "@aws-sdk/client-ec2";
 import * as iam from "@aws-sdk/client-iam";
 import * as sts from "@aws-sdk/client-sts";
-import { type QueryService, queryService } from "./catalog.ts";
-import { AwsError } from "./errors.ts";
+import { type QueryService, queryService } from "../schema/catalog.ts";
+import { AwsError } from "../errors.ts";
 import { readCall, readParameters, writeAnswer, writeError } from "./query_protocol.ts";
-import { asJson, Generator, nasty, plain } from "./schema_samples.ts";
-import { operationsOf } from "./smithy_schema.ts";
+import { asJson, Generator, nasty, plain } from "../schema/schema_samples.ts";
+import { operationsOf } from "../schema/smithy_schema.ts";
 
 interface CapturedRequest {
   body?: string;

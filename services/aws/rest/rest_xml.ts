@@ -6,11 +6,11 @@
  * its `RangeError`, which is caught.
  */
 import { parseXML } from "@aws-sdk/xml-builder";
-import type { JsonObject, JsonValue } from "./query_decode.ts";
+import type { JsonObject, JsonValue } from "../query/query_decode.ts";
 import { deepest, join, type RestFaults } from "./rest_fault.ts";
 import { scalarFromText, scalarToText, wrongAnswer } from "./rest_scalar.ts";
 import type { RestMember, RestShape, RestStructure } from "./rest_shape.ts";
-import { escapeXml } from "./xml_encode.ts";
+import { escapeXml } from "../query/xml_encode.ts";
 
 const place = "date-time";
 

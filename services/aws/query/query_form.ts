@@ -6,7 +6,7 @@
  * refused.
  */
 import { parameterError, quoted } from "./parameter_error.ts";
-import type { QueryFlavour } from "./shape.ts";
+import type { QueryFlavour } from "../schema/shape.ts";
 
 export type FormNode = string | FormTree;
 export type FormTree = Map<string, FormNode>;

@@ -13,8 +13,8 @@
  * `AwsError` with AWS's code for that service; nothing of the expected signature is ever told.
  */
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
-import type { SigningGrant, SigningScope } from "../identity/contract.ts";
-import { AwsError } from "./errors.ts";
+import type { SigningGrant, SigningScope } from "../../identity/contract.ts";
+import { AwsError } from "../errors.ts";
 import { canonicalQuery, doubleEncodedPath, onceEncodedPaths } from "./uri_encoding.ts";
 
 export type { SigningGrant, SigningScope };

@@ -2,7 +2,7 @@
  * Reads and validates a REST call: what its operation wants from the path, the query, the headers
  * and the body, as the plain JSON that handlers see. A streamed payload is handed over untouched.
  */
-import type { JsonObject, JsonValue } from "./query_decode.ts";
+import type { JsonObject, JsonValue } from "../query/query_decode.ts";
 import type { RestFaults } from "./rest_fault.ts";
 import { readJson } from "./rest_json.ts";
 import { matchPath, readTarget, type Target, unescapeLabels } from "./rest_route.ts";
@@ -10,7 +10,7 @@ import { listFromHeader, scalarFromText } from "./rest_scalar.ts";
 import type { RestOperation, RestService } from "./rest_service.ts";
 import type { RestMember, RestMessage, RestStructure } from "./rest_shape.ts";
 import { readXml } from "./rest_xml.ts";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 
 export type RestBody = Uint8Array | ReadableStream<Uint8Array>;
 

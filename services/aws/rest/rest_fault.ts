@@ -2,8 +2,8 @@
  * What is wrong with a REST call, in each service's codes. The message names the parameter by its
  * whole path (`Tags.2.Key`), or by its name where it is a header or in the query.
  */
-import { AwsError } from "./errors.ts";
-import { quoted } from "./parameter_error.ts";
+import { AwsError } from "../errors.ts";
+import { quoted } from "../query/parameter_error.ts";
 
 export interface FaultCodes {
   readonly missing: string;

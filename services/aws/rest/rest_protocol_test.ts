@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import * as ebs from "@aws-sdk/client-ebs";
 import * as s3 from "@aws-sdk/client-s3";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import { largestDocument_bytes } from "./rest_decode.ts";
 import { s3Faults } from "./rest_fault.ts";
 import { restProtocol } from "./rest_protocol.ts";
 import { type RestOperation, RestService, restService } from "./rest_service.ts";
-import { asJson, Generator, nasty, plain } from "./schema_samples.ts";
-import { type NormalizedSchema, operationsOf } from "./smithy_schema.ts";
+import { asJson, Generator, nasty, plain } from "../schema/schema_samples.ts";
+import { type NormalizedSchema, operationsOf } from "../schema/smithy_schema.ts";
 
 const ofS3 = new RestService("s3", s3, {
   protocol: "restXml",

@@ -1,8 +1,8 @@
 /**
  * EC2 query and AWS query as one protocol with two dialects: reads a call, writes its answer or error.
  */
-import type { Operation, QueryService } from "./catalog.ts";
-import { AwsError } from "./errors.ts";
+import type { Operation, QueryService } from "../schema/catalog.ts";
+import { AwsError } from "../errors.ts";
 import { type JsonObject, QueryDecoder } from "./query_decode.ts";
 import { type FormTree, readForm } from "./query_form.ts";
 import { escapeXml, structureXml } from "./xml_encode.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { AwsError } from "./errors.ts";
+import { AwsError } from "../errors.ts";
 import { jsonService } from "./json_service.ts";
 
 const service = jsonService("tagging");

@@ -5,8 +5,8 @@
  * As in `shape.ts`, structures are compiled once, when first met, and members reach their shape
  * through a getter, since shapes may be recursive. Bindings count on the top level of a message only.
  */
-import { isFractional } from "./fractional.ts";
-import { NormalizedSchema, type SchemaRef } from "./smithy_schema.ts";
+import { isFractional } from "../schema/fractional.ts";
+import { NormalizedSchema, type SchemaRef } from "../schema/smithy_schema.ts";
 
 export type TimestampFormat = "date-time" | "http-date" | "epoch-seconds";
 

@@ -1,8 +1,14 @@
 /** Scalars of REST messages as text, both ways: in headers, paths, queries and XML. */
-import type { JsonValue } from "./query_decode.ts";
+import type { JsonValue } from "../query/query_decode.ts";
 import { join, type RestFaults } from "./rest_fault.ts";
 import type { RestScalar, RestShape, RestTimestamp, TimestampFormat } from "./rest_shape.ts";
-import { isPrintable, readBase64, readBoolean, readNumber, readTimestamp } from "./scalar_text.ts";
+import {
+  isPrintable,
+  readBase64,
+  readBoolean,
+  readNumber,
+  readTimestamp,
+} from "../schema/scalar_text.ts";
 
 const httpDate =
   /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d GMT$/;
