@@ -47,6 +47,7 @@ async function post(test: TestPredastore, options: FormOptions = {}): Promise<Re
       { "x-amz-date": now },
       ["starts-with", "$success_action_status", ""],
       ["starts-with", "$x-amz-meta-from", ""],
+      ["starts-with", "$x-amz-storage-class", ""],
     ],
   })).toString("base64");
   const key = deriveSigningKey(options.secret ?? accounts.AKIATEST.secret, scope);
@@ -96,6 +97,16 @@ Deno.test({
         });
         assert.equal(made.status, 201);
         assert.match(await made.text(), /<Key>form\/201<\/Key>/);
+      },
+
+      "form upload: storage classes: a field of the form says which": async (s3, test) => {
+        const asked = { key: "form/class", fields: { "x-amz-storage-class": "ONEZONE_IA" } };
+        assert.equal((await post(test, asked)).status, 204);
+        const head = await s3.send(new HeadObjectCommand({ Bucket, Key: "form/class" }));
+        assert.equal(head.StorageClass, "ONEZONE_IA");
+        const none = await post(test, { ...asked, fields: { "x-amz-storage-class": "GLACIER" } });
+        assert.equal(none.status, 400);
+        assert.match(await none.text(), /<Code>InvalidStorageClass<\/Code>/);
       },
 
       "form upload: what the policy does not allow is refused and stores nothing": async (

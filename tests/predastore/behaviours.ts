@@ -43,6 +43,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["keys of every kind", /keys of every kind/, /a key is every byte/],
     ["copy", /^copies keep or replace/],
+    [
+      "storage classes whose objects are at hand: kept, told, changed by a copy",
+      /storage classes: /,
+    ],
     ["delete, delete many", /many are deleted at once/],
     [
       "list v1 and v2: prefix, delimiter, start, stable tokens",
@@ -133,7 +137,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
     [
-      "what is not served says so by its name: operations, storage classes, KMS's and customers' keys, lifecycle transitions, SigV4A",
+      "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions, SigV4A",
       /what is not served is refused/,
       /asks for something that is not served/,
     ],

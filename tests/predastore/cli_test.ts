@@ -96,6 +96,30 @@ Deno.test("the AWS CLI copies, syncs, lists, presigns and removes", async (t) =>
     );
   });
 
+  await t.step(
+    "storage classes: cp sets one, a copy onto itself changes it, listings show it",
+    async () => {
+      const [path, at] = [join(folder, "deep/er é/file 1+"), "s3://cli/class"];
+      const shown = async () =>
+        JSON.parse(
+          await test.aws("s3api", "list-objects-v2", "--bucket", "cli", "--prefix", "class"),
+        ).Contents[0].StorageClass;
+      await test.aws("s3", "cp", path, at, "--storage-class", "STANDARD_IA");
+      assert.equal(await shown(), "STANDARD_IA");
+      await test.aws("s3", "cp", at, at, "--storage-class", "INTELLIGENT_TIERING");
+      assert.equal(await shown(), "INTELLIGENT_TIERING");
+      const head = await test.aws("s3api", "head-object", "--bucket", "cli", "--key", "class");
+      assert.equal(JSON.parse(head).StorageClass, "INTELLIGENT_TIERING");
+      await assert.rejects(
+        test.aws("s3", "cp", path, at, "--storage-class", "DEEP_ARCHIVE"),
+        /InvalidStorageClass/,
+      );
+      assert.equal(await shown(), "INTELLIGENT_TIERING");
+      await test.aws("s3", "cp", at, at, "--storage-class", "STANDARD");
+      assert.equal(await shown(), "STANDARD");
+    },
+  );
+
   await t.step("rm --recursive and rb leave nothing", async () => {
     await assert.rejects(test.aws("s3", "rb", "s3://cli"), /BucketNotEmpty/);
     await test.aws("s3", "rm", "--recursive", "s3://cli");

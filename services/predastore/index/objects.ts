@@ -31,7 +31,7 @@ import type { UploadTable } from "./uploads.ts";
 type Table = "objects" | "versions";
 
 const columns =
-  "bucket, key, sequence, revision, version, marker, size, modified_ms, etag, checksum, meta, extents, record";
+  "bucket, key, sequence, revision, version, marker, size, modified_ms, etag, checksum, storage_class, meta, extents, record";
 const placeholders = columns.replace(/\w+/g, "?");
 
 export class ObjectTable {
@@ -77,6 +77,7 @@ export class ObjectTable {
       meta: {
         ...parsed<ObjectMeta>(row["meta"]) as ObjectMeta,
         ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
+        ...optional("storage_class", row["storage_class"] as string | null),
       },
       ...optional("extents", parsed<[number, number][]>(row["extents"])),
       locations: unpackLocations(row["record"] as Bytes),
@@ -145,7 +146,7 @@ export class ObjectTable {
   /** Objects of a bucket with keys after (or from) `start`, in the order of their bytes. */
   listFrom(bucket: number, start: Bytes, inclusive: boolean, limit: number): ListedObject[] {
     return this.#database.all(
-      `select key, size, modified_ms, etag, checksum from objects
+      `select key, size, modified_ms, etag, checksum, storage_class from objects
        where bucket = ? and key ${inclusive ? ">=" : ">"} ? order by key limit ?`,
       bucket,
       start,
@@ -156,6 +157,7 @@ export class ObjectTable {
       modified_ms: row["modified_ms"] as number,
       etag: row["etag"] as string,
       ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
+      ...optional("storage_class", row["storage_class"] as string | null),
     }));
   }
 
@@ -170,7 +172,8 @@ export class ObjectTable {
     limit: number,
   ): ListedVersion[] {
     const part = (table: Table) =>
-      `select key, sequence, version, marker, size, modified_ms, etag, checksum from ${table}
+      `select key, sequence, version, marker, size, modified_ms, etag, checksum, storage_class
+       from ${table}
        where bucket = ?1 and (key > ?2 or (key = ?2 and sequence < ?3))`;
     const sql = this.#versioned.has(bucket)
       ? `${part("objects")} union all ${part("versions")} order by key, sequence desc limit ?4`
@@ -187,6 +190,7 @@ export class ObjectTable {
         modified_ms: row["modified_ms"] as number,
         etag: row["etag"] as string,
         ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
+        ...optional("storage_class", row["storage_class"] as string | null),
       };
     });
   }
@@ -274,7 +278,7 @@ export class ObjectTable {
       this.#segments.accountRecords(added, 1);
       return;
     }
-    const { checksum: _checksum, ...meta } = object.meta;
+    const { checksum: _checksum, storage_class: _class, ...meta } = object.meta;
     this.#database.run(
       `update ${table} set record = ?, revision = ?, meta = ? ${where}`,
       packLocations(locations),
@@ -292,7 +296,7 @@ export class ObjectTable {
     sequence: number,
     locations: readonly Location[],
   ): void {
-    const { checksum, ...meta } = object.meta;
+    const { checksum, storage_class, ...meta } = object.meta;
     this.#database.run(
       `insert into ${table} (${columns}) values (${placeholders})`,
       object.bucket,
@@ -305,6 +309,7 @@ export class ObjectTable {
       object.modified_ms,
       object.etag,
       json(checksum),
+      storage_class ?? null,
       JSON.stringify(meta),
       json(object.extents),
       packLocations(locations),

@@ -35,6 +35,8 @@ export interface ObjectMeta {
   readonly parts?: readonly number[];
   readonly tags?: readonly Tag[];
   readonly lock?: ObjectLock;
+  /** Undefined for STANDARD. */
+  readonly storage_class?: string;
   /** How what is stored was sealed; undefined when it is stored as it came. */
   readonly seal?: Seal;
   /** What it was written with, where its bucket had a code of its own. */
@@ -89,6 +91,7 @@ export interface ListedObject {
   readonly size: number;
   readonly modified_ms: number;
   readonly etag: string;
+  readonly storage_class?: string;
   readonly checksum?: ChecksumMeta;
 }
 

@@ -14,10 +14,10 @@ create table if not exists settings (bucket integer primary key, sequence intege
   record blob);
 create table if not exists objects (bucket integer, key blob, sequence integer, revision integer,
   version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
-  meta text, extents text, record blob, primary key (bucket, key)) without rowid;
+  storage_class text, meta text, extents text, record blob, primary key (bucket, key)) without rowid;
 create table if not exists versions (bucket integer, key blob, sequence integer, revision integer,
   version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
-  meta text, extents text, record blob, primary key (bucket, key, sequence)) without rowid;
+  storage_class text, meta text, extents text, record blob, primary key (bucket, key, sequence)) without rowid;
 create table if not exists extents (id integer primary key, bucket integer, key blob, size integer,
   k integer, m integer, layout blob, upload text, revision integer, record blob);
 create table if not exists uploads (id text primary key, bucket integer, key blob,
@@ -42,4 +42,4 @@ export const tables: readonly string[] = [
   ...schema.matchAll(/create (?:temp )?table (?:if not exists )?(\w+)/g),
 ].map(([, name]) => name as string);
 
-export const schemaVersion = "3";
+export const schemaVersion = "4";

@@ -2,6 +2,7 @@
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
 import { refuseCustomerKey } from "./encryption.ts";
+import { shownClass } from "./storage_class.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
 
@@ -54,7 +55,9 @@ export function getObjectAttributes(call: S3Call): Response {
         ),
       ])
       : undefined,
-    wants("StorageClass") ? element("StorageClass", "STANDARD") : undefined,
+    wants("StorageClass")
+      ? element("StorageClass", shownClass(object.meta.storage_class))
+      : undefined,
     wants("ObjectSize") ? element("ObjectSize", object.size) : undefined,
   ], {
     "last-modified": httpDate(object.modified_ms),

@@ -116,6 +116,7 @@ export interface BodyOptions {
   readonly user: ObjectMeta["user"];
   readonly tags?: ObjectMeta["tags"];
   readonly lock?: ObjectMeta["lock"];
+  readonly storage_class?: ObjectMeta["storage_class"];
   /** The key under which the body is sealed. */
   readonly seal?: Seal | undefined;
   /** A checksum to compute even though the client names none: that of its multipart upload. */
@@ -219,6 +220,7 @@ export function incomingBody(
           user: options.user,
           ...(options.tags === undefined ? {} : { tags: options.tags }),
           ...(options.lock === undefined ? {} : { lock: options.lock }),
+          ...(options.storage_class === undefined ? {} : { storage_class: options.storage_class }),
           ...(made === undefined ? {} : { checksum: made }),
         },
       };

@@ -60,7 +60,7 @@ function dateOf(value: string): number {
 
 function ruleOf(node: XmlNode, at: number): LifecycleRule {
   for (const name of ["Transition", "NoncurrentVersionTransition"]) {
-    // There is one storage class: nothing could move.
+    // All storage classes are stored alike: nothing would move.
     if (node[name] !== undefined) throw notImplemented(`Lifecycle ${name}`);
   }
   const expiration = maybeNode(node, "Expiration");

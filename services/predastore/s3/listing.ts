@@ -11,6 +11,7 @@ import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { shownClass } from "./storage_class.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -123,7 +124,7 @@ function contents(object: ListedObject, encode: (text: string) => string, withOw
     object.checksum && element("ChecksumType", object.checksum.type),
     element("Size", object.size),
     withOwner === undefined ? undefined : owner(withOwner),
-    element("StorageClass", "STANDARD"),
+    element("StorageClass", shownClass(object.storage_class)),
   ]);
 }
 
@@ -264,7 +265,7 @@ export function listMultipartUploads(call: S3Call): Response {
           element("DisplayName", bucket.account_id),
         ]),
         owner(bucket.account_id),
-        element("StorageClass", "STANDARD"),
+        element("StorageClass", shownClass(upload.meta.storage_class)),
         element("Initiated", new Date(upload.created_ms).toISOString()),
         upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
         upload.checksum && element("ChecksumType", upload.checksum.type),

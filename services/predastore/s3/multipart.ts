@@ -24,6 +24,7 @@ import {
 } from "./objects.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { parseRange } from "./ranges.ts";
+import { shownClass } from "./storage_class.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
   children,
@@ -340,7 +341,7 @@ export function listParts(call: S3Call): Response {
       element("DisplayName", bucket.account_id),
     ]),
     owner(bucket.account_id),
-    element("StorageClass", "STANDARD"),
+    element("StorageClass", shownClass(upload.meta.storage_class)),
     upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
     upload.checksum && element("ChecksumType", upload.checksum.type),
   ]);

@@ -10,6 +10,7 @@ import { invalidArgument, notImplemented, ownBucket, type S3Call } from "./call.
 import { checksumHeader } from "./checksums.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellLock } from "./object_lock.ts";
+import { askedClass, tellClass } from "./storage_class.ts";
 import { tagsOfQuery } from "./tagging.ts";
 import { shownVersion } from "./version_ids.ts";
 
@@ -29,7 +30,6 @@ export const defaultContentType = "binary/octet-stream";
 /** Values that change nothing, for headers that ask for what is not served. */
 const harmless: Readonly<Record<string, readonly string[]>> = {
   "x-amz-acl": ["private", "bucket-owner-full-control"],
-  "x-amz-storage-class": ["STANDARD"],
   "x-amz-server-side-encryption-customer-algorithm": [],
   "x-amz-server-side-encryption-aws-kms-key-id": [],
   "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
@@ -45,19 +45,16 @@ export function refuseUnserved(headers: Headers): void {
   for (const [name, allowed] of Object.entries(harmless)) {
     const value = headers.get(name);
     if (value === null || allowed.includes(value)) continue;
-    if (name === "x-amz-storage-class") {
-      throw new AwsError(
-        "InvalidStorageClass",
-        "The storage class you specified is not valid; there is STANDARD only.",
-      );
-    }
     throw notImplemented(name);
   }
 }
 
-type Given = Pick<ObjectMeta, "headers" | "user" | "tags">;
+type Given = Pick<ObjectMeta, "headers" | "user" | "tags" | "storage_class">;
 
-/** What of a request's headers is kept with its object. @throws AwsError `MetadataTooLarge` */
+/**
+ * What of a request's headers is kept with its object.
+ * @throws AwsError `MetadataTooLarge`, `InvalidStorageClass`
+ */
 export function objectHeaders(from: Headers): Given {
   refuseUnserved(from);
   const headers: Record<string, string> = {};
@@ -87,7 +84,13 @@ export function objectHeaders(from: Headers): Given {
     );
   }
   const tagging = from.get("x-amz-tagging");
-  return { headers, user, ...(tagging === null ? {} : { tags: tagsOfQuery(tagging) }) };
+  const storage_class = askedClass(from);
+  return {
+    headers,
+    user,
+    ...(tagging === null ? {} : { tags: tagsOfQuery(tagging) }),
+    ...(storage_class === undefined ? {} : { storage_class }),
+  };
 }
 
 /** Query parameters that replace headers of an answer, on signed requests only. */
@@ -121,7 +124,7 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
     const value = call.query.get(parameter);
     if (value !== null) set(name, value);
   }
-  const { checksum, tags, lock, seal } = object.meta;
+  const { checksum, tags, lock, seal, storage_class } = object.meta;
   const version = shownVersion(ownBucket(call), object.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);
   if (tags !== undefined && tags.length > 0) {
@@ -129,6 +132,7 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
   }
   tellLock(headers, lock);
   tellSeal(headers, seal);
+  tellClass(headers, storage_class);
   if (whole && checksum !== undefined && call.headers.get("x-amz-checksum-mode") === "ENABLED") {
     headers.set(checksumHeader(checksum.algorithm), checksum.value);
     headers.set("x-amz-checksum-type", checksum.type);

@@ -17,6 +17,7 @@ import { quoted } from "./answer_parts.ts";
 import { askedLock, bypasses, checkLock } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
+import { storageClassHeader } from "./storage_class.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import {
   children,
@@ -29,6 +30,8 @@ import {
 } from "./xml.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
+
+const redirectHeader = "x-amz-website-redirect-location";
 
 function found(call: S3Call): ObjectRow {
   return meantObject(call, ownBucket(call), call.key, askedVersion(call.query));
@@ -157,11 +160,16 @@ export async function putObject(call: S3Call): Promise<Response> {
   return new Response(null, { headers: storedHeaders(bucket, stored) });
 }
 
+/** What goes with an object's data. */
+type Given =
+  & Pick<ObjectMeta, "headers" | "user" | "tags" | "lock" | "storage_class">
+  & { readonly seal?: Seal };
+
 /** What a new object gets besides its data: from the headers, and from what its bucket gives. */
 export function newObject(
   call: S3Call,
   bucket: BucketRow,
-): Pick<ObjectMeta, "headers" | "user" | "tags" | "lock"> & { readonly seal?: Seal } {
+): Given {
   const lock = askedLock(call, bucket.settings) ?? defaultLock(bucket.settings, Date.now());
   const seal = sealFor(call);
   return {
@@ -206,7 +214,7 @@ export function copiedBody(
   call: S3Call,
   source: ObjectRow,
   range: ByteRange,
-  given: Pick<ObjectMeta, "headers" | "user" | "tags" | "lock"> & { readonly seal?: Seal },
+  given: Given,
   algorithm: string | undefined,
 ): IncomingBody & Disposable {
   const { seal, ...meta } = given;
@@ -241,6 +249,19 @@ export function copiedBody(
   };
 }
 
+/** Headers with which an object may be copied to itself, also when they ask for what it has. */
+const changing = [storageClassHeader, "x-amz-server-side-encryption", redirectHeader];
+
+/** What the directive COPY takes from the source: all but where a website would redirect to. */
+function copiedMeta({ meta }: ObjectRow, given: Given): Pick<ObjectMeta, "headers" | "user"> {
+  const { [redirectHeader]: _source, ...headers } = meta.headers;
+  const redirect = given.headers[redirectHeader];
+  return {
+    headers: redirect === undefined ? headers : { ...headers, [redirectHeader]: redirect },
+    user: meta.user,
+  };
+}
+
 export async function copyObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const source = copySource(call);
@@ -257,7 +278,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
   const given = newObject(call, bucket);
   const itself = source.bucket === bucket.id && source.key === call.key &&
     call.store.objects.find(bucket, call.key)?.sequence === source.sequence;
-  if (directive === "COPY" && itself) {
+  if (directive === "COPY" && itself && !changing.some((name) => call.headers.has(name))) {
     throw new AwsError(
       "InvalidRequest",
       "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
@@ -277,7 +298,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
     { from: 0, to: source.size },
     {
       ...rest,
-      ...(directive === "COPY" ? { headers: source.meta.headers, user: source.meta.user } : {}),
+      ...(directive === "COPY" ? copiedMeta(source, given) : {}),
       ...(tags === undefined ? {} : { tags }),
     },
     algorithm,

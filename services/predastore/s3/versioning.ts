@@ -7,6 +7,7 @@ import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
 import { afterPrefix, commonPrefixes, encoder, maxKeys } from "./listing.ts";
+import { shownClass } from "./storage_class.ts";
 import { checkedVersion } from "./version_ids.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
@@ -138,7 +139,7 @@ export function listObjectVersions(call: S3Call): Response {
           one.checksum && element("ChecksumAlgorithm", one.checksum.algorithm),
           one.checksum && element("ChecksumType", one.checksum.type),
           element("Size", one.size),
-          element("StorageClass", "STANDARD"),
+          element("StorageClass", shownClass(one.storage_class)),
         ],
         owner(bucket.account_id),
       ])

@@ -1,0 +1,36 @@
+/**
+ * Storage classes: those whose objects are at hand at once are kept with an object and told of it. All of
+ * them are stored alike, by their bucket's erasure code. What would have to be restored before it can be
+ * read, or belongs to other kinds of buckets, is no valid class here. STANDARD is kept as no class at all.
+ */
+import { AwsError } from "../../aws/errors.ts";
+
+const standard = "STANDARD";
+const atHand: readonly string[] = [
+  standard,
+  "REDUCED_REDUNDANCY",
+  "STANDARD_IA",
+  "ONEZONE_IA",
+  "INTELLIGENT_TIERING",
+  "GLACIER_IR",
+];
+export const storageClassHeader = "x-amz-storage-class";
+
+/** The class that a write asks for, as it is kept. @throws AwsError `InvalidStorageClass` */
+export function askedClass(headers: Headers): string | undefined {
+  const asked = headers.get(storageClassHeader);
+  if (asked === null || asked === standard) return undefined;
+  if (atHand.includes(asked)) return asked;
+  throw new AwsError(
+    "InvalidStorageClass",
+    `The storage class you specified is not valid; there are ${atHand.join(", ")}.`,
+  );
+}
+
+/** As documents have it. */
+export const shownClass = (kept: string | undefined): string => kept ?? standard;
+
+/** As answers about one object have it: nothing is said of STANDARD. */
+export function tellClass(headers: Headers, kept: string | undefined): void {
+  if (kept !== undefined) headers.set(storageClassHeader, kept);
+}
