@@ -33,6 +33,8 @@ export const headerWord = {
   sequenceHigh: 7,
   dataCount: 8,
   entryCount: 9,
+  syncedLow: 10,
+  syncedHigh: 11,
   volumeId: 16,
 } as const;
 
@@ -47,6 +49,8 @@ export interface BatchHeader {
   readonly sequence: number;
   readonly dataCount: number;
   readonly entryCount: number;
+  /** Every batch up to this one was durable when this one was written; 0 says nothing. */
+  readonly synced: number;
 }
 
 /** Which of the two a volume writes is settled when it is made. */
@@ -91,17 +95,14 @@ export function sealHeader(header: Uint8Array<ArrayBuffer>): void {
   words[headerWord.checksum] = crc32c(header);
 }
 
-/** The header of a batch of that volume, or undefined when these bytes are none. */
-export function decodeHeader(
+/** The version of a header that this volume wrote, whichever it is, or undefined when these bytes are none. */
+export function headerVersion(
   block: Uint8Array<ArrayBuffer>,
   volumeId: string,
-  version: BatchVersion = batchVersion,
-): BatchHeader | undefined {
+): number | undefined {
   const words = new Uint32Array(block.buffer, block.byteOffset, blockBytes >> 2);
   const word = (at: number) => words[at] as number;
-  if (word(headerWord.magic) !== batchMagic || word(headerWord.version) !== version) {
-    return undefined;
-  }
+  if (word(headerWord.magic) !== batchMagic) return undefined;
   const stored = word(headerWord.checksum);
   words[headerWord.checksum] = 0;
   const computed = crc32c(block.subarray(0, blockBytes));
@@ -111,6 +112,18 @@ export function decodeHeader(
   for (let i = 0; i < volumeIdBytes; i++) {
     if (block[headerWord.volumeId * 4 + i] !== id[i]) return undefined;
   }
+  return word(headerWord.version);
+}
+
+/** The header of a batch of that volume, or undefined when these bytes are none. */
+export function decodeHeader(
+  block: Uint8Array<ArrayBuffer>,
+  volumeId: string,
+  version: BatchVersion = batchVersion,
+): BatchHeader | undefined {
+  if (headerVersion(block, volumeId) !== version) return undefined;
+  const words = new Uint32Array(block.buffer, block.byteOffset, blockBytes >> 2);
+  const word = (at: number) => words[at] as number;
   const header: BatchHeader = {
     segment: word(headerWord.segment),
     epoch: word(headerWord.epoch),
@@ -118,9 +131,10 @@ export function decodeHeader(
     sequence: word(headerWord.sequenceLow) + word(headerWord.sequenceHigh) * 4294967296,
     dataCount: word(headerWord.dataCount),
     entryCount: word(headerWord.entryCount),
+    synced: word(headerWord.syncedLow) + word(headerWord.syncedHigh) * 4294967296,
   };
   const sane = header.dataCount <= batchDataBlocks && header.entryCount <= batchEntries &&
-    header.dataCount <= header.entryCount &&
+    header.dataCount <= header.entryCount && header.synced < Math.max(1, header.sequence) &&
     header.position + 1 + header.dataCount <= segmentBlocks;
   return sane ? header : undefined;
 }

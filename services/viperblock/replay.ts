@@ -4,8 +4,8 @@
  * Batches are taken in the order of their sequence, each only when it is whole; the first that is not
  * ends the log, so that what is found is a prefix of what was written. A later epoch's first batch
  * states where the log before it ended: batches beyond that point are a dead writer's late writes and
- * are not taken. When batches are missing that a checkpoint or a later epoch says were durable, data
- * has been lost and the volume is not opened (`DamagedData`).
+ * are not taken. When batches are missing that a checkpoint, a later epoch or a later batch (`synced_mark.ts`)
+ * says were durable, data has been lost and the volume is not opened (`DamagedData`).
  *
  * The files are read through a narrow interface, so that tests may tear, cut and flip them in memory.
  */
@@ -22,8 +22,10 @@ import {
   batchIsWhole,
   type BatchVisitor,
   decodeHeader,
+  headerVersion,
   visitBatch,
 } from "./log_record.ts";
+import { syncedMark, type SyncedSearch } from "./synced_mark.ts";
 
 export interface LogFile {
   readonly path: string;
@@ -69,10 +71,16 @@ export interface ReplayOptions {
   readonly seal?: LogSeal;
 }
 
+/**
+ * Blocks at the start of a file of an older segment that are looked at: had it become a segment of the end
+ * of the log, and only its first block been lost, then a header of that would stand here.
+ */
+const lookedAt = 1024;
+
 const versionOf = (seal: LogSeal | undefined) =>
   seal === undefined ? batchVersion : sealedBatchVersion;
 
-/** Identifies each file by its first batch. */
+/** Identifies each file by its first batch. @throws DamagedData when that is of a version that is not known */
 function identify(files: readonly LogFile[], { volumeId, seal }: ReplayOptions) {
   const version = versionOf(seal);
   const found: FoundSegment[] = [];
@@ -80,6 +88,12 @@ function identify(files: readonly LogFile[], { volumeId, seal }: ReplayOptions) 
   for (const file of files) {
     const block = file.read(0, 1);
     const header = block.length < blockBytes ? undefined : decodeHeader(block, volumeId, version);
+    const other = block.length < blockBytes ? undefined : headerVersion(block, volumeId);
+    if (other !== undefined && other !== version) {
+      throw new DamagedData(
+        `${file.path} is a log of ${volumeId} of version ${other}; only ${version} can be read here`,
+      );
+    }
     if (header === undefined || header.position !== 0) unused.push(file);
     else {
       found.push({
@@ -120,6 +134,9 @@ export function replay(
   // A segment goes on until the next one's first sequence; the last one until its first bad batch.
   const chain: FoundSegment[] = [];
   let ended = false;
+  /** Where the last segment that was read ends. */
+  let end = 0;
+  const epochNow = () => Math.max(options.epoch, chain.at(-1)?.epoch ?? 0);
   for (const [i, segment] of found.entries()) {
     const next = found[i + 1];
     const limit = next?.firstSequence ?? Infinity;
@@ -134,7 +151,7 @@ export function replay(
     }
     if (ended || segment.firstSequence > expected) {
       if (
-        segment.epoch > (chain.at(-1)?.epoch ?? options.epoch) || options.needed.has(segment.number)
+        segment.epoch > epochNow() || options.needed.has(segment.number)
       ) {
         throw new DamagedData(
           `the log of ${options.volumeId} lacks batch ${expected}, which was durable`,
@@ -147,7 +164,8 @@ export function replay(
     visitor.segment(segment);
     chain.push(segment);
     let sequence = segment.firstSequence;
-    for (let position = 0; position < segmentBlocks && sequence < limit;) {
+    let position = 0;
+    while (position < segmentBlocks && sequence < limit) {
       const batch = readBatch(segment, position, sequence, options);
       if (batch === undefined) break;
       if (sequence >= expected) {
@@ -158,17 +176,51 @@ export function replay(
       segment.lastSequence = sequence++;
       position += 1 + batch.header.dataCount;
     }
+    end = position;
     if (next !== undefined && expected < limit) ended = true;
   }
-  if (expected <= options.sequence) {
-    throw new DamagedData(`the log of ${options.volumeId} ends before its checkpoint`);
-  }
+  refuseDamage(files, found, chain, end, {
+    expected,
+    epoch: epochNow(),
+    decode: (block) => decodeHeader(block, options.volumeId, versionOf(options.seal)),
+  }, options.volumeId);
   return {
     nextSequence: expected,
     nextSegment: Math.max(options.nextSegment, highest + 1),
     batches,
     unused,
   };
+}
+
+/**
+ * Looks behind the end for a batch that says that what is missing there was durable.
+ * @param end where the chain's last segment ends
+ * @throws DamagedData when there is one
+ */
+function refuseDamage(
+  files: readonly LogFile[],
+  found: readonly FoundSegment[],
+  chain: readonly FoundSegment[],
+  end: number,
+  search: SyncedSearch,
+  volumeId: string,
+): void {
+  const last = chain.at(-1)?.file;
+  for (const file of files) {
+    const segment = found.find((each) => each.file === file);
+    const isBefore = segment !== undefined && segment.firstSequence < search.expected;
+    if (file !== last && isBefore && chain.includes(segment)) continue;
+    const mark = syncedMark(
+      file,
+      file === last ? end : 0,
+      search,
+      file !== last && isBefore ? lookedAt : segmentBlocks,
+    );
+    if (mark < search.expected) continue;
+    throw new DamagedData(
+      `the log of ${volumeId} is damaged: batch ${search.expected} cannot be read, and ${file.path} says that all up to ${mark} was durable`,
+    );
+  }
 }
 
 function forSegment(segment: number, visitor: ReplayVisitor): BatchVisitor {

@@ -25,6 +25,8 @@ interface Batch {
   readonly epoch: number;
   readonly position: number;
   readonly sequence: number;
+  /** The last sequence that was durable when the batch was written. */
+  readonly synced?: number;
   readonly entries: readonly Entry[];
 }
 
@@ -41,6 +43,7 @@ function encode(batch: Batch, id = volumeId): Uint8Array<ArrayBuffer> {
   put(6, batch.sequence);
   put(8, data.length);
   put(9, batch.entries.length);
+  put(10, batch.synced ?? 0);
   bytes.set(new TextEncoder().encode(id), 64);
   let written = 0;
   for (const [i, entry] of batch.entries.entries()) {
@@ -77,7 +80,14 @@ class MemoryFile implements LogFile {
 }
 
 /** A log of `segments` files with `batches` batches each, and the state after each sequence. */
-function write(random: Random, segments: number, batches: number, epoch = 1, firstSequence = 1) {
+function write(
+  random: Random,
+  segments: number,
+  batches: number,
+  epoch = 1,
+  firstSequence = 1,
+  synced: (sequence: number) => number = () => 0,
+) {
   const files: MemoryFile[] = [];
   const states: Map<number, number>[] = [new Map()];
   const ends: { file: MemoryFile; at: number; length: number }[] = [];
@@ -93,7 +103,14 @@ function write(random: Random, segments: number, batches: number, epoch = 1, fir
           ? { block, holes: 1 + random.below(10) }
           : { block, fill: 1 + random.below(255) };
       });
-      const bytes = encode({ segment: number, epoch, position, sequence, entries });
+      const bytes = encode({
+        segment: number,
+        epoch,
+        position,
+        sequence,
+        synced: synced(sequence),
+        entries,
+      });
       file.write(position * blockBytes, bytes);
       ends.push({ file, at: position * blockBytes, length: bytes.length });
       position += bytes.length / blockBytes;
@@ -171,6 +188,98 @@ Deno.test("a flipped bit ends the log before its batch, and is never served", ()
       assert.deepEqual(replayed(files).state, states[hit]);
     }
   });
+});
+
+function flip(
+  random: Random,
+  { file, at, length }: { file: MemoryFile; at: number; length: number },
+) {
+  const byte = at + random.below(length);
+  file.bytes[byte] = file.bytes[byte]! ^ (1 << random.below(8));
+}
+
+Deno.test("a flipped bit in what was durable before a later batch is damage, wherever it is", () => {
+  seeded((random) => {
+    for (let i = 0; i < 60; i++) {
+      // A flush after every fourth batch; the batch after it names it.
+      const { files, states, ends } = write(
+        random,
+        3,
+        8,
+        1,
+        1,
+        (sequence) => Math.floor((sequence - 1) / 4) * 4,
+      );
+      const durable = 20;
+      const hit = random.below(ends.length);
+      flip(random, ends[hit]!);
+      if (hit < durable) assert.throws(() => replayed(files), DamagedData);
+      else assert.deepEqual(replayed(files).state, states[hit], "the end may be torn");
+    }
+  });
+});
+
+Deno.test("durable batches that are missing altogether are damage: a cut file, a lost one, zeros", () => {
+  seeded((random) => {
+    const synced = (sequence: number) => sequence - 1;
+    for (const damage of ["cut", "lost", "zeros", "many zeros"] as const) {
+      const { files, ends } = write(random, 3, 8, 1, 1, synced);
+      const middle = files[1]!;
+      if (damage === "cut") middle.bytes = middle.bytes.slice(0, ends[10]!.at);
+      else if (damage === "lost") files.splice(1, 1);
+      else if (damage === "zeros") middle.bytes.fill(0, 0, blockBytes);
+      else middle.bytes.fill(0, 0, ends[12]!.at);
+      assert.throws(() => replayed(files), DamagedData, damage);
+    }
+  });
+});
+
+Deno.test("a batch that an older life of its place still stands in is damage once it was durable", () => {
+  const file = new MemoryFile("log-2");
+  const entries = (fill: number) => [{ block: fill, fill }];
+  // The place was segment 1 before; the second batch of segment 2 never reached it.
+  const at = (position: number, batch: Omit<Batch, "position" | "epoch">) =>
+    file.write(position * blockBytes, encode({ ...batch, position, epoch: 1 }));
+  at(0, { segment: 2, sequence: 11, synced: 10, entries: entries(11) });
+  at(2, { segment: 1, sequence: 2, synced: 1, entries: entries(2) });
+  const base = { sequence: 10, epoch: 1, nextSegment: 3 };
+  assert.equal(replayed([file], base).result.nextSequence, 12, "an end like any other");
+  at(4, { segment: 2, sequence: 13, synced: 11, entries: entries(13) });
+  assert.equal(replayed([file], base).result.nextSequence, 12, "it was not durable yet");
+  at(6, { segment: 2, sequence: 14, synced: 12, entries: entries(14) });
+  assert.throws(() => replayed([file], base), DamagedData);
+});
+
+Deno.test("what a void segment says was durable concerns the log that it was part of", () => {
+  const entries = (fill: number) => [{ block: fill, fill }];
+  const first = new MemoryFile("log-1");
+  first.write(
+    0,
+    encode({ segment: 1, epoch: 1, position: 0, sequence: 1, entries: entries(1) }),
+  );
+  const late = new MemoryFile("log-2");
+  late.write(
+    0,
+    encode({ segment: 2, epoch: 1, position: 0, sequence: 9, synced: 8, entries: entries(9) }),
+  );
+  const second = new MemoryFile("log-3");
+  second.write(
+    0,
+    encode({ segment: 3, epoch: 2, position: 0, sequence: 2, synced: 1, entries: [] }),
+  );
+  assert.equal(replayed([first, late, second]).result.nextSequence, 3);
+  assert.throws(() => replayed([first, late]), DamagedData);
+});
+
+Deno.test("a log of a release that is not known is refused, not taken for an empty one", () => {
+  const file = new MemoryFile("log-1");
+  const bytes = encode({ segment: 1, epoch: 1, position: 0, sequence: 1, entries: [] });
+  const view = new DataView(bytes.buffer);
+  view.setUint32(4, 99, true);
+  view.setUint32(8, 0, true);
+  view.setUint32(8, crc32c(bytes), true);
+  file.write(0, bytes);
+  assert.throws(() => replayed([file]), /version 99/);
 });
 
 Deno.test("batches after a torn one are not taken, even in a later segment of the same epoch", () => {

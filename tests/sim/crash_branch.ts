@@ -25,6 +25,8 @@ export interface Found {
   /** The content of each block, by its checksum. */
   readonly contents: Uint32Array;
   readonly wrong: readonly string[];
+  /** Blocks whose readers get EIO, because what is there does not match its checksum. */
+  readonly unreadable: readonly number[];
 }
 
 /** Checksums of the blocks of chunks, which never change. */
@@ -70,6 +72,7 @@ export function openFound(
   const places = new Places(map, geometry.segmentBlocks);
   recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places, encryption);
   const wrong = audit(places);
+  const unreadable: number[] = [];
   const contents = new Uint32Array(sizeBlocks).fill(zero);
   for (let block = 0; block < sizeBlocks; block++) {
     const leaf = map.leaf(block);
@@ -93,8 +96,8 @@ export function openFound(
         content = crc32c(opened(bytes, segment, index, encryption));
       }
     }
-    if (content !== checksum) wrong.push(`block ${block} does not match its checksum`);
+    if (content !== checksum) unreadable.push(block);
     contents[block] = checksum;
   }
-  return { contents, wrong };
+  return { contents, wrong, unreadable };
 }

@@ -32,6 +32,8 @@ await runCommand(async () => {
   let done = 0;
   let requests = 0;
   let compacted = 0;
+  let flips = 0;
+  let refused = 0;
   const started = performance.now();
   for (let i = 0; i < count; i++) {
     const run = new VolumeRun(first + i, options["calm-openings"] !== true);
@@ -41,6 +43,8 @@ await runCommand(async () => {
       branches += report.branches;
       requests += report.requests;
       compacted += report.compacted;
+      flips += report.flips;
+      refused += report.refused;
       if (options.trace === true) console.log(report.trace.join("\n"));
     } catch (error) {
       if (options.trace === true) console.log(run.trace.join("\n"));
@@ -58,7 +62,7 @@ await runCommand(async () => {
     console.log(
       `${
         crashes + branches
-      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted in ${
+      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${flips} bits flipped in the flushed log (${refused} openings refused) in ${
         seconds.toFixed(1)
       } s from seed ${first} on`,
     );

@@ -4,7 +4,8 @@
  * power goes at any step; the volume is opened again, moved, and at last deleted.
  *
  * What must hold: what is found after a crash is a prefix of what was done with all that was
- * acknowledged (to a flush, when the power went); reads never bring anything but what was written; the
+ * acknowledged (to a flush, when the power went); a bit that flips in what was flushed never makes anything that was
+ * acknowledged go without a word; reads never bring anything but what was written; the
  * books agree with the map, and no place is owned twice; at the end no object is left that nobody needs.
  */
 import { Random } from "../kit/random.ts";
@@ -27,8 +28,10 @@ import {
   blockBytes,
   chunkBytes,
   chunkKey,
+  DamagedData,
   type Geometry,
 } from "../../services/viperblock/format.ts";
+import type { FoundDisk } from "../../services/viperblock/machine/found_disk.ts";
 import {
   type SimulatedMachine,
   simulatedMachine,
@@ -74,6 +77,9 @@ export interface RunReport {
   readonly crashes: number;
   /** Crashes beside the history, at moments at which it went on. */
   readonly branches: number;
+  /** Bits that were flipped in the flushed log beside the history, and openings that were refused for one. */
+  readonly flips: number;
+  readonly refused: number;
   readonly requests: number;
   readonly compacted: number;
   readonly trace: readonly string[];
@@ -103,6 +109,7 @@ export class VolumeRun {
   readonly #random: Random;
   /** Of its own, so that looking beside the history does not change it. */
   readonly #branching: Random;
+  readonly #flipping: Random;
   readonly #world: World;
   readonly #disk: SimulatedDisk;
   readonly #store: SimulatedStore;
@@ -126,6 +133,12 @@ export class VolumeRun {
   #lives = 0;
   #crashes = 0;
   #branches = 0;
+  #flips = 0;
+  #refused = 0;
+  /** Changes of which a write that has landed says that they are durable. */
+  #marked = 0;
+  /** Counts up whenever changes are counted from the start again. */
+  #counting = 0;
   /** What an earlier life owes, until it has been seen to be there. */
   #owed: Promised | undefined;
   /** What the last look beside the history was at. */
@@ -137,6 +150,7 @@ export class VolumeRun {
   constructor(readonly seed: number, readonly endsWhileOpening = true) {
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
+    this.#flipping = new Random(seed ^ 0x5bd1e995);
     this.#world = new World(this.#random);
     this.#disk = new SimulatedDisk(this.#world, directory, geometry.segmentBlocks * blockBytes);
     this.#store = new SimulatedStore(this.#world);
@@ -204,6 +218,8 @@ export class VolumeRun {
       lives: this.#lives,
       crashes: this.#crashes,
       branches: this.#branches,
+      flips: this.#flips,
+      refused: this.#refused,
       requests: this.#requests,
       compacted: this.#compacted,
       trace: this.#trace,
@@ -367,6 +383,12 @@ export class VolumeRun {
     const life = this.#disk.life;
     const alive = () => life === this.#disk.life;
     const machine = simulatedMachine(world, this.#disk);
+    machine.ring.onWrite = () => {
+      const [counting, { durable }] = [this.#counting, this.#history];
+      return () => {
+        if (counting === this.#counting) this.#marked = Math.max(this.#marked, durable);
+      };
+    };
     const volumeId = this.#volumeId;
     const orders = new Orders({
       store: this.#objects,
@@ -513,6 +535,40 @@ export class VolumeRun {
     const promised = this.#owed ?? { process: acknowledged, power: durable };
     this.#branch(life, "process", promised.process);
     this.#branch(life, "power", promised.power);
+    if (this.#flipping.below(3) === 0) this.#flip(life);
+  }
+
+  /** The process ends, and in what was flushed a bit is not what was written. */
+  #flip(life: Life): void {
+    const flipped = this.#disk.durableBit(this.#flipping);
+    if (flipped === undefined) return;
+    this.#flips++;
+    const told = `with bit ${flipped.bit} of ${flipped.path} at ${flipped.at} flipped`;
+    const disk = life.machine.ring.found("process", this.#flipping);
+    disk.flip(flipped.path, flipped.at, flipped.bit);
+    let found: ReturnType<typeof openFound>;
+    try {
+      found = this.#openFound(disk);
+    } catch (cause) {
+      if (!(cause instanceof DamagedData)) throw new Violation(`${told}: ${cause}`, { cause });
+      this.#refused++;
+      return;
+    }
+    // What came after the last flush that any batch names may end there, as it may in a torn write.
+    const wrong = found.wrong[0] ?? this.#history.judge(found.contents, this.#marked);
+    if (wrong !== undefined) throw new Violation(`${told}, ${this.#world.now}: ${wrong}`);
+  }
+
+  #openFound(disk: FoundDisk): ReturnType<typeof openFound> {
+    return openFound(
+      disk,
+      this.#volumeId,
+      this.#history.sizeBlocks,
+      geometry,
+      (key) => this.#chunk(key),
+      this.#history.zero,
+      this.#keys?.encryption(this.#volumeId),
+    );
   }
 
   #branch(life: Life, kind: CrashKind, must: number): void {
@@ -521,17 +577,13 @@ export class VolumeRun {
     const told = `in branch ${this.#branches} (${kind} ends at ${this.#world.now})`;
     let found: ReturnType<typeof openFound>;
     try {
-      found = openFound(
-        life.machine.ring.found(kind, this.#branching),
-        this.#volumeId,
-        history.sizeBlocks,
-        geometry,
-        (key) => this.#chunk(key),
-        history.zero,
-        this.#keys?.encryption(this.#volumeId),
-      );
+      found = this.#openFound(life.machine.ring.found(kind, this.#branching));
     } catch (cause) {
       throw new Violation(`${told} the volume was not opened: ${cause}`, { cause });
+    }
+    const [unreadable] = found.unreadable;
+    if (unreadable !== undefined) {
+      throw new Violation(`${told} block ${unreadable} does not match its checksum`);
     }
     const wrong = found.wrong[0] ?? history.judge(found.contents, must);
     if (wrong !== undefined) throw new Violation(`${told} ${wrong}`);
@@ -560,6 +612,7 @@ export class VolumeRun {
     }
     const wrong = this.#history.settle(guest.found, this.#owed?.process ?? 0);
     if (wrong !== undefined) throw new Violation(wrong);
+    this.#countAnew();
     this.#owed = undefined;
   }
 
@@ -609,6 +662,11 @@ export class VolumeRun {
     this.#crash(life, random.below(2) === 0 ? "power" : "process");
   }
 
+  #countAnew(): void {
+    this.#counting++;
+    this.#marked = 0;
+  }
+
   #crash(life: Life, kind: CrashKind): void {
     this.#crashes++;
     this.#requests += life.guest.done;
@@ -647,6 +705,7 @@ export class VolumeRun {
 
   /** Nobody carries on what the process had begun. */
   #endLife(): void {
+    this.#countAnew();
     this.#lookForPlaintext();
     this.#store.life++;
     this.#collecting = false;

@@ -28,7 +28,7 @@ export class LogSeal implements Disposable {
     from: Memory,
     to: Memory,
     base: number,
-    header: Omit<BatchHeader, "sequence" | "entryCount">,
+    header: Pick<BatchHeader, "epoch" | "segment" | "position" | "dataCount">,
   ) {
     const { epoch, segment, position, dataCount } = header;
     const cipher = this.#cipher;

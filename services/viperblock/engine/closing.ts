@@ -87,11 +87,10 @@ export class Closing {
         let synced = false;
         this.#log.flushThen(() => {
           synced = true;
-          this.#step = this.#for === "stop" ? "over" : "drain";
-          if (this.#for === "stop") {
-            this.#finished = true;
-            this.#post({ kind: "stopped" });
-          }
+          if (this.#for === "unmount") this.#step = "drain";
+          // The log that stays behind says itself that all of it was durable.
+          else if (this.#log.markAtEnd()) this.#log.flushThen(() => this.#stopped());
+          else this.#stopped();
         });
         this.#log.advance();
         return synced;
@@ -111,6 +110,12 @@ export class Closing {
       default:
         return false;
     }
+  }
+
+  #stopped(): void {
+    this.#step = "over";
+    this.#finished = true;
+    this.#post({ kind: "stopped" });
   }
 
   #endUnmount(ok: boolean): void {

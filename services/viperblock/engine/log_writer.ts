@@ -5,7 +5,8 @@
  * Invariants: batches are answered in the order of their sequence, so that what a client was told is
  * always a prefix of the log; the map names a block's place in the log as soon as the block is in a
  * batch, and `buffered` finds it in memory until the batch is written; a flush covers every batch
- * made before it. Failure: a log write or sync that fails ends the worker (`LogFailed`); it is
+ * made before it; each batch says up to which one everything was durable when it was made, so that a later
+ * opening can tell damage from a torn end (`synced_mark.ts`). Failure: a log write or sync that fails ends the worker (`LogFailed`); it is
  * started again and replays, and clients repeat what they had no answer to. When there is no segment to go
  * on with, `put` and `hole` answer false and the caller waits.
  */
@@ -40,6 +41,8 @@ export { LogFailed } from "./durability.ts";
 const buffers = 8;
 /** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
 const maximumInFlight = 4;
+/** How long nothing is written before a batch of its own says that the last flush was done. */
+const markAfterMs = 1000;
 /** CRC-32C of 4096 zero bytes. */
 const zeroBlockChecksum = 0x98f94189;
 
@@ -80,6 +83,7 @@ export class LogWriter {
   readonly #sequenceOf = new Float64Array(buffers);
   readonly #waiting: number[][] = Array.from({ length: buffers }, () => []);
   readonly #writeKind: number;
+  readonly #now: () => number;
   readonly #durability: Durability;
 
   #buffer = 0;
@@ -93,6 +97,13 @@ export class LogWriter {
   #nextSegment: number;
   #nextSequence: number;
   #committed: number;
+  /** Every batch up to this one is durable. */
+  #synced: number;
+  /** What the newest batch says of that. */
+  #named: number;
+  /** The last batch that holds anything. */
+  #lastContent: number;
+  #syncedAt = 0;
 
   /** Files ready to become segments. */
   readonly spares: OpenFile[] = [];
@@ -114,6 +125,7 @@ export class LogWriter {
   constructor(machine: Machine, places: Places, options: LogOptions) {
     const ring = machine.ring;
     this.#ring = ring;
+    this.#now = machine.now;
     const bufferBytes = (options.geometry.batchBlocks + 1) * blockBytes;
     this.#bufferBytes = bufferBytes;
     this.#places = places;
@@ -121,6 +133,8 @@ export class LogWriter {
     this.#nextSegment = options.nextSegment;
     this.#nextSequence = options.nextSequence;
     this.#committed = options.nextSequence - 1;
+    // Whoever opened the log has synced what it found.
+    this.#synced = this.#named = this.#lastContent = options.nextSequence - 1;
     this.#memory = machine.memory(buffers * bufferBytes, { low: true, populate: true });
     const { seal } = options;
     this.#out = seal === undefined
@@ -299,10 +313,36 @@ export class LogWriter {
     this.#write();
   }
 
-  /** Writes a batch without entries, which marks where this epoch's log begins. */
+  /** Writes a batch without entries: it marks where this epoch's log begins, or says what is durable. */
   mark(): void {
     if (!this.#open()) throw new LogFailed("there is no segment to begin the log in");
     this.#write();
+  }
+
+  /** A flush was done that no batch names yet. */
+  get #isUnnamed(): boolean {
+    return this.#named < Math.min(this.#synced, this.#lastContent);
+  }
+
+  /** Such a flush waits to be named, and the segment has room for that. */
+  get unmarked(): boolean {
+    return this.#isUnnamed && this.#segment !== undefined &&
+      this.#position + 2 <= this.#options.geometry.segmentBlocks;
+  }
+
+  /**
+   * Writes a batch without entries that says what is durable, if no other does and nothing was flushed for a
+   * while. It costs a flush nothing and is not synced itself: should it be lost, nothing is but that knowledge.
+   */
+  markWhenQuiet(): void {
+    if (this.unmarked && this.idle && this.#now() - this.#syncedAt >= markAfterMs) this.mark();
+  }
+
+  /** As `markWhenQuiet`, at once, in a new segment if need be. Returns whether it did. */
+  markAtEnd(): boolean {
+    if (!this.#isUnnamed || !this.idle || !this.#open()) return false;
+    this.#write();
+    return true;
   }
 
   #write(): void {
@@ -317,6 +357,10 @@ export class LogWriter {
     words[header + headerWord.sequenceHigh] = Math.floor(sequence / 4294967296);
     words[header + headerWord.dataCount] = this.#data;
     words[header + headerWord.entryCount] = this.#entries;
+    words[header + headerWord.syncedLow] = this.#synced;
+    words[header + headerWord.syncedHigh] = Math.floor(this.#synced / 4294967296);
+    this.#named = this.#synced;
+    if (this.#entries > 0) this.#lastContent = sequence;
     this.#options.seal?.sealBatch(this.#memory, this.#out, base, {
       epoch: this.#options.epoch,
       segment: segment.number,
@@ -409,6 +453,8 @@ export class LogWriter {
 
   #finishFlush(): void {
     this.#syncing = false;
+    this.#synced = this.#flushTarget;
+    this.#syncedAt = this.#now();
     this.#flushTarget = -1;
     const requests = this.#flushRunning;
     for (let i = 0; i < requests.length; i++) this.#options.flushed(requests[i] as number);

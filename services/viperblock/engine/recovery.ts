@@ -42,7 +42,7 @@ export function recover(
   places: Places,
   encryption?: Encryption,
 ): Recovered {
-  let head = { epoch: 0, sequence: 0, nextSegment: 1 };
+  let head = { volumeId, epoch: 0, sequence: 0, nextSegment: 1 };
   const inLog: StoredPlace[] = [];
   const { disk } = machine;
   const stored = disk.checkpoint();
@@ -99,11 +99,11 @@ export function recover(
     // Segments that the map needs are announced in order, those with newer batches among them last;
     // a first pass over the names alone lets the map's blocks be placed before newer ones.
     const pending: (() => void)[] = [];
-    // The map may be that of a snapshot: then its id and size are another volume's.
+    // The map may be that of a snapshot: then its id, epoch and size are another volume's.
     const result = replay(logFiles, {
       volumeId,
       sizeBlocks: map.sizeBlocks,
-      epoch: head.epoch,
+      epoch: head.volumeId === volumeId ? head.epoch : 0,
       sequence: head.sequence,
       nextSegment: head.nextSegment,
       needed,

@@ -321,8 +321,9 @@ export class Volume {
     if (!this.#closing.underWay) this.#compactor.advance();
     // What the stages after it have put into the log must not wait for an unrelated event.
     this.#log.advance();
+    this.#log.markWhenQuiet();
     if (
-      stalled || this.#maintenance.wantsTick || this.#door.wantsTick ||
+      stalled || this.#log.unmarked || this.#maintenance.wantsTick || this.#door.wantsTick ||
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
     ) this.#tick();
     if (this.#closing.underWay) again = this.#closing.advance() || again;

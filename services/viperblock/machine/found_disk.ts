@@ -9,12 +9,12 @@ import type { LogDisk, OpenFile } from "./machine.ts";
 type Bytes = Uint8Array<ArrayBuffer>;
 
 export class FoundDisk implements LogDisk {
-  readonly #files: ReadonlyMap<string, Bytes>;
+  readonly #files: Map<string, Bytes>;
   readonly #directory: string;
   readonly #open: (Bytes | undefined)[] = [];
 
   /** @param files by their paths; nobody changes their bytes while this disk is looked at */
-  constructor(directory: string, files: ReadonlyMap<string, Bytes>) {
+  constructor(directory: string, files: Map<string, Bytes>) {
     this.#directory = directory;
     this.#files = files;
   }
@@ -36,6 +36,14 @@ export class FoundDisk implements LogDisk {
   }
 
   remove(): void {}
+
+  /** The medium has lost a bit; the disk that this one was taken from has not. */
+  flip(path: string, at: number, bit: number): void {
+    const bytes = this.#files.get(path)?.slice();
+    if (bytes === undefined || at >= bytes.length) return;
+    bytes[at] = (bytes[at] as number) ^ (1 << bit);
+    this.#files.set(path, bytes);
+  }
 
   /** What the file holds. */
   bytes(fd: number): Bytes {

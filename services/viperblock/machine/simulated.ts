@@ -26,6 +26,8 @@ export class SimulatedRing implements RequestQueue {
   readonly #done: [kind: number, id: number, result: number][] = [];
   readonly #writes = new Set<WriteUnderWay>();
   #over = false;
+  /** Called when a write is asked for; what it returns is called when that has landed. */
+  onWrite: () => () => void = () => () => {};
 
   constructor(readonly world: World, readonly disk: SimulatedDisk) {}
 
@@ -43,7 +45,8 @@ export class SimulatedRing implements RequestQueue {
     kind: number,
     id: number,
   ): void {
-    this.#queued.push(() => this.#submit(operation, fd, offset, address, length, kind, id));
+    const landed = operation === ringOperations.write ? this.onWrite() : () => {};
+    this.#queued.push(() => this.#submit(operation, fd, offset, address, length, kind, id, landed));
   }
 
   turn(): void {
@@ -59,6 +62,7 @@ export class SimulatedRing implements RequestQueue {
     length: number,
     kind: number,
     id: number,
+    landed: () => void,
   ): void {
     const { world, disk } = this;
     const complete = (ms: number, work: () => number) =>
@@ -95,6 +99,7 @@ export class SimulatedRing implements RequestQueue {
         this.#writes.delete(write);
         disk.version++;
         file.write(offset, write.bytes);
+        landed();
         return length;
       });
     } else if (operation === ringOperations.sync) {

@@ -31,6 +31,12 @@ export interface Landing {
   readonly bytes: Uint8Array;
 }
 
+export interface DurableBit {
+  readonly path: string;
+  readonly at: number;
+  readonly bit: number;
+}
+
 /** Of the sectors that were not durable a power cut keeps all, none, or each by chance. */
 function keeps(chance: Chance): () => boolean {
   const lucky = chance.below(3);
@@ -55,6 +61,11 @@ export class SimulatedFile {
 
   get contents(): Uint8Array<ArrayBuffer>[] {
     return [this.bytes, this.#durable];
+  }
+
+  /** Whether the byte is as it is on the medium itself. */
+  isDurable(at: number): boolean {
+    return !this.#dirty.has(Math.floor(at / sectorBytes));
   }
 
   moment(): Moment {
@@ -186,9 +197,7 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   // What a volume's opening does at once.
 
   openAll(): OpenFile[] {
-    const names = [...this.#names.keys()].filter((path) =>
-      logFilePattern.test(path.slice(this.directory.length + 1))
-    );
+    const names = [...this.#names.keys()].filter((path) => this.#isLog(path));
     return names.map((path) => this.open(path));
   }
 
@@ -271,6 +280,20 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   contents(): Uint8Array<ArrayBuffer>[] {
     const files = new Set([...this.#names.values(), ...this.#durableNames.values()]);
     return [...files].flatMap((file) => file.contents);
+  }
+
+  /** A bit of a log file that is durable, by chance; undefined when chance names one that is not. */
+  durableBit(chance: Chance): DurableBit | undefined {
+    const logs = [...this.#names].filter(([path]) => this.#isLog(path));
+    if (logs.length === 0) return undefined;
+    const [path, file] = logs[chance.below(logs.length)] as [string, SimulatedFile];
+    if (file.bytes.length === 0) return undefined;
+    const at = chance.below(file.bytes.length);
+    return file.isDurable(at) ? { path, at, bit: chance.below(8) } : undefined;
+  }
+
+  #isLog(path: string): boolean {
+    return logFilePattern.test(path.slice(this.directory.length + 1));
   }
 
   names(): string[] {
