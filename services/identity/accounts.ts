@@ -14,11 +14,11 @@ import {
   isAccessKey,
   type NewAccount,
 } from "./contract.ts";
-import { carriedOut, carryOut, planAdministrator } from "./first_start.ts";
+import { carriedOut, carryOut, planAdministrator } from "./credentials/first_start.ts";
 import { accountIdOf, now } from "./ids.ts";
-import type { MasterKeys } from "./master_key.ts";
+import type { MasterKeys } from "./credentials/master_key.ts";
 import type { AccountRecord } from "./records.ts";
-import { secretOf } from "./secrets.ts";
+import { secretOf } from "./credentials/secrets.ts";
 import type { State } from "./state.ts";
 
 const nameForm = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;

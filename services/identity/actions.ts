@@ -4,7 +4,7 @@ import {
   deleteAccessKey,
   listAccessKeys,
   updateAccessKey,
-} from "./access_keys.ts";
+} from "./iam/access_keys.ts";
 import {
   createAccountAlias,
   deleteAccountAlias,
@@ -13,14 +13,14 @@ import {
 } from "./accounts.ts";
 import type { Call } from "./call.ts";
 import type { identityActions } from "./contract.ts";
-import * as policies from "./customer_policies.ts";
-import * as groups from "./groups.ts";
-import type { HolderActions } from "./holder_policies.ts";
-import * as profiles from "./instance_profiles.ts";
-import * as roles from "./roles.ts";
-import { simulateCustomPolicy, simulatePrincipalPolicy } from "./simulation.ts";
+import * as policies from "./iam/customer_policies.ts";
+import * as groups from "./iam/groups.ts";
+import type { HolderActions } from "./iam/holder_policies.ts";
+import * as profiles from "./iam/instance_profiles.ts";
+import * as roles from "./iam/roles.ts";
+import { simulateCustomPolicy, simulatePrincipalPolicy } from "./iam/simulation.ts";
 import * as sts from "./sts.ts";
-import * as users from "./users.ts";
+import * as users from "./iam/users.ts";
 
 /** The gateway's codec has checked the input's shape by the SDK's schema; here it is any of them. */
 type Answer = (input: never, call: Call) => unknown;

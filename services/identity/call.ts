@@ -5,7 +5,7 @@
 import { AwsError } from "../aws/errors.ts";
 import type { CallContext } from "../bus/subject.ts";
 import type { Wire } from "../resources/wire.ts";
-import type { MasterKeys } from "./master_key.ts";
+import type { MasterKeys } from "./credentials/master_key.ts";
 import { type Principal, principalOf } from "./principals.ts";
 import { decide } from "./decisions.ts";
 import { rootArn, type State, userArn, type UserRecord } from "./state.ts";

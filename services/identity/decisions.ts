@@ -8,7 +8,7 @@
  */
 import type { CallContext } from "../bus/subject.ts";
 import type { AuthorizeDecision, AuthorizeRequest } from "./contract.ts";
-import { policyByArn } from "./managed_policies.ts";
+import { policyByArn } from "./iam/managed_policies.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { allowsEverywhere, type Decision, evaluateAll } from "./policy/evaluate.ts";
 import { contextOf, type Principal, principalOf } from "./principals.ts";

@@ -22,14 +22,14 @@ import {
   listAccounts,
   signingKey,
 } from "./contract.ts";
-import { firstAccount, firstStart } from "./first_start.ts";
-import { forgetGivenKey, readGivenKey } from "./given_key.ts";
-import { findInstanceProfile, instanceCredentialsOf } from "./instance_profiles.ts";
-import { type MasterKeys } from "./master_key.ts";
+import { firstAccount, firstStart } from "./credentials/first_start.ts";
+import { forgetGivenKey, readGivenKey } from "./credentials/given_key.ts";
+import { findInstanceProfile, instanceCredentialsOf } from "./iam/instance_profiles.ts";
+import { type MasterKeys } from "./credentials/master_key.ts";
 import { rootPrincipal } from "./principals.ts";
 import { authorizeRequest } from "./decisions.ts";
-import { checkMasterKeys, sealAnew, secretOf } from "./secrets.ts";
-import { grantSigningKey } from "./signing.ts";
+import { checkMasterKeys, sealAnew, secretOf } from "./credentials/secrets.ts";
+import { grantSigningKey } from "./credentials/signing.ts";
 import { State } from "./state.ts";
 
 export interface IdentityOptions {

@@ -13,9 +13,9 @@ import {
   signingKey,
   type SigningScope,
 } from "./contract.ts";
-import { firstStart, type FirstStartStep, firstStartSteps } from "./first_start.ts";
+import { firstStart, type FirstStartStep, firstStartSteps } from "./credentials/first_start.ts";
 import { startIdentity } from "./identity.ts";
-import { parseMasterKeys } from "./master_key.ts";
+import { parseMasterKeys } from "./credentials/master_key.ts";
 import { State } from "./state.ts";
 
 const path = "/node/secrets/master.key";

@@ -2,7 +2,7 @@
 import { runService } from "../runtime/run_service.ts";
 import { givenKeyFile } from "./contract.ts";
 import { startIdentity } from "./identity.ts";
-import { readMasterKeys } from "./master_key.ts";
+import { readMasterKeys } from "./credentials/master_key.ts";
 
 await runService("identity", async ({ bus, config, log, paths, reportHealth }) => {
   const masterKeys = await readMasterKeys(paths.masterKey);

@@ -2,7 +2,7 @@
  * What identity keeps of each kind of thing, as it lies in the state store. Fields that came with a
  * later release are optional, so that rows of an earlier one read as what they meant then.
  */
-import type { Sealed } from "./master_key.ts";
+import type { Sealed } from "./credentials/master_key.ts";
 
 export interface AccountRecord {
   readonly account_id: string;

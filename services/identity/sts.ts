@@ -2,12 +2,12 @@
 import type * as Sts from "@aws-sdk/client-sts";
 import { AwsError } from "../aws/errors.ts";
 import { type Call, demand, denied, invalid, type OnBus, overLimit } from "./call.ts";
-import { checkDocument, checkPolicyArn } from "./holder_policies.ts";
-import { isManagedPolicy } from "./managed_policies.ts";
+import { checkDocument, checkPolicyArn } from "./iam/holder_policies.ts";
+import { isManagedPolicy } from "./iam/managed_policies.ts";
 import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
 import { assumedRoleArn, federatedUserArn, roleArn, rootOwner } from "./records.ts";
-import { createSession, type Credentials } from "./sessions.ts";
-import { tagsOf } from "./tags.ts";
+import { createSession, type Credentials } from "./credentials/sessions.ts";
+import { tagsOf } from "./iam/tags.ts";
 import { mayAssume } from "./trust.ts";
 
 /** Needs no permission, and no policy can take it away, as on AWS. */

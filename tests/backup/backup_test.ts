@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Bus } from "../../services/bus/bus.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
-import { parseMasterKeys } from "../../services/identity/master_key.ts";
+import { parseMasterKeys } from "../../services/identity/credentials/master_key.ts";
 import { Table } from "../../services/state/table.ts";
 import { makeBackup, openBackup } from "../../tasks/hive/backup/backup.ts";
 import { placeOf } from "../../tasks/hive/backup/place.ts";

@@ -3,7 +3,7 @@ import { Bus } from "../../services/bus/bus.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { newMasterKey, signingKey } from "../../services/identity/contract.ts";
 import { startIdentity } from "../../services/identity/identity.ts";
-import { parseMasterKeys } from "../../services/identity/master_key.ts";
+import { parseMasterKeys } from "../../services/identity/credentials/master_key.ts";
 import { nameKey } from "../../services/identity/records.ts";
 import { testLog } from "../kit/nats.ts";
 import { blankDisk, launch, reach } from "./launches.ts";

@@ -4,7 +4,7 @@
  */
 import { parseConfig } from "../../services/config/node_config.ts";
 import type { formats } from "../../services/config/formats.ts";
-import { MasterKeys } from "../../services/identity/master_key.ts";
+import { MasterKeys } from "../../services/identity/credentials/master_key.ts";
 import {
   headerBytes,
   readHeader,

@@ -14,11 +14,11 @@ import {
   overLimit,
   pageEnd,
   pageOf,
-} from "./call.ts";
+} from "../call.ts";
 import { isManagedPolicy } from "./managed_policies.ts";
-import { parsePolicy, policySize } from "./policy/document.ts";
+import { parsePolicy, policySize } from "../policy/document.ts";
 import { changeNamed, type NamedKind } from "./named.ts";
-import type { PolicyHolder } from "./records.ts";
+import type { PolicyHolder } from "../records.ts";
 
 const attachedPerHolder = 10;
 const largestDocument = 131_072;

@@ -7,11 +7,11 @@
  */
 import { createHash } from "node:crypto";
 import type * as Sts from "@aws-sdk/client-sts";
-import type { OnBus } from "./call.ts";
-import { newSecret, newSessionKeyId, newSessionToken, now } from "./ids.ts";
+import type { OnBus } from "../call.ts";
+import { newSecret, newSessionKeyId, newSessionToken, now } from "../ids.ts";
 import type { MasterKeys } from "./master_key.ts";
-import { sealOwner, type SessionRecord } from "./records.ts";
-import type { State } from "./state.ts";
+import { sealOwner, type SessionRecord } from "../records.ts";
+import type { State } from "../state.ts";
 
 const kept_ms = 3_600_000;
 const removedAtOnce = 16;

@@ -4,8 +4,8 @@
  * compare-and-set of one row, so that what was removed and made again under its name is never taken
  * for the old one.
  */
-import type { AwsError } from "../aws/errors.ts";
-import { Conflict, type Table } from "../state/table.ts";
+import type { AwsError } from "../../aws/errors.ts";
+import { Conflict, type Table } from "../../state/table.ts";
 import {
   alreadyExists,
   type Call,
@@ -18,9 +18,9 @@ import {
   type Page,
   pageOf,
   prefixOf,
-} from "./call.ts";
-import { now } from "./ids.ts";
-import { type Named, nameKey } from "./records.ts";
+} from "../call.ts";
+import { now } from "../ids.ts";
+import { type Named, nameKey } from "../records.ts";
 
 export interface NamedKind<T extends Named> {
   /** As in `CreateRole`, `ListRoles` and the quota `RolesPerAccount`. */

@@ -3,7 +3,7 @@
  * answer could not wait for this service. It lies in a file of this service's own directory until the
  * first start has put it, sealed, into the state store; then the file goes.
  */
-import { type GivenAdminKey, givenKeyVersion, isAccessKey } from "./contract.ts";
+import { type GivenAdminKey, givenKeyVersion, isAccessKey } from "../contract.ts";
 
 /** The file is there and cannot be used; the message says what to do. */
 export class GivenKeyError extends Error {

@@ -1,9 +1,9 @@
 /** Permissions boundaries of users and roles: a managed policy that limits what the others allow. */
-import { type Call, noSuchEntity } from "./call.ts";
+import { type Call, noSuchEntity } from "../call.ts";
 import { checkPolicyArn, type HolderKind } from "./holder_policies.ts";
 import { isManagedPolicy } from "./managed_policies.ts";
 import { changeNamed } from "./named.ts";
-import type { RoleRecord, UserRecord } from "./records.ts";
+import type { RoleRecord, UserRecord } from "../records.ts";
 
 /** The field of a record. @throws AwsError `ValidationError`, `NoSuchEntity` */
 export function boundaryOf(call: Call, arn: string | undefined): { readonly boundary?: string } {

@@ -3,7 +3,7 @@
  * so that a role made again under an old name is not taken for the old one.
  */
 import type * as Iam from "@aws-sdk/client-iam";
-import { AwsError } from "../aws/errors.ts";
+import { AwsError } from "../../aws/errors.ts";
 import {
   type Call,
   checkName,
@@ -14,16 +14,16 @@ import {
   overLimit,
   type Page,
   pageEnd,
-} from "./call.ts";
+} from "../call.ts";
 import type {
   InstanceCredentials,
   InstanceCredentialsQuestion,
   InstanceProfile,
   InstanceProfileQuestion,
-} from "./contract.ts";
-import { newProfileId } from "./ids.ts";
-import type { MasterKeys } from "./master_key.ts";
-import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "./records.ts";
+} from "../contract.ts";
+import { newProfileId } from "../ids.ts";
+import type { MasterKeys } from "../credentials/master_key.ts";
+import { instanceProfileArn, type InstanceProfileRecord, nameKey, roleArn } from "../records.ts";
 import {
   beginNamed,
   changeNamed,
@@ -35,10 +35,10 @@ import {
   requiredNamed,
 } from "./named.ts";
 import { requiredRole, roleKind, shownRole } from "./roles.ts";
-import { createSession } from "./sessions.ts";
-import type { State } from "./state.ts";
+import { createSession } from "../credentials/sessions.ts";
+import type { State } from "../state.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
-import { trustsService } from "./trust.ts";
+import { trustsService } from "../trust.ts";
 
 /** How long an instance's credentials last; its metadata gives new ones well before. */
 export const instanceSession_s = 6 * 3_600;

@@ -2,9 +2,9 @@
  * Policies by ARN: those that AWS manages and that exist in every account, only where their meaning
  * here is the same as there, and those of customers, of which the default version holds.
  */
-import { parsePolicy, type Policy } from "./policy/document.ts";
-import { type ManagedPolicyRecord, nameKey, policyArn } from "./records.ts";
-import type { State } from "./state.ts";
+import { parsePolicy, type Policy } from "../policy/document.ts";
+import { type ManagedPolicyRecord, nameKey, policyArn } from "../records.ts";
+import type { State } from "../state.ts";
 
 export const administratorAccess = "arn:aws:iam::aws:policy/AdministratorAccess";
 

@@ -1,7 +1,7 @@
 /** IAM's users. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { AwsError } from "../aws/errors.ts";
-import { Conflict } from "../state/table.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { Conflict } from "../../state/table.ts";
 import {
   alreadyExists,
   type Call,
@@ -11,12 +11,12 @@ import {
   pageEnd,
   requiredUser,
   targetUser,
-} from "./call.ts";
+} from "../call.ts";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
-import { newUserId } from "./ids.ts";
-import { firstAccount } from "./first_start.ts";
+import { newUserId } from "../ids.ts";
+import { firstAccount } from "../credentials/first_start.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
-import { policySizes } from "./policy/document.ts";
+import { policySizes } from "../policy/document.ts";
 import {
   beginNamed,
   changeNamed,
@@ -27,7 +27,7 @@ import {
   putNamed,
   usualWords,
 } from "./named.ts";
-import { nameKey, userArn, type UserRecord } from "./state.ts";
+import { nameKey, userArn, type UserRecord } from "../state.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 type User = NonNullable<OnBus<Iam.GetUserCommandOutput>["User"]>;

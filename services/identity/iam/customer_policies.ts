@@ -11,13 +11,13 @@ import {
   pageEnd,
   pageOf,
   prefixOf,
-} from "./call.ts";
+} from "../call.ts";
 import { checkDocument, checkPolicyArn } from "./holder_policies.ts";
-import { newPolicyId, now } from "./ids.ts";
+import { newPolicyId, now } from "../ids.ts";
 import { awsPolicies, customerPolicy } from "./managed_policies.ts";
 import { beginNamed, changeNamed, createNamed, deleteNamed, type NamedKind } from "./named.ts";
-import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
-import { type ManagedPolicyRecord, nameKey, policyArn, type PolicyHolder } from "./records.ts";
+import { parsePolicy, policySize, policySizes } from "../policy/document.ts";
+import { type ManagedPolicyRecord, nameKey, policyArn, type PolicyHolder } from "../records.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 const versionsPerPolicy = 5;

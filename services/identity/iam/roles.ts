@@ -1,14 +1,14 @@
 /** IAM's roles: what somebody may become for a while, and who may. */
 import type * as Iam from "@aws-sdk/client-iam";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
-import { type Call, deleteConflict, invalid, type OnBus, overLimit, pageEnd } from "./call.ts";
+import { type Call, deleteConflict, invalid, type OnBus, overLimit, pageEnd } from "../call.ts";
 import {
   actionsOnPolicies,
   checkDocument,
   demandNoPolicies,
   type HolderKind,
 } from "./holder_policies.ts";
-import { newRoleId } from "./ids.ts";
+import { newRoleId } from "../ids.ts";
 import {
   beginNamed,
   changeNamed,
@@ -18,8 +18,8 @@ import {
   requiredNamed,
   usualWords,
 } from "./named.ts";
-import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
-import { roleArn, type RoleRecord } from "./records.ts";
+import { parsePolicy, policySize, policySizes } from "../policy/document.ts";
+import { roleArn, type RoleRecord } from "../records.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 type Role = NonNullable<OnBus<Iam.GetRoleCommandOutput>["Role"]>;

@@ -3,12 +3,12 @@
  * the master key. Those of temporary credentials are left as they are: they end by themselves, so the
  * older key must stay for as long as the longest of them lasts.
  */
-import { internalError } from "../aws/errors.ts";
-import { errorFields, type Log } from "../log/log.ts";
-import { Conflict } from "../state/table.ts";
-import { MasterKeyError } from "../config/key_file.ts";
+import { internalError } from "../../aws/errors.ts";
+import { errorFields, type Log } from "../../log/log.ts";
+import { Conflict } from "../../state/table.ts";
+import { MasterKeyError } from "../../config/key_file.ts";
 import { type MasterKeys, SecretTampered } from "./master_key.ts";
-import { type KeyRecord, sealOwner, type SessionRecord, type State } from "./state.ts";
+import { type KeyRecord, sealOwner, type SessionRecord, type State } from "../state.ts";
 
 /**
  * Refuses to run with a master key that is not the one that sealed: before anything is written.

@@ -1,8 +1,8 @@
 /** Tags of users, roles, instance profiles and policies: checked, shown, and changed in one way. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { type Call, invalid, type OnBus, overLimit, pageEnd, pageOf } from "./call.ts";
+import { type Call, invalid, type OnBus, overLimit, pageEnd, pageOf } from "../call.ts";
 import { changeNamed, type NamedKind } from "./named.ts";
-import type { Named } from "./records.ts";
+import type { Named } from "../records.ts";
 
 type Tags = Readonly<Record<string, string>>;
 type Tagged = Named & { readonly tags: Tags };

@@ -1,13 +1,13 @@
 /** What policies would say: the same evaluation that every real call goes through. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { type Call, demand, invalid, noSuchEntity, type OnBus, pageEnd, pageOf } from "./call.ts";
+import { type Call, demand, invalid, noSuchEntity, type OnBus, pageEnd, pageOf } from "../call.ts";
 import { checkDocument } from "./holder_policies.ts";
-import { parsePolicy, type Policy } from "./policy/document.ts";
-import { type Decision, evaluateAll } from "./policy/evaluate.ts";
-import type { Context } from "./policy/pattern.ts";
-import { contextOf, type Principal } from "./principals.ts";
-import { policySetsOf } from "./decisions.ts";
-import { groupArn, roleArn, userArn } from "./records.ts";
+import { parsePolicy, type Policy } from "../policy/document.ts";
+import { type Decision, evaluateAll } from "../policy/evaluate.ts";
+import type { Context } from "../policy/pattern.ts";
+import { contextOf, type Principal } from "../principals.ts";
+import { policySetsOf } from "../decisions.ts";
+import { groupArn, roleArn, userArn } from "../records.ts";
 
 type Result = NonNullable<
   OnBus<Iam.SimulatePrincipalPolicyCommandOutput>["EvaluationResults"]

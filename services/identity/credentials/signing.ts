@@ -1,12 +1,12 @@
 /** Signing keys for one day, region and service; the secret that they derive from stays here. */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { AwsError } from "../aws/errors.ts";
-import { deriveSigningKey } from "../aws/signatures/sigv4.ts";
-import type { SigningGrant, SigningScope } from "./contract.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { deriveSigningKey } from "../../aws/signatures/sigv4.ts";
+import type { SigningGrant, SigningScope } from "../contract.ts";
 import type { MasterKeys } from "./master_key.ts";
-import { ownerOf, type Principal, principalOfSession } from "./principals.ts";
+import { ownerOf, type Principal, principalOfSession } from "../principals.ts";
 import { secretOf } from "./secrets.ts";
-import type { KeyRecord, SessionRecord, State } from "./state.ts";
+import type { KeyRecord, SessionRecord, State } from "../state.ts";
 
 /**
  * How long a grant serves without being asked for again: how long a revoked key may live on with an

@@ -3,7 +3,7 @@
  * compare-and-set and its quota holds; a group's members are those whose rows name it.
  */
 import type * as Iam from "@aws-sdk/client-iam";
-import { Conflict } from "../state/table.ts";
+import { Conflict } from "../../state/table.ts";
 import {
   alreadyExists,
   type Call,
@@ -15,9 +15,9 @@ import {
   pageEnd,
   pageOf,
   requiredUser,
-} from "./call.ts";
+} from "../call.ts";
 import { actionsOnPolicies, demandNoPolicies, type HolderKind } from "./holder_policies.ts";
-import { newGroupId } from "./ids.ts";
+import { newGroupId } from "../ids.ts";
 import {
   beginNamed,
   changeNamed,
@@ -28,8 +28,8 @@ import {
   requiredNamed,
   usualWords,
 } from "./named.ts";
-import { policySizes } from "./policy/document.ts";
-import { groupArn, type GroupRecord, nameKey, type UserRecord } from "./records.ts";
+import { policySizes } from "../policy/document.ts";
+import { groupArn, type GroupRecord, nameKey, type UserRecord } from "../records.ts";
 import { listedUser, userKind } from "./users.ts";
 
 const groupsPerUser = 10;

@@ -6,11 +6,11 @@
  * that whoever comes next (this process started again, or another at the same time) makes exactly the
  * same. When all stand the row says `done`, and what an administrator deletes later stays deleted.
  */
-import type { Log } from "../log/log.ts";
-import type { GivenAdminKey } from "./contract.ts";
-import { Conflict, type Row, type Table } from "../state/table.ts";
-import { administratorAccess } from "./managed_policies.ts";
-import { firstAccountId, newAccessKeyId, newSecret, newUserId, now } from "./ids.ts";
+import type { Log } from "../../log/log.ts";
+import type { GivenAdminKey } from "../contract.ts";
+import { Conflict, type Row, type Table } from "../../state/table.ts";
+import { administratorAccess } from "../iam/managed_policies.ts";
+import { firstAccountId, newAccessKeyId, newSecret, newUserId, now } from "../ids.ts";
 import { type MasterKeys } from "./master_key.ts";
 import {
   type AccountRecord,
@@ -19,7 +19,7 @@ import {
   nameKey,
   sealOwner,
   type State,
-} from "./state.ts";
+} from "../state.ts";
 
 export const adminName = "admin";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { newMasterKey } from "./contract.ts";
-import { MasterKeyError } from "../config/key_file.ts";
+import { newMasterKey } from "../contract.ts";
+import { MasterKeyError } from "../../config/key_file.ts";
 import { parseMasterKeys, readMasterKeys, SecretTampered } from "./master_key.ts";
 
 const path = "/node/secrets/master.key";

@@ -15,7 +15,7 @@ import {
   MasterKeyError,
   parseKeyFile,
   readKeyFile,
-} from "../config/key_file.ts";
+} from "../../config/key_file.ts";
 
 export interface Sealed {
   readonly v: 1;

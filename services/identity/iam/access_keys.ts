@@ -1,7 +1,7 @@
 /** IAM's access keys: at most two of each user and of the account's root. */
 import type * as Iam from "@aws-sdk/client-iam";
-import { AwsError } from "../aws/errors.ts";
-import { Conflict, type Row } from "../state/table.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { Conflict, type Row } from "../../state/table.ts";
 import {
   type Call,
   invalid,
@@ -10,8 +10,8 @@ import {
   type OnBus,
   pageOf,
   targetUser,
-} from "./call.ts";
-import { newAccessKeyId, newSecret, now } from "./ids.ts";
+} from "../call.ts";
+import { newAccessKeyId, newSecret, now } from "../ids.ts";
 import {
   keyOrder,
   type KeyRecord,
@@ -21,7 +21,7 @@ import {
   rootOwner,
   sealOwner,
   type UserRecord,
-} from "./state.ts";
+} from "../state.ts";
 
 const nameOf = (user: UserRecord | undefined, accountId: string) => user?.name ?? accountId;
 
