@@ -24,6 +24,7 @@ import {
   startChecksum,
   trailedChecksum,
 } from "./checksums.ts";
+import { incomplete, rawBody } from "./raw_body.ts";
 
 export const largestPut_bytes = 5 * 2 ** 30;
 
@@ -31,12 +32,6 @@ const entityTooLarge = (proposed: number) =>
   new AwsError(
     "EntityTooLarge",
     `Your proposed upload exceeds the maximum allowed size: ${proposed} of ${largestPut_bytes} bytes`,
-  );
-const incomplete = (cause?: unknown) =>
-  new AwsError(
-    "IncompleteBody",
-    "You did not provide the number of bytes specified by the Content-Length HTTP header",
-    { cause },
   );
 
 function lengthOf(value: string | null, name: string): number | undefined {
@@ -74,41 +69,6 @@ function claimedMd5(headers: Headers): string | undefined {
     // Falls through to the error for every malformed value.
   }
   throw new AwsError("InvalidDigest", "The Content-MD5 you specified is not valid.");
-}
-
-/** The body's bytes as they come; a client that stops sending is cut off. */
-export async function* rawBody(call: S3Call): AsyncGenerator<Uint8Array> {
-  const body = call.request.body;
-  if (body === null) return;
-  const reader = body.getReader();
-  let late = false;
-  const watched = call.watch.begin(() => {
-    late = true;
-    void reader.cancel().catch(() => {});
-  });
-  let ended = false;
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (late) {
-        throw new AwsError(
-          "RequestTimeout",
-          "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.",
-        );
-      }
-      if (done) {
-        ended = true;
-        return;
-      }
-      watched.progress();
-      yield value;
-    }
-  } catch (cause) {
-    throw cause instanceof AwsError ? cause : incomplete(cause);
-  } finally {
-    watched.end();
-    if (!ended) void reader.cancel().catch(() => {});
-  }
 }
 
 export interface BodyOptions {

@@ -1,11 +1,12 @@
 /** PostObject: a browser's form with a file, as the signed policy in it allows. */
 import { AwsError } from "../../aws/errors.ts";
-import { incomingBody, largestPut_bytes, rawBody } from "./body.ts";
+import { incomingBody, largestPut_bytes } from "./body.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checkKey } from "./target.ts";
 import { newObject, storedHeaders } from "./objects.ts";
 import { objectArn } from "./permissions.ts";
 import { readForm, verifyForm } from "./post_form.ts";
+import { rawBody } from "./raw_body.ts";
 import { quoted } from "./answer_parts.ts";
 import { element, xmlResponse } from "./xml.ts";
 
