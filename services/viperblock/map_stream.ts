@@ -29,6 +29,8 @@ export interface MapHead {
   /** The number that the next log segment gets. */
   readonly nextSegment: number;
   readonly chunkCount: number;
+  /** The volume whose local checkpoint this is; maps in the store are nobody's. */
+  readonly checkpointOf?: string;
 }
 
 export interface StoredChunk {
@@ -49,10 +51,13 @@ const words = {
   sizeLow: 8,
   sizeHigh: 9,
   volumeId: 16,
+  checkpointOf: 27,
 } as const;
 
 const extentBytes = 16;
-const trailerBytes = extentBytes + 8;
+/** The checksum of the whole, at the end. */
+export const mapTailBytes = 8;
+const trailerBytes = extentBytes + mapTailBytes;
 /** The longest thing that is written in one go. */
 const largestRecord = extentBytes + leafBlocks * 4;
 export const smallestPiece = 65536;
@@ -134,6 +139,9 @@ export class MapWriter {
     out[words.sizeLow] = head.sizeBlocks;
     out[words.sizeHigh] = Math.floor(head.sizeBlocks / 4294967296);
     piece.set(volumeIdField(head.volumeId), words.volumeId * 4);
+    if (head.checkpointOf !== undefined) {
+      piece.set(volumeIdField(head.checkpointOf), words.checkpointOf * 4);
+    }
     out[words.headChecksum] = crc32c(piece.subarray(0, mapHeaderBytes));
   }
 
@@ -180,6 +188,16 @@ export class MapWriter {
   }
 }
 
+/** Writes into a map's head whose checkpoint it becomes, and the head's checksum over that. */
+export function nameCheckpoint(head: Uint8Array<ArrayBuffer>, volumeId: string): void {
+  // A damaged head must not get a checksum that matches.
+  readMapHead(head);
+  const word = new Uint32Array(head.buffer, head.byteOffset, mapHeaderBytes >> 2);
+  head.set(volumeIdField(volumeId), words.checkpointOf * 4);
+  word[words.headChecksum] = 0;
+  word[words.headChecksum] = crc32c(head.subarray(0, mapHeaderBytes));
+}
+
 /** The head of a map, from its first 4096 bytes. @throws DamagedData */
 export function readMapHead(bytes: Uint8Array<ArrayBuffer>): MapHead {
   if (bytes.length < mapHeaderBytes) throw new DamagedData("the map is shorter than its head");
@@ -195,7 +213,9 @@ export function readMapHead(bytes: Uint8Array<ArrayBuffer>): MapHead {
   if (crc32c(head) !== stored) throw new DamagedData("the map's head does not match its checksum");
   const sizeBlocks = at(words.sizeLow) + at(words.sizeHigh) * 4294967296;
   if (sizeBlocks > maximumBlocks) throw new DamagedData("the map's size is impossible");
+  const checkpointOf = readId(head, words.checkpointOf * 4);
   return {
+    ...(checkpointOf === "" ? {} : { checkpointOf }),
     volumeId: readId(head, words.volumeId * 4),
     epoch: at(words.epoch),
     sizeBlocks,
@@ -249,7 +269,7 @@ export function loadMap(bytes: Uint8Array<ArrayBuffer>, visitor: MapVisitor): Ma
   const head = readMapHead(bytes);
   const chunks = readChunkTable(bytes, head);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = bytes.length - 8;
+  const end = bytes.length - mapTailBytes;
   if (
     end < chunkTableEnd(head) + extentBytes ||
     crc32c(bytes.subarray(0, end)) !== view.getUint32(end, true)

@@ -15,7 +15,8 @@ import type { MountReply } from "./contract.ts";
 import { CheckpointSeal } from "./encryption/sealed_bytes.ts";
 import { KeyGone } from "./encryption/sealed_objects.ts";
 import type { VolumeKey } from "./encryption/volume_key.ts";
-import { checkpointName } from "./format.ts";
+import { asCheckpointOf } from "./checkpoint_copy.ts";
+import { checkpointName, DamagedData } from "./format.ts";
 import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
 import { MountedVolume } from "./mounted_volume.ts";
@@ -217,7 +218,7 @@ export class Mounts {
     });
     await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
     const seal = key === undefined ? undefined : new CheckpointSeal(key, row.volume_id);
-    if (row.map !== undefined) await this.#loadMap(row.map, directory, seal);
+    if (row.map !== undefined) await this.#loadMap(row, row.map, directory, seal);
     await writeDurably(
       join(directory, markName),
       new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
@@ -226,7 +227,12 @@ export class Mounts {
     await linuxFileSystem.syncDirectory(this.#o.directory);
   }
 
-  async #loadMap(map: SavedMap, directory: string, seal: CheckpointSeal | undefined) {
+  async #loadMap(
+    { volume_id }: VolumeRow,
+    map: SavedMap,
+    directory: string,
+    seal: CheckpointSeal | undefined,
+  ) {
     const file = await Deno.open(join(directory, checkpointName), {
       write: true,
       createNew: true,
@@ -234,13 +240,20 @@ export class Mounts {
     });
     try {
       let first = true;
-      for await (const part of mapParts(this.#o.store, map)) {
+      for await (const part of asCheckpointOf(volume_id, mapParts(this.#o.store, map))) {
         const bytes = seal?.next(part, first) ?? part;
         first = false;
         for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
       }
       await file.sync();
     } catch (cause) {
+      if (cause instanceof DamagedData) {
+        throw new AwsError(
+          "IncorrectState",
+          `The map ${map.key} of '${volume_id}' in the object store is damaged: ${cause.message}.`,
+          { cause },
+        );
+      }
       throw unavailable(`The object store, asked for map ${map.key},`, cause);
     } finally {
       seal?.close();

@@ -11,6 +11,7 @@
 import { Random } from "../kit/random.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import type { Log } from "../../services/log/log.ts";
+import { asCheckpointOf } from "../../services/viperblock/checkpoint_copy.ts";
 import {
   type Books,
   collect,
@@ -766,7 +767,8 @@ export class VolumeRun {
     const parts: Uint8Array[] = [];
     if (map !== undefined) {
       const reading = (async () => {
-        for await (const part of mapParts(this.#objects, map)) parts.push(part);
+        const stored = asCheckpointOf(this.#volumeId, mapParts(this.#objects, map));
+        for await (const part of stored) parts.push(part);
       })();
       await this.#world_until(reading);
     }

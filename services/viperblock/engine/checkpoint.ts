@@ -75,6 +75,7 @@ export class Checkpointer {
         sizeBlocks: map.sizeBlocks,
         sequence,
         nextSegment: log.nextSegment,
+        ...(key === undefined ? { checkpointOf: this.#o.volumeId } : {}),
       },
       map.capture(),
       places.chunks.map((chunk) => chunk === undefined ? undefined : { ...chunk }),

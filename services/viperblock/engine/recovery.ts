@@ -8,7 +8,7 @@ import { openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine, OpenFile } from "../machine/machine.ts";
-import { loadMap } from "../map_stream.ts";
+import { loadMap, type MapHead, readMapHead } from "../map_stream.ts";
 import { type LogFile, replay } from "../replay.ts";
 import type { Places, Segment } from "./places.ts";
 
@@ -42,7 +42,12 @@ export function recover(
   places: Places,
   encryption?: Encryption,
 ): Recovered {
-  let head = { volumeId, epoch: 0, sequence: 0, nextSegment: 1 };
+  let head: Pick<MapHead, "volumeId" | "epoch" | "sequence" | "nextSegment"> = {
+    volumeId,
+    epoch: 0,
+    sequence: 0,
+    nextSegment: 1,
+  };
   const inLog: StoredPlace[] = [];
   const { disk } = machine;
   const stored = disk.checkpoint();
@@ -50,6 +55,10 @@ export function recover(
     ? stored
     : openCheckpoint(encryption.key, volumeId, stored);
   if (bytes !== undefined) {
+    const { checkpointOf = volumeId } = readMapHead(bytes);
+    if (checkpointOf !== volumeId) {
+      throw new DamagedData(`the checkpoint of ${volumeId} is that of ${checkpointOf}`);
+    }
     head = loadMap(bytes, {
       chunk: (number, chunk) => places.restoreChunk(number, chunk?.name, chunk?.blocks ?? 0),
       block(block, container, index, checksum) {
