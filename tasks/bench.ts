@@ -8,7 +8,7 @@ await runCommand(async () => {
     {
       name: "deno task bench",
       summary: "Runs the benchmarks one after another and prints their ratios.",
-      arguments: "[name…]",
+      arguments: "[name…] [-- options of that benchmark…]",
       options: jsonOption,
     },
     Deno.args,
@@ -16,5 +16,5 @@ await runCommand(async () => {
   );
   if (parsed === undefined) return;
   await ensureMachine("tests");
-  return await runBenchmarks(parsed.positionals, parsed.options.json ?? false);
+  return await runBenchmarks(parsed.positionals, parsed.options.json ?? false, parsed.rest);
 });

@@ -25,8 +25,15 @@ export function figureOf(line: string): Figure | undefined {
   }
 }
 
-/** @returns the exit code */
-export async function runBenchmarks(names: readonly string[], json: boolean): Promise<number> {
+/**
+ * @param rest handed to each benchmark
+ * @returns the exit code
+ */
+export async function runBenchmarks(
+  names: readonly string[],
+  json: boolean,
+  rest: readonly string[] = [],
+): Promise<number> {
   const folder = `${repository}/tests/bench`;
   const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
     .filter((name) => name.endsWith("_bench.ts"))
@@ -36,7 +43,7 @@ export async function runBenchmarks(names: readonly string[], json: boolean): Pr
   for (const file of files) {
     using progress = new Progress(file.replace(/_bench\.ts$/, ""));
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--quiet", `tests/bench/${file}`],
+      args: ["run", "-A", "--quiet", `tests/bench/${file}`, ...rest],
       cwd: repository,
       stdin: "null",
       stdout: "piped",

@@ -6,65 +6,29 @@
  * MiB or of a request is told as well, since other work hardly changes it; the request thread's bounds what
  * one process can do. One line of JSON for each figure.
  *
- * Run alone with `deno run -A tests/bench/predastore_bench.ts [MiB per object] [rounds] [keys]`; a million
- * keys takes some minutes.
+ * Run alone with `deno run -A tests/bench/predastore_bench.ts [--mebibytes N] [--rounds N]`.
  */
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { crc32 } from "node:zlib";
 import { ObjectStore } from "../../services/predastore/contract.ts";
 import { freePort } from "../kit/nats.ts";
 import { startPredastore } from "../kit/predastore.ts";
+import { measure, type Measured, median, seconds } from "./predastore_processor.ts";
+import { endedChildrenTime } from "./processor_time.ts";
 
-const mebibytes = Number(Deno.args[0] ?? 256);
-const rounds = Number(Deno.args[1] ?? 3);
-const keys = Number(Deno.args[2] ?? 20_000);
+const { values } = parseArgs({
+  args: Deno.args,
+  options: {
+    mebibytes: { type: "string", default: "256" },
+    rounds: { type: "string", default: "3" },
+  },
+});
+const mebibytes = Number(values.mebibytes);
+const rounds = Number(values.rounds);
 const size = mebibytes << 20;
-
-async function seconds(work: () => Promise<void>): Promise<number> {
-  const started = performance.now();
-  await work();
-  return (performance.now() - started) / 1000;
-}
-
-interface Measured {
-  readonly seconds: number;
-  /** Processor time, in ms: of the thread that serves requests, and of the whole process. */
-  readonly thread_ms: number;
-  readonly process_ms: number;
-}
-
-function processor(pid: number): { readonly thread_ms: number; readonly process_ms: number } {
-  let thread_ms = 0;
-  let process_ms = 0;
-  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
-    let text: string;
-    try {
-      text = Deno.readTextFileSync(`/proc/${pid}/task/${name}/schedstat`);
-    } catch {
-      continue; // It has ended.
-    }
-    const ms = Number(text.split(" ", 1)[0]) / 1e6;
-    process_ms += ms;
-    if (name === String(pid)) thread_ms = ms;
-  }
-  return { thread_ms, process_ms };
-}
-
-async function measure(pid: number, work: () => Promise<void>): Promise<Measured> {
-  const before = processor(pid);
-  const time = await seconds(work);
-  const after = processor(pid);
-  return {
-    seconds: time,
-    thread_ms: after.thread_ms - before.thread_ms,
-    process_ms: after.process_ms - before.process_ms,
-  };
-}
-
-const median = (values: readonly number[]) =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
 
 await using test = await startPredastore();
 const s3 = test.s3();
@@ -223,10 +187,11 @@ tell("s3_get_tls_stream", took(gets), copies, copy);
 tell("s3_put_system_4mib", systemPuts, copies, copy);
 tell("s3_get_system_4mib", systemGets, copies, copy);
 
-// Small objects and long lists go by the system's door: an HTTPS client of equal speed would take a core.
+// Small objects go by the system's door: an HTTPS client of equal speed would take a core.
 const small = new Uint8Array(4096);
 crypto.getRandomValues(small);
 const clients = 32;
+const small_objects = 5000;
 
 interface Rate {
   readonly per_second: number;
@@ -249,58 +214,70 @@ const told = ({ per_second, thread_ms }: Rate) =>
   `${per_second.toFixed(0)}/s (${thread_ms.toFixed(3)} ms of the request thread each)`;
 
 const name = (at: number) => `small/${String(at).padStart(8, "0")}`;
-const few = Math.min(1000, keys);
-const first = await rate(few, (at) => store.put(name(at), small));
-await rate(Math.max(0, keys - 2 * few), (at) => store.put(name(few + at), small));
-const last = await rate(few, (at) => store.put(name(keys - few + at), small));
-const reads = await rate(few * 5, (at) => store.get(name(at % keys)));
+const writes = await rate(small_objects, (at) => store.put(name(at), small));
+const reads = await rate(small_objects, (at) => store.get(name(at)));
 const by = `${clients} clients by the system's door`;
 console.log(JSON.stringify({
   name: "s3_put_4kib_to_3000_a_second",
-  ratio: Number((last.per_second / 3000).toFixed(2)),
-  detail: `${told(last)}, ${by}`,
+  ratio: Number((writes.per_second / 3000).toFixed(2)),
+  detail: `${told(writes)}, ${by}`,
 }));
 console.log(JSON.stringify({
   name: "s3_get_4kib_to_10000_a_second",
   ratio: Number((reads.per_second / 10_000).toFixed(2)),
   detail: `${told(reads)}, ${by}`,
 }));
-console.log(JSON.stringify({
-  name: "s3_put_4kib_many_keys_to_few",
-  ratio: Number((last.per_second / first.per_second).toFixed(2)),
-  detail: `PUT ${told(last)} at ${keys} keys against ${told(first)} at the first ${few}`,
-}));
-let listed = 0;
-const listing = await measure(pid, async () => {
-  for await (const _ of store.list("small/")) listed++;
-});
-if (listed !== keys) throw new Error(`${listed} keys of ${keys} were listed`);
-console.log(JSON.stringify({
-  name: "s3_list_50k_keys_a_second",
-  ratio: Number((keys / listing.seconds / 50_000).toFixed(2)),
-  detail: `${(keys / listing.seconds).toFixed(0)} keys/s of ${keys}, in pages of 1,000, ` +
-    `${(listing.thread_ms / keys * 1000).toFixed(1)} µs of the request thread each, against 50,000`,
-}));
-
-// Many streams at once must not grow the process.
+// Many streams at once keep all processors busy, and do not grow the process.
 const streams = 32;
 const piece = join(test.node.config.data_dir, "piece");
 await Deno.writeFile(piece, new Uint8Array(16 << 20));
-const together = await seconds(async () => {
-  await Promise.all(Array.from({ length: streams }, async (_, at) => {
-    const command = new PutObjectCommand({ Bucket: "bench", Key: `stream/${at}` });
-    await curl("-T", piece, await getSignedUrl(s3, command, { expiresIn: 3600 }));
+const cores = navigator.hardwareConcurrency;
+
+/** One stream for each key, all at once; what the processors did meanwhile. */
+async function together(
+  client: (url: string) => string[],
+  command: (at: number) => GetObjectCommand | PutObjectCommand,
+) {
+  const urls = await Promise.all(
+    Array.from(
+      { length: streams },
+      (_, at) => getSignedUrl(s3, command(at), { expiresIn: 3600 }),
+    ),
+  );
+  const clientsBefore = endedChildrenTime();
+  const { seconds, process_ms } = await measure(pid, async () => {
+    await Promise.all(urls.map((url) => curl(...client(url))));
+  });
+  const all_ms = seconds * 1000 * cores;
+  return {
+    rate: `${(streams * 16.777 / seconds).toFixed(0)} MB/s`,
+    ours: process_ms / all_ms,
+    clients: (endedChildrenTime() - clientsBefore) / 1000 / all_ms,
+  };
+}
+
+const written = await together(
+  (url) => ["-T", piece, url],
+  (at) => new PutObjectCommand({ Bucket: "bench", Key: `stream/${at}` }),
+);
+const read = await together(
+  (url) => ["-o", "/dev/null", url],
+  (at) => new GetObjectCommand({ Bucket: "bench", Key: `stream/${at}` }),
+);
+for (const [name, { rate, ours, clients }] of [["put", written], ["get", read]] as const) {
+  console.log(JSON.stringify({
+    name: `s3_32_streams_${name}_cores`,
+    ratio: Number((ours + clients).toFixed(2)),
+    detail: `of ${cores} processors' time: predastore ${(100 * ours).toFixed(0)} %, its clients ${
+      (100 * clients).toFixed(0)
+    } %; ${streams} streams of 16 MiB over TLS at once, ${rate}`,
   }));
-});
+}
 const status = await Deno.readTextFile(`/proc/${test.process().pid}/status`);
 const peak = Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1024;
 console.log(JSON.stringify({
   name: "s3_32_streams_memory",
   ratio: Number((400 / peak).toFixed(2)),
-  detail: `${
-    peak.toFixed(0)
-  } MiB at most over this whole run, against 400 MiB; ${streams} PUTs of 16 MiB at once: ${
-    (streams * 16.777 / together).toFixed(0)
-  } MB/s`,
+  detail: `${peak.toFixed(0)} MiB at most over this whole run, against 400 MiB`,
 }));
 s3.destroy();

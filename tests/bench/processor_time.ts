@@ -11,3 +11,10 @@ export function totalProcessorTime(pid: number): number {
   const [user, system] = processorTime(pid);
   return user + system;
 }
+
+/** Processor time of this process's children that have ended, in microseconds. */
+export function endedChildrenTime(): number {
+  const text = Deno.readTextFileSync("/proc/self/stat");
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[13]) + Number(fields[14])) * 10_000;
+}

@@ -1,0 +1,183 @@
+/**
+ * A bucket of many keys: how fast it is listed over HTTPS, page by page, and whether a PUT is as fast in it as in
+ * one of 1,000 keys. The two buckets are in two predastores, asked in turns, so that each has an index of its own
+ * size; new keys come between those that are there, and go again after each round.
+ *
+ * PUTs, those that fill the buckets too, go by the delegate's door, which is HTTP without TLS: Deno 2.9 closes a
+ * connection after every request with a body, so over HTTPS it would be handshakes that are measured.
+ *
+ * `deno task bench predastore_keys [-- --keys 1000000]`; a million keys take some minutes.
+ */
+import { CreateBucketCommand, DeleteObjectsCommand, type S3Client } from "@aws-sdk/client-s3";
+import { parseArgs } from "node:util";
+import { delegateHeaders } from "../../services/predastore/contract.ts";
+import { accounts, startPredastore, type TestPredastore } from "../kit/predastore.ts";
+import { measure, median } from "./predastore_processor.ts";
+import { Connection } from "./raw_https.ts";
+import { requestsOf } from "./signed_requests.ts";
+
+const { values } = parseArgs({
+  args: Deno.args,
+  options: {
+    keys: { type: "string", default: "20000" },
+    rounds: { type: "string", default: "5" },
+  },
+});
+const keys = Number(values.keys);
+const rounds = Number(values.rounds);
+if (!(keys >= 1000) || !(rounds >= 1)) {
+  throw new Error("--keys is 1000 or more, --rounds 1 or more");
+}
+
+const few = 1000;
+const putsEachRound = 1000;
+const clients = 32;
+const Bucket = "many";
+const { account_id } = accounts.AKIATEST;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const content = new Uint8Array(4096);
+crypto.getRandomValues(content);
+
+/** Multiples of this are filled in; what is new comes between them. */
+const between = 8;
+const keyOf = (number: number) => `folder/${String(number).padStart(9, "0")}`;
+
+interface Measured extends AsyncDisposable {
+  readonly test: TestPredastore;
+  readonly s3: S3Client;
+  readonly keys: number;
+}
+
+/** One PUT on a connection of its own. @throws when it is refused */
+async function putOne({ node }: TestPredastore, key: string): Promise<void> {
+  const head = encoder.encode(
+    `PUT /${Bucket}/${key} HTTP/1.1\r\nhost: predastore\r\n` +
+      `${delegateHeaders.accountId}: ${account_id}\r\n` +
+      `${delegateHeaders.principalArn}: arn:aws:iam::${account_id}:user/bench\r\n` +
+      `${delegateHeaders.accessKeyId}: AKIATEST\r\ncontent-length: ${content.length}\r\n\r\n`,
+  );
+  using connection = await Deno.connect({ transport: "unix", path: node.paths.s3Delegate });
+  for (const bytes of [head, content]) {
+    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+  }
+  const answer = new Uint8Array(4096);
+  const got = await connection.read(answer) ?? 0;
+  const text = decoder.decode(answer.subarray(0, got));
+  if (!text.startsWith("HTTP/1.1 200 ")) throw new Error(text);
+}
+
+/** Puts the keys with these numbers. */
+async function putAll(
+  test: TestPredastore,
+  count: number,
+  number: (at: number) => number,
+): Promise<void> {
+  let next = 0;
+  await Promise.all(Array.from({ length: clients }, async () => {
+    while (next < count) {
+      if (next % 100_000 === 0 && next > 0) console.log(`${next} keys`);
+      await putOne(test, keyOf(number(next++)));
+    }
+  }));
+}
+
+async function filled(count: number): Promise<Measured> {
+  const test = await startPredastore({ identity_apart: true });
+  const s3 = test.s3();
+  await s3.send(new CreateBucketCommand({ Bucket }));
+  const started = performance.now();
+  await putAll(test, count, (at) => between * at);
+  const seconds = (performance.now() - started) / 1000;
+  console.log(`${count} keys were put in ${seconds.toFixed(1)} s`);
+  return {
+    test,
+    s3,
+    keys: count,
+    async [Symbol.asyncDispose]() {
+      s3.destroy();
+      await test[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** New keys at random places among those that are there; gone again in the end. */
+async function putRound(on: Measured) {
+  const numbers = new Set<number>();
+  while (numbers.size < putsEachRound) {
+    const number = Math.floor(Math.random() * on.keys * between);
+    if (number % between !== 0) numbers.add(number);
+  }
+  const all = [...numbers];
+  const { seconds, thread_ms } = await measure(
+    on.test.process().pid,
+    () => putAll(on.test, all.length, (at) => all[at] ?? 1),
+  );
+  await on.s3.send(
+    new DeleteObjectsCommand({
+      Bucket,
+      Delete: { Quiet: true, Objects: all.map((number) => ({ Key: keyOf(number) })) },
+    }),
+  );
+  return { per_second: all.length / seconds, thread_ms: thread_ms / all.length };
+}
+
+/** Goes through all pages by one connection. @returns how many keys there were */
+async function list({ test }: Measured): Promise<number> {
+  const { region, ports: { s3: port } } = test.node.config;
+  using connection = await Connection.open(port, test.ca);
+  const { secret } = accounts.AKIATEST;
+  const host = `localhost:${port}`;
+  const request = requestsOf({ access_key_id: "AKIATEST", secret, region, host });
+  let token: string | undefined;
+  let listed = 0;
+  do {
+    const query = {
+      "list-type": "2",
+      ...(token === undefined ? {} : { "continuation-token": token }),
+    };
+    const text = (await connection.exchange(request(`/${Bucket}`, query))).text();
+    listed += Number(/<KeyCount>(\d+)</.exec(text)?.[1]);
+    token = /<NextContinuationToken>([^<]*)</.exec(text)?.[1];
+  } while (token !== undefined);
+  return listed;
+}
+
+await using small = await filled(few);
+await using large = await filled(keys);
+const puts: { few: number; many: number; few_ms: number; many_ms: number }[] = [];
+for (const on of [small, large]) await putRound(on);
+for (let round = 0; round < rounds; round++) {
+  const inFew = await putRound(small);
+  const inMany = await putRound(large);
+  puts.push({
+    few: inFew.per_second,
+    many: inMany.per_second,
+    few_ms: inFew.thread_ms,
+    many_ms: inMany.thread_ms,
+  });
+}
+const of = (name: keyof typeof puts[number]) => median(puts.map((one) => one[name]));
+console.log(JSON.stringify({
+  name: "s3_put_4kib_many_keys_to_few",
+  ratio: Number(median(puts.map(({ few, many }) => many / few)).toFixed(2)),
+  detail: `PUT by the delegate's door, ${clients} clients: ${of("many").toFixed(0)}/s (${
+    of("many_ms").toFixed(3)
+  } ms of the request thread each) at ${keys} keys against ${of("few").toFixed(0)}/s (${
+    of("few_ms").toFixed(3)
+  } ms) at ${few}, ${rounds} rounds of ${putsEachRound}`,
+}));
+
+let listed = 0;
+const listing = await measure(large.test.process().pid, async () => {
+  listed = await list(large);
+});
+if (listed !== keys) throw new Error(`${listed} keys of ${keys} were listed`);
+console.log(JSON.stringify({
+  name: "s3_list_50k_keys_a_second",
+  ratio: Number((keys / listing.seconds / 50_000).toFixed(2)),
+  detail:
+    `${(keys / listing.seconds).toFixed(0)} keys/s of ${keys} over HTTPS, one client, pages of ` +
+    `1,000, ${(listing.thread_ms / keys * 1000).toFixed(1)} µs of the request thread each, ` +
+    `against 50,000`,
+}));
