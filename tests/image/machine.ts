@@ -209,7 +209,8 @@ export class Machine implements AsyncDisposable {
           : [
             "-device",
             `${disk.usb ? "usb-storage,bus=usb.0,removable=on" : "virtio-blk-pci"},` +
-            `drive=disk${at},id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}`,
+            `drive=disk${at},id=${disk.serial},serial=${disk.serial},bootindex=${at + 1}` +
+            (at === 0 && options.writeLog !== undefined ? unmerged : ""),
           ]),
       ]),
       ...["-device", "virtio-rng-pci"],
@@ -402,6 +403,12 @@ export class Machine implements AsyncDisposable {
     await Deno.remove(this.directory, { recursive: true });
   }
 }
+
+/**
+ * QEMU merges a guest's writes up to the 1,024 buffers that one system call takes, and the log adds two of its own:
+ * such a write would fail.
+ */
+const unmerged = ",request-merging=off";
 
 /** A drive each of whose writes goes into a log too. */
 function logged(disk: Disk, log: string): string {
