@@ -11,7 +11,7 @@ import {
 } from "../../services/predastore/simulation/schedules.ts";
 
 /** About a minute of a quiet machine. */
-const histories = 150;
+const histories = 140;
 const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
