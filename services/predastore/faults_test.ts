@@ -1,6 +1,7 @@
 /** Directories that vanish, lie, come back empty or stale, with a client that checks every byte. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { Fsck } from "./fsck.ts";
 import type { Store } from "./store.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
@@ -183,6 +184,41 @@ Deno.test("no directory gets the number of one that is away, also when the index
       await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
       bytesOf(size, size),
     );
+  }
+});
+
+Deno.test("what was deleted while a directory was away stays deleted when it returns to an index made again", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  for (const key of ["small", "large", "kept"]) {
+    const size = key === "small" ? 100 : 100_000;
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, size)));
+  }
+  const meta = { headers: {}, user: {} };
+  const { id } = await test.store.uploads.create(bucket, "upload", meta);
+  const away = `${test.blobs[2]}.away`;
+  await Deno.rename(test.blobs[2] ?? "", away);
+  await test.store.directories.inspect();
+  await test.store.uploads.abort(bucket, test.store.uploads.find(bucket, "upload", id));
+  await test.store.objects.delete(bucket, "small");
+  await test.store.objects.put(bucket, "large", bodyOf(bytesOf(2, 100_000)));
+  await test.store.objects.delete(bucket, "large");
+  await test.store.objects.put(bucket, "kept", bodyOf(bytesOf(3, 100_000)));
+  await test.reopen({ rebuild: true });
+  await test.store[Symbol.asyncDispose]();
+  await Deno.remove(test.blobs[2] ?? "", { recursive: true });
+  await Deno.rename(away, test.blobs[2] ?? "");
+  for (const rebuild of [false, false, true]) {
+    await test.reopen({ rebuild });
+    const { index, objects } = test.store;
+    const listed = index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+    assert.deepEqual(listed.map(({ key }) => key), ["kept"]);
+    same(await contentOf(test.store, objects.find(bucket, "kept")), bytesOf(3, 100_000));
+    assert.deepEqual([...index.uploads.all()], []);
+    // What they were made of is no longer counted either.
+    await test.store.repair.run();
+    const report = await new Fsck(test.store).run(new AbortController().signal);
+    assert.deepEqual(report.findings, []);
   }
 });
 

@@ -11,7 +11,7 @@
  * does not matter.
  */
 import { errorFields, type Log } from "../log/log.ts";
-import { before } from "./blob_directory.ts";
+import { before, type BlobDirectory, type Location } from "./blob_directory.ts";
 import type { Code } from "./codes.ts";
 import type { Directories } from "./directories.ts";
 import type { ExtentReader } from "./extent_reader.ts";
@@ -67,6 +67,49 @@ export interface RecoveryReport {
 
 const batch = 1000;
 
+/** What of one directory is to be read. */
+interface Tail {
+  readonly directory: BlobDirectory;
+  readonly segments: readonly number[];
+  readonly from: Durable;
+}
+
+/**
+ * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
+ * that one was away, may hold what the others say is deleted: then all of them are read from their
+ * beginning, those that are known first.
+ */
+async function unread(index: ObjectIndex, directories: Directories): Promise<{
+  readonly tails: readonly Tail[];
+  /** Whether events of what stands there were told, or are lost. */
+  readonly isKnown: (location: Location) => boolean;
+}> {
+  const all = await Promise.all(directories.online.map(async (directory) => ({
+    directory,
+    segments: await directory.segments(),
+    position: index.segments.position(directory.number),
+  })));
+  const stranger = all.some(({ segments, position }) =>
+    segments.length > 0 && position === undefined
+  );
+  const start = { segment: 0, offset: 0 };
+  const tails = all.toSorted((a, b) =>
+    Number(a.position === undefined) - Number(b.position === undefined)
+  )
+    .map(({ directory, segments, position = start }): Tail => {
+      const from = stranger ? start : position;
+      return { directory, from, segments: segments.filter((id) => id >= from.segment) };
+    });
+  const positions = new Map(all.map(({ directory, position }) => [directory.number, position]));
+  return {
+    tails,
+    isKnown: (location) => {
+      const position = positions.get(location.directory);
+      return position === undefined || before(location, position);
+    },
+  };
+}
+
 export async function recover(
   index: ObjectIndex,
   directories: Directories,
@@ -85,13 +128,7 @@ export async function recover(
   const newlyRefused: number[] = [];
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
-  const tails: { directory: typeof directories.all[number]; segments: number[]; from: Durable }[] =
-    [];
-  for (const directory of directories.online) {
-    const from = index.segments.position(directory.number) ?? { segment: 0, offset: 0 };
-    const segments = (await directory.segments()).filter((id) => id >= from.segment);
-    tails.push({ directory, segments, from });
-  }
+  const { tails, isKnown } = await unread(index, directories);
 
   async function* scan(): AsyncGenerator<ScannedRecord> {
     for (const { directory, segments, from } of tails) {
@@ -103,16 +140,22 @@ export async function recover(
   const pass = async (
     apply: (record: ScannedRecord) => (() => void) | undefined | Promise<void>,
   ) => {
-    let waiting: (() => void)[] = [];
+    let waiting: { readonly record: ScannedRecord; readonly work: () => void }[] = [];
     const flush = () => {
-      const work = waiting;
+      const now = waiting;
       waiting = [];
-      if (work.length > 0) index.transaction(() => work.forEach((one) => one()));
+      if (now.length === 0) return;
+      index.transaction(() => {
+        for (const { record, work } of now) {
+          index.outbox.muted = isKnown(record.location);
+          work();
+        }
+      });
     };
     for await (const record of scan()) {
       try {
         const work = await apply(record);
-        if (work !== undefined) waiting.push(work);
+        if (work !== undefined) waiting.push({ record, work });
       } catch (error) {
         log.error("record_unreadable", { ...record.location, ...errorFields(error) });
       }
@@ -122,7 +165,6 @@ export async function recover(
   };
 
   index.marks.recovering = true;
-  index.outbox.muted = tails.every(({ from }) => from.segment === 0);
   try {
     await pass((record) => {
       records++;

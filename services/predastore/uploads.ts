@@ -175,15 +175,15 @@ export class Uploads {
   abort(bucket: BucketRow, upload: UploadRow): Promise<void> {
     return this.#commits.committing(bucket.id, upload.key, async () => {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
-      // Also into full directories: it is what makes room in them.
-      const holders = upload.locations.map(({ directory }) =>
-        this.#directories.byNumber(directory)
-      );
+      // Into all of them, also full ones: it is what makes room in them.
+      const to = this.#directories.all;
+      const partial = to.some((one) => !one.online);
+      const gone = { upload: upload.id, ...(partial ? { partial } : {}) };
       const code = this.#codes.of(upload.meta);
       await this.#commits.commit(
         code,
-        [...this.#directories.place(bucket.id, upload.key, code), ...holders],
-        [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), { upload: upload.id })],
+        to,
+        [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), gone)],
         () => this.#index.uploads.applyGone(upload.id),
       );
     });

@@ -154,7 +154,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^codes:/,
       /^bucket codes:/,
     ],
-    ["no directory is taken for another that is away", /no directory gets the number/],
+    [
+      "a directory that was away while the index was made again: taken for no other, and undoes no deletion",
+      /no directory gets the number/,
+      /deleted while a directory was away/,
+    ],
     [
       "a directory vanishes, comes back empty, is full of flipped bits, truncated, zeroed, swapped, or has lost its files: made whole again",
       /a directory that \$\{what\} is made whole/,
