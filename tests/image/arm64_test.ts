@@ -131,6 +131,7 @@ Deno.test({
     const journal = await machine.run("journalctl --header | grep '^File path'");
     assert.match(journal, /\/run\/log\/journal\//);
     assert.doesNotMatch(journal, /\/var\/log\/journal\//);
+    await machine.run("systemctl start swap.target", start_ms);
     assert.match(await machine.run("swapon --show --noheadings"), /zram0/);
   },
 });
@@ -230,6 +231,8 @@ Deno.test({
         await machine.says(`Booting: MulgaOS ${good}`, start_ms);
         machine.forgetShell();
         assert.equal(await startedEntry(machine), "00 4d");
+        // The shell is there before everything is mounted.
+        await machine.run("systemctl start boot.mount", start_ms);
         const state = await readBootState(partition, next);
         assert.deepEqual(state.unproven, [bad]);
         assert.equal(state.next, undefined);
