@@ -15,7 +15,7 @@ import { packLayout } from "./layout.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import type { ExtentMeta } from "./recovery.ts";
-import { sealedBytes, type Sealing } from "./sealing.ts";
+import { sealedLength, type Sealing } from "./sealing.ts";
 
 /** An unknown length is admitted and looked at again in steps of this. */
 const admittedStep = 64 << 20;
@@ -94,7 +94,7 @@ export class Bodies {
     const code = this.#codes.coder(k, m);
     const expected = body.expected_bytes === undefined || seal === undefined
       ? body.expected_bytes
-      : sealedBytes(body.expected_bytes);
+      : sealedLength(seal, body.expected_bytes);
     const admissions = [await this.#directories.admit(expected ?? admittedStep, code)];
     const to = this.#directories.place(bucket.id, key, code);
     const epochs = epochsOf(to);
@@ -115,9 +115,14 @@ export class Bodies {
     };
     try {
       let admitted = expected ?? admittedStep;
-      const chunks = seal === undefined
-        ? body.chunks
-        : this.#sealingOf().seal(seal, id, body.chunks, body.digests, count);
+      const chunks = seal === undefined ? body.chunks : this.#sealingOf().seal(
+        seal,
+        id,
+        body.chunks,
+        body.digests,
+        count,
+        body.expected_bytes,
+      );
       for await (const chunk of chunks) {
         await writer.push(chunk);
         if (writer.size > admitted) {

@@ -13,6 +13,7 @@ import { DataLost, type ExtentReader, ReadBuffers } from "./extent_reader.ts";
 import type { Bytes } from "./index/columns.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "./index/rows.ts";
+import type { PieceMemory } from "./piece_memory.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
 import type { TombstoneMeta } from "./recovery.ts";
@@ -303,8 +304,16 @@ export class Objects {
     });
   }
 
-  /** Bytes `from` to `to` of an object. Segments that it reads from stay while it reads. */
-  async *read(object: ObjectRow, from: number, to: number): AsyncGenerator<Bytes> {
+  /**
+   * Bytes `from` to `to` of an object. Segments that it reads from stay while it reads.
+   * @param memory what pieces that have to be opened may stand in
+   */
+  async *read(
+    object: ObjectRow,
+    from: number,
+    to: number,
+    memory?: PieceMemory,
+  ): AsyncGenerator<Bytes> {
     const done = Promise.withResolvers<void>();
     this.#reads.add(done.promise);
     try {
@@ -313,7 +322,10 @@ export class Objects {
         if (to <= from) return;
         const whole = await this.#stored(object);
         if (seal === undefined) yield whole.subarray(from, to);
-        else yield* this.#open(seal, seal.body ?? 0, object.size, from, to, inside(whole));
+        else {
+          const range = { size: object.size, from, to };
+          yield* this.#open(seal, seal.body ?? 0, range, inside(whole), memory);
+        }
         return;
       }
       let start = 0;
@@ -330,7 +342,7 @@ export class Objects {
             const buffers = new ReadBuffers();
             const read = (at: number, before: number) =>
               this.#reader.read(extent, at, before, buffers);
-            yield* this.#open(seal, id, size, first, last, read);
+            yield* this.#open(seal, id, { size, from: first, to: last }, read, memory);
           }
         }
         start = end;

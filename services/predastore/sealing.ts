@@ -2,10 +2,9 @@
  * Encryption at rest: each object has a key of its own, which is kept with it, sealed under the store's
  * master key.
  *
- * A body is sealed in pieces of 256 KiB, so that a range is opened without the rest. Each body (an object,
- * or one part of it) is sealed under a key derived from the object's key and the body's number, and each
- * piece under its own nonce, so no nonce is used twice under a key. What was altered does not open: it is
- * an error and never other bytes.
+ * A body is sealed in pieces (`sealed_body.ts`). Each body (an object, or one part of it) is sealed under a
+ * key derived from the object's key and the body's number, and each piece under its own nonce, so no nonce
+ * is used twice under a key. What was altered does not open: it is an error and never other bytes.
  *
  * The master key file holds one key a line, the current one first; older ones still open. A store whose
  * key is lost is not started: nothing sealed could be read again.
@@ -20,16 +19,23 @@ import {
 } from "../config/key_file.ts";
 import type { BodyDigest } from "./extent_writer.ts";
 import type { Seal } from "./index/rows.ts";
+import type { PieceMemory } from "./piece_memory.ts";
+import { openBody, type OpenedRange, sealBody, sealedBytes } from "./sealed_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Bytes of plain text that are sealed at once. */
-export const pieceBytes = 256 * 1024;
-const sealedPiece = pieceBytes + gcmTagBytes;
+/** Bytes of plain text that new bodies are sealed in. */
+export const newPieceBytes = 1 << 20;
+/** What a seal means that does not say. */
+const unsaidPieceBytes = 256 * 1024;
+
+function pieceBytesOf(seal: Seal): number {
+  return seal.piece ?? unsaidPieceBytes;
+}
 
 /** How long a body is when it is sealed. */
-export function sealedBytes(plain: number): number {
-  return plain + gcmTagBytes * Math.ceil(plain / pieceBytes);
+export function sealedLength(seal: Seal, plain: number): number {
+  return sealedBytes(plain, pieceBytesOf(seal));
 }
 
 interface MasterKey {
@@ -39,12 +45,6 @@ interface MasterKey {
 
 function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
   return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
-}
-
-function nonceOf(piece: number): Bytes {
-  const nonce = new Uint8Array(gcmNonceBytes);
-  new DataView(nonce.buffer).setUint32(0, piece, true);
-  return nonce;
 }
 
 /** Opened keys that are remembered: a key is asked for at each range of its object. */
@@ -84,7 +84,7 @@ export class Sealing {
       cipher.final(),
       cipher.getAuthTag(),
     ]);
-    return { master: this.#current.id, key: data.toString("base64") };
+    return { master: this.#current.id, key: data.toString("base64"), piece: newPieceBytes };
   }
 
   #objectKey(seal: Seal): Bytes {
@@ -119,118 +119,33 @@ export class Sealing {
     return new AesGcm(derive(this.#objectKey(seal), `body ${body}`, 32));
   }
 
-  /** Seals a body as it comes; `digests` are fed what it was. What is yielded is used at once. */
+  /** Seals a body as it comes; `digests` are fed what it was. */
   async *seal(
     seal: Seal,
     body: number,
     chunks: AsyncIterable<Uint8Array>,
     digests: readonly BodyDigest[],
     onBytes: (count: number) => void,
+    expected?: number,
   ): AsyncGenerator<Bytes> {
     using cipher = this.#cipher(seal, body);
-    // One is filled, one is sealed and hashed on other threads, and one is with whoever asked.
-    const buffers = Array.from({ length: 3 }, () => ({
-      plain: new Uint8Array(pieceBytes),
-      sealed: new Uint8Array(sealedPiece),
-    }));
-    let filled = 0;
-    let piece = 0;
-    let working: Promise<Bytes> | undefined;
-    const work = async (mine: Bytes, into: Bytes, nonce: Bytes): Promise<Bytes> => {
-      const hashing = digests.map((digest) => digest.update(mine));
-      await Promise.all([cipher.seal(nonce, mine, into), ...hashing]);
-      return into;
-    };
-    /** Begins with what is filled, when what was begun before has ended. */
-    const begin = async (): Promise<Bytes | undefined> => {
-      const before = await working;
-      const { plain, sealed } = buffers[piece % buffers.length] as typeof buffers[number];
-      working = work(
-        plain.subarray(0, filled),
-        sealed.subarray(0, filled + gcmTagBytes),
-        nonceOf(piece++),
-      );
-      // Awaited with the next piece; until then a failure is nobody's.
-      working.catch(() => {});
-      filled = 0;
-      return before;
-    };
-    try {
-      for await (const chunk of chunks) {
-        onBytes(chunk.length);
-        for (let at = 0; at < chunk.length;) {
-          const { plain } = buffers[piece % buffers.length] as typeof buffers[number];
-          const count = Math.min(chunk.length - at, pieceBytes - filled);
-          plain.set(chunk.subarray(at, at + count), filled);
-          filled += count;
-          at += count;
-          if (filled < pieceBytes) continue;
-          const ready = await begin();
-          if (ready !== undefined) yield ready;
-        }
-      }
-      if (filled > 0) {
-        const ready = await begin();
-        if (ready !== undefined) yield ready;
-      }
-      const last = await working;
-      if (last !== undefined) yield last;
-    } finally {
-      await working?.catch(() => {});
-    }
+    const as = { cipher, pieceBytes: pieceBytesOf(seal) };
+    yield* sealBody(as, chunks, digests, onBytes, expected);
   }
 
   /**
-   * Bytes `from` to `to` of a sealed body.
+   * A range of a sealed body.
    * @param read gives bytes of what is stored, in order
    */
   async *open(
     seal: Seal,
     body: number,
-    size: number,
-    from: number,
-    to: number,
+    range: OpenedRange,
     read: (from: number, to: number) => AsyncIterable<Bytes>,
+    memory?: PieceMemory,
   ): AsyncGenerator<Bytes> {
-    if (to <= from) return;
     using cipher = this.#cipher(seal, body);
-    const first = Math.floor(from / pieceBytes);
-    const last = Math.ceil(to / pieceBytes);
-    let piece = first;
-    const buffers = [new Uint8Array(sealedPiece), new Uint8Array(sealedPiece)];
-    let filled = 0;
-    const end = Math.min(sealedBytes(size), last * sealedPiece);
-    const lengthOf = (at: number) => Math.min(pieceBytes, size - at * pieceBytes);
-    /** The piece that is opened on another thread while the next one is gathered. */
-    let working: Promise<Bytes> | undefined;
-    const work = async (sealed: Bytes, at: number): Promise<Bytes> => {
-      const plain = new Uint8Array(lengthOf(at));
-      await cipher.open(nonceOf(at), sealed, plain);
-      const start = at * pieceBytes;
-      return plain.subarray(Math.max(0, from - start), Math.min(plain.length, to - start));
-    };
-    try {
-      for await (const chunk of read(first * sealedPiece, end)) {
-        for (let at = 0; at < chunk.length;) {
-          const sealed = buffers[piece % 2] as Bytes;
-          const whole = lengthOf(piece) + gcmTagBytes;
-          const count = Math.min(chunk.length - at, whole - filled);
-          sealed.set(chunk.subarray(at, at + count), filled);
-          filled += count;
-          at += count;
-          if (filled < whole) continue;
-          const ready = await working;
-          working = work(sealed.subarray(0, whole), piece++);
-          working.catch(() => {});
-          filled = 0;
-          if (ready !== undefined) yield ready;
-        }
-      }
-      const ready = await working;
-      if (ready !== undefined) yield ready;
-    } finally {
-      await working?.catch(() => {});
-    }
+    yield* openBody({ cipher, pieceBytes: pieceBytesOf(seal) }, range, read, memory);
   }
 }
 

@@ -1,12 +1,14 @@
 /** Encryption at rest: what is on the disks tells nothing, and what was altered never becomes an answer. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { newSealingKey, parseSealingKeys, pieceBytes, sealedBytes } from "./sealing.ts";
+import { newPieceBytes, newSealingKey, parseSealingKeys } from "./sealing.ts";
+import { sealedBytes } from "./sealed_body.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const text = newSealingKey();
 const sealing = parseSealingKeys(text, "key");
-const sizes = [0, 1, 300, 16_368, 16_369, 16_384, pieceBytes, pieceBytes + 1, 3 * pieceBytes + 77];
+const piece = newPieceBytes;
+const sizes = [0, 1, 300, 16_368, 16_369, 16_384, piece - 1, piece, piece + 1, 3 * piece + 77];
 
 Deno.test("sealed objects of every size read back, whole and by ranges, also rebuilt", async () => {
   await using test = await testStore(2, 1, { sealing });
@@ -28,6 +30,22 @@ Deno.test("sealed objects of every size read back, whole and by ranges, also reb
       }
     }
   }
+});
+
+Deno.test("a seal that does not say how long its pieces are means 256 KiB", async () => {
+  await using test = await testStore(1, 0, { sealing });
+  const bucket = await test.bucket();
+  const { master, key } = sealing.newSeal();
+  const whole = bytesOf(3, 3 * 256 * 1024 + 5);
+  await test.store.objects.put(bucket, "old", { ...bodyOf(whole), seal: { master, key } });
+  const object = test.store.objects.find(bucket, "old");
+  const extent = test.store.index.extents.find(object?.extents?.[0]?.[0] ?? 0);
+  assert.equal(extent?.size, whole.length + 4 * 16);
+  assert.deepEqual(await contentOf(test.store, object), whole);
+  assert.deepEqual(
+    await contentOf(test.store, object, 300_000, 800_000),
+    whole.subarray(300_000, 800_000),
+  );
 });
 
 Deno.test("parts of an upload share its key, and a part that is sent again is sealed anew", async () => {
@@ -69,7 +87,7 @@ Deno.test("nothing of a sealed object is on the disk, and other keys do not open
   const object = test.store.options;
   assert.ok(object.sealing === sealing);
   const rotated = parseSealingKeys(newSealingKey() + text, "key");
-  assert.ok(sealedBytes(0) === 0);
+  assert.ok(sealedBytes(0, piece) === 0);
   const seal = sealing.newSeal();
   assert.ok(rotated.knows(seal.master), "an older key still opens");
   assert.ok(!parseSealingKeys(newSealingKey(), "key").knows(seal.master));

@@ -49,6 +49,8 @@ export interface Seal {
   readonly master: string;
   /** Base64: nonce, sealed key and tag. */
   readonly key: string;
+  /** Bytes of plain text in each of its pieces; 256 KiB where it does not say. */
+  readonly piece?: number;
   /** The number of the body, for one that stands in its object's record. */
   readonly body?: number;
 }

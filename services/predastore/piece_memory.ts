@@ -1,0 +1,30 @@
+/**
+ * Memory for the pieces that a reader is given.
+ *
+ * Fresh memory for each piece costs as much as all else that is done with it, and more when it is
+ * collected. Who knows when a piece is done with has it used again.
+ */
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Memory of exactly so many bytes, with anything in it. */
+export type PieceMemory = (bytes: number) => Bytes;
+
+export const freshMemory: PieceMemory = (bytes) => new Uint8Array(bytes);
+
+/** Memory of a piece is used again when at least so many bytes were asked for after it. */
+export function reusedAfter(distance: number): PieceMemory {
+  const given: { readonly memory: Bytes; readonly end: number }[] = [];
+  let asked = 0;
+  return (bytes) => {
+    const oldest = given[0];
+    let memory: Bytes | undefined;
+    if (oldest !== undefined && asked - oldest.end >= distance) {
+      given.shift();
+      if (oldest.memory.length >= bytes) memory = oldest.memory;
+    }
+    memory ??= freshMemory(bytes);
+    asked += bytes;
+    given.push({ memory, end: asked });
+    return memory.subarray(0, bytes);
+  };
+}
