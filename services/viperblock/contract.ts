@@ -19,6 +19,8 @@ export interface BlockVolume {
   readonly encrypted?: true;
   /** `flush` when nothing is said. */
   readonly sync?: SyncMode;
+  /** Why it is served for reading only, as far as it can be read; `checkVolume` says what is damaged. */
+  readonly damage?: string;
 }
 
 export interface BlockSnapshot {
@@ -65,8 +67,9 @@ export interface VolumeLimits {
 }
 
 export interface CheckedDamage {
-  /** The block of the volume, where one is concerned. */
+  /** The block of the volume, where one is concerned, and how many from there on. */
   readonly block?: number;
+  readonly blocks?: number;
   readonly why: string;
 }
 
@@ -109,7 +112,7 @@ export const createVolume = subject<CreateVolumeRequest, BlockVolume>(
   1_800_000,
 );
 export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
-/** Reads all that a volume or snapshot has in the object store; changes nothing. */
+/** Reads all that a volume or snapshot has in the object store, and of a damaged one the log; changes nothing. */
 export const checkVolume = subject<{ id: string }, CheckReport>("ebs.volume.check", 600_000);
 /** What a mounted volume has done since its engine began, and what it takes; `IncorrectState` otherwise. */
 export const volumeMetrics = subject<

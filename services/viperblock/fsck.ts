@@ -2,12 +2,14 @@
  * Reads all that a volume or snapshot has in the object store, and says exactly what is wrong with it:
  * which maps and chunks are missing or not what was written, and which blocks of the volume that
  * concerns. Nothing is changed. Of a mounted volume the engine's books are held against its map as well;
- * what is in its log only was checked when it was opened, and is again with every read.
+ * what is in its log only was checked when it was opened, and is again with every read. Of one that was found damaged then
+ * the report says what was found.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
 import { leafBlocks, offsetInLeaf } from "./block_map.ts";
 import { readChunkHeader } from "./chunk_record.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
+import type { DamageReport } from "./damage.ts";
 import {
   blockBytes,
   chunkHeaderBytes,
@@ -138,4 +140,24 @@ export async function checkMap(
     }
   }
   return report({ chunks, chunk_bytes, live, bad });
+}
+
+/** Adds what is wrong with the log or checkpoint of a volume that is served for reading only. */
+export function withLocalDamage(
+  report: CheckReport,
+  reason: string | undefined,
+  local: DamageReport | undefined,
+): CheckReport {
+  const why = local?.reason ?? reason;
+  if (why === undefined) return report;
+  return {
+    ...report,
+    damaged_blocks: report.damaged_blocks + (local?.damaged_blocks ?? 0),
+    damage: [
+      { why: `it can only be read: ${why}` },
+      ...local?.damage ?? [],
+      ...report.damage,
+    ],
+    is_sound: false,
+  };
 }

@@ -9,6 +9,8 @@
 import { signalEvent } from "../../ffi/libc.ts";
 import type { SyncMode, VolumeLimits } from "./contract.ts";
 import type { Level } from "../log/log.ts";
+import type { DamageReport } from "./damage.ts";
+import type { Rescue } from "./engine/salvage.ts";
 
 const capacity = 256 << 10;
 const headerBytes = 16;
@@ -67,7 +69,8 @@ export interface HeldChunks {
 }
 
 export type FromWorker =
-  | { readonly kind: "ready"; readonly replayed_batches: number }
+  /** `damage`: it is served for reading only. */
+  | { readonly kind: "ready"; readonly replayed_batches: number; readonly damage?: DamageReport }
   | { readonly kind: "segment_wanted" }
   | { readonly kind: "drop_file"; readonly path: string }
   | {
@@ -177,6 +180,8 @@ export interface WorkerInit {
   readonly sizeBytes: number;
   readonly limits: VolumeLimits;
   readonly sync: SyncMode;
+  /** It was refused because it is damaged: what can be read of it is served. */
+  readonly rescue?: Rescue;
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;

@@ -163,12 +163,18 @@ await runService("viperblock", async (service) => {
   service.reportHealth(() => {
     look().catch((error) => log.warn("volumes_not_measured", errorFields(error)));
     const [first] = mounts.down;
-    const detail = first === undefined ? remoteFailure : `${first[0]} is not served: ${first[1]}`;
+    const [damaged] = mounts.damaged;
+    const detail = first !== undefined
+      ? `${first[0]} is not served: ${first[1]}`
+      : damaged !== undefined
+      ? `${damaged[0]} can only be read: ${damaged[1]} (\`hive volume fsck ${damaged[0]}\`)`
+      : remoteFailure;
     return {
       status: detail === undefined ? "ok" : "degraded",
       ...(detail === undefined ? {} : { detail }),
       facts: {
         mounted: mounts.count,
+        read_only: mounts.damaged.size,
         available_bytes: capacity().available_bytes,
         chunk_bytes: store.chunkBytes,
         stored_chunk_bytes: store.storedBytes,

@@ -55,6 +55,18 @@ export async function* mapParts(
   for (let number = 0; number < map.parts; number++) yield await part(store, map, number);
 }
 
+/** A whole map. */
+export async function readMap(store: BlockStore, map: SavedMap): Promise<Uint8Array<ArrayBuffer>> {
+  const parts = await Array.fromAsync(mapParts(store, map));
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** The chunks that a map refers to; reads no more of it than its table. */
 export async function mapChunks(store: BlockStore, map: SavedMap): Promise<StoredChunk[]> {
   let bytes = await part(store, map, 0);

@@ -12,6 +12,8 @@ import { windowBytes } from "./engine/fetcher.ts";
 import type { SyncMode, VolumeLimits } from "./contract.ts";
 import { CheckpointSeal } from "./encryption/sealed_bytes.ts";
 import type { VolumeKey } from "./encryption/volume_key.ts";
+import type { DamageReport } from "./damage.ts";
+import type { Rescue, SavedBase } from "./engine/salvage.ts";
 import { chunkBytes } from "./format.ts";
 import {
   type FromWorker,
@@ -52,6 +54,14 @@ export interface MountOptions {
   readonly segmentBudget: number;
   readonly reserveBytes: number;
   readonly spacePatienceMs: number;
+  /** It was refused because it is damaged: serve what can be read of it. */
+  readonly rescue?: Rescue;
+}
+
+export interface Served {
+  readonly replayed_batches: number;
+  /** It is served for reading only. */
+  readonly damage?: DamageReport;
 }
 
 /** Why a worker ended. */
@@ -78,18 +88,42 @@ export class WorkerFailed extends Error {
   }
 }
 
+/**
+ * Opens the volume; one that is damaged is opened for reading only, as far as it can be read.
+ * @param savedBase the map that its mount began with, when that is needed
+ * @throws WorkerFailed
+ */
+export async function openVolume(
+  options: Omit<MountOptions, "rescue">,
+  savedBase: () => Promise<SavedBase>,
+): Promise<MountedVolume> {
+  const volume = new MountedVolume(options);
+  try {
+    await volume.ready;
+    return volume;
+  } catch (error) {
+    if (!(error instanceof WorkerFailed && error.damaged)) throw error;
+    await volume.ended;
+    const reason = (error.message.split("\n")[0] ?? "").replace(/^DamagedData: /, "");
+    const rescued = new MountedVolume({ ...options, rescue: { reason, base: await savedBase() } });
+    await rescued.ready;
+    return rescued;
+  }
+}
+
 export class MountedVolume {
   readonly #o: MountOptions;
   readonly #log: Log;
   readonly #worker: Worker;
   readonly #mailbox: Mailbox;
   readonly #memories: Memory[] = [];
-  readonly #ready = Promise.withResolvers<{ replayed_batches: number }>();
+  readonly #ready = Promise.withResolvers<Served>();
   readonly #ended = Promise.withResolvers<Ending>();
   readonly #orders: Orders;
   #unmounting: PromiseWithResolvers<boolean> | undefined;
   #reports: ((statistics: VolumeStatistics) => void)[] = [];
   #over = false;
+  #damage: DamageReport | undefined;
   #snapshots = 0;
   readonly #freezing = new Map<string, Freezing>();
   readonly #resizing: (() => void)[] = [];
@@ -146,6 +180,7 @@ export class MountedVolume {
       savedEpoch: options.savedEpoch,
       snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
       ...(options.key === undefined ? {} : { key: options.key.data }),
+      ...(options.rescue === undefined ? {} : { rescue: options.rescue }),
       directory: options.directory,
       socket: options.socket,
       ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
@@ -164,6 +199,11 @@ export class MountedVolume {
     this.#worker.postMessage(init);
   }
 
+  /** What is wrong with it, when it is served for reading only. */
+  get damage(): DamageReport | undefined {
+    return this.#damage;
+  }
+
   get epoch(): number {
     return this.#o.epoch;
   }
@@ -173,7 +213,7 @@ export class MountedVolume {
   }
 
   /** Settles when the volume is served. @throws WorkerFailed */
-  get ready(): Promise<{ replayed_batches: number }> {
+  get ready(): Promise<Served> {
     return this.#ready.promise;
   }
 
@@ -280,7 +320,8 @@ export class MountedVolume {
     if (this.#orders.take(message)) return;
     switch (message.kind) {
       case "ready":
-        this.#ready.resolve({ replayed_batches: message.replayed_batches });
+        this.#damage = message.damage;
+        this.#ready.resolve(message);
         return;
       case "captured":
         this.#freezing.get(message.key)?.captured.resolve();

@@ -4,7 +4,8 @@
  * The row in the table is written before a worker starts and after it ended, so a crash at any point leaves
  * either a volume that is mounted here and has its local directory, or one that is not mounted. A worker
  * that fails is started again with a new epoch, on the same socket; other volumes do not notice. One
- * whose data is damaged is left down, since serving it could only make it worse.
+ * whose log or map is damaged is served for reading only, since writing could only make it worse. It cannot be moved
+ * to the object store: unmounted, it is set aside where its log is, until it is mounted again or deleted.
  */
 import { join } from "node:path";
 import { AwsError, unavailable } from "../aws/errors.ts";
@@ -17,9 +18,10 @@ import { KeyGone } from "./encryption/sealed_objects.ts";
 import type { VolumeKey } from "./encryption/volume_key.ts";
 import { asCheckpointOf } from "./checkpoint_copy.ts";
 import { checkpointName, DamagedData } from "./format.ts";
+import type { SavedBase } from "./engine/salvage.ts";
 import type { HeldChunks } from "./mailbox.ts";
-import { type BlockStore, mapParts, type SavedMap } from "./map_objects.ts";
-import { MountedVolume } from "./mounted_volume.ts";
+import { type BlockStore, mapParts, readMap, type SavedMap } from "./map_objects.ts";
+import { type MountedVolume, openVolume } from "./mounted_volume.ts";
 import { type Tables, Turns, volumeNotFound, type VolumeRow } from "./records.ts";
 import { linuxFileSystem } from "./machine/file_system.ts";
 
@@ -92,6 +94,15 @@ export class Mounts {
     return this.#down;
   }
 
+  /** Volumes that are served for reading only, with the reason. */
+  get damaged(): ReadonlyMap<string, string> {
+    const found = new Map<string, string>();
+    for (const [id, { damage }] of this.#mounted) {
+      if (damage !== undefined) found.set(id, damage.reason);
+    }
+    return found;
+  }
+
   get volumes(): ReadonlyMap<string, MountedVolume> {
     return this.#mounted;
   }
@@ -145,7 +156,7 @@ export class Mounts {
     );
     const log = this.#o.log.with({ volume_id: value.volume_id });
     const started = performance.now();
-    const volume = new MountedVolume({
+    const volume = await openVolume({
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
       limits: value,
@@ -163,10 +174,15 @@ export class Mounts {
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
-    });
-    const { replayed_batches } = await volume.ready;
+    }, () => this.#savedBase(value));
+    const { replayed_batches, damage } = await volume.ready;
+    await this.#noteDamage(taken.value, damage?.reason);
     this.#mounted.set(value.volume_id, volume);
     this.#down.delete(value.volume_id);
+    if (damage !== undefined) {
+      const { reason, damaged_blocks } = damage;
+      log.error("volume_damaged", { reason, damaged_blocks, served: "for reading only" });
+    }
     log.info("volume_served", {
       epoch: taken.value.epoch,
       replayed_batches,
@@ -174,6 +190,26 @@ export class Mounts {
     });
     void this.#watch(value.volume_id, volume);
     return volume;
+  }
+
+  /** The row says why a volume is served for reading only, as long as it is. */
+  async #noteDamage(row: VolumeRow, reason: string | undefined): Promise<void> {
+    if (row.damage === reason && row.set_aside === undefined) return;
+    await this.#o.tables.volumes.modify(row.volume_id, (value) => {
+      if (value === undefined) throw volumeNotFound(row.volume_id);
+      const { damage: _, set_aside: __, ...rest } = value;
+      return reason === undefined ? rest : { ...rest, damage: reason };
+    });
+  }
+
+  /** The map that the mount began with, for a volume whose checkpoint is lost. */
+  async #savedBase({ map }: VolumeRow): Promise<SavedBase> {
+    if (map === undefined) return { kind: "empty" };
+    try {
+      return { kind: "saved", bytes: await readMap(this.#o.store, map) };
+    } catch (error) {
+      return { kind: "unreachable", why: error instanceof Error ? error.message : String(error) };
+    }
   }
 
   /** The newest epoch whose chunks a snapshot may name. */
@@ -184,11 +220,14 @@ export class Mounts {
 
   /** Counters of a volume that is mounted here, and what follows from them. */
   async metrics(volumeId: string): Promise<Readonly<Record<string, number>> | undefined> {
-    const seen = await this.#mounted.get(volumeId)?.statistics();
+    const volume = this.#mounted.get(volumeId);
+    const seen = await volume?.statistics();
     if (seen === undefined) return undefined;
     const ratio = (of: number, to: number) => to === 0 ? 1 : Math.round(of / to * 1000) / 1000;
     return {
       ...seen,
+      read_only: volume?.damage === undefined ? 0 : 1,
+      damaged_blocks: volume?.damage?.damaged_blocks ?? 0,
       cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
       space_amplification: ratio(seen.chunk_blocks, seen.live_chunk_blocks),
       log_amplification: ratio(seen.log_written_bytes, seen.guest_written_bytes),
@@ -279,11 +318,11 @@ export class Mounts {
     if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
     if (ending.kind !== "failed" || this.#stopping) return;
     this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error: ending.error });
-    await this.#revive(volumeId, ending.damaged ? ending.error : undefined);
+    await this.#revive(volumeId);
   }
 
-  async #revive(volumeId: string, damage: string | undefined): Promise<void> {
-    for (let pause = 100; damage === undefined && !this.#stopping; pause *= 2) {
+  async #revive(volumeId: string): Promise<void> {
+    for (let pause = 100; !this.#stopping; pause *= 2) {
       try {
         await this.mount(volumeId);
         return;
@@ -298,13 +337,14 @@ export class Mounts {
       }
       await new Promise((resolve) => setTimeout(resolve, Math.min(pause, 10_000)));
     }
-    if (damage !== undefined) this.#down.set(volumeId, damage);
   }
 
   /** Serves again, after a restart, what the table says is mounted here. */
   async restore(): Promise<void> {
     const mine = this.#o.tables.volumes.list()
-      .filter(({ value }) => value.mounted_on === this.#o.nodeId && value.state === "ok");
+      .filter(({ value }) =>
+        value.mounted_on === this.#o.nodeId && value.state === "ok" && value.set_aside === undefined
+      );
     await Promise.all(mine.map(async ({ key }) => {
       try {
         await this.mount(key);
@@ -312,7 +352,7 @@ export class Mounts {
         this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
         this.#down.set(key, error instanceof Error ? error.message : String(error));
         const damaged = error instanceof Error && "damaged" in error && error.damaged === true;
-        if (!damaged) void this.#revive(key, undefined);
+        if (!damaged) void this.#revive(key);
       }
     }));
   }
@@ -324,8 +364,12 @@ export class Mounts {
   async unmount(volumeId: string): Promise<boolean> {
     return await this.#turns.take(volumeId, async () => {
       const row = await this.#row(volumeId);
-      if (row.value.mounted_on === undefined) return false;
+      if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
       const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
+      if (volume.damage !== undefined) {
+        await this.#setAside(volumeId, volume);
+        return false;
+      }
       const map = await volume.unmount();
       if (map === undefined) {
         throw unavailable(`The object store, which is to keep '${volumeId}',`);
@@ -345,6 +389,19 @@ export class Mounts {
         mapped_blocks: map.mapped_blocks,
       });
       return true;
+    });
+  }
+
+  async #setAside(volumeId: string, volume: MountedVolume): Promise<void> {
+    await volume.stop();
+    this.#mounted.delete(volumeId);
+    await this.#o.tables.volumes.modify(volumeId, (value) => {
+      if (value === undefined) throw volumeNotFound(volumeId);
+      return { ...value, set_aside: true };
+    });
+    this.#o.log.warn("damaged_volume_set_aside", {
+      volume_id: volumeId,
+      directory: this.#directory(volumeId),
     });
   }
 

@@ -19,6 +19,8 @@ export interface VolumeRow extends BlockVolume, VolumeLimits {
   readonly state: "ok" | "deleting";
   /** What the object store has of it; undefined while it is all holes. */
   readonly map?: SavedMap;
+  /** It was unmounted while it was damaged: its log stays on `mounted_on`, and nobody is served. */
+  readonly set_aside?: true;
 }
 
 export interface SnapshotRow {
@@ -117,6 +119,7 @@ export function describedVolume(row: VolumeRow): BlockVolume {
     epoch: row.epoch,
     ...(row.encrypted === true ? { encrypted: true } : {}),
     ...(row.sync === undefined ? {} : { sync: row.sync }),
+    ...(row.damage === undefined ? {} : { damage: row.damage }),
   };
 }
 

@@ -13,7 +13,7 @@ import {
   hole,
   isChunk,
 } from "./format.ts";
-import { type BlockStore, mapKey, mapPartKey, mapParts, type SavedMap } from "./map_objects.ts";
+import { type BlockStore, mapKey, mapPartKey, readMap, type SavedMap } from "./map_objects.ts";
 import { loadMap, MapWriter, type StoredChunk } from "./map_stream.ts";
 
 const partBytes = 1 << 20;
@@ -37,14 +37,7 @@ export async function readStoredMap(
 ): Promise<StoredMap> {
   const made = emptyMap(sizeBlocks);
   if (map === undefined) return made;
-  const parts: Uint8Array<ArrayBuffer>[] = [];
-  for await (const part of mapParts(store, map)) parts.push(part);
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
+  const whole = await readMap(store, map);
   loadMap(whole, {
     chunk: (number, chunk) => made.chunks[number] = chunk,
     block: (block, container, index, checksum) => {

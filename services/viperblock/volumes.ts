@@ -22,7 +22,7 @@ import type { KeyRing } from "./encryption/key_ring.ts";
 import { copyBlocks, copyEpoch } from "./encryption/reseal.ts";
 import { KeyGone } from "./encryption/sealed_objects.ts";
 import { blockBytes, DamagedData } from "./format.ts";
-import { checkMap } from "./fsck.ts";
+import { checkMap, withLocalDamage } from "./fsck.ts";
 import type { BlockStore, SavedMap } from "./map_objects.ts";
 import type { Mounts } from "./mounts.ts";
 import {
@@ -54,6 +54,15 @@ export interface VolumesOptions {
 }
 
 const references = "references";
+
+/** @throws AwsError when it is served for reading only */
+function requireSound({ volume_id, damage }: VolumeRow): void {
+  if (damage === undefined) return;
+  throw new AwsError(
+    "IncorrectState",
+    `The volume '${volume_id}' is damaged and can only be read: ${damage}. \`hive volume fsck ${volume_id}\` says what is.`,
+  );
+}
 
 export class Volumes {
   readonly #o: VolumesOptions;
@@ -233,7 +242,7 @@ export class Volumes {
     if (await volumes.read(volumeId) === undefined) return null;
     await volumes.modify(volumeId, (row) => {
       if (row === undefined) throw volumeNotFound(volumeId);
-      if (row.mounted_on !== undefined) {
+      if (row.mounted_on !== undefined && row.set_aside === undefined) {
         throw new AwsError("VolumeInUse", `The volume '${volumeId}' is mounted.`);
       }
       return row.state === "deleting" ? row : { ...row, state: "deleting" };
@@ -300,6 +309,7 @@ export class Volumes {
         `The volume '${volume.volume_id}', which is mounted elsewhere or starting,`,
       );
     }
+    requireSound(volume);
     const made = await snapshots.create(snapshotId, {
       snapshot_id: snapshotId,
       volume_id: volume.volume_id,
@@ -356,8 +366,10 @@ export class Volumes {
     const id = checkVolumeId(value);
     const row = await tables.volumes.read(id);
     if (row === undefined || row.value.state !== "ok") throw volumeNotFound(id);
-    const books = await mounts.volumes.get(id)?.audit() ?? [];
-    return await checkMap(store, id, row.value.map, row.value.size_bytes, books);
+    const mounted = mounts.volumes.get(id);
+    const books = await mounted?.audit() ?? [];
+    const report = await checkMap(store, id, row.value.map, row.value.size_bytes, books);
+    return withLocalDamage(report, row.value.damage, mounted?.damage);
   }
 
   async metrics(value: unknown): Promise<Readonly<Record<string, number>>> {
@@ -452,6 +464,7 @@ export class Volumes {
     const { volumes } = this.#o.tables;
     const row = await volumes.modify(volumeId, (value) => {
       if (value === undefined || value.state !== "ok") throw volumeNotFound(volumeId);
+      requireSound(value);
       if (size_bytes < value.size_bytes) {
         throw new AwsError(
           "InvalidParameterValue",

@@ -8,6 +8,7 @@ import { BlockMap, offsetInLeaf } from "../../services/viperblock/block_map.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { Places, type Segment } from "../../services/viperblock/engine/places.ts";
 import { type Encryption, recover } from "../../services/viperblock/engine/recovery.ts";
+import { salvage } from "../../services/viperblock/engine/salvage.ts";
 import {
   blockBytes,
   chunkHeaderBytes,
@@ -20,6 +21,7 @@ import type { FoundDisk } from "../../services/viperblock/machine/found_disk.ts"
 
 /** What recovery reads the log through; there is one recovery at a time. */
 const window = mapMemory(4 << 20);
+const single = mapMemory(blockBytes);
 
 export interface Found {
   /** The content of each block, by its checksum. */
@@ -58,6 +60,47 @@ function opened(
   return window.bytes.subarray(0, blockBytes);
 }
 
+export interface Salvage extends Found {
+  /** Batches are missing of which nobody knows what they held. */
+  readonly isCut: boolean;
+}
+
+/** As `openFound`, of a volume that is damaged. */
+export function salvageFound(
+  disk: FoundDisk,
+  volumeId: string,
+  sizeBlocks: number,
+  geometry: Geometry,
+  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
+  zero: number,
+  encryption?: Encryption,
+): Salvage {
+  const map = new BlockMap(sizeBlocks);
+  const places = new Places(map, geometry.segmentBlocks);
+  const memory = (length: number) => length === blockBytes ? single : window;
+  const rescue = { reason: "a bit was flipped", base: { kind: "empty" } } as const;
+  const { report, unknown } = salvage(
+    { disk, memory, release: () => {} },
+    volumeId,
+    rescue,
+    map,
+    places,
+    encryption,
+  );
+  const wrong = unknown.length === 0 ? [] : ["the checkpoint was whole, and is not used"];
+  const found = contentsOf(disk, map, places, sizeBlocks, chunkOf, zero, encryption, wrong);
+  const told = new Set<number>();
+  for (const { block, blocks = 1 } of report.damage) {
+    if (block !== undefined) { for (let i = 0; i < blocks; i++) told.add(block + i); }
+  }
+  const untold = found.unreadable.filter((block) => !told.has(block));
+  if (untold.length > 0) found.wrong.push(`the report does not name block ${untold[0]}`);
+  if (told.size > found.unreadable.length) {
+    found.wrong.push("the report names a block that is whole");
+  }
+  return { ...found, isCut: report.damage.some(({ why }) => why.includes("is shown as it was")) };
+}
+
 /** @param zero the checksum of a block of zeros @throws DamagedData when it cannot be opened */
 export function openFound(
   disk: FoundDisk,
@@ -71,7 +114,19 @@ export function openFound(
   const map = new BlockMap(sizeBlocks);
   const places = new Places(map, geometry.segmentBlocks);
   recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places, encryption);
-  const wrong = audit(places);
+  return contentsOf(disk, map, places, sizeBlocks, chunkOf, zero, encryption, audit(places));
+}
+
+function contentsOf(
+  disk: FoundDisk,
+  map: BlockMap,
+  places: Places,
+  sizeBlocks: number,
+  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
+  zero: number,
+  encryption: Encryption | undefined,
+  wrong: string[],
+) {
   const unreadable: number[] = [];
   const contents = new Uint32Array(sizeBlocks).fill(zero);
   for (let block = 0; block < sizeBlocks; block++) {

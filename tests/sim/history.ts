@@ -53,6 +53,11 @@ export class History {
     return content;
   }
 
+  /** Whether some block of some time had that content. */
+  knows(content: number): boolean {
+    return this.#contents.has(content);
+  }
+
   contentOf(block: number): Uint8Array<ArrayBuffer> {
     return this.#contents.get(this.now[block] as number) as Uint8Array<ArrayBuffer>;
   }

@@ -32,8 +32,9 @@ await runCommand(async () => {
   let done = 0;
   let requests = 0;
   let compacted = 0;
-  let flips = 0;
+  let damaged = 0;
   let refused = 0;
+  let cut = 0;
   const started = performance.now();
   for (let i = 0; i < count; i++) {
     const run = new VolumeRun(first + i, options["calm-openings"] !== true);
@@ -43,8 +44,9 @@ await runCommand(async () => {
       branches += report.branches;
       requests += report.requests;
       compacted += report.compacted;
-      flips += report.flips;
+      damaged += report.damaged;
       refused += report.refused;
+      cut += report.cut;
       if (options.trace === true) console.log(report.trace.join("\n"));
     } catch (error) {
       if (options.trace === true) console.log(run.trace.join("\n"));
@@ -62,7 +64,7 @@ await runCommand(async () => {
     console.log(
       `${
         crashes + branches
-      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${flips} bits flipped in the flushed log (${refused} openings refused) in ${
+      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${damaged} times the flushed log damaged (${refused} openings refused, ${cut} shown as before) in ${
         seconds.toFixed(1)
       } s from seed ${first} on`,
     );

@@ -4,7 +4,7 @@
  * power goes at any step; the volume is opened again, moved, and at last deleted.
  *
  * What must hold: what is found after a crash is a prefix of what was done with all that was
- * acknowledged (to a flush, when the power went); a bit that flips in what was flushed never makes anything that was
+ * acknowledged (to a flush, when the power went); damage to what was flushed never makes anything that was
  * acknowledged go without a word; reads never bring anything but what was written; the
  * books agree with the map, and no place is owned twice; at the end no object is left that nobody needs.
  */
@@ -32,7 +32,6 @@ import {
   DamagedData,
   type Geometry,
 } from "../../services/viperblock/format.ts";
-import type { FoundDisk } from "../../services/viperblock/machine/found_disk.ts";
 import {
   type SimulatedMachine,
   simulatedMachine,
@@ -52,7 +51,7 @@ import {
 import { Orders } from "../../services/viperblock/orders.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
 import { LocalFiles } from "../../services/viperblock/volume_files.ts";
-import { openFound } from "./crash_branch.ts";
+import { openFound, salvageFound } from "./crash_branch.ts";
 import { plaintextIn } from "./plaintext.ts";
 import { SimulatedKeys } from "./simulated_keys.ts";
 import { Guest } from "./guest.ts";
@@ -78,9 +77,11 @@ export interface RunReport {
   readonly crashes: number;
   /** Crashes beside the history, at moments at which it went on. */
   readonly branches: number;
-  /** Bits that were flipped in the flushed log beside the history, and openings that were refused for one. */
-  readonly flips: number;
+  /** Bits and sectors that were damaged in the flushed log beside the history, and openings refused for that. */
+  readonly damaged: number;
   readonly refused: number;
+  /** Of those, volumes that could only be shown as they were before the damage. */
+  readonly cut: number;
   readonly requests: number;
   readonly compacted: number;
   readonly trace: readonly string[];
@@ -134,8 +135,9 @@ export class VolumeRun {
   #lives = 0;
   #crashes = 0;
   #branches = 0;
-  #flips = 0;
+  #damaged = 0;
   #refused = 0;
+  #cut = 0;
   /** Changes of which a write that has landed says that they are durable. */
   #marked = 0;
   /** Counts up whenever changes are counted from the start again. */
@@ -219,8 +221,9 @@ export class VolumeRun {
       lives: this.#lives,
       crashes: this.#crashes,
       branches: this.#branches,
-      flips: this.#flips,
+      damaged: this.#damaged,
       refused: this.#refused,
+      cut: this.#cut,
       requests: this.#requests,
       compacted: this.#compacted,
       trace: this.#trace,
@@ -536,40 +539,48 @@ export class VolumeRun {
     const promised = this.#owed ?? { process: acknowledged, power: durable };
     this.#branch(life, "process", promised.process);
     this.#branch(life, "power", promised.power);
-    if (this.#flipping.below(3) === 0) this.#flip(life);
+    if (this.#flipping.below(3) === 0) this.#damage(life);
   }
 
-  /** The process ends, and in what was flushed a bit is not what was written. */
-  #flip(life: Life): void {
-    const flipped = this.#disk.durableBit(this.#flipping);
-    if (flipped === undefined) return;
-    this.#flips++;
-    const told = `with bit ${flipped.bit} of ${flipped.path} at ${flipped.at} flipped`;
+  /** The process ends, and something of what was flushed is not what was written. */
+  #damage(life: Life): void {
+    const damage = this.#disk.damageToLog(this.#flipping);
+    if (damage === undefined) return;
+    this.#damaged++;
+    const told = `with ${JSON.stringify(damage)} damaged`;
     const disk = life.machine.ring.found("process", this.#flipping);
-    disk.flip(flipped.path, flipped.at, flipped.bit);
+    disk.damage(damage.path, damage);
     let found: ReturnType<typeof openFound>;
     try {
-      found = this.#openFound(disk);
+      found = openFound(disk, ...this.#foundAs());
     } catch (cause) {
       if (!(cause instanceof DamagedData)) throw new Violation(`${told}: ${cause}`, { cause });
       this.#refused++;
-      return;
+      const salvaged = salvageFound(disk, ...this.#foundAs());
+      found = salvaged;
+      if (salvaged.isCut) {
+        this.#cut++;
+        // It is as it was before the damage, which may be before this history begins.
+        const garbage = found.contents.findIndex((content) => !this.#history.knows(content));
+        if (garbage >= 0) throw new Violation(`${told}: block ${garbage} was never written so`);
+        if (found.wrong.length > 0) throw new Violation(`${told}: ${found.wrong[0]}`);
+        return;
+      }
     }
     // What came after the last flush that any batch names may end there, as it may in a torn write.
     const wrong = found.wrong[0] ?? this.#history.judge(found.contents, this.#marked);
     if (wrong !== undefined) throw new Violation(`${told}, ${this.#world.now}: ${wrong}`);
   }
 
-  #openFound(disk: FoundDisk): ReturnType<typeof openFound> {
-    return openFound(
-      disk,
+  #foundAs() {
+    return [
       this.#volumeId,
       this.#history.sizeBlocks,
       geometry,
-      (key) => this.#chunk(key),
+      (key: string) => this.#chunk(key),
       this.#history.zero,
       this.#keys?.encryption(this.#volumeId),
-    );
+    ] as const;
   }
 
   #branch(life: Life, kind: CrashKind, must: number): void {
@@ -578,7 +589,7 @@ export class VolumeRun {
     const told = `in branch ${this.#branches} (${kind} ends at ${this.#world.now})`;
     let found: ReturnType<typeof openFound>;
     try {
-      found = this.#openFound(life.machine.ring.found(kind, this.#branching));
+      found = openFound(life.machine.ring.found(kind, this.#branching), ...this.#foundAs());
     } catch (cause) {
       throw new Violation(`${told} the volume was not opened: ${cause}`, { cause });
     }

@@ -6,10 +6,11 @@
  */
 import { dirname, join } from "node:path";
 import { createLog } from "../../services/log/log.ts";
+import type { DamageReport } from "../../services/viperblock/damage.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
 import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
 import type { BlockStore } from "../../services/viperblock/map_objects.ts";
-import { MountedVolume } from "../../services/viperblock/mounted_volume.ts";
+import { openVolume } from "../../services/viperblock/mounted_volume.ts";
 
 export interface BareOptions {
   readonly directory: string;
@@ -71,7 +72,13 @@ export function directoryStore(directory: string): BlockStore {
 export interface BareEngine {
   readonly process: Deno.ChildProcess;
   /** `volume_bytes`: memory that the volume took from the system until it served, after `open_ms`. */
-  readonly ready: { replayed_batches: number; volume_bytes: number; open_ms: number };
+  readonly ready: {
+    replayed_batches: number;
+    volume_bytes: number;
+    open_ms: number;
+    /** It can only be read. */
+    damage?: DamageReport;
+  };
   kill(): Promise<void>;
   stop(): Promise<void>;
   /** Takes a snapshot and waits until it is stored; answers the engine's counters. */
@@ -144,7 +151,7 @@ if (import.meta.main) {
     ? undefined
     : new VolumeKey(Uint8Array.fromHex(options.key));
   const store = directoryStore(`${options.directory}/objects`);
-  const volume = new MountedVolume({
+  const volume = await openVolume({
     volumeId: "vol-bare",
     ...(key === undefined ? {} : { key }),
     sizeBytes: options.sizeBytes,
@@ -163,7 +170,7 @@ if (import.meta.main) {
     segmentBudget: options.segmentBudget ?? 32,
     reserveBytes: options.reserveBytes ?? 0,
     spacePatienceMs: options.spacePatienceMs ?? 30_000,
-  });
+  }, () => Promise.resolve({ kind: "empty" }));
   Deno.addSignalListener("SIGTERM", () => void volume.stop());
   Deno.addSignalListener("SIGHUP", () => void volume.unmount());
   Deno.addSignalListener(
@@ -176,9 +183,10 @@ if (import.meta.main) {
     await stored;
     console.log(`SNAPSHOT ${++snapshots} ${JSON.stringify(await volume.statistics())}`);
   });
-  const { replayed_batches } = await volume.ready;
+  const { replayed_batches, damage } = await volume.ready;
   const ready = {
     replayed_batches,
+    ...(damage === undefined ? {} : { damage }),
     open_ms: performance.now() - begun,
     volume_bytes: Deno.memoryUsage().rss - before,
   };

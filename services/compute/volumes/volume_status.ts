@@ -26,8 +26,8 @@ const concurrency = 16;
 async function statusOf(bus: Bus, volume: VolumeRecord): Promise<Status> {
   if (volume.state === "creating" || volume.state === "deleting") return "insufficient-data";
   try {
-    await bus.ask(describeVolume, { volume_id: volume.volume_id });
-    return "ok";
+    const { damage } = await bus.ask(describeVolume, { volume_id: volume.volume_id });
+    return damage === undefined ? "ok" : "impaired";
   } catch (error) {
     if (error instanceof AwsError && error.status < 500) return "impaired";
     return "insufficient-data";

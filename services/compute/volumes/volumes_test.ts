@@ -214,6 +214,17 @@ Deno.test("volumes over the bus", async (t) => {
     assert.deepEqual(impaired.map((one) => one.VolumeId), [volume]);
   });
 
+  await t.step("a volume that can only be read, because it is damaged, is impaired", async () => {
+    const volume = await create();
+    const stored = store.volumes.get(volume);
+    assert.ok(stored !== undefined);
+    store.volumes.set(volume, { ...stored, damage: "batch 7 cannot be read" });
+    const { VolumeStatuses: [status] = [] } = await ask("DescribeVolumeStatus", {
+      VolumeIds: [volume],
+    });
+    assert.equal(status?.VolumeStatus?.Status, "impaired");
+  });
+
   await t.step("another account's volume is not there", async () => {
     const volume = await create();
     const refused = async (work: Promise<unknown>) =>

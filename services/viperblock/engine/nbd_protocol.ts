@@ -28,6 +28,7 @@ export const nbdError = {
   invalid: 22,
   noSpace: 28,
   overflow: 75,
+  notSupported: 95,
   shutdown: 108,
 } as const;
 

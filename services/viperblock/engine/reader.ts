@@ -31,7 +31,7 @@ export interface ReaderOptions {
   readonly cache: ReadCache;
   readonly requests: Requests;
   readonly slots: Slots;
-  readonly log: LogWriter;
+  readonly log: Pick<LogWriter, "buffered" | "memory">;
   /** Of an encrypted volume. */
   readonly seal?: LogSeal;
   /** Called when every block of the request is in its slot, or one of them failed. */

@@ -6,14 +6,12 @@ import type { BlockMap } from "../block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
-import type { Machine, OpenFile } from "../machine/machine.ts";
+import { DamagedData, hole, isChunk } from "../format.ts";
+import type { Machine } from "../machine/machine.ts";
 import { loadMap, type MapHead, readMapHead } from "../map_stream.ts";
-import { type LogFile, replay } from "../replay.ts";
+import { replay } from "../replay.ts";
+import { logWindowBytes, type OpenLogFile, readable } from "./log_files.ts";
 import type { Places, Segment } from "./places.ts";
-
-/** Blocks of one read from a log file; much more than the longest batch. */
-const windowBlocks = 1024;
 
 /** What an encrypted volume is opened with. */
 export interface Encryption {
@@ -27,11 +25,30 @@ export interface Recovered {
   readonly batches: number;
 }
 
-interface StoredPlace {
+/** A block that a checkpoint has in the log. */
+export interface StoredPlace {
   readonly segment: number;
   readonly block: number;
   readonly index: number;
   readonly checksum: number;
+}
+
+/** The volume's checkpoint, opened; undefined when there is none. @throws DamagedData when it is not its own */
+export function ownCheckpoint(
+  disk: Pick<Machine["disk"], "checkpoint">,
+  volumeId: string,
+  encryption: Encryption | undefined,
+): Uint8Array<ArrayBuffer> | undefined {
+  const stored = disk.checkpoint();
+  const bytes = stored === undefined || encryption === undefined
+    ? stored
+    : openCheckpoint(encryption.key, volumeId, stored);
+  if (bytes === undefined) return undefined;
+  const { checkpointOf = volumeId } = readMapHead(bytes);
+  if (checkpointOf !== volumeId) {
+    throw new DamagedData(`the checkpoint of ${volumeId} is that of ${checkpointOf}`);
+  }
+  return bytes;
 }
 
 /** Fills the map and the places. @throws DamagedData when data that was durable cannot be found */
@@ -50,15 +67,8 @@ export function recover(
   };
   const inLog: StoredPlace[] = [];
   const { disk } = machine;
-  const stored = disk.checkpoint();
-  const bytes = stored === undefined || encryption === undefined
-    ? stored
-    : openCheckpoint(encryption.key, volumeId, stored);
+  const bytes = ownCheckpoint(disk, volumeId, encryption);
   if (bytes !== undefined) {
-    const { checkpointOf = volumeId } = readMapHead(bytes);
-    if (checkpointOf !== volumeId) {
-      throw new DamagedData(`the checkpoint of ${volumeId} is that of ${checkpointOf}`);
-    }
     head = loadMap(bytes, {
       chunk: (number, chunk) => places.restoreChunk(number, chunk?.name, chunk?.blocks ?? 0),
       block(block, container, index, checksum) {
@@ -69,8 +79,7 @@ export function recover(
     });
   }
   const files = disk.openAll();
-  const buffer = machine.memory(windowBlocks * blockBytes, { populate: true });
-  let window = { fd: -1, first: 0, count: 0 };
+  const buffer = machine.memory(logWindowBytes, { populate: true });
   try {
     const needed = new Set(inLog.map((each) => each.segment));
     const found = new Map<number, Segment>();
@@ -88,23 +97,7 @@ export function recover(
         places.place(block, segment, index, checksum);
       }
     };
-    const logFiles: (LogFile & OpenFile)[] = files.map((file) => ({
-      ...file,
-      read(firstBlock, count) {
-        // Batches follow each other: one read brings many of them.
-        const end = firstBlock + count;
-        if (
-          window.fd !== file.fd || firstBlock < window.first || end > window.first + window.count
-        ) {
-          const length = windowBlocks * blockBytes;
-          const got = disk.read(file.fd, buffer, length, firstBlock * blockBytes);
-          window = { fd: file.fd, first: firstBlock, count: Math.floor(got / blockBytes) };
-        }
-        const have = Math.min(count, window.first + window.count - firstBlock);
-        const from = (firstBlock - window.first) * blockBytes;
-        return buffer.bytes.subarray(from, from + have * blockBytes);
-      },
-    }));
+    const logFiles = readable(disk, files, buffer);
     // Segments that the map needs are announced in order, those with newer batches among them last;
     // a first pass over the names alone lets the map's blocks be placed before newer ones.
     const pending: (() => void)[] = [];
@@ -119,7 +112,7 @@ export function recover(
       ...(encryption === undefined ? {} : { seal: encryption.log }),
     }, {
       segment(segment) {
-        const file = segment.file as LogFile & OpenFile;
+        const file = segment.file as OpenLogFile;
         const made = places.addSegment(
           segment.number,
           file,
@@ -144,7 +137,7 @@ export function recover(
     restore();
     for (const apply of pending) apply();
     for (const file of result.unused) {
-      disk.close((file as LogFile & OpenFile).fd);
+      disk.close((file as OpenLogFile).fd);
       disk.remove(file.path);
     }
     for (const segment of found.values()) disk.sync(segment.fd);

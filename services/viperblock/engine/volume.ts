@@ -8,7 +8,6 @@
  * new worker, and clients reconnect and repeat what they had no answer to.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { ringOperations } from "../../../ffi/liburing.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
@@ -24,6 +23,7 @@ import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
 import { Compactor, idlePauseMs } from "./compactor.ts";
 import { VolumeCommands } from "./commands.ts";
+import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
 import { Fetcher } from "./fetcher.ts";
@@ -37,10 +37,7 @@ import { Requests } from "./requests.ts";
 import { Slots } from "./slots.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import { Throttle } from "./throttle.ts";
-
-const tickMs = 200;
-/** When a request waits for its volume's limits. */
-const throttledTickMs = 5;
+import { Ticker } from "./ticker.ts";
 
 export interface VolumeOptions {
   readonly volumeId: string;
@@ -75,7 +72,7 @@ export interface VolumeOptions {
 export interface Inside {
   readonly requests: Requests;
   readonly slots: Slots;
-  readonly commands: VolumeCommands;
+  readonly commands: Commands;
   readonly throttle: Throttle;
 }
 
@@ -102,11 +99,9 @@ export class Volume {
   readonly #door: Door;
   readonly #throttle: Throttle;
   readonly #closing: Closing;
-  readonly #control: Memory;
-  readonly #tickKind: number;
+  readonly #ticker: Ticker;
   readonly #replayed: number;
   #phase: "opening" | "marking" | "serving" = "opening";
-  #ticking = false;
   #damageReports = 0;
 
   /** Recovers the volume from its directory. @throws DamagedData, RingUnavailable, SystemError */
@@ -133,7 +128,7 @@ export class Volume {
     const sealed = log === undefined ? {} : { seal: log };
     this.#seal = log;
     this.#replayed = recovered.batches;
-    this.#control = machine.memory(4096, { populate: true });
+    this.#ticker = new Ticker(machine);
     this.#slots = new Slots(machine, options.key !== undefined);
     this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
     this.#log = new LogWriter(machine, this.#places, {
@@ -271,7 +266,6 @@ export class Volume {
       mapKey: mapKey(options.volumeId, options.epoch),
       post,
     });
-    this.#tickKind = ring.kind(() => this.#ticking = false);
     this.#maintenance.wantSegment();
   }
 
@@ -325,7 +319,7 @@ export class Volume {
     if (
       stalled || this.#log.unmarked || this.#maintenance.wantsTick || this.#door.wantsTick ||
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
-    ) this.#tick();
+    ) this.#ticker.start(this.#door.throttled);
     if (this.#closing.underWay) again = this.#closing.advance() || again;
     this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
   }
@@ -344,29 +338,10 @@ export class Volume {
     if (this.#phase === "opening") {
       if (this.#maintenance.full) throw new Error("there is no disk space for a log segment");
       this.#maintenance.tick();
-      this.#tick();
+      this.#ticker.start(this.#door.throttled);
     }
     this.#log.advance();
     this.#machine.ring.turn((this.#phase as string) === "serving" ? 0 : 1);
-  }
-
-  #tick(): void {
-    if (this.#ticking) return;
-    this.#ticking = true;
-    // struct __kernel_timespec at the start of the control page.
-    const words = new Int32Array(this.#control.buffer, 0, 4);
-    words[0] = 0;
-    words[2] = (this.#door.throttled ? throttledTickMs : tickMs) * 1_000_000;
-    this.#machine.ring.queue(
-      ringOperations.timeout,
-      -1,
-      0,
-      this.#control.address,
-      1,
-      0,
-      this.#tickKind,
-      0,
-    );
   }
 
   /** A message of the main thread. */

@@ -11,11 +11,13 @@ import { chunkBytes, DamagedData } from "../format.ts";
 import { linuxMachine } from "../machine/linux.ts";
 import { type FromWorker, Mailbox, type WorkerInit } from "../mailbox.ts";
 import { Clients } from "./clients.ts";
+import { DamagedVolume } from "./damaged_volume.ts";
+import type { Door } from "./door.ts";
 import { Doors } from "./doors.ts";
 import { windowBytes } from "./fetcher.ts";
 import { ringConnection } from "./vhost/block_queue.ts";
 import { VhostDoor } from "./vhost/vhost_door.ts";
-import { Volume } from "./volume.ts";
+import { type Inside, Volume, type VolumeOptions } from "./volume.ts";
 
 interface WorkerScope {
   postMessage(message: FromWorker): void;
@@ -30,37 +32,41 @@ function serve(init: WorkerInit): void {
   const machine = linuxMachine(init.directory);
   const { ring } = machine;
   const { windows, chunk, piece, pieceBytes } = init.transfer;
-  const { key, ...rest } = init;
-  const volume = new Volume(
-    {
-      ...rest,
-      ...(key === undefined ? {} : { key: new VolumeKey(key) }),
-      transfer: {
-        windows: windows.map((address) => viewAddress(address, windowBytes)),
-        chunk: viewAddress(chunk, chunkBytes),
-        piece: viewAddress(piece, pieceBytes),
-      },
+  const { key, rescue, ...rest } = init;
+  const options: VolumeOptions = {
+    ...rest,
+    ...(key === undefined ? {} : { key: new VolumeKey(key) }),
+    transfer: {
+      windows: windows.map((address) => viewAddress(address, windowBytes)),
+      chunk: viewAddress(chunk, chunkBytes),
+      piece: viewAddress(piece, pieceBytes),
     },
-    machine,
-    (message) => scope.postMessage(message),
-    (inside) => {
-      const served = () => ({ name: init.volumeId, sizeBytes: init.sizeBytes });
-      const clients = new Clients({ ring, ...inside, served: served(), socket: init.socket });
-      if (init.vhostSocket === undefined) return clients;
-      const guests = new VhostDoor({
-        ring,
-        ...inside,
-        served: served(),
-        socket: init.vhostSocket,
-        say: (event, fields) => scope.postMessage({ kind: "log", level: "warn", event, fields }),
-      });
-      const { connection } = inside.requests;
-      return new Doors(
-        [clients, guests],
-        (id) => (connection[id] as number) < ringConnection ? clients : guests,
-      );
-    },
-  );
+  };
+  const post = (message: FromWorker) => scope.postMessage(message);
+  const openDoor = (inside: Inside): Door => {
+    const served = () => ({
+      name: init.volumeId,
+      sizeBytes: init.sizeBytes,
+      ...(rescue === undefined ? {} : { readOnly: true }),
+    });
+    const clients = new Clients({ ring, ...inside, served: served(), socket: init.socket });
+    if (init.vhostSocket === undefined) return clients;
+    const guests = new VhostDoor({
+      ring,
+      ...inside,
+      served: served(),
+      socket: init.vhostSocket,
+      say: (event, fields) => post({ kind: "log", level: "warn", event, fields }),
+    });
+    const { connection } = inside.requests;
+    return new Doors(
+      [clients, guests],
+      (id) => (connection[id] as number) < ringConnection ? clients : guests,
+    );
+  };
+  const volume = rescue === undefined
+    ? new Volume(options, machine, post, openDoor)
+    : new DamagedVolume(options, rescue, machine, post, openDoor);
   const mailbox = new Mailbox(init.mailbox, init.eventFd);
   const count = mapMemory(4096);
   const mail = ring.kind((_id, result) => {

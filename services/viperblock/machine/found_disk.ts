@@ -8,6 +8,13 @@ import type { LogDisk, OpenFile } from "./machine.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** Bytes in each of which these bits are not what was written. */
+export interface DamagedPlace {
+  readonly at: number;
+  readonly count: number;
+  readonly bits: number;
+}
+
 export class FoundDisk implements LogDisk {
   readonly #files: Map<string, Bytes>;
   readonly #directory: string;
@@ -37,11 +44,13 @@ export class FoundDisk implements LogDisk {
 
   remove(): void {}
 
-  /** The medium has lost a bit; the disk that this one was taken from has not. */
-  flip(path: string, at: number, bit: number): void {
+  /** The medium has changed some bits; the disk that this one was taken from has not. */
+  damage(path: string, { at, count, bits }: DamagedPlace): void {
     const bytes = this.#files.get(path)?.slice();
-    if (bytes === undefined || at >= bytes.length) return;
-    bytes[at] = (bytes[at] as number) ^ (1 << bit);
+    if (bytes === undefined) return;
+    for (let i = at; i < Math.min(bytes.length, at + count); i++) {
+      bytes[i] = (bytes[i] as number) ^ bits;
+    }
     this.#files.set(path, bytes);
   }
 

@@ -9,7 +9,7 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { checkpointName, logFilePattern } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
-import { FoundDisk } from "./found_disk.ts";
+import { type DamagedPlace, FoundDisk } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
 import type { Chance, World } from "./simulated_world.ts";
 
@@ -29,12 +29,6 @@ export type CrashKind = "process" | "power";
 export interface Landing {
   readonly at: number;
   readonly bytes: Uint8Array;
-}
-
-export interface DurableBit {
-  readonly path: string;
-  readonly at: number;
-  readonly bit: number;
 }
 
 /** Of the sectors that were not durable a power cut keeps all, none, or each by chance. */
@@ -282,14 +276,19 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     return [...files].flatMap((file) => file.contents);
   }
 
-  /** A bit of a log file that is durable, by chance; undefined when chance names one that is not. */
-  durableBit(chance: Chance): DurableBit | undefined {
+  /**
+   * Damage to what is durable of a log file, by chance: a bit, or now and then a whole sector; undefined when chance
+   * names a place that is not durable.
+   */
+  damageToLog(chance: Chance): (DamagedPlace & { readonly path: string }) | undefined {
     const logs = [...this.#names].filter(([path]) => this.#isLog(path));
     if (logs.length === 0) return undefined;
     const [path, file] = logs[chance.below(logs.length)] as [string, SimulatedFile];
     if (file.bytes.length === 0) return undefined;
     const at = chance.below(file.bytes.length);
-    return file.isDurable(at) ? { path, at, bit: chance.below(8) } : undefined;
+    if (!file.isDurable(at)) return undefined;
+    if (chance.below(4) > 0) return { path, at, count: 1, bits: 1 << chance.below(8) };
+    return { path, at: at - at % sectorBytes, count: sectorBytes, bits: 0xff };
   }
 
   #isLog(path: string): boolean {

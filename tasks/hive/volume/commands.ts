@@ -41,8 +41,10 @@ const fsckCommand: HiveCommand = {
             report.is_sound ? "all is sound" : `${report.damaged_blocks} blocks are damaged`
           }.`,
       );
-      for (const { block, why } of report.damage) {
-        console.log(block === undefined ? `  ${why}` : `  block ${block}: ${why}`);
+      for (const { block, blocks = 1, why } of report.damage) {
+        if (block === undefined) console.log(`  ${why}`);
+        else if (blocks === 1) console.log(`  block ${block}: ${why}`);
+        else console.log(`  blocks ${block} to ${block + blocks - 1}: ${why}`);
       }
       for (const sentence of report.books) console.log(`  ${sentence}`);
     }

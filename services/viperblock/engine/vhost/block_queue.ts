@@ -12,7 +12,7 @@
  */
 import { blockBytes } from "../../format.ts";
 import type { Commands } from "../connection.ts";
-import { commandFlag, maximumPayload, nbdCommand, nbdError } from "../nbd_protocol.ts";
+import { commandFlag, type Export, maximumPayload, nbdCommand, nbdError } from "../nbd_protocol.ts";
 import type { Requests } from "../requests.ts";
 import type { Slots } from "../slots.ts";
 import type { Throttle } from "../throttle.ts";
@@ -46,7 +46,7 @@ export interface QueueParts {
   readonly segments: Segments;
   /** What the driver has agreed to; all queues have the same. */
   readonly agreed: { indirect: boolean; eventIndex: boolean; durableWrites: boolean };
-  readonly served: { readonly name: string; sizeBytes: number };
+  readonly served: Export;
   /** The guest has broken the rules. */
   readonly broke: (queue: number, why: string) => void;
 }
@@ -259,6 +259,7 @@ export class BlockQueue {
     }
     if (verdict === status.ok && command !== nbdCommand.flush) {
       const tooLong = command === nbdCommand.read && length > maximumPayload;
+      if (served.readOnly === true && command !== nbdCommand.read) verdict = status.ioError;
       if (length === 0 || length % 512 !== 0 || tooLong || offset + length > served.sizeBytes) {
         verdict = status.ioError;
       }

@@ -19,6 +19,7 @@ import {
 } from "../../../../ffi/passed_memory.ts";
 import type { RequestQueue } from "../../machine/machine.ts";
 import type { Commands } from "../connection.ts";
+import type { Export } from "../nbd_protocol.ts";
 import type { Requests } from "../requests.ts";
 import type { Slots } from "../slots.ts";
 import type { Throttle } from "../throttle.ts";
@@ -37,8 +38,8 @@ import {
   type Header,
   maximumQueues,
   message,
+  offered,
   offeredHigh,
-  offeredLow,
   pair,
   parseConfig,
   parseInFlight,
@@ -65,7 +66,7 @@ export interface FrontEndParts {
   readonly slots: Slots;
   readonly commands: Commands;
   readonly throttle: Throttle;
-  readonly served: { readonly name: string; sizeBytes: number };
+  readonly served: Export;
   readonly say: (event: string, fields: Record<string, unknown>) => void;
 }
 
@@ -320,9 +321,9 @@ export class FrontEnd {
   #answer(request: number, payload: DataView, fds: number[]): Reply {
     switch (request) {
       case message.getFeatures:
-        return { bytes: encode(request, pair(offeredLow >>> 0, offeredHigh)) };
+        return { bytes: encode(request, pair(offered(this.#p.served) >>> 0, offeredHigh)) };
       case message.setFeatures:
-        this.#agree(parsePair(payload).low & offeredLow);
+        this.#agree(parsePair(payload).low & offered(this.#p.served));
         return undefined;
       case message.setOwner:
       case message.resetOwner:

@@ -34,6 +34,7 @@ export const configChanged = 2;
 /** Feature bits 0 to 31, and from 32 on. */
 export const feature = {
   segmentLimit: 1 << 2,
+  readOnly: 1 << 5,
   blockSize: 1 << 6,
   flush: 1 << 9,
   topology: 1 << 10,
@@ -45,9 +46,12 @@ export const feature = {
   eventIndex: 1 << 29,
   protocol: 1 << 30,
 } as const;
-export const offeredLow = feature.segmentLimit | feature.blockSize | feature.flush |
+const offeredLow = feature.segmentLimit | feature.blockSize | feature.flush |
   feature.topology | feature.writeCache | feature.manyQueues | feature.discard |
   feature.writeZeroes | feature.indirect | feature.eventIndex | feature.protocol;
+/** What a driver is told that it may use, bits 0 to 31. */
+export const offered = (served: { readonly readOnly?: boolean }) =>
+  offeredLow | (served.readOnly === true ? feature.readOnly : 0);
 /** VIRTIO_F_VERSION_1. */
 export const offeredHigh = 1;
 

@@ -1,0 +1,254 @@
+/**
+ * A mounted volume that is damaged, in its worker: served as `salvage.ts` finds it, for reading only. It has
+ * no log, drains nothing and changes no file; writes are refused, and reads of what is damaged or not known
+ * fail. Everything else is as with a whole volume (`volume.ts`).
+ */
+import { BlockMap } from "../block_map.ts";
+import { type BlockRange, firstWithin } from "../damage.ts";
+import { LogSeal } from "../encryption/log_seal.ts";
+import { blockBytes } from "../format.ts";
+import type { Machine } from "../machine/machine.ts";
+import type { FromWorker, ToWorker, VolumeStatistics } from "../mailbox.ts";
+import { ReadCache } from "../read_cache.ts";
+import type { Commands } from "./connection.ts";
+import type { Door } from "./door.ts";
+import { Fetcher } from "./fetcher.ts";
+import { nbdError } from "./nbd_protocol.ts";
+import { Places } from "./places.ts";
+import { Reader } from "./reader.ts";
+import { Requests } from "./requests.ts";
+import { type Rescue, salvage } from "./salvage.ts";
+import { Slots } from "./slots.ts";
+import { Throttle } from "./throttle.ts";
+import { Ticker } from "./ticker.ts";
+import type { Inside, VolumeOptions } from "./volume.ts";
+
+/** Damaged blocks that are told when they are read; the report has all. */
+const toldReads = 100;
+
+export class DamagedVolume implements Commands {
+  readonly #o: VolumeOptions;
+  readonly #machine: Machine;
+  readonly #post: (message: FromWorker) => void;
+  readonly #requests = new Requests();
+  readonly #slots: Slots;
+  readonly #cache: ReadCache;
+  readonly #map: BlockMap;
+  readonly #places: Places;
+  readonly #seal: LogSeal | undefined;
+  readonly #reader: Reader;
+  readonly #fetcher: Fetcher;
+  readonly #ticker: Ticker;
+  readonly #door: Door;
+  readonly #throttle: Throttle;
+  readonly #unknown: readonly BlockRange[];
+  #reads = 0;
+  #told = 0;
+  #closing = false;
+  #finished = false;
+
+  constructor(
+    options: VolumeOptions,
+    rescue: Rescue,
+    machine: Machine,
+    post: (message: FromWorker) => void,
+    openDoor: (inside: Inside) => Door,
+  ) {
+    this.#o = options;
+    this.#machine = machine;
+    this.#post = post;
+    this.#map = new BlockMap(options.sizeBytes / blockBytes);
+    this.#places = new Places(this.#map, options.geometry?.segmentBlocks);
+    const { key } = options;
+    this.#seal = key === undefined
+      ? undefined
+      : new LogSeal(key, (length) => machine.memory(length, { low: true }));
+    const { report, unknown } = salvage(
+      machine,
+      options.volumeId,
+      rescue,
+      this.#map,
+      this.#places,
+      key === undefined || this.#seal === undefined ? undefined : { key, log: this.#seal },
+    );
+    this.#seal?.endReplay((memory) => machine.release(memory));
+    this.#unknown = unknown;
+    this.#ticker = new Ticker(machine);
+    this.#slots = new Slots(machine, key !== undefined);
+    this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
+    this.#reader = new Reader({
+      ring: machine.ring,
+      places: this.#places,
+      cache: this.#cache,
+      requests: this.#requests,
+      slots: this.#slots,
+      ...(this.#seal === undefined ? {} : { seal: this.#seal }),
+      log: { buffered: () => -1, memory: this.#cache.memory },
+      done: (id) => this.#door.reply(id),
+      damaged: (block, container, index) => {
+        if (this.#told++ > toldReads) return;
+        const fields = { block, container, index };
+        post({ kind: "log", level: "error", event: "block_damaged", fields });
+      },
+    });
+    this.#fetcher = new Fetcher({
+      places: this.#places,
+      cache: this.#cache,
+      buffers: options.transfer.windows,
+      order: (order) => post({ kind: "fetch", ...order }),
+      arrived: (piece, bytes, first) => this.#reader.arrived(piece, bytes, first),
+    });
+    this.#reader.useFetcher(this.#fetcher);
+    this.#throttle = new Throttle(options.limits ?? {}, machine.now);
+    this.#door = openDoor({
+      requests: this.#requests,
+      slots: this.#slots,
+      commands: this,
+      throttle: this.#throttle,
+    });
+    this.#door.listen();
+    post({ kind: "ready", replayed_batches: 0, damage: report });
+  }
+
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  turn(): void {
+    const again = this.#door.advance(false);
+    this.#fetcher.advance();
+    if (this.#door.stalled || this.#door.wantsTick) this.#ticker.start(this.#door.throttled);
+    if (this.#closing) {
+      this.#door.dropClients();
+      if (!this.#door.anyOpen) {
+        this.#finished = true;
+        this.#post({ kind: "stopped" });
+        return;
+      }
+    }
+    this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
+  }
+
+  deliver(message: ToWorker): void {
+    switch (message.kind) {
+      case "fetched":
+        this.#fetcher.finished(message.id, message.ok);
+        return;
+      case "held":
+        // What it cannot name any more may still be needed: nothing of its epochs is to be collected.
+        this.#post({ kind: "held", keys: [], epoch: 0, sequence: 0 });
+        return;
+      case "audit":
+        this.#post({ kind: "audited", wrong: [] });
+        return;
+      case "resize":
+        this.#throttle.set(message.limits);
+        this.#post({ kind: "resized", size_bytes: this.#o.sizeBytes });
+        return;
+      case "sync_mode":
+        this.#post({ kind: "sync_mode_set" });
+        return;
+      case "report":
+        this.#post({ kind: "report", statistics: this.statistics() });
+        return;
+      case "unmount":
+      case "stop":
+        this.#closing = true;
+        this.#door.stopListening();
+        return;
+      default:
+        // The others answer orders that it does not give.
+        return;
+    }
+  }
+
+  read(id: number): boolean {
+    const { offset, length } = this.#requests;
+    const first = Math.floor((offset[id] as number) / blockBytes);
+    const end = Math.ceil(((offset[id] as number) + (length[id] as number)) / blockBytes);
+    const count = end - first;
+    const lost = firstWithin(this.#unknown, { first, count });
+    if (lost >= 0) {
+      this.#refuse(id, nbdError.io, lost);
+      return true;
+    }
+    if (!this.#reader.hasRoom(count)) return false;
+    const slot = this.#slots.take(count * blockBytes);
+    if (slot < 0) return false;
+    this.#requests.slot[id] = slot;
+    this.#reads++;
+    this.#reader.start(id);
+    return true;
+  }
+
+  /** Who copies must read all of it, to meet what is damaged; no hole is told. */
+  blockStatus(id: number): boolean {
+    this.#refuse(id, nbdError.notSupported);
+    return true;
+  }
+
+  #refuse(id: number, error: number, block = 0): void {
+    this.#requests.error[id] = error;
+    this.#requests.failedBlock[id] = block;
+    this.#door.reply(id);
+  }
+
+  flush(id: number): void {
+    this.#door.reply(id);
+  }
+
+  writeBlock(): boolean {
+    return true;
+  }
+
+  writePart(): boolean {
+    return true;
+  }
+
+  /** Whichever door let it in, nothing of it was taken. */
+  writeTaken(id: number): void {
+    this.#refuse(id, nbdError.notPermitted);
+  }
+
+  zero(id: number): boolean {
+    this.#refuse(id, nbdError.notPermitted);
+    return true;
+  }
+
+  statistics(): VolumeStatistics {
+    return {
+      connections: this.#door.connected,
+      mapped_blocks: this.#map.mappedBlocks,
+      segments: this.#places.segments.size,
+      chunks: this.#places.chunks.filter((each) => each !== undefined).length,
+      chunk_blocks: 0,
+      live_chunk_blocks: 0,
+      chunks_compacted: 0,
+      blocks_compacted: 0,
+      guest_written_bytes: 0,
+      throttle_waits: this.#throttle.waits,
+      reads: this.#reads,
+      writes: 0,
+      flushes: 0,
+      cache_hits: this.#cache.hits,
+      cache_misses: this.#cache.misses,
+      log_written_bytes: 0,
+      windows_fetched: this.#fetcher.fetches,
+      chunks_stored: 0,
+    };
+  }
+
+  close(): void {
+    this.#door.close();
+    this.#seal?.[Symbol.dispose]();
+    this.#machine.ring.close();
+    for (const segment of this.#places.segments.values()) this.#machine.disk.close(segment.fd);
+    this.#places.segments.clear();
+  }
+
+  release(): void {
+    this.#door.release();
+    this.#machine.release(this.#cache.memory);
+    this.#machine.release(this.#slots.memory);
+  }
+}
