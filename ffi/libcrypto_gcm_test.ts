@@ -40,3 +40,25 @@ Deno.test("what was sealed opens, here and elsewhere, and nothing altered does",
     assert.throws(() => cipher.openNow(nonce, sealed, back), NotAuthentic);
   }
 });
+
+Deno.test("what stands in several places opens as if it stood in one, wherever it is cut", async () => {
+  using cipher = new AesGcm(crypto.getRandomValues(new Uint8Array(32)));
+  const nonce = crypto.getRandomValues(new Uint8Array(12));
+  for (const length of [1, 40, 100_000]) {
+    const plain = new Uint8Array(length).map((_, at) => at * 7);
+    const sealed = new Uint8Array(length + gcmTagBytes);
+    await cipher.seal(nonce, plain, sealed);
+    for (const cut of [0, 1, length - 1, length, length + 1, length + 15, length + 16]) {
+      for (const second of [cut, Math.min(cut + 3, sealed.length), sealed.length]) {
+        const parts = [sealed.slice(0, cut), sealed.slice(cut, second), sealed.slice(second)];
+        const back = new Uint8Array(length);
+        await cipher.openParts(nonce, parts, back);
+        assert.deepEqual(back, plain);
+        const altered = parts.find((part) => part.length > 0) ?? parts[0] ?? new Uint8Array();
+        altered[0] = (altered[0] ?? 0) ^ 1;
+        await assert.rejects(cipher.openParts(nonce, parts, back), NotAuthentic);
+      }
+    }
+    await assert.rejects(cipher.openParts(nonce, [sealed.slice(1)], plain.slice()), RangeError);
+  }
+});

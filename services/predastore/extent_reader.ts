@@ -1,5 +1,6 @@
 /**
- * Reads extents: every byte handed out has been checked against its checksum.
+ * Reads extents: every byte handed out has been checked against its checksum, but for what is sealed: that
+ * is checked by who opens it, and read again with checksums where it does not open.
  *
  * A shard that is missing, torn, rotten or in a directory that is away is computed from k others of its
  * stripe, and reported. A range reads only the 64 KiB fragments that it touches. When fewer than k
@@ -38,8 +39,10 @@ export class ShardDamaged extends Error {
 }
 
 /**
- * Read buffers that go round for a reader who is done with each piece before it asks for the next: fresh
- * memory for each costs as much as all the rest of a read, and more when it is collected.
+ * Read buffers that go round, for a reader who opens what it reads: fresh memory for each costs as much as
+ * all the rest of a read, and more when it is collected.
+ *
+ * What is read into them has no checksum checked: what does not open is read again without them.
  */
 export class ReadBuffers {
   readonly #free = new Map<number, Bytes[]>();
@@ -52,7 +55,7 @@ export class ReadBuffers {
     return buffer;
   }
 
-  /** What a piece stands in may be used again. */
+  /** What a piece stands in may be used again: its reader is done with it. */
   give({ buffer }: Bytes): void {
     const whole = this.#lent.get(buffer);
     if (whole === undefined) return;
@@ -86,7 +89,7 @@ export class ExtentReader {
 
   /**
    * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; the next stripe is read
-   * while the last is being used. With `buffers`, a piece is valid until the next is asked for.
+   * while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
    */
   async *read(
     extent: ExtentRow,
@@ -117,10 +120,7 @@ export class ExtentReader {
     const ahead: Promise<Bytes[]>[] = [];
     for (let next = 0; next < pieces.length || ahead.length > 0;) {
       while (ahead.length < 2 && next < pieces.length) ahead.push(begin(pieces[next++] as Piece));
-      for (const bytes of await (ahead.shift() as Promise<Bytes[]>)) {
-        yield bytes;
-        buffers?.give(bytes);
-      }
+      yield* await (ahead.shift() as Promise<Bytes[]>);
     }
   }
 
@@ -247,7 +247,10 @@ export class ExtentReader {
     return this.#around.code(extent.k, extent.m).reconstruct(available, wanted, length);
   }
 
-  /** Bytes `from` to `to` of one shard's payload, checked. @throws ShardDamaged, IoError */
+  /**
+   * Bytes `from` to `to` of one shard's payload, checked unless they are read into `buffers`.
+   * @throws ShardDamaged, IoError
+   */
   async readShard(
     extent: Pick<ExtentRow, "id" | "k" | "stripes">,
     index: number,
@@ -291,7 +294,7 @@ export class ExtentReader {
       found === undefined || found.meta.extent !== extent.id || found.meta.stripe !== index ||
       found.meta.shard !== shard || found.payloadBytes !== bytes
     ) throw new ShardDamaged("another record stands where the shard should be");
-    for (let fragment = first; fragment < last; fragment++) {
+    for (let fragment = first; buffers === undefined && fragment < last; fragment++) {
       const start = (fragment - first) * fragmentBytes;
       const end = Math.min(dataEnd - dataStart, start + fragmentBytes);
       if (crc32c(data.subarray(start, end)) !== found.fragmentCrc(fragment)) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Fsck } from "./fsck.ts";
 import type { Store } from "./store.ts";
+import { newSealingKey, parseSealingKeys } from "./sealing.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>
@@ -54,9 +55,12 @@ async function fill(
 for (const [what, harm] of Object.entries(faults)) {
   for (let victim = 0; victim < 3; victim++) {
     Deno.test(`RS(2,1): every byte is read, and written, when directory ${victim} ${what}`, async () => {
-      await using test = await testStore(2, 1);
+      const sealing = parseSealingKeys(newSealingKey(), "key");
+      await using test = await testStore(2, 1, { sealing });
       const bucket = await test.bucket();
       await fill(test.store, bucket);
+      const secret = { ...bodyOf(bytesOf(8, 3_100_000)), seal: sealing.newSeal() };
+      await test.store.objects.put(bucket, "sealed", secret);
       await test.reopen();
       await harm(test.blobs[victim] ?? "");
       for (const reopened of [false, true]) {
@@ -67,6 +71,10 @@ for (const [what, harm] of Object.entries(faults)) {
             bytesOf(size, size),
           );
         }
+        const sealed = test.store.objects.find(bucket, "sealed");
+        const whole = bytesOf(8, 3_100_000);
+        same(await contentOf(test.store, sealed), whole);
+        same(await contentOf(test.store, sealed, 77, 2_999_999), whole.subarray(77, 2_999_999));
         await test.store.objects.put(bucket, "after", bodyOf(bytesOf(7, 800_000)));
         same(
           await contentOf(test.store, test.store.objects.find(bucket, "after")),

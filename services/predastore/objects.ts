@@ -17,6 +17,7 @@ import type { PieceMemory } from "./piece_memory.ts";
 import type { Progress } from "./progress.ts";
 import { recordTypes, smallRecord } from "./record.ts";
 import type { TombstoneMeta } from "./recovery.ts";
+import type { SealedSource } from "./sealed_body.ts";
 import type { Sealing } from "./sealing.ts";
 import type { BucketSettings } from "./settings.ts";
 import { newVersionId } from "./version_id.ts";
@@ -53,11 +54,13 @@ export type Precondition = (current: ObjectRow | undefined) => void;
 
 export const always: Precondition = () => {};
 
-/** Reads bytes that are in memory. */
-const inside = (whole: Bytes) =>
-  async function* (from: number, to: number): AsyncGenerator<Bytes> {
+/** Sealed bytes that are in memory, and were checked when they came there. */
+function inside(whole: Bytes): SealedSource {
+  async function* read(from: number, to: number): AsyncGenerator<Bytes> {
     yield await Promise.resolve(whole.subarray(from, to));
-  };
+  }
+  return { read, give: () => {}, readChecked: read };
+}
 
 export class Objects {
   readonly #index: ObjectIndex;
@@ -338,11 +341,13 @@ export class Objects {
           const last = Math.min(to, end) - start;
           if (seal === undefined) yield* this.#reader.read(extent, first, last);
           else {
-            // What is opened is a copy, so the sealed bytes' memory goes round.
             const buffers = new ReadBuffers();
-            const read = (at: number, before: number) =>
-              this.#reader.read(extent, at, before, buffers);
-            yield* this.#open(seal, id, { size, from: first, to: last }, read, memory);
+            const source: SealedSource = {
+              read: (at, before) => this.#reader.read(extent, at, before, buffers),
+              give: (bytes) => buffers.give(bytes),
+              readChecked: (at, before) => this.#reader.read(extent, at, before),
+            };
+            yield* this.#open(seal, id, { size, from: first, to: last }, source, memory);
           }
         }
         start = end;

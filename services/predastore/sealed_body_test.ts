@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { AesGcm, NotAuthentic } from "../../ffi/libcrypto_gcm.ts";
 import { Digest } from "../../ffi/libcrypto.ts";
 import { reusedAfter } from "./piece_memory.ts";
-import { openBody, sealBody, sealedBytes } from "./sealed_body.ts";
+import { openBody, sealBody, sealedBytes, type SealedSource } from "./sealed_body.ts";
 import { bytesOf } from "./test_store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -30,8 +30,19 @@ async function sealed(plain: Bytes, expected?: number, chunk = 7_001): Promise<B
   );
 }
 
-const readerOf = (stored: Bytes) => (from: number, to: number) =>
-  inChunks(stored.subarray(from, to), 33_333);
+/** What is given back is overwritten at once; `sound` is what the checked way finds. */
+function sourceOf(stored: Bytes, sound = stored): SealedSource & { given_bytes: number } {
+  const source = {
+    given_bytes: 0,
+    read: (from: number, to: number) => inChunks(stored.subarray(from, to), 33_333),
+    give: (bytes: Bytes) => {
+      source.given_bytes += bytes.length;
+      bytes.fill(255);
+    },
+    readChecked: (from: number, to: number) => inChunks(sound.subarray(from, to), 21_000),
+  };
+  return source;
+}
 
 Deno.test("a body of any length, expected, unknown or longer than was said, opens to what it was", async () => {
   using cipher = new AesGcm(bytesOf(1, 32));
@@ -44,7 +55,7 @@ Deno.test("a body of any length, expected, unknown or longer than was said, open
         if (to < from) continue;
         const range = { size, from, to };
         const memory = reusedAfter(2 * pieceBytes);
-        const opened = openBody({ cipher, pieceBytes }, range, readerOf(stored), memory);
+        const opened = openBody({ cipher, pieceBytes }, range, sourceOf(stored), memory);
         assert.deepEqual(await gathered(opened), plain.subarray(from, to));
       }
     }
@@ -79,13 +90,36 @@ Deno.test("one altered bit in any piece is an error, and no byte of that piece c
     let read = 0;
     await assert.rejects(async () => {
       const range = { size, from: 0, to: size };
-      for await (const piece of openBody({ cipher, pieceBytes }, range, readerOf(stored))) {
+      for await (const piece of openBody({ cipher, pieceBytes }, range, sourceOf(stored))) {
         assert.deepEqual(piece, plain.subarray(read, read + piece.length));
         read += piece.length;
       }
     }, NotAuthentic);
     assert.ok(read <= sound, `${read} bytes came out before byte ${at}`);
   }
+});
+
+Deno.test("a piece that does not open is read again in the checked way, and only that", async () => {
+  using cipher = new AesGcm(bytesOf(1, 32));
+  const size = 5 * pieceBytes + 9;
+  const plain = bytesOf(4, size);
+  const sound = await sealed(plain);
+  const stored = sound.slice();
+  stored[2 * (pieceBytes + 16) + 30] = (stored[2 * (pieceBytes + 16) + 30] ?? 0) ^ 4;
+  const source = sourceOf(stored, sound);
+  const asked: number[] = [];
+  const watched: SealedSource = {
+    read: source.read,
+    give: source.give,
+    readChecked: (from, to) => {
+      asked.push(from, to);
+      return source.readChecked(from, to);
+    },
+  };
+  const opened = openBody({ cipher, pieceBytes }, { size, from: 0, to: size }, watched);
+  assert.deepEqual(await gathered(opened), plain);
+  assert.deepEqual(asked, [2 * (pieceBytes + 16), 3 * (pieceBytes + 16)]);
+  assert.equal(source.given_bytes, stored.length, "all that was lent was given back");
 });
 
 Deno.test("memory is used again after the distance and not before", () => {

@@ -20,7 +20,13 @@ import {
 import type { BodyDigest } from "./extent_writer.ts";
 import type { Seal } from "./index/rows.ts";
 import type { PieceMemory } from "./piece_memory.ts";
-import { openBody, type OpenedRange, sealBody, sealedBytes } from "./sealed_body.ts";
+import {
+  openBody,
+  type OpenedRange,
+  sealBody,
+  sealedBytes,
+  type SealedSource,
+} from "./sealed_body.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -133,19 +139,16 @@ export class Sealing {
     yield* sealBody(as, chunks, digests, onBytes, expected);
   }
 
-  /**
-   * A range of a sealed body.
-   * @param read gives bytes of what is stored, in order
-   */
+  /** A range of a sealed body. */
   async *open(
     seal: Seal,
     body: number,
     range: OpenedRange,
-    read: (from: number, to: number) => AsyncIterable<Bytes>,
+    source: SealedSource,
     memory?: PieceMemory,
   ): AsyncGenerator<Bytes> {
     using cipher = this.#cipher(seal, body);
-    yield* openBody({ cipher, pieceBytes: pieceBytesOf(seal) }, range, read, memory);
+    yield* openBody({ cipher, pieceBytes: pieceBytesOf(seal) }, range, source, memory);
   }
 }
 
