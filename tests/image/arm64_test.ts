@@ -110,7 +110,7 @@ Deno.test({
       image: raw,
       card: true,
       // QEMU's cards erase by writing, 512 bytes at a time: what a file system is made on takes a minute a GiB.
-      disk_gib: 9,
+      disk_gib: 8,
       seed: null,
     });
     await machine.start();
