@@ -6,7 +6,8 @@
  * reader that may look into it is done: at each moment one whole copy is named by the index, and a
  * crash at any point leaves at worst a segment to be compacted again. Segments that a running write has
  * begun to write into are left alone. A tombstone is carried on while an
- * older segment, which may hold what it deletes, is still in its directory.
+ * older segment, which may hold what it deletes, is still in its directory, and while a directory that
+ * was replaced may be put back.
  */
 import { alignedBuffer, pageBytes } from "../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -89,10 +90,11 @@ export class Compactor {
 
   /** Moves what lives out of one segment and removes it. */
   async compact(directory: BlobDirectory, segment: number): Promise<void> {
-    const { index, directories, options: { log } } = this.#store;
+    const { index, directories, progress, options: { log } } = this.#store;
     const size = await directory.segmentSize(segment);
     const oldest = (await directory.segments())[0] === segment;
     const epochs = epochsOf([directory]);
+    const mayReturn = directories.mayReturn(progress.now());
     const shards = new Map<number, CompactedShard[]>();
     const small: {
       readonly record: SmallRecord;
@@ -112,7 +114,8 @@ export class Compactor {
       }
       const owner = ownerOf(record);
       const lives = owner === undefined
-        ? !oldest || directories.online.length < directories.all.length || isPartial(record)
+        ? !oldest || mayReturn || directories.online.length < directories.all.length ||
+          isPartial(record)
         : index.records.uses(owner, record.location);
       if (!lives) continue;
       small.push({

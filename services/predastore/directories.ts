@@ -53,6 +53,8 @@ const spaceAge_ms = 500;
 const highestDirectory = 254;
 /** A directory that has been away for so long is not waited for, where others can take its place. */
 const lostAfter_ms = 15 * 60_000;
+/** How long one that another has taken the place of may be put back and is told what was deleted meanwhile. */
+const mayReturn_ms = 30 * 86_400_000;
 
 /** The store's id as the directories tell it; a new one when all are empty. */
 export async function findStoreId(
@@ -190,6 +192,28 @@ export class Directories {
   isLost(number: number): boolean {
     const directory = this.#byNumber.get(number);
     return directory === undefined || directory.offline_ms > lostAfter_ms;
+  }
+
+  /**
+   * Whether a directory that is no longer one of ours may still be put back, with records of what is deleted now.
+   * Since when one is gone stands in the index; where that is lost it counts from now on.
+   */
+  mayReturn(now_ms: number): boolean {
+    const next = Number(this.#index.value("next_directory") ?? 0);
+    let may = false;
+    this.#index.transaction(() => {
+      for (let number = 0; number < next; number++) {
+        const name = `directory_gone ${number}`;
+        const since = this.#index.value(name);
+        if (this.#byNumber.has(number)) {
+          if (since !== undefined) this.#index.removeValue(name);
+          continue;
+        }
+        if (since === undefined) this.#index.setValue(name, String(now_ms));
+        if (now_ms - Number(since ?? now_ms) < mayReturn_ms) may = true;
+      }
+    });
+    return may;
   }
 
   /** What repair depends on: when it has not changed, there is nothing new to bring back. */

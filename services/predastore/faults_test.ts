@@ -230,6 +230,39 @@ Deno.test("what was deleted while a directory was away stays deleted when it ret
   }
 });
 
+Deno.test("what was deleted after a directory was replaced stays deleted when that is put back within a month", async () => {
+  let clock = Date.now();
+  await using test = await testStore(1, 1, { now: () => ++clock });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  const replaced = `${test.blobs[1]}.replaced`;
+  await Deno.rename(test.blobs[1] ?? "", replaced);
+  await test.reopen();
+  await test.store.repair.run();
+  await test.store.objects.delete(bucket, "k");
+  const compacted = async () => {
+    await test.reopen();
+    for (const directory of test.store.directories.all) {
+      for (const segment of await directory.segments()) {
+        if (segment < directory.activeSegment) {
+          await test.store.compactor.compact(directory, segment);
+        }
+      }
+    }
+  };
+  for (let round = 0; round < 3; round++) await compacted();
+  await test.reopen({ rebuild: true });
+  await test.store[Symbol.asyncDispose]();
+  await Deno.rename(test.blobs[1] ?? "", `${test.blobs[1]}.newer`);
+  await Deno.rename(replaced, test.blobs[1] ?? "");
+  await test.reopen();
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  // And nothing is kept for ever.
+  assert.equal(test.store.directories.mayReturn(clock), true);
+  clock += 31 * 86_400_000;
+  assert.equal(test.store.directories.mayReturn(clock), false);
+});
+
 Deno.test("directories of two stores are not mixed", async () => {
   await using one = await testStore(2, 1);
   await using two = await testStore(2, 1);

@@ -158,6 +158,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "a directory that was away while the index was made again: taken for no other, and undoes no deletion",
       /no directory gets the number/,
       /deleted while a directory was away/,
+      /deleted after a directory was replaced/,
     ],
     [
       "a directory vanishes, comes back empty, is full of flipped bits, truncated, zeroed, swapped, or has lost its files: made whole again",
