@@ -27,6 +27,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const usualHedge_ms = 150;
 const slowHedge_ms = 5;
 const slowFor_ms = 5_000;
+/** Read buffers that wait for the next read. */
+const mostFree_bytes = 16 << 20;
 
 /** Too little of a stripe is left to compute it. */
 export class DataLost extends Error {
@@ -46,11 +48,14 @@ export class ShardDamaged extends Error {
  */
 export class ReadBuffers {
   readonly #free = new Map<number, Bytes[]>();
+  #free_bytes = 0;
   /** One that a late read still writes into is never given back, and is collected. */
   readonly #lent = new WeakMap<ArrayBuffer, Bytes>();
 
   take(length: number): Bytes {
-    const buffer = this.#free.get(length)?.pop() ?? alignedBuffer(length);
+    let buffer = this.#free.get(length)?.pop();
+    if (buffer === undefined) buffer = alignedBuffer(length);
+    else this.#free_bytes -= length;
     this.#lent.set(buffer.buffer, buffer);
     return buffer;
   }
@@ -60,6 +65,12 @@ export class ReadBuffers {
     const whole = this.#lent.get(buffer);
     if (whole === undefined) return;
     this.#lent.delete(buffer);
+    // Those of lengths that nobody asks for any more go with the rest.
+    if (this.#free_bytes + whole.length > mostFree_bytes) {
+      this.#free.clear();
+      this.#free_bytes = 0;
+    }
+    this.#free_bytes += whole.length;
     const free = this.#free.get(whole.length);
     if (free === undefined) this.#free.set(whole.length, [whole]);
     else free.push(whole);

@@ -74,6 +74,7 @@ export class Objects {
   /** A copy of an object's record was found damaged. */
   readonly #onDamaged: (object: ObjectRow) => void;
   readonly #reads = new Set<Promise<void>>();
+  readonly #buffers = new ReadBuffers();
 
   constructor(
     index: ObjectIndex,
@@ -341,7 +342,7 @@ export class Objects {
           const last = Math.min(to, end) - start;
           if (seal === undefined) yield* this.#reader.read(extent, first, last);
           else {
-            const buffers = new ReadBuffers();
+            const buffers = this.#buffers;
             const source: SealedSource = {
               read: (at, before) => this.#reader.read(extent, at, before, buffers),
               give: (bytes) => buffers.give(bytes),

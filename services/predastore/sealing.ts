@@ -31,7 +31,7 @@ import {
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Bytes of plain text that new bodies are sealed in. */
-export const newPieceBytes = 1 << 20;
+export const newPieceBytes = 512 * 1024;
 /** What a seal means that does not say. */
 const unsaidPieceBytes = 256 * 1024;
 
