@@ -109,9 +109,10 @@ export class DamagedLog {
       const from = expected;
       const to = isUsable ? sequence - 1 : sequence;
       expected = sequence + 1;
-      // What was not durable may be torn, and ends the log as it ends any other.
-      if ((to >= from && from > durable) || (!isWhole && sequence > durable)) return;
+      // What was not durable may be torn, and ends the log as it ends any other; what was is lost, whatever follows it.
+      if (to >= from && from > durable) return;
       if (to >= from && !visitor.lost({ from, to: Math.min(to, durable) })) return;
+      if (!isWhole && sequence > durable) return;
       if (!isUsable) continue;
       visitBatch(batch.header, bytes, {
         data: (block, index, checksum) =>

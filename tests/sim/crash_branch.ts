@@ -87,18 +87,25 @@ export function salvageFound(
     places,
     encryption,
   );
-  const wrong = unknown.length === 0 ? [] : ["the checkpoint was whole, and is not used"];
+  // Without a checkpoint nobody can tell what was before a lost first batch.
+  const isUnknown = unknown.length > 0;
+  const wrong = isUnknown && disk.checkpoint() !== undefined
+    ? ["the checkpoint was whole, and is not used"]
+    : [];
   const found = contentsOf(disk, map, places, sizeBlocks, chunkOf, zero, encryption, wrong);
   const told = new Set<number>();
   for (const { block, blocks = 1 } of report.damage) {
     if (block !== undefined) { for (let i = 0; i < blocks; i++) told.add(block + i); }
   }
   const untold = found.unreadable.filter((block) => !told.has(block));
-  if (untold.length > 0) found.wrong.push(`the report does not name block ${untold[0]}`);
-  if (told.size > found.unreadable.length) {
+  if (untold.length > 0 && !isUnknown) {
+    found.wrong.push(`the report does not name block ${untold[0]}`);
+  }
+  if (told.size > found.unreadable.length && !isUnknown) {
     found.wrong.push("the report names a block that is whole");
   }
-  return { ...found, isCut: report.damage.some(({ why }) => why.includes("is shown as it was")) };
+  const isCut = report.damage.some(({ why }) => why.includes("is shown as it was"));
+  return { ...found, isCut: isCut || isUnknown };
 }
 
 /** @param zero the checksum of a block of zeros @throws DamagedData when it cannot be opened */

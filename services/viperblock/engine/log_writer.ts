@@ -41,8 +41,8 @@ export { LogFailed } from "./durability.ts";
 const buffers = 8;
 /** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
 const maximumInFlight = 4;
-/** How long nothing is written before a batch of its own says that the last flush was done. */
-const markAfterMs = 1000;
+/** Ticks without a flush before a batch of its own says that the last one was done: about a second. */
+const quietTicks = 5;
 /** CRC-32C of 4096 zero bytes. */
 const zeroBlockChecksum = 0x98f94189;
 
@@ -83,7 +83,6 @@ export class LogWriter {
   readonly #sequenceOf = new Float64Array(buffers);
   readonly #waiting: number[][] = Array.from({ length: buffers }, () => []);
   readonly #writeKind: number;
-  readonly #now: () => number;
   readonly #durability: Durability;
 
   #buffer = 0;
@@ -103,7 +102,9 @@ export class LogWriter {
   #named: number;
   /** The last batch that holds anything. */
   #lastContent: number;
-  #syncedAt = 0;
+  /** What was durable at the last tick, and for how many ticks before it. */
+  #seenSynced = 0;
+  #quiet = 0;
 
   /** Files ready to become segments. */
   readonly spares: OpenFile[] = [];
@@ -125,7 +126,6 @@ export class LogWriter {
   constructor(machine: Machine, places: Places, options: LogOptions) {
     const ring = machine.ring;
     this.#ring = ring;
-    this.#now = machine.now;
     const bufferBytes = (options.geometry.batchBlocks + 1) * blockBytes;
     this.#bufferBytes = bufferBytes;
     this.#places = places;
@@ -321,7 +321,7 @@ export class LogWriter {
 
   /** A flush was done that no batch names yet. */
   get #isUnnamed(): boolean {
-    return this.#named < Math.min(this.#synced, this.#lastContent);
+    return this.#named < this.#synced && this.#named < this.#lastContent;
   }
 
   /** Such a flush waits to be named, and the segment has room for that. */
@@ -331,11 +331,13 @@ export class LogWriter {
   }
 
   /**
-   * Writes a batch without entries that says what is durable, if no other does and nothing was flushed for a
-   * while. It costs a flush nothing and is not synced itself: should it be lost, nothing is but that knowledge.
+   * Once each tick: writes a batch without entries that says what is durable, if no other does and nothing was flushed
+   * for a while. It costs a flush nothing and is not synced itself: should it be lost, nothing is but that knowledge.
    */
   markWhenQuiet(): void {
-    if (this.unmarked && this.idle && this.#now() - this.#syncedAt >= markAfterMs) this.mark();
+    this.#quiet = this.#seenSynced === this.#synced ? this.#quiet + 1 : 0;
+    this.#seenSynced = this.#synced;
+    if (this.#quiet >= quietTicks && this.unmarked && this.idle) this.mark();
   }
 
   /** As `markWhenQuiet`, at once, in a new segment if need be. Returns whether it did. */
@@ -454,7 +456,6 @@ export class LogWriter {
   #finishFlush(): void {
     this.#syncing = false;
     this.#synced = this.#flushTarget;
-    this.#syncedAt = this.#now();
     this.#flushTarget = -1;
     const requests = this.#flushRunning;
     for (let i = 0; i < requests.length; i++) this.#options.flushed(requests[i] as number);

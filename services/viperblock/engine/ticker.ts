@@ -13,10 +13,13 @@ export class Ticker {
   readonly #kind: number;
   #underWay = false;
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, ticked: () => void = () => {}) {
     this.#ring = machine.ring;
     this.#control = machine.memory(4096, { populate: true });
-    this.#kind = this.#ring.kind(() => this.#underWay = false);
+    this.#kind = this.#ring.kind(() => {
+      this.#underWay = false;
+      ticked();
+    });
   }
 
   /** Unless it does so already. @param soon a request waits for its volume's limits */

@@ -128,7 +128,7 @@ export class Volume {
     const sealed = log === undefined ? {} : { seal: log };
     this.#seal = log;
     this.#replayed = recovered.batches;
-    this.#ticker = new Ticker(machine);
+    this.#ticker = new Ticker(machine, () => this.#log.markWhenQuiet());
     this.#slots = new Slots(machine, options.key !== undefined);
     this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
     this.#log = new LogWriter(machine, this.#places, {
@@ -315,7 +315,6 @@ export class Volume {
     if (!this.#closing.underWay) this.#compactor.advance();
     // What the stages after it have put into the log must not wait for an unrelated event.
     this.#log.advance();
-    this.#log.markWhenQuiet();
     if (
       stalled || this.#log.unmarked || this.#maintenance.wantsTick || this.#door.wantsTick ||
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
