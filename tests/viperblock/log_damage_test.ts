@@ -79,6 +79,7 @@ async function written(
     });
   } finally {
     await Deno.remove(directory, { recursive: true });
+    if (more.vhostSocket !== undefined) await Deno.remove(more.vhostSocket).catch(() => {});
   }
 }
 
