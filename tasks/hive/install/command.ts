@@ -176,7 +176,7 @@ export const installCommand: HiveCommand = {
     }
     console.log(
       `Version ${site.source.version} is on ${disk.path}. Remove the stick, then restart: while both are ` +
-        `plugged in, the machine may start from either.`,
+        `plugged in, the firmware may start either.`,
     );
   },
 };

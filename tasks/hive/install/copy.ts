@@ -5,8 +5,8 @@
  * partition are made at the first start, by the image's own definitions.
  *
  * The new disk and its boot partition get ids of their own; the slot keeps its ids, since the kernel image
- * finds the root by them. Two disks with the same slot in one machine are therefore a matter of chance:
- * the stick has to go before the machine starts again.
+ * finds the root by them. While the stick is in the machine too, the boot partition's id tells which of the
+ * two the firmware started from (`mulga-loader-disk.service` of the initrd).
  */
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
