@@ -249,7 +249,7 @@ async function imageOf(build: Build, images: string): Promise<Appliance> {
       ...["--seed", seed, "--source-date-epoch", String(sourceDate(build))],
       ...overlays.flatMap((tree) => ["--extra-tree", tree]),
       ...(options.secureBoot === undefined ? [] : [
-        ...["--secure-boot", "--secure-boot-auto-enroll"],
+        ...["--secure-boot=yes", "--secure-boot-auto-enroll=yes"],
         ...["--secure-boot-key", options.secureBoot.key],
         ...["--secure-boot-certificate", options.secureBoot.certificate],
       ]),
