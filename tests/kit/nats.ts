@@ -12,12 +12,22 @@ export function cachedPrograms(): string {
   return join(base, "mulga", "bin");
 }
 
-/** A TCP port that nobody listens on now. */
+const givenPorts = new Set<number>();
+
+/** A TCP port that nobody listens on now, and that this process has not been given before: the kernel may name one twice. */
 export function freePort(): number {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
-  listener.close();
-  return port;
+  try {
+    if (!givenPorts.has(port)) {
+      givenPorts.add(port);
+      return port;
+    }
+    // Held while another is asked for, so that it is not named again.
+    return freePort();
+  } finally {
+    listener.close();
+  }
 }
 
 export interface TestNats extends AsyncDisposable {
