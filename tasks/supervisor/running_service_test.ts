@@ -2,17 +2,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { ServiceSpec } from "../../services/manifest.ts";
 import { createLog } from "../../services/log/log.ts";
+import { until } from "../../tests/kit/until.ts";
 import { LogFile } from "./log_file.ts";
 import { isAlive } from "./process_identity.ts";
 import { backOff_ms, RunningService } from "./running_service.ts";
 
-async function until(what: string, holds: () => boolean, timeout_ms = 5_000): Promise<void> {
-  const limit = performance.now() + timeout_ms;
-  while (!holds()) {
-    if (performance.now() > limit) throw new Error(`waited in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
+const soon = (what: string, holds: () => boolean) => until(what, holds, 5_000);
 
 /** A service that is the given shell line, well as soon as its file says so. */
 async function shellService(line: string, stop_timeout_ms = 2_000) {
@@ -66,11 +61,11 @@ Deno.test("a service that is killed runs again by itself", async () => {
   await made.service.well;
   const first = made.service.identity!;
   Deno.kill(first.pid, "SIGKILL");
-  await until("a new process", () => {
+  await soon("a new process", () => {
     const now = made.service.identity;
     return now !== undefined && now.pid !== first.pid;
   });
-  await until("it to be well again", () => made.service.status.state === "ok");
+  await soon("it to be well again", () => made.service.status.state === "ok");
   assert.equal(made.service.status.restarts, 1);
   assert.ok(!isAlive(first));
 });
@@ -81,7 +76,7 @@ Deno.test("a service that keeps failing is started ever more seldom, and its las
     'echo x >> "$DIRECTORY/starts"; echo "error: no luck"; exit 3',
   );
   made.service.start([]);
-  await until("three restarts", () => made.service.status.restarts >= 3);
+  await soon("three restarts", () => made.service.status.restarts >= 3);
   assert.equal(made.service.status.last_error, "error: no luck");
   const gaps = made.lines.map((line) => JSON.parse(line)).filter((line) =>
     line.event === "service_ended"
@@ -97,7 +92,7 @@ Deno.test("a program that is not there is a failing service, not a dead supervis
     command: { program: "/nonexistent/program", args: [], env: {} },
   });
   service.start([]);
-  await until("a failure", () => service.status.restarts >= 1);
+  await soon("a failure", () => service.status.restarts >= 1);
   assert.notEqual(service.status.last_error, undefined);
   await service.stop();
   await made[Symbol.asyncDispose]();
@@ -111,7 +106,7 @@ Deno.test("a service waits for those that it needs", async () => {
   await new Deno.Command("mkfifo", { args: [join(needed.directory, "go")] }).output();
   needing.service.start([needed.service]);
   needed.service.start([]);
-  await until("the needed one to start", () => needed.service.status.state === "starting");
+  await soon("the needed one to start", () => needed.service.status.state === "starting");
   assert.equal(needing.service.status.state, "waiting");
   assert.equal(needing.service.identity, undefined);
   await Deno.writeTextFile(join(needed.directory, "go"), "go\n");
@@ -146,7 +141,7 @@ Deno.test("a restart that was asked for is no failure and waits for nothing", as
   await made.service.well;
   const first = made.service.identity!;
   await made.service.restart();
-  await until("a new process", () => made.service.status.state === "ok");
+  await soon("a new process", () => made.service.status.state === "ok");
   assert.notEqual(made.service.identity?.pid, first.pid);
   assert.ok(!made.lines.some((line) => line.includes("service_ended")));
 });

@@ -5,17 +5,12 @@ import * as Iam from "@aws-sdk/client-iam";
 import { killProcessOf } from "../../ffi/process.ts";
 import { machinePaths } from "../../services/compute/machines/machine_paths.ts";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
+import { until } from "../kit/until.ts";
 import { smallest } from "./launches.ts";
 
 const architecture = Deno.build.arch === "aarch64" ? "arm64" : "x86_64";
 
-async function until(what: string, holds: () => Promise<boolean>, bound_ms = 120_000) {
-  const limit = performance.now() + bound_ms;
-  while (!await holds()) {
-    if (performance.now() > limit) throw new Error(`${what}: not within ${bound_ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
+const soon = (what: string, holds: () => Promise<boolean>) => until(what, holds, 120_000);
 
 const failed = (name: string) => (error: unknown) => {
   assert.ok(error instanceof Error);
@@ -31,16 +26,16 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     (await ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [id ?? ""] })))
       .Snapshots?.[0]?.State;
   const isStored = (id: string | undefined) =>
-    until(`${id} stored`, async () => await snapshotState(id) === "completed");
+    soon(`${id} stored`, async () => await snapshotState(id) === "completed");
 
   const { VolumeId = "" } = await ec2.send(
     new Ec2.CreateVolumeCommand({ AvailabilityZone: cloud.node.config.az, Size: 1 }),
   );
   const volume = async () =>
     (await ec2.send(new Ec2.DescribeVolumesCommand({ VolumeIds: [VolumeId] }))).Volumes?.[0];
-  await until("the volume", async () => (await volume())?.State === "available");
+  await soon("the volume", async () => (await volume())?.State === "available");
   await ec2.send(new Ec2.ModifyVolumeCommand({ VolumeId, Size: 8, Iops: 4000 }));
-  await until("the change", async () => {
+  await soon("the change", async () => {
     const { VolumesModifications: [change] = [] } = await ec2.send(
       new Ec2.DescribeVolumesModificationsCommand({ VolumeIds: [VolumeId] }),
     );
@@ -103,7 +98,7 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     (await ec2.send(new Ec2.DescribeInstancesCommand({ InstanceIds: [InstanceId] })))
       .Reservations?.[0]?.Instances?.[0]?.State?.Name;
   try {
-    await until("the instance", async () => await state() === "running");
+    await soon("the instance", async () => await state() === "running");
     const all = await ec2.send(
       new Ec2.CreateSnapshotsCommand({ InstanceSpecification: { InstanceId } }),
     );
@@ -112,7 +107,7 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     const image = await ec2.send(
       new Ec2.CreateImageCommand({ InstanceId, Name: "of-an-instance", NoReboot: true }),
     );
-    await until("the image", async () => {
+    await soon("the image", async () => {
       const { Images: [one] = [] } = await ec2.send(
         new Ec2.DescribeImagesCommand({ ImageIds: [image.ImageId ?? ""] }),
       );
@@ -144,9 +139,9 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     );
     // There is no system on its disk that would hear the power button.
     await ec2.send(new Ec2.StopInstancesCommand({ InstanceIds: [InstanceId], Force: true }));
-    await until("its stop", async () => await state() === "stopped");
+    await soon("its stop", async () => await state() === "stopped");
     await ec2.send(new Ec2.TerminateInstancesCommand({ InstanceIds: [InstanceId] }));
-    await until("its end", async () => await state() === "terminated");
+    await soon("its end", async () => await state() === "terminated");
   } finally {
     // A guest outlives its services; a test that failed must not leave one behind.
     await Deno.readTextFile(machinePaths(cloud.node.paths, InstanceId).pid)

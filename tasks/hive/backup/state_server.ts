@@ -7,6 +7,7 @@ import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transp
 import { join } from "node:path";
 import type { Paths } from "../../../services/config/node_config.ts";
 import { exists } from "../../init/write_file.ts";
+import { freePorts } from "../../init/ports.ts";
 import { natsGreets } from "../../supervisor/health_probe.ts";
 import { CommandError } from "../../terminal/command.ts";
 
@@ -19,13 +20,6 @@ async function natsProgram(paths: Paths): Promise<string> {
   throw new CommandError("There is no nats-server here; `deno task setup` brings it.");
 }
 
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}
-
 export interface StateServer extends AsyncDisposable {
   readonly nats: NatsConnection;
 }
@@ -35,7 +29,7 @@ export async function startStateServer(paths: Paths, storeDir: string): Promise<
   const program = await natsProgram(paths);
   const directory = await Deno.makeTempDir({ prefix: "mulga-state-" });
   const key = createUser();
-  const port = freePort();
+  const [port = 0] = freePorts(1);
   const log = join(directory, "nats.log");
   await Deno.writeTextFile(
     join(directory, "nats.conf"),
