@@ -5,7 +5,7 @@
  */
 import { BlockMap } from "../block_map.ts";
 import { type BlockRange, firstWithin } from "../damage.ts";
-import { LogSeal } from "../encryption/log_seal.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mailbox.ts";
@@ -17,6 +17,7 @@ import { nbdError } from "./nbd_protocol.ts";
 import { Places } from "./places.ts";
 import { Reader } from "./reader.ts";
 import { Requests } from "./requests.ts";
+import { encryptionOf } from "./recovery.ts";
 import { type Rescue, salvage } from "./salvage.ts";
 import { Slots } from "./slots.ts";
 import { Throttle } from "./throttle.ts";
@@ -59,22 +60,20 @@ export class DamagedVolume implements Commands {
     this.#post = post;
     this.#map = new BlockMap(options.sizeBytes / blockBytes);
     this.#places = new Places(this.#map, options.geometry?.segmentBlocks);
-    const { key } = options;
-    this.#seal = key === undefined
-      ? undefined
-      : new LogSeal(key, (length) => machine.memory(length, { low: true }));
+    const encryption = encryptionOf(options.key, machine);
+    this.#seal = encryption?.log;
     const { report, unknown } = salvage(
       machine,
       options.volumeId,
       rescue,
       this.#map,
       this.#places,
-      key === undefined || this.#seal === undefined ? undefined : { key, log: this.#seal },
+      encryption,
     );
     this.#seal?.endReplay((memory) => machine.release(memory));
     this.#unknown = unknown;
     this.#ticker = new Ticker(machine);
-    this.#slots = new Slots(machine, key !== undefined);
+    this.#slots = new Slots(machine, encryption !== undefined);
     this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
     this.#reader = new Reader({
       ring: machine.ring,

@@ -3,7 +3,7 @@
  * ring does, with plain blocking reads, O_DIRECT as everything else that touches the log.
  */
 import type { BlockMap } from "../block_map.ts";
-import type { LogSeal } from "../encryption/log_seal.ts";
+import { LogSeal } from "../encryption/log_seal.ts";
 import { openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { DamagedData, hole, isChunk } from "../format.ts";
@@ -17,6 +17,15 @@ import type { Places, Segment } from "./places.ts";
 export interface Encryption {
   readonly key: VolumeKey;
   readonly log: LogSeal;
+}
+
+/** What a volume with this key is opened with; undefined for one that is not encrypted. */
+export function encryptionOf(
+  key: VolumeKey | undefined,
+  machine: Pick<Machine, "memory">,
+): Encryption | undefined {
+  if (key === undefined) return undefined;
+  return { key, log: new LogSeal(key, (length) => machine.memory(length, { low: true })) };
 }
 
 export interface Recovered {

@@ -11,7 +11,7 @@ import type { Memory } from "../../../ffi/libc.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../block_map.ts";
-import { LogSeal } from "../encryption/log_seal.ts";
+import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
@@ -32,7 +32,7 @@ import { Maintenance } from "./maintenance.ts";
 import { partialRead, PartialWrites } from "./partial_writes.ts";
 import { Places } from "./places.ts";
 import { Reader } from "./reader.ts";
-import { recover } from "./recovery.ts";
+import { encryptionOf, recover } from "./recovery.ts";
 import { Requests } from "./requests.ts";
 import { Slots } from "./slots.ts";
 import { Snapshotter } from "./snapshotter.ts";
@@ -118,11 +118,8 @@ export class Volume {
     const geometry = options.geometry ?? standardGeometry;
     this.#map = new BlockMap(options.sizeBytes / blockBytes);
     this.#places = new Places(this.#map, geometry.segmentBlocks);
-    const { key } = options;
-    const log = key === undefined
-      ? undefined
-      : new LogSeal(key, (length) => machine.memory(length, { low: true }));
-    const encryption = key === undefined || log === undefined ? undefined : { key, log };
+    const encryption = encryptionOf(options.key, machine);
+    const log = encryption?.log;
     const recovered = recover(machine, options.volumeId, this.#map, this.#places, encryption);
     log?.endReplay((memory) => machine.release(memory));
     const sealed = log === undefined ? {} : { seal: log };
