@@ -5,7 +5,7 @@
  */
 
 import { subject } from "../bus/subject.ts";
-import type { FsckReport } from "./fsck.ts";
+import type { FsckReport } from "./upkeep/fsck.ts";
 
 /** Buckets that belong to the system; no account sees or names them. */
 export const systemBuckets = { blocks: "mulga-blocks", images: "mulga-images" } as const;
@@ -145,7 +145,7 @@ export interface StoreStatus {
   readonly requests: RequestCounts;
 }
 
-export type { FsckReport } from "./fsck.ts";
+export type { FsckReport } from "./upkeep/fsck.ts";
 
 export interface FsckAnswer {
   /** Names the check in the questions after the first. */

@@ -12,7 +12,7 @@ import { eventStream, eventSubject, type S3Event } from "./contract.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { ObjectEvent, WaitingEvent } from "./index/outbox.ts";
 import type { BucketRow } from "./index/rows.ts";
-import type { NotificationRule } from "./settings.ts";
+import type { NotificationRule } from "./objects/settings.ts";
 
 const atOnce = 100;
 const acknowledged_ms = 5_000;

@@ -1,9 +1,9 @@
 /** Directories that vanish, lie, come back empty or stale, with a client that checks every byte. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { Fsck } from "./fsck.ts";
+import { Fsck } from "./upkeep/fsck.ts";
 import type { Store } from "./store.ts";
-import { newSealingKey, parseSealingKeys } from "./sealing.ts";
+import { newSealingKey, parseSealingKeys } from "./encryption/sealing.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>

@@ -11,9 +11,9 @@ import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
 import { EventTeller } from "./events.ts";
-import { Operator } from "./operator.ts";
+import { Operator } from "./operator/operator.ts";
 import { Door } from "./s3/door.ts";
-import { readSealingKeys, type Sealing } from "./sealing.ts";
+import { readSealingKeys, type Sealing } from "./encryption/sealing.ts";
 import { Store } from "./store.ts";
 
 const inspection_ms = 5_000;

@@ -6,27 +6,27 @@
  */
 import { dirname } from "node:path";
 import type { Log } from "../log/log.ts";
-import { Bodies } from "./bodies.ts";
-import { Buckets } from "./buckets.ts";
-import { Codes } from "./codes.ts";
-import { Commits } from "./commits.ts";
-import { Compactor } from "./compaction.ts";
-import { DegradedReads } from "./degraded_reads.ts";
-import { Directories, findStoreId } from "./directories.ts";
+import { Bodies } from "./objects/bodies.ts";
+import { Buckets } from "./objects/buckets.ts";
+import { Codes } from "./extents/codes.ts";
+import { Commits } from "./objects/commits.ts";
+import { Compactor } from "./upkeep/compaction.ts";
+import { DegradedReads } from "./extents/degraded_reads.ts";
+import { Directories, findStoreId } from "./segments/directories.ts";
 import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
-import { ExtentReader } from "./extent_reader.ts";
+import { ExtentReader } from "./extents/extent_reader.ts";
 import type { IndexDatabase } from "./index/database.ts";
 import { ObjectIndex } from "./index/object_index.ts";
 import { schemaVersion } from "./index/schema.ts";
-import { Lifecycle } from "./lifecycle.ts";
-import { Objects } from "./objects.ts";
-import { Progress } from "./progress.ts";
-import { recover, type RecoveryReport } from "./recovery.ts";
-import { Repair } from "./repair.ts";
-import { Scrub } from "./scrub.ts";
-import type { Sealing } from "./sealing.ts";
-import { Uploads } from "./uploads.ts";
+import { Lifecycle } from "./objects/lifecycle.ts";
+import { Objects } from "./objects/objects.ts";
+import { Progress } from "./index/progress.ts";
+import { recover, type RecoveryReport } from "./index/recovery.ts";
+import { Repair } from "./upkeep/repair.ts";
+import { Scrub } from "./upkeep/scrub.ts";
+import type { Sealing } from "./encryption/sealing.ts";
+import { Uploads } from "./objects/uploads.ts";
 
 export interface StoreOptions {
   /** The index's file; an empty database in memory for one that is made again at each start. */

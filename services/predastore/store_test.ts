@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { AwsError } from "../aws/errors.ts";
-import { DataLost } from "./extent_reader.ts";
+import { DataLost } from "./extents/extent_reader.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>

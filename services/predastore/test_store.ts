@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { createLog } from "../log/log.ts";
 import type { BucketRow, ObjectRow } from "./index/rows.ts";
-import type { IncomingBody } from "./bodies.ts";
+import type { IncomingBody } from "./objects/bodies.ts";
 import { Store, type StoreOptions } from "./store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -6,8 +6,8 @@
  * the report says what was found.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
-import { leafBlocks, offsetInLeaf } from "./block_map.ts";
-import { readChunkHeader } from "./chunk_record.ts";
+import { leafBlocks, offsetInLeaf } from "./maps/block_map.ts";
+import { readChunkHeader } from "./chunks/chunk_record.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
 import type { DamageReport } from "./damage.ts";
 import {
@@ -19,8 +19,8 @@ import {
   hole,
   isChunk,
 } from "./format.ts";
-import type { BlockStore, SavedMap } from "./map_objects.ts";
-import { readStoredMap, type StoredMap } from "./stored_map.ts";
+import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
+import { readStoredMap, type StoredMap } from "./maps/stored_map.ts";
 
 /** Damage that is named one by one; beyond that it is only counted. */
 const named = 1000;

@@ -31,13 +31,13 @@ import {
 } from "./contract.ts";
 import { KeyRing } from "./encryption/key_ring.ts";
 import { SealedObjects } from "./encryption/sealed_objects.ts";
-import { answerDirect } from "./direct_answers.ts";
-import { DirectAccess } from "./direct_access.ts";
-import { Mounts } from "./mounts.ts";
+import { answerDirect } from "./direct/direct_answers.ts";
+import { DirectAccess } from "./direct/direct_access.ts";
+import { Mounts } from "./mounts/mounts.ts";
 import { logFiles, readCacheBytes } from "./node_sizes.ts";
-import { PackedChunks } from "./packed_chunks.ts";
+import { PackedChunks } from "./chunks/packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
-import { RemoteDoor } from "./remote_door.ts";
+import { RemoteDoor } from "./remote/remote_door.ts";
 import { Volumes } from "./volumes.ts";
 
 await runService("viperblock", async (service) => {

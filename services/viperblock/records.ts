@@ -12,7 +12,7 @@ import { Table } from "../state/table.ts";
 import type { BlockSnapshot, BlockVolume, SyncMode, VolumeLimits } from "./contract.ts";
 import type { SealedVolumeKey } from "./encryption/master_keys.ts";
 import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
-import type { SavedMap } from "./map_objects.ts";
+import type { SavedMap } from "./maps/map_objects.ts";
 
 export interface VolumeRow extends BlockVolume, VolumeLimits {
   /** `deleting` also while it is being filled: one that is cut off is removed at the next start. */

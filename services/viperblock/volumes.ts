@@ -9,7 +9,7 @@
 import { AwsError, internalError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
-import { collect, keptBy, stillNeeded } from "./collector.ts";
+import { collect, keptBy, stillNeeded } from "./chunks/collector.ts";
 import type {
   BlockSnapshot,
   BlockVolume,
@@ -23,8 +23,8 @@ import { copyBlocks, copyEpoch } from "./encryption/reseal.ts";
 import { KeyGone } from "./encryption/sealed_objects.ts";
 import { blockBytes, DamagedData } from "./format.ts";
 import { checkMap, withLocalDamage } from "./fsck.ts";
-import type { BlockStore, SavedMap } from "./map_objects.ts";
-import type { Mounts } from "./mounts.ts";
+import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
+import type { Mounts } from "./mounts/mounts.ts";
 import {
   checkEncrypted,
   checkLimits,

@@ -2,9 +2,9 @@
  * A volume of 1 TiB of which a tenth is mapped, as a crash leaves it: a checkpoint of 26.8 million blocks
  * in 26,216 chunks, spread over the volume. How long it takes until it serves, and what its map takes.
  */
-import { BlockMap, leafBlocks } from "../../services/viperblock/block_map.ts";
+import { BlockMap, leafBlocks } from "../../services/viperblock/maps/block_map.ts";
 import { checkpointName, chunkBlocks, chunkContainer } from "../../services/viperblock/format.ts";
-import { MapWriter, type StoredChunk } from "../../services/viperblock/map_stream.ts";
+import { MapWriter, type StoredChunk } from "../../services/viperblock/maps/map_stream.ts";
 import { startBare } from "../viperblock/bare_engine.ts";
 
 const sizeBlocks = 2 ** 28;

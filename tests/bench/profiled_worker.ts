@@ -4,7 +4,7 @@
  */
 import { Session } from "node:inspector";
 import "../../services/viperblock/engine/worker.ts";
-import type { FromWorker } from "../../services/viperblock/mailbox.ts";
+import type { FromWorker } from "../../services/viperblock/mounts/mailbox.ts";
 
 interface WorkerScope {
   postMessage(message: FromWorker): void;

@@ -10,9 +10,12 @@ import {
   readHeader,
   recordTypes,
   writeHeader,
-} from "../../services/predastore/record.ts";
+} from "../../services/predastore/segments/record.ts";
 import { decodeRow, encodeRow } from "../../services/state/table.ts";
-import { readChunkHeader, writeChunkHeader } from "../../services/viperblock/chunk_record.ts";
+import {
+  readChunkHeader,
+  writeChunkHeader,
+} from "../../services/viperblock/chunks/chunk_record.ts";
 import { crc32c } from "../../ffi/crc32c.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import { LogSeal } from "../../services/viperblock/encryption/log_seal.ts";
@@ -33,10 +36,10 @@ import {
   headerWord,
   prepareHeader,
   sealHeader,
-} from "../../services/viperblock/log_record.ts";
-import type { BlockStore } from "../../services/viperblock/map_objects.ts";
-import { PackedChunks } from "../../services/viperblock/packed_chunks.ts";
-import { MapWriter, readMapHead } from "../../services/viperblock/map_stream.ts";
+} from "../../services/viperblock/log/log_record.ts";
+import type { BlockStore } from "../../services/viperblock/maps/map_objects.ts";
+import { PackedChunks } from "../../services/viperblock/chunks/packed_chunks.ts";
+import { MapWriter, readMapHead } from "../../services/viperblock/maps/map_stream.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

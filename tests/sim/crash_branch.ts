@@ -4,7 +4,7 @@
  */
 import { crc32c } from "../../ffi/crc32c.ts";
 import { mapMemory } from "../../ffi/libc.ts";
-import { BlockMap, offsetInLeaf } from "../../services/viperblock/block_map.ts";
+import { BlockMap, offsetInLeaf } from "../../services/viperblock/maps/block_map.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { Places, type Segment } from "../../services/viperblock/engine/places.ts";
 import { type Encryption, recover } from "../../services/viperblock/engine/recovery.ts";

@@ -7,9 +7,9 @@
  * Everything follows from the seed but the moments of background reads; a failure tells all steps.
  */
 import { join } from "node:path";
-import { type Code, codeName, parseCode } from "../../services/predastore/codes.ts";
+import { type Code, codeName, parseCode } from "../../services/predastore/extents/codes.ts";
 import { type Random, randomFrom } from "../../services/predastore/disk/simulated_disk.ts";
-import { Fsck } from "../../services/predastore/fsck.ts";
+import { Fsck } from "../../services/predastore/upkeep/fsck.ts";
 import type { BucketRow } from "../../services/predastore/index/rows.ts";
 import { removeIndex, Store } from "../../services/predastore/store.ts";
 import { bodyOf, bytesOf, contentOf, quiet } from "../../services/predastore/test_store.ts";

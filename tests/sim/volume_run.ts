@@ -11,14 +11,14 @@
 import { Random } from "../kit/random.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import type { Log } from "../../services/log/log.ts";
-import { asCheckpointOf } from "../../services/viperblock/checkpoint_copy.ts";
+import { asCheckpointOf } from "../../services/viperblock/maps/checkpoint_copy.ts";
 import {
   type Books,
   collect,
   keptBy,
   mapOwner,
   stillNeeded,
-} from "../../services/viperblock/collector.ts";
+} from "../../services/viperblock/chunks/collector.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
 import type { SyncMode } from "../../services/viperblock/contract.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
@@ -39,7 +39,7 @@ import {
 import { type CrashKind, SimulatedDisk } from "../../services/viperblock/machine/simulated_disk.ts";
 import { SimulatedStore } from "../../services/viperblock/machine/simulated_store.ts";
 import { World } from "../../services/viperblock/machine/simulated_world.ts";
-import type { FromWorker, HeldChunks } from "../../services/viperblock/mailbox.ts";
+import type { FromWorker, HeldChunks } from "../../services/viperblock/mounts/mailbox.ts";
 import {
   type BlockStore,
   frozenMapKey,
@@ -47,10 +47,10 @@ import {
   mapKey,
   mapParts,
   type SavedMap,
-} from "../../services/viperblock/map_objects.ts";
-import { Orders } from "../../services/viperblock/orders.ts";
+} from "../../services/viperblock/maps/map_objects.ts";
+import { Orders } from "../../services/viperblock/mounts/orders.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
-import { LocalFiles } from "../../services/viperblock/volume_files.ts";
+import { LocalFiles } from "../../services/viperblock/log/volume_files.ts";
 import { openFound, salvageFound } from "./crash_branch.ts";
 import { plaintextIn } from "./plaintext.ts";
 import { SimulatedKeys } from "./simulated_keys.ts";

@@ -9,8 +9,8 @@ import { createLog } from "../../services/log/log.ts";
 import type { DamageReport } from "../../services/viperblock/damage.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
 import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
-import type { BlockStore } from "../../services/viperblock/map_objects.ts";
-import { openVolume } from "../../services/viperblock/mounted_volume.ts";
+import type { BlockStore } from "../../services/viperblock/maps/map_objects.ts";
+import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
 
 export interface BareOptions {
   readonly directory: string;

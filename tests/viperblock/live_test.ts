@@ -14,7 +14,7 @@ import {
   volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { Table } from "../../services/state/table.ts";
-import { PackedChunks } from "../../services/viperblock/packed_chunks.ts";
+import { PackedChunks } from "../../services/viperblock/chunks/packed_chunks.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { testLog } from "../kit/nats.ts";
 import { startEngine, type TestEngine } from "./engine.ts";

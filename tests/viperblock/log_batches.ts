@@ -1,6 +1,6 @@
 /** The batches in the log files of a volume that nobody serves, for tests that damage them. */
 import { blockBytes } from "../../services/viperblock/format.ts";
-import { type BatchHeader, decodeHeader } from "../../services/viperblock/log_record.ts";
+import { type BatchHeader, decodeHeader } from "../../services/viperblock/log/log_record.ts";
 
 export interface FoundBatch {
   readonly path: string;

@@ -1,7 +1,7 @@
 /** NBD over TCP: TLS with certificates on both sides or nothing, and the same volume behind it. */
 import assert from "node:assert/strict";
 import { createLog } from "../../services/log/log.ts";
-import { RemoteDoor } from "../../services/viperblock/remote_door.ts";
+import { RemoteDoor } from "../../services/viperblock/remote/remote_door.ts";
 import { startBare } from "./bare_engine.ts";
 import { run } from "./engine.ts";
 import { readExactly, writeAll } from "./nbd_client.ts";

@@ -8,7 +8,7 @@ import {
   mountVolume,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
-import { Mounts } from "../../services/viperblock/mounts.ts";
+import { Mounts } from "../../services/viperblock/mounts/mounts.ts";
 import { openTables } from "../../services/viperblock/records.ts";
 import { startNats, testLog } from "../kit/nats.ts";
 import { directoryStore } from "./bare_engine.ts";

@@ -4,8 +4,8 @@
  * A name belongs to one bucket, the one with the higher sequence should two records claim it; ids are
  * never used again. With a bucket go its objects and uploads, in the same transaction.
  */
-import type { Location } from "../blob_directory.ts";
-import { packLocations, unpackLocations } from "../layout.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import { packLocations, unpackLocations } from "../extents/layout.ts";
 import type { Bytes } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";

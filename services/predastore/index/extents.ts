@@ -4,14 +4,14 @@
  * An extent lives while an object or a part names it; dropping it counts its shards and records out. A
  * higher revision, made when shards move, replaces a lower one and is never replaced by it.
  */
-import type { Location } from "../blob_directory.ts";
+import type { Location } from "../segments/blob_directory.ts";
 import {
   packLayout,
   packLocations,
   shardPayload,
   unpackLayout,
   unpackLocations,
-} from "../layout.ts";
+} from "../extents/layout.ts";
 import { type Bytes, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 import { addedCopies } from "./records.ts";

@@ -9,8 +9,8 @@
  *
  * With a version go its extents. Counts of its bucket change in the same transaction.
  */
-import type { Location } from "../blob_directory.ts";
-import { packLocations, unpackLocations } from "../layout.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import { packLocations, unpackLocations } from "../extents/layout.ts";
 import { type Bytes, json, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";

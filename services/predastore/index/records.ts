@@ -4,8 +4,13 @@
  * One copy counts in each directory. A copy that compaction moved is exchanged in its row together with
  * the count of live bytes, or not at all: `move` says whether the row still named the old place.
  */
-import type { Location } from "../blob_directory.ts";
-import { packLocations, sameLocation, type ShardPlace, unpackLocations } from "../layout.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import {
+  packLocations,
+  sameLocation,
+  type ShardPlace,
+  unpackLocations,
+} from "../extents/layout.ts";
 import { type Bytes, keyBytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 import type { SegmentTable } from "./segments.ts";

@@ -6,10 +6,10 @@
  * Types only. The records are written to the segments as JSON, so a field that is renamed here no longer
  * reads what is on the disks.
  */
-import type { Location } from "../blob_directory.ts";
-import type { Code } from "../codes.ts";
-import type { Stripe } from "../layout.ts";
-import type { BucketSettings, ObjectLock, Tag } from "../settings.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import type { Code } from "../extents/codes.ts";
+import type { Stripe } from "../extents/layout.ts";
+import type { BucketSettings, ObjectLock, Tag } from "../objects/settings.ts";
 
 export interface BucketRecord {
   readonly id: number;

@@ -5,8 +5,8 @@
  * changes the row: what is in no row is dead, and goes with compaction. Should the counts be wrong the
  * other way, a segment stays longer than it must; compaction looks at what lives before it removes one.
  */
-import type { Location } from "../blob_directory.ts";
-import { shardPayload, shardSpan } from "../layout.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import { shardPayload, shardSpan } from "../extents/layout.ts";
 import type { IndexDatabase } from "./database.ts";
 import type { ExtentRecord } from "./rows.ts";
 

@@ -3,9 +3,9 @@
  *
  * Read at every request, so the parsed documents are kept in memory until they change.
  */
-import type { Location } from "../blob_directory.ts";
-import { packLocations, unpackLocations } from "../layout.ts";
-import type { BucketSettings } from "../settings.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import { packLocations, unpackLocations } from "../extents/layout.ts";
+import type { BucketSettings } from "../objects/settings.ts";
 import type { Bytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";

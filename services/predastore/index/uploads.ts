@@ -5,8 +5,8 @@
  * with it go its parts, and the extents that no object has taken over. A part that is uploaded again
  * replaces the older one, never the other way round.
  */
-import type { Location } from "../blob_directory.ts";
-import { packLocations, unpackLocations } from "../layout.ts";
+import type { Location } from "../segments/blob_directory.ts";
+import { packLocations, unpackLocations } from "../extents/layout.ts";
 import { type Bytes, json, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
 import type { DeletionMarks } from "./deletion_marks.ts";

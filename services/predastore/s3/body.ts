@@ -6,9 +6,9 @@
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsChunkedDecoder, chunkedMode } from "../../aws/signatures/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
-import type { BodyDigest } from "../extent_writer.ts";
+import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
-import type { IncomingBody } from "../bodies.ts";
+import type { IncomingBody } from "../objects/bodies.ts";
 import {
   invalidArgument,
   isSystem,

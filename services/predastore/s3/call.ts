@@ -8,7 +8,7 @@ import type { SigningGrant, SigningScope, Verified } from "../../aws/signatures/
 import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index/rows.ts";
-import { noSuchBucket } from "../commits.ts";
+import { noSuchBucket } from "../objects/commits.ts";
 import type { Store } from "../store.ts";
 import type { Permission } from "./permissions.ts";
 import type { Target } from "./target.ts";

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { crc32, crc32c } from "../../../ffi/libisal.ts";
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
-import type { BodyDigest } from "../extent_writer.ts";
+import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta } from "../index/rows.ts";
 import { crc64nvme, CrcCombiner, type CrcName } from "./crc.ts";
 

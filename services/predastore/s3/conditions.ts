@@ -1,7 +1,7 @@
 /** Conditional requests: RFC 9110's order for reads, S3's rules for writes and copies. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
-import type { Precondition } from "../objects.ts";
+import type { Precondition } from "../objects/objects.ts";
 import { noSuchKey, notImplemented } from "./call.ts";
 
 const failed = (condition: string) =>

@@ -3,7 +3,7 @@
  * answers carry. The rules grant nothing by themselves: a request is signed and authorised as any other.
  */
 import { AwsError } from "../../aws/errors.ts";
-import type { CorsRule } from "../settings.ts";
+import type { CorsRule } from "../objects/settings.ts";
 import type { Store } from "../store.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { done, nodes, notFound, readRoot, setBucket, texts } from "./document.ts";

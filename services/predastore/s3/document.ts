@@ -1,6 +1,6 @@
 /** Small XML documents that configure something: read strictly, refused as a whole. */
 import { AwsError } from "../../aws/errors.ts";
-import type { BucketSettings } from "../settings.ts";
+import type { BucketSettings } from "../objects/settings.ts";
 import { readDocument } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { children, malformedXml, parseXml, text, type XmlNode } from "./xml.ts";

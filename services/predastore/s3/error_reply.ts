@@ -1,6 +1,6 @@
 /** An error as S3 tells it, and the code for each fault that has no code of its own. */
 import { AwsError } from "../../aws/errors.ts";
-import { DataLost } from "../extent_reader.ts";
+import { DataLost } from "../extents/extent_reader.ts";
 import { ErrorWithHeaders } from "./call.ts";
 import { RangeNotSatisfiable } from "./ranges.ts";
 import { element, Raw } from "./xml.ts";

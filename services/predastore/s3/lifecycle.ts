@@ -1,6 +1,6 @@
 /** Lifecycle configurations: read, checked and shown. `../lifecycle.ts` acts on them. */
 import { AwsError } from "../../aws/errors.ts";
-import type { LifecycleFilter, LifecycleRule } from "../settings.ts";
+import type { LifecycleFilter, LifecycleRule } from "../objects/settings.ts";
 import { invalidArgument, notImplemented, ownBucket, type S3Call } from "./call.ts";
 import {
   count,

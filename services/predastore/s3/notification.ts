@@ -3,7 +3,7 @@
  * or queues of Amazon's here, so an ARN's last part names a subject.
  */
 import { AwsError } from "../../aws/errors.ts";
-import type { NotificationRule } from "../settings.ts";
+import type { NotificationRule } from "../objects/settings.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, readRoot, requiredText, setBucket, texts } from "./document.ts";
 import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts";

@@ -1,8 +1,8 @@
 /** Object lock over the wire: a bucket's configuration, and the retention and legal hold of versions. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
-import { isLocked, mayChange } from "../object_lock.ts";
-import type { BucketSettings, ObjectLock, Retention } from "../settings.ts";
+import { isLocked, mayChange } from "../objects/object_lock.ts";
+import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import {
   count,

@@ -1,5 +1,5 @@
 /** The public access block and the ownership controls; a new bucket has those that AWS gives it. */
-import type { BucketSettings, PublicAccessBlock } from "../settings.ts";
+import type { BucketSettings, PublicAccessBlock } from "../objects/settings.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { done, flag, nodes, notFound, oneOf, readRoot, setBucket } from "./document.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";

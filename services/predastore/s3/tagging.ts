@@ -1,7 +1,7 @@
 /** Tags of buckets and of objects. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
-import type { Tag } from "../settings.ts";
+import type { Tag } from "../objects/settings.ts";
 import { noSuchKey, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
 import { askedVersion, meantObject, noSuchVersion, shownVersion } from "./version_ids.ts";

@@ -1,7 +1,7 @@
 /** Which version of an object a request means, and under which id clients know it. */
 import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
-import { sequenceOf } from "../version_id.ts";
+import { sequenceOf } from "../objects/version_id.ts";
 import { ErrorWithHeaders, invalidArgument, noSuchKey, type S3Call } from "./call.ts";
 
 /** @throws AwsError `InvalidArgument` for what can be no version id */

@@ -2,7 +2,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import { keyBytes } from "../index/columns.ts";
 import type { BucketRow, ListedVersion } from "../index/rows.ts";
-import { sequenceOf } from "../version_id.ts";
+import { sequenceOf } from "../objects/version_id.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";

@@ -8,8 +8,8 @@
  * same must hold; the store goes on to take writes.
  */
 import { createLog } from "../../log/log.ts";
-import type { IncomingBody } from "../bodies.ts";
-import { type Code, directoriesOf } from "../codes.ts";
+import type { IncomingBody } from "../objects/bodies.ts";
+import { type Code, directoriesOf } from "../extents/codes.ts";
 import {
   Crashed,
   type Random,
@@ -17,7 +17,7 @@ import {
   SimulatedDisk,
   type Tearing,
 } from "../disk/simulated_disk.ts";
-import { Fsck } from "../fsck.ts";
+import { Fsck } from "../upkeep/fsck.ts";
 import type { IndexDatabase } from "../index/database.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { Store } from "../store.ts";

@@ -7,7 +7,7 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { AesXts } from "../../../ffi/libcrypto_xts.ts";
 import { batchDataBlocks, batchFixedBytes, blockBytes } from "../format.ts";
-import type { BatchHeader } from "../log_record.ts";
+import type { BatchHeader } from "../log/log_record.ts";
 import type { VolumeKey } from "./volume_key.ts";
 
 const entriesBytes = blockBytes - batchFixedBytes;

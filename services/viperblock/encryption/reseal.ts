@@ -5,8 +5,8 @@
  * Chunks are named by their order, so a copy that was cut off and is made again overwrites its own beginning.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { leafBlocks, offsetInLeaf } from "../block_map.ts";
-import { writeChunkHeader } from "../chunk_record.ts";
+import { leafBlocks, offsetInLeaf } from "../maps/block_map.ts";
+import { writeChunkHeader } from "../chunks/chunk_record.ts";
 import {
   blockBytes,
   chunkBlocks,
@@ -15,14 +15,14 @@ import {
   chunkKey,
   hole,
 } from "../format.ts";
-import type { BlockStore, SavedMap } from "../map_objects.ts";
+import type { BlockStore, SavedMap } from "../maps/map_objects.ts";
 import {
   emptyMap,
   readBlocks,
   readStoredMap,
   saveStoredMap,
   type StoredMap,
-} from "../stored_map.ts";
+} from "../maps/stored_map.ts";
 
 /** The one epoch in which a copy is written; the volume's first mount has the next. */
 export const copyEpoch = 1;

@@ -9,7 +9,7 @@ import { randomBytes } from "node:crypto";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { AesGcm, gcmNonceBytes, gcmTagBytes, NotAuthentic } from "../../../ffi/libcrypto_gcm.ts";
 import { DamagedData } from "../format.ts";
-import { volumeIdField } from "../log_record.ts";
+import { volumeIdField } from "../log/log_record.ts";
 import type { VolumeKey } from "./volume_key.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;

@@ -7,7 +7,7 @@
  * is an error: what it stored cannot be read by anybody any more.
  */
 import { DamagedData } from "../format.ts";
-import type { BlockStore } from "../map_objects.ts";
+import type { BlockStore } from "../maps/map_objects.ts";
 import {
   beginsSealed,
   checkHead,

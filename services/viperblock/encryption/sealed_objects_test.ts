@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { seeded } from "../../../tests/kit/random.ts";
-import type { BlockStore } from "../map_objects.ts";
+import type { BlockStore } from "../maps/map_objects.ts";
 import { CheckpointSeal, openCheckpoint, sealedHeadBytes, sealedPiece } from "./sealed_bytes.ts";
 import { KeyGone, SealedObjects } from "./sealed_objects.ts";
 import { VolumeKey } from "./volume_key.ts";

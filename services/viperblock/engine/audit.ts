@@ -2,7 +2,7 @@
  * Holds a volume's books against its map: every container's count of live blocks, and that no place is
  * owned twice. Costs a pass over the whole map; for the simulation and for checks by hand.
  */
-import { leafBlocks } from "../block_map.ts";
+import { leafBlocks } from "../maps/block_map.ts";
 import { chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
 import type { Places } from "./places.ts";
 

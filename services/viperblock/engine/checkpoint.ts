@@ -7,9 +7,9 @@
  * given up only when no durable map refers to it.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import type { BlockMap } from "../block_map.ts";
-import { MapWriter } from "../map_stream.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { BlockMap } from "../maps/block_map.ts";
+import { MapWriter } from "../maps/map_stream.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Chunk, Places, Segment } from "./places.ts";
 

@@ -6,8 +6,8 @@
  * comes by at every turn. An unmount that the store cannot take all of is given up, and the volume is
  * served again: nothing is lost. A stop needs the log alone, which is replayed at the next mount.
  */
-import type { BlockMap } from "../block_map.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { BlockMap } from "../maps/block_map.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Door } from "./door.ts";
 import type { Drainer } from "./drainer.ts";

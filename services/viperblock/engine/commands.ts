@@ -5,7 +5,7 @@
  * ends are merged first. When the last part is in the log the request is attached to it, and answered
  * once it is written, or synced for FUA. What finds no room changes nothing and is asked again.
  */
-import type { BlockMap } from "../block_map.ts";
+import type { BlockMap } from "../maps/block_map.ts";
 import { blockBytes } from "../format.ts";
 import type { SyncMode } from "../contract.ts";
 import type { Commands } from "./connection.ts";

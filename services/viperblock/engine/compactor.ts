@@ -9,10 +9,10 @@
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
-import { offsetInLeaf } from "../block_map.ts";
-import { type ChunkHeader, readChunkHeader } from "../chunk_record.ts";
+import { offsetInLeaf } from "../maps/block_map.ts";
+import { type ChunkHeader, readChunkHeader } from "../chunks/chunk_record.ts";
 import { blockBytes, chunkContainer, chunkHeaderBytes } from "../format.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer, Entry } from "./drainer.ts";
 import { windowBlocks, windowBytes } from "./fetcher.ts";

@@ -3,13 +3,13 @@
  * no log, drains nothing and changes no file; writes are refused, and reads of what is damaged or not known
  * fail. Everything else is as with a whole volume (`volume.ts`).
  */
-import { BlockMap } from "../block_map.ts";
+import { BlockMap } from "../maps/block_map.ts";
 import { type BlockRange, firstWithin } from "../damage.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { FromWorker, ToWorker, VolumeStatistics } from "../mailbox.ts";
-import { ReadCache } from "../read_cache.ts";
+import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
+import { ReadCache } from "./read_cache.ts";
 import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { Fetcher } from "./fetcher.ts";

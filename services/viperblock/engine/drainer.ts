@@ -11,8 +11,8 @@
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
-import { offsetInLeaf } from "../block_map.ts";
-import { writeChunkHeader } from "../chunk_record.ts";
+import { offsetInLeaf } from "../maps/block_map.ts";
+import { writeChunkHeader } from "../chunks/chunk_record.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import {
   blockBytes,
@@ -22,7 +22,7 @@ import {
   type ChunkName,
 } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Places, Segment } from "./places.ts";
 

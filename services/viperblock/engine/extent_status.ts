@@ -4,7 +4,7 @@
  * other. It covers at least one block of the range and may end before the range does; who asked goes on
  * from there. The time that one question takes is bounded, since the volume's loop waits for it.
  */
-import { type BlockMap, leafBlocks, offsetInLeaf } from "../block_map.ts";
+import { type BlockMap, leafBlocks, offsetInLeaf } from "../maps/block_map.ts";
 import { blockBytes, hole } from "../format.ts";
 import { allocationContext } from "./nbd_protocol.ts";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { seeded } from "../../../tests/kit/random.ts";
-import { BlockMap } from "../block_map.ts";
+import { BlockMap } from "../maps/block_map.ts";
 import { blockBytes } from "../format.ts";
 import { extentStatus, statusBytes } from "./extent_status.ts";
 

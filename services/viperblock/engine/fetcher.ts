@@ -8,7 +8,7 @@
  */
 import type { Memory } from "../../../ffi/libc.ts";
 import { blockBytes, chunkContainer, chunkHeaderBytes, chunkNumber } from "../format.ts";
-import type { ReadCache } from "../read_cache.ts";
+import type { ReadCache } from "./read_cache.ts";
 import type { Places } from "./places.ts";
 
 export const windowBlocks = 256;

@@ -29,8 +29,8 @@ import {
   headerWord,
   prepareHeader,
   sealHeader,
-} from "../log_record.ts";
-import { offsetInLeaf } from "../block_map.ts";
+} from "../log/log_record.ts";
+import { offsetInLeaf } from "../maps/block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { Machine, OpenFile, RequestQueue } from "../machine/machine.ts";
 import { type Durability, LocalDurability, LogFailed } from "./durability.ts";

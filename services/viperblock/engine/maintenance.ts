@@ -8,7 +8,7 @@
  */
 import { blockBytes } from "../format.ts";
 import type { Machine, OpenFile } from "../machine/machine.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { BlockMap } from "../block_map.ts";
+import { BlockMap } from "../maps/block_map.ts";
 import { standardGeometry } from "../format.ts";
 import { simulatedMachine } from "../machine/simulated.ts";
 import { SimulatedDisk } from "../machine/simulated_disk.ts";
 import { World } from "../machine/simulated_world.ts";
-import type { FromWorker } from "../mailbox.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer } from "./drainer.ts";
 import { LogWriter } from "./log_writer.ts";

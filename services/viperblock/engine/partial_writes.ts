@@ -3,7 +3,7 @@
  * into the log. When the block has moved meanwhile, because somebody wrote to it, it is read again: no
  * write is ever undone by one that began before it.
  */
-import { offsetInLeaf } from "../block_map.ts";
+import { offsetInLeaf } from "../maps/block_map.ts";
 import { blockBytes } from "../format.ts";
 import { nbdError } from "./nbd_protocol.ts";
 import type { LogWriter } from "./log_writer.ts";

@@ -4,7 +4,7 @@
  * `place` and `clear` are the only ways by which the map changes, so the counts always agree with
  * it: a segment or chunk whose count is zero holds nothing that the volume needs.
  */
-import type { BlockMap } from "../block_map.ts";
+import type { BlockMap } from "../maps/block_map.ts";
 import { chunkKey, type ChunkName, chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
 import type { OpenFile } from "../machine/machine.ts";
 

@@ -9,11 +9,11 @@
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
-import { offsetInLeaf } from "../block_map.ts";
+import { offsetInLeaf } from "../maps/block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
-import type { ReadCache } from "../read_cache.ts";
+import type { ReadCache } from "./read_cache.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
 import type { LogWriter } from "./log_writer.ts";
 import { nbdError } from "./nbd_protocol.ts";

@@ -2,14 +2,14 @@
  * Opens what a volume left on the local disk: the checkpoint, then the log after it. Runs before the
  * ring does, with plain blocking reads, O_DIRECT as everything else that touches the log.
  */
-import type { BlockMap } from "../block_map.ts";
+import type { BlockMap } from "../maps/block_map.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
 import { openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import { loadMap, type MapHead, readMapHead } from "../map_stream.ts";
-import { replay } from "../replay.ts";
+import { loadMap, type MapHead, readMapHead } from "../maps/map_stream.ts";
+import { replay } from "../log/replay.ts";
 import { logWindowBytes, type OpenLogFile, readable } from "./log_files.ts";
 import type { Places, Segment } from "./places.ts";
 

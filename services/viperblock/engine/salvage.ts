@@ -10,12 +10,12 @@
  *   that ends. If not, only what the rest of the log itself holds is known, and all else fails.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { type BlockMap, offsetInLeaf } from "../block_map.ts";
+import { type BlockMap, offsetInLeaf } from "../maps/block_map.ts";
 import { type BlockRange, complement, DamageList, type DamageReport } from "../damage.ts";
-import { DamagedLog, type LostBatches } from "../damaged_log.ts";
+import { DamagedLog, type LostBatches } from "../log/damaged_log.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import { loadMap } from "../map_stream.ts";
+import { loadMap } from "../maps/map_stream.ts";
 import { logWindowBytes, type OpenLogFile, readable } from "./log_files.ts";
 import { noBlock, type Places, type Segment } from "./places.ts";
 import { type Encryption, ownCheckpoint, type StoredPlace } from "./recovery.ts";

@@ -7,11 +7,11 @@
  * A snapshot whose engine ends before that is lost, and whoever asked for it is told so. One that the
  * store does not take is tried again and again.
  */
-import type { BlockMap, CapturedLeaf } from "../block_map.ts";
-import { leafBlocks } from "../block_map.ts";
+import type { BlockMap, CapturedLeaf } from "../maps/block_map.ts";
+import { leafBlocks } from "../maps/block_map.ts";
 import { chunkContainer, chunkNumber, hole, isChunk } from "../format.ts";
-import type { FromWorker } from "../mailbox.ts";
-import { MapWriter } from "../map_stream.ts";
+import type { FromWorker } from "../mounts/mailbox.ts";
+import { MapWriter } from "../maps/map_stream.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer, Entry } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";

@@ -10,14 +10,14 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
-import { BlockMap } from "../block_map.ts";
+import { BlockMap } from "../maps/block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { FromWorker, ToWorker } from "../mailbox.ts";
-import { mapKey } from "../map_objects.ts";
-import { ReadCache } from "../read_cache.ts";
+import type { FromWorker, ToWorker } from "../mounts/mailbox.ts";
+import { mapKey } from "../maps/map_objects.ts";
+import { ReadCache } from "./read_cache.ts";
 import { audit } from "./audit.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";

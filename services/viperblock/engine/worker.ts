@@ -9,7 +9,7 @@ import { errorFields } from "../../log/log.ts";
 import { VolumeKey } from "../encryption/volume_key.ts";
 import { chunkBytes, DamagedData } from "../format.ts";
 import { linuxMachine } from "../machine/linux.ts";
-import { type FromWorker, Mailbox, type WorkerInit } from "../mailbox.ts";
+import { type FromWorker, Mailbox, type WorkerInit } from "../mounts/mailbox.ts";
 import { Clients } from "./clients.ts";
 import { DamagedVolume } from "./damaged_volume.ts";
 import type { Door } from "./door.ts";

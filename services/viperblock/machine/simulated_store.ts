@@ -2,7 +2,7 @@
  * An object store that is slow, fails, is away for a time, and to which what a dead process sent may
  * arrive late. What it acknowledged is there for good.
  */
-import type { BlockStore } from "../map_objects.ts";
+import type { BlockStore } from "../maps/map_objects.ts";
 import { SimulatedError } from "./simulated_disk.ts";
 import type { World } from "./simulated_world.ts";
 

@@ -1,0 +1,212 @@
+/**
+ * A body as it stands on the disks when it is sealed: pieces of one length, the last one shorter, each
+ * AES-256-GCM under its own nonce and followed by its tag. A range is opened without the rest, but for
+ * the pieces that it touches.
+ *
+ * Long pieces are quick: each is one trip to another thread. Four trips for a MiB cost the thread that serves
+ * requests nearly as much as if it had done the work itself (0.14 ms of 0.19), and as much again elsewhere.
+ */
+import {
+  type AesGcm,
+  gcmNonceBytes,
+  gcmTagBytes,
+  NotAuthentic,
+} from "../../../ffi/libcrypto_gcm.ts";
+import type { BodyDigest } from "../extents/extent_writer.ts";
+import { freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** How long a body is when it is sealed in pieces of `pieceBytes`. */
+export function sealedBytes(plain: number, pieceBytes: number): number {
+  return plain + gcmTagBytes * Math.ceil(plain / pieceBytes);
+}
+
+function nonceOf(piece: number): Bytes {
+  const nonce = new Uint8Array(gcmNonceBytes);
+  new DataView(nonce.buffer).setUint32(0, piece, true);
+  return nonce;
+}
+
+/** Pieces of plain text in memory at once: one is filled, the others wait for the digests. */
+const plainPieces = 3;
+
+export interface SealedAs {
+  readonly cipher: AesGcm;
+  readonly pieceBytes: number;
+}
+
+/** Plain text that is gathered; its memory is free again when everybody has read it. */
+interface Gathering {
+  memory: Bytes;
+  read: Promise<unknown>;
+}
+
+/**
+ * Seals a body as it comes. What is yielded is valid until the next is asked for. The digests work on other
+ * threads and may fall behind by the pieces that are in memory; when this ends they have read everything.
+ *
+ * @param expected how long the body will be, where that is known
+ */
+export async function* sealBody(
+  { cipher, pieceBytes }: SealedAs,
+  chunks: AsyncIterable<Uint8Array>,
+  digests: readonly BodyDigest[],
+  onBytes: (count: number) => void,
+  expected = pieceBytes,
+): AsyncGenerator<Bytes> {
+  const nothing = Promise.resolve();
+  const round: Gathering[] = [];
+  const sealed: Bytes[] = [];
+  let piece = 0;
+  let filled = 0;
+  /** The piece that is being sealed while the next is gathered. */
+  let sealing: Promise<Bytes> | undefined;
+
+  /** Memory for what comes next, once nobody reads in it any more. */
+  const room = async (): Promise<Gathering> => {
+    const at = piece % plainPieces;
+    const usual = Math.max(1, Math.min(pieceBytes, expected));
+    const mine = round[at] ??= { memory: new Uint8Array(usual), read: nothing };
+    await mine.read;
+    return mine;
+  };
+  /** More came than was expected. */
+  const grow = (mine: Gathering): void => {
+    const memory = new Uint8Array(pieceBytes);
+    memory.set(mine.memory);
+    mine.memory = memory;
+  };
+  const seal = async (plain: Bytes, into: Bytes, nonce: Bytes): Promise<Bytes> => {
+    await cipher.seal(nonce, plain, into);
+    return into;
+  };
+  /** Begins to seal what is gathered, when what was begun before has ended; gives that. */
+  const begin = async (mine: Gathering): Promise<Bytes | undefined> => {
+    const plain = mine.memory.subarray(0, filled);
+    const hashing = digests.map((digest) => digest.update(plain));
+    const before = await sealing;
+    const length = filled + gcmTagBytes;
+    const slot = piece % 2;
+    const into = (sealed[slot]?.length ?? 0) >= length ? sealed[slot] : new Uint8Array(length);
+    sealed[slot] = into as Bytes;
+    sealing = seal(plain, (into as Bytes).subarray(0, length), nonceOf(piece++));
+    mine.read = Promise.all([sealing, ...hashing]);
+    // Awaited with the next piece, or at the end; until then a failure is nobody's.
+    sealing.catch(() => {});
+    mine.read.catch(() => {});
+    filled = 0;
+    return before;
+  };
+
+  try {
+    let mine: Gathering | undefined;
+    for await (const chunk of chunks) {
+      onBytes(chunk.length);
+      for (let at = 0; at < chunk.length;) {
+        mine ??= await room();
+        if (filled === mine.memory.length) grow(mine);
+        const count = Math.min(chunk.length - at, mine.memory.length - filled);
+        mine.memory.set(chunk.subarray(at, at + count), filled);
+        filled += count;
+        at += count;
+        if (filled < pieceBytes) continue;
+        const ready = await begin(mine);
+        mine = undefined;
+        if (ready !== undefined) yield ready;
+      }
+    }
+    if (mine !== undefined) {
+      const ready = await begin(mine);
+      if (ready !== undefined) yield ready;
+    }
+    const last = await sealing;
+    if (last !== undefined) yield last;
+    await Promise.all(round.map(({ read }) => read));
+  } finally {
+    await Promise.allSettled(round.map(({ read }) => read));
+  }
+}
+
+/** Which bytes of a sealed body are wanted. */
+export interface OpenedRange {
+  /** Of the whole body, plain. */
+  readonly size: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What is stored of a sealed body. */
+export interface SealedSource {
+  /** Bytes of it, in order, with no checksum checked. Each stays as it is until it is given back. */
+  read(from: number, to: number): AsyncIterable<Bytes>;
+  give(bytes: Bytes): void;
+  /** Bytes of it that have been checked: what is damaged is made good, if it can be. */
+  readChecked(from: number, to: number): AsyncIterable<Bytes>;
+}
+
+/**
+ * Bytes `from` to `to` of a sealed body, in pieces. The tag of a piece tells whether it is sound, so no
+ * other checksum is looked at, until a piece does not open.
+ *
+ * @param memory what the pieces are opened into
+ */
+export async function* openBody(
+  { cipher, pieceBytes }: SealedAs,
+  { size, from, to }: OpenedRange,
+  source: SealedSource,
+  memory: PieceMemory = freshMemory,
+): AsyncGenerator<Bytes> {
+  if (to <= from) return;
+  const sealedPiece = pieceBytes + gcmTagBytes;
+  const first = Math.floor(from / pieceBytes);
+  const end = Math.min(sealedBytes(size, pieceBytes), Math.ceil(to / pieceBytes) * sealedPiece);
+  const lengthOf = (at: number) => Math.min(pieceBytes, size - at * pieceBytes);
+  let piece = first;
+  /** What the piece that is gathered stands in, and of what of it no later piece needs anything. */
+  let parts: Bytes[] = [];
+  let used: Bytes[] = [];
+  let gathered = 0;
+  /** The piece that is opened on another thread while the next one is gathered. */
+  let opening: Promise<Bytes> | undefined;
+
+  const open = async (at: number, sealed: readonly Bytes[], done: readonly Bytes[]) => {
+    const plain = memory(lengthOf(at));
+    try {
+      await cipher.openParts(nonceOf(at), sealed, plain);
+    } catch (error) {
+      if (!(error instanceof NotAuthentic)) throw error;
+      const start = at * sealedPiece;
+      const sound: Bytes[] = [];
+      const again = source.readChecked(start, start + plain.length + gcmTagBytes);
+      for await (const bytes of again) sound.push(bytes);
+      await cipher.openParts(nonceOf(at), sound, plain);
+    }
+    for (const bytes of done) source.give(bytes);
+    const start = at * pieceBytes;
+    return plain.subarray(Math.max(0, from - start), Math.min(plain.length, to - start));
+  };
+
+  try {
+    for await (const chunk of source.read(first * sealedPiece, end)) {
+      for (let at = 0; at < chunk.length;) {
+        const whole = lengthOf(piece) + gcmTagBytes;
+        const count = Math.min(chunk.length - at, whole - gathered);
+        parts.push(chunk.subarray(at, at + count));
+        gathered += count;
+        at += count;
+        if (at === chunk.length) used.push(chunk);
+        if (gathered < whole) continue;
+        const ready = await opening;
+        opening = open(piece++, parts, used);
+        opening.catch(() => {});
+        [parts, used, gathered] = [[], [], 0];
+        if (ready !== undefined) yield ready;
+      }
+    }
+    const ready = await opening;
+    if (ready !== undefined) yield ready;
+  } finally {
+    await opening?.catch(() => {});
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * Encryption at rest: each object has a key of its own, which is kept with it, sealed under the store's
+ * master key.
+ *
+ * A body is sealed in pieces (`sealed_body.ts`). Each body (an object, or one part of it) is sealed under a
+ * key derived from the object's key and the body's number, and each piece under its own nonce, so no nonce
+ * is used twice under a key. What was altered does not open: it is an error and never other bytes.
+ *
+ * The master key file holds one key a line, the current one first; older ones still open. A store whose
+ * key is lost is not started: nothing sealed could be read again.
+ */
+import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../../ffi/libcrypto_gcm.ts";
+import {
+  type MasterKeyBytes,
+  MasterKeyError,
+  parseKeyFile,
+  readKeyFile,
+} from "../../config/key_file.ts";
+import type { BodyDigest } from "../extents/extent_writer.ts";
+import type { Seal } from "../index/rows.ts";
+import type { PieceMemory } from "../extents/piece_memory.ts";
+import {
+  openBody,
+  type OpenedRange,
+  sealBody,
+  sealedBytes,
+  type SealedSource,
+} from "./sealed_body.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Bytes of plain text that new bodies are sealed in. */
+export const newPieceBytes = 512 * 1024;
+/** What a seal means that does not say. */
+const unsaidPieceBytes = 256 * 1024;
+
+function pieceBytesOf(seal: Seal): number {
+  return seal.piece ?? unsaidPieceBytes;
+}
+
+/** How long a body is when it is sealed. */
+export function sealedLength(seal: Seal, plain: number): number {
+  return sealedBytes(plain, pieceBytesOf(seal));
+}
+
+interface MasterKey {
+  readonly id: string;
+  readonly wrapping: Uint8Array;
+}
+
+function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
+  return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
+}
+
+/** Opened keys that are remembered: a key is asked for at each range of its object. */
+const remembered = 1000;
+
+export class Sealing {
+  readonly #current: MasterKey;
+  readonly #known: ReadonlyMap<string, MasterKey>;
+  readonly #opened = new Map<string, Bytes>();
+
+  constructor(keys: MasterKeyBytes) {
+    const made = keys.map((key) => ({
+      id: derive(key, "mulga/predastore/master-key/id", 8).toHex(),
+      wrapping: derive(key, "mulga/predastore/object-keys/v1", 32),
+    }));
+    this.#current = made[0] as MasterKey;
+    this.#known = new Map(made.map((key) => [key.id, key]));
+  }
+
+  /** The fingerprint of the key that seals. */
+  get id(): string {
+    return this.#current.id;
+  }
+
+  /** Whether the key with that fingerprint is at hand. */
+  knows(master: string): boolean {
+    return this.#known.has(master);
+  }
+
+  /** A new object's key, sealed. */
+  newSeal(): Seal {
+    const iv = randomBytes(gcmNonceBytes);
+    const cipher = createCipheriv("aes-256-gcm", this.#current.wrapping, iv);
+    const data = Buffer.concat([
+      iv,
+      cipher.update(randomBytes(32)),
+      cipher.final(),
+      cipher.getAuthTag(),
+    ]);
+    return { master: this.#current.id, key: data.toString("base64"), piece: newPieceBytes };
+  }
+
+  #objectKey(seal: Seal): Bytes {
+    const known = this.#opened.get(seal.key);
+    if (known !== undefined) return known;
+    const master = this.#known.get(seal.master);
+    if (master === undefined) {
+      throw new MasterKeyError(
+        `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
+      );
+    }
+    const data = Buffer.from(seal.key, "base64");
+    const decipher = createDecipheriv(
+      "aes-256-gcm",
+      master.wrapping,
+      data.subarray(0, gcmNonceBytes),
+    );
+    decipher.setAuthTag(data.subarray(-gcmTagBytes));
+    const key = new Uint8Array(
+      Buffer.concat([
+        decipher.update(data.subarray(gcmNonceBytes, -gcmTagBytes)),
+        decipher.final(),
+      ]),
+    );
+    if (this.#opened.size >= remembered) this.#opened.clear();
+    this.#opened.set(seal.key, key);
+    return key;
+  }
+
+  /** @param body the body's number, which is its extent's where it has one */
+  #cipher(seal: Seal, body: number): AesGcm {
+    return new AesGcm(derive(this.#objectKey(seal), `body ${body}`, 32));
+  }
+
+  /** Seals a body as it comes; `digests` are fed what it was. */
+  async *seal(
+    seal: Seal,
+    body: number,
+    chunks: AsyncIterable<Uint8Array>,
+    digests: readonly BodyDigest[],
+    onBytes: (count: number) => void,
+    expected?: number,
+  ): AsyncGenerator<Bytes> {
+    using cipher = this.#cipher(seal, body);
+    const as = { cipher, pieceBytes: pieceBytesOf(seal) };
+    yield* sealBody(as, chunks, digests, onBytes, expected);
+  }
+
+  /** A range of a sealed body. */
+  async *open(
+    seal: Seal,
+    body: number,
+    range: OpenedRange,
+    source: SealedSource,
+    memory?: PieceMemory,
+  ): AsyncGenerator<Bytes> {
+    using cipher = this.#cipher(seal, body);
+    yield* openBody({ cipher, pieceBytes: pieceBytesOf(seal) }, range, source, memory);
+  }
+}
+
+/** @throws MasterKeyError */
+export function parseSealingKeys(text: string, path: string): Sealing {
+  return new Sealing(parseKeyFile(text, path));
+}
+
+/** @throws MasterKeyError */
+export async function readSealingKeys(path: string): Promise<Sealing> {
+  return new Sealing(await readKeyFile(path));
+}
+
+/** The text of a new master key file. */
+export function newSealingKey(): string {
+  return `${crypto.getRandomValues(new Uint8Array(32)).toBase64()}\n`;
+}

@@ -1,0 +1,385 @@
+/**
+ * Reads extents: every byte handed out has been checked against its checksum, but for what is sealed: that
+ * is checked by who opens it, and read again with checksums where it does not open.
+ *
+ * A shard that is missing, torn, rotten or in a directory that is away is computed from k others of its
+ * stripe, and reported. A range reads only the 64 KiB fragments that it touches. When fewer than k
+ * shards of a stripe are sound, the read fails with `DataLost`: wrong bytes are never handed out.
+ */
+import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
+import { crc32c } from "../../../ffi/libisal.ts";
+import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
+import type { ErasureCode } from "./erasure.ts";
+import type { ExtentRow } from "../index/rows.ts";
+import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
+import {
+  fragmentBytes,
+  headerBytes,
+  readHeader,
+  readShardPage,
+  recordTypes,
+  roundUp,
+  type SmallRecord,
+} from "../segments/record.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+const usualHedge_ms = 150;
+const slowHedge_ms = 5;
+const slowFor_ms = 5_000;
+/** Read buffers that wait for the next read. */
+const mostFree_bytes = 16 << 20;
+
+/** Too little of a stripe is left to compute it. */
+export class DataLost extends Error {
+  override readonly name = "DataLost";
+}
+
+/** What is wrong with one shard. */
+export class ShardDamaged extends Error {
+  override readonly name = "ShardDamaged";
+}
+
+/**
+ * Read buffers that go round, for a reader who opens what it reads: fresh memory for each costs as much as
+ * all the rest of a read, and more when it is collected.
+ *
+ * What is read into them has no checksum checked: what does not open is read again without them.
+ */
+export class ReadBuffers {
+  readonly #free = new Map<number, Bytes[]>();
+  #free_bytes = 0;
+  /** One that a late read still writes into is never given back, and is collected. */
+  readonly #lent = new WeakMap<ArrayBuffer, Bytes>();
+
+  take(length: number): Bytes {
+    let buffer = this.#free.get(length)?.pop();
+    if (buffer === undefined) buffer = alignedBuffer(length);
+    else this.#free_bytes -= length;
+    this.#lent.set(buffer.buffer, buffer);
+    return buffer;
+  }
+
+  /** What a piece stands in may be used again: its reader is done with it. */
+  give({ buffer }: Bytes): void {
+    const whole = this.#lent.get(buffer);
+    if (whole === undefined) return;
+    this.#lent.delete(buffer);
+    // Those of lengths that nobody asks for any more go with the rest.
+    if (this.#free_bytes + whole.length > mostFree_bytes) {
+      this.#free.clear();
+      this.#free_bytes = 0;
+    }
+    this.#free_bytes += whole.length;
+    const free = this.#free.get(whole.length);
+    if (free === undefined) this.#free.set(whole.length, [whole]);
+    else free.push(whole);
+  }
+}
+
+export interface ReaderSurroundings {
+  readonly storeId: bigint;
+  directory(number: number): BlobDirectory | undefined;
+  code(k: number, m: number): ErasureCode;
+  /** A shard had to be computed from others. */
+  onDegraded(extent: number, stripe: number, shard: number, reason: unknown): void;
+  /** How long a read may take before the same is also computed from elsewhere; 150 ms unless given. */
+  readonly hedge_ms?: number;
+}
+
+export class ExtentReader {
+  readonly #around: ReaderSurroundings;
+  /** By directory: until when it is given less time. */
+  readonly #slowUntil_ms = new Map<number, number>();
+  /** Reads that took so long that another way was tried; since the start. */
+  hedged_reads = 0;
+
+  constructor(around: ReaderSurroundings) {
+    this.#around = around;
+  }
+
+  /**
+   * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; the next stripe is read
+   * while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
+   */
+  async *read(
+    extent: ExtentRow,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): AsyncGenerator<Bytes> {
+    type Piece = { readonly stripe: number; readonly from: number; readonly to: number };
+    const pieces: Piece[] = [];
+    let start = 0;
+    for (const [index, stripe] of extent.stripes.entries()) {
+      const end = start + stripe.bytes;
+      if (end > from && start < to) {
+        pieces.push({
+          stripe: index,
+          from: Math.max(from, start) - start,
+          to: Math.min(to, end) - start,
+        });
+      }
+      start = end;
+    }
+    const begin = (piece: Piece) => {
+      const work = this.#stripe(extent, piece.stripe, piece.from, piece.to, buffers);
+      // Whoever stops early leaves a read behind that nobody awaits.
+      work.catch(() => {});
+      return work;
+    };
+    const ahead: Promise<Bytes[]>[] = [];
+    for (let next = 0; next < pieces.length || ahead.length > 0;) {
+      while (ahead.length < 2 && next < pieces.length) ahead.push(begin(pieces[next++] as Piece));
+      yield* await (ahead.shift() as Promise<Bytes[]>);
+    }
+  }
+
+  async #stripe(
+    extent: ExtentRow,
+    index: number,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): Promise<Bytes[]> {
+    const stripe = extent.stripes[index] as Stripe;
+    const work: Promise<Bytes>[] = [];
+    for (let shard = 0; shard < extent.k; shard++) {
+      const start = shard * stripe.shardBytes;
+      const end = start + shardPayload(stripe, extent.k, shard);
+      if (end <= from || start >= to) continue;
+      work.push(
+        this.#shardOrRest(
+          extent,
+          index,
+          shard,
+          Math.max(from, start) - start,
+          Math.min(to, end) - start,
+          buffers,
+        ),
+      );
+    }
+    return await Promise.all(work);
+  }
+
+  async #shardOrRest(
+    extent: ExtentRow,
+    index: number,
+    shard: number,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): Promise<Bytes> {
+    const rest = async (reason?: unknown) =>
+      (await this.reconstruct(extent, index, shard, reason)).subarray(from, to);
+    try {
+      const read = this.readShard(extent, index, shard, from, to, buffers);
+      if (extent.m === 0) return await read;
+      return await this.#hedged(
+        extent.stripes[index]?.shards[shard]?.directory,
+        read,
+        () => rest(),
+      );
+    } catch (reason) {
+      const whole = await rest(reason);
+      this.#around.onDegraded(extent.id, index, shard, reason);
+      return whole;
+    }
+  }
+
+  /**
+   * What `read` gives, or what `other` gives where `read` takes long: a disk that has become slow slows
+   * no reader. One that was late is given less time for a while.
+   */
+  async #hedged<T>(
+    directory: number | undefined,
+    read: Promise<T>,
+    other: () => Promise<T>,
+  ): Promise<T> {
+    const late = Promise.withResolvers<"late">();
+    const known = this.#slowUntil_ms.get(directory ?? -1) ?? 0;
+    const hedge_ms = this.#around.hedge_ms ?? usualHedge_ms;
+    const patience = known > performance.now() ? Math.min(hedge_ms, slowHedge_ms) : hedge_ms;
+    const timer = setTimeout(() => late.resolve("late"), patience);
+    try {
+      const first = await Promise.race([read.then((value) => ({ value })), late.promise]);
+      if (first !== "late") return first.value;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.hedged_reads++;
+    this.#slowUntil_ms.set(directory ?? -1, performance.now() + slowFor_ms);
+    try {
+      return await Promise.any([read, other()]);
+    } catch (error) {
+      throw error instanceof AggregateError ? error.errors[0] : error;
+    }
+  }
+
+  /** A shard's payload computed from the others of its stripe. @throws DataLost */
+  async reconstruct(
+    extent: ExtentRow,
+    index: number,
+    wanted: number,
+    reason?: unknown,
+  ): Promise<Bytes> {
+    const stripe = extent.stripes[index] as Stripe;
+    const length = shardPayload(stripe, extent.k, extent.k);
+    const available = new Map<number, Bytes>();
+    const candidates: number[] = [];
+    for (let shard = 0; shard < extent.k + extent.m; shard++) {
+      if (shard === wanted) continue;
+      // An empty data shard is known: it is all zeros.
+      if (shardPayload(stripe, extent.k, shard) === 0) available.set(shard, new Uint8Array(length));
+      else candidates.push(shard);
+    }
+    while (available.size < extent.k && candidates.length > 0) {
+      const batch = candidates.splice(0, extent.k - available.size);
+      await Promise.all(batch.map(async (shard) => {
+        try {
+          const bytes = shardPayload(stripe, extent.k, shard);
+          const payload = await this.readShard(extent, index, shard, 0, bytes);
+          if (payload.length < length) {
+            const padded = new Uint8Array(length);
+            padded.set(payload);
+            available.set(shard, padded);
+          } else available.set(shard, payload);
+        } catch {
+          // Another one is tried; with too few, the error below tells.
+        }
+      }));
+    }
+    if (available.size < extent.k) {
+      throw new DataLost(
+        `stripe ${index} of extent ${extent.id} has ${available.size} sound shards and needs ${extent.k}`,
+        { cause: reason },
+      );
+    }
+    return this.#around.code(extent.k, extent.m).reconstruct(available, wanted, length);
+  }
+
+  /**
+   * Bytes `from` to `to` of one shard's payload, checked unless they are read into `buffers`.
+   * @throws ShardDamaged, IoError
+   */
+  async readShard(
+    extent: Pick<ExtentRow, "id" | "k" | "stripes">,
+    index: number,
+    shard: number,
+    from: number,
+    to: number,
+    buffers?: ReadBuffers,
+  ): Promise<Bytes> {
+    const stripe = extent.stripes[index] as Stripe;
+    const place = stripe.shards[shard];
+    if (place === undefined) throw new ShardDamaged("the shard was never written");
+    const directory = this.#around.directory(place.directory);
+    if (directory === undefined) {
+      throw new ShardDamaged(`directory ${place.directory} is not there`);
+    }
+    const bytes = shardPayload(stripe, extent.k, shard);
+    const first = Math.floor(from / fragmentBytes);
+    const last = Math.ceil(to / fragmentBytes);
+    const dataStart = first * fragmentBytes;
+    const dataEnd = Math.min(bytes, last * fragmentBytes);
+    const length = roundUp(dataEnd - dataStart, pageBytes);
+    let page: Bytes;
+    let data: Bytes;
+    if (dataStart <= 2 * fragmentBytes) {
+      // Near the front: the page and all up to the range in one read.
+      const wanted = pageBytes + dataStart + length;
+      const buffer = buffers?.take(wanted) ?? alignedBuffer(wanted);
+      await full(directory, place, buffer, 0);
+      page = buffer.subarray(0, pageBytes);
+      data = buffer.subarray(pageBytes + dataStart);
+    } else {
+      page = alignedBuffer(pageBytes);
+      data = alignedBuffer(length);
+      await Promise.all([
+        full(directory, place, page, 0),
+        full(directory, place, data, pageBytes + dataStart),
+      ]);
+    }
+    const found = readShardPage(page, { storeId: this.#around.storeId, ...place });
+    if (
+      found === undefined || found.meta.extent !== extent.id || found.meta.stripe !== index ||
+      found.meta.shard !== shard || found.payloadBytes !== bytes
+    ) throw new ShardDamaged("another record stands where the shard should be");
+    for (let fragment = first; buffers === undefined && fragment < last; fragment++) {
+      const start = (fragment - first) * fragmentBytes;
+      const end = Math.min(dataEnd - dataStart, start + fragmentBytes);
+      if (crc32c(data.subarray(start, end)) !== found.fragmentCrc(fragment)) {
+        throw new ShardDamaged(`fragment ${fragment} has a wrong checksum`);
+      }
+    }
+    return data.subarray(from - dataStart, to - dataStart);
+  }
+
+  /** The payload of the record with that sequence, from whichever copy is sound. @throws DataLost */
+  async readInline(
+    locations: readonly Location[],
+    sequence: number,
+    onDamaged: (location: Location) => void = () => {},
+  ): Promise<Bytes> {
+    const [first, ...others] = locations;
+    if (first === undefined) throw new DataLost("no copy of the object is sound");
+    const next = () => this.readInline(others, sequence, onDamaged);
+    const read = this.readRecord(first, sequence).then(({ payload }) => payload);
+    try {
+      return others.length === 0 ? await read : await this.#hedged(first.directory, read, next);
+    } catch (reason) {
+      if (others.length === 0) {
+        throw new DataLost("no copy of the object is sound", { cause: reason });
+      }
+      const payload = await next();
+      if (this.#around.directory(first.directory)?.online !== false) onDamaged(first);
+      return payload;
+    }
+  }
+
+  /** A small record, checked. @throws ShardDamaged, IoError */
+  async readRecord(location: Location, sequence: number): Promise<SmallRecord> {
+    const directory = this.#around.directory(location.directory);
+    if (directory === undefined) {
+      throw new ShardDamaged(`directory ${location.directory} is not there`);
+    }
+    return await readRecord(directory, location, this.#around.storeId, sequence);
+  }
+}
+
+async function readRecord(
+  directory: BlobDirectory,
+  location: Location,
+  storeId: bigint,
+  sequence: number,
+): Promise<SmallRecord> {
+  const start = location.offset - location.offset % pageBytes;
+  const skip = location.offset - start;
+  const buffer = alignedBuffer(roundUp(skip + location.bytes, pageBytes));
+  // A crash may have left a record whole and not the page that it stands in.
+  const there = await directory.read(location.segment, buffer, start);
+  const bytes = buffer.subarray(skip, Math.max(skip, Math.min(there, skip + location.bytes)));
+  const header = readHeader(bytes, { ...location, storeId });
+  if (header === undefined || "short" in header || header.type === recordTypes.shard) {
+    throw new ShardDamaged("no record stands there");
+  }
+  // A file of another directory has sound records of the same places, and of other objects.
+  if (header.sequence !== sequence) throw new ShardDamaged("another record stands there");
+  const metaEnd = headerBytes + header.metaBytes;
+  const payload = bytes.subarray(metaEnd, metaEnd + header.payloadBytes);
+  if (payload.length < header.payloadBytes || crc32c(payload) !== header.payloadCrc) {
+    throw new ShardDamaged("a wrong checksum");
+  }
+  return { type: header.type, sequence, meta: bytes.subarray(headerBytes, metaEnd), payload };
+}
+
+async function full(
+  directory: BlobDirectory,
+  place: ShardPlace,
+  buffer: Bytes,
+  skip: number,
+): Promise<void> {
+  if (await directory.read(place.segment, buffer, place.offset + skip) < buffer.length) {
+    throw new ShardDamaged("the segment ends before the shard does");
+  }
+}

@@ -1,0 +1,333 @@
+/**
+ * Brings the index up to what stands in the segments: from a stored place after a crash, or from
+ * nothing when the index is lost.
+ *
+ * What was acknowledged is durable, so it is found. What was not may be torn: an extent whose shards
+ * are not all below the place that was known to be durable is read and checked, and left out with its
+ * object when it cannot be read whole; the object's older version then stands. What was left out is
+ * written down before anything is served, since records of later say that all before them is durable;
+ * what was let in is synced, since an earlier process may not have come to it. Buckets and uploads
+ * are read first, then extents, then objects; deletions leave marks, so the order among directories
+ * does not matter.
+ */
+import { errorFields, type Log } from "../../log/log.ts";
+import { before, type BlobDirectory, type Location } from "../segments/blob_directory.ts";
+import type { Code } from "../extents/codes.ts";
+import type { Directories } from "../segments/directories.ts";
+import type { ExtentReader } from "../extents/extent_reader.ts";
+import type { ObjectIndex } from "./object_index.ts";
+import type {
+  BucketRecord,
+  ExtentRecord,
+  ObjectRecord,
+  PartRecord,
+  SettingsRecord,
+  UploadRecord,
+} from "./rows.ts";
+import { shardPayload, unpackLayout } from "../extents/layout.ts";
+import { type Durable, recordTypes, smallRecord } from "../segments/record.ts";
+import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
+
+const decoder = new TextDecoder();
+
+export const readMeta = <T>(record: ScannedRecord): T =>
+  JSON.parse(decoder.decode(record.meta)) as T;
+
+/** An extent as its record has it: the layout packed, in base64. */
+export type ExtentMeta = Omit<ExtentRecord, "stripes"> & { readonly layout: string };
+
+export function extentOf(meta: ExtentMeta): ExtentRecord {
+  const { layout, ...rest } = meta;
+  return { ...rest, stripes: unpackLayout(Uint8Array.fromBase64(layout), meta.k + meta.m) };
+}
+
+/** One version is gone for good; without an id the null version. */
+export interface TombstoneMeta {
+  readonly bucket: number;
+  readonly key: string;
+  readonly version?: string;
+  readonly lifecycle?: true;
+  /** Some directory that may hold what this deletes did not hear of it. */
+  readonly partial?: true;
+}
+
+/** Revisions of extents that a recovery could not read whole, and that no later one may let in. */
+interface RefusedMeta {
+  readonly revisions: readonly number[];
+  /** Kept for good. */
+  readonly partial: true;
+}
+
+export interface RecoveryReport {
+  readonly records: number;
+  readonly extents_refused: number;
+  readonly objects_refused: number;
+  readonly highest_sequence: number;
+}
+
+const batch = 1000;
+
+/** What of one directory is to be read. */
+interface Tail {
+  readonly directory: BlobDirectory;
+  readonly segments: readonly number[];
+  readonly from: Durable;
+}
+
+/**
+ * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
+ * that one was away, may hold what the others say is deleted: then all of them are read from their
+ * beginning, those that are known first.
+ */
+async function unread(index: ObjectIndex, directories: Directories): Promise<{
+  readonly tails: readonly Tail[];
+  /** Whether events of what stands there were told, or are lost. */
+  readonly isKnown: (location: Location) => boolean;
+}> {
+  const all = await Promise.all(directories.online.map(async (directory) => ({
+    directory,
+    segments: await directory.segments(),
+    position: index.segments.position(directory.number),
+  })));
+  const stranger = all.some(({ segments, position }) =>
+    segments.length > 0 && position === undefined
+  );
+  const start = { segment: 0, offset: 0 };
+  const tails = all.toSorted((a, b) =>
+    Number(a.position === undefined) - Number(b.position === undefined)
+  )
+    .map(({ directory, segments, position = start }): Tail => {
+      const from = stranger ? start : position;
+      return { directory, from, segments: segments.filter((id) => id >= from.segment) };
+    });
+  const positions = new Map(all.map(({ directory, position }) => [directory.number, position]));
+  return {
+    tails,
+    isKnown: (location) => {
+      const position = positions.get(location.directory);
+      return position === undefined || before(location, position);
+    },
+  };
+}
+
+export async function recover(
+  index: ObjectIndex,
+  directories: Directories,
+  reader: ExtentReader,
+  usual: Code,
+  log: Log,
+): Promise<RecoveryReport> {
+  const durable = new Map<number, Durable>();
+  let records = 0;
+  let extents_refused = 0;
+  let objects_refused = 0;
+  let highest_sequence = index.highestSequence();
+  const replayed = new Set<number>();
+  /** Revisions of extents, which are numbered over all of them. */
+  const refused = new Set<number>();
+  const newlyRefused: number[] = [];
+  /** Extents that are sound enough, and not whole. */
+  const short = new Set<number>();
+  const { tails, isKnown } = await unread(index, directories);
+
+  async function* scan(): AsyncGenerator<ScannedRecord> {
+    for (const { directory, segments, from } of tails) {
+      for (const segment of segments) {
+        yield* scanSegment(directory, segment, segment === from.segment ? from.offset : 0);
+      }
+    }
+  }
+  const pass = async (
+    apply: (record: ScannedRecord) => (() => void) | undefined | Promise<void>,
+  ) => {
+    let waiting: { readonly record: ScannedRecord; readonly work: () => void }[] = [];
+    const flush = () => {
+      const now = waiting;
+      waiting = [];
+      if (now.length === 0) return;
+      index.transaction(() => {
+        for (const { record, work } of now) {
+          index.outbox.muted = isKnown(record.location);
+          work();
+        }
+      });
+    };
+    for await (const record of scan()) {
+      try {
+        const work = await apply(record);
+        if (work !== undefined) waiting.push({ record, work });
+      } catch (error) {
+        log.error("record_unreadable", { ...record.location, ...errorFields(error) });
+      }
+      if (waiting.length >= batch) flush();
+    }
+    flush();
+  };
+
+  index.marks.recovering = true;
+  try {
+    await pass((record) => {
+      records++;
+      highest_sequence = Math.max(highest_sequence, record.header.sequence);
+      const { directory } = record.location;
+      const known = durable.get(directory);
+      if (known === undefined || before(known, record.header.durable)) {
+        durable.set(directory, record.header.durable);
+      }
+      const { sequence, type } = record.header;
+      switch (type) {
+        case recordTypes.bucket: {
+          const bucket = readMeta<BucketRecord>(record);
+          return () => index.buckets.apply(bucket, sequence, [record.location]);
+        }
+        case recordTypes.bucketGone: {
+          const { id } = readMeta<{ id: number }>(record);
+          return () => index.buckets.applyGone(id);
+        }
+        case recordTypes.refused:
+          for (const revision of readMeta<RefusedMeta>(record).revisions) refused.add(revision);
+          return undefined;
+        case recordTypes.settings: {
+          const settings = readMeta<SettingsRecord>(record);
+          return () => index.settings.apply(settings, sequence, [record.location]);
+        }
+        case recordTypes.upload: {
+          const upload = readMeta<UploadRecord>(record);
+          return () => index.uploads.apply(upload, [record.location]);
+        }
+        default:
+          return undefined;
+      }
+    });
+
+    const surely = (extent: ExtentRecord) =>
+      extent.stripes.every((stripe) =>
+        stripe.shards.every((place) => {
+          if (place === undefined) return true;
+          const upTo = durable.get(place.directory) ?? index.segments.position(place.directory);
+          return upTo !== undefined && before(place, upTo);
+        })
+      );
+    const whole = async (extent: ExtentRecord): Promise<boolean> => {
+      for (const [at, stripe] of extent.stripes.entries()) {
+        let sound = 0;
+        let away = 0;
+        for (let shard = 0; shard < extent.k + extent.m; shard++) {
+          const bytes = shardPayload(stripe, extent.k, shard);
+          if (bytes === 0) {
+            sound++;
+            continue;
+          }
+          try {
+            await reader.readShard(extent, at, shard, 0, bytes);
+            sound++;
+          } catch {
+            const directory = stripe.shards[shard]?.directory;
+            if (directory !== undefined && directories.byNumber(directory)?.online !== true) away++;
+          }
+        }
+        // With more directories away than the code survives nothing can be said of it: what was
+        // acknowledged must not be refused for good, and may be read when they come back.
+        if (sound < extent.k && away <= extent.m) return false;
+        if (sound < extent.k + extent.m) short.add(extent.id);
+      }
+      return true;
+    };
+    const checked = new Set<number>();
+    await pass((record) => {
+      if (record.header.type !== recordTypes.extent) return undefined;
+      const extent = extentOf(readMeta<ExtentMeta>(record));
+      const apply = () => {
+        replayed.add(extent.id);
+        index.extents.apply(extent, record.header.sequence, [record.location]);
+      };
+      if (refused.has(record.header.sequence)) return undefined;
+      if (checked.has(record.header.sequence) || surely(extent)) return apply;
+      return whole(extent).then((sound) => {
+        if (sound) {
+          checked.add(record.header.sequence);
+          index.transaction(apply);
+        } else {
+          // Another revision may stand; without any, its object goes too.
+          refused.add(record.header.sequence);
+          newlyRefused.push(record.header.sequence);
+          extents_refused++;
+          log.warn("extent_refused", { extent: extent.id, key: extent.key });
+        }
+      });
+    });
+
+    await pass((record) => {
+      const { sequence, type } = record.header;
+      switch (type) {
+        case recordTypes.object: {
+          const object = readMeta<ObjectRecord>(record);
+          return () => {
+            if (object.extents?.some(([id]) => index.extents.find(id) === undefined)) {
+              const known = index.objects.findLatest(object.bucket, object.key);
+              // A newer one in the index has already taken its extents away.
+              if (known === undefined || known.sequence < sequence) objects_refused++;
+              return;
+            }
+            index.objects.apply(object, sequence, [record.location]);
+          };
+        }
+        case recordTypes.tombstone: {
+          const { bucket, key, version, lifecycle } = readMeta<TombstoneMeta>(record);
+          return () =>
+            index.objects.applyTombstone(bucket, key, sequence, version, lifecycle === true);
+        }
+        case recordTypes.part: {
+          const part = readMeta<PartRecord>(record);
+          return () => {
+            if (index.extents.find(part.extent) !== undefined) {
+              index.uploads.applyPart(part, sequence, [record.location]);
+            }
+          };
+        }
+        case recordTypes.uploadGone: {
+          const { upload } = readMeta<{ upload: string }>(record);
+          return () => index.uploads.applyGone(upload);
+        }
+        default:
+          return undefined;
+      }
+    });
+
+    for (const { directory, segments } of tails) {
+      for (const segment of segments) await directory.syncSegment(segment);
+    }
+    if (newlyRefused.length > 0) {
+      const meta: RefusedMeta = { revisions: newlyRefused, partial: true };
+      const sequence = ++highest_sequence;
+      const copies = await directories.commit(
+        usual,
+        directories.online,
+        [smallRecord(recordTypes.refused, sequence, meta)],
+      );
+      directories.applied(copies);
+    }
+    index.transaction(() => index.sweepRecovered());
+    let ids = [...replayed];
+    while (ids.length > 0) {
+      const now = ids.slice(0, batch);
+      ids = ids.slice(batch);
+      index.transaction(() => {
+        for (const id of now) {
+          const extent = index.extents.find(id);
+          if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
+          else if (short.has(id)) index.extents.noteMissing(id);
+        }
+      });
+    }
+    index.transaction(() => {
+      for (const { directory } of tails) {
+        index.segments.setPosition(directory.number, directory.activeSegment, 0);
+      }
+    });
+  } finally {
+    index.marks.recovering = false;
+    index.outbox.muted = false;
+  }
+  return { records, extents_refused, objects_refused, highest_sequence };
+}

@@ -1,0 +1,94 @@
+/** Lifecycle rules under a clock that is ours: what has lived long enough goes, and nothing else. */
+import assert from "node:assert/strict";
+import { dueAt } from "./lifecycle.ts";
+import type { LifecycleRule } from "./settings.ts";
+import { bodyOf, bytesOf, testStore } from "../test_store.ts";
+
+const day = 86_400_000;
+const noon = Date.UTC(2026, 0, 10, 12);
+
+Deno.test("so many days are over at the midnight that follows", () => {
+  assert.equal(dueAt(noon, 1), Date.UTC(2026, 0, 12));
+  assert.equal(dueAt(Date.UTC(2026, 0, 10), 1), Date.UTC(2026, 0, 11));
+});
+
+async function aged(rule: Partial<LifecycleRule>, versioned: boolean) {
+  let now = noon;
+  const test = await testStore(1, 0, { now: () => now });
+  const bucket = await test.bucket();
+  await test.store.buckets.set(bucket, () => ({
+    ...(versioned ? { versioning: "Enabled" as const } : {}),
+    lifecycle: [{ id: "r", enabled: true, filter: { prefix: "", tags: [] }, ...rule }],
+  }));
+  return {
+    test,
+    bucket,
+    put: (key: string, seed = 1) => test.store.objects.put(bucket, key, bodyOf(bytesOf(seed, 100))),
+    pass: async (days: number) => {
+      now += days * day;
+      await test.store.lifecycle.run();
+    },
+    keys: () =>
+      test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 100)
+        .map(({ key }) => key),
+    versions: () =>
+      test.store.index.objects.listVersionsFrom(bucket.id, new Uint8Array(0), Infinity, 100),
+    [Symbol.asyncDispose]: () => test[Symbol.asyncDispose](),
+  };
+}
+
+Deno.test("objects go after their days and not before, by prefix, size and tag", async () => {
+  await using store = await aged(
+    { expire_days: 2, filter: { prefix: "logs/", tags: [], above_bytes: 50 } },
+    false,
+  );
+  await store.put("logs/a");
+  await store.put("other");
+  await store.pass(2);
+  assert.deepEqual(store.keys(), ["logs/a", "other"]);
+  await store.put("logs/b");
+  await store.pass(0.5);
+  assert.deepEqual(store.keys(), ["logs/b", "other"]);
+  await store.pass(10);
+  assert.deepEqual(store.keys(), ["other"]);
+});
+
+Deno.test("with versions, what expires is hidden, then goes, and its marker goes last", async () => {
+  await using store = await aged(
+    { expire_days: 1, noncurrent_days: 3, noncurrent_kept: 1 },
+    true,
+  );
+  await store.put("k", 1);
+  await store.put("k", 2);
+  await store.put("k", 3);
+  await store.pass(1.5);
+  assert.deepEqual(store.keys(), []);
+  assert.deepEqual(store.versions().map(({ marker }) => marker), [true, false, false, false]);
+  await store.pass(4);
+  // One noncurrent version is kept whatever its age, and so is the marker before it.
+  assert.deepEqual(store.versions().map(({ marker }) => marker), [true, false]);
+});
+
+Deno.test("a delete marker behind which nothing is left goes by its own rule", async () => {
+  await using store = await aged({ expire_markers: true }, true);
+  const { version = "" } = await store.put("k");
+  await store.test.store.objects.delete(store.bucket, "k");
+  await store.pass(1);
+  assert.equal(store.versions().length, 2);
+  await store.test.store.objects.deleteVersion(store.bucket, "k", version);
+  await store.pass(1);
+  assert.equal(store.versions().length, 0);
+});
+
+Deno.test("what is locked stays, and uploads that nobody completed are given up", async () => {
+  await using store = await aged({ noncurrent_days: 1, abort_uploads_days: 1 }, true);
+  const { version = "" } = await store.put("k", 1);
+  await store.test.store.objects.annotate(store.bucket, "k", version, () => ({
+    lock: { legal_hold: true },
+  }));
+  await store.put("k", 2);
+  await store.test.store.uploads.create(store.bucket, "u", { headers: {}, user: {} });
+  await store.pass(5);
+  assert.equal(store.versions().length, 2);
+  assert.equal(store.test.store.lifecycle.uploads_aborted, 1);
+});

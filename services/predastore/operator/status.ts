@@ -1,0 +1,90 @@
+/** What the operator sees of the store: each directory, how much is redundant, what background work does. */
+import type { BlobDirectory } from "../segments/blob_directory.ts";
+import { toldCode } from "./bucket_code.ts";
+import type { DirectoryStatus, StoreStatus } from "../contract.ts";
+import type { Store } from "../store.ts";
+
+/** Buckets with a code of their own that are told by name. */
+const namedCodes = 20;
+
+function ownCodes(store: Store): StoreStatus["own_codes"] {
+  const own = store.index.buckets.all().filter(({ settings }) => settings.code !== undefined)
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  return {
+    count: own.length,
+    buckets: own.slice(0, namedCodes).map((bucket) => toldCode(store, bucket)),
+  };
+}
+
+async function segmentBytes(directory: BlobDirectory): Promise<number> {
+  let sum = 0;
+  for (const segment of await directory.segments()) sum += await directory.segmentSize(segment);
+  return sum;
+}
+
+async function directoryStatus(store: Store, directory: BlobDirectory): Promise<DirectoryStatus> {
+  const { path, number } = directory;
+  const space = store.directories.spaceOf(directory);
+  if (!directory.online || space === undefined) {
+    const reason = directory.reason;
+    return {
+      path,
+      number,
+      state: "away",
+      free_bytes: 0,
+      total_bytes: 0,
+      used_bytes: 0,
+      reclaimable_bytes: 0,
+      ...(reason instanceof Error ? { reason: reason.message } : {}),
+    };
+  }
+  const used = await segmentBytes(directory);
+  let live = 0;
+  for (const bytes of store.index.segments.liveBytes(number).values()) live += bytes;
+  return {
+    path,
+    number,
+    state: space.state,
+    free_bytes: space.free,
+    total_bytes: space.total,
+    used_bytes: used,
+    // Deleted and overwritten data that compaction has not given back yet.
+    reclaimable_bytes: Math.max(0, used - live),
+  };
+}
+
+export async function storeStatus(store: Store): Promise<Omit<StoreStatus, "requests">> {
+  const { objects, bytes, buckets, missing } = store.index.buckets.totals();
+  const { data_shards, parity_shards, reserve_bytes } = store.options;
+  const { running, finished_ms, ...scrubbed } = store.scrub.state();
+  return {
+    code: `RS(${data_shards},${parity_shards})`,
+    own_codes: ownCodes(store),
+    objects,
+    bytes,
+    buckets,
+    ...store.directories.capacity(),
+    reserve_bytes,
+    directories: await Promise.all(
+      store.directories.all.map((one) => directoryStatus(store, one)),
+    ),
+    shards_missing: missing,
+    repair: {
+      running: store.repair.running,
+      queued_extents: store.index.extents.journalled().length,
+      shards_repaired: store.repair.shards_repaired,
+      records_repaired: store.repair.records_repaired,
+      unrepaired: store.repair.unrepaired,
+    },
+    scrub: {
+      running,
+      ...(finished_ms === undefined ? {} : { finished_ms, age_ms: Date.now() - finished_ms }),
+      ...scrubbed,
+    },
+    segments_compacted: store.compactor.segments_removed,
+    bytes_compacted: store.compactor.bytes_freed,
+    degraded_reads: store.degraded_reads,
+    hedged_reads: store.reader.hedged_reads,
+    events_waiting: store.index.outbox.count(),
+  };
+}

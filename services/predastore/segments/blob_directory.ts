@@ -1,0 +1,489 @@
+/**
+ * One directory (best: one disk) of segment files that are only ever appended to.
+ *
+ * Shards are written by reference, past the page cache, any number at once; small records are
+ * gathered, written as one batch and made durable by one fdatasync for all who wait (group commit). A
+ * process never writes into a segment that an earlier process wrote. A directory that fails a write or
+ * a sync goes offline and takes no more writes until it has been looked at again; reads of what it
+ * holds may go on.
+ */
+import { join } from "node:path";
+import { alignedBuffer, IoError, pageBytes } from "../../../ffi/direct_io.ts";
+import type { Disk, DiskFile } from "../disk/disk.ts";
+import {
+  type Durable,
+  headerBytes,
+  recordAlign,
+  roundUp,
+  type ShardMeta,
+  type SmallRecord,
+  writeShardPage,
+  writeSmallRecord,
+} from "./record.ts";
+
+/** Where a record stands. */
+export interface Location {
+  readonly directory: number;
+  readonly segment: number;
+  readonly offset: number;
+  /** From the record's start to the next. */
+  readonly bytes: number;
+}
+
+/** `mulga-store.json`: tells whose directory this is, whatever path it is mounted at. */
+interface Identity {
+  readonly version: 1;
+  /** Hexadecimal. */
+  readonly store_id: string;
+  readonly directory: number;
+  /** Lower ones have been given to directories of the store, of which some may be gone. */
+  readonly next?: number;
+}
+
+const identityName = "mulga-store.json";
+const segmentName = (id: number) => `${String(id).padStart(10, "0")}.seg`;
+
+export class DirectoryOffline extends Error {
+  override readonly name = "DirectoryOffline";
+}
+
+interface Waiting {
+  readonly records: readonly SmallRecord[];
+  readonly epoch: number;
+  readonly done: PromiseWithResolvers<readonly Location[]>;
+}
+
+interface Active {
+  readonly id: number;
+  readonly file: DiskFile;
+  end: number;
+}
+
+const isAbsent = (error: unknown) =>
+  error instanceof IoError && (error.code === "ENOENT" || error.code === "ENOTDIR");
+
+/** Who owns the directory at `path`; undefined when it is empty or not there. */
+export async function readIdentity(
+  disk: Disk,
+  path: string,
+): Promise<
+  { readonly storeId: bigint; readonly directory: number; readonly next: number } | undefined
+> {
+  try {
+    const text = new TextDecoder().decode(await disk.readWhole(join(path, identityName)));
+    const value: Identity = JSON.parse(text);
+    if (value.version !== 1) throw new Error(`${path} belongs to another release of the store`);
+    const { store_id, directory, next = directory + 1 } = value;
+    return { storeId: BigInt(`0x${store_id}`), directory, next };
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+export interface BlobDirectoryOptions {
+  readonly disk: Disk;
+  readonly path: string;
+  readonly number: number;
+  readonly storeId: bigint;
+  /** The number that the store's next new directory would get. */
+  readonly nextNumber: () => number;
+  readonly segmentBytes: number;
+  /** Segment ids below this have been used here before, whatever files are left. */
+  readonly firstSegment: number;
+  /** Called once each time that it goes offline. */
+  readonly onOffline: (reason: unknown) => void;
+}
+
+export class BlobDirectory {
+  readonly number: number;
+  readonly path: string;
+  readonly storeId: bigint;
+  readonly #options: BlobDirectoryOptions;
+  #active: Active | undefined;
+  /** Where the next record would stand, had it no new segment. */
+  #end: Durable;
+  #epoch = 0;
+  #nextSegment: number;
+  #offline: unknown;
+  #offlineSince_ms = 0;
+  /** Offsets of shard writes on their way, as a position that grows over segments. */
+  readonly #inFlight = new Map<number, Durable>();
+  #inFlightId = 0;
+  readonly #dirty = new Map<number, DiskFile>();
+  readonly #readers = new Map<number, DiskFile>();
+  #durable: Durable;
+  #queue: Waiting[] = [];
+  #committing: Promise<void> | undefined;
+  /** Batches that are durable but not yet in the index. */
+  readonly #unapplied = new Map<number, Durable>();
+
+  constructor(options: BlobDirectoryOptions) {
+    this.#options = options;
+    this.number = options.number;
+    this.path = options.path;
+    this.storeId = options.storeId;
+    this.#nextSegment = options.firstSegment;
+    this.#durable = { segment: options.firstSegment, offset: 0 };
+    this.#end = this.#durable;
+  }
+
+  /** Makes the directory ours, or finds that it is. */
+  async prepare(): Promise<void> {
+    await this.#options.disk.makeFolder(join(this.path, "segments"));
+    await this.noteNumbers();
+    for (const id of await this.segments()) {
+      this.#nextSegment = Math.max(this.#nextSegment, id + 1);
+    }
+    this.#durable = { segment: this.#nextSegment, offset: 0 };
+    this.#end = this.#durable;
+  }
+
+  /**
+   * Writes down which numbers have been given: one that comes back when the index is lost must not find
+   * that another has its number.
+   */
+  async noteNumbers(): Promise<void> {
+    const { disk, nextNumber } = this.#options;
+    const next = nextNumber();
+    const known = await readIdentity(disk, this.path);
+    if (known !== undefined && known.next >= next) return;
+    const identity: Identity = {
+      version: 1,
+      store_id: this.storeId.toString(16).padStart(16, "0"),
+      directory: this.number,
+      next,
+    };
+    await disk.writeWhole(
+      join(this.path, identityName),
+      new TextEncoder().encode(JSON.stringify(identity)),
+    );
+  }
+
+  /**
+   * Grows each time that the directory goes offline. What was written in an earlier epoch and not yet
+   * committed may never have become durable: its commit names the epoch, and fails in a later one.
+   */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  get online(): boolean {
+    return this.#offline === undefined;
+  }
+
+  /** Why it is offline. */
+  get reason(): unknown {
+    return this.#offline;
+  }
+
+  /** How long it has been offline. */
+  get offline_ms(): number {
+    return this.online ? 0 : performance.now() - this.#offlineSince_ms;
+  }
+
+  goOffline(reason: unknown): void {
+    if (this.#offline !== undefined) return;
+    this.#offline = reason ?? new DirectoryOffline(`${this.path} is offline`);
+    this.#offlineSince_ms = performance.now();
+    this.#epoch++;
+    this.#dropActive();
+    this.#options.onOffline(reason);
+  }
+
+  /** Takes writes again, in a new segment. */
+  async comeBack(): Promise<void> {
+    await this.prepare();
+    for (const file of this.#readers.values()) file[Symbol.dispose]();
+    this.#readers.clear();
+    this.#offline = undefined;
+  }
+
+  /** Whether the directory at the path is still ours and there. */
+  async isThere(): Promise<boolean> {
+    try {
+      const identity = await readIdentity(this.#options.disk, this.path);
+      return identity?.storeId === this.storeId && identity.directory === this.number;
+    } catch {
+      return false;
+    }
+  }
+
+  /** Whether another disk, with nothing on it, has come to the path. */
+  async isEmptyNow(): Promise<boolean> {
+    try {
+      const names = await this.#options.disk.names(this.path);
+      return names.every((name) => name === "lost+found" || name === "sealed");
+    } catch {
+      return false;
+    }
+  }
+
+  #dropActive(): void {
+    this.#active?.file[Symbol.dispose]();
+    this.#active = undefined;
+    for (const file of this.#dirty.values()) file[Symbol.dispose]();
+    this.#dirty.clear();
+  }
+
+  /** Ids of the segment files that are there, in order. */
+  async segments(): Promise<number[]> {
+    const ids: number[] = [];
+    for (const name of await this.#options.disk.names(join(this.path, "segments"))) {
+      const match = /^(\d{10})\.seg$/.exec(name);
+      if (match !== null) ids.push(Number(match[1]));
+    }
+    return ids.sort((a, b) => a - b);
+  }
+
+  /** The segment that is written now: never to be compacted. */
+  get activeSegment(): number {
+    return this.#active?.id ?? this.#nextSegment;
+  }
+
+  /** The place before which everything durable here is also in the index. */
+  get appliedUpTo(): Durable {
+    let least = this.#durable;
+    for (const position of this.#unapplied.values()) {
+      if (before(position, least)) least = position;
+    }
+    return least;
+  }
+
+  /** Reserves room in the active segment, opening a new one when it is full. */
+  #place(bytes: number): { file: DiskFile; segment: number; offset: number } {
+    if (this.#offline !== undefined) {
+      throw new DirectoryOffline(`${this.path} is offline`, { cause: this.#offline });
+    }
+    let active = this.#active;
+    if (active === undefined || active.end + bytes > this.#options.segmentBytes && active.end > 0) {
+      const id = this.#nextSegment++;
+      const folder = join(this.path, "segments");
+      const { disk } = this.#options;
+      const file = disk.open(join(folder, segmentName(id)), { write: true, create: true });
+      disk.syncFolder(folder);
+      active = this.#active = { id, file, end: 0 };
+    }
+    const offset = active.end;
+    active.end += bytes;
+    this.#end = { segment: active.id, offset: active.end };
+    this.#dirty.set(active.id, active.file);
+    return { file: active.file, segment: active.id, offset };
+  }
+
+  async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      // A full disk is no broken one: what was written stays good, the next write begins a segment.
+      if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+        this.#active = undefined;
+      } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
+      throw error;
+    }
+  }
+
+  /**
+   * Writes a shard whose payload stands at `pageBytes` of `buffer`, zero-padded to a page. Returns when
+   * it is written; the next `commit` makes it durable.
+   */
+  writeShard(
+    buffer: Uint8Array<ArrayBuffer>,
+    payloadBytes: number,
+    meta: ShardMeta,
+  ): Promise<Location> {
+    return this.#guarded(async () => {
+      const bytes = pageBytes + roundUp(payloadBytes, pageBytes);
+      const { file, segment, offset } = this.#place(bytes);
+      const id = this.#inFlightId++;
+      this.#inFlight.set(id, { segment, offset });
+      try {
+        const place = { storeId: this.storeId, segment, offset, durable: this.#durable };
+        writeShardPage(buffer, payloadBytes, meta, place);
+        await file.write(buffer.subarray(0, bytes), offset);
+      } finally {
+        this.#inFlight.delete(id);
+      }
+      return { directory: this.number, segment, offset, bytes };
+    });
+  }
+
+  /**
+   * Appends small records and returns where they stand when they, and every shard written before,
+   * are durable. The caller says `applied` once the index has them.
+   * @param epoch when the shards that the records name were written
+   */
+  commit(
+    records: readonly SmallRecord[],
+    epoch = this.#epoch,
+  ): Promise<readonly Location[]> {
+    const done = Promise.withResolvers<readonly Location[]>();
+    this.#queue.push({ records, epoch, done });
+    this.#committing ??= this.#commitAll();
+    return done.promise;
+  }
+
+  /** The index holds the records of a commit that began at `location`. */
+  applied(location: Location): void {
+    this.#unapplied.delete(position(location));
+  }
+
+  async #commitAll(): Promise<void> {
+    // Whoever comes in the same turn of the event loop rides along.
+    await Promise.resolve();
+    while (this.#queue.length > 0) {
+      const group: Waiting[] = [];
+      for (let bytes = 0; this.#queue.length > 0 && bytes < 4 << 20;) {
+        const next = this.#queue.shift() as Waiting;
+        if (next.epoch !== this.#epoch) {
+          next.done.reject(new DirectoryOffline(`${this.path} was offline meanwhile`));
+          continue;
+        }
+        group.push(next);
+        for (const record of next.records) bytes += record.meta.length + record.payload.length;
+      }
+      if (group.length === 0) continue;
+      try {
+        const locations = await this.#guarded(() => this.#commitGroup(group));
+        for (const [at, waiting] of group.entries()) waiting.done.resolve(locations[at] ?? []);
+      } catch (error) {
+        for (const waiting of group) waiting.done.reject(error);
+      }
+    }
+    // In the same turn in which the queue was seen to be empty: who comes later begins anew.
+    this.#committing = undefined;
+  }
+
+  async #commitGroup(group: readonly Waiting[]): Promise<readonly (readonly Location[])[]> {
+    const spanOf = (record: SmallRecord) =>
+      roundUp(headerBytes + record.meta.length + record.payload.length, recordAlign);
+    let total = 0;
+    for (const { records } of group) for (const record of records) total += spanOf(record);
+    const bytes = roundUp(Math.max(total, 1), pageBytes);
+    const epoch = this.#epoch;
+    const { file, segment, offset } = this.#place(bytes);
+    const buffer = alignedBuffer(bytes);
+    const locations: Location[][] = [];
+    let at = 0;
+    for (const { records } of group) {
+      const mine: Location[] = [];
+      locations.push(mine);
+      for (const record of records) {
+        const span = spanOf(record);
+        writeSmallRecord(buffer.subarray(at, at + span), record, {
+          storeId: this.storeId,
+          segment,
+          offset: offset + at,
+          durable: this.#durable,
+        });
+        mine.push({ directory: this.number, segment, offset: offset + at, bytes: span });
+        at += span;
+      }
+    }
+    const firsts = locations.flatMap((mine) => mine.slice(0, 1));
+    for (const first of firsts) this.#unapplied.set(position(first), first);
+    try {
+      await file.write(buffer, offset);
+      await this.#sync();
+      // Going offline forgets what was to be synced: nothing can be said of it any more.
+      if (epoch !== this.#epoch) {
+        throw new DirectoryOffline(`${this.path} went offline while it was written`);
+      }
+    } catch (error) {
+      for (const first of firsts) this.#unapplied.delete(position(first));
+      throw error;
+    }
+    return locations;
+  }
+
+  async #sync(): Promise<void> {
+    // What is still being written, on any segment, is not covered by the syncs that start now.
+    let covered = this.#end;
+    const inFlight = [...this.#inFlight.values()];
+    const activeNow = this.#active?.id;
+    for (const position of inFlight) if (before(position, covered)) covered = position;
+    const dirty = [...this.#dirty];
+    await Promise.all(dirty.map(([, file]) => file.sync()));
+    for (const [id, file] of dirty) {
+      // Into what was active when the syncs began, more may have been written since.
+      if (
+        id === activeNow || id === this.#active?.id ||
+        inFlight.some((position) => position.segment === id)
+      ) continue;
+      this.#dirty.delete(id);
+      file[Symbol.dispose]();
+    }
+    if (before(this.#durable, covered)) this.#durable = covered;
+  }
+
+  #reader(segment: number): DiskFile {
+    if (this.#active?.id === segment) return this.#active.file;
+    let file = this.#readers.get(segment);
+    if (file !== undefined) {
+      // Most recently used last.
+      this.#readers.delete(segment);
+    } else {
+      const path = join(this.path, "segments", segmentName(segment));
+      file = this.#options.disk.open(path, { write: false });
+      for (const [oldest, idle] of this.#readers) {
+        if (this.#readers.size < 256) break;
+        this.#readers.delete(oldest);
+        idle[Symbol.dispose]();
+      }
+    }
+    this.#readers.set(segment, file);
+    return file;
+  }
+
+  /** Reads into an aligned buffer. @returns how many bytes there were @throws IoError */
+  async read(
+    segment: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    offset: number,
+  ): Promise<number> {
+    return await this.#reader(segment).read(buffer, offset);
+  }
+
+  /** Makes durable what an earlier process may have left in a segment without syncing it. */
+  async syncSegment(segment: number): Promise<void> {
+    const path = join(this.path, "segments", segmentName(segment));
+    using file = this.#options.disk.open(path, { write: true });
+    await file.sync();
+  }
+
+  /** A segment's size; 0 when it is gone. */
+  async segmentSize(segment: number): Promise<number> {
+    try {
+      return await this.#options.disk.size(join(this.path, "segments", segmentName(segment)));
+    } catch (error) {
+      if (isAbsent(error)) return 0;
+      throw error;
+    }
+  }
+
+  async removeSegment(segment: number): Promise<void> {
+    if (segment === this.#active?.id) throw new Error("the active segment is never removed");
+    const file = this.#readers.get(segment);
+    this.#readers.delete(segment);
+    file?.[Symbol.dispose]();
+    const folder = join(this.path, "segments");
+    await this.#options.disk.remove(join(folder, segmentName(segment)));
+    this.#options.disk.syncFolder(folder);
+  }
+
+  async close(): Promise<void> {
+    await this.#committing;
+    this.#dropActive();
+    for (const file of this.#readers.values()) file[Symbol.dispose]();
+    this.#readers.clear();
+  }
+}
+
+/** Whether `a` stands before `b` in a directory. */
+export function before(a: Durable, b: Durable): boolean {
+  return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
+}
+
+const position = (location: Location) => location.segment * 2 ** 32 + location.offset / 64;
+
+export { IoError };

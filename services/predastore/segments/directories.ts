@@ -1,0 +1,426 @@
+/**
+ * All blob directories of the node: who is there, where an object goes, and how a record is made
+ * durable in enough of them.
+ *
+ * An object's directories follow from its name by rendezvous hashing, so that adding one moves little.
+ * A directory that is away or full is left out; writes go on while k remain. One that came back empty
+ * is a new directory with a new number: nothing of it is mistaken for what was there.
+ */
+import { crc32c } from "../../../ffi/libisal.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { errorFields, type Log } from "../../log/log.ts";
+import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
+import { type Code, directoriesOf } from "../extents/codes.ts";
+import type { Disk } from "../disk/disk.ts";
+import { tooFewDirectories } from "../extents/extent_writer.ts";
+import type { ObjectIndex } from "../index/object_index.ts";
+import type { SmallRecord } from "./record.ts";
+import { type SpaceState, spaceState } from "./space.ts";
+
+export class StoreMismatch extends Error {
+  override readonly name = "StoreMismatch";
+}
+
+export interface DirectoriesOptions {
+  readonly disk: Disk;
+  readonly paths: readonly string[];
+  /** What most bodies are coded with: space is told by it, and its k directories must be there. */
+  readonly usual: Code;
+  readonly reserve_bytes: number;
+  readonly segment_bytes: number;
+  readonly log: Log;
+}
+
+export type Epochs = ReadonlyMap<BlobDirectory, number>;
+
+/** The epochs of directories now: taken before shards are written. */
+export function epochsOf(directories: readonly (BlobDirectory | undefined)[]): Epochs {
+  const epochs = new Map<BlobDirectory, number>();
+  for (const one of directories) if (one !== undefined) epochs.set(one, one.epoch);
+  return epochs;
+}
+
+interface Space {
+  free: number;
+  total: number;
+  state: SpaceState;
+  read_ms: number;
+}
+
+const encoder = new TextEncoder();
+/** How old a look at the free space may be. */
+const spaceAge_ms = 500;
+const highestDirectory = 254;
+/** A directory that has been away for so long is not waited for, where others can take its place. */
+const lostAfter_ms = 15 * 60_000;
+/** How long one that another has taken the place of may be put back and is told what was deleted meanwhile. */
+const mayReturn_ms = 30 * 86_400_000;
+
+/** The store's id as the directories tell it; a new one when all are empty. */
+export async function findStoreId(
+  disk: Disk,
+  paths: readonly string[],
+): Promise<{ readonly id: bigint; readonly existing: boolean }> {
+  let found: bigint | undefined;
+  for (const path of paths) {
+    const identity = await readIdentity(disk, path).catch(() => undefined);
+    if (identity === undefined) continue;
+    if (found !== undefined && found !== identity.storeId) {
+      throw new StoreMismatch(
+        `${path} belongs to another store than the directories before it. Mend "storage.blobs".`,
+      );
+    }
+    found = identity.storeId;
+  }
+  const made = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
+  return { id: found ?? made, existing: found !== undefined };
+}
+
+export class Directories {
+  #all: readonly BlobDirectory[];
+  readonly #storeId: bigint;
+  readonly #index: ObjectIndex;
+  /** By how many directories a write goes to: how many writes some directory did not take. */
+  readonly #missed = new Map<number, number>();
+  /** Directories at whose path nothing stood at the last look. */
+  readonly #empty = new Set<BlobDirectory>();
+  readonly #byNumber = new Map<number, BlobDirectory>();
+  readonly #space = new Map<BlobDirectory, Space>();
+  readonly #options: DirectoriesOptions;
+
+  private constructor(
+    options: DirectoriesOptions,
+    all: readonly BlobDirectory[],
+    storeId: bigint,
+    index: ObjectIndex,
+  ) {
+    this.#options = options;
+    this.#all = all;
+    this.#storeId = storeId;
+    this.#index = index;
+    for (const directory of all) this.#byNumber.set(directory.number, directory);
+  }
+
+  static async open(
+    options: DirectoriesOptions,
+    storeId: bigint,
+    index: ObjectIndex,
+  ): Promise<Directories> {
+    const { paths } = options;
+    let next = Number(index.value("next_directory") ?? 0);
+    const identities = await Promise.all(
+      paths.map((path) => readIdentity(options.disk, path).catch(() => undefined)),
+    );
+    for (const identity of identities) next = Math.max(next, identity?.next ?? 0);
+    const numbers = identities.map((identity) => identity?.directory ?? next++);
+    index.transaction(() => index.setValue("next_directory", String(next)));
+    const all: BlobDirectory[] = [];
+    for (const [at, path] of paths.entries()) {
+      const number = numbers[at] ?? highestDirectory + 1;
+      if (number > highestDirectory) {
+        throw new RangeError("too many blob directories came and went");
+      }
+      if (all.some((other) => other.number === number)) {
+        throw new StoreMismatch(
+          `${path} is a copy of another blob directory. Mend "storage.blobs".`,
+        );
+      }
+      const directory = Directories.#made(options, storeId, index, path, number);
+      try {
+        await directory.prepare();
+      } catch (error) {
+        directory.goOffline(error);
+      }
+      all.push(directory);
+    }
+    const directories = new Directories(options, all, storeId, index);
+    if (directories.online.length < options.usual.k) {
+      throw new Error(
+        `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.usual.k} are needed: ` +
+          all.filter((one) => !one.online).map((one) => one.path).join(", "),
+      );
+    }
+    return directories;
+  }
+
+  static #made(
+    options: DirectoriesOptions,
+    storeId: bigint,
+    index: ObjectIndex,
+    path: string,
+    number: number,
+  ): BlobDirectory {
+    return new BlobDirectory({
+      disk: options.disk,
+      path,
+      number,
+      storeId,
+      nextNumber: () => Number(index.value("next_directory") ?? 0),
+      segmentBytes: options.segment_bytes,
+      firstSegment: index.segments.highest(number) + 1,
+      onOffline: (reason) =>
+        options.log.error("blob_directory_offline", { path, ...errorFields(reason) }),
+    });
+  }
+
+  get all(): readonly BlobDirectory[] {
+    return this.#all;
+  }
+
+  get online(): readonly BlobDirectory[] {
+    return this.all.filter((directory) => directory.online);
+  }
+
+  byNumber(number: number): BlobDirectory | undefined {
+    return this.#byNumber.get(number);
+  }
+
+  /** Those that take writes now. */
+  writable(): readonly BlobDirectory[] {
+    return this.online.filter((one) => this.#space.get(one)?.state !== "full");
+  }
+
+  spaceOf(directory: BlobDirectory): Readonly<Space> | undefined {
+    return this.#space.get(directory);
+  }
+
+  allWritable(): boolean {
+    return this.writable().length === this.#all.length;
+  }
+
+  /** Whether what stood in a directory is gone for good, as far as one can tell. */
+  isLost(number: number): boolean {
+    const directory = this.#byNumber.get(number);
+    return directory === undefined || directory.offline_ms > lostAfter_ms;
+  }
+
+  /**
+   * Whether a directory that is no longer one of ours may still be put back, with records of what is deleted now.
+   * Since when one is gone stands in the index; where that is lost it counts from now on.
+   */
+  mayReturn(now_ms: number): boolean {
+    const next = Number(this.#index.value("next_directory") ?? 0);
+    let may = false;
+    this.#index.transaction(() => {
+      for (let number = 0; number < next; number++) {
+        const name = `directory_gone ${number}`;
+        const since = this.#index.value(name);
+        if (this.#byNumber.has(number)) {
+          if (since !== undefined) this.#index.removeValue(name);
+          continue;
+        }
+        if (since === undefined) this.#index.setValue(name, String(now_ms));
+        if (now_ms - Number(since ?? now_ms) < mayReturn_ms) may = true;
+      }
+    });
+    return may;
+  }
+
+  /** What repair depends on: when it has not changed, there is nothing new to bring back. */
+  state(): string {
+    const each = this.#all.map((one) =>
+      `${one.number}${one.online ? "" : "-"}${this.isLost(one.number) ? "lost" : ""}${
+        this.#space.get(one)?.state === "full" ? "full" : ""
+      }`
+    );
+    // What goes to more directories than take writes can only be brought back when another has come.
+    const writable = this.writable().length;
+    const missed = [...this.#missed].filter(([wanted]) => wanted <= writable);
+    return `${each.join()}/${missed.join(";")}`;
+  }
+
+  /** The directories for a key, undefined where one is away and no other can take its place. */
+  place(bucket: number, key: string, code: Code): readonly (BlobDirectory | undefined)[] {
+    const n = directoriesOf(code);
+    const usable = this.writable();
+    if (this.all.length === n) {
+      return this.all.map((one) => usable.includes(one) ? one : undefined);
+    }
+    const name = encoder.encode(`${bucket}/${key}`);
+    const seed = crc32c(name);
+    const ranked = usable
+      .map((one) => ({ one, rank: crc32c(encoder.encode(`${one.number}`), seed) }))
+      .sort((a, b) => b.rank - a.rank)
+      .slice(0, n)
+      .map(({ one }) => one);
+    return Array.from({ length: n }, (_, at) => ranked[at]);
+  }
+
+  /**
+   * Makes records durable in the given directories.
+   * @param code of what the records are about
+   * @param epochs of the directories when the shards that the records name were written
+   * @returns for each record where its copies stand
+   * @throws AwsError `ServiceUnavailable` when fewer than k directories have them
+   */
+  async commit(
+    code: Code,
+    to: readonly (BlobDirectory | undefined)[],
+    records: readonly SmallRecord[],
+    epochs?: Epochs,
+  ): Promise<readonly (readonly Location[])[]> {
+    const online = [...new Set(to)].filter((one) => one?.online === true) as BlobDirectory[];
+    const results = await Promise.allSettled(
+      online.map((one) => one.commit(records, epochs?.get(one))),
+    );
+    const copies: Location[][] = records.map(() => []);
+    let durable = 0;
+    let reason: unknown;
+    for (const result of results) {
+      if (result.status === "rejected") {
+        reason = result.reason;
+        continue;
+      }
+      durable++;
+      for (const [at, location] of result.value.entries()) copies[at]?.push(location);
+    }
+    if (durable < code.k) {
+      this.applied(copies);
+      throw tooFewDirectories(reason);
+    }
+    const wanted = directoriesOf(code);
+    if (durable < wanted) this.#missed.set(wanted, (this.#missed.get(wanted) ?? 0) + 1);
+    return copies;
+  }
+
+  /** The index holds what `commit` returned, or never will. */
+  applied(copies: readonly (readonly Location[])[]): void {
+    for (const location of copies[0] ?? []) {
+      this.#byNumber.get(location.directory)?.applied(location);
+    }
+  }
+
+  /** Looks after each directory: its space, and whether it went away or came back. */
+  async inspect(): Promise<void> {
+    for (const directory of this.all) {
+      const there = await directory.isThere();
+      if (directory.online && !there) {
+        directory.goOffline(new Error(`${directory.path} is gone or no longer ours`));
+      } else if (!directory.online && there) {
+        try {
+          await directory.comeBack();
+          this.#options.log.info("blob_directory_back", { path: directory.path });
+        } catch (error) {
+          this.#options.log.warn("blob_directory_still_offline", {
+            path: directory.path,
+            ...errorFields(error),
+          });
+        }
+      } else if (!there && await directory.isEmptyNow()) {
+        // Twice in a row: a disk may be on its way to being mounted there.
+        if (this.#empty.has(directory)) await this.#adopt(directory);
+        else this.#empty.add(directory);
+        continue;
+      }
+      this.#empty.delete(directory);
+    }
+    await this.lookAtSpace(0);
+  }
+
+  /** An empty disk stands where one of ours was: it becomes a new directory, with a new number. */
+  async #adopt(old: BlobDirectory): Promise<void> {
+    const { log } = this.#options;
+    const number = Number(this.#index.value("next_directory") ?? 0);
+    if (number > highestDirectory) {
+      log.error("blob_directory_not_adopted", { path: old.path, reason: "no number is left" });
+      return;
+    }
+    const made = Directories.#made(this.#options, this.#storeId, this.#index, old.path, number);
+    this.#index.transaction(() => this.#index.setValue("next_directory", String(number + 1)));
+    try {
+      await made.prepare();
+    } catch (error) {
+      log.warn("blob_directory_still_offline", { path: old.path, ...errorFields(error) });
+      return;
+    }
+    this.#all = this.#all.map((one) => one === old ? made : one);
+    this.#byNumber.delete(old.number);
+    this.#byNumber.set(number, made);
+    this.#space.delete(old);
+    this.#empty.delete(old);
+    log.info("blob_directory_adopted", { path: old.path, was: old.number, number });
+    for (const one of this.online) await one.noteNumbers().catch((error) => one.goOffline(error));
+    await old.close();
+  }
+
+  async lookAtSpace(age_ms = spaceAge_ms): Promise<void> {
+    await Promise.all(this.online.map(async (directory) => {
+      const known = this.#space.get(directory);
+      if (known !== undefined && performance.now() - known.read_ms < age_ms) return;
+      try {
+        const { free, total } = await this.#options.disk.space(directory.path);
+        const reserve = this.#options.reserve_bytes;
+        const state = spaceState({ free, total }, reserve, known?.state);
+        if (state !== (known?.state ?? "roomy")) {
+          this.#options.log.warn(`blob_directory_${state}`, {
+            path: directory.path,
+            free_bytes: free,
+            reserve_bytes: reserve,
+          });
+        }
+        this.#space.set(directory, {
+          free,
+          total,
+          state,
+          read_ms: performance.now(),
+        });
+      } catch (error) {
+        directory.goOffline(error);
+      }
+    }));
+  }
+
+  /** Bytes for each directory that were admitted and may not be written yet. */
+  #admitted = 0;
+
+  /**
+   * Refuses what would eat into the reserve, before anything is written. What is admitted counts as used
+   * until it is released, and then until the next look at the disk.
+   * @returns to be called when the bytes are written, or never will be
+   * @throws AwsError `InsufficientCapacity`
+   */
+  async admit(bytes: number, { k }: Code): Promise<() => void> {
+    await this.lookAtSpace();
+    const each = Math.ceil(bytes / k);
+    const roomy = this.online.filter((directory) => {
+      const space = this.#space.get(directory);
+      return space !== undefined && space.state !== "full" &&
+        space.free - this.#admitted - each >= this.#options.reserve_bytes;
+    });
+    if (roomy.length < k) {
+      throw new AwsError(
+        "InsufficientCapacity",
+        `The object store has no room for ${bytes} bytes more above its reserve. Delete objects, or add a disk.`,
+        { status: 503 },
+      );
+    }
+    this.#admitted += each;
+    let released = false;
+    return () => {
+      if (released) return;
+      released = true;
+      this.#admitted -= each;
+      for (const space of this.#space.values()) space.free -= each;
+    };
+  }
+
+  /** Bytes of objects of the usual code that may still be stored, and that all directories could hold. */
+  capacity(): { free_bytes: number; total_bytes: number } {
+    const { usual } = this.#options;
+    const { k } = usual;
+    const n = directoriesOf(usual);
+    let free = 0;
+    let total = 0;
+    for (const directory of this.online) {
+      const space = this.#space.get(directory);
+      if (space === undefined) continue;
+      free += Math.max(0, space.free - this.#options.reserve_bytes);
+      total += space.total;
+    }
+    return { free_bytes: Math.floor(free * k / n), total_bytes: Math.floor(total * k / n) };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map((directory) => directory.close()));
+  }
+}

@@ -1,0 +1,333 @@
+/** Whatever happens to one directory, full redundancy comes back, and fsck says so. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { FaultyDisk } from "../disk/faulty_disk.ts";
+import { realDisk } from "../disk/real_disk.ts";
+import { Fsck } from "./fsck.ts";
+import type { Store } from "../store.ts";
+import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "../test_store.ts";
+
+const same = (a: Uint8Array, b: Uint8Array, what = "") =>
+  assert.ok(Buffer.compare(a, b) === 0, `bytes differ: ${what}`);
+
+const sizes = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
+
+async function segmentsOf(blob: string): Promise<string[]> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(join(blob, "segments"))) names.push(name);
+  return names.sort().map((name) => join(blob, "segments", name));
+}
+
+const check = (store: Store) => new Fsck(store).run(new AbortController().signal);
+
+type Bucket = Awaited<ReturnType<Store["buckets"]["create"]>>["bucket"];
+
+async function fill(store: Store, bucket: Bucket): Promise<void> {
+  for (const size of sizes) {
+    await store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
+  }
+  const upload = await store.uploads.create(bucket, "parts", { headers: {}, user: {} });
+  const row = store.uploads.find(bucket, "parts", upload.id);
+  await store.uploads.putPart(bucket, row, 1, bodyOf(bytesOf(5, 100_000)));
+}
+
+async function readAll(store: Store, bucket: Bucket): Promise<void> {
+  for (const size of sizes) {
+    same(
+      await contentOf(store, store.objects.find(bucket, `k${size}`)),
+      bytesOf(size, size),
+      `${size}`,
+    );
+  }
+}
+
+/** Until repair has nothing left to do. */
+async function repaired(test: TestStore): Promise<void> {
+  for (let look = 0; look < 3; look++) await test.store.directories.inspect();
+  await test.store.repair.run();
+}
+
+/** What happens to a directory behind a running store's back. */
+const harms: Readonly<Record<string, (blob: string, others: readonly string[]) => Promise<void>>> =
+  {
+    "comes back empty": async (blob) => {
+      await Deno.remove(blob, { recursive: true });
+      await Deno.mkdir(blob);
+    },
+    "has flipped bits everywhere": async (blob) => {
+      for (const path of await segmentsOf(blob)) {
+        const bytes = await Deno.readFile(path);
+        for (let at = 100; at < bytes.length; at += 4099) bytes[at] = (bytes[at] ?? 0) ^ 0x10;
+        await Deno.writeFile(path, bytes);
+      }
+    },
+    "is truncated": async (blob) => {
+      for (const path of await segmentsOf(blob)) {
+        await Deno.truncate(path, Math.floor((await Deno.stat(path)).size / 3));
+      }
+    },
+    "is zeroed": async (blob) => {
+      for (const path of await segmentsOf(blob)) {
+        await Deno.writeFile(path, new Uint8Array((await Deno.stat(path)).size));
+      }
+    },
+    "has another directory's segments": async (blob, others) => {
+      const [mine] = await segmentsOf(blob);
+      const [theirs] = await segmentsOf(others[0] ?? "");
+      await Deno.copyFile(theirs ?? "", mine ?? "");
+    },
+    "has lost its segments": async (blob) => {
+      for (const path of await segmentsOf(blob)) await Deno.remove(path);
+    },
+  };
+
+for (const [what, harm] of Object.entries(harms)) {
+  Deno.test(`RS(2,1): a directory that ${what} is made whole again, and no client notices`, async () => {
+    await using test = await testStore(2, 1);
+    const bucket = await test.bucket();
+    await fill(test.store, bucket);
+    await test.reopen();
+    assert.equal((await check(test.store)).full_redundancy, true);
+    await harm(test.blobs[1] ?? "", [test.blobs[0] ?? ""]);
+    if (what === "is zeroed") await test.reopen();
+    const hurt = await check(test.store);
+    // What is open already may be read on from a file without a name.
+    if (what !== "comes back empty" && what !== "has lost its segments") {
+      assert.equal(hurt.full_redundancy, false);
+    }
+    assert.equal(hurt.lost, 0);
+    await readAll(test.store, bucket);
+    await test.reopen();
+    await repaired(test);
+    await test.store.scrub.run();
+    await readAll(test.store, bucket);
+    const report = await check(test.store);
+    assert.deepEqual(report.findings, []);
+    assert.equal(report.full_redundancy, true);
+    assert.equal(test.store.index.buckets.totals().missing, 0);
+    // And what was made anew is sound by itself: another directory may go now.
+    await test.store[Symbol.asyncDispose]();
+    await Deno.remove(test.blobs[0] ?? "", { recursive: true });
+    await test.reopen({ rebuild: true });
+    await readAll(test.store, bucket);
+  });
+}
+
+Deno.test("RS(2,1): a directory that came back empty to a running store is adopted and filled", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await harms["comes back empty"]?.(test.blobs[2] ?? "", []);
+  await repaired(test);
+  assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 3]);
+  assert.deepEqual((await check(test.store)).findings, []);
+  await readAll(test.store, bucket);
+});
+
+Deno.test("RS(2,1): a directory that comes back stale brings back nothing that was deleted", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await test.store.objects.put(bucket, "doomed", bodyOf(bytesOf(1, 200_000)));
+  await test.store.objects.put(bucket, "doomed small", bodyOf(bytesOf(1, 200)));
+  const blob = test.blobs[1] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await test.store.directories.inspect();
+  await test.store.objects.delete(bucket, "doomed");
+  await test.store.objects.delete(bucket, "doomed small");
+  await test.store.objects.put(bucket, "k300", bodyOf(bytesOf(300, 300), "newer"));
+  await test.store.objects.put(bucket, "k500000", bodyOf(bytesOf(500_000, 500_000), "newer"));
+  await Deno.rename(`${blob}.away`, blob);
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+  await test.reopen({ rebuild: true });
+  for (const key of ["doomed", "doomed small"]) {
+    assert.equal(test.store.objects.find(bucket, key), undefined);
+  }
+  assert.equal(test.store.objects.find(bucket, "k300")?.etag, "newer");
+  assert.equal(test.store.objects.find(bucket, "k500000")?.etag, "newer");
+  await readAll(test.store, bucket);
+});
+
+Deno.test("RS(2,1) of four: shards of a directory that is gone are made anew in the spare one", async () => {
+  await using test = await testStore(2, 1, { directories: 4 });
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await test.store[Symbol.asyncDispose]();
+  await Deno.remove(test.blobs[3] ?? "", { recursive: true });
+  await test.reopen();
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+  await readAll(test.store, bucket);
+});
+
+Deno.test("RS(2,1): a directory that is full takes nothing, and is filled up when it has room", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const fault = { path: test.blobs[0] ?? "", full: true };
+  disk.faults.add(fault);
+  await fill(test.store, bucket);
+  await readAll(test.store, bucket);
+  assert.equal((await check(test.store)).full_redundancy, false);
+  disk.faults.delete(fault);
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+});
+
+Deno.test("RS(2,1): while a directory is away, nothing is read in vain to repair what cannot be", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const fault = { path: test.blobs[2] ?? "", broken: true };
+  disk.faults.add(fault);
+  await test.store.directories.inspect();
+  await fill(test.store, bucket);
+  await test.store.repair.run();
+  const { unrepaired } = test.store.repair;
+  const before = disk.reads;
+  for (let look = 0; look < 3; look++) await test.store.repair.run();
+  assert.equal(disk.reads, before);
+  assert.equal(test.store.repair.unrepaired, unrepaired);
+  disk.faults.delete(fault);
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+  assert.equal(test.store.repair.unrepaired, 0);
+});
+
+/** Runs fsck, and `meanwhile` while it waits for the first read at which `at` holds. */
+async function checkWhile(
+  test: TestStore,
+  disk: FaultyDisk,
+  at: (done: Fsck["done"]) => boolean,
+  meanwhile: () => Promise<unknown>,
+) {
+  const fsck = new Fsck(test.store);
+  const reading = Promise.withResolvers<void>();
+  const answers = Promise.withResolvers<void>();
+  let held = false;
+  const fault = {
+    path: test.directory,
+    get slow() {
+      if (held || !at(fsck.done)) return Promise.resolve();
+      held = true;
+      reading.resolve();
+      return answers.promise;
+    },
+  };
+  disk.faults.add(fault);
+  const running = fsck.run(new AbortController().signal);
+  await reading.promise;
+  await meanwhile();
+  disk.faults.delete(fault);
+  answers.resolve();
+  return await running;
+}
+
+Deno.test("RS(2,1): fsck finds nothing wrong with an object that is replaced while it reads", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const put = (seed: number) =>
+    test.store.objects.put(bucket, "k", bodyOf(bytesOf(seed, 500_000), `${seed}`));
+  await put(1);
+  // The records of the bucket, the object and the extent come before the extent's shards.
+  const inRecord = await checkWhile(test, disk, ({ records }) => records === 2, () => put(2));
+  assert.deepEqual(inRecord.findings, []);
+  let before: number | undefined;
+  const inShards = ({ records, bytes }: Fsck["done"]) =>
+    records === 3 && bytes > (before ??= bytes);
+  const report = await checkWhile(test, disk, inShards, () => put(3));
+  assert.deepEqual(report.findings, []);
+  assert.equal(report.full_redundancy, true);
+});
+
+Deno.test("RS(2,1): fsck finds nothing wrong with an extent whose shards move while it reads", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const fault = { path: test.blobs[0] ?? "", full: true };
+  disk.faults.add(fault);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 500_000)));
+  disk.faults.delete(fault);
+  const report = await checkWhile(test, disk, ({ records }) => records === 3, async () => {
+    await test.store.directories.inspect();
+    await test.store.repair.run();
+  });
+  // The object's record had one copy too few when it was read; nothing else is told.
+  assert.equal(report.lost + report.index_errors + report.shards_damaged, 0);
+  assert.equal(report.records_short, 1);
+  assert.equal((await check(test.store)).full_redundancy, true);
+});
+
+Deno.test("RS(2,1): a disk that does not answer delays no read", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk, hedge_ms: 20 });
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  const answers = Promise.withResolvers<void>();
+  for (let victim = 0; victim < 3; victim++) {
+    const fault = { path: test.blobs[victim] ?? "", slow: answers.promise };
+    disk.faults.add(fault);
+    await readAll(test.store, bucket);
+    disk.faults.delete(fault);
+  }
+  assert.ok(test.store.reader.hedged_reads > 0);
+  answers.resolve();
+});
+
+Deno.test("a copy of an object's record that another directory's file replaced is never served", async () => {
+  await using test = await testStore(2, 1, { directories: 4 });
+  const bucket = await test.bucket();
+  // Of the same size, so that the records of different objects stand at the same places.
+  for (let at = 0; at < 40; at++) {
+    await test.store.objects.put(bucket, `k${10 + at}`, bodyOf(bytesOf(at, 700)));
+  }
+  await test.store[Symbol.asyncDispose]();
+  const [a] = await segmentsOf(test.blobs[0] ?? "");
+  const [b] = await segmentsOf(test.blobs[1] ?? "");
+  await Deno.rename(a ?? "", `${a}.x`);
+  await Deno.rename(b ?? "", a ?? "");
+  await Deno.rename(`${a}.x`, b ?? "");
+  await test.reopen();
+  for (let at = 0; at < 40; at++) {
+    same(
+      await contentOf(test.store, test.store.objects.find(bucket, `k${10 + at}`)),
+      bytesOf(at, 700),
+      `k${10 + at}`,
+    );
+  }
+});
+
+Deno.test("a scrub that was broken off goes on, and its age is kept", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  assert.equal(test.store.scrub.isDue(), true);
+  await test.store.scrub.run();
+  assert.equal(test.store.scrub.isDue(), false);
+  await test.reopen();
+  assert.ok((test.store.scrub.state().finished_ms ?? 0) > 0);
+  assert.equal(test.store.scrub.isDue(), false);
+});
+
+Deno.test("a deleted object stays deleted when compaction copied its record meanwhile", async () => {
+  await using test = await testStore(1, 0, { segment_bytes: 256 * 1024 });
+  const bucket = await test.bucket();
+  for (let round = 0; round < 20; round++) {
+    await Promise.all([
+      ...Array.from(
+        { length: 30 },
+        (_, at) => test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(at, 1000))),
+      ),
+    ]);
+    const compacting = test.store.compactor.run(2);
+    await Promise.all(
+      Array.from({ length: 30 }, (_, at) => test.store.objects.delete(bucket, `k${at}`)),
+    );
+    await compacting;
+    await test.store.compactor.run(2);
+  }
+  await test.reopen({ rebuild: true });
+  assert.equal(test.store.index.buckets.totals().objects, 0);
+});

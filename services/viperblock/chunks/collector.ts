@@ -1,0 +1,117 @@
+/**
+ * Deletes chunks and maps that nothing refers to any more.
+ *
+ * A chunk is deleted only when no saved map of any volume or snapshot refers to it. What a mounted
+ * volume writes is its own business (its worker reports what it gave up): of its chunks only those are
+ * looked at that are as old as its saved map. Every chunk names its owner, and every saved map lists the
+ * owners of its chunks, so that only maps that can matter are read. When a map cannot be read, nothing
+ * is deleted: correctness before space.
+ */
+import type { Log } from "../../log/log.ts";
+import { chunkKey, type ChunkName, parseChunkKey } from "../format.ts";
+import type { HeldChunks } from "../mounts/mailbox.ts";
+import { type BlockStore, mapChunks, type SavedMap } from "../maps/map_objects.ts";
+import type { SnapshotRow, VolumeRow } from "../records.ts";
+
+/** The rows that say what is still needed. */
+export interface Books {
+  readonly volumes: {
+    get(key: string): { readonly value: VolumeRow } | undefined;
+    list(): readonly { readonly value: VolumeRow }[];
+  };
+  readonly snapshots: { list(): readonly { readonly value: SnapshotRow }[] };
+}
+
+/** The volume that wrote a map. */
+export function mapOwner(map: SavedMap): string {
+  return map.key.split("/")[1] ?? "";
+}
+
+/** Every volume whose objects a map keeps alive. */
+export function keptBy(map: SavedMap | undefined): string[] {
+  return map === undefined ? [] : [...new Set([...map.owners, mapOwner(map)])];
+}
+
+/** The newest epoch whose objects may be looked at. */
+function newestSettled(row: VolumeRow | undefined): number {
+  if (row === undefined || row.state === "deleting") return Infinity;
+  if (row.mounted_on === undefined) return row.epoch;
+  return row.map !== undefined && mapOwner(row.map) === row.volume_id ? row.map.epoch : 0;
+}
+
+/** Returns how many objects were deleted. */
+export async function collect(
+  owners: Iterable<string>,
+  tables: Books,
+  store: BlockStore,
+  log: Log,
+  heldBy: (volumeId: string) => Promise<HeldChunks | undefined> = () => Promise.resolve(undefined),
+): Promise<number> {
+  let deleted = 0;
+  for (const owner of owners) {
+    // First what is there, then who needs it: what comes to be in between is not looked at.
+    const chunks = await Array.fromAsync(store.list(`chunks/${owner}/`));
+    const mapParts = await Array.fromAsync(store.list(`maps/${owner}/`));
+    // What a snapshot that is not stored yet will name, nobody can say.
+    const pending = tables.snapshots.list().some(({ value }) =>
+      value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
+    );
+    if (pending) continue;
+    const row = tables.volumes.get(owner)?.value;
+    const settled = newestSettled(row);
+    const held = row?.mounted_on === undefined ? undefined : await heldBy(owner);
+    const heldKeys = new Set(held?.keys);
+    const isSettled = (key: string, name: ChunkName) =>
+      name.epoch <= settled ||
+      (held !== undefined && !heldKeys.has(key) &&
+        (name.epoch < held.epoch ||
+          (name.epoch === held.epoch && name.sequence <= held.sequence)));
+    const maps = new Map<string, SavedMap>();
+    for (const table of [tables.volumes, tables.snapshots]) {
+      for (const { value } of table.list()) {
+        if (value.state === "ok" && value.map !== undefined) maps.set(value.map.key, value.map);
+      }
+    }
+    const kept = new Set<string>();
+    for (const map of maps.values()) {
+      if (!map.owners.includes(owner)) continue;
+      for (const chunk of await mapChunks(store, map)) {
+        if (chunk.name.owner === owner) kept.add(chunkKey(chunk.name));
+      }
+    }
+    const dead: string[] = [];
+    for (const key of chunks) {
+      const name = parseChunkKey(key);
+      if (name !== undefined && !kept.has(key) && isSettled(key, name)) dead.push(key);
+    }
+    for (const key of mapParts) {
+      const [, prefix, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(key) ?? [];
+      if (prefix === undefined || epoch === undefined) continue;
+      const newest = frozen === undefined ? settled : held?.epoch ?? settled;
+      if (parseInt(epoch, 16) <= newest && !maps.has(prefix)) dead.push(key);
+    }
+    for (const key of dead) await store.delete(key);
+    deleted += dead.length;
+    if (dead.length > 0) log.info("objects_collected", { owner, count: dead.length });
+  }
+  return deleted;
+}
+
+/** Volumes whose objects, and so whose keys, somebody still needs. */
+export function stillNeeded({ volumes, snapshots }: Omit<Books, "volumes"> & {
+  readonly volumes: Pick<Books["volumes"], "list">;
+}): Set<string> {
+  const needed = new Set<string>();
+  for (const { value } of volumes.list()) {
+    if (value.state === "deleting") continue;
+    needed.add(value.volume_id);
+    for (const owner of keptBy(value.map)) needed.add(owner);
+  }
+  for (const { value } of snapshots.list()) {
+    if (value.state === "deleting") continue;
+    for (const owner of [...keptBy(value.map), ...value.owners ?? []]) needed.add(owner);
+    // Of one that is not stored yet the volume's own chunks are on their way.
+    if (value.state === "pending" && value.volume_id !== undefined) needed.add(value.volume_id);
+  }
+  return needed;
+}

@@ -1,0 +1,99 @@
+/** What is told of a log in which durable batches are missing, and what its end hides. */
+import assert from "node:assert/strict";
+import { crc32c } from "../../../ffi/crc32c.ts";
+import { DamagedLog, type LostBatches } from "./damaged_log.ts";
+import { blockBytes } from "../format.ts";
+import { firstEntryWord, headerWord, prepareHeader, sealHeader } from "./log_record.ts";
+
+interface Made {
+  readonly sequence: number;
+  readonly synced: number;
+  readonly segment?: number;
+}
+
+/** A batch of two blocks, all in the place that its sequence gives it in segment 1. */
+function batch({ sequence, synced, segment = 1 }: Made): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(3 * blockBytes);
+  const words = new Uint32Array(bytes.buffer);
+  prepareHeader(bytes.subarray(0, blockBytes), "vol-1", 1);
+  words[headerWord.segment] = segment;
+  words[headerWord.position] = (sequence - 1) * 3;
+  words[headerWord.sequenceLow] = sequence;
+  words[headerWord.dataCount] = words[headerWord.entryCount] = 2;
+  words[headerWord.syncedLow] = synced;
+  for (let i = 0; i < 2; i++) {
+    const data = bytes.subarray((i + 1) * blockBytes, (i + 2) * blockBytes).fill(sequence + i);
+    words[firstEntryWord + i * 3] = sequence * 10 + i;
+    words[firstEntryWord + i * 3 + 1] = crc32c(data);
+  }
+  sealHeader(bytes.subarray(0, blockBytes));
+  return bytes;
+}
+
+function told(made: readonly Made[], change: (bytes: Uint8Array) => void) {
+  const bytes = new Uint8Array(3 * blockBytes * made.length);
+  for (const each of made) bytes.set(batch(each), (each.sequence - 1) * 3 * blockBytes);
+  change(bytes);
+  const file = {
+    path: "log-1",
+    read: (first: number, count: number) =>
+      bytes.slice(first * blockBytes, (first + count) * blockBytes),
+  };
+  const log = new DamagedLog([file], { volumeId: "vol-1", sizeBlocks: 1000 });
+  const blocks: number[] = [];
+  const lost: LostBatches[] = [];
+  log.read({ sequence: 0, epoch: 1 }, {
+    data: (_segment, block) => void blocks.push(block),
+    hole() {},
+    lost: (batches) => {
+      lost.push(batches);
+      return false;
+    },
+  });
+  return { blocks, lost, mended: log.mended };
+}
+
+const four = [1, 2, 3, 4].map((sequence) => ({ sequence, synced: Math.min(2, sequence - 1) }));
+const wipe = (bytes: Uint8Array, sequence: number, block = 0) =>
+  bytes.fill(
+    0xee,
+    ((sequence - 1) * 3 + block) * blockBytes,
+    ((sequence - 1) * 3 + block + 1) * blockBytes,
+  );
+
+Deno.test("a durable batch without a header is lost, also when only a torn one names it", () => {
+  assert.deepEqual(told(four, () => {}).blocks, [10, 11, 20, 21, 30, 31, 40, 41]);
+  const lost = [{ from: 2, to: 2 }];
+  assert.deepEqual(told(four, (bytes) => wipe(bytes, 2)), { blocks: [10, 11], lost, mended: [] });
+  const torn = told(four, (bytes) => {
+    wipe(bytes, 2);
+    wipe(bytes, 3, 2);
+    wipe(bytes, 4);
+  });
+  assert.deepEqual(torn, { blocks: [10, 11], lost, mended: [] });
+});
+
+Deno.test("durable data that is damaged is told by its entries; what was not durable ends the log", () => {
+  assert.deepEqual(told(four, (bytes) => wipe(bytes, 2, 1)).blocks.length, 8);
+  assert.deepEqual(told(four, (bytes) => wipe(bytes, 3, 1)), {
+    blocks: [10, 11, 20, 21],
+    lost: [],
+    mended: [],
+  });
+});
+
+Deno.test("any one wrong bit of a header is set right, and two are not", () => {
+  for (const bit of [0, 31, 40, 70, 100, 200, 511, 1030, 32767]) {
+    const flip = (bytes: Uint8Array, at: number) => {
+      bytes[3 * blockBytes + (at >> 3)]! ^= 1 << (at & 7);
+    };
+    const { blocks, mended } = told(four, (bytes) => flip(bytes, bit));
+    assert.deepEqual(blocks, [10, 11, 20, 21, 30, 31, 40, 41], `bit ${bit}`);
+    assert.deepEqual(mended, [2]);
+    const two = told(four, (bytes) => {
+      flip(bytes, bit);
+      flip(bytes, 9000);
+    });
+    assert.deepEqual(two.lost, [{ from: 2, to: 2 }], `bits ${bit} and 9000`);
+  }
+});

@@ -1,0 +1,56 @@
+/**
+ * Tells damage from a torn end. Where the log ends, nothing can be seen of why it does: a write that the
+ * power cut tore looks like a durable one in which a bit has flipped. But every batch says in its header up
+ * to which batch everything was durable when it was written, so any sound header behind the end that
+ * names what is missing there is proof that it was durable once.
+ *
+ * Only headers are believed that are whole and stand where they say; and of those only what an epoch wrote that is
+ * not older than the one in which the log ends: what an older epoch called durable under the
+ * same numbers has been given up, knowingly, by the one after it. An older life of a file does no harm: what
+ * it names is older than what it holds, and that is in the checkpoint.
+ */
+import { blockBytes, segmentBlocks } from "../format.ts";
+import type { LogFile } from "./replay.ts";
+import type { BatchHeader } from "./log_record.ts";
+
+export interface SyncedSearch {
+  /** The first sequence that was not found. */
+  readonly expected: number;
+  /** The epoch in which the log ends. */
+  readonly epoch: number;
+  readonly decode: (block: Uint8Array<ArrayBuffer>) => BatchHeader | undefined;
+}
+
+/** Blocks of one look into the file. */
+const step = 256;
+
+/**
+ * The highest sequence that headers in these blocks of the file say was durable; 0 when none says so.
+ * @param from the first block that may be a header
+ */
+export function syncedMark(
+  file: LogFile,
+  from: number,
+  { expected, epoch, decode }: SyncedSearch,
+  end: number = segmentBlocks,
+): number {
+  let highest = 0;
+  for (let position = from; position < end;) {
+    const bytes = file.read(position, Math.min(step, end - position));
+    const count = Math.floor(bytes.length / blockBytes);
+    if (count === 0) return highest;
+    let next = position + count;
+    for (let i = 0; i < count; i++) {
+      const header = decode(bytes.subarray(i * blockBytes, (i + 1) * blockBytes));
+      if (header === undefined || header.position !== position + i) continue;
+      if (header.epoch < epoch || header.sequence < expected) continue;
+      highest = Math.max(highest, header.synced);
+      if (header.dataCount === 0) continue;
+      // Its data is a guest's, and may look like anything.
+      next = position + i + 1 + header.dataCount;
+      break;
+    }
+    position = next;
+  }
+  return highest;
+}

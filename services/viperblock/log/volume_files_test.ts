@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { SimulatedDisk } from "../machine/simulated_disk.ts";
+import { World } from "../machine/simulated_world.ts";
+import { NoSpace } from "../mounts/orders.ts";
+import { LocalFiles } from "./volume_files.ts";
+
+const directory = "/volume";
+const segmentBytes = 16 << 10;
+
+/** Lets all the time pass that the work needs. */
+async function done<T>(world: World, work: Promise<T>): Promise<T> {
+  let over = false;
+  const ended = work.finally(() => over = true);
+  ended.catch(() => {});
+  for (let i = 0; !over && i < 10_000; i++) {
+    for (let tick = 0; tick < 8; tick++) await null;
+    world.step();
+  }
+  return await ended;
+}
+
+function local() {
+  // Chance keeps as little as a power cut may leave.
+  const world = new World({ next: () => 0, below: () => 0 });
+  const disk = new SimulatedDisk(world, directory, segmentBytes);
+  const files = () => new LocalFiles({ system: disk, directory, reserveBytes: 0, segmentBytes });
+  return { world, disk, files };
+}
+
+Deno.test("a log file that was made is there after a power cut, name and all", async () => {
+  const { world, disk, files } = local();
+  const path = await done(world, files().makeLog());
+  disk.powerCut();
+  assert.deepEqual(disk.openAll().map((file) => file.path), [path]);
+  assert.notEqual(await done(world, files().makeLog()), path);
+});
+
+Deno.test("a checkpoint takes the place of the one before it whole or not at all", async () => {
+  const { world, disk, files } = local();
+  const made = files();
+  const write = async (content: number, replace: boolean) => {
+    await made.beginCheckpoint();
+    await made.appendCheckpoint(new Uint8Array(1000).fill(content));
+    await made.appendCheckpoint(new Uint8Array(500).fill(content));
+    if (replace) await made.replaceCheckpoint();
+  };
+  await done(world, write(1, true));
+  await done(world, write(2, false));
+  disk.powerCut();
+  assert.deepEqual(disk.checkpoint(), new Uint8Array(1500).fill(1));
+  await done(world, write(3, true));
+  disk.powerCut();
+  assert.deepEqual(disk.checkpoint(), new Uint8Array(1500).fill(3));
+});
+
+Deno.test("no log file is made where there is no room, and none is left half made", async () => {
+  const { world, disk, files } = local();
+  disk.room = 1;
+  await done(world, files().makeLog());
+  await assert.rejects(done(world, files().makeLog()), NoSpace);
+  assert.equal(disk.names().length, 1);
+});

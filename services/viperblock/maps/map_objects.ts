@@ -1,0 +1,88 @@
+/**
+ * Maps in the object store: immutable, in parts of about 1 MiB, under a key that names the volume and the
+ * epoch that wrote them. A map is complete when a record in the state tables names it and its number
+ * of parts; parts that no record names are left-overs of a crash.
+ */
+import { DamagedData } from "../format.ts";
+import { chunkTableEnd, readChunkTable, readMapHead, type StoredChunk } from "./map_stream.ts";
+
+/** What the engine needs of an object store. */
+export interface BlockStore {
+  put(key: string, body: Uint8Array<ArrayBuffer>): Promise<void>;
+  get(
+    key: string,
+    range?: { readonly offset: number; readonly length: number },
+  ): Promise<Uint8Array<ArrayBuffer> | undefined>;
+  delete(key: string): Promise<void>;
+  list(prefix: string): AsyncIterable<string>;
+}
+
+export interface SavedMap {
+  /** Prefix of the parts' keys. */
+  readonly key: string;
+  readonly parts: number;
+  /** The epoch that wrote it. */
+  readonly epoch: number;
+  /** Blocks that are not holes. */
+  readonly mapped_blocks: number;
+  /** Volumes whose chunks it refers to. */
+  readonly owners: readonly string[];
+}
+
+export const mapKey = (volumeId: string, epoch: number) =>
+  `maps/${volumeId}/${epoch.toString(16).padStart(8, "0")}`;
+
+/** A map that was frozen while the volume was mounted in that epoch. */
+export const frozenMapKey = (volumeId: string, epoch: number, number: number) =>
+  `${mapKey(volumeId, epoch)}-${number.toString().padStart(6, "0")}`;
+
+export const mapPartKey = (key: string, part: number) =>
+  `${key}/${part.toString().padStart(6, "0")}`;
+
+async function part(store: BlockStore, map: SavedMap, number: number) {
+  const bytes = await store.get(mapPartKey(map.key, number));
+  if (bytes === undefined) {
+    throw new DamagedData(`part ${number} of map ${map.key} is not in the object store`);
+  }
+  return bytes;
+}
+
+/** The parts of a map in order. */
+export async function* mapParts(
+  store: BlockStore,
+  map: SavedMap,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for (let number = 0; number < map.parts; number++) yield await part(store, map, number);
+}
+
+/** A whole map. */
+export async function readMap(store: BlockStore, map: SavedMap): Promise<Uint8Array<ArrayBuffer>> {
+  const parts = await Array.fromAsync(mapParts(store, map));
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** The chunks that a map refers to; reads no more of it than its table. */
+export async function mapChunks(store: BlockStore, map: SavedMap): Promise<StoredChunk[]> {
+  let bytes = await part(store, map, 0);
+  const head = readMapHead(bytes);
+  for (let number = 1; number < map.parts && bytes.length < chunkTableEnd(head); number++) {
+    const more = await part(store, map, number);
+    const joined = new Uint8Array(bytes.length + more.length);
+    joined.set(bytes);
+    joined.set(more, bytes.length);
+    bytes = joined;
+  }
+  return readChunkTable(bytes, head).filter((chunk) => chunk !== undefined);
+}
+
+export async function deleteMap(store: BlockStore, map: SavedMap): Promise<void> {
+  for (let number = 0; number < map.parts; number++) {
+    await store.delete(mapPartKey(map.key, number));
+  }
+}

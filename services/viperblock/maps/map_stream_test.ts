@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { type Random, seeded } from "../../../tests/kit/random.ts";
+import { BlockMap } from "./block_map.ts";
+import { chunkContainer, DamagedData } from "../format.ts";
+import {
+  loadMap,
+  MapWriter,
+  readChunkTable,
+  readMapHead,
+  smallestPiece,
+  type StoredChunk,
+} from "./map_stream.ts";
+
+const head = {
+  volumeId: "vol-1",
+  epoch: 3,
+  sizeBlocks: 50_000,
+  sequence: 2 ** 33 + 1,
+  nextSegment: 9,
+};
+
+function made(random: Random) {
+  const map = new BlockMap(head.sizeBlocks);
+  const model = new Map<number, readonly number[]>();
+  const chunks: (StoredChunk | undefined)[] = Array.from(
+    { length: 1500 },
+    (_, i) =>
+      i % 3 === 0 ? undefined : {
+        name: { owner: `vol-${i % 7}`, epoch: i, sequence: i * 2 },
+        blocks: 1024,
+        live: i % 5,
+      },
+  );
+  for (let i = 0; i < 4000; i++) {
+    const first = random.below(head.sizeBlocks - 64);
+    const container = random.below(2) === 0 ? chunkContainer(random.below(1500)) : 1 + i;
+    for (let k = 0; k < 1 + random.below(64); k++) {
+      const triple = [container, k + 1, random.below(2 ** 32)] as const;
+      map.set(first + k, ...triple);
+      model.set(first + k, triple);
+    }
+  }
+  const writer = new MapWriter(head, map.capture(), chunks);
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  while (!writer.done) {
+    const piece = new Uint8Array(smallestPiece);
+    parts.push(piece.slice(0, writer.fill(piece)));
+  }
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { bytes, model, chunks };
+}
+
+const nothing = { chunk() {}, block() {} };
+
+Deno.test("a map that was written in pieces is read back equal", () => {
+  seeded((random) => {
+    const { bytes, model, chunks } = made(random);
+    const read = new Map<number, readonly number[]>();
+    const table: (StoredChunk | undefined)[] = [];
+    const found = loadMap(bytes, {
+      chunk: (number, chunk) => table[number] = chunk,
+      block: (block, ...triple) => read.set(block, triple),
+    });
+    assert.deepEqual(found, { ...head, chunkCount: 1500 });
+    assert.deepEqual(read, model);
+    assert.deepEqual(table, chunks.map((chunk) => chunk?.live === 0 ? undefined : chunk));
+    assert.deepEqual(readChunkTable(bytes, readMapHead(bytes)), table);
+  });
+});
+
+Deno.test("a map with any bit flipped or any end cut off is refused before anything is visited", () => {
+  seeded((random) => {
+    const { bytes } = made(random);
+    const visitor = {
+      chunk: () => assert.fail("a damaged map was visited"),
+      block: () => assert.fail("a damaged map was visited"),
+    };
+    for (let i = 0; i < 60; i++) {
+      const damaged = bytes.slice();
+      // The last four bytes are padding and carry nothing.
+      const at = random.below(bytes.length - 4);
+      damaged[at] = (damaged[at] ?? 0) ^ (1 << random.below(8));
+      assert.throws(() => loadMap(damaged, visitor), DamagedData);
+      assert.throws(
+        () => loadMap(bytes.slice(0, random.below(bytes.length)), visitor),
+        DamagedData,
+      );
+    }
+    loadMap(bytes, nothing);
+  });
+});

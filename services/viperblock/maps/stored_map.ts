@@ -1,0 +1,147 @@
+/**
+ * Whole maps of snapshots, for who reads or writes snapshots without mounting anything: loaded from the
+ * object store with every checksum held, and saved there as the engine saves its own.
+ */
+import { crc32c } from "../../../ffi/crc32c.ts";
+import { BlockMap, offsetInLeaf } from "./block_map.ts";
+import {
+  blockBytes,
+  chunkHeaderBytes,
+  chunkKey,
+  chunkNumber,
+  DamagedData,
+  hole,
+  isChunk,
+} from "../format.ts";
+import { type BlockStore, mapKey, mapPartKey, readMap, type SavedMap } from "./map_objects.ts";
+import { loadMap, MapWriter, type StoredChunk } from "./map_stream.ts";
+
+const partBytes = 1 << 20;
+
+/** A map in memory with the chunks that it refers to, by their numbers. */
+export interface StoredMap {
+  readonly blocks: BlockMap;
+  readonly chunks: (StoredChunk | undefined)[];
+}
+
+export const emptyMap = (sizeBlocks: number): StoredMap => ({
+  blocks: new BlockMap(sizeBlocks),
+  chunks: [],
+});
+
+/** @throws DamagedData when the store does not have what was written */
+export async function readStoredMap(
+  store: BlockStore,
+  map: SavedMap | undefined,
+  sizeBlocks: number,
+): Promise<StoredMap> {
+  const made = emptyMap(sizeBlocks);
+  if (map === undefined) return made;
+  const whole = await readMap(store, map);
+  loadMap(whole, {
+    chunk: (number, chunk) => made.chunks[number] = chunk,
+    block: (block, container, index, checksum) => {
+      if (block < sizeBlocks) made.blocks.set(block, container, index, checksum);
+    },
+  });
+  return made;
+}
+
+/** Saves a map of a volume's epoch. What a run that was cut off left is written over. */
+export async function saveStoredMap(
+  store: BlockStore,
+  volumeId: string,
+  epoch: number,
+  { blocks, chunks }: StoredMap,
+): Promise<SavedMap> {
+  const live = new Uint32Array(chunks.length);
+  const leaves = blocks.capture();
+  for (const { words } of leaves) {
+    for (let at = 0; at + 3 < words.length; at += 3) {
+      const container = words[at] as number;
+      if (container === hole) continue;
+      if (!isChunk(container)) throw new DamagedData("a stored map may refer to chunks only");
+      const number = chunkNumber(container);
+      live[number] = (live[number] as number) + 1;
+    }
+  }
+  const counted = chunks.map((chunk, number) =>
+    chunk === undefined || live[number] === 0
+      ? undefined
+      : { ...chunk, live: live[number] as number }
+  );
+  const writer = new MapWriter(
+    { volumeId, epoch, sizeBlocks: blocks.sizeBlocks, sequence: 0, nextSegment: 1 },
+    leaves,
+    counted,
+  );
+  const key = mapKey(volumeId, epoch);
+  let parts = 0;
+  while (!writer.done) {
+    const piece = new Uint8Array(partBytes);
+    const length = writer.fill(piece);
+    await store.put(mapPartKey(key, parts++), piece.subarray(0, length));
+  }
+  const owners = new Set(counted.flatMap((chunk) => chunk === undefined ? [] : [chunk.name.owner]));
+  return { key, parts, epoch, mapped_blocks: blocks.mappedBlocks, owners: [...owners] };
+}
+
+/** Where a block lives, in words that mean the same in every map; undefined for a hole. */
+export function placeOf({ blocks, chunks }: StoredMap, block: number): string | undefined {
+  const leaf = blocks.leaf(block);
+  if (leaf === undefined) return undefined;
+  const at = offsetInLeaf(block);
+  const container = leaf[at] as number;
+  if (container === hole) return undefined;
+  const chunk = chunks[chunkNumber(container)];
+  return chunk === undefined ? "unknown" : `${chunkKey(chunk.name)}#${leaf[at + 1]}`;
+}
+
+/**
+ * Reads `count` blocks; holes are zeros. One request for each run of blocks that lie together.
+ * @throws DamagedData when a block does not match its checksum
+ */
+export async function readBlocks(
+  store: BlockStore,
+  map: StoredMap,
+  first: number,
+  count: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const out = new Uint8Array(count * blockBytes);
+  for (let i = 0; i < count;) {
+    const leaf = map.blocks.leaf(first + i);
+    const at = offsetInLeaf(first + i);
+    const container = leaf?.[at] ?? hole;
+    if (leaf === undefined || container === hole) {
+      i++;
+      continue;
+    }
+    const index = leaf[at + 1] as number;
+    let run = 1;
+    while (i + run < count) {
+      const next = map.blocks.leaf(first + i + run);
+      const there = offsetInLeaf(first + i + run);
+      if (next === undefined || next[there] !== container || next[there + 1] !== index + run) break;
+      run++;
+    }
+    const chunk = map.chunks[chunkNumber(container)];
+    if (chunk === undefined) throw new DamagedData(`block ${first + i} is in no chunk`);
+    const bytes = await store.get(chunkKey(chunk.name), {
+      offset: chunkHeaderBytes + index * blockBytes,
+      length: run * blockBytes,
+    });
+    if (bytes === undefined || bytes.length < run * blockBytes) {
+      throw new DamagedData(`${chunkKey(chunk.name)} is not in the object store, or is cut off`);
+    }
+    for (let k = 0; k < run; k++) {
+      const block = bytes.subarray(k * blockBytes, (k + 1) * blockBytes);
+      const wanted = map.blocks.leaf(first + i + k)?.[offsetInLeaf(first + i + k) + 2];
+      if (crc32c(block) !== wanted) {
+        throw new DamagedData(`block ${first + i + k} does not match its checksum`);
+      }
+      out.set(block, (i + k) * blockBytes);
+    }
+    i += run;
+  }
+  return out;
+}

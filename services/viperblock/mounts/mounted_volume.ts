@@ -1,0 +1,406 @@
+/**
+ * The main thread's side of one mounted volume: starts its worker, carries out what the worker
+ * orders (object store, checkpoint file, log files), and passes on stop and unmount.
+ *
+ * Orders go one way and answers the other; every order is answered exactly once. The memory that data
+ * passes through belongs to this side and is released only when the worker is gone and no order is under
+ * way. A worker that fails is told to `ended`; who mounted the volume decides what next.
+ */
+import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
+import type { Log } from "../../log/log.ts";
+import { windowBytes } from "../engine/fetcher.ts";
+import type { SyncMode, VolumeLimits } from "../contract.ts";
+import { CheckpointSeal } from "../encryption/sealed_bytes.ts";
+import type { VolumeKey } from "../encryption/volume_key.ts";
+import type { DamageReport } from "../damage.ts";
+import type { Rescue, SavedBase } from "../engine/salvage.ts";
+import { chunkBytes } from "../format.ts";
+import {
+  type FromWorker,
+  type HeldChunks,
+  Mailbox,
+  type ToWorker,
+  type VolumeStatistics,
+  type WorkerInit,
+} from "./mailbox.ts";
+import { type BlockStore, frozenMapKey, mapKey, type SavedMap } from "../maps/map_objects.ts";
+import { Orders, systemTime } from "./orders.ts";
+import { linuxFileSystem } from "../machine/file_system.ts";
+import { LocalFiles } from "../log/volume_files.ts";
+
+/** Four for reads, one for the compactor. */
+const windows = 5;
+const pieceBytes = 1 << 20;
+
+export interface MountOptions {
+  readonly volumeId: string;
+  readonly sizeBytes: number;
+  readonly limits?: VolumeLimits;
+  readonly sync?: SyncMode;
+  /** Of an encrypted volume. */
+  readonly key?: VolumeKey;
+  readonly epoch: number;
+  /** The epoch of the map in the object store; 0 when there is none of this volume's own. */
+  readonly savedEpoch: number;
+  /** The newest epoch whose chunks a snapshot may name; as `savedEpoch` unless given. */
+  readonly snapshotEpoch?: number;
+  /** The volume's own directory; exists. */
+  readonly directory: string;
+  readonly socket: string;
+  readonly vhostSocket?: string;
+  readonly store: BlockStore;
+  readonly log: Log;
+  readonly cacheBytes: number;
+  readonly segmentBudget: number;
+  readonly reserveBytes: number;
+  readonly spacePatienceMs: number;
+  /** It was refused because it is damaged: serve what can be read of it. */
+  readonly rescue?: Rescue;
+}
+
+export interface Served {
+  readonly replayed_batches: number;
+  /** It is served for reading only. */
+  readonly damage?: DamageReport;
+}
+
+/** Why a worker ended. */
+export type Ending =
+  | { readonly kind: "stopped" }
+  | { readonly kind: "unmounted"; readonly map: SavedMap }
+  | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean };
+
+const limitsOf = ({ iops, throughput_bytes }: VolumeLimits): VolumeLimits => ({
+  ...(iops === undefined ? {} : { iops }),
+  ...(throughput_bytes === undefined ? {} : { throughput_bytes }),
+});
+
+interface Freezing {
+  readonly captured: PromiseWithResolvers<void>;
+  readonly frozen: PromiseWithResolvers<SavedMap>;
+}
+
+/** The worker ended before it did what it was asked to. */
+export class WorkerFailed extends Error {
+  override readonly name = "WorkerFailed";
+  constructor(message: string, readonly damaged: boolean) {
+    super(message);
+  }
+}
+
+/**
+ * Opens the volume; one that is damaged is opened for reading only, as far as it can be read.
+ * @param savedBase the map that its mount began with, when that is needed
+ * @throws WorkerFailed
+ */
+export async function openVolume(
+  options: Omit<MountOptions, "rescue">,
+  savedBase: () => Promise<SavedBase>,
+): Promise<MountedVolume> {
+  const volume = new MountedVolume(options);
+  try {
+    await volume.ready;
+    return volume;
+  } catch (error) {
+    if (!(error instanceof WorkerFailed && error.damaged)) throw error;
+    await volume.ended;
+    const reason = (error.message.split("\n")[0] ?? "").replace(/^DamagedData: /, "");
+    const rescued = new MountedVolume({ ...options, rescue: { reason, base: await savedBase() } });
+    await rescued.ready;
+    return rescued;
+  }
+}
+
+export class MountedVolume {
+  readonly #o: MountOptions;
+  readonly #log: Log;
+  readonly #worker: Worker;
+  readonly #mailbox: Mailbox;
+  readonly #memories: Memory[] = [];
+  readonly #ready = Promise.withResolvers<Served>();
+  readonly #ended = Promise.withResolvers<Ending>();
+  readonly #orders: Orders;
+  #unmounting: PromiseWithResolvers<boolean> | undefined;
+  #reports: ((statistics: VolumeStatistics) => void)[] = [];
+  #over = false;
+  #damage: DamageReport | undefined;
+  #snapshots = 0;
+  readonly #freezing = new Map<string, Freezing>();
+  readonly #resizing: (() => void)[] = [];
+  readonly #settingSync: (() => void)[] = [];
+  readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
+  readonly #asking: ((held: HeldChunks) => void)[] = [];
+
+  constructor(options: MountOptions) {
+    this.#o = options;
+    this.#log = options.log.with({ volume_id: options.volumeId, epoch: options.epoch });
+    const memory = (length: number) => {
+      const made = mapMemory(length);
+      this.#memories.push(made);
+      return made;
+    };
+    const transfer = {
+      windows: Array.from({ length: windows }, () => memory(windowBytes)),
+      chunk: memory(chunkBytes),
+      piece: memory(pieceBytes),
+    };
+    this.#orders = new Orders({
+      store: options.store,
+      files: new LocalFiles({
+        system: linuxFileSystem,
+        directory: options.directory,
+        reserveBytes: options.reserveBytes,
+      }),
+      time: systemTime,
+      log: this.#log,
+      ...(options.key === undefined
+        ? {}
+        : { seal: new CheckpointSeal(options.key, options.volumeId) }),
+      ...transfer,
+      send: (message) => this.#send(message),
+    });
+    this.#mailbox = Mailbox.create(createEvent());
+    this.#worker = new Worker(new URL("../engine/worker.ts", import.meta.url), {
+      type: "module",
+      name: options.volumeId,
+    });
+    this.#worker.onmessage = (event: MessageEvent<FromWorker>) => this.#handle(event.data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#end({ kind: "failed", error: event.message, damaged: false });
+    };
+    // A failure is told to whoever waits for `ended`; nobody need wait for `ready` any more then.
+    this.#ready.promise.catch(() => {});
+    const init: WorkerInit = {
+      volumeId: options.volumeId,
+      sizeBytes: options.sizeBytes,
+      limits: limitsOf(options.limits ?? {}),
+      sync: options.sync ?? "flush",
+      epoch: options.epoch,
+      savedEpoch: options.savedEpoch,
+      snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
+      ...(options.key === undefined ? {} : { key: options.key.data }),
+      ...(options.rescue === undefined ? {} : { rescue: options.rescue }),
+      directory: options.directory,
+      socket: options.socket,
+      ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
+      cacheBytes: options.cacheBytes,
+      segmentBudget: options.segmentBudget,
+      spacePatienceMs: options.spacePatienceMs,
+      mailbox: this.#mailbox.shared,
+      eventFd: this.#mailbox.eventFd,
+      transfer: {
+        windows: transfer.windows.map((each) => each.address),
+        chunk: transfer.chunk.address,
+        piece: transfer.piece.address,
+        pieceBytes,
+      },
+    };
+    this.#worker.postMessage(init);
+  }
+
+  /** What is wrong with it, when it is served for reading only. */
+  get damage(): DamageReport | undefined {
+    return this.#damage;
+  }
+
+  get epoch(): number {
+    return this.#o.epoch;
+  }
+
+  get socket(): string {
+    return this.#o.socket;
+  }
+
+  /** Settles when the volume is served. @throws WorkerFailed */
+  get ready(): Promise<Served> {
+    return this.#ready.promise;
+  }
+
+  /** Settles when the worker is gone. */
+  get ended(): Promise<Ending> {
+    return this.#ended.promise;
+  }
+
+  #send(message: ToWorker): void {
+    if (!this.#over) this.#mailbox.send(message);
+  }
+
+  /** Flushes the log and ends the worker; the local files stay. */
+  async stop(): Promise<void> {
+    this.#send({ kind: "stop" });
+    await this.#ended.promise;
+  }
+
+  /**
+   * Moves everything to the object store and ends the worker.
+   * @returns the saved map, or undefined when the store could not take it all and the volume is served on
+   * @throws WorkerFailed
+   */
+  async unmount(): Promise<SavedMap | undefined> {
+    this.#unmounting ??= Promise.withResolvers();
+    const unmounting = this.#unmounting;
+    this.#send({ kind: "unmount" });
+    const first = await Promise.race([this.#ended.promise, unmounting.promise]);
+    if (first === false) return undefined;
+    const ending = await this.#ended.promise;
+    if (ending.kind === "unmounted") return ending.map;
+    throw new WorkerFailed(
+      ending.kind === "failed" ? ending.error : "the engine was stopped",
+      ending.kind === "failed" && ending.damaged,
+    );
+  }
+
+  /**
+   * Freezes what the volume holds. The moment has passed when this returns.
+   * @returns the frozen map, when the store has it
+   * @throws WorkerFailed when the engine ends first
+   */
+  async freeze(): Promise<{ readonly stored: Promise<SavedMap> }> {
+    if (this.#over || this.#unmounting !== undefined) {
+      throw new WorkerFailed("the volume is being unmounted", false);
+    }
+    const key = frozenMapKey(this.#o.volumeId, this.#o.epoch, ++this.#snapshots);
+    const freezing: Freezing = {
+      captured: Promise.withResolvers(),
+      frozen: Promise.withResolvers(),
+    };
+    freezing.frozen.promise.catch(() => {});
+    this.#freezing.set(key, freezing);
+    this.#send({ kind: "freeze", key });
+    await freezing.captured.promise;
+    return { stored: freezing.frozen.promise };
+  }
+
+  /** The volume is larger from now on; its clients have to connect again. */
+  async resize(row: VolumeLimits & { readonly size_bytes: number }): Promise<void> {
+    if (this.#over) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#resizing.push(resolve);
+    this.#send({ kind: "resize", size_bytes: row.size_bytes, limits: limitsOf(row) });
+    await Promise.race([promise, this.#ended.promise]);
+  }
+
+  /** Whatever is asked from now on is acknowledged in that manner. */
+  async setSync(sync: SyncMode): Promise<void> {
+    if (this.#over) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#settingSync.push(resolve);
+    this.#send({ kind: "sync_mode", sync });
+    await Promise.race([promise, this.#ended.promise]);
+  }
+
+  /** What it needs in the store; undefined when the worker is gone. */
+  async held(): Promise<HeldChunks | undefined> {
+    if (this.#over) return undefined;
+    const { promise, resolve } = Promise.withResolvers<HeldChunks>();
+    this.#asking.push(resolve);
+    this.#send({ kind: "held" });
+    return await Promise.race([promise, this.#ended.promise.then(() => undefined)]);
+  }
+
+  /** Where its books do not agree with its map, in sentences. */
+  async audit(): Promise<readonly string[]> {
+    if (this.#over) return [];
+    const { promise, resolve } = Promise.withResolvers<readonly string[]>();
+    this.#auditing.push(resolve);
+    this.#send({ kind: "audit" });
+    return await Promise.race([promise, this.#ended.promise.then(() => [])]);
+  }
+
+  async statistics(): Promise<VolumeStatistics | undefined> {
+    if (this.#over) return undefined;
+    const { promise, resolve } = Promise.withResolvers<VolumeStatistics>();
+    this.#reports.push(resolve);
+    this.#send({ kind: "report" });
+    return await Promise.race([promise, this.#ended.promise.then(() => undefined)]);
+  }
+
+  #handle(message: FromWorker): void {
+    if (this.#orders.take(message)) return;
+    switch (message.kind) {
+      case "ready":
+        this.#damage = message.damage;
+        this.#ready.resolve(message);
+        return;
+      case "captured":
+        this.#freezing.get(message.key)?.captured.resolve();
+        return;
+      case "frozen": {
+        const freezing = this.#freezing.get(message.key);
+        this.#freezing.delete(message.key);
+        freezing?.frozen.resolve({
+          key: message.key,
+          parts: this.#orders.mapParts,
+          epoch: this.#o.epoch,
+          mapped_blocks: message.mapped_blocks,
+          owners: message.owners,
+        });
+        return;
+      }
+      case "resized":
+        this.#resizing.shift()?.();
+        return;
+      case "sync_mode_set":
+        this.#settingSync.shift()?.();
+        return;
+      case "audited":
+        this.#auditing.shift()?.(message.wrong);
+        return;
+      case "held":
+        this.#asking.shift()?.(message);
+        return;
+      case "unmounted":
+        if (message.ok) {
+          this.#end({
+            kind: "unmounted",
+            map: {
+              key: mapKey(this.#o.volumeId, this.#o.epoch),
+              parts: this.#orders.mapParts,
+              epoch: this.#o.epoch,
+              mapped_blocks: message.mapped_blocks,
+              owners: message.owners,
+            },
+          });
+        } else {
+          this.#unmounting?.resolve(false);
+          this.#unmounting = undefined;
+        }
+        return;
+      case "stopped":
+        this.#end({ kind: "stopped" });
+        return;
+      case "report":
+        for (const resolve of this.#reports.splice(0)) resolve(message.statistics);
+        return;
+      case "failed":
+        this.#end({ kind: "failed", error: message.error, damaged: message.damaged });
+        return;
+      case "log":
+        this.#log[message.level](message.event, message.fields);
+        return;
+    }
+  }
+
+  #end(ending: Ending): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (ending.kind === "failed") {
+      this.#ready.reject(new WorkerFailed(ending.error, ending.damaged));
+    }
+    for (const { captured, frozen } of this.#freezing.values()) {
+      const failed = new WorkerFailed("the engine ended before the snapshot was stored", false);
+      captured.reject(failed);
+      frozen.reject(failed);
+    }
+    this.#freezing.clear();
+    void (async () => {
+      await this.#orders.end();
+      closeFile(this.#mailbox.eventFd);
+      // After a failure the kernel may still be ending the worker's requests on this memory.
+      if (ending.kind !== "failed") { for (const memory of this.#memories) unmap(memory); }
+      this.#worker.terminate();
+      this.#ended.resolve(ending);
+    })();
+  }
+}

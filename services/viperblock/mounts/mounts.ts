@@ -1,0 +1,436 @@
+/**
+ * The volumes that this node serves: mounts them, keeps them served, unmounts them.
+ *
+ * The row in the table is written before a worker starts and after it ended, so a crash at any point leaves
+ * either a volume that is mounted here and has its local directory, or one that is not mounted. A worker
+ * that fails is started again with a new epoch, on the same socket; other volumes do not notice. One
+ * whose log or map is damaged is served for reading only, since writing could only make it worse. It cannot be moved
+ * to the object store: unmounted, it is set aside where its log is, until it is mounted again or deleted.
+ */
+import { join } from "node:path";
+import { AwsError, unavailable } from "../../aws/errors.ts";
+import { errorFields, type Log } from "../../log/log.ts";
+import type { Row } from "../../state/table.ts";
+import { mapOwner } from "../chunks/collector.ts";
+import type { MountReply } from "../contract.ts";
+import { CheckpointSeal } from "../encryption/sealed_bytes.ts";
+import { KeyGone } from "../encryption/sealed_objects.ts";
+import type { VolumeKey } from "../encryption/volume_key.ts";
+import { asCheckpointOf } from "../maps/checkpoint_copy.ts";
+import { checkpointName, DamagedData } from "../format.ts";
+import type { SavedBase } from "../engine/salvage.ts";
+import type { HeldChunks } from "./mailbox.ts";
+import { type BlockStore, mapParts, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { type MountedVolume, openVolume } from "./mounted_volume.ts";
+import { type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
+import { linuxFileSystem } from "../machine/file_system.ts";
+
+export interface MountsOptions {
+  readonly nodeId: string;
+  /** Directory of all volumes' directories. */
+  readonly directory: string;
+  readonly socket: (volumeId: string) => string;
+  readonly vhostSocket?: (volumeId: string) => string;
+  readonly tables: Tables;
+  readonly store: BlockStore;
+  /** The key of an encrypted volume. @throws KeyGone */
+  readonly keyOf: (volumeId: string) => Promise<VolumeKey>;
+  readonly log: Log;
+  readonly reserveBytes: number;
+  /** RAM for the read cache of the next volume. */
+  readonly cacheBytes: (mounted: number) => number;
+  /** Log files of 32 MiB that one volume may hold. */
+  readonly segmentBudget?: number;
+  readonly spacePatienceMs?: number;
+}
+
+/** Made when the local directory is complete; without it there is no log of this volume here. */
+const markName = "mounted.json";
+
+export class Mounts {
+  readonly #o: MountsOptions;
+  readonly #mounted = new Map<string, MountedVolume>();
+  readonly #turns = new Turns();
+  readonly #down = new Map<string, string>();
+  #stopping = false;
+  readonly #unwatch: () => void;
+
+  constructor(options: MountsOptions) {
+    this.#o = options;
+    this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
+  }
+
+  /**
+   * The row says who may write. A volume that somebody else has taken over, with a later epoch, is let
+   * go of at once: its clients lose their connections, and what its engine still stores carries an epoch
+   * that no map will ever name.
+   */
+  #hold(volumeId: string, row: VolumeRow | undefined): void {
+    const volume = this.#mounted.get(volumeId);
+    if (volume === undefined || row === undefined || this.#stopping) return;
+    if (row.epoch <= volume.epoch) return;
+    this.#o.log.error("volume_fenced", {
+      volume_id: volumeId,
+      epoch: volume.epoch,
+      taken_by: row.mounted_on,
+      taken_epoch: row.epoch,
+    });
+    this.#mounted.delete(volumeId);
+    volume.stop().catch((error) =>
+      this.#o.log.error("volume_not_stopped", { volume_id: volumeId, ...errorFields(error) })
+    );
+  }
+
+  get nodeId(): string {
+    return this.#o.nodeId;
+  }
+
+  get count(): number {
+    return this.#mounted.size;
+  }
+
+  /** Volumes that should be served and are not, with the reason. */
+  get down(): ReadonlyMap<string, string> {
+    return this.#down;
+  }
+
+  /** Volumes that are served for reading only, with the reason. */
+  get damaged(): ReadonlyMap<string, string> {
+    const found = new Map<string, string>();
+    for (const [id, { damage }] of this.#mounted) {
+      if (damage !== undefined) found.set(id, damage.reason);
+    }
+    return found;
+  }
+
+  get volumes(): ReadonlyMap<string, MountedVolume> {
+    return this.#mounted;
+  }
+
+  #directory(volumeId: string): string {
+    return join(this.#o.directory, volumeId);
+  }
+
+  #vhostSocket(volumeId: string): { vhostSocket?: string } {
+    const path = this.#o.vhostSocket?.(volumeId);
+    return path === undefined ? {} : { vhostSocket: path };
+  }
+
+  async mount(volumeId: string): Promise<MountReply> {
+    return await this.#turns.take(volumeId, () => this.#mount(volumeId));
+  }
+
+  async #mount(volumeId: string): Promise<MountReply> {
+    const row = await this.#row(volumeId);
+    const reply = {
+      socket: this.#o.socket(volumeId),
+      ...(this.#o.vhostSocket === undefined ? {} : { vhost_socket: this.#o.vhostSocket(volumeId) }),
+      size_bytes: row.value.size_bytes,
+    };
+    if (this.#mounted.has(volumeId)) return reply;
+    await this.#start(row);
+    return reply;
+  }
+
+  async #row(volumeId: string): Promise<Row<VolumeRow>> {
+    const row = await this.#o.tables.volumes.read(volumeId);
+    if (row === undefined || row.value.state !== "ok") throw volumeNotFound(volumeId);
+    const { mounted_on } = row.value;
+    if (mounted_on !== undefined && mounted_on !== this.#o.nodeId) {
+      throw new AwsError("VolumeInUse", `The volume '${volumeId}' is in use on ${mounted_on}.`);
+    }
+    return row;
+  }
+
+  /** Takes the next epoch and starts a worker. */
+  async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
+    const { value } = row;
+    const directory = this.#directory(value.volume_id);
+    const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
+    if (value.mounted_on === undefined) await this.#prepare(value, directory, key);
+    else await this.#checkMark(value, directory);
+    const taken = await this.#o.tables.volumes.update(
+      value.volume_id,
+      { ...value, mounted_on: this.#o.nodeId, epoch: value.epoch + 1 },
+      row.revision,
+    );
+    const log = this.#o.log.with({ volume_id: value.volume_id });
+    const started = performance.now();
+    const volume = await openVolume({
+      volumeId: value.volume_id,
+      sizeBytes: value.size_bytes,
+      limits: value,
+      sync: value.sync ?? "flush",
+      ...(key === undefined ? {} : { key }),
+      epoch: taken.value.epoch,
+      savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),
+      snapshotEpoch: this.#snapshotEpoch(value),
+      directory,
+      socket: this.#o.socket(value.volume_id),
+      ...this.#vhostSocket(value.volume_id),
+      store: this.#o.store,
+      log: this.#o.log,
+      cacheBytes: this.#o.cacheBytes(this.#mounted.size),
+      segmentBudget: this.#o.segmentBudget ?? 32,
+      reserveBytes: this.#o.reserveBytes,
+      spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
+    }, () => this.#savedBase(value));
+    const { replayed_batches, damage } = await volume.ready;
+    await this.#noteDamage(taken.value, damage?.reason);
+    this.#mounted.set(value.volume_id, volume);
+    this.#down.delete(value.volume_id);
+    if (damage !== undefined) {
+      const { reason, damaged_blocks } = damage;
+      log.error("volume_damaged", { reason, damaged_blocks, served: "for reading only" });
+    }
+    log.info("volume_served", {
+      epoch: taken.value.epoch,
+      replayed_batches,
+      duration_ms: Math.round(performance.now() - started),
+    });
+    void this.#watch(value.volume_id, volume);
+    return volume;
+  }
+
+  /** The row says why a volume is served for reading only, as long as it is. */
+  async #noteDamage(row: VolumeRow, reason: string | undefined): Promise<void> {
+    if (row.damage === reason && row.set_aside === undefined) return;
+    await this.#o.tables.volumes.modify(row.volume_id, (value) => {
+      if (value === undefined) throw volumeNotFound(row.volume_id);
+      const { damage: _, set_aside: __, ...rest } = value;
+      return reason === undefined ? rest : { ...rest, damage: reason };
+    });
+  }
+
+  /** The map that the mount began with, for a volume whose checkpoint is lost. */
+  async #savedBase({ map }: VolumeRow): Promise<SavedBase> {
+    if (map === undefined) return { kind: "empty" };
+    try {
+      return { kind: "saved", bytes: await readMap(this.#o.store, map) };
+    } catch (error) {
+      return { kind: "unreachable", why: error instanceof Error ? error.message : String(error) };
+    }
+  }
+
+  /** The newest epoch whose chunks a snapshot may name. */
+  #snapshotEpoch(row: VolumeRow): number {
+    const epochs = this.#o.tables.snapshots.list().map(({ value }) => ownEpoch(value.map, row));
+    return Math.max(0, ...epochs);
+  }
+
+  /** Counters of a volume that is mounted here, and what follows from them. */
+  async metrics(volumeId: string): Promise<Readonly<Record<string, number>> | undefined> {
+    const volume = this.#mounted.get(volumeId);
+    const seen = await volume?.statistics();
+    if (seen === undefined) return undefined;
+    const ratio = (of: number, to: number) => to === 0 ? 1 : Math.round(of / to * 1000) / 1000;
+    return {
+      ...seen,
+      read_only: volume?.damage === undefined ? 0 : 1,
+      damaged_blocks: volume?.damage?.damaged_blocks ?? 0,
+      cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
+      space_amplification: ratio(seen.chunk_blocks, seen.live_chunk_blocks),
+      log_amplification: ratio(seen.log_written_bytes, seen.guest_written_bytes),
+    };
+  }
+
+  /** What a volume that is mounted here needs in the store. */
+  async held(volumeId: string): Promise<HeldChunks | undefined> {
+    return await this.#mounted.get(volumeId)?.held();
+  }
+
+  async #keyOf(volumeId: string): Promise<VolumeKey> {
+    try {
+      return await this.#o.keyOf(volumeId);
+    } catch (cause) {
+      if (!(cause instanceof KeyGone)) throw cause;
+      throw new AwsError("IncorrectState", `The volume cannot be opened: ${cause.message}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Fills the local directory from the object store. */
+  async #prepare(row: VolumeRow, directory: string, key: VolumeKey | undefined): Promise<void> {
+    await Deno.remove(directory, { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+    const seal = key === undefined ? undefined : new CheckpointSeal(key, row.volume_id);
+    if (row.map !== undefined) await this.#loadMap(row, row.map, directory, seal);
+    await writeDurably(
+      join(directory, markName),
+      new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
+    );
+    await linuxFileSystem.syncDirectory(directory);
+    await linuxFileSystem.syncDirectory(this.#o.directory);
+  }
+
+  async #loadMap(
+    { volume_id }: VolumeRow,
+    map: SavedMap,
+    directory: string,
+    seal: CheckpointSeal | undefined,
+  ) {
+    const file = await Deno.open(join(directory, checkpointName), {
+      write: true,
+      createNew: true,
+      mode: 0o600,
+    });
+    try {
+      let first = true;
+      for await (const part of asCheckpointOf(volume_id, mapParts(this.#o.store, map))) {
+        const bytes = seal?.next(part, first) ?? part;
+        first = false;
+        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+      }
+      await file.sync();
+    } catch (cause) {
+      if (cause instanceof DamagedData) {
+        throw new AwsError(
+          "IncorrectState",
+          `The map ${map.key} of '${volume_id}' in the object store is damaged: ${cause.message}.`,
+          { cause },
+        );
+      }
+      throw unavailable(`The object store, asked for map ${map.key},`, cause);
+    } finally {
+      seal?.close();
+      file.close();
+    }
+  }
+
+  async #checkMark(row: VolumeRow, directory: string): Promise<void> {
+    try {
+      await Deno.stat(join(directory, markName));
+    } catch (cause) {
+      throw new AwsError(
+        "IncorrectState",
+        `The log of '${row.volume_id}' is not in ${directory}. Bring the disk back that held it.`,
+        { cause },
+      );
+    }
+  }
+
+  /** Starts the worker again when it fails. */
+  async #watch(volumeId: string, volume: MountedVolume): Promise<void> {
+    const ending = await volume.ended;
+    if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
+    if (ending.kind !== "failed" || this.#stopping) return;
+    this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error: ending.error });
+    await this.#revive(volumeId);
+  }
+
+  async #revive(volumeId: string): Promise<void> {
+    for (let pause = 100; !this.#stopping; pause *= 2) {
+      try {
+        await this.mount(volumeId);
+        return;
+      } catch (error) {
+        this.#o.log.error("volume_not_served", { volume_id: volumeId, ...errorFields(error) });
+        this.#down.set(volumeId, error instanceof Error ? error.message : String(error));
+        if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") {
+          this.#down.delete(volumeId);
+          return;
+        }
+        if (error instanceof Error && "damaged" in error && error.damaged === true) return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, Math.min(pause, 10_000)));
+    }
+  }
+
+  /** Serves again, after a restart, what the table says is mounted here. */
+  async restore(): Promise<void> {
+    const mine = this.#o.tables.volumes.list()
+      .filter(({ value }) =>
+        value.mounted_on === this.#o.nodeId && value.state === "ok" && value.set_aside === undefined
+      );
+    await Promise.all(mine.map(async ({ key }) => {
+      try {
+        await this.mount(key);
+      } catch (error) {
+        this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
+        this.#down.set(key, error instanceof Error ? error.message : String(error));
+        const damaged = error instanceof Error && "damaged" in error && error.damaged === true;
+        if (!damaged) void this.#revive(key);
+      }
+    }));
+  }
+
+  /**
+   * Moves everything to the object store and stops serving. Repeating it is no error.
+   * @returns whether it was mounted
+   */
+  async unmount(volumeId: string): Promise<boolean> {
+    return await this.#turns.take(volumeId, async () => {
+      const row = await this.#row(volumeId);
+      if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
+      const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
+      if (volume.damage !== undefined) {
+        await this.#setAside(volumeId, volume);
+        return false;
+      }
+      const map = await volume.unmount();
+      if (map === undefined) {
+        throw unavailable(`The object store, which is to keep '${volumeId}',`);
+      }
+      await this.#o.tables.volumes.modify(volumeId, (value) => {
+        if (value === undefined) throw volumeNotFound(volumeId);
+        // Whoever took the volume over in the meantime has a newer epoch, and a map of its own.
+        if (value.epoch !== map.epoch || value.mounted_on !== this.#o.nodeId) {
+          throw new AwsError("IncorrectState", `The volume '${volumeId}' was taken over.`);
+        }
+        const { mounted_on: _, ...rest } = value;
+        return { ...rest, map };
+      });
+      await Deno.remove(this.#directory(volumeId), { recursive: true });
+      this.#o.log.info("volume_unmounted", {
+        volume_id: volumeId,
+        mapped_blocks: map.mapped_blocks,
+      });
+      return true;
+    });
+  }
+
+  async #setAside(volumeId: string, volume: MountedVolume): Promise<void> {
+    await volume.stop();
+    this.#mounted.delete(volumeId);
+    await this.#o.tables.volumes.modify(volumeId, (value) => {
+      if (value === undefined) throw volumeNotFound(volumeId);
+      return { ...value, set_aside: true };
+    });
+    this.#o.log.warn("damaged_volume_set_aside", {
+      volume_id: volumeId,
+      directory: this.#directory(volumeId),
+    });
+  }
+
+  /** Removes what a volume that is not mounted may have left here. */
+  async forget(volumeId: string): Promise<void> {
+    await Deno.remove(this.#directory(volumeId), { recursive: true }).catch((error) => {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    });
+  }
+
+  /** Stops serving without unmounting: the logs are flushed and stay. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.#unwatch();
+    await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
+  }
+}
+
+/** The epoch of a map, if the volume wrote it itself; else 0. */
+function ownEpoch(map: SavedMap | undefined, row: VolumeRow): number {
+  return map !== undefined && mapOwner(map) === row.volume_id ? map.epoch : 0;
+}
+
+async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  try {
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await file.sync();
+  } finally {
+    file.close();
+  }
+}
