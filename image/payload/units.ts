@@ -153,6 +153,16 @@ function fence(service: ServiceSpec): string[] {
   ];
 }
 
+/**
+ * How soon a service that ended is started again. While one that data goes through is away guests and clients
+ * wait, so it comes at once, before others get the processor; one that keeps ending comes ever later (where
+ * systemd knows how: from 254 on).
+ */
+function restart(service: ServiceSpec): string[] {
+  if (service.movesData !== true) return ["RestartSec=1"];
+  return ["RestartSec=100ms", "RestartSteps=8", "RestartMaxDelaySec=10s", "Nice=-5"];
+}
+
 /** The unit of one service. */
 export function serviceUnit(service: ServiceSpec): string {
   const needs = service.after.map(unitName);
@@ -190,13 +200,14 @@ export function serviceUnit(service: ServiceSpec): string {
     "CacheDirectoryMode=0700",
     `SyslogIdentifier=mulga-${service.name}`,
     "Restart=always",
-    "RestartSec=1",
+    ...restart(service),
     `TimeoutStartSec=${start_s}`,
     `TimeoutStopSec=${Math.ceil(service.stop_timeout_ms / 1_000)}`,
     // Guests outlive a restart of the service that started them.
     ...(startsPrograms ? ["KillMode=process", "SendSIGKILL=yes", "OOMPolicy=continue"] : [
-      // Memory is taken from guests first.
-      "OOMScoreAdjust=-500",
+      // Memory is taken from guests first. Theirs is mapped by the block engine too, and counts as its own:
+      // ending that would give none of it back.
+      "OOMScoreAdjust=-950",
     ]),
     ...fence(service),
     "",

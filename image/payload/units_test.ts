@@ -143,7 +143,9 @@ Deno.test("systemd finds nothing to say about the units", async () => {
       "--man=no",
       ...units.map((name) => `${layout.units}/${name}`),
     );
-    return text.split("\n").filter((line) => units.some((name) => line.includes(name)));
+    return text.split("\n").filter((line) => units.some((name) => line.includes(name)))
+      // Debian 12's systemd does not know them yet and goes on without.
+      .filter((line) => !/Unknown key.*'Restart(Steps|MaxDelaySec)'/.test(line));
   };
   assert.deepEqual(await verify(...names), []);
   // It does look: a setting that there is not is told.

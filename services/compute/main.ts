@@ -2,17 +2,16 @@
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { runService } from "../runtime/run_service.ts";
 import { startCompute } from "./compute.ts";
+import { chooseDiskDoor } from "./machines/disk_door.ts";
 import { chooseAccelerator } from "./machines/node_machine.ts";
 import { QemuHypervisor } from "./machines/qemu.ts";
 
 await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
-  const accelerator = await chooseAccelerator(config.compute.accelerator, log);
-  const hypervisor = new QemuHypervisor({
-    paths,
-    accelerator,
-    disks: config.compute.disks ?? "nbd",
-    log,
-  });
+  const [accelerator, disks] = await Promise.all([
+    chooseAccelerator(config.compute.accelerator, log),
+    chooseDiskDoor(config.compute.disks ?? "nbd", log),
+  ]);
+  const hypervisor = new QemuHypervisor({ paths, accelerator, disks, log });
   const authorizer = new ResourceAuthorizer(bus);
   onStop(() => authorizer[Symbol.asyncDispose]());
   const compute = await startCompute({

@@ -2,7 +2,7 @@
  * One service under supervision: started when those it needs are well, its output gathered, its
  * health asked for, started again when it ends.
  *
- * The first restart comes after 100 ms, so that a crash is hardly noticed; each further one within
+ * The first restart comes after 20 ms, so that a crash is hardly noticed; each further one within
  * half a minute waits twice as long, up to 10 s, so that a service that cannot run does not eat the
  * machine. Nothing that this class does throws: a service that cannot be started at all is one that
  * keeps failing, and its state says why.
@@ -60,7 +60,7 @@ export interface RunningServiceOptions {
   readonly onProcess?: () => void;
 }
 
-export const firstBackOff_ms = 100;
+export const firstBackOff_ms = 20;
 export const longestBackOff_ms = 10_000;
 /** A service that ran as long has recovered: its next end is a first one again. */
 const recovered_ms = 30_000;

@@ -71,7 +71,7 @@ Deno.test("a service that is killed runs again by itself", async () => {
 });
 
 Deno.test("a service that keeps failing is started ever more seldom, and its last error is told", async () => {
-  assert.deepEqual([0, 1, 2, 3, 7, 100].map(backOff_ms), [100, 200, 400, 800, 10_000, 10_000]);
+  assert.deepEqual([0, 1, 2, 3, 9, 100].map(backOff_ms), [20, 40, 80, 160, 10_000, 10_000]);
   await using made = await shellService(
     'echo x >> "$DIRECTORY/starts"; echo "error: no luck"; exit 3',
   );

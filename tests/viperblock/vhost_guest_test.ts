@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { chooseDiskDoor } from "../../services/compute/machines/disk_door.ts";
 import { QemuHypervisor } from "../../services/compute/machines/qemu.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { createLog } from "../../services/log/log.ts";
@@ -59,7 +60,9 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       ...["root@127.0.0.1", line],
     ], { timeout_ms });
   const log = createLog("test", { write: () => {} });
-  const hypervisor = new QemuHypervisor({ paths, accelerator: "tcg", disks: "vhost-user", log });
+  const disks = await chooseDiskDoor(undefined, log);
+  assert.equal(disks, "vhost-user", "this machine's QEMU can share guests' memory");
+  const hypervisor = new QemuHypervisor({ paths, accelerator: "tcg", disks, log });
   const disk = (id: string, options: BareOptions, slot: number) => ({
     volume_id: id,
     socket: options.socket,
@@ -122,9 +125,15 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
           async () => await written() > before + epoch * 8000 || undefined,
         );
         await data.kill();
+        await eventually(
+          "the machine's word that a disk is away",
+          10_000,
+          async () => await machine.status() === "disk_away" || undefined,
+        );
         data = await start({ ...dataOptions, epoch });
       }
       const [, , errors] = (await loading).trim().split("\n");
+      assert.equal(await machine.status(), "running");
       assert.equal(errors, "0");
       sum = await ssh("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/load? | sha256sum");
       assert.equal(sum, await ssh("cat /tmp/want /tmp/want /tmp/want | sha256sum"));

@@ -276,9 +276,9 @@ export class Reconciler {
       return await this.#shutDownFromInside(instance);
     }
     if (instance.rebooting === true) return await this.#reboot(instance, machine, worker);
-    if (status === "io_error") {
+    if (status === "io_error" || status === "disk_away") {
       await this.#impaired(instance, "A volume does not answer; the guest waits for it.");
-      await machine.resume();
+      if (status === "io_error") await machine.resume();
       return resume_ms;
     }
     if (status === "paused") {

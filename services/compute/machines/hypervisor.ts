@@ -37,9 +37,10 @@ export interface MachineSpec {
 
 /**
  * `powered_off`: the guest has shut down and the machine waits to be let go. `io_error`: it stands
- * still because a disk does not answer. `paused`: anything else that is not running.
+ * still because a disk does not answer. `disk_away`: it runs, and waits by itself for a disk that nobody serves.
+ * `paused`: anything else that is not running.
  */
-export type MachineStatus = "running" | "powered_off" | "io_error" | "paused";
+export type MachineStatus = "running" | "powered_off" | "io_error" | "disk_away" | "paused";
 
 export interface Machine {
   readonly instance_id: string;

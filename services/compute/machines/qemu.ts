@@ -24,7 +24,7 @@ const startBound_ms = 60_000;
 const exitTries = 60;
 const exitPause_ms = 50;
 
-const programs = { x86_64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } as const;
+export const programs = { x86_64: "qemu-system-x86_64", arm64: "qemu-system-aarch64" } as const;
 
 export interface QemuHypervisorOptions {
   readonly paths: Paths;

@@ -34,6 +34,10 @@ export interface QemuOptions {
   readonly paths: MachinePaths;
 }
 
+/** Memory `memory` that another process can map, and that nobody can take away from it. */
+export const sharedMemory = (mib: number) =>
+  `memory-backend-memfd,id=memory,size=${mib}M,share=on,seal=on`;
+
 /** Starts with `ec2`, as image software looks for, and is the same at every start. */
 export function machineUuid(instanceId: string): string {
   const hash = createHash("sha256").update(instanceId).digest("hex");
@@ -87,7 +91,7 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
     ...(isShared
       ? [
         "-object",
-        `memory-backend-memfd,id=memory,size=${spec.memory_mib}M,share=on,seal=on`,
+        sharedMemory(spec.memory_mib),
       ]
       : []),
     ...[

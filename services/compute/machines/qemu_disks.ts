@@ -13,8 +13,8 @@ export type DiskDoor = "nbd" | "vhost-user";
 const reconnectDelay_s = 300;
 /** How long adding a disk may wait for its server. */
 const openTimeout_s = 5;
-/** How often QEMU tries to reach an engine that is being started again. */
-const reconnect_ms = 100;
+/** How often QEMU tries to reach an engine that is being started again: half of it is added to each pause. */
+const reconnect_ms = 20;
 /** Queues of one disk; more processors share them. */
 const mostQueues = 4;
 
@@ -25,8 +25,10 @@ export function blockNode(volumeId: string): string {
 
 export const deviceId = (volumeId: string) => `disk-${blockNode(volumeId)}`;
 
+export const chardevPrefix = "engine-";
+
 /** Name of the connection to the engine. */
-export const chardevId = (volumeId: string) => `engine-${blockNode(volumeId)}`;
+export const chardevId = (volumeId: string) => `${chardevPrefix}${blockNode(volumeId)}`;
 
 /** A comma ends a value in QEMU's own option syntax; doubled it stands for itself. */
 export const optionValue = (text: string) => text.replaceAll(",", ",,");

@@ -20,6 +20,7 @@ import {
   blockNode,
   chardev,
   chardevId,
+  chardevPrefix,
   deviceId,
   diskDevice,
   doorOf,
@@ -159,7 +160,7 @@ export class QemuMachine implements Machine {
     const { status } = await this.#execute<{ status: string }>("query-status");
     switch (status) {
       case "running":
-        return "running";
+        return await this.#isDiskAway() ? "disk_away" : "running";
       case "shutdown":
         return "powered_off";
       case "io-error":
@@ -260,9 +261,19 @@ export class QemuMachine implements Machine {
     return backends.length > 0 && backends.every(({ share }) => share === true);
   }
 
+  async #chardevs(): Promise<readonly { readonly label: string; readonly filename: string }[]> {
+    return await this.#execute("query-chardev");
+  }
+
   async #hasChardev(volumeId: string): Promise<boolean> {
-    const chardevs = await this.#execute<{ label: string }[]>("query-chardev");
-    return chardevs.some(({ label }) => label === chardevId(volumeId));
+    return (await this.#chardevs()).some(({ label }) => label === chardevId(volumeId));
+  }
+
+  /** Whether an engine that serves the machine's rings is not there; over NBD QEMU stops the guest itself. */
+  async #isDiskAway(): Promise<boolean> {
+    return (await this.#chardevs()).some(({ label, filename }) =>
+      label.startsWith(chardevPrefix) && filename.startsWith("disconnected:")
+    );
   }
 
   async #plugVhost(disk: Disk): Promise<void> {

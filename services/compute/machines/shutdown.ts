@@ -28,7 +28,7 @@ export async function shutDown(machine: Machine, options: ShutdownOptions): Prom
       if (now >= nextPress && status === "running") {
         await machine.pressPowerButton();
         nextPress = now + press_ms;
-      } else if (status !== "running") {
+      } else if (status !== "running" && status !== "disk_away") {
         await machine.resume();
       }
     } catch (error) {

@@ -40,7 +40,7 @@ export class Checkpointer {
   #chunks: number[] = [];
   #done: (ok: boolean) => void = () => {};
   #running = false;
-  /** Log bytes written when the last one was taken. */
+  /** Log bytes that this process had written when the last one was taken; below 0 when that was before it. */
   lastAtBytes = 0;
 
   constructor(options: CheckpointOptions) {

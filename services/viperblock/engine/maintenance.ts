@@ -22,8 +22,13 @@ const minimumKept = 4;
 const worthwhile = 8;
 /** Bytes of a checkpoint for each mapped block, when blocks are scattered. */
 const checkpointBytesPerBlock = 20;
-/** Log bytes after which a checkpoint is taken, to bound the replay after a crash. */
-const checkpointEveryBytes = 512 << 20;
+/**
+ * After so many segments of log a checkpoint is taken: the next opening reads what came after it, and a guest
+ * waits for that. At least one in `seldom` bytes written is then one of a checkpoint.
+ */
+const fewestBetween = 2;
+const mostBetween = 16;
+const seldom = 32;
 
 export interface MaintenanceOptions {
   readonly machine: Machine;
@@ -140,9 +145,18 @@ export class Maintenance {
       }
     }
     if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
-    else if (log.writtenBytes - this.#o.checkpointer.lastAtBytes > checkpointEveryBytes) {
-      if (!this.#o.checkpointer.running) this.#o.checkpointer.start(undefined);
+    const { checkpointer } = this.#o;
+    if (!checkpointer.running && log.writtenBytes - checkpointer.lastAtBytes > this.#between()) {
+      checkpointer.start(undefined);
     }
+  }
+
+  /** Bytes of the log between two checkpoints. */
+  #between(): number {
+    const { map, segmentLength } = this.#o.places;
+    const segmentBytes = segmentLength * blockBytes;
+    const wanted = seldom * checkpointBytesPerBlock * map.mappedBlocks;
+    return Math.max(fewestBetween * segmentBytes, Math.min(mostBetween * segmentBytes, wanted));
   }
 
   #dead(): number {

@@ -81,3 +81,50 @@ Deno.test("a file that an earlier process wrote to is removed and not used again
   assert.deepEqual(told, [{ kind: "drop_file", path: "log-1.seg" }]);
   machine.releaseAll();
 });
+
+Deno.test("a checkpoint is taken before the log has grown by more than an opening may have to read again", () => {
+  const world = new World({ next: () => 0, below: () => 0 });
+  const machine = simulatedMachine(world, new SimulatedDisk(world, "/volume", 1 << 20));
+  const map = new BlockMap(1 << 20);
+  const places = new Places(map);
+  const log = new LogWriter(machine, places, {
+    volumeId: "vol-1",
+    epoch: 1,
+    geometry: { ...standardGeometry, batchBlocks: 4 },
+    nextSegment: 1,
+    nextSequence: 1,
+    committed: () => {},
+    flushed: () => {},
+  });
+  // What was replayed counts too.
+  const replayed = 40 << 20;
+  let taken = 0;
+  const checkpointer = {
+    running: false,
+    lastAtBytes: -replayed,
+    start: () => taken++,
+  } as unknown as Checkpointer;
+  const maintenance = new Maintenance({
+    machine,
+    places,
+    log,
+    drainer: {} as Drainer,
+    checkpointer,
+    segmentBudget: 32,
+    spacePatienceMs: 1000,
+    post: () => {},
+  });
+  const takenAfter = (bytes: number) => {
+    log.writtenBytes = bytes;
+    taken = 0;
+    maintenance.advance(false);
+    return taken > 0;
+  };
+  assert.ok(!takenAfter((64 << 20) - replayed));
+  assert.ok(takenAfter((64 << 20) - replayed + 1));
+  // A larger map is written more seldom: of what is written, checkpoints stay a small part.
+  for (let block = 0; block < 400_000; block++) places.place(block, 1 << 30, block, 0);
+  assert.ok(!takenAfter((256_000_000) - replayed - 1_000_000));
+  assert.ok(takenAfter((256_000_000) - replayed + 1_000_000));
+  machine.releaseAll();
+});

@@ -32,6 +32,8 @@ export interface Recovered {
   readonly nextSequence: number;
   readonly nextSegment: number;
   readonly batches: number;
+  /** What those batches take in the log. */
+  readonly blocks: number;
 }
 
 /** A block that a checkpoint has in the log. */

@@ -197,6 +197,7 @@ export class Volume {
         this.#compactor.uses(chunk),
       freed: (segments) => this.#maintenance.retire(segments),
     });
+    this.#checkpointer.lastAtBytes = -recovered.blocks * blockBytes;
     this.#snapshotter = new Snapshotter({
       volumeId: options.volumeId,
       epoch: options.epoch,

@@ -54,6 +54,8 @@ export interface Replayed {
   readonly nextSequence: number;
   readonly nextSegment: number;
   readonly batches: number;
+  /** What those batches take in the log. */
+  readonly blocks: number;
   /** Files that hold nothing of the log and may be used again. */
   readonly unused: readonly LogFile[];
 }
@@ -131,6 +133,7 @@ export function replay(
   }
   let expected = options.sequence + 1;
   let batches = 0;
+  let blocks = 0;
   // A segment goes on until the next one's first sequence; the last one until its first bad batch.
   const chain: FoundSegment[] = [];
   let ended = false;
@@ -172,6 +175,7 @@ export function replay(
         visitBatch(batch.header, batch.bytes, forSegment(segment.number, visitor));
         expected = sequence + 1;
         batches++;
+        blocks += 1 + batch.header.dataCount;
       }
       segment.lastSequence = sequence++;
       position += 1 + batch.header.dataCount;
@@ -188,6 +192,7 @@ export function replay(
     nextSequence: expected,
     nextSegment: Math.max(options.nextSegment, highest + 1),
     batches,
+    blocks,
     unused,
   };
 }

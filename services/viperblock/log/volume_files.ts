@@ -1,6 +1,7 @@
 /**
  * The files of a volume's directory. Log segments are made ready before the log needs them: written
- * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. A
+ * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. The first
+ * one of an opening is waited for by guests: its space is only set aside, which takes no time. A
  * file that would eat into the node's reserve is refused; one that a crash left half made holds no log
  * and is removed at the next open. A checkpoint takes the place of the one before it in one step.
  */
@@ -23,6 +24,7 @@ export class LocalFiles implements VolumeFiles {
   readonly #o: LocalFilesOptions;
   readonly #segmentBytes: number;
   #next = 0;
+  #isFirst = true;
   #checkpoint: FileHandle | undefined;
 
   constructor(options: LocalFilesOptions) {
@@ -44,8 +46,12 @@ export class LocalFiles implements VolumeFiles {
     try {
       const file = await system.create(path, true);
       try {
-        for (let at = 0; at < this.#segmentBytes; at += zeros.length) {
-          await file.write(zeros.subarray(0, Math.min(zeros.length, this.#segmentBytes - at)));
+        const isFirst = this.#isFirst;
+        this.#isFirst = false;
+        if (!isFirst || !await system.allocate(path, this.#segmentBytes)) {
+          for (let at = 0; at < this.#segmentBytes; at += zeros.length) {
+            await file.write(zeros.subarray(0, Math.min(zeros.length, this.#segmentBytes - at)));
+          }
         }
         await file.sync();
       } finally {

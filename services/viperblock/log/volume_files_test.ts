@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { type FileSystem, linuxFileSystem } from "../machine/file_system.ts";
 import { SimulatedDisk } from "../machine/simulated_disk.ts";
 import { World } from "../machine/simulated_world.ts";
 import { NoSpace } from "../mounts/orders.ts";
@@ -59,4 +60,43 @@ Deno.test("no log file is made where there is no room, and none is left half mad
   await done(world, files().makeLog());
   await assert.rejects(done(world, files().makeLog()), NoSpace);
   assert.equal(disk.names().length, 1);
+});
+
+Deno.test("the first log file of an opening is only set aside, later ones are written; all have their space and hold zeros", async () => {
+  const home = await Deno.makeTempDir({ prefix: "mulga-log-", dir: "/var/tmp" });
+  try {
+    const written: string[] = [];
+    const system: FileSystem = {
+      ...linuxFileSystem,
+      async create(path, fresh) {
+        const file = await linuxFileSystem.create(path, fresh);
+        return {
+          ...file,
+          write(bytes) {
+            written.push(path);
+            return file.write(bytes);
+          },
+        };
+      },
+    };
+    const files = new LocalFiles({ system, directory: home, reserveBytes: 0, segmentBytes });
+    const [first, second] = [await files.makeLog(), await files.makeLog()];
+    for (const path of [first, second]) {
+      assert.deepEqual(await Deno.readFile(path), new Uint8Array(segmentBytes));
+      assert.ok(((await Deno.stat(path)).blocks ?? 0) * 512 >= segmentBytes);
+    }
+    assert.deepEqual(written, [second]);
+    // Where a file system cannot set space aside it is written to.
+    written.length = 0;
+    const other = new LocalFiles({
+      system: { ...system, allocate: () => Promise.resolve(false) },
+      directory: home,
+      reserveBytes: 0,
+      segmentBytes,
+    });
+    const third = await other.makeLog();
+    assert.deepEqual(written, [third]);
+  } finally {
+    await Deno.remove(home, { recursive: true });
+  }
 });

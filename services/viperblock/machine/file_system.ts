@@ -1,10 +1,12 @@
 /** What making log files and checkpoints needs of a file system; the real one and its interface. */
 import {
+  allocateFile,
   closeFile,
   fileSystemSpace,
   forgetCachedPages,
   openFile,
   openFlags,
+  SystemError,
 } from "../../../ffi/libc.ts";
 
 export interface FileHandle {
@@ -14,6 +16,11 @@ export interface FileHandle {
 }
 
 export interface FileSystem {
+  /**
+   * Gives a new file so many bytes that read as zeros, without writing them.
+   * @returns false, and nothing is done, where that is not possible
+   */
+  allocate(path: string, length: number): Promise<boolean>;
   /** @param fresh whether nothing may be there yet; what is there is emptied otherwise */
   create(path: string, fresh: boolean): Promise<FileHandle>;
   rename(from: string, to: string): Promise<void>;
@@ -28,6 +35,19 @@ export interface FileSystem {
 }
 
 export const linuxFileSystem: FileSystem = {
+  allocate(path, length) {
+    const fd = openFile(path, openFlags.readWrite);
+    try {
+      allocateFile(fd, length);
+      return Promise.resolve(true);
+    } catch (error) {
+      // What the file system cannot do, or has no room for, writing to it will tell.
+      if (!(error instanceof SystemError)) throw error;
+      return Promise.resolve(false);
+    } finally {
+      closeFile(fd);
+    }
+  },
   async create(path, fresh) {
     const file = await Deno.open(path, {
       write: true,

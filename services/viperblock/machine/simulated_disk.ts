@@ -236,6 +236,14 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     if (this.world.once(this.faults.files)) throw new SimulatedError("EIO");
   }
 
+  async allocate(path: string, length: number): Promise<boolean> {
+    await this.#takesTime();
+    if (this.world.chance.below(2) === 0) return false;
+    this.version++;
+    this.#names.get(path)?.write(0, new Uint8Array(length));
+    return true;
+  }
+
   async create(path: string, fresh: boolean): Promise<FileHandle> {
     await this.#takesTime();
     if (fresh && this.#names.has(path)) throw new SimulatedError("EEXIST");
