@@ -9,7 +9,14 @@
 import { isMap, isScalar, type Node } from "yaml";
 import { capabilities, hostname, region, zone, zoneTrouble } from "./names.ts";
 import { contains, isAddress, networkOf } from "./seed/addresses.ts";
-import { decodeSeed, parseDocument, plain, type SeedDocument, SeedError } from "./seed/document.ts";
+import {
+  decodeSeed,
+  isUtf16,
+  parseDocument,
+  plain,
+  type SeedDocument,
+  SeedError,
+} from "./seed/document.ts";
 import {
   choice,
   flag,
@@ -340,6 +347,7 @@ export function readSeed(bytes: Uint8Array, name: string): Seed | undefined {
  * @returns undefined when it is not for us. @throws SeedError
  */
 export function readUserData(bytes: Uint8Array, name: string): Seed | undefined {
+  if (isUtf16(bytes)) decodeSeed(bytes, name);
   const head = new TextDecoder().decode(bytes.subarray(0, 64)).replace(/^\ufeff/, "");
   const kind = /^(#[a-z-]+)[ \t]*(\r?\n|$)/.exec(head)?.[1];
   if (kind === "#mulga") return readSeed(bytes, name);

@@ -185,6 +185,17 @@ Deno.test("user-data is a seed by its first line or by its key, and else somebod
     /^SeedError: user-data, line 4, column 3: the seed knows no "hostnam"/,
   );
   assert.throws(() => of("#cloud-config\nmulga:\n"), SeedError);
+  // Whoever wrote this meant something by it.
+  const wide = (text: string) => [...text].flatMap((letter) => [letter.charCodeAt(0), 0]);
+  assert.throws(
+    () => readUserData(new Uint8Array([0xff, 0xfe, ...wide("#mulga\n")]), "user-data"),
+    /^SeedError: user-data is UTF-16 text; save it as UTF-8/,
+  );
+});
+
+Deno.test("what a refusal repeats of a seed cannot steer the screen that shows it", () => {
+  const said = refusal('version: 1\nhostname: "a\\x9b2J\\e[2J\\u202e"\n');
+  assert.match(said, /"hostname" must be .* not "a\\u009b2J\\u001b\[2J\\u202e"/);
 });
 
 Deno.test("a seed that is kept holds no secret", () => {

@@ -24,7 +24,7 @@ import { natsConfig, operatorName } from "./bus_permissions.ts";
 import { ensureCertificates } from "./certificates.ts";
 import { requireUsableName } from "./data_dir.ts";
 import { choosePorts, type PortWishes } from "./ports.ts";
-import { exists, writeWhole } from "./write_file.ts";
+import { exists, writeChanged, writeWhole } from "./write_file.ts";
 
 export interface InitOptions {
   readonly ports?: PortWishes;
@@ -217,7 +217,7 @@ async function writeBusConfig(config: NodeConfig, paths: Paths): Promise<void> {
   for (const name of [...services.map((service) => service.name), operatorName]) {
     publicKeys.set(name, await ensureNkey(paths, name));
   }
-  await writeWhole(
+  await writeChanged(
     paths.natsConfig,
     natsConfig({
       node_id: config.node_id,

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import type { NodeConfig, Paths } from "../../services/config/node_config.ts";
-import { writeWhole } from "./write_file.ts";
+import { writeChanged } from "./write_file.ts";
 
 export const unitEnvironmentFile = (paths: Pick<Paths, "root">) => join(paths.root, "units.env");
 
@@ -24,5 +24,5 @@ export function unitEnvironment(config: Doors): string {
 
 /** Writes the file. systemd reads it as root. */
 export async function writeUnitEnvironment(config: Doors, paths: Paths): Promise<void> {
-  await writeWhole(unitEnvironmentFile(paths), unitEnvironment(config), 0o600);
+  await writeChanged(unitEnvironmentFile(paths), unitEnvironment(config), 0o600);
 }

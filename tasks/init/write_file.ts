@@ -24,6 +24,21 @@ export async function writeWhole(path: string, content: string, mode: number): P
   heard?.(path);
 }
 
+/**
+ * Writes a file unless it says so already: what every start makes anew needs no room on a disk that has
+ * none left.
+ */
+export async function writeChanged(path: string, content: string, mode: number): Promise<void> {
+  if (await Deno.readTextFile(path).catch(() => undefined) === content) return;
+  await writeWhole(path, content, mode);
+}
+
+/** Whether something failed since no room is left. */
+export function isDiskFull(error: unknown): boolean {
+  return error instanceof Error && "code" in error &&
+    (error.code === "ENOSPC" || error.code === "EDQUOT");
+}
+
 /** Removes a file; what is not there is removed already. */
 export async function removeWhole(path: string): Promise<void> {
   try {

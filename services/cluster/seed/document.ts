@@ -30,6 +30,11 @@ export interface SeedDocument {
   fail(node: Node | undefined, what: string): never;
 }
 
+/** By the mark that editors put before it. */
+export function isUtf16([first, second]: Uint8Array): boolean {
+  return (first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff);
+}
+
 /** Text of a file, in whatever an editor on another system made of it. @throws SeedError */
 export function decodeSeed(bytes: Uint8Array, name: string): string {
   if (bytes.length > longestSeed_bytes) {
@@ -38,8 +43,7 @@ export function decodeSeed(bytes: Uint8Array, name: string): string {
         `take out what does not belong to it.`,
     );
   }
-  const [first, second] = bytes;
-  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
+  if (isUtf16(bytes)) {
     throw new SeedError(`${name} is UTF-16 text; save it as UTF-8.`);
   }
   try {

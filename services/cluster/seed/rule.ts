@@ -21,8 +21,14 @@ export interface Rule<T> {
 
 export type ValueOf<R> = R extends Rule<infer T> ? T : never;
 
+/** Controls and marks of direction that JSON leaves as they are; a screen would obey them. */
+const steering = /[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
 const shown = (value: unknown) => {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = (JSON.stringify(value) ?? String(value)).replace(
+    steering,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
   return text.length > 40 ? `${text.slice(0, 37)}…` : text;
 };
 

@@ -17,7 +17,7 @@ import { pathsOf } from "../../../services/config/node_config.ts";
 import { initNode, type Node } from "../../init/init.ts";
 import { applyOwnership, UnknownAccount } from "../../init/ownership.ts";
 import { writeUnitEnvironment } from "../../init/unit_environment.ts";
-import { exists, removeWhole, writeWhole } from "../../init/write_file.ts";
+import { exists, isDiskFull, removeWhole, writeChanged } from "../../init/write_file.ts";
 import { CommandError } from "../../terminal/command.ts";
 import { openBox } from "./box.ts";
 import { digestOf, readRecord, writeRecord } from "./record.ts";
@@ -83,10 +83,14 @@ async function setUpAppliance(options: FirstBootOptions): Promise<Outcome> {
   const madeBefore = await exists(paths.config);
   const notices = found.kind === "refused" ? [found.sentence] : [];
 
-  if (seed !== undefined && digest !== record.digest) await applySettings(seed, system);
   // A name that was given once stays until another is given.
   const hostname = seed?.hostname ?? claim?.hostname ?? record.hostname ?? box.hostname;
-  await setHostname(hostname, system);
+  const settle = async () => {
+    if (seed !== undefined && digest !== record.digest) await applySettings(seed, system);
+    await setHostname(hostname, system);
+    return true;
+  };
+  const settled = madeBefore ? await gentle(settle(), notices) : await settle();
 
   let outcome: Outcome;
   if (madeBefore) {
@@ -106,18 +110,22 @@ async function setUpAppliance(options: FirstBootOptions): Promise<Outcome> {
     }
   }
 
-  await writeRecord(paths, {
+  const next = {
     ...record,
     hostname,
     ...(seed === undefined || digest === undefined
       ? {}
       : { digest, seed, source: sourceOf(found) }),
-  }, now);
+  };
+  if (settled === true) {
+    if (madeBefore) await gentle(writeRecord(paths, next, now), notices);
+    else await writeRecord(paths, next, now);
+  }
   if (outcome.state !== "unclaimed") {
     await removeWhole(files.claim);
     const trouble = await wipeBootPartition(system, now);
     if (trouble !== undefined) notices.push(trouble);
-  }
+  } else if (found.kind === "none" && found.hint !== undefined) notices.push(found.hint);
   await tell(files.notice, notices, system);
   return outcome;
 }
@@ -129,6 +137,20 @@ async function possible<T>(work: Promise<T>, notices: string[]): Promise<T | und
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     notices.push(error.message);
+    return undefined;
+  }
+}
+
+/** A node that is there starts with the settings that it had when there is no room for others. */
+async function gentle<T>(work: Promise<T>, notices: string[]): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    notices.push(
+      `The seed's settings could not be written, since the data partition is full; the node goes on with those that it has. ` +
+        `Make room, and restart the box.`,
+    );
     return undefined;
   }
 }
@@ -160,7 +182,11 @@ function whatStays(
 async function tell(path: string, notices: readonly string[], system: System): Promise<void> {
   if (notices.length === 0) return await removeWhole(path);
   for (const notice of notices) system.say(notice);
-  await writeWhole(path, `${JSON.stringify({ version: 1, text: notices.join(" ") })}\n`, 0o600);
+  const text = `${JSON.stringify({ version: 1, text: notices.join(" ") })}\n`;
+  // On a full disk the log has it, and the node starts.
+  await writeChanged(path, text, 0o600).catch((error) => {
+    if (!isDiskFull(error)) throw error;
+  });
 }
 
 async function giveToOwners(outcome: Outcome, dataDir: string, system: System): Promise<void> {

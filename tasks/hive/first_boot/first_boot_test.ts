@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
-import { claimFiles } from "../../../services/cluster/claim_files.ts";
 import { readSeed } from "../../../services/cluster/seed.ts";
-import { pathsOf, readConfig } from "../../../services/config/node_config.ts";
-import { givenKeyFile } from "../../../services/identity/contract.ts";
 import { exists, hearWrites } from "../../init/write_file.ts";
+import { type ApplianceTree as Box, applianceTree as box } from "./appliance_tree.ts";
 import { firstBoot } from "./first_boot.ts";
 import { networkFiles } from "./network_files.ts";
 import { System } from "./system.ts";
@@ -12,37 +10,6 @@ import { updateTimerFiles } from "./update_timer.ts";
 import { usedToken, wipeSecrets } from "./wipe_secrets.ts";
 
 const examples = new URL("../../../cloud-init/", import.meta.url).pathname;
-
-/** An appliance as a tree of files. */
-async function box() {
-  const root = await Deno.makeTempDir({ prefix: "mulga-boot-" });
-  const dataDir = join(root, "var/lib/mulga");
-  const paths = pathsOf(dataDir);
-  const said: string[] = [];
-  const system = new System(root, (text) => said.push(text));
-  const put = async (path: string, content: string) => {
-    await Deno.mkdir(dirname(join(root, path)), { recursive: true });
-    await Deno.writeTextFile(join(root, path), content);
-  };
-  return {
-    root,
-    paths,
-    files: claimFiles(paths),
-    said,
-    put,
-    read: (path: string) => Deno.readTextFile(join(root, path)),
-    has: (path: string) => exists(join(root, path)),
-    boot: () => firstBoot({ dataDir, system, appliance: true }),
-    config: () => readConfig(dataDir),
-    async given() {
-      const { version: _, ...key } = JSON.parse(await Deno.readTextFile(givenKeyFile(paths)));
-      return key;
-    },
-    [Symbol.asyncDispose]: () => Deno.remove(root, { recursive: true }),
-  };
-}
-
-type Box = Awaited<ReturnType<typeof box>>;
 
 /** Every file of the tree with its content and inode: what a run has written again is seen. */
 async function snapshot(root: string): Promise<Map<string, string>> {
