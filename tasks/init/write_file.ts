@@ -34,7 +34,7 @@ export async function writeChanged(path: string, content: string, mode: number):
 }
 
 /** Whether something failed since no room is left. */
-export function isDiskFull(error: unknown): boolean {
+export function isDiskFull(error: unknown): error is Error {
   return error instanceof Error && "code" in error &&
     (error.code === "ENOSPC" || error.code === "EDQUOT");
 }

@@ -4,6 +4,7 @@
  * understood, 130 interrupted.
  */
 import { parseArgs } from "node:util";
+import { isDiskFull } from "../init/write_file.ts";
 
 /** Something the operator can act on. Printed without a stack; anything else is our own fault. */
 export class CommandError extends Error {
@@ -154,6 +155,10 @@ export async function runCommand(work: () => Promise<number | void>): Promise<ne
     if (error instanceof CommandError || isSpoken(error)) {
       console.error(error.message);
       Deno.exit(error instanceof CommandError ? error.exitCode : 1);
+    }
+    if (isDiskFull(error)) {
+      console.error(`There is no room left: ${error.message}. Make some, and run this again.`);
+      Deno.exit(1);
     }
     console.error(error);
     console.error("This is a fault of MulgaOS itself; please report it with the lines above.");

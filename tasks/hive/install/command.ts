@@ -3,6 +3,7 @@ import { CommandError, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
 import { bytes as sizeText, table } from "../../terminal/table.ts";
 import type { HiveCommand } from "../hive_command.ts";
+import { journaled } from "../journal.ts";
 import { listBlockDevices } from "../disk/block_devices.ts";
 import { findSeed } from "../first_boot/seed_sources.ts";
 import { System } from "../first_boot/system.ts";
@@ -153,30 +154,32 @@ async function restartWithout(stick: string): Promise<void> {
 export const installCommand: HiveCommand = {
   words: ["install"],
   summary: "Install the running system from a stick to a disk; --list shows the disks",
-  async run(args) {
-    const parsed = parse(spec, args);
-    if (parsed === undefined) return;
-    const { options } = parsed;
-    if (options["from-seed"] === true) return await fromSeed();
-    const site = await thisSite();
-    if (options.list === true) {
-      const disks = await site.candidates();
-      return console.log(options.json === true ? JSON.stringify(disks, null, 2) : listing(disks));
-    }
-    if (Deno.uid() !== 0) throw new CommandError("An installation needs root: run this with sudo.");
-    const disk = await carryOut(site, {
-      rule: options.disk === undefined ? {} : parseDiskRule(options.disk),
-      overwrite: options.erase === true,
-      ...(options.yes === true ? {} : { confirm: asked }),
-    });
-    if (options.json === true) {
-      return console.log(
-        JSON.stringify({ version: site.source.version, disk: disk.path }, null, 2),
-      );
-    }
-    console.log(
-      `Version ${site.source.version} is on ${disk.path}. Remove the stick, then restart: while both are ` +
-        `plugged in, the firmware may start either.`,
-    );
-  },
+  run: (args) => journaled("hive install", () => installFrom(args)),
 };
+
+async function installFrom(args: readonly string[]): Promise<number | void> {
+  const parsed = parse(spec, args);
+  if (parsed === undefined) return;
+  const { options } = parsed;
+  if (options["from-seed"] === true) return await fromSeed();
+  const site = await thisSite();
+  if (options.list === true) {
+    const disks = await site.candidates();
+    return console.log(options.json === true ? JSON.stringify(disks, null, 2) : listing(disks));
+  }
+  if (Deno.uid() !== 0) throw new CommandError("An installation needs root: run this with sudo.");
+  const disk = await carryOut(site, {
+    rule: options.disk === undefined ? {} : parseDiskRule(options.disk),
+    overwrite: options.erase === true,
+    ...(options.yes === true ? {} : { confirm: asked }),
+  });
+  if (options.json === true) {
+    return console.log(
+      JSON.stringify({ version: site.source.version, disk: disk.path }, null, 2),
+    );
+  }
+  console.log(
+    `Version ${site.source.version} is on ${disk.path}. Remove the stick, then restart: while both are ` +
+      `plugged in, the firmware may start either.`,
+  );
+}

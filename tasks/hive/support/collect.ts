@@ -45,6 +45,8 @@ const commands: Readonly<Record<string, readonly string[]>> = {
     "--unit=systemd-*",
     "--lines=20000",
   ],
+  // What the operator's commands could not do; they run in sessions, not in units.
+  "logs/hive.log": ["journalctl", "--no-pager", "--identifier=hive", "--lines=2000"],
   "disks/df.txt": ["df", "--block-size=1M", "--output"],
   "disks/inodes.txt": ["df", "--inodes"],
   "disks/mounts.txt": ["findmnt", "--list"],

@@ -2,6 +2,7 @@
 import { CommandError, dataDirOption, jsonOption, parse } from "../../terminal/command.ts";
 import { Progress } from "../../terminal/progress.ts";
 import type { HiveCommand } from "../hive_command.ts";
+import { journaled } from "../journal.ts";
 import { configuredSource, thisMachine } from "./machine.ts";
 import { sourceOf } from "./source.ts";
 import { lockUpdates, takeOverLock } from "./state.ts";
@@ -34,7 +35,8 @@ const spec = {
   notes: [
     "An update that was cut off goes on where it stopped when the same command is given again. The " +
     "new version is tried three times; when it does not prove itself, the machine returns to the old one.",
-    "Exit code of --check: 0 a newer version is there, 3 there is none.",
+    "Exit code of --check: 0 a newer version is there, 3 there is none, or only one that was tried here " +
+    "and did not prove itself. Automatic updates begin with this check.",
   ],
 } as const;
 
@@ -61,47 +63,62 @@ async function abort(site: UpdateSite): Promise<void> {
 export const updateCommand: HiveCommand = {
   words: ["update"],
   summary: "Install a newer version of the system; --status, --check, --abort",
-  async run(args) {
-    const parsed = parse(spec, args);
-    if (parsed === undefined) return;
-    const { options } = parsed;
-    const json = options.json === true;
-    const site = await thisMachine(options["data-dir"]);
-    if (options.status === true) {
-      const status = await updateStatus(site);
-      return console.log(json ? JSON.stringify(status, null, 2) : statusText(status));
-    }
-    if (options.abort === true) return await abort(site);
-    const signal = interruption();
-    await using source = await sourceOf(options.from ?? await configuredSource());
-    using progress = new Progress(options.check === true ? "Looking for updates" : "Update");
-    const choice = {
-      ...(options.version === undefined ? {} : { version: requireVersion(options.version) }),
-      allowDowngrade: options["allow-downgrade"] === true,
-      allowUnsigned: options["allow-unsigned"] === true,
-      signal,
-      progress: (what: string, share?: number) =>
-        progress.update(share === undefined ? what : `${what}, ${Math.round(share * 100)} %`),
-    };
-    if (options.check === true) {
-      const { current, release, signer, newer } = await findUpdate(site, source, choice);
-      progress.done(newer ? `${release.version} is there` : `nothing newer than ${current}`);
-      const found = { current, version: release.version, newer, signed_by: signer ?? null };
-      console.log(
-        json ? JSON.stringify(found, null, 2) : `${current} runs, ${source.name} has ` +
-          `${release.version} (${signer === undefined ? "not signed" : `signed by ${signer}`}).`,
-      );
-      return newer ? 0 : 3;
-    }
-    using _lock = await lockUpdates(site.directory);
-    const { version, installed } = await runUpdate(site, source, choice);
-    progress.done(installed ? `${version} is installed` : `${version} was installed before`);
-    if (json) console.log(JSON.stringify({ version, installed }, null, 2));
-    if (options.reboot === true) {
-      console.error(`Restarting into ${version}.`);
-      await site.slots.reboot();
-    } else if (!json) {
-      console.log(`Restart to try ${version}: \`systemctl reboot\`, or \`hive update --reboot\`.`);
-    }
-  },
+  run: (args) => journaled("hive update", () => update(args)),
 };
+
+async function update(args: readonly string[]): Promise<number | void> {
+  const parsed = parse(spec, args);
+  if (parsed === undefined) return;
+  const { options } = parsed;
+  const json = options.json === true;
+  const site = await thisMachine(options["data-dir"]);
+  if (options.status === true) {
+    const status = await updateStatus(site);
+    return console.log(json ? JSON.stringify(status, null, 2) : statusText(status));
+  }
+  if (options.abort === true) return await abort(site);
+  const signal = interruption();
+  await using source = await sourceOf(options.from ?? await configuredSource());
+  using progress = new Progress(options.check === true ? "Looking for updates" : "Update");
+  const choice = {
+    ...(options.version === undefined ? {} : { version: requireVersion(options.version) }),
+    allowDowngrade: options["allow-downgrade"] === true,
+    allowUnsigned: options["allow-unsigned"] === true,
+    signal,
+    progress: (what: string, share?: number) =>
+      progress.update(share === undefined ? what : `${what}, ${Math.round(share * 100)} %`),
+  };
+  if (options.check === true) {
+    const { current, release, signer, newer, rolledBack } = await findUpdate(
+      site,
+      source,
+      choice,
+    );
+    progress.done(newer ? `${release.version} is there` : `nothing newer than ${current}`);
+    const found = {
+      current,
+      version: release.version,
+      newer,
+      signed_by: signer ?? null,
+      rolled_back: rolledBack,
+    };
+    console.log(
+      json ? JSON.stringify(found, null, 2) : `${current} runs, ${source.name} has ` +
+        `${release.version} (${signer === undefined ? "not signed" : `signed by ${signer}`}).` +
+        (rolledBack
+          ? " It was tried here and did not prove itself; `hive update` tries it once more."
+          : ""),
+    );
+    return newer && !rolledBack ? 0 : 3;
+  }
+  using _lock = await lockUpdates(site.directory);
+  const { version, installed } = await runUpdate(site, source, choice);
+  progress.done(installed ? `${version} is installed` : `${version} was installed before`);
+  if (json) console.log(JSON.stringify({ version, installed }, null, 2));
+  if (options.reboot === true) {
+    console.error(`Restarting into ${version}.`);
+    await site.slots.reboot();
+  } else if (!json) {
+    console.log(`Restart to try ${version}: \`systemctl reboot\`, or \`hive update --reboot\`.`);
+  }
+}

@@ -6,7 +6,8 @@
 import { join } from "node:path";
 import { sumOfFile } from "../../../image/signing/sums.ts";
 import { CommandError } from "../../terminal/command.ts";
-import { silence_ms, type Source, SourceError } from "./source.ts";
+import { bytes as sizeText } from "../../terminal/table.ts";
+import { silence_ms as usualSilence_ms, type Source, SourceError } from "./source.ts";
 
 /** Failures in a row without a single byte in between. */
 const attempts_max = 6;
@@ -16,8 +17,11 @@ export interface DownloadOptions {
   readonly directory: string;
   readonly signal: AbortSignal;
   readonly progress: (here_bytes: number, size_bytes: number | undefined) => void;
+  /** What is longer is not what was signed: it is thrown away before it fills the disk. */
+  readonly max_bytes: number;
   /** The first pause after a failure; it doubles with each. */
   readonly pause_ms?: number;
+  readonly silence_ms?: number;
 }
 
 export interface Wanted {
@@ -88,7 +92,7 @@ async function fetchRest(
   source: Source,
   name: string,
   path: string,
-  { signal, progress }: DownloadOptions,
+  { signal, progress, max_bytes, silence_ms = usualSilence_ms }: DownloadOptions,
 ): Promise<void> {
   const have = await sizeOf(path);
   const silence = new AbortController();
@@ -98,11 +102,22 @@ async function fetchRest(
   await file.truncate(at_bytes);
   await file.seek(at_bytes, Deno.SeekMode.Start);
   let here = at_bytes;
+  const requireLength = async (length: number) => {
+    if (length <= max_bytes) return;
+    await Deno.remove(path);
+    throw new CommandError(
+      `${name} from ${source.name} is longer than such a file can be (${
+        sizeText(max_bytes)
+      }). It was ` +
+        `thrown away, nothing was installed.`,
+    );
+  };
   progress(here, size_bytes);
   let timer = setTimeout(() => silence.abort(), silence_ms);
   try {
     for await (const chunk of stream) {
       signal.throwIfAborted();
+      await requireLength(here + chunk.length);
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), silence_ms);
       for (let at = 0; at < chunk.length;) at += await writeOrSay(file, chunk.subarray(at), name);
@@ -111,18 +126,21 @@ async function fetchRest(
   } catch (cause) {
     if (cause instanceof CommandError) throw cause;
     signal.throwIfAborted();
-    throw new SourceError(
-      `${source.name} broke off in ${name}: ${cause instanceof Error ? cause.message : cause}.`,
-      true,
-      { cause },
-    );
+    throw brokeOff(source, name, cause);
   } finally {
     clearTimeout(timer);
-    await file.sync();
+    await file.sync().catch((cause) => {
+      throw diskFull(name, cause);
+    });
   }
   if (size_bytes !== undefined && here < size_bytes) {
     throw new SourceError(`${source.name} ended ${name} too early.`, true);
   }
+}
+
+function brokeOff(source: Source, name: string, cause: unknown): SourceError {
+  const why = cause instanceof Error ? cause.message : cause;
+  return new SourceError(`${source.name} broke off in ${name}: ${why}.`, true, { cause });
 }
 
 async function writeOrSay(file: Deno.FsFile, bytes: Uint8Array, name: string): Promise<number> {
@@ -153,22 +171,36 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
 }
 
-/** Reads a short file whole. @throws CommandError, SourceError */
+/** Reads a short file whole, within the time that a long one may be silent. @throws CommandError, SourceError */
 export async function readSmall(
   source: Source,
   name: string,
   max_bytes: number,
-  signal: AbortSignal,
+  { signal, silence_ms = usualSilence_ms }: Pick<DownloadOptions, "signal" | "silence_ms">,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const { stream } = await source.open(name, 0, signal);
   const chunks: Uint8Array[] = [];
   let length = 0;
-  for await (const chunk of stream) {
-    length += chunk.length;
-    if (length > max_bytes) {
-      throw new CommandError(`${name} of ${source.name} is longer than such a file can be.`);
+  const silence = new AbortController();
+  const timer = setTimeout(
+    () => silence.abort(new Error("nothing came any more")),
+    silence_ms,
+  );
+  try {
+    const either = AbortSignal.any([signal, silence.signal]);
+    const { stream } = await source.open(name, 0, either);
+    for await (const chunk of stream) {
+      length += chunk.length;
+      if (length > max_bytes) {
+        throw new CommandError(`${name} of ${source.name} is longer than such a file can be.`);
+      }
+      chunks.push(chunk);
     }
-    chunks.push(chunk);
+  } catch (cause) {
+    if (cause instanceof CommandError || cause instanceof SourceError) throw cause;
+    signal.throwIfAborted();
+    throw brokeOff(source, name, cause);
+  } finally {
+    clearTimeout(timer);
   }
   const whole = new Uint8Array(length);
   let at = 0;

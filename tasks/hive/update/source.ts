@@ -126,12 +126,15 @@ export function directorySource(
     },
     async open(file, from_bytes) {
       try {
+        // Whoever opens a pipe waits for its other end.
+        const { isFile, size } = await Deno.stat(join(directory, file));
+        if (!isFile) throw new SourceError(`${file} in ${shown} is no file.`, false);
         const opened = await Deno.open(join(directory, file));
-        const { size } = await opened.stat();
         const at_bytes = from_bytes <= size ? from_bytes : 0;
         await opened.seek(at_bytes, Deno.SeekMode.Start);
         return { stream: opened.readable, at_bytes, size_bytes: size };
       } catch (cause) {
+        if (cause instanceof SourceError) throw cause;
         throw refused(file, cause);
       }
     },

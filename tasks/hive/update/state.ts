@@ -5,7 +5,7 @@
  * back from a holder that died.
  */
 import { join } from "node:path";
-import { writeWhole } from "../../init/write_file.ts";
+import { isDiskFull, writeWhole } from "../../init/write_file.ts";
 import { CommandError } from "../../terminal/command.ts";
 
 export type UpdateState = UpdatePhase & {
@@ -77,16 +77,28 @@ async function holder(file: Deno.FsFile): Promise<number | undefined> {
 }
 
 async function taken(file: Deno.FsFile): Promise<UpdateLock> {
-  await file.truncate(0);
-  await file.seek(0, Deno.SeekMode.Start);
-  await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  try {
+    await file.truncate(0);
+    await file.seek(0, Deno.SeekMode.Start);
+    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+  } catch (error) {
+    // The lock is what counts; whose it is, is for messages. Aborting must be possible on a full disk.
+    if (!isDiskFull(error)) throw error;
+  }
   return { held: true, [Symbol.dispose]: () => file.close() };
 }
+
+/** Whoever only looks holds the lock for a moment. */
+const glance_ms = 500;
 
 /** @throws CommandError when another command holds it */
 export async function lockUpdates(directory: string): Promise<UpdateLock> {
   const file = await openLock(directory);
-  if (await file.tryLock(true)) return await taken(file);
+  const limit = performance.now() + glance_ms;
+  do {
+    if (await file.tryLock(true)) return await taken(file);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  } while (performance.now() < limit);
   const pid = await holder(file);
   file.close();
   throw new CommandError(

@@ -7,7 +7,7 @@
  */
 import { statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { readTrustedKeys, signerOf } from "../../../image/signing/keys.ts";
+import { readTrustedKeys, SignatureError, signerOf } from "../../../image/signing/keys.ts";
 import {
   parseSums,
   signatureName,
@@ -21,10 +21,10 @@ import {
   requireReadable,
   StateTooNew,
 } from "../../../services/config/formats.ts";
-import { writeWhole } from "../../init/write_file.ts";
+import { isDiskFull, writeWhole } from "../../init/write_file.ts";
 import { CommandError } from "../../terminal/command.ts";
 import { bytes as sizeText } from "../../terminal/table.ts";
-import { download, partialPath, readSmall } from "./download.ts";
+import { diskFull, download, partialPath, readSmall } from "./download.ts";
 import { type Release, type ReleaseArchitecture, releasesIn } from "./release.ts";
 import type { Slots } from "./slots.ts";
 import { type Source, SourceError } from "./source.ts";
@@ -51,6 +51,7 @@ export interface UpdateOptions {
   /** Told at the border of each step; what it throws ends the run there. */
   readonly onStep?: (step: string) => void;
   readonly pause_ms?: number;
+  readonly silence_ms?: number;
 }
 
 export interface Offer {
@@ -59,10 +60,14 @@ export interface Offer {
   /** The key that signed the list; undefined when nobody needed to. */
   readonly signer: string | undefined;
   readonly newer: boolean;
+  /** It was installed here, tried, and the machine went back: it will not be better by itself. */
+  readonly rolledBack: boolean;
 }
 
 const signature_max_bytes = 4_096;
 const formats_max_bytes = 1 << 16;
+/** What cannot be compressed grows a little by it. */
+const overhead_bytes = 1 << 20;
 /** Room that stays free for whoever else writes. */
 const reserve_bytes = 64 << 20;
 
@@ -72,7 +77,7 @@ async function signedSums(
   source: Source,
   options: UpdateOptions,
 ): Promise<{ sums: Sums; signer: string | undefined }> {
-  const list = await readSmall(source, sumsName, sums_max_bytes, options.signal);
+  const list = await readSmall(source, sumsName, sums_max_bytes, options);
   const trusted = await readTrustedKeys(site.keyDirectories);
   if (trusted.length === 0) {
     if (options.allowUnsigned !== true) {
@@ -85,7 +90,7 @@ async function signedSums(
   }
   let signature: Uint8Array<ArrayBuffer>;
   try {
-    signature = await readSmall(source, signatureName, signature_max_bytes, options.signal);
+    signature = await readSmall(source, signatureName, signature_max_bytes, options);
   } catch (cause) {
     if (!(cause instanceof SourceError) || cause.passing) throw cause;
     throw new CommandError(
@@ -124,11 +129,21 @@ export async function findUpdate(
         `${site.architecture}${others === "" ? "" : `; it has ${others}`}.`,
     );
   }
-  return { current, release, signer, newer: compareVersions(release.version, current) > 0 };
+  const state = await readState(site.directory);
+  return {
+    current,
+    release,
+    signer,
+    newer: compareVersions(release.version, current) > 0,
+    rolledBack: state.phase === "installed" && state.version === release.version &&
+      state.version !== current && state.boot_id !== await bootId(),
+  };
 }
 
 function asCommandError(error: unknown): never {
-  if (error instanceof SourceError) throw new CommandError(error.message, 1, { cause: error });
+  if (error instanceof SourceError || error instanceof SignatureError) {
+    throw new CommandError(error.message, 1, { cause: error });
+  }
   throw error;
 }
 
@@ -168,11 +183,9 @@ async function requireFitting(
     directory: site.directory,
     signal: options.signal,
     progress: () => {},
-    ...(options.pause_ms === undefined ? {} : { pause_ms: options.pause_ms }),
+    max_bytes: formats_max_bytes,
+    ...waitsOf(options),
   });
-  if ((await Deno.stat(path)).size > formats_max_bytes) {
-    throw new CommandError(`${release.formats.name} is longer than such a file can be.`);
-  }
   const formats = parseReleaseFormats(await Deno.readTextFile(path));
   if (formats === undefined) {
     throw new CommandError(
@@ -185,6 +198,13 @@ async function requireFitting(
     if (!(cause instanceof StateTooNew)) throw cause;
     throw new CommandError(`${cause.message} The update was not installed.`, 1, { cause });
   }
+}
+
+function waitsOf({ pause_ms, silence_ms }: UpdateOptions) {
+  return {
+    ...(pause_ms === undefined ? {} : { pause_ms }),
+    ...(silence_ms === undefined ? {} : { silence_ms }),
+  };
 }
 
 /** @throws CommandError when it does not fit */
@@ -289,7 +309,8 @@ export async function runUpdate(
             })`,
             size === undefined || size === 0 ? undefined : here / size,
           ),
-        ...(options.pause_ms === undefined ? {} : { pause_ms: options.pause_ms }),
+        max_bytes: await site.slots.capacity(part) + overhead_bytes,
+        ...waitsOf(options),
       });
       step(`fetched ${part.kind}`);
     }
@@ -315,7 +336,8 @@ export async function runUpdate(
     step("tidy");
     await removeOthers(site, undefined);
     return { version, installed: true };
-  } catch (error) {
+  } catch (cause) {
+    const error = isDiskFull(cause) ? diskFull("The update", cause) : cause;
     if (error instanceof CommandError && error.exitCode !== 0) {
       // The step stays what it was: what it may have left behind is still to be aborted or gone on with.
       const state = await readState(site.directory);
@@ -343,6 +365,8 @@ export async function abortUpdate(site: UpdateSite): Promise<string> {
     said = `What had arrived of version ${state.version} was removed.`;
   }
   await removeOthers(site, undefined);
-  await writeState(site.directory, { phase: "idle" });
+  if (state.phase !== "idle" || state.last_error !== undefined) {
+    await writeState(site.directory, { phase: "idle" });
+  }
   return said;
 }
