@@ -143,19 +143,25 @@ async function initrd(build: Build, tools: string): Promise<string> {
   const stem = `initrd-${architecture}-`;
   const definition = join(image, "initrd");
   const common = [join(image, "both"), join(image, "../base")];
-  const made = join(cache, stem + await recipeOf([definition, ...common], ""));
+  const made = join(
+    cache,
+    stem + await recipeOf([definition, ...common], String(initrdDate_s)),
+  );
   if (await isFresh(made)) return made;
   build.onProgress("making the initrd");
   await run(build, `initrd-${architecture}`, tools, [
     ...["--directory", definition, "--architecture", imageArchitecture[architecture]],
-    ...["--source-date-epoch", String(sourceDate(build))],
+    // Not the image's own time: an initrd out of the cache may be older than the commit.
+    ...["--source-date-epoch", String(initrdDate_s)],
   ]);
   await forget(cache, stem, "-");
   await Deno.rename(join(scratch, "initrd.cpio.zst"), made);
   return made;
 }
 
-const sourceDate = (build: Build) => build.options.sourceDate_s ?? 1_735_689_600;
+/** Older than any package and cache, so that all times in an initrd are this one. */
+const initrdDate_s = 1_735_689_600;
+const sourceDate = (build: Build) => build.options.sourceDate_s ?? initrdDate_s;
 
 /** The trees that are laid over the packages: the payload, the key that updates are signed with. */
 async function trees(build: Build): Promise<string[]> {
