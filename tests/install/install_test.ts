@@ -23,6 +23,8 @@ import {
   isInstalled,
 } from "../../tasks/hive/install/install.ts";
 
+import { CommandError } from "../../tasks/terminal/command.ts";
+
 const mib = 1 << 20;
 /** Loop devices are made by root alone. */
 const asRoot = { ignore: Deno.uid() !== 0 };
@@ -108,16 +110,21 @@ async function machine() {
     site,
     contents,
     partitions,
-    async disk(size: number): Promise<string> {
-      const image = join(directory, `disk-${loops.length}.img`);
+    async disk(
+      size: number,
+      image = join(directory, `disk-${loops.length}.img`),
+    ): Promise<string> {
       await Deno.writeFile(image, new Uint8Array(0));
       await Deno.truncate(image, size * mib);
       const loop = await run("losetup", "--find", "--show", image);
       loops.push(loop);
       return loop;
     },
+    async detach() {
+      for (const loop of loops.splice(0)) await run("losetup", "--detach", loop);
+    },
     async [Symbol.asyncDispose]() {
-      for (const loop of loops) await run("losetup", "--detach", loop);
+      await this.detach();
       await Deno.remove(directory, { recursive: true });
     },
   };
@@ -231,6 +238,56 @@ Deno.test("a disk in use, too small or absent is refused whatever is said", asRo
     install(box.site, choice({ path: "/dev/none" })),
     /No disk fits the rule\. There is \/dev\/loop/,
   );
+});
+
+Deno.test(
+  "a disk that cannot be read is not taken for an empty one, and is in nobody's way",
+  asRoot,
+  async () => {
+    await using box = await machine();
+    const bad = await box.disk(64);
+    // What lies behind the device is gone, as with a disk whose controller has died.
+    await Deno.truncate(join(box.directory, "disk-0.img"), 0);
+    await assert.rejects(
+      install(box.site, choice({}, { overwrite: true })),
+      new RegExp(`${bad}: it cannot be read`),
+    );
+    assert.equal(await installedHere(box.site), undefined);
+    const good = await box.disk(64);
+    assert.equal((await install(box.site, choice({}))).path, good);
+    assert.equal(await installedHere(box.site), good);
+  },
+);
+
+Deno.test(
+  "a disk that stops taking what is written is said in one sentence, and has no table",
+  asRoot,
+  async () => {
+    await using box = await machine();
+    const small = join(box.directory, "small");
+    await Deno.mkdir(small);
+    await run("mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", small);
+    try {
+      const disk = await box.disk(64, join(small, "disk.img"));
+      await assert.rejects(install(box.site, choice({})), (error: Error) => {
+        assert.ok(error instanceof CommandError, error.stack);
+        assert.match(error.message, new RegExp(`^${disk} cannot be written`));
+        return true;
+      });
+      await assert.rejects(readPartitionTable(disk), /no sound/);
+    } finally {
+      await box.detach();
+      await run("umount", small);
+    }
+  },
+);
+
+Deno.test("a disk may be named by any of its names", asRoot, async () => {
+  await using box = await machine();
+  const disk = await box.disk(64);
+  const name = join(box.directory, "by-id");
+  await Deno.symlink(disk, name);
+  assert.equal((await install(box.site, choice({ path: name }))).path, disk);
 });
 
 Deno.test(

@@ -147,7 +147,12 @@ interface RangeOptions {
 
 async function readFull(file: Deno.FsFile, into: Uint8Array<ArrayBuffer>): Promise<void> {
   for (let filled = 0; filled < into.length;) {
-    const got = await file.read(into.subarray(filled));
+    const got = await file.read(into.subarray(filled)).catch((cause) => {
+      const why = cause instanceof Error ? cause.message : cause;
+      throw new CommandError(`A disk cannot be read: ${why}. Try another, or another port.`, 1, {
+        cause,
+      });
+    });
     if (got === null) throw new CommandError("A disk ended before its partition did.");
     filled += got;
   }
@@ -176,18 +181,25 @@ async function copyRange(
     try {
       for (let at = 0; at < piece.length;) at += await output.write(piece.subarray(at));
     } catch (cause) {
-      throw new CommandError(
-        `${to} cannot be written at ${sizeText(toAt + done)}: ${
-          cause instanceof Error ? cause.message : cause
-        }.`,
-        1,
-        { cause },
-      );
+      throw notWritten(to, toAt + done, cause);
     }
     progress((done += piece.length) / length);
   }
-  await output.sync();
+  // A disk's cache may have taken what the disk then does not.
+  await output.sync().catch((cause) => {
+    throw notWritten(to, toAt, cause);
+  });
   return hash.digest("hex");
+}
+
+function notWritten(to: string, at_bytes: number, cause: unknown): CommandError {
+  return new CommandError(
+    `${to} cannot be written at ${sizeText(at_bytes)}: ${
+      cause instanceof Error ? cause.message : cause
+    }. The disk is bad, or it was pulled out; it has no partition table now.`,
+    1,
+    { cause },
+  );
 }
 
 async function sumRange(

@@ -50,6 +50,24 @@ async function signatures(path: string): Promise<string[]> {
   return [...new Set(signatures.map((one) => one.type))];
 }
 
+const readable_bytes = 1 << 20;
+
+/** Why a device's beginning cannot be read: `wipefs` finds nothing on such a disk and calls that empty. */
+async function whyUnreadable(path: string): Promise<string | undefined> {
+  try {
+    using file = await Deno.open(path);
+    const buffer = new Uint8Array(64 * 1024);
+    for (let read = 0; read < readable_bytes;) {
+      const got = await file.read(buffer);
+      if (got === null) break;
+      read += got;
+    }
+    return undefined;
+  } catch (error) {
+    return `it cannot be read (${error instanceof Error ? error.message : error})`;
+  }
+}
+
 function inUse(device: BlockDevice): string | undefined {
   const all = (one: BlockDevice): BlockDevice[] => [one, ...one.children.flatMap(all)];
   for (const one of all(device)) {
@@ -80,15 +98,18 @@ async function candidateOf(
   needed_bytes: number,
   ids: readonly string[],
 ): Promise<Candidate> {
+  const unreadable = await whyUnreadable(device.path);
   const unusable = device.path === running
     ? "the running system is on it"
     : device.read_only
     ? "it is read-only"
-    : inUse(device) ??
+    : inUse(device) ?? unreadable ??
       (device.size_bytes < needed_bytes
         ? `it has ${sizeText(device.size_bytes)} and ${sizeText(needed_bytes)} are needed`
         : undefined);
-  const data = device.size_bytes === 0 ? [] : await signatures(device.path);
+  const data = device.size_bytes === 0 || unreadable !== undefined
+    ? []
+    : await signatures(device.path);
   return {
     path: device.path,
     size_bytes: device.size_bytes,

@@ -2,7 +2,7 @@
 import { osReleaseField } from "../../../services/config/release.ts";
 import { CommandError } from "../../terminal/command.ts";
 import { diskOf } from "../disk/block_devices.ts";
-import { NoPartitionTable, readPartitionTable } from "../disk/gpt.ts";
+import { readPartitionTable } from "../disk/gpt.ts";
 import { copySystem, type InstallSource, installSource } from "./copy.ts";
 import { type Candidate, chooseDisk, type DiskRule, installCandidates } from "./disks.ts";
 import { installedDisks, rememberDisk } from "./record.ts";
@@ -27,6 +27,7 @@ export async function thisSite(): Promise<InstallSite> {
   }
   const disk = await diskOf("/usr");
   if (disk === undefined) throw new CommandError("The running system is on no disk.");
+  if (Deno.uid() !== 0) throw new CommandError("An installation needs root: run this with sudo.");
   const source = await installSource(disk, version);
   return {
     source,
@@ -41,8 +42,8 @@ export async function installedHere(site: InstallSite): Promise<string | undefin
   for (const { path } of await site.candidates()) {
     try {
       if (known.has((await readPartitionTable(path)).disk_uuid)) return path;
-    } catch (error) {
-      if (!(error instanceof NoPartitionTable)) throw error;
+    } catch {
+      // No table, or a disk that cannot be read: this stick has not made it.
     }
   }
   return undefined;
@@ -63,9 +64,16 @@ export interface InstallChoice {
   readonly confirm?: (disk: Candidate) => boolean;
 }
 
+/** A device may be named by any of its links, such as those below /dev/disk. */
+async function realRule(rule: DiskRule): Promise<DiskRule> {
+  const { path } = rule;
+  if (path === undefined) return rule;
+  return { ...rule, path: await Deno.realPath(path).catch(() => path) };
+}
+
 /** @throws CommandError; nothing was written unless the copy had begun */
 export async function install(site: InstallSite, choice: InstallChoice): Promise<Candidate> {
-  const disk = chooseDisk(choice.rule, await site.candidates(), choice.overwrite);
+  const disk = chooseDisk(await realRule(choice.rule), await site.candidates(), choice.overwrite);
   if (choice.confirm?.(disk) === false) throw new CommandError("Nothing was written.");
   const disk_uuid = crypto.randomUUID();
   // Before the copy, which takes the record along.

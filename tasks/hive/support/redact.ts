@@ -4,6 +4,7 @@
  * the name before it. It errs on the side of taking too much: a checksum lost is no loss, a key kept is.
  */
 import { join } from "node:path";
+import { readSeed } from "../../../services/cluster/seed.ts";
 
 const mark = "[redacted]";
 /** Shorter values would blank half of every log. */
@@ -68,6 +69,11 @@ const named: readonly [RegExp, string][] = [
     new RegExp(`(--[\\w-]*(?:${secretNames})[ =])(?!\\[redacted\\])\\S+`, "gi"),
     `$1${mark}`,
   ],
+  // In quotes as a whole, in quotes behind the name, in braces, or one word.
+  [
+    /("systemd\.set_credential(?:_binary)?=[^:"\s]*:)[^"]*|(systemd\.set_credential(?:_binary)?="?[^:"\s]*:)(?:(?<="[^"\s]*)[^"\n]*|\{[^}\n]*\}?|\S*)/g,
+    `$1$2${mark}`,
+  ],
   [/\b(Bearer|Basic) [A-Za-z0-9+/_.=~-]{8,}/g, `$1 ${mark}`],
   [/(AWS4-HMAC-SHA256 Credential=)[^\n"]*/g, `$1${mark}`],
   [/(:\/\/[^\s/:@"']*:)[^\s/@"']+@/g, `$1${mark}@`],
@@ -124,11 +130,38 @@ export class Redactor {
 
 /** What of a node's files is secret: all below `secrets/`, private keys, credentials. */
 const secretFiles = /^secrets\/|\.key$|\.seed$|^aws\/|credential|passw|token|mulga\.yaml$/i;
+/** What the first boot and the claim hand to each other: here only some members are. */
+const handedFiles = /^cluster\/[\w-]+\.json$|^identity\/admin-key\.json$/;
+const secretMember = /^(secret_access_key|token)$/;
 const largestSecretFile = 1 << 20;
 
+/** Adds the members of that name, however deep they stand. */
+function addMembers(redactor: Redactor, text: string): void {
+  try {
+    JSON.parse(text, (name, value) => {
+      if (secretMember.test(name) && typeof value === "string") redactor.add(value);
+      return value;
+    });
+  } catch {
+    // Damaged: what stands in it is not read by anybody else either.
+  }
+}
+
+/** A seed that came as a credential of the system. */
+const systemCredentials = "/run/credentials/@system";
+
 /** A redactor that knows every secret file below a data directory. */
-export async function redactorOf(root: string): Promise<Redactor> {
+export async function redactorOf(
+  root: string,
+  credentials = systemCredentials,
+): Promise<Redactor> {
   const redactor = new Redactor();
+  try {
+    const seed = readSeed(await Deno.readFile(join(credentials, "mulga.seed")), "mulga.seed");
+    addMembers(redactor, JSON.stringify(seed ?? null));
+  } catch {
+    // None, or none that was taken.
+  }
   const walk = async (below: string) => {
     let entries: Deno.DirEntry[];
     try {
@@ -142,10 +175,16 @@ export async function redactorOf(root: string): Promise<Redactor> {
       if (entry.isDirectory && !/^(nats|predastore|viperblock|logs|run)$/.test(name)) {
         await walk(name);
       }
-      if (!entry.isFile || !secretFiles.test(name)) continue;
+      const handed = handedFiles.test(name);
+      if (!entry.isFile || !(handed || secretFiles.test(name))) continue;
       const path = join(root, name);
-      if ((await Deno.stat(path)).size > largestSecretFile) continue;
+      const size = await Deno.stat(path).then((stat) => stat.size, () => 0);
+      if (size > largestSecretFile) continue;
       const text = await Deno.readTextFile(path).catch(() => "");
+      if (handed) {
+        addMembers(redactor, text);
+        continue;
+      }
       redactor.add(text);
       // In profiles and seeds: what stands behind the name, by itself.
       for (const [, value] of text.matchAll(/^[ \t-]*[\w.-]+[ \t]*[=:][ \t]*["']?([^"'\n]+)/gm)) {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { createUser } from "@nats-io/nkeys";
-import { Redactor } from "./redact.ts";
+import { Redactor, redactorOf } from "./redact.ts";
 
 const secretKey = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const seed = new TextDecoder().decode(createUser().getSeed());
@@ -44,6 +45,11 @@ Deno.test("a secret is taken out wherever it stands and however it is written", 
     [btoa(script), `UserData=${btoa(script)}&Action=RunInstances`],
     ["session-cookie", "cookie: session=session-cookie"],
     ["join-me-1234", "join_token: join-me-1234"],
+    // A virtual machine's kernel command line may carry the whole seed.
+    ["shared", "quiet systemd.set_credential=mulga.seed:{version: 1, x: shared} ro"],
+    ["shared", 'ro "systemd.set_credential=mulga.seed:version: 1 x: shared" quiet'],
+    ["shared", 'ro systemd.set_credential="mulga.seed:version: 1 x: shared" quiet'],
+    ["c2hhcmVk", "ro systemd.set_credential_binary=mulga.seed:c2hhcmVk quiet"],
   ];
   for (const [secret, text] of texts) {
     const out = redactor.redact(text);
@@ -69,6 +75,41 @@ Deno.test("a known secret is taken out in every spelling", () => {
   ];
   for (const text of spelled) {
     assert.equal(redactor.redact(`x ${text} y`).replace(/[" \\]/g, ""), "x[redacted]y", text);
+  }
+});
+
+Deno.test("what the first boot was told in secret is known by its value, and the rest is not", async () => {
+  const root = await Deno.makeTempDir();
+  try {
+    const key = "K".repeat(20) + "/".repeat(40);
+    const put = async (path: string, text: string) => {
+      await Deno.mkdir(join(root, path, ".."), { recursive: true });
+      await Deno.writeTextFile(join(root, path), text);
+    };
+    const admin = { access_key_id: "AKIAGIVENGIVENGIVEN2", secret_access_key: key };
+    await put("data/cluster/part.json", '{"version":1,"token":"all-of-us-know-it","nodes":3}');
+    await put("data/cluster/handover.json", JSON.stringify({ version: 1, admin }));
+    await put(
+      "data/cluster/claim.json",
+      JSON.stringify({
+        version: 1,
+        region: "ap-southeast-2",
+        admin: { ...admin, secret_access_key: `${key}2` },
+      }),
+    );
+    await put(
+      "data/identity/admin-key.json",
+      JSON.stringify({ ...admin, secret_access_key: `3${key}` }),
+    );
+    await put("credentials/mulga.seed", "version: 1\ncluster: {token: by-credential-1}\n");
+    const redactor = await redactorOf(join(root, "data"), join(root, "credentials"));
+    for (const secret of ["all-of-us-know-it", key, `${key}2`, `3${key}`, "by-credential-1"]) {
+      assert.equal(redactor.redact(`x ${secret} y`), "x [redacted] y");
+    }
+    const open = "ap-southeast-2 AKIAGIVENGIVENGIVEN2 version: 1";
+    assert.equal(redactor.redact(open), open);
+  } finally {
+    await Deno.remove(root, { recursive: true });
   }
 });
 
