@@ -53,7 +53,15 @@ export async function makeBackup(
   const { manifest, entries } = await withState(
     node,
     (nats) => collectBackup(node.config, node.paths, nats, progress),
-  );
+  ).catch((cause) => {
+    if (cause instanceof CommandError) throw cause;
+    const why = cause instanceof Error ? cause.message : cause;
+    throw new CommandError(
+      `The state cannot be read: ${why}. See \`hive status\`; nothing was saved.`,
+      1,
+      { cause },
+    );
+  });
   progress(`writing ${place.name}`);
   const size_bytes = await place.write(seal(compressed(writeTar(entries)), lock));
   return { manifest, size_bytes, entries: entries.length };

@@ -11,14 +11,8 @@ function usable(text: string, from: string): string {
   return phrase;
 }
 
-async function typed(question: string): Promise<string> {
-  if (!Deno.stdin.isTerminal()) {
-    throw new CommandError(
-      "How shall it be encrypted? Say --passphrase-file FILE, or --recipient FILE with the public half of a " +
-        "recovery key.",
-      2,
-    );
-  }
+async function typed(question: string, unasked: string): Promise<string> {
+  if (!Deno.stdin.isTerminal()) throw new CommandError(unasked, 2);
   await Deno.stderr.write(new TextEncoder().encode(question));
   Deno.stdin.setRaw(true, { cbreak: true });
   try {
@@ -51,8 +45,12 @@ export async function readPassphrase(file: string | undefined, twice: boolean): 
     }
     return usable(text, `in ${file}`);
   }
-  const phrase = usable(await typed("Passphrase: "), "typed");
-  if (twice && await typed("Once more: ") !== phrase) {
+  const unasked = twice
+    ? "How shall it be encrypted? Say --passphrase-file FILE, or --recipient FILE with the public half of a " +
+      "recovery key."
+    : "It opens with a passphrase, and nobody can be asked here: say --passphrase-file FILE.";
+  const phrase = usable(await typed("Passphrase: ", unasked), "typed");
+  if (twice && await typed("Once more: ", unasked) !== phrase) {
     throw new CommandError("The two are not the same.", 2);
   }
   return phrase;

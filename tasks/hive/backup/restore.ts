@@ -9,7 +9,7 @@
 import { dirname, join, relative } from "node:path";
 import { ownFormats, requireReadable } from "../../../services/config/formats.ts";
 import { type NodeConfig, parseConfig, type Paths } from "../../../services/config/node_config.ts";
-import { exists, writeWhole } from "../../init/write_file.ts";
+import { exists, isDiskFull, writeWhole } from "../../init/write_file.ts";
 import { natsGreets } from "../../supervisor/health_probe.ts";
 import { CommandError } from "../../terminal/command.ts";
 import type { BackupContent } from "./content.ts";
@@ -135,11 +135,22 @@ export async function restore(
     await writeWhole(journalOf(paths), `${JSON.stringify({ v: 1, parts })}\n`, 0o600);
   } catch (error) {
     await Deno.remove(staging, { recursive: true }).catch(() => {});
-    throw error;
+    throw brokeOff(error);
   }
   progress("putting it in place");
   onStep("swap");
   await finishRestore(paths, onStep);
+}
+
+/** Nothing has changed its place yet, whatever went wrong. */
+function brokeOff(cause: unknown): CommandError {
+  const why = (cause instanceof Error ? cause.message : String(cause)).replace(/\.$/, "");
+  const advice = isDiskFull(cause)
+    ? "The state needs room beside the one that is here: make some, and run this again. "
+    : "";
+  return new CommandError(`The restore broke off: ${why}. ${advice}Nothing was changed.`, 1, {
+    cause,
+  });
 }
 
 /**
@@ -150,8 +161,12 @@ export async function finishRestore(
   paths: Paths,
   onStep: (step: string) => void = () => {},
 ): Promise<boolean> {
-  if (!await exists(journalOf(paths))) return false;
   const staging = stagingOf(paths);
+  if (!await exists(journalOf(paths))) {
+    // What a restore had made when it was killed; it holds secrets.
+    await Deno.remove(staging, { recursive: true }).catch(() => {});
+    return false;
+  }
   for (const part of parts) {
     const from = join(staging, part);
     if (!await exists(from)) continue;

@@ -1,6 +1,6 @@
 /**
  * A nats-server over the node's state when the node itself does not run: on a free port of the loopback, for
- * one key that lives as long as this process. It ends with its user.
+ * one key that lives as long as this process. It ends with its user, even when that is killed.
  */
 import { createUser } from "@nats-io/nkeys";
 import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transport-node";
@@ -40,8 +40,9 @@ authorization { users: [ { nkey: ${JSON.stringify(key.getPublicKey())} } ] }
 `,
     { mode: 0o600 },
   );
-  const child = new Deno.Command(program, {
-    args: ["-c", join(directory, "nats.conf"), "-l", log],
+  // The kernel ends it with this process, however that ends: the node's own server must find its store alone.
+  const child = new Deno.Command("setpriv", {
+    args: ["--pdeathsig", "KILL", program, "-c", join(directory, "nats.conf"), "-l", log],
     stdin: "null",
     stdout: "null",
     stderr: "null",
