@@ -261,12 +261,10 @@ export async function readConfig(dataDir: string): Promise<NodeConfig> {
   try {
     text = await Deno.readTextFile(path);
   } catch (cause) {
-    throw new ConfigError(
-      `${path} cannot be read. Run \`deno task up\` or \`hive admin init\` first.`,
-      {
-        cause,
-      },
-    );
+    const advice = cause instanceof Deno.errors.PermissionDenied
+      ? "Run this with sudo, or as the user whose node it is."
+      : "Run `deno task up` or `hive admin init` first.";
+    throw new ConfigError(`${path} cannot be read. ${advice}`, { cause });
   }
   return parseConfig(text, path);
 }

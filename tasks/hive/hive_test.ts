@@ -85,6 +85,36 @@ Deno.test("a file that is named as an image and is none is refused", async () =>
   }
 });
 
+Deno.test("a node that is somebody else's is told with what to do, not as a fault", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-theirs-" });
+  const data = `${directory}/data`;
+  try {
+    await Deno.mkdir(data);
+    await Deno.writeTextFile(`${data}/config.json`, "{}", { mode: 0 });
+    const asRoot = Deno.uid() === 0;
+    if (asRoot) await Deno.chown(data, 65_534, 65_534);
+    if (asRoot) await Deno.chown(`${data}/config.json`, 65_534, 65_534);
+    // Root reads everything unless it may not.
+    const less = asRoot ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] : [];
+    for (const mode of [0o000, 0o711]) {
+      await Deno.chmod(data, mode);
+      for (const words of [["status"], ["env"], ["backup", "/x"], ["restore", "/x"], ["doctor"]]) {
+        const [program = "", ...args] = [...less, Deno.execPath(), "run", "-A"];
+        const { code, stderr } = await new Deno.Command(program, {
+          args: [...args, `${repository}/tasks/hive.ts`, ...words, "--data-dir", data],
+        }).output();
+        const said = new TextDecoder().decode(stderr);
+        assert.equal(code, 1, `${words}: ${said}`);
+        assert.match(said, /Run this with sudo/, words.join(" "));
+        assert.doesNotMatch(said, /fault of MulgaOS/);
+      }
+    }
+  } finally {
+    await Deno.chmod(data, 0o700);
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("what hive does not understand is one sentence and exit code 2; no node is exit code 1 or 3", async () => {
   for (
     const [args, code, said] of [

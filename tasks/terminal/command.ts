@@ -156,6 +156,10 @@ export async function runCommand(work: () => Promise<number | void>): Promise<ne
       console.error(error.message);
       Deno.exit(error instanceof CommandError ? error.exitCode : 1);
     }
+    if (error instanceof Deno.errors.PermissionDenied) {
+      console.error(`${error.message}. Run this with sudo, or as the user whose node it is.`);
+      Deno.exit(1);
+    }
     if (isDiskFull(error)) {
       console.error(`There is no room left: ${error.message}. Make some, and run this again.`);
       Deno.exit(1);

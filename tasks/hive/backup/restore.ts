@@ -8,7 +8,12 @@
  */
 import { dirname, join, relative } from "node:path";
 import { ownFormats, requireReadable } from "../../../services/config/formats.ts";
-import { type NodeConfig, parseConfig, type Paths } from "../../../services/config/node_config.ts";
+import {
+  type NodeConfig,
+  parseConfig,
+  type Paths,
+  readConfig,
+} from "../../../services/config/node_config.ts";
 import { exists, isDiskFull, writeWhole } from "../../init/write_file.ts";
 import { natsGreets } from "../../supervisor/health_probe.ts";
 import { CommandError } from "../../terminal/command.ts";
@@ -35,7 +40,7 @@ export interface RestoreOptions {
 /** @throws CommandError when there is state, or the node runs */
 export async function requireRestorable(paths: Paths, overwrite: boolean): Promise<void> {
   if (!await exists(paths.config)) return;
-  const config = parseConfig(await Deno.readTextFile(paths.config), paths.config);
+  const config = await readConfig(paths.root);
   if (await natsGreets(config.ports.nats)) {
     throw new CommandError(
       `MulgaOS is running from ${paths.root}. Stop it first (\`systemctl stop mulga.target\`, or ` +
