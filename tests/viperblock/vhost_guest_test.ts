@@ -1,6 +1,6 @@
 /**
  * A real guest on the vhost-user-blk door, driven by compute's own hypervisor: it boots from a volume, and
- * a second one is plugged in, survives kill -9 of its engine under load, grows, and comes out again.
+ * a second one is plugged in, survives kill -9 of its engine under load, grows, and comes out again; a third is damaged.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
@@ -13,7 +13,8 @@ import { freePort } from "../kit/nats.ts";
 import { eventually, guestAddress, guestMac } from "../kit/plain_machine.ts";
 import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
 import { type BareEngine, type BareOptions, startBare } from "./bare_engine.ts";
-import { run } from "./engine.ts";
+import { qemuIo, run } from "./engine.ts";
+import { batches, flipBit } from "./log_batches.ts";
 
 const instance_id = "i-0123456789abcdef0";
 const boot_ms = 180_000;
@@ -70,6 +71,8 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
     slot,
   });
   const second = disk("vol-00000000000000002", dataOptions, 1);
+  const thirdOptions = volume("damaged", 16 * mebibyte);
+  const third = disk("vol-00000000000000003", thirdOptions, 2);
   const machine = await hypervisor.start({
     instance_id,
     instance_type: "t3.micro",
@@ -163,6 +166,40 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       await eventually("vdb", 30_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
       await ssh("e2fsck -fn /dev/vdb && mount /dev/vdb /mnt");
       assert.equal(await ssh("cat /mnt/load? | sha256sum"), sum);
+    });
+
+    await t.step(
+      "a disk whose engine is not there is refused, and the guest does not wait",
+      async () => {
+        await assert.rejects(machine.plug(third), /no engine answers/);
+        assert.equal(await ssh("echo here"), "here\n");
+        assert.equal(await machine.status(), "running");
+        assert.deepEqual((await machine.disks()).length, 2);
+      },
+    );
+
+    await t.step("a damaged volume comes in as a disk that can only be read", async () => {
+      const whole = await start(thirdOptions);
+      const uri = `nbd+unix:///vol-bare?socket=${thirdOptions.socket}`;
+      for (const [pattern, at] of [["0x51", "0"], ["0x52", "64k"], ["0x53", "128k"]]) {
+        await qemuIo(uri, `write -P ${pattern} ${at} 4k`, "flush");
+      }
+      await whole.kill();
+      const [first] = (await batches(`${thirdOptions.directory}/log`, "vol-bare"))
+        .filter(({ header }) => header.dataCount > 0);
+      assert.ok(first);
+      await flipBit(first.path, (first.header.position + 1) * 4096 + 100);
+      const { ready: { damage } } = await start({ ...thirdOptions, epoch: 2 });
+      assert.equal(damage?.damaged_blocks, 1);
+      await machine.plug(third);
+      await eventually("vdc", 30_000, () => ssh("test -b /dev/vdc").catch(() => undefined));
+      assert.equal(await ssh("cat /sys/block/vdc/ro"), "1\n");
+      const byte = (block: number) =>
+        ssh(`dd if=/dev/vdc bs=4k skip=${block} count=1 2>/dev/null | od -An -tx1 -N1`);
+      assert.deepEqual([await byte(16), await byte(32)], [" 52\n", " 53\n"]);
+      await ssh("! dd if=/dev/vdc of=/dev/null bs=4k count=1 2>/dev/null");
+      await ssh("! dd if=/dev/zero of=/dev/vdc bs=4k count=1 conv=fsync 2>/dev/null");
+      await machine.unplug(third.volume_id);
     });
 
     await t.step("its root's engine, too, may be started again", async () => {

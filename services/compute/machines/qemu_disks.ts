@@ -12,9 +12,9 @@ export type DiskDoor = "nbd" | "vhost-user";
 /** The NBD client tries again after 1, 2, 4, 8, 16 s: a delay of seconds gives up between two tries. */
 const reconnectDelay_s = 300;
 /** How long adding a disk may wait for its server. */
-const openTimeout_s = 5;
+export const openTimeout_s = 5;
 /** How often QEMU tries to reach an engine that is being started again: half of it is added to each pause. */
-const reconnect_ms = 20;
+export const reconnect_ms = 20;
 /** Queues of one disk; more processors share them. */
 const mostQueues = 4;
 

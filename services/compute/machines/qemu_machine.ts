@@ -24,6 +24,8 @@ import {
   deviceId,
   diskDevice,
   doorOf,
+  openTimeout_s,
+  reconnect_ms,
   vhostDevice,
 } from "./qemu_disks.ts";
 import { QmpClient, QmpClosed, QmpError, type QmpEvent } from "./qmp.ts";
@@ -281,11 +283,25 @@ export class QemuMachine implements Machine {
       await this.#execute("chardev-add", chardev(disk), 20_000);
     }
     try {
+      await this.#engineConnected(disk.volume_id);
       const cpus = await this.#execute<unknown[]>("query-cpus-fast");
       await this.#execute("device_add", vhostDevice(disk, cpus.length), 20_000);
     } catch (error) {
       await this.#execute("chardev-remove", { id: chardevId(disk.volume_id) });
       throw error;
+    }
+  }
+
+  /** A device whose engine is not there would let QEMU, and with it the guest, stand still until it is. */
+  async #engineConnected(volumeId: string): Promise<void> {
+    const limit = performance.now() + openTimeout_s * 1_000;
+    for (;;) {
+      const found = (await this.#chardevs()).find(({ label }) => label === chardevId(volumeId));
+      if (found?.filename.startsWith("disconnected:") === false) return;
+      if (performance.now() > limit) {
+        throw new QmpError("device_add", "DeviceNotFound", `no engine answers for ${volumeId}`);
+      }
+      await delay(reconnect_ms);
     }
   }
 
