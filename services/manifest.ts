@@ -126,7 +126,7 @@ export const services: readonly ServiceSpec[] = [
   },
   {
     name: "viperblock",
-    summary: "EBS: log-structured volumes served over NBD",
+    summary: "EBS: log-structured volumes for guests' rings and over NBD",
     entry: "services/viperblock/main.ts",
     after: ["nats", "predastore"],
     user: "mulga-ebs",

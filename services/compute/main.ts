@@ -9,7 +9,7 @@ import { QemuHypervisor } from "./machines/qemu.ts";
 await runService("compute", async ({ bus, config, log, onStop, paths, reportHealth }) => {
   const [accelerator, disks] = await Promise.all([
     chooseAccelerator(config.compute.accelerator, log),
-    chooseDiskDoor(config.compute.disks ?? "nbd", log),
+    chooseDiskDoor(config.compute.disks, log),
   ]);
   const hypervisor = new QemuHypervisor({ paths, accelerator, disks, log });
   const authorizer = new ResourceAuthorizer(bus);

@@ -79,7 +79,7 @@ export interface NodeConfig {
     readonly reserve_memory_mib: number;
     /**
      * How guests reach their volumes: over NBD, or through rings in their own memory, which are faster.
-     * Left out: NBD. Guests that run keep what they were started with.
+     * Left out: rings, where QEMU can share guests' memory. Guests that run keep what they were started with.
      */
     readonly disks?: "nbd" | "vhost-user";
   };

@@ -1,5 +1,5 @@
 /**
- * viperblock: volumes as log-structured disks, served over NBD on Unix sockets.
+ * viperblock: volumes as log-structured disks, served through guests' rings and over NBD on Unix sockets.
  *
  * The main thread is the control plane and the engine's way to the object store; every mounted volume
  * has a worker of its own. Only one engine may run on a data directory: a lock says so.
