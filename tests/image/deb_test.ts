@@ -128,7 +128,7 @@ for (const [release, name, options] of kinds) {
           ...["--query", "Instances[0].InstanceId"],
         );
         await eventually(`${guest} to be up`, 1_800_000, async () => {
-          const { stdout } = await host.try("hive", "console", guest, "--output");
+          const { stdout } = await host.try("hive", "console", guest, "--no-attach");
           return stdout.includes(tinyGuestReady + guest) ? true : undefined;
         });
       });
