@@ -25,14 +25,14 @@ const kept = 40;
  */
 const writer = `#!/bin/sh
 n=0
-longest=0
+echo 0 >/tmp/longest
 now() { read -r up rest </proc/uptime; echo "\${up%.*}\${up#*.}"; }
 while [ ! -e /tmp/stop ]; do
   n=$((n + 1))
   begun=$(now)
   { head -c 65536 /dev/urandom >/mnt/load/$n && sync /mnt/load/$n; } || { echo $n >/tmp/failed; break; }
   took=$(($(now) - begun))
-  [ $took -gt $longest ] && longest=$took && echo $longest >/tmp/longest
+  [ $took -gt $(cat /tmp/longest) ] && echo $took >/tmp/longest
   (cd /mnt && sha256sum load/$n) >>/tmp/sums
   rm -f /mnt/load/$((n - ${kept}))
   echo $n >/tmp/written
