@@ -38,7 +38,8 @@ async function instanceIsUp(machine: Machine, client: Client, id: string): Promi
   const { State } = await instanceOf(client, id);
   if (State.Name === "stopped") await client.aws("ec2", "start-instances", "--instance-ids", id);
   const log = `/var/lib/mulga/compute/machines/${id}/console.log`;
-  const said = () => machine.run(`tail -c 3000 ${log}`);
+  // It is there from the moment on that the instance starts, which its launch does not wait for.
+  const said = () => machine.run(`[ ! -e ${log} ] || tail -c 3000 ${log}`);
   try {
     // Nothing is typed into its firmware, which takes keys for a wish to choose what to start.
     await eventually(`${id} to be ready`, 1_200_000, async () => {
