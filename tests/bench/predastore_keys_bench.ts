@@ -3,8 +3,8 @@
  * one of 1,000 keys. The two buckets are in two predastores, asked in turns, so that each has an index of its own
  * size; new keys come between those that are there, and go again after each round.
  *
- * PUTs, those that fill the buckets too, go by the delegate's door, which is HTTP without TLS: Deno 2.9 closes a
- * connection after every request with a body, so over HTTPS it would be handshakes that are measured.
+ * PUTs, those that fill the buckets too, go by the delegate's door, which is HTTP without TLS: it is the index that is
+ * measured.
  *
  * `deno task bench predastore_keys [-- --keys 1000000]`; a million keys take some minutes.
  */

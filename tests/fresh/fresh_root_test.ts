@@ -74,7 +74,7 @@ for (const [release, name] of [["bookworm", "Debian 12"], ["trixie", "Debian 13"
       // Debian's installer writes this; a bare root has no name for the loopback.
       await Deno.writeTextFile(join(system, "etc/hosts"), "127.0.0.1 localhost\n::1 localhost\n");
       await mustRun(["git", "clone", "-q", repository, join(system, "root/mulgaos")]);
-      const npx = "npx -y deno@2.9.5 task";
+      const npx = "npx -y deno@2.9.6 task";
       let passed = false;
       await t.step("up installs what is missing and the API answers", async () => {
         // The processes of one call end with it: what up leaves running is used and stopped in it.
