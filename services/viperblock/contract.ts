@@ -78,6 +78,13 @@ export interface CheckReport {
   readonly id: string;
   readonly size_bytes: number;
   readonly mapped_bytes: number;
+  /**
+   * What was read: all that there is (`complete`), or of a mounted volume the map that it has `now`, or, where that was not to be
+   * had, only the map with which the mount began (`last_unmount`).
+   */
+  readonly as_of: "complete" | "now" | "last_unmount";
+  /** Of the mapped bytes those in a mounted volume's log, which are checked when they are read and not here. */
+  readonly log_bytes: number;
   /** Chunks that it needs, and what they take in the object store. */
   readonly chunks: number;
   readonly chunk_bytes: number;

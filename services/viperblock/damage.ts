@@ -1,6 +1,9 @@
 /** What is wrong with a volume whose local files are not what was written: told exactly, in extents of blocks. */
 import type { CheckedDamage } from "./contract.ts";
 
+export const unknownWhy = "what it held is not known without the map";
+export const perhapsTrimmedWhy = "it may have been trimmed since its newest chunk was made";
+
 /** Extents that are named one by one; beyond that their blocks are only counted. */
 const namedDamage = 1000;
 
@@ -48,6 +51,7 @@ export function firstWithin(ranges: readonly BlockRange[], { first, count }: Blo
 export class DamageList {
   readonly #sentences: CheckedDamage[] = [];
   readonly #extents: { block: number; blocks: number; why: string }[] = [];
+  readonly #doubts: CheckedDamage[] = [];
   #blocks = 0;
 
   /** What concerns no single block. */
@@ -62,8 +66,16 @@ export class DamageList {
     else if (this.#extents.length < namedDamage) this.#extents.push({ block, blocks, why });
   }
 
+  /** Blocks that can be read, and may yet not be what they should be. */
+  doubt(ranges: readonly BlockRange[], why: string): void {
+    for (const { first, count } of ranges) {
+      if (this.#doubts.length === namedDamage) return;
+      this.#doubts.push({ block: first, blocks: count, why });
+    }
+  }
+
   report(reason: string): DamageReport {
-    const damage = [...this.#sentences, ...this.#extents];
+    const damage = [...this.#sentences, ...this.#extents, ...this.#doubts];
     return { reason, damage, damaged_blocks: this.#blocks };
   }
 }

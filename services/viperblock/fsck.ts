@@ -1,15 +1,23 @@
 /**
  * Reads all that a volume or snapshot has in the object store, and says exactly what is wrong with it:
  * which maps and chunks are missing or not what was written, and which blocks of the volume that
- * concerns. Nothing is changed. Of a mounted volume the engine's books are held against its map as well;
- * what is in its log only was checked when it was opened, and is again with every read. Of one that was found damaged then
- * the report says what was found.
+ * concerns. Nothing of it is changed. Of a mounted volume the map is the one that it has now, and the engine's books are
+ * held against it as well; what is in its log only was checked when it was opened, and is again with every read. Of one that
+ * was found damaged then the report says what was found. Where the map itself is damaged, the report says what can be
+ * made anew of it, and what cannot.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
 import { leafBlocks, offsetInLeaf } from "./maps/block_map.ts";
 import { readChunkHeader } from "./chunks/chunk_record.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
-import type { DamageReport } from "./damage.ts";
+import {
+  type BlockRange,
+  DamageList,
+  type DamageReport,
+  firstWithin,
+  perhapsTrimmedWhy,
+  unknownWhy,
+} from "./damage.ts";
 import {
   blockBytes,
   chunkHeaderBytes,
@@ -20,7 +28,8 @@ import {
   isChunk,
 } from "./format.ts";
 import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
-import { readStoredMap, type StoredMap } from "./maps/stored_map.ts";
+import { rebuildMap } from "./maps/rebuilt_map.ts";
+import { openStoredMap, readStoredMap, type StoredMap } from "./maps/stored_map.ts";
 
 /** Damage that is named one by one; beyond that it is only counted. */
 const named = 1000;
@@ -95,51 +104,90 @@ async function readChunk(store: BlockStore, key: string) {
   }
 }
 
-export async function checkMap(
+export interface Checked {
+  readonly id: string;
+  readonly size_bytes: number;
+  /** What is saved of it, and what its writer began with. */
+  readonly map: SavedMap | undefined;
+  readonly inherited: SavedMap | "unknown" | undefined;
+  readonly isMounted: boolean;
+  /** The map that a mounted volume has now. */
+  readonly live?: Uint8Array<ArrayBuffer> | undefined;
+  /** Chunks that a mounted volume needs by now: others may have gone since its map was read. */
+  readonly held?: () => Promise<ReadonlySet<string> | undefined>;
+  readonly books: readonly string[];
+}
+
+interface OpenedMap {
+  readonly whole: StoredMap;
+  readonly unknown: readonly BlockRange[];
+  readonly damage: readonly CheckedDamage[];
+}
+
+async function openMap(
   store: BlockStore,
-  id: string,
-  map: SavedMap | undefined,
-  size_bytes: number,
-  books: readonly string[],
-): Promise<CheckReport> {
-  const sizeBlocks = size_bytes / blockBytes;
-  const damage: CheckedDamage[] = [];
-  const report = (stored: { chunks: number; chunk_bytes: number; live: number; bad: number }) => ({
-    id,
-    size_bytes,
-    mapped_bytes: stored.live * blockBytes,
-    chunks: stored.chunks,
-    chunk_bytes: stored.chunk_bytes,
-    damaged_blocks: stored.bad,
-    damage,
-    books,
-    is_sound: stored.bad === 0 && damage.length === 0 && books.length === 0,
-  });
-  let whole: StoredMap;
+  { map, live, inherited }: Checked,
+  sizeBlocks: number,
+): Promise<OpenedMap> {
   try {
-    whole = await readStoredMap(store, map, sizeBlocks);
+    const whole = live === undefined
+      ? await readStoredMap(store, map, sizeBlocks)
+      : openStoredMap(live, sizeBlocks);
+    return { whole, unknown: [], damage: [] };
   } catch (error) {
-    damage.push({ why: error instanceof Error ? error.message : String(error) });
-    return report({ chunks: 0, chunk_bytes: 0, live: 0, bad: 0 });
+    if (!(error instanceof DamagedData) || map === undefined || live !== undefined) throw error;
+    const whole = await rebuildMap(store, map, sizeBlocks, inherited);
+    const list = new DamageList();
+    list.say(`its map ${map.key} in the object store is damaged: ${error.message}`);
+    for (const sentence of whole.told) list.say(sentence);
+    for (const { first, count } of whole.unknown) list.add(first, unknownWhy, count);
+    list.doubt(whole.perhapsTrimmed, perhapsTrimmedWhy);
+    return { whole, unknown: whole.unknown, damage: list.report("").damage };
   }
-  let [chunks, chunk_bytes, live, bad] = [0, 0, 0, 0];
-  for (const [number, places] of placesByChunk(whole, sizeBlocks)) {
-    live += places.length;
+}
+
+export async function checkMap(store: BlockStore, checked: Checked): Promise<CheckReport> {
+  const { id, size_bytes, books, live: liveMap, isMounted, held } = checked;
+  const sizeBlocks = size_bytes / blockBytes;
+  const { whole, unknown, damage: found } = await openMap(store, checked, sizeBlocks);
+  const damage: CheckedDamage[] = [...found];
+  let [chunks, chunk_bytes, inChunks] = [0, 0, 0];
+  let bad = unknown.reduce((sum, { count }) => sum + count, 0);
+  const isUnknown = (block: number) => firstWithin(unknown, { first: block, count: 1 }) >= 0;
+  for (const [number, all] of placesByChunk(whole, sizeBlocks)) {
+    const places = unknown.length === 0 ? all : all.filter(({ block }) => !isUnknown(block));
+    if (places.length === 0) continue;
+    inChunks += places.length;
     const chunk = whole.chunks[number];
     const key = chunk === undefined ? `chunk ${number}` : chunkKey(chunk.name);
     const read = chunk === undefined ? undefined : await readChunk(store, key);
     const bytes = read instanceof DamagedData ? undefined : read;
+    // It was emptied since the map was read, and what it held is somewhere else by now.
+    if (read === undefined && held !== undefined && (await held())?.has(key) === false) continue;
     chunks++;
     chunk_bytes += bytes?.length ?? 0;
-    const found = read instanceof DamagedData
+    const wrongs = read instanceof DamagedData
       ? places.map(({ block }) => ({ block, why: read.message }))
       : checkChunk(key, bytes, places);
-    for (const wrong of found) {
+    for (const wrong of wrongs) {
       bad++;
       if (damage.length < named) damage.push(wrong);
     }
   }
-  return report({ chunks, chunk_bytes, live, bad });
+  const mapped = whole.blocks.mappedBlocks;
+  return {
+    id,
+    size_bytes,
+    mapped_bytes: (liveMap === undefined ? inChunks : mapped) * blockBytes,
+    as_of: !isMounted ? "complete" : liveMap === undefined ? "last_unmount" : "now",
+    log_bytes: liveMap === undefined ? 0 : (mapped - inChunks) * blockBytes,
+    chunks,
+    chunk_bytes,
+    damaged_blocks: bad,
+    damage,
+    books,
+    is_sound: bad === 0 && damage.length === 0 && books.length === 0,
+  };
 }
 
 /** Adds what is wrong with the log or checkpoint of a volume that is served for reading only. */

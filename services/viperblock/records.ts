@@ -12,7 +12,7 @@ import { Table } from "../state/table.ts";
 import type { BlockSnapshot, BlockVolume, SyncMode, VolumeLimits } from "./contract.ts";
 import type { SealedVolumeKey } from "./encryption/master_keys.ts";
 import { blockBytes, maximumBlocks, volumeIdBytes } from "./format.ts";
-import type { SavedMap } from "./maps/map_objects.ts";
+import { mapOwner, type SavedMap } from "./maps/map_objects.ts";
 
 export interface VolumeRow extends BlockVolume, VolumeLimits {
   /** `deleting` also while it is being filled: one that is cut off is removed at the next start. */
@@ -21,6 +21,8 @@ export interface VolumeRow extends BlockVolume, VolumeLimits {
   readonly map?: SavedMap;
   /** It was unmounted while it was damaged: its log stays on `mounted_on`, and nobody is served. */
   readonly set_aside?: true;
+  /** It is mounted for reading only, by a map made anew: nothing of it is on the node. */
+  readonly map_lost?: true;
 }
 
 export interface SnapshotRow {
@@ -62,6 +64,25 @@ export async function openTables(bus: Bus, log: Log): Promise<Tables> {
       await snapshots[Symbol.asyncDispose]();
     },
   };
+}
+
+/** The map that a map's writer began with: that of a snapshot, `unknown` when that cannot be told any more. */
+export function inheritedBy(
+  map: SavedMap,
+  { volumes, snapshots }: {
+    readonly volumes: Pick<Table<VolumeRow>, "get">;
+    readonly snapshots: Pick<Table<SnapshotRow>, "get">;
+  },
+): SavedMap | "unknown" | undefined {
+  const owner = mapOwner(map);
+  const writer = volumes.get(owner)?.value;
+  const others = map.owners.some((each) => each !== owner) ? "unknown" : undefined;
+  if (writer === undefined) return others;
+  if (writer.snapshot_id === undefined) return others;
+  // What is encrypted was copied from what was not, and shares nothing with it.
+  const snapshot = snapshots.get(writer.snapshot_id)?.value;
+  if (snapshot?.state !== "ok") return "unknown";
+  return writer.encrypted === true && snapshot.encrypted !== true ? undefined : snapshot.map;
 }
 
 function checkId(value: unknown, prefix: string, code: string): string {

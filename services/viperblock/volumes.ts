@@ -34,6 +34,7 @@ import {
   checkVolumeId,
   describedSnapshot,
   describedVolume,
+  inheritedBy,
   isSnapshot,
   snapshotNotFound,
   type SnapshotRow,
@@ -287,6 +288,7 @@ export class Volumes {
       if (row.value.mounted_on !== undefined) {
         return await this.#freezeMounted(row.value, snapshotId);
       }
+      requireSound(row.value);
       const { map, size_bytes } = row.value;
       const made = await this.#o.tables.snapshots.create(snapshotId, {
         snapshot_id: snapshotId,
@@ -361,15 +363,32 @@ export class Volumes {
       const id = checkSnapshotId(value);
       const row = await tables.snapshots.read(id);
       if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(id);
-      return await checkMap(store, id, row.value.map, row.value.size_bytes, []);
+      const { map, size_bytes } = row.value;
+      const inherited = map && inheritedBy(map, tables);
+      return await checkMap(store, { id, size_bytes, map, inherited, isMounted: false, books: [] });
     }
     const id = checkVolumeId(value);
     const row = await tables.volumes.read(id);
     if (row === undefined || row.value.state !== "ok") throw volumeNotFound(id);
     const mounted = mounts.volumes.get(id);
-    const books = await mounted?.audit() ?? [];
-    const report = await checkMap(store, id, row.value.map, row.value.size_bytes, books);
-    return withLocalDamage(report, row.value.damage, mounted?.damage);
+    const { map, size_bytes, damage, map_lost, mounted_on } = row.value;
+    const inherited = map && inheritedBy(map, tables);
+    const isMounted = mounted_on !== undefined && map_lost === undefined;
+    const report = await checkMap(store, {
+      id,
+      size_bytes,
+      map,
+      inherited,
+      isMounted,
+      live: await mounted?.liveMap(),
+      held: async () => {
+        const held = await mounted?.held();
+        return held === undefined ? undefined : new Set(held.keys);
+      },
+      books: await mounted?.audit() ?? [],
+    });
+    // Of a volume whose map is lost the report says the same already.
+    return withLocalDamage(report, damage, map_lost === true ? undefined : mounted?.damage);
   }
 
   async metrics(value: unknown): Promise<Readonly<Record<string, number>>> {

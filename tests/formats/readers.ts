@@ -182,7 +182,11 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
     },
     read: (bytes) => readChunkHeader(bytes),
     number: (bytes) => word(bytes, 4),
-    holds: { name: chunk, blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }] },
+    holds: {
+      name: chunk,
+      moment: { asOf: 0, began: 0 },
+      blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }],
+    },
   },
   packed_chunk: {
     write: async () => {
@@ -200,7 +204,11 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
       return body === undefined ? undefined : readChunkHeader(body);
     },
     number: (bytes) => word(bytes, 4),
-    holds: { name: chunk, blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }] },
+    holds: {
+      name: chunk,
+      moment: { asOf: 0, began: 0 },
+      blocks: [{ block: 5, checksum: 1 }, { block: 9, checksum: 2 }],
+    },
   },
   volume_seal: {
     write: () => sealObject(volumeKey, volume, chunkKey, new Uint8Array(70_000).fill(9)),
@@ -222,6 +230,6 @@ export const readers: Readonly<Record<keyof typeof formats, Reader>> = {
     },
     read: (bytes) => readMapHead(bytes),
     number: (bytes) => word(bytes, 4),
-    holds: { ...map, chunkCount: 0 },
+    holds: { ...map, chunkCount: 0, tableChecksum: 0 },
   },
 };

@@ -3,6 +3,7 @@
  * `deno task sim viperblock [--seed=N] [--count=N] [--forever] [--trace]`.
  */
 import { parse, runCommand } from "../../tasks/terminal/command.ts";
+import { noMapLosses } from "./map_loss.ts";
 import { VolumeRun } from "./volume_run.ts";
 
 await runCommand(async () => {
@@ -35,6 +36,7 @@ await runCommand(async () => {
   let damaged = 0;
   let refused = 0;
   let cut = 0;
+  const maps = noMapLosses();
   const started = performance.now();
   for (let i = 0; i < count; i++) {
     const run = new VolumeRun(first + i, options["calm-openings"] !== true);
@@ -47,6 +49,9 @@ await runCommand(async () => {
       damaged += report.damaged;
       refused += report.refused;
       cut += report.cut;
+      for (const each of Object.keys(maps) as (keyof typeof maps)[]) {
+        maps[each] += report.maps[each];
+      }
       if (options.trace === true) console.log(report.trace.join("\n"));
     } catch (error) {
       if (options.trace === true) console.log(run.trace.join("\n"));
@@ -64,7 +69,7 @@ await runCommand(async () => {
     console.log(
       `${
         crashes + branches
-      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${damaged} times the flushed log damaged (${refused} openings refused, ${cut} shown as before) in ${
+      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${damaged} times the flushed log damaged (${refused} openings refused, ${cut} shown as before), ${maps.lost} maps lost (${maps.exact} made anew exactly, ${maps.partly} in part) in ${
         seconds.toFixed(1)
       } s from seed ${first} on`,
     );

@@ -16,7 +16,6 @@ import {
   type Books,
   collect,
   keptBy,
-  mapOwner,
   stillNeeded,
 } from "../../services/viperblock/chunks/collector.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
@@ -45,6 +44,7 @@ import {
   frozenMapKey,
   mapChunks,
   mapKey,
+  mapOwner,
   mapParts,
   type SavedMap,
 } from "../../services/viperblock/maps/map_objects.ts";
@@ -52,6 +52,7 @@ import { Orders } from "../../services/viperblock/mounts/orders.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
 import { LocalFiles } from "../../services/viperblock/log/volume_files.ts";
 import { openFound, salvageFound } from "./crash_branch.ts";
+import { loseMap, type MapLosses, noMapLosses } from "./map_loss.ts";
 import { plaintextIn } from "./plaintext.ts";
 import { SimulatedKeys } from "./simulated_keys.ts";
 import { Guest } from "./guest.ts";
@@ -82,6 +83,8 @@ export interface RunReport {
   readonly refused: number;
   /** Of those, volumes that could only be shown as they were before the damage. */
   readonly cut: number;
+  /** Saved maps that were damaged beside the history, and how well they were made anew. */
+  readonly maps: MapLosses;
   readonly requests: number;
   readonly compacted: number;
   readonly trace: readonly string[];
@@ -112,6 +115,10 @@ export class VolumeRun {
   /** Of its own, so that looking beside the history does not change it. */
   readonly #branching: Random;
   readonly #flipping: Random;
+  readonly #losing: Random;
+  readonly #maps = noMapLosses();
+  /** What volumes began with. */
+  readonly #origins = new Map<string, string>();
   readonly #world: World;
   readonly #disk: SimulatedDisk;
   readonly #store: SimulatedStore;
@@ -154,6 +161,7 @@ export class VolumeRun {
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
     this.#flipping = new Random(seed ^ 0x5bd1e995);
+    this.#losing = new Random(seed ^ 0x27d4eb2f);
     this.#world = new World(this.#random);
     this.#disk = new SimulatedDisk(this.#world, directory, geometry.segmentBlocks * blockBytes);
     this.#store = new SimulatedStore(this.#world);
@@ -224,6 +232,7 @@ export class VolumeRun {
       damaged: this.#damaged,
       refused: this.#refused,
       cut: this.#cut,
+      maps: this.#maps,
       requests: this.#requests,
       compacted: this.#compacted,
       trace: this.#trace,
@@ -267,6 +276,7 @@ export class VolumeRun {
   async #clone(snapshotId: string, number: number): Promise<void> {
     const { map, size_bytes } = this.#snapshots.get(snapshotId) as SnapshotRow;
     this.#volumeId = `vol-clone${number}`;
+    this.#origins.set(this.#volumeId, snapshotId);
     this.#keys?.make(this.#volumeId);
     this.#owed = undefined;
     this.#note(`makes ${this.#volumeId} of ${snapshotId}`);
@@ -307,6 +317,7 @@ export class VolumeRun {
       state: "ok",
       ...(map === undefined ? {} : { map }),
     };
+    await this.#loseMap();
     await this.#moveAway();
     const life = await this.#open();
     this.#note(`looks at ${snapshotId}`);
@@ -435,6 +446,7 @@ export class VolumeRun {
             parts: orders.mapParts,
             epoch,
             mapped_blocks: message.mapped_blocks,
+            sequence: message.sequence,
             owners: message.owners,
           },
         });
@@ -769,7 +781,26 @@ export class VolumeRun {
       });
       this.#contents.set(id, this.#history.now.slice());
     }
+    await this.#loseMap();
     await this.#moveAway();
+  }
+
+  /** Beside the history the volume's saved map is damaged, and made anew. */
+  async #loseMap(): Promise<void> {
+    const { map, size_bytes } = this.#row;
+    if (map === undefined) return;
+    const origin = this.#origins.get(mapOwner(map));
+    const snapshot = origin === undefined ? undefined : this.#snapshots.get(origin);
+    const wrong = await loseMap(
+      this.#store.objects,
+      (store) => this.#keys === undefined ? store : new SealedObjects(store, this.#keys),
+      map,
+      size_bytes / blockBytes,
+      origin === undefined ? undefined : snapshot?.state === "ok" ? snapshot.map : "unknown",
+      this.#losing,
+      this.#maps,
+    );
+    if (wrong !== undefined) throw new Violation(wrong);
   }
 
   /** All that is local goes; what the next mount finds is what the store has. */

@@ -15,8 +15,31 @@ import {
 } from "../format.ts";
 import { volumeIdField } from "../log/log_record.ts";
 
-const words = { magic: 0, version: 1, checksum: 2, epoch: 3, sequence: 4, blocks: 5, volumeId: 16 };
+const words = {
+  magic: 0,
+  version: 1,
+  checksum: 2,
+  epoch: 3,
+  sequence: 4,
+  blocks: 5,
+  asOfLow: 6,
+  asOfHigh: 7,
+  beganLow: 8,
+  beganHigh: 9,
+  volumeId: 16,
+};
 const firstEntryWord = blockBytes >> 2;
+
+/** Where in the volume's log a chunk stands: by that, and not by when it was stored, is it older or newer than another. */
+export interface ChunkMoment {
+  /** Its blocks are what the volume held after this batch. */
+  readonly asOf: number;
+  /** The first batch of the writer's epoch. */
+  readonly began: number;
+}
+
+/** Of chunks that no log stands behind, and of those of older releases. */
+export const untoldMoment: ChunkMoment = { asOf: 0, began: 0 };
 
 /** Writes the header into the first `chunkHeaderBytes` of `chunk`. */
 export function writeChunkHeader(
@@ -25,6 +48,7 @@ export function writeChunkHeader(
   blocks: Uint32Array,
   checksums: Uint32Array,
   count: number,
+  moment: ChunkMoment = untoldMoment,
 ): void {
   const out = new Uint32Array(chunk.buffer, chunk.byteOffset, chunkHeaderBytes >> 2);
   out.fill(0);
@@ -33,6 +57,10 @@ export function writeChunkHeader(
   out[words.epoch] = name.epoch;
   out[words.sequence] = name.sequence;
   out[words.blocks] = count;
+  out[words.asOfLow] = moment.asOf;
+  out[words.asOfHigh] = Math.floor(moment.asOf / 4294967296);
+  out[words.beganLow] = moment.began;
+  out[words.beganHigh] = Math.floor(moment.began / 4294967296);
   chunk.set(volumeIdField(name.owner), words.volumeId * 4);
   for (let i = 0; i < count; i++) {
     out[firstEntryWord + i * 2] = blocks[i] as number;
@@ -43,6 +71,7 @@ export function writeChunkHeader(
 
 export interface ChunkHeader {
   readonly name: ChunkName;
+  readonly moment: ChunkMoment;
   readonly blocks: readonly { readonly block: number; readonly checksum: number }[];
 }
 
@@ -67,6 +96,10 @@ export function readChunkHeader(bytes: Uint8Array<ArrayBuffer>): ChunkHeader {
       owner: new TextDecoder().decode(end < 0 ? id : id.subarray(0, end)),
       epoch: at(words.epoch),
       sequence: at(words.sequence),
+    },
+    moment: {
+      asOf: at(words.asOfLow) + at(words.asOfHigh) * 4294967296,
+      began: at(words.beganLow) + at(words.beganHigh) * 4294967296,
     },
     blocks: Array.from({ length: at(words.blocks) }, (_, i) => ({
       block: at(firstEntryWord + i * 2),

@@ -4,13 +4,13 @@
  * A chunk is deleted only when no saved map of any volume or snapshot refers to it. What a mounted
  * volume writes is its own business (its worker reports what it gave up): of its chunks only those are
  * looked at that are as old as its saved map. Every chunk names its owner, and every saved map lists the
- * owners of its chunks, so that only maps that can matter are read. When a map cannot be read, nothing
- * is deleted: correctness before space.
+ * owners of its chunks, so that only maps that can matter are read. While a map that names chunks of an owner is
+ * damaged, nothing of that owner is deleted: correctness before space.
  */
 import type { Log } from "../../log/log.ts";
-import { chunkKey, type ChunkName, parseChunkKey } from "../format.ts";
+import { chunkKey, type ChunkName, DamagedData, parseChunkKey } from "../format.ts";
 import type { HeldChunks } from "../mounts/mailbox.ts";
-import { type BlockStore, mapChunks, type SavedMap } from "../maps/map_objects.ts";
+import { type BlockStore, mapChunks, mapOwner, type SavedMap } from "../maps/map_objects.ts";
 import type { SnapshotRow, VolumeRow } from "../records.ts";
 
 /** The rows that say what is still needed. */
@@ -20,11 +20,6 @@ export interface Books {
     list(): readonly { readonly value: VolumeRow }[];
   };
   readonly snapshots: { list(): readonly { readonly value: SnapshotRow }[] };
-}
-
-/** The volume that wrote a map. */
-export function mapOwner(map: SavedMap): string {
-  return map.key.split("/")[1] ?? "";
 }
 
 /** Every volume whose objects a map keeps alive. */
@@ -73,11 +68,17 @@ export async function collect(
       }
     }
     const kept = new Set<string>();
-    for (const map of maps.values()) {
-      if (!map.owners.includes(owner)) continue;
-      for (const chunk of await mapChunks(store, map)) {
-        if (chunk.name.owner === owner) kept.add(chunkKey(chunk.name));
+    try {
+      for (const map of maps.values()) {
+        if (!map.owners.includes(owner)) continue;
+        for (const chunk of await mapChunks(store, map)) {
+          if (chunk.name.owner === owner) kept.add(chunkKey(chunk.name));
+        }
       }
+    } catch (error) {
+      if (!(error instanceof DamagedData)) throw error;
+      log.warn("objects_kept", { owner, because: error.message });
+      continue;
     }
     const dead: string[] = [];
     for (const key of chunks) {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { crc32c } from "../../../ffi/crc32c.ts";
+import { chunkContainer, chunkKey } from "../format.ts";
+import { emptyMap, saveStoredMap } from "../maps/stored_map.ts";
 import { type Books, collect } from "./collector.ts";
 import type { Log } from "../../log/log.ts";
-import type { BlockStore } from "../maps/map_objects.ts";
+import { type BlockStore, mapChunks } from "../maps/map_objects.ts";
 import type { SnapshotRow } from "../records.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent };
@@ -75,4 +78,52 @@ Deno.test("while a snapshot is on its way to the store nothing of its volume is 
   assert.equal(await collect(["vol-a"], books([pending]), store, silent), 0);
   assert.equal(await collect(["vol-a"], books([]), store, silent), 1);
   assert.equal(objects.size, 0);
+});
+
+Deno.test("while a map is damaged, nothing that it may name is deleted", async () => {
+  const objects = new Map<string, Uint8Array<ArrayBuffer>>();
+  const store: BlockStore = {
+    put: (key, body) => Promise.resolve(void objects.set(key, body.slice())),
+    get: (key) => Promise.resolve(objects.get(key)?.slice()),
+    delete: (key) => Promise.resolve(void objects.delete(key)),
+    async *list(prefix) {
+      yield* [...objects.keys()].filter((key) => key.startsWith(prefix));
+    },
+  };
+  const map = emptyMap(64);
+  for (const sequence of [1, 2]) {
+    const name = { owner: "vol-a", epoch: 1, sequence };
+    map.chunks.push({ name, blocks: 1, live: 1 });
+    map.blocks.set(sequence, chunkContainer(sequence - 1), 0, sequence);
+    objects.set(chunkKey(name), new Uint8Array(1));
+  }
+  const saved = await saveStoredMap(store, "vol-a", 1, map);
+  const row = {
+    volume_id: "vol-a",
+    size_bytes: 64 * 4096,
+    epoch: 1,
+    state: "ok",
+    map: saved,
+  } as const;
+  const books: Books = {
+    volumes: { get: () => ({ value: row }), list: () => [{ value: row }] },
+    snapshots: { list: () => [] },
+  };
+  const part = objects.get(`${saved.key}/000000`)!;
+  for (let bit = 4096 * 8; bit < (4096 + 128) * 8; bit += 37) {
+    part[bit >> 3] = (part[bit >> 3] as number) ^ (1 << (bit & 7));
+    assert.equal(await collect(["vol-a"], books, store, silent), 0);
+    part[bit >> 3] = (part[bit >> 3] as number) ^ (1 << (bit & 7));
+  }
+  // As older releases wrote it, without a checksum of the table.
+  part.fill(0, 152, 156);
+  part.fill(0, 8, 12);
+  new DataView(part.buffer, part.byteOffset).setUint32(8, crc32c(part.subarray(0, 4096)), true);
+  const end = part.length - 8;
+  const tail = new DataView(part.buffer, part.byteOffset);
+  tail.setUint32(end, crc32c(part.subarray(0, end)), true);
+  assert.equal((await mapChunks(store, saved)).length, 2);
+  part[4096] = (part[4096] as number) ^ 1;
+  assert.equal(await collect(["vol-a"], books, store, silent), 0);
+  assert.equal(objects.size, 3);
 });

@@ -137,6 +137,9 @@ export class DamagedVolume implements Commands {
         // What it cannot name any more may still be needed: nothing of its epochs is to be collected.
         this.#post({ kind: "held", keys: [], epoch: 0, sequence: 0 });
         return;
+      case "checkpoint":
+        this.#post({ kind: "checkpointed", ok: false });
+        return;
       case "audit":
         this.#post({ kind: "audited", wrong: [] });
         return;

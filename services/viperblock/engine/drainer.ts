@@ -37,6 +37,8 @@ export interface DrainerOptions {
   readonly epoch: number;
   /** Blocks of a full chunk. */
   readonly chunkBlocks: number;
+  /** The first sequence of this epoch's log. */
+  readonly began: number;
   readonly places: Places;
   readonly log: LogWriter;
   /** Of an encrypted volume. */
@@ -67,6 +69,7 @@ export class Drainer {
   #attempt = 1;
   #running = false;
   #nextSequence = 1;
+  #asOf = 0;
   #name: ChunkName | undefined;
   #done: (chunk: number | undefined, entries: readonly Entry[]) => void = () => {};
   /** Chunks stored so far. */
@@ -98,19 +101,22 @@ export class Drainer {
     const entries = this.#gather();
     if (entries.length === 0) return false;
     entries.sort((a, b) => a.block - b.block);
-    this.move(entries, (chunk) => done(chunk !== undefined));
+    this.move(entries, this.#o.log.committedSequence, (chunk) => done(chunk !== undefined));
     return true;
   }
 
   /**
    * Makes one chunk of these blocks, which lie in segments that are written.
+   * @param asOf the batch after which they were what the volume held
    * @param done hears the chunk's number, or undefined when it could not be stored
    */
   move(
     entries: readonly Entry[],
+    asOf: number,
     done: (chunk: number | undefined, entries: readonly Entry[]) => void,
   ): void {
     this.#entries = [...entries];
+    this.#asOf = asOf;
     this.#running = true;
     this.#done = done;
     this.#attempt = 1;
@@ -122,6 +128,8 @@ export class Drainer {
   /** Somebody else gathers a chunk in the memory for it. */
   take(): void {
     this.#running = true;
+    // Whatever still lives when it is looked at was there by now.
+    this.#asOf = this.#o.log.committedSequence;
   }
 
   /** Nothing came of it. */
@@ -223,7 +231,7 @@ export class Drainer {
   }
 
   #store(): void {
-    const { chunk, volumeId, epoch } = this.#o;
+    const { chunk, volumeId, epoch, began } = this.#o;
     const count = this.#entries.length;
     const blocks = new Uint32Array(count);
     const checksums = new Uint32Array(count);
@@ -234,7 +242,8 @@ export class Drainer {
     }
     const name = { owner: volumeId, epoch, sequence: this.#nextSequence++ };
     this.#name = name;
-    writeChunkHeader(chunk.bytes, name, blocks, checksums, count);
+    const moment = { asOf: this.#asOf, began };
+    writeChunkHeader(chunk.bytes, name, blocks, checksums, count, moment);
     this.#o.post({
       kind: "store",
       key: chunkKey(name),

@@ -8,10 +8,18 @@
  *   shown as it was just before, which is a moment that it did go through: nothing older and newer is mixed.
  * - Where the local checkpoint is lost, the map in the object store takes its place, if the log goes on where
  *   that ends. If not, only what the rest of the log itself holds is known, and all else fails.
+ * - Where the map in the object store is lost while no node has a log, it was made anew from the chunks.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { type BlockMap, offsetInLeaf } from "../maps/block_map.ts";
-import { type BlockRange, complement, DamageList, type DamageReport } from "../damage.ts";
+import {
+  type BlockRange,
+  complement,
+  DamageList,
+  type DamageReport,
+  perhapsTrimmedWhy,
+  unknownWhy,
+} from "../damage.ts";
 import { DamagedLog, type LostBatches } from "../log/damaged_log.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
@@ -24,7 +32,15 @@ import { type Encryption, ownCheckpoint, type StoredPlace } from "./recovery.ts"
 export type SavedBase =
   | { readonly kind: "empty" }
   | { readonly kind: "saved"; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: "unreachable"; readonly why: string };
+  | { readonly kind: "unreachable"; readonly why: string }
+  /** It was lost, and made anew from the chunks (`rebuilt_map.ts`). */
+  | {
+    readonly kind: "rebuilt";
+    readonly bytes: Uint8Array<ArrayBuffer>;
+    readonly told: readonly string[];
+    readonly unknown: readonly BlockRange[];
+    readonly perhapsTrimmed: readonly BlockRange[];
+  };
 
 export interface Rescue {
   /** Why the volume was not opened for writing. */
@@ -90,7 +106,13 @@ export function salvage(
     }
     const used = new Set(byNumber.values());
     for (const file of files) if (!used.has(file)) machine.disk.close(file.fd);
-    const unknown = applyLog(log, base, inLog, map, places, damage);
+    const inLogOnly = applyLog(log, base, inLog, map, places, damage);
+    const { base: from } = rescue;
+    if (from.kind === "rebuilt") {
+      for (const sentence of from.told) damage.say(sentence);
+      damage.doubt(from.perhapsTrimmed, perhapsTrimmedWhy);
+    }
+    const unknown = from.kind === "rebuilt" ? from.unknown : inLogOnly;
     for (const sequence of log.mended) {
       damage.say(
         `the header of log batch ${sequence} had one wrong bit, and was read as it was meant`,
@@ -111,7 +133,7 @@ export function salvage(
       ) damage.add(block, `it is not what was written to log segment ${segment.number}`);
     }
     for (const { first, count } of unknown) {
-      damage.add(first, "what it held is not known without the map", count);
+      damage.add(first, unknownWhy, count);
     }
     return { report: damage.report(rescue.reason), unknown };
   } finally {

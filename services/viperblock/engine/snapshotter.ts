@@ -160,7 +160,7 @@ export class Snapshotter {
 
   #move(frozen: Frozen): void {
     this.#busy = true;
-    this.#o.drainer.move(this.#entries, (chunk, entries) => {
+    this.#o.drainer.move(this.#entries, frozen.sequence, (chunk, entries) => {
       this.#busy = false;
       this.#yield = true;
       if (chunk === undefined) {
@@ -223,6 +223,7 @@ export class Snapshotter {
         kind: "frozen",
         key: frozen.key,
         mapped_blocks: frozen.mappedBlocks,
+        sequence: frozen.sequence,
         owners: [...owners],
       });
     });

@@ -102,6 +102,7 @@ export class Volume {
   readonly #ticker: Ticker;
   readonly #replayed: number;
   #phase: "opening" | "marking" | "serving" = "opening";
+  #checkpointsWanted = 0;
   #damageReports = 0;
 
   /** Recovers the volume from its directory. @throws DamagedData, RingUnavailable, SystemError */
@@ -177,6 +178,7 @@ export class Volume {
       volumeId: options.volumeId,
       epoch: options.epoch,
       chunkBlocks: geometry.chunkBlocks,
+      began: recovered.nextSequence,
       places: this.#places,
       log: this.#log,
       chunk: options.transfer.chunk,
@@ -309,6 +311,7 @@ export class Volume {
     const stalled = this.#partial.waiting || this.#door.stalled;
     this.#fetcher.advance();
     this.#snapshotter.advance();
+    if (this.#checkpointsWanted > 0) this.#checkpoint();
     this.#maintenance.advance(stalled);
     if (!this.#closing.underWay) this.#compactor.advance();
     // What the stages after it have put into the log must not wait for an unrelated event.
@@ -373,6 +376,9 @@ export class Volume {
         this.#commands.sync = message.sync;
         this.#post({ kind: "sync_mode_set" });
         return;
+      case "checkpoint":
+        this.#checkpointsWanted++;
+        return;
       case "audit":
         this.#post({ kind: "audited", wrong: audit(this.#places) });
         return;
@@ -389,6 +395,18 @@ export class Volume {
         this.#post({ kind: "report", statistics: this.statistics() });
         return;
     }
+  }
+
+  /** For whoever asked by now, when none is under way; at the end of a mount there is none to be had. */
+  #checkpoint(): void {
+    if (this.#checkpointer.running && !this.#closing.underWay) return;
+    const asked = this.#checkpointsWanted;
+    this.#checkpointsWanted = 0;
+    const answer = (ok: boolean) => {
+      for (let i = 0; i < asked; i++) this.#post({ kind: "checkpointed", ok });
+    };
+    if (this.#closing.underWay) answer(false);
+    else this.#checkpointer.start(undefined, answer);
   }
 
   /** Chunks that the map or a checkpoint may name, and the last that this epoch has named so far. */

@@ -4,7 +4,13 @@
  * of parts; parts that no record names are left-overs of a crash.
  */
 import { DamagedData } from "../format.ts";
-import { chunkTableEnd, readChunkTable, readMapHead, type StoredChunk } from "./map_stream.ts";
+import {
+  chunkTableEnd,
+  loadMap,
+  readChunkTable,
+  readMapHead,
+  type StoredChunk,
+} from "./map_stream.ts";
 
 /** What the engine needs of an object store. */
 export interface BlockStore {
@@ -25,8 +31,15 @@ export interface SavedMap {
   readonly epoch: number;
   /** Blocks that are not holes. */
   readonly mapped_blocks: number;
+  /** The last log sequence that it contains, of one that was frozen while its volume was written to. */
+  readonly sequence?: number;
   /** Volumes whose chunks it refers to. */
   readonly owners: readonly string[];
+}
+
+/** The volume that wrote a map. */
+export function mapOwner(map: SavedMap): string {
+  return map.key.split("/")[1] ?? "";
 }
 
 export const mapKey = (volumeId: string, epoch: number) =>
@@ -67,10 +80,21 @@ export async function readMap(store: BlockStore, map: SavedMap): Promise<Uint8Ar
   return whole;
 }
 
-/** The chunks that a map refers to; reads no more of it than its table. */
+/**
+ * The chunks that a map refers to; reads no more of it than its table, where that has a checksum of its own.
+ * @throws DamagedData when the table is not what was written
+ */
 export async function mapChunks(store: BlockStore, map: SavedMap): Promise<StoredChunk[]> {
   let bytes = await part(store, map, 0);
   const head = readMapHead(bytes);
+  if (head.tableChecksum === 0) {
+    const chunks: StoredChunk[] = [];
+    loadMap(await readMap(store, map), {
+      chunk: (_, chunk) => chunk === undefined ? undefined : chunks.push(chunk),
+      block() {},
+    });
+    return chunks;
+  }
   for (let number = 1; number < map.parts && bytes.length < chunkTableEnd(head); number++) {
     const more = await part(store, map, number);
     const joined = new Uint8Array(bytes.length + more.length);

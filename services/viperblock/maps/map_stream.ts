@@ -29,6 +29,8 @@ export interface MapHead {
   /** The number that the next log segment gets. */
   readonly nextSegment: number;
   readonly chunkCount: number;
+  /** Of the chunk table alone; 0 says nothing: local checkpoints, and maps of older releases. */
+  readonly tableChecksum: number;
   /** The volume whose local checkpoint this is; maps in the store are nobody's. */
   readonly checkpointOf?: string;
 }
@@ -52,9 +54,10 @@ const words = {
   sizeHigh: 9,
   volumeId: 16,
   checkpointOf: 27,
+  tableChecksum: 38,
 } as const;
 
-const extentBytes = 16;
+export const extentBytes = 16;
 /** The checksum of the whole, at the end. */
 export const mapTailBytes = 8;
 const trailerBytes = extentBytes + mapTailBytes;
@@ -75,13 +78,26 @@ export class MapWriter {
 
   /** @param chunks by number; one that is undefined or holds nothing live leaves its number free */
   constructor(
-    head: Omit<MapHead, "chunkCount">,
+    head: Omit<MapHead, "chunkCount" | "tableChecksum">,
     leaves: readonly CapturedLeaf[],
     chunks: readonly (StoredChunk | undefined)[],
   ) {
-    this.#head = { ...head, chunkCount: chunks.length };
     this.#leaves = leaves;
     this.#chunks = chunks;
+    // A local checkpoint is read as a whole or not at all, and is written while guests wait.
+    const tableChecksum = head.checkpointOf === undefined ? this.#tableChecksum() : 0;
+    this.#head = { ...head, chunkCount: chunks.length, tableChecksum };
+  }
+
+  #tableChecksum(): number {
+    const entry = new Uint8Array(mapChunkEntryBytes);
+    const words = new Uint32Array(entry.buffer);
+    let checksum = 0;
+    for (let number = 0; number < this.#chunks.length; number++) {
+      this.#writeChunk(number, entry, words, 0);
+      checksum = crc32c(entry, checksum);
+    }
+    return checksum;
   }
 
   /** Whether all of it was written. */
@@ -100,7 +116,7 @@ export class MapWriter {
     }
     if (this.#phase === "chunks") {
       while (this.#chunk < this.#chunks.length && at + mapChunkEntryBytes <= piece.length) {
-        this.#writeChunk(piece, out, at);
+        this.#writeChunk(this.#chunk, piece, out, at);
         at += mapChunkEntryBytes;
         this.#chunk++;
       }
@@ -136,6 +152,7 @@ export class MapWriter {
     out[words.sequenceHigh] = Math.floor(head.sequence / 4294967296);
     out[words.nextSegment] = head.nextSegment;
     out[words.chunkCount] = head.chunkCount;
+    out[words.tableChecksum] = head.tableChecksum;
     out[words.sizeLow] = head.sizeBlocks;
     out[words.sizeHigh] = Math.floor(head.sizeBlocks / 4294967296);
     piece.set(volumeIdField(head.volumeId), words.volumeId * 4);
@@ -145,8 +162,8 @@ export class MapWriter {
     out[words.headChecksum] = crc32c(piece.subarray(0, mapHeaderBytes));
   }
 
-  #writeChunk(piece: Uint8Array, out: Uint32Array, at: number): void {
-    const chunk = this.#chunks[this.#chunk];
+  #writeChunk(number: number, piece: Uint8Array, out: Uint32Array, at: number): void {
+    const chunk = this.#chunks[number];
     out.fill(0, at >> 2, (at + mapChunkEntryBytes) >> 2);
     if (chunk === undefined || chunk.live === 0) return;
     piece.set(volumeIdField(chunk.name.owner), at);
@@ -222,6 +239,7 @@ export function readMapHead(bytes: Uint8Array<ArrayBuffer>): MapHead {
     sequence: at(words.sequenceLow) + at(words.sequenceHigh) * 4294967296,
     nextSegment: at(words.nextSegment),
     chunkCount: at(words.chunkCount),
+    tableChecksum: at(words.tableChecksum),
   };
 }
 
@@ -235,12 +253,16 @@ function readId(bytes: Uint8Array, at: number): string {
 export const chunkTableEnd = (head: MapHead) =>
   mapHeaderBytes + head.chunkCount * mapChunkEntryBytes;
 
-/** The map's chunks by number; undefined where a number is free. */
+/** The map's chunks by number; undefined where a number is free. @throws DamagedData */
 export function readChunkTable(
   bytes: Uint8Array<ArrayBuffer>,
   head: MapHead,
 ): (StoredChunk | undefined)[] {
   if (bytes.length < chunkTableEnd(head)) throw new DamagedData("the map's chunk table is cut off");
+  const table = bytes.subarray(mapHeaderBytes, chunkTableEnd(head));
+  if (head.tableChecksum !== 0 && crc32c(table) !== head.tableChecksum) {
+    throw new DamagedData("the map's chunk table does not match its checksum");
+  }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return Array.from({ length: head.chunkCount }, (_, number) => {
     const at = mapHeaderBytes + number * mapChunkEntryBytes;

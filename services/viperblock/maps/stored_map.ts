@@ -13,7 +13,14 @@ import {
   hole,
   isChunk,
 } from "../format.ts";
-import { type BlockStore, mapKey, mapPartKey, readMap, type SavedMap } from "./map_objects.ts";
+import {
+  type BlockStore,
+  mapKey,
+  mapOwner,
+  mapPartKey,
+  readMap,
+  type SavedMap,
+} from "./map_objects.ts";
 import { loadMap, MapWriter, type StoredChunk } from "./map_stream.ts";
 
 const partBytes = 1 << 20;
@@ -35,9 +42,14 @@ export async function readStoredMap(
   map: SavedMap | undefined,
   sizeBlocks: number,
 ): Promise<StoredMap> {
+  return map === undefined
+    ? emptyMap(sizeBlocks)
+    : openStoredMap(await readMap(store, map), sizeBlocks);
+}
+
+/** @throws DamagedData when the bytes are not what was written */
+export function openStoredMap(whole: Uint8Array<ArrayBuffer>, sizeBlocks: number): StoredMap {
   const made = emptyMap(sizeBlocks);
-  if (map === undefined) return made;
-  const whole = await readMap(store, map);
   loadMap(whole, {
     chunk: (number, chunk) => made.chunks[number] = chunk,
     block: (block, container, index, checksum) => {
@@ -47,16 +59,10 @@ export async function readStoredMap(
   return made;
 }
 
-/** Saves a map of a volume's epoch. What a run that was cut off left is written over. */
-export async function saveStoredMap(
-  store: BlockStore,
-  volumeId: string,
-  epoch: number,
-  { blocks, chunks }: StoredMap,
-): Promise<SavedMap> {
+/** The chunks with their blocks counted; those without any are left out. */
+function counted({ blocks, chunks }: StoredMap): (StoredChunk | undefined)[] {
   const live = new Uint32Array(chunks.length);
-  const leaves = blocks.capture();
-  for (const { words } of leaves) {
+  for (const { words } of blocks.capture()) {
     for (let at = 0; at + 3 < words.length; at += 3) {
       const container = words[at] as number;
       if (container === hole) continue;
@@ -65,16 +71,52 @@ export async function saveStoredMap(
       live[number] = (live[number] as number) + 1;
     }
   }
-  const counted = chunks.map((chunk, number) =>
+  return chunks.map((chunk, number) =>
     chunk === undefined || live[number] === 0
       ? undefined
       : { ...chunk, live: live[number] as number }
   );
-  const writer = new MapWriter(
+}
+
+function writerOf(
+  volumeId: string,
+  epoch: number,
+  { blocks }: StoredMap,
+  chunks: readonly (StoredChunk | undefined)[],
+): MapWriter {
+  return new MapWriter(
     { volumeId, epoch, sizeBlocks: blocks.sizeBlocks, sequence: 0, nextSegment: 1 },
-    leaves,
-    counted,
+    blocks.capture(),
+    chunks,
   );
+}
+
+/** The bytes that the map would have in the store, in the place of another. */
+export function storedMapBytes(of: SavedMap, map: StoredMap): Uint8Array<ArrayBuffer> {
+  const writer = writerOf(mapOwner(of), of.epoch, map, counted(map));
+  const parts: Uint8Array[] = [];
+  while (!writer.done) {
+    const piece = new Uint8Array(partBytes);
+    parts.push(piece.subarray(0, writer.fill(piece)));
+  }
+  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Saves a map of a volume's epoch. What a run that was cut off left is written over. */
+export async function saveStoredMap(
+  store: BlockStore,
+  volumeId: string,
+  epoch: number,
+  map: StoredMap,
+): Promise<SavedMap> {
+  const chunks = counted(map);
+  const writer = writerOf(volumeId, epoch, map, chunks);
   const key = mapKey(volumeId, epoch);
   let parts = 0;
   while (!writer.done) {
@@ -82,8 +124,8 @@ export async function saveStoredMap(
     const length = writer.fill(piece);
     await store.put(mapPartKey(key, parts++), piece.subarray(0, length));
   }
-  const owners = new Set(counted.flatMap((chunk) => chunk === undefined ? [] : [chunk.name.owner]));
-  return { key, parts, epoch, mapped_blocks: blocks.mappedBlocks, owners: [...owners] };
+  const owners = new Set(chunks.flatMap((chunk) => chunk === undefined ? [] : [chunk.name.owner]));
+  return { key, parts, epoch, mapped_blocks: map.blocks.mappedBlocks, owners: [...owners] };
 }
 
 /** Where a block lives, in words that mean the same in every map; undefined for a hole. */

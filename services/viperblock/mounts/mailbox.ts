@@ -29,6 +29,8 @@ export type ToWorker =
   | { readonly kind: "resize"; readonly size_bytes: number; readonly limits: VolumeLimits }
   /** When what is acknowledged is on stable storage, from the next request on. */
   | { readonly kind: "sync_mode"; readonly sync: SyncMode }
+  /** Take a checkpoint of the map as it is now. */
+  | { readonly kind: "checkpoint" }
   /** Hold the books against the map. */
   | { readonly kind: "audit" }
   /** Tell which chunks are needed. */
@@ -104,11 +106,13 @@ export type FromWorker =
     readonly kind: "frozen";
     readonly key: string;
     readonly mapped_blocks: number;
+    readonly sequence: number;
     readonly owners: readonly string[];
   }
   | { readonly kind: "resized"; readonly size_bytes: number }
   | { readonly kind: "sync_mode_set" }
   | ({ readonly kind: "held" } & HeldChunks)
+  | { readonly kind: "checkpointed"; readonly ok: boolean }
   | { readonly kind: "audited"; readonly wrong: readonly string[] }
   | { readonly kind: "stopped" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }

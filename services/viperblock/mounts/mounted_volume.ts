@@ -6,15 +6,16 @@
  * passes through belongs to this side and is released only when the worker is gone and no order is under
  * way. A worker that fails is told to `ended`; who mounted the volume decides what next.
  */
+import { join } from "node:path";
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
 import type { Log } from "../../log/log.ts";
 import { windowBytes } from "../engine/fetcher.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
-import { CheckpointSeal } from "../encryption/sealed_bytes.ts";
+import { CheckpointSeal, openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { DamageReport } from "../damage.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
-import { chunkBytes } from "../format.ts";
+import { checkpointName, chunkBytes } from "../format.ts";
 import {
   type FromWorker,
   type HeldChunks,
@@ -90,13 +91,14 @@ export class WorkerFailed extends Error {
 
 /**
  * Opens the volume; one that is damaged is opened for reading only, as far as it can be read.
- * @param savedBase the map that its mount began with, when that is needed
+ * @param saved the map that its mount began with, when that is needed; or why and how to open it for reading only
  * @throws WorkerFailed
  */
 export async function openVolume(
   options: Omit<MountOptions, "rescue">,
-  savedBase: () => Promise<SavedBase>,
+  saved: Rescue | (() => Promise<SavedBase>),
 ): Promise<MountedVolume> {
+  if (typeof saved !== "function") return await openDamaged(options, saved);
   const volume = new MountedVolume(options);
   try {
     await volume.ready;
@@ -105,10 +107,14 @@ export async function openVolume(
     if (!(error instanceof WorkerFailed && error.damaged)) throw error;
     await volume.ended;
     const reason = (error.message.split("\n")[0] ?? "").replace(/^DamagedData: /, "");
-    const rescued = new MountedVolume({ ...options, rescue: { reason, base: await savedBase() } });
-    await rescued.ready;
-    return rescued;
+    return await openDamaged(options, { reason, base: await saved() });
   }
+}
+
+async function openDamaged(options: MountOptions, rescue: Rescue): Promise<MountedVolume> {
+  const volume = new MountedVolume({ ...options, rescue });
+  await volume.ready;
+  return volume;
 }
 
 export class MountedVolume {
@@ -128,6 +134,7 @@ export class MountedVolume {
   readonly #freezing = new Map<string, Freezing>();
   readonly #resizing: (() => void)[] = [];
   readonly #settingSync: (() => void)[] = [];
+  readonly #checkpointing: ((ok: boolean) => void)[] = [];
   readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
   readonly #asking: ((held: HeldChunks) => void)[] = [];
 
@@ -299,6 +306,20 @@ export class MountedVolume {
     return await Promise.race([promise, this.#ended.promise.then(() => undefined)]);
   }
 
+  /** The map as it is now, as its local checkpoint; undefined when there is none of this moment. */
+  async liveMap(): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    if (this.#over || this.#damage !== undefined) return undefined;
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.#checkpointing.push(resolve);
+    this.#send({ kind: "checkpoint" });
+    const ok = await Promise.race([promise, this.#ended.promise.then(() => false)]);
+    if (!ok) return undefined;
+    // One that has taken its place by now is newer still.
+    const bytes = await Deno.readFile(join(this.#o.directory, checkpointName));
+    const { key, volumeId } = this.#o;
+    return key === undefined ? bytes : openCheckpoint(key, volumeId, bytes);
+  }
+
   /** Where its books do not agree with its map, in sentences. */
   async audit(): Promise<readonly string[]> {
     if (this.#over) return [];
@@ -334,6 +355,7 @@ export class MountedVolume {
           parts: this.#orders.mapParts,
           epoch: this.#o.epoch,
           mapped_blocks: message.mapped_blocks,
+          sequence: message.sequence,
           owners: message.owners,
         });
         return;
@@ -343,6 +365,9 @@ export class MountedVolume {
         return;
       case "sync_mode_set":
         this.#settingSync.shift()?.();
+        return;
+      case "checkpointed":
+        this.#checkpointing.shift()?.(message.ok);
         return;
       case "audited":
         this.#auditing.shift()?.(message.wrong);

@@ -5,25 +5,22 @@
  * either a volume that is mounted here and has its local directory, or one that is not mounted. A worker
  * that fails is started again with a new epoch, on the same socket; other volumes do not notice. One
  * whose log or map is damaged is served for reading only, since writing could only make it worse. It cannot be moved
- * to the object store: unmounted, it is set aside where its log is, until it is mounted again or deleted.
+ * to the object store: unmounted, it is set aside where its log is, until it is mounted again or deleted. One whose
+ * saved map is lost has no log anywhere: it is mounted and unmounted as any other, and each mount looks for its map anew.
  */
 import { join } from "node:path";
 import { AwsError, unavailable } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import type { Row } from "../../state/table.ts";
-import { mapOwner } from "../chunks/collector.ts";
 import type { MountReply } from "../contract.ts";
-import { CheckpointSeal } from "../encryption/sealed_bytes.ts";
 import { KeyGone } from "../encryption/sealed_objects.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { asCheckpointOf } from "../maps/checkpoint_copy.ts";
-import { checkpointName, DamagedData } from "../format.ts";
-import type { SavedBase } from "../engine/salvage.ts";
+import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import type { HeldChunks } from "./mailbox.ts";
-import { type BlockStore, mapParts, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { type BlockStore, mapOwner, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { checkMark, fillDirectory } from "./local_directory.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
-import { type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
-import { linuxFileSystem } from "../machine/file_system.ts";
+import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
 
 export interface MountsOptions {
   readonly nodeId: string;
@@ -43,9 +40,6 @@ export interface MountsOptions {
   readonly segmentBudget?: number;
   readonly spacePatienceMs?: number;
 }
-
-/** Made when the local directory is complete; without it there is no log of this volume here. */
-const markName = "mounted.json";
 
 export class Mounts {
   readonly #o: MountsOptions;
@@ -147,11 +141,20 @@ export class Mounts {
     const { value } = row;
     const directory = this.#directory(value.volume_id);
     const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
-    if (value.mounted_on === undefined) await this.#prepare(value, directory, key);
-    else await this.#checkMark(value, directory);
+    let rescue: Rescue | undefined;
+    if (value.mounted_on === undefined || value.map_lost === true) {
+      const filled = { row: value, directory, key, inherited: this.#inherited(value.map) };
+      rescue = await fillDirectory(this.#o.store, filled);
+    } else await checkMark(value, directory);
+    const { map_lost: _, ...kept } = value;
     const taken = await this.#o.tables.volumes.update(
       value.volume_id,
-      { ...value, mounted_on: this.#o.nodeId, epoch: value.epoch + 1 },
+      {
+        ...kept,
+        mounted_on: this.#o.nodeId,
+        epoch: value.epoch + 1,
+        ...(rescue === undefined ? {} : { map_lost: true }),
+      },
       row.revision,
     );
     const log = this.#o.log.with({ volume_id: value.volume_id });
@@ -174,7 +177,7 @@ export class Mounts {
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
-    }, () => this.#savedBase(value));
+    }, rescue ?? (() => this.#savedBase(value)));
     const { replayed_batches, damage } = await volume.ready;
     await this.#noteDamage(taken.value, damage?.reason);
     this.#mounted.set(value.volume_id, volume);
@@ -212,6 +215,11 @@ export class Mounts {
     }
   }
 
+  /** What a map's writer began with, as far as that is still known. */
+  #inherited(map: SavedMap | undefined): SavedMap | "unknown" | undefined {
+    return map === undefined ? undefined : inheritedBy(map, this.#o.tables);
+  }
+
   /** The newest epoch whose chunks a snapshot may name. */
   #snapshotEpoch(row: VolumeRow): number {
     const epochs = this.#o.tables.snapshots.list().map(({ value }) => ownEpoch(value.map, row));
@@ -247,68 +255,6 @@ export class Mounts {
       throw new AwsError("IncorrectState", `The volume cannot be opened: ${cause.message}`, {
         cause,
       });
-    }
-  }
-
-  /** Fills the local directory from the object store. */
-  async #prepare(row: VolumeRow, directory: string, key: VolumeKey | undefined): Promise<void> {
-    await Deno.remove(directory, { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
-    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-    const seal = key === undefined ? undefined : new CheckpointSeal(key, row.volume_id);
-    if (row.map !== undefined) await this.#loadMap(row, row.map, directory, seal);
-    await writeDurably(
-      join(directory, markName),
-      new TextEncoder().encode(JSON.stringify({ volume_id: row.volume_id, version: 1 })),
-    );
-    await linuxFileSystem.syncDirectory(directory);
-    await linuxFileSystem.syncDirectory(this.#o.directory);
-  }
-
-  async #loadMap(
-    { volume_id }: VolumeRow,
-    map: SavedMap,
-    directory: string,
-    seal: CheckpointSeal | undefined,
-  ) {
-    const file = await Deno.open(join(directory, checkpointName), {
-      write: true,
-      createNew: true,
-      mode: 0o600,
-    });
-    try {
-      let first = true;
-      for await (const part of asCheckpointOf(volume_id, mapParts(this.#o.store, map))) {
-        const bytes = seal?.next(part, first) ?? part;
-        first = false;
-        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-      }
-      await file.sync();
-    } catch (cause) {
-      if (cause instanceof DamagedData) {
-        throw new AwsError(
-          "IncorrectState",
-          `The map ${map.key} of '${volume_id}' in the object store is damaged: ${cause.message}.`,
-          { cause },
-        );
-      }
-      throw unavailable(`The object store, asked for map ${map.key},`, cause);
-    } finally {
-      seal?.close();
-      file.close();
-    }
-  }
-
-  async #checkMark(row: VolumeRow, directory: string): Promise<void> {
-    try {
-      await Deno.stat(join(directory, markName));
-    } catch (cause) {
-      throw new AwsError(
-        "IncorrectState",
-        `The log of '${row.volume_id}' is not in ${directory}. Bring the disk back that held it.`,
-        { cause },
-      );
     }
   }
 
@@ -367,7 +313,9 @@ export class Mounts {
       if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
       const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
       if (volume.damage !== undefined) {
-        await this.#setAside(volumeId, volume);
+        const { value } = await this.#row(volumeId);
+        if (value.map_lost === true) await this.#giveUp(volumeId, volume);
+        else await this.#setAside(volumeId, volume);
         return false;
       }
       const map = await volume.unmount();
@@ -390,6 +338,18 @@ export class Mounts {
       });
       return true;
     });
+  }
+
+  /** Nothing of it is here: all that there is lies in the object store. */
+  async #giveUp(volumeId: string, volume: MountedVolume): Promise<void> {
+    await volume.stop();
+    this.#mounted.delete(volumeId);
+    await this.#o.tables.volumes.modify(volumeId, (value) => {
+      if (value === undefined) throw volumeNotFound(volumeId);
+      const { mounted_on: _, map_lost: __, ...rest } = value;
+      return rest;
+    });
+    await this.forget(volumeId);
   }
 
   async #setAside(volumeId: string, volume: MountedVolume): Promise<void> {
@@ -423,14 +383,4 @@ export class Mounts {
 /** The epoch of a map, if the volume wrote it itself; else 0. */
 function ownEpoch(map: SavedMap | undefined, row: VolumeRow): number {
   return map !== undefined && mapOwner(map) === row.volume_id ? map.epoch : 0;
-}
-
-async function writeDurably(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await Deno.open(path, { write: true, create: true, truncate: true, mode: 0o600 });
-  try {
-    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-    await file.sync();
-  } finally {
-    file.close();
-  }
 }

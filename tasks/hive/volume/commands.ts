@@ -41,6 +41,17 @@ const fsckCommand: HiveCommand = {
             report.is_sound ? "all is sound" : `${report.damaged_blocks} blocks are damaged`
           }.`,
       );
+      if (report.as_of === "now") {
+        console.log(
+          `  It is mounted: this is its map as it is now. ${
+            bytes(report.log_bytes)
+          } of it are in the log, which is checked with every read.`,
+        );
+      } else if (report.as_of === "last_unmount") {
+        console.log(
+          "  It is mounted, and its map of now was not to be had: this is what it was mounted with.",
+        );
+      }
       for (const { block, blocks = 1, why } of report.damage) {
         if (block === undefined) console.log(`  ${why}`);
         else if (blocks === 1) console.log(`  block ${block}: ${why}`);
