@@ -149,6 +149,20 @@ Deno.test("a server that sends on elsewhere is followed, and one that sends roun
   await machine.requireInstalled("0.2.0");
 });
 
+Deno.test("a server that gives files and tells no sizes is good enough", async () => {
+  await using machine = await applianceDisk();
+  const folder = await machine.publish("0.2.0");
+  for (const status of [405, 501]) {
+    await using plain = server(
+      folder,
+      (_, request) => request.method === "HEAD" ? new Response(null, { status }) : undefined,
+    );
+    assert.ok((await runUpdate(machine.site, plain.source, options)).installed);
+    await machine.requireInstalled("0.2.0");
+    await abortUpdate(machine.site);
+  }
+});
+
 Deno.test("a list that was edited on Windows is refused by its signature, or by its line", async () => {
   await using machine = await applianceDisk();
   const folder = await machine.publish("0.2.0");

@@ -11,6 +11,7 @@ import type { Seed } from "../../../services/cluster/seed.ts";
 import { layout } from "../../../image/payload/layout.ts";
 import { diskOf, listBlockDevices } from "../disk/block_devices.ts";
 import { chooseDisk, installCandidates } from "../install/disks.ts";
+import { makePrivate } from "../../init/init.ts";
 import { CommandError } from "../../terminal/command.ts";
 import type { System } from "./system.ts";
 
@@ -100,9 +101,7 @@ async function mountDisk(rule: Rule, known: string | undefined, system: System):
 /** A node is only made after this, so the engine has written nothing yet. */
 async function mountLogs(system: System): Promise<void> {
   const engine = `${layout.data}/viperblock`;
-  for (const directory of [logs, engine]) {
-    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
-  }
+  for (const directory of [logs, engine]) await makePrivate(directory);
   if (await isMountPoint(engine)) return;
   if (!await system.run("mount", "--bind", logs, engine)) {
     throw new CommandError(`${logs} could not be mounted on ${engine}; see the log.`);

@@ -103,6 +103,13 @@ async function setUpAppliance(options: FirstBootOptions): Promise<Outcome> {
       ? undefined
       : await possible(prepareNode(paths, seed, claim, system), notices);
     if (wishes === undefined) {
+      if (claim !== undefined) {
+        // Its file starts this step: left there, it would start it for ever.
+        await removeWhole(files.claim);
+        notices.push(
+          "The claim was dropped; mend that, restart, and claim the box anew if it is not set up then.",
+        );
+      }
       await box.prepare();
       outcome = { state: "unclaimed", node_id: box.node_id };
     } else {

@@ -199,6 +199,26 @@ Deno.test("a seed that this machine cannot be is one sentence, and leaves no hal
   assert.deepEqual((await one.config()).storage.blobs, [`${one.root}/taken/blobs`]);
 });
 
+Deno.test("a claim of a box whose seed cannot be is given back: nothing asks for the same over and over", async () => {
+  await using one = await box();
+  await one.put("taken", "a file");
+  await one.put("boot/mulga.yaml", `version: 1\nstorage: {blobs: [${one.root}/taken/blobs]}\n`);
+  assert.equal((await one.boot()).state, "unclaimed");
+  await Deno.writeTextFile(one.files.claim, JSON.stringify(claim));
+  assert.equal((await one.boot()).state, "unclaimed");
+  // The file is what starts this step: left there, it would start it for ever.
+  assert.ok(!await exists(one.files.claim));
+  const said = JSON.parse(await Deno.readTextFile(one.files.notice)).text;
+  assert.match(
+    said,
+    /^The directory \S+ cannot be made.* The claim was dropped; .* claim the box anew/,
+  );
+  await Deno.remove(join(one.root, "taken"));
+  await Deno.writeTextFile(one.files.claim, JSON.stringify(claim));
+  assert.equal((await one.boot()).state, "made");
+  assert.deepEqual(await one.given(), claim.admin);
+});
+
 Deno.test("the first source that is there counts: boot partition, CIDATA, credential", async () => {
   await using one = await box();
   const named = (name: string) => `version: 1\nhostname: ${name}\n`;

@@ -66,8 +66,11 @@ export function httpSource(address: URL): Source {
     name: shown,
     async size(file, signal) {
       const response = await ask(file, { method: "HEAD" }, signal);
-      if (!response.ok) await refuse(file, response);
+      // It does not answer such questions; how much comes is seen when it comes.
+      const unasked = response.status === 405 || response.status === 501;
+      if (!response.ok && !unasked) await refuse(file, response);
       await response.body?.cancel();
+      if (unasked) return undefined;
       const length = response.headers.get("content-length");
       return length === null || response.headers.has("content-encoding")
         ? undefined
