@@ -7,7 +7,9 @@ import { type Finding, machineFindings } from "../setup/machine.ts";
 import { findingsTable, softwareFindings } from "../setup/setup.ts";
 import { apiAnswers, endpointOf } from "../stack/endpoint.ts";
 import { nodeStatus, startCommand } from "../stack/installed.ts";
+import { imageVersion } from "../../services/config/release.ts";
 import { nodeOf } from "./node.ts";
+import { protectionFindings, readProtection } from "./protection.ts";
 
 async function runningFindings(dataDir: string): Promise<Finding[]> {
   const paths = pathsOf(dataDir);
@@ -58,6 +60,7 @@ export async function doctor(dataDirOption: string | undefined, json: boolean): 
   const findings = [
     ...await softwareFindings("run"),
     ...await machineFindings(dataDir, { fresh: true }),
+    ...(imageVersion() === undefined ? [] : protectionFindings(await readProtection())),
     ...await runningFindings(dataDir),
   ];
   console.log(json ? JSON.stringify(findings, null, 2) : findingsTable(findings));

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { directorySource, httpSource, type Source } from "../../tasks/hive/update/source.ts";
 import { lockUpdates, readState, writeState } from "../../tasks/hive/update/state.ts";
+import { statusText, updateStatus } from "../../tasks/hive/update/status.ts";
 import {
   abortUpdate,
   findUpdate,
@@ -216,6 +217,19 @@ Deno.test("a version that was tried and went back is not offered by itself again
   assert.equal((await offered(next)).rolledBack, false, "the next one may be better");
   // Whoever asks for it gets it.
   assert.ok((await runUpdate(machine.site, source, options)).installed);
+});
+
+Deno.test("an update that was cut off at its last word and started all the same is done", async () => {
+  await using machine = await applianceDisk();
+  const source = directorySource(await machine.publish("0.2.0"));
+  await runUpdate(machine.site, source, options);
+  await writeState(machine.updates, { phase: "installing", version: "0.2.0", source: "there" });
+  await machine.boots("0.2.0");
+  const status = await updateStatus(machine.site);
+  assert.equal(status.outcome, "done");
+  assert.match(statusText(status), /The update to 0\.2\.0 is done/);
+  assert.match(await abortUpdate(machine.site), /runs already/);
+  assert.deepEqual(await readState(machine.updates), { phase: "idle" });
 });
 
 Deno.test("whoever only looks at the state keeps no update from beginning", async () => {

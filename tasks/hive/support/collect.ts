@@ -15,6 +15,7 @@ import { nodeStatus } from "../../stack/installed.ts";
 import type { ArchiveEntry } from "../archive/tar.ts";
 import { listBlockDevices } from "../disk/block_devices.ts";
 import { busOf } from "../node.ts";
+import { readProtection } from "../protection.ts";
 import type { Redactor } from "./redact.ts";
 
 const command_ms = 15_000;
@@ -149,6 +150,7 @@ function plainParts(paths: Paths): Parts {
       const texts = kinds.map((kind) => Deno.readTextFile(`/proc/pressure/${kind}`));
       return (await Promise.all(texts)).map((text, at) => `${kinds[at]}\n${text}`).join("");
     },
+    "system/protection.json": async () => json(await readProtection()),
     "disks/devices.json": async () => json(await listBlockDevices()),
     "update/state.json": () => Deno.readTextFile("/var/lib/updates/state.json"),
   };

@@ -24,10 +24,11 @@ export async function updateStatus(site: UpdateSite): Promise<UpdateStatus> {
     isLocked(site.directory),
     bootId(),
   ]);
-  const outcome = state.phase !== "installed"
-    ? undefined
-    : state.version === current
+  // Cut off between the slot's last byte and the state's, it may have been started all the same.
+  const outcome = state.phase !== "idle" && state.version === current
     ? "done"
+    : state.phase !== "installed"
+    ? undefined
     : state.boot_id === boot
     ? "restart"
     : "rolled_back";
@@ -38,11 +39,11 @@ function sentence({ state, running, outcome, current }: UpdateStatus): string {
   if (state.phase === "idle") {
     return running ? "An update is beginning." : "No update is under way.";
   }
+  if (outcome === "done") return `The update to ${state.version} is done.`;
   if (state.phase !== "installed") {
     return `Version ${state.version} from ${state.source}: ${state.phase}` +
       (running ? "." : ", and no command is at it; `hive update` goes on, --abort takes it back.");
   }
-  if (outcome === "done") return `The update to ${state.version} is done.`;
   return outcome === "restart"
     ? `Version ${state.version} is installed; the next start tries it.`
     : `Version ${state.version} was tried and did not prove itself; the machine went back to ${current}.`;

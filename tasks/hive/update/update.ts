@@ -355,7 +355,7 @@ export async function abortUpdate(site: UpdateSite): Promise<string> {
   const state = await readState(site.directory);
   const current = await site.slots.current();
   let said = "There was no update under way.";
-  if (state.phase === "installed" && state.version === current) {
+  if (state.phase !== "idle" && state.version === current) {
     said =
       `Version ${current} runs already; to go back, choose the other version in the boot menu.`;
   } else if (state.phase === "installed" || state.phase === "installing") {
