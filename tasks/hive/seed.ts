@@ -29,13 +29,17 @@ export const seedCheckCommand: HiveCommand = {
     } catch (cause) {
       throw new CommandError(`${path} cannot be read.`, 1, { cause });
     }
-    const seed = path.split("/").at(-1) === "user-data"
-      ? readUserData(bytes, path)
-      : readSeed(bytes, path);
+    const name = path.split("/").at(-1) ?? "";
+    const seed = name === "user-data" ? readUserData(bytes, path) : readSeed(bytes, path);
     if (seed === undefined) {
       throw new CommandError(`${path} holds no seed: a box would wait to be claimed.`);
     }
-    console.log(`${path} is good: a box would take ${Object.keys(seed).join(", ")} from it.`);
+    console.log(
+      `${path} is good: a box would take ${Object.keys(seed).join(", ")} from it` +
+        (name === "mulga.yaml" || name === "user-data"
+          ? "."
+          : ", once it is called mulga.yaml there: no other name is read."),
+    );
   },
 };
 

@@ -282,6 +282,28 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "a stick whose boot partition is full is said, and no disk is touched",
+  asRoot,
+  async () => {
+    await using box = await machine();
+    const disk = await box.disk(64);
+    await run("mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", box.boot);
+    try {
+      const before = await sumOf(disk);
+      await Deno.writeFile(join(box.boot, "filler"), new Uint8Array(20_000)).catch(() => {});
+      await assert.rejects(install(box.site, choice({})), (error: Error) => {
+        assert.ok(error instanceof CommandError, error.stack);
+        assert.match(error.message, /^The stick cannot be written.* Nothing was installed\.$/);
+        return true;
+      });
+      assert.equal(await sumOf(disk), before);
+    } finally {
+      await run("umount", box.boot);
+    }
+  },
+);
+
 Deno.test("a disk may be named by any of its names", asRoot, async () => {
   await using box = await machine();
   const disk = await box.disk(64);

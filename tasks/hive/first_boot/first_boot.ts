@@ -176,6 +176,7 @@ function whatStays(
     ...(seed.az !== undefined && seed.az !== config.az ? ["az"] : []),
     ...(seed.admin === undefined ? [] : ["admin"]),
     ...(seed.storage === undefined ? [] : ["storage"]),
+    ...(seed.cluster === undefined ? [] : ["cluster"]),
   ];
   return stays.length === 0 ? [] : [
     `The seed's ${

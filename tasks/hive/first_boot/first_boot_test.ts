@@ -253,12 +253,13 @@ Deno.test("a node that is there takes from another seed what may change, and sta
     `version: 1
 hostname: node2
 region: us-east-1
+cluster: {token: another-secret-of-all, nodes: 5}
 network: {interfaces: [{mac: "52:54:00:12:34:56", dhcp: true}]}
 `,
   );
   assert.equal((await one.boot()).state, "completed");
   assert.deepEqual(await one.config(), config);
-  assert.match(one.said.join(), /The seed's region count only when a node is made/);
+  assert.match(one.said.join(), /The seed's region, cluster count only when a node is made/);
   assert.equal(await one.read("etc/hostname"), "node2\n");
   assert.match(await one.read("etc/systemd/network/50-mulga-0.network"), /MACAddress=52:54:00/);
   for (

@@ -132,7 +132,9 @@ export async function copySystem(
     }
   }
   const table: PartitionTable = { disk_uuid, sector_bytes: 512, partitions: places };
-  await writePartitionTable(target, table);
+  await writePartitionTable(target, table).catch((cause) => {
+    throw notWritten(target, 0, cause);
+  });
   await forget(target);
   // The kernel may be told; it hears of it at the next start in any case.
   if (isDevice(target)) {

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { writeWhole } from "../../init/write_file.ts";
+import { CommandError } from "../../terminal/command.ts";
 
 const name = "mulga-installed.json";
 
@@ -25,6 +26,7 @@ export async function installedDisks(boot: string): Promise<readonly string[]> {
   }
 }
 
+/** @throws CommandError */
 export async function rememberDisk(boot: string, disk_uuid: string): Promise<void> {
   const path = join(boot, name);
   const before = await Deno.readTextFile(path).then((text) => JSON.parse(text).disks).catch(
@@ -34,5 +36,18 @@ export async function rememberDisk(boot: string, disk_uuid: string): Promise<voi
     ...(Array.isArray(before) ? before : []),
     { disk_uuid, at: new Date().toISOString() },
   ];
-  await writeWhole(path, `${JSON.stringify({ disks: disks.slice(-1_000) }, null, 2)}\n`, 0o644);
+  const text = `${JSON.stringify({ disks: disks.slice(-1_000) }, null, 2)}\n`;
+  try {
+    await writeWhole(path, text, 0o644);
+  } catch (cause) {
+    throw new CommandError(
+      `The stick cannot be written (${path}: ${
+        cause instanceof Error ? cause.message : cause
+      }), so it ` +
+        `would install the same box again and again. Make room on its boot partition, or unlock it. ` +
+        `Nothing was installed.`,
+      1,
+      { cause },
+    );
+  }
 }
