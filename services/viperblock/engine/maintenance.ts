@@ -29,6 +29,8 @@ const checkpointBytesPerBlock = 20;
 const fewestBetween = 2;
 const mostBetween = 16;
 const seldom = 32;
+/** Nor more often than this: reading the log again takes about as long as writing it did. */
+const leastBetweenMs = 250;
 
 export interface MaintenanceOptions {
   readonly machine: Machine;
@@ -48,6 +50,7 @@ export class Maintenance {
   #refusedAt = 0;
   #starvedSince = 0;
   #drainFailedAt = 0;
+  #checkpointAt = -Infinity;
   /** Writes have waited too long for space. */
   full = false;
 
@@ -145,10 +148,13 @@ export class Maintenance {
       }
     }
     if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
-    const { checkpointer } = this.#o;
-    if (!checkpointer.running && log.writtenBytes - checkpointer.lastAtBytes > this.#between()) {
-      checkpointer.start(undefined);
-    }
+    const { checkpointer, machine } = this.#o;
+    if (checkpointer.running) return;
+    if (log.writtenBytes - checkpointer.lastAtBytes <= this.#between()) return;
+    const now = machine.now();
+    if (now - this.#checkpointAt < leastBetweenMs) return;
+    this.#checkpointAt = now;
+    checkpointer.start(undefined);
   }
 
   /** Bytes of the log between two checkpoints. */
