@@ -141,12 +141,14 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
     });
   }
 
+  let encrypted: string | undefined;
   await t.step("ImportSnapshot, of each format", async () => {
     for (const [Format, file] of [["VHD", "disk.vhd"], ["vmdk", "disk.vmdk"]] as const) {
       await give(file, file);
       const { ImportTaskId, SnapshotTaskDetail } = await ec2.send(
         new Ec2.ImportSnapshotCommand({
           DiskContainer: { Format, UserBucket: UserBucket(file) },
+          Encrypted: Format === "vmdk",
           RoleName: "vmimport",
         }),
       );
@@ -157,7 +159,13 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
         new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [done?.SnapshotId ?? ""] }),
       );
       assert.deepEqual([snapshot?.State, snapshot?.VolumeSize], ["completed", 1]);
+      assert.deepEqual(
+        [snapshot?.Encrypted, done?.Encrypted, snapshot?.KmsKeyId],
+        [Format === "vmdk", Format === "vmdk", done?.KmsKeyId],
+      );
+      if (snapshot?.Encrypted === true) encrypted = snapshot.SnapshotId;
     }
+    assert.ok(encrypted !== undefined);
   });
 
   await t.step("hive usage tells of what was brought, by account and tag", async () => {
@@ -172,6 +180,25 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
     assert.equal(row.account_id, cloud.admin.account_id);
     assert.ok(row.s3_bytes > content.length && row.snapshot_bytes > MiB, JSON.stringify(row));
     assert.equal(row.snapshots, 3);
+  });
+
+  await t.step("an image of an encrypted snapshot is encrypted without a word", async () => {
+    const { ImportTaskId } = await ec2.send(
+      new Ec2.ImportImageCommand({ DiskContainers: [{ SnapshotId: encrypted }] }),
+    );
+    let task: Ec2.ImportImageTask | undefined;
+    await until("the image", async () => {
+      const asked = new Ec2.DescribeImportImageTasksCommand({
+        ImportTaskIds: [ImportTaskId ?? ""],
+      });
+      [task] = (await ec2.send(asked)).ImportImageTasks ?? [];
+      return task?.Status !== "active";
+    });
+    assert.deepEqual([task?.Status, task?.Encrypted], ["completed", true], task?.StatusMessage);
+    const { Images: [image] = [] } = await ec2.send(
+      new Ec2.DescribeImagesCommand({ ImageIds: [task?.ImageId ?? ""] }),
+    );
+    assert.equal(image?.BlockDeviceMappings?.[0]?.Ebs?.Encrypted, true);
   });
 
   await t.step("a file that is no such disk ends its task, and leaves nothing", async () => {

@@ -58,7 +58,8 @@ Deno.test("tasks are refused, cancelled, waited for and begun anew, and leave no
     await refused("InvalidParameterValue", place("one.raw", "iso"));
     await refused("InvalidParameterValue", { DiskContainer: { Format: "raw", Url: "ftp://x/y" } });
     await refused("MissingParameter", { DiskContainer: undefined });
-    await refused("UnsupportedOperation", { Encrypted: true });
+    await refused("InvalidParameterDependency", { KmsKeyId: "alias/aws/ebs" });
+    await refused("InvalidParameterValue", { Encrypted: true, KmsKeyId: "another" });
     await refused("DryRunOperation", { DryRun: true });
     await assert.rejects(ask("ImportImage", { DiskContainers: [] }), { code: "MissingParameter" });
     await assert.rejects(
@@ -132,8 +133,14 @@ Deno.test("tasks are refused, cancelled, waited for and begun anew, and leave no
     // The block store's NBD door is nobody's here: copying onto the volume fails as in a crash.
     const dead = Promise.withResolvers<string>();
     store.serve = () => dead.promise;
-    const { ImportTaskId = "" } = await ask("ImportSnapshot", { DiskContainer });
+    const { ImportTaskId = "", SnapshotTaskDetail } = await ask("ImportSnapshot", {
+      DiskContainer,
+      Encrypted: true,
+    });
+    assert.equal(SnapshotTaskDetail?.Encrypted, true);
+    assert.match(SnapshotTaskDetail.KmsKeyId ?? "", /^arn:aws:kms:/);
     await until("its volume", () => store.mounted.size === 1);
+    assert.deepEqual([...store.volumes.values()].map(({ encrypted }) => encrypted), [true]);
     const record = [...world.state.records.table.list()].find(({ value }) =>
       value.id === ImportTaskId
     );

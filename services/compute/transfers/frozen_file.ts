@@ -21,17 +21,22 @@ export interface FrozenIds {
   readonly snapshot_id: string;
 }
 
+export interface Frozen extends FrozenIds {
+  readonly encrypted?: boolean;
+}
+
 /** @throws AwsError, and leaves what `forgetFrozen` takes back */
 export async function freezeFile(
   bus: Bus,
   file: ImageFile,
-  { volume_id, snapshot_id }: FrozenIds,
+  { volume_id, snapshot_id, encrypted }: Frozen,
   onProgress: (percent: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
   await bus.ask(createVolume, {
     volume_id,
     size_bytes: Math.ceil(file.virtual_size_bytes / blockBytes) * blockBytes,
+    ...(encrypted === true ? { encrypted } : {}),
   });
   const { socket } = await bus.ask(mountVolume, { volume_id });
   await copyOntoVolume(file, { socket, volume_id }, onProgress, signal);

@@ -20,6 +20,7 @@ interface Brought {
   readonly snapshot_id: string;
   readonly size_gib: number;
   readonly object_bytes: number;
+  readonly encrypted: boolean;
 }
 
 /** One disk as a snapshot of the account's own. @throws AwsError when the disk or the bucket is at fault */
@@ -33,12 +34,18 @@ async function bringDisk(
   const { account_id, bus, objects, signal, state, task_id } = transfer;
   const ids = await idsOf(task_id, index);
   const { snapshot_id } = ids;
+  const encryption = disk.encryption ?? {};
+  const encrypted = encryption.encrypted === true;
   let size_gib: number;
   let object_bytes = 0;
   if (disk.source.kind === "snapshot") {
     const source = await state.snapshots.require(account_id, disk.source.snapshot_id);
     size_gib = source.size_gib;
-    await bus.ask(copySnapshot, { source_id: source.snapshot_id, snapshot_id });
+    await bus.ask(copySnapshot, {
+      source_id: source.snapshot_id,
+      snapshot_id,
+      ...(encrypted ? { encrypted } : {}),
+    });
   } else {
     const { place, format } = disk.source;
     object_bytes = await objects.size(caller, place, signal);
@@ -58,7 +65,7 @@ async function bringDisk(
     await freezeFile(
       bus,
       file,
-      ids,
+      { ...ids, encrypted },
       (percent) => transfer.note("converting", 40 + Math.floor(percent / 2)),
       signal,
     );
@@ -72,9 +79,10 @@ async function bringDisk(
     state: "completed",
     start_time: now,
     completion_time: now,
+    ...encryption,
     tags: {},
   });
-  return { snapshot_id, size_gib, object_bytes };
+  return { snapshot_id, size_gib, object_bytes, encrypted };
 }
 
 /** Deletes whatever an import has made so far; nothing of it has been answered yet. */
@@ -102,7 +110,7 @@ export async function importImage(
   const block_devices: ImageBlockDevice[] = [];
   const SnapshotDetails: ImportImageShape["SnapshotDetails"][number][] = [];
   for (const [index, disk] of shape.Disks.entries()) {
-    const { snapshot_id, size_gib, object_bytes } = await bringDisk(
+    const { snapshot_id, size_gib, object_bytes, encrypted } = await bringDisk(
       transfer,
       shape.Caller,
       disk,
@@ -113,6 +121,7 @@ export async function importImage(
       device: disk.device,
       snapshot_id,
       size_gib,
+      ...(encrypted ? { encrypted } : {}),
       delete_on_termination: index === 0,
     });
     SnapshotDetails.push({

@@ -18,6 +18,11 @@ import type { Input } from "../../resources/wire.ts";
 import type { Delegator, ObjectPlace } from "./delegated_objects.ts";
 import { exportFormats } from "./image_export.ts";
 import type { ImageFormat } from "./image_files.ts";
+import {
+  chooseEncryption,
+  encryptionDefaults,
+  showEncryption,
+} from "../volumes/encryption_choice.ts";
 import { ownImage } from "../images/image_states.ts";
 import { saying, statusOf, type TransferKeeper } from "./transfer_keeper.ts";
 import {
@@ -106,14 +111,7 @@ async function reachable<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-function refuseEncrypted(input: { readonly Encrypted?: boolean | undefined; KmsKeyId?: unknown }) {
-  if (input.Encrypted === true || input.KmsKeyId !== undefined) {
-    throw unsupported("Encrypted snapshots are not offered. Leave Encrypted and KmsKeyId out.");
-  }
-}
-
 function checkImportImage(input: Input<"ImportImage">): void {
-  refuseEncrypted(input);
   if ((input.Platform ?? "Linux") !== "Linux") {
     throw unsupported("Disks of Linux systems are imported. Leave Platform out.");
   }
@@ -147,6 +145,18 @@ export function transferActions(n: Operations, keeper: TransferKeeper) {
     if (source.kind === "snapshot") {
       await state.snapshots.require(call.account_id, source.snapshot_id);
     } else await reachable(objects.size(callerOf(call), source.place, call.signal));
+  };
+  /** A disk with the encryption that its snapshot will have. @throws AwsError */
+  const encrypted = async (
+    input: Pick<Input<"ImportImage">, "Encrypted" | "KmsKeyId">,
+    disk: ImportDisk,
+    call: Call,
+  ): Promise<ImportDisk> => {
+    const source = disk.source.kind === "snapshot"
+      ? await state.snapshots.require(call.account_id, disk.source.snapshot_id)
+      : undefined;
+    const defaults = encryptionDefaults(records, call.region, call.account_id);
+    return { ...disk, encryption: chooseEncryption(input, defaults, source) };
   };
   const begun = (call: Call) => ({ Caller: callerOf(call), NodeId: config.node_id });
   const drive = (one: AnyKind) => (record: KindRecord<object>) => {
@@ -191,7 +201,8 @@ export function transferActions(n: Operations, keeper: TransferKeeper) {
         if (containers.length > mostDisks) {
           throw invalidValue(`An image has ${mostDisks} disks at most.`);
         }
-        const Disks = containers.map(diskOf);
+        const Disks: ImportDisk[] = [];
+        for (const disk of containers.map(diskOf)) Disks.push(await encrypted(input, disk, call));
         if (new Set(Disks.map(({ device }) => device)).size !== Disks.length) {
           throw invalidValue("A device name is given more than once.");
         }
@@ -205,6 +216,9 @@ export function transferActions(n: Operations, keeper: TransferKeeper) {
           Description: input.Description,
           Architecture: input.Architecture === "arm64" ? "arm64" : "x86_64",
           BootMode: "uefi",
+          ...showEncryption(
+            Disks.find(({ encryption }) => encryption?.encrypted)?.encryption ?? {},
+          ),
           Hypervisor: "xen",
           Platform: "Linux",
           LicenseType: "BYOL",
@@ -232,9 +246,8 @@ export function transferActions(n: Operations, keeper: TransferKeeper) {
         "RoleName",
       ],
       make: async (input, call): Promise<ImportSnapshotShape> => {
-        refuseEncrypted(input);
         if (input.DiskContainer === undefined) throw missingParameter("DiskContainer");
-        const Disk = diskOf(input.DiskContainer, 0);
+        const Disk = await encrypted(input, diskOf(input.DiskContainer, 0), call);
         await checkSource(Disk, call);
         checkRoom(call.account_id);
         const { DeviceName: _, ...detail } = detailOf(input.DiskContainer, Disk);
@@ -242,7 +255,12 @@ export function transferActions(n: Operations, keeper: TransferKeeper) {
           ...begun(call),
           Description: input.Description,
           Disk,
-          SnapshotTaskDetail: { ...detail, StatusMessage: "pending", Progress: "0" },
+          SnapshotTaskDetail: {
+            ...detail,
+            ...showEncryption(Disk.encryption ?? {}),
+            StatusMessage: "pending",
+            Progress: "0",
+          },
         };
       },
       after: drive(importSnapshotTask),

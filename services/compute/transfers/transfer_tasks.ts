@@ -6,6 +6,7 @@
 import { kind } from "../../resources/kind.ts";
 import type { Delegator, ObjectPlace } from "./delegated_objects.ts";
 import type { ImageFormat } from "./image_files.ts";
+import type { Encryption } from "../volumes/encryption_choice.ts";
 
 export type TaskStatus = "active" | "completed" | "deleting" | "deleted";
 
@@ -30,10 +31,14 @@ export interface ImportDisk {
   readonly source: DiskSource;
   readonly device: string;
   readonly description?: string | undefined;
+  /** Of the snapshot that it becomes. */
+  readonly encryption?: Encryption | undefined;
 }
 
 interface DiskDetail {
   readonly Description?: string | undefined;
+  readonly Encrypted?: boolean | undefined;
+  readonly KmsKeyId?: string | undefined;
   readonly DeviceName?: string | undefined;
   readonly DiskImageSize?: number | undefined;
   readonly Format?: string | undefined;
@@ -48,6 +53,8 @@ interface DiskDetail {
 export interface ImportImageShape extends Task {
   readonly Architecture: "x86_64" | "arm64";
   readonly BootMode: "uefi";
+  readonly Encrypted?: boolean | undefined;
+  readonly KmsKeyId?: string | undefined;
   readonly Hypervisor: "xen";
   readonly Platform: "Linux";
   readonly LicenseType: "BYOL";
