@@ -3,6 +3,7 @@
  * the public port and on the Unix sockets.
  */
 import { dirname } from "node:path";
+import { mapMemoryFrom } from "../../ffi/malloc.ts";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { SigningGrants } from "../aws/signatures/signing_grants.ts";
@@ -25,6 +26,8 @@ const sealedMark = "sealed";
 const scrubLook_ms = 60_000;
 /** Where a disk is nearly full, segments are compacted of which more lives. */
 const tightLiveLimit = 0.85;
+/** Bodies go through buffers of at least this; there are many when many clients come, and none afterwards. */
+const mapped_bytes = 128 * 1024;
 /** How long running requests may take to end at a stop. */
 const slowestStop_ms = 15_000;
 
@@ -70,6 +73,7 @@ async function readSealing(path: string, blobs: readonly string[]): Promise<Seal
 }
 
 async function start(service: Service): Promise<void> {
+  mapMemoryFrom(mapped_bytes);
   const { config, paths, log } = service;
   const { storage } = config;
   const lock = await lockStore(paths.service("predastore"));

@@ -13,7 +13,7 @@ import {
   NotAuthentic,
 } from "../../../ffi/libcrypto_gcm.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
-import { freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
+import { freeMemory, freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -123,6 +123,9 @@ export async function* sealBody(
     const last = await sealing;
     if (last !== undefined) yield last;
     await Promise.all(round.map(({ read }) => read));
+    // Only here: after a failure nobody knows who still reads in it.
+    for (const { memory } of round) freeMemory(memory);
+    sealed.forEach(freeMemory);
   } finally {
     await Promise.allSettled(round.map(({ read }) => read));
   }

@@ -10,8 +10,10 @@ import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
 import { crc32c } from "../../../ffi/libisal.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
 import type { ErasureCode } from "./erasure.ts";
+import { BufferPool } from "./extent_writer.ts";
 import type { ExtentRow } from "../index/rows.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
+import { freeMemory } from "./piece_memory.ts";
 import {
   fragmentBytes,
   headerBytes,
@@ -27,8 +29,12 @@ type Bytes = Uint8Array<ArrayBuffer>;
 const usualHedge_ms = 150;
 const slowHedge_ms = 5;
 const slowFor_ms = 5_000;
+/** Records up to this are read into memory that goes round: inline objects, and all but those of huge extents. */
+const keptRecord_bytes = 32 * 1024;
 /** Read buffers that wait for the next read. */
 const mostFree_bytes = 16 << 20;
+/** So many readers at once read a stripe ahead; with more of them the disks are busy without that. */
+const readersAhead = 8;
 
 /** Too little of a stripe is left to compute it. */
 export class DataLost extends Error {
@@ -67,6 +73,7 @@ export class ReadBuffers {
     this.#lent.delete(buffer);
     // Those of lengths that nobody asks for any more go with the rest.
     if (this.#free_bytes + whole.length > mostFree_bytes) {
+      for (const kept of this.#free.values()) kept.forEach(freeMemory);
       this.#free.clear();
       this.#free_bytes = 0;
     }
@@ -93,14 +100,17 @@ export class ExtentReader {
   readonly #slowUntil_ms = new Map<number, number>();
   /** Reads that took so long that another way was tried; since the start. */
   hedged_reads = 0;
+  #readers = 0;
+  /** For records, which are copied out of them. */
+  readonly #records = new BufferPool(64);
 
   constructor(around: ReaderSurroundings) {
     this.#around = around;
   }
 
   /**
-   * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; the next stripe is read
-   * while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
+   * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; unless there are many readers, the
+   * next stripe is read while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
    */
   async *read(
     extent: ExtentRow,
@@ -129,9 +139,17 @@ export class ExtentReader {
       return work;
     };
     const ahead: Promise<Bytes[]>[] = [];
-    for (let next = 0; next < pieces.length || ahead.length > 0;) {
-      while (ahead.length < 2 && next < pieces.length) ahead.push(begin(pieces[next++] as Piece));
-      yield* await (ahead.shift() as Promise<Bytes[]>);
+    this.#readers++;
+    try {
+      for (let next = 0; next < pieces.length || ahead.length > 0;) {
+        const most = this.#readers <= readersAhead ? 2 : 1;
+        while (ahead.length < most && next < pieces.length) {
+          ahead.push(begin(pieces[next++] as Piece));
+        }
+        yield* await (ahead.shift() as Promise<Bytes[]>);
+      }
+    } finally {
+      this.#readers--;
     }
   }
 
@@ -343,7 +361,7 @@ export class ExtentReader {
     if (directory === undefined) {
       throw new ShardDamaged(`directory ${location.directory} is not there`);
     }
-    return await readRecord(directory, location, this.#around.storeId, sequence);
+    return await readRecord(directory, location, this.#around.storeId, sequence, this.#records);
   }
 }
 
@@ -352,13 +370,19 @@ async function readRecord(
   location: Location,
   storeId: bigint,
   sequence: number,
+  pool: BufferPool,
 ): Promise<SmallRecord> {
   const start = location.offset - location.offset % pageBytes;
   const skip = location.offset - start;
-  const buffer = alignedBuffer(roundUp(skip + location.bytes, pageBytes));
+  const length = roundUp(skip + location.bytes, pageBytes);
+  const kept = length <= keptRecord_bytes;
+  const buffer = kept ? pool.take(length) : alignedBuffer(length);
   // A crash may have left a record whole and not the page that it stands in.
   const there = await directory.read(location.segment, buffer, start);
-  const bytes = buffer.subarray(skip, Math.max(skip, Math.min(there, skip + location.bytes)));
+  const end = Math.max(skip, Math.min(there, skip + location.bytes));
+  const bytes = kept ? buffer.slice(skip, end) : buffer.subarray(skip, end);
+  // Not after a read that failed: nobody knows what still goes on with its memory.
+  if (kept) pool.give(buffer);
   const header = readHeader(bytes, { ...location, storeId });
   if (header === undefined || "short" in header || header.type === recordTypes.shard) {
     throw new ShardDamaged("no record stands there");

@@ -12,6 +12,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BlobDirectory } from "../segments/blob_directory.ts";
 import type { ErasureCode } from "./erasure.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
+import { freeMemory } from "./piece_memory.ts";
 import { roundUp } from "../segments/record.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -41,7 +42,9 @@ export class BufferPool {
 
   give(buffer: Bytes): void {
     this.#free.push(buffer);
-    if (this.#free.length > this.kept) this.#free.shift();
+    if (this.#free.length <= this.kept) return;
+    const oldest = this.#free.shift();
+    if (oldest !== undefined) freeMemory(oldest);
   }
 }
 
@@ -82,6 +85,13 @@ export function tooFewDirectories(cause?: unknown): AwsError {
   );
 }
 
+/** For what is longer than was expected. */
+function grown(small: Bytes): Bytes {
+  const memory = new Uint8Array(inlineBytes);
+  memory.set(small);
+  return memory;
+}
+
 export class ExtentWriter {
   readonly #options: ExtentWriterOptions;
   readonly #full: number;
@@ -105,7 +115,7 @@ export class ExtentWriter {
     this.#full = fullShardBytes(options.code.k);
     this.#small = options.inline === false || (options.expected_bytes ?? 0) > inlineBytes
       ? undefined
-      : new Uint8Array(inlineBytes);
+      : new Uint8Array(options.expected_bytes ?? inlineBytes);
   }
 
   get size(): number {
@@ -116,9 +126,11 @@ export class ExtentWriter {
   async push(chunk: Uint8Array): Promise<void> {
     this.#size += chunk.length;
     if (this.#small !== undefined) {
-      if (this.#smallUsed + chunk.length <= inlineBytes) {
+      const used = this.#smallUsed + chunk.length;
+      if (used <= inlineBytes) {
+        if (used > this.#small.length) this.#small = grown(this.#small);
         this.#small.set(chunk, this.#smallUsed);
-        this.#smallUsed += chunk.length;
+        this.#smallUsed = used;
         return;
       }
       const held = this.#small.subarray(0, this.#smallUsed);
@@ -170,13 +182,11 @@ export class ExtentWriter {
     // Its place is kept now, since stripes may finish in another order.
     this.#stripes[index] = { ...stripe, shards: [] };
     const work = this.#writeStripe(buffer, index, stripe)
-      .catch((error) => {
+      // After a failure nobody knows who still reads in it: the collector does.
+      .then(() => this.#options.pool.give(buffer), (error) => {
         this.#failure ??= { error };
       })
-      .finally(() => {
-        this.#options.pool.give(buffer);
-        this.#onTheWay.delete(work);
-      });
+      .finally(() => this.#onTheWay.delete(work));
     this.#onTheWay.add(work);
     while (this.#onTheWay.size >= stripesOnTheWay) await Promise.race(this.#onTheWay);
     if (this.#failure !== undefined) throw this.#failure.error;
@@ -253,7 +263,9 @@ export class ExtentWriter {
   /** Returns when all of it is written (the commit of its record makes it durable). */
   async finish(): Promise<WrittenExtent> {
     if (this.#small !== undefined) {
-      const inline = this.#small.slice(0, this.#smallUsed);
+      const inline = this.#smallUsed === this.#small.length
+        ? this.#small
+        : this.#small.slice(0, this.#smallUsed);
       for (const digest of this.#options.digests) await digest.update(inline);
       return { size: this.#size, code: this.#options.code, inline, stripes: [] };
     }

@@ -11,6 +11,14 @@ export type PieceMemory = (bytes: number) => Bytes;
 
 export const freshMemory: PieceMemory = (bytes) => new Uint8Array(bytes);
 
+/**
+ * Gives memory back at once that nobody uses any more, on no thread: left to the collector, the buffers of many
+ * streams that ended would stand beside those of the streams that began.
+ */
+export function freeMemory({ buffer }: Bytes): void {
+  buffer.transfer(0);
+}
+
 /** Memory of a piece is used again when at least so many bytes were asked for after it. */
 export function reusedAfter(distance: number): PieceMemory {
   const given: { readonly memory: Bytes; readonly end: number }[] = [];

@@ -6,6 +6,7 @@
  * half of all that receiving costs. So a piece is valid until the next one is asked for.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { freeMemory } from "../extents/piece_memory.ts";
 import type { S3Call } from "./call.ts";
 
 /** Reads are gathered to this before they are passed on: each step of the way costs more than a copy. */
@@ -60,7 +61,9 @@ function gathered(reader: ReadableStreamBYOBReader, length: number): Source {
         moved();
         filled += value.length;
       }
-      return filled === 0 ? undefined : new Uint8Array(memory, 0, filled);
+      if (filled > 0) return new Uint8Array(memory, 0, filled);
+      freeMemory(new Uint8Array(memory));
+      return undefined;
     },
     cancel: () => reader.cancel(),
   };

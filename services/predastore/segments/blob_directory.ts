@@ -41,6 +41,8 @@ interface Identity {
 }
 
 const identityName = "mulga-store.json";
+/** Memory of a batch up to this is used for the next one. */
+const keptBatch_bytes = 256 * 1024;
 const segmentName = (id: number) => `${String(id).padStart(10, "0")}.seg`;
 
 export class DirectoryOffline extends Error {
@@ -115,6 +117,7 @@ export class BlobDirectory {
   #durable: Durable;
   #queue: Waiting[] = [];
   #committing: Promise<void> | undefined;
+  #batch: Uint8Array<ArrayBuffer> | undefined;
   /** Batches that are durable but not yet in the index. */
   readonly #unapplied = new Map<number, Durable>();
 
@@ -354,6 +357,13 @@ export class BlobDirectory {
     this.#committing = undefined;
   }
 
+  /** Zeroed memory for a group of records; a directory writes one group at a time. */
+  #batchOf(bytes: number): Uint8Array<ArrayBuffer> {
+    if (bytes > keptBatch_bytes) return alignedBuffer(bytes);
+    if (this.#batch === undefined || this.#batch.length < bytes) this.#batch = alignedBuffer(bytes);
+    return this.#batch.subarray(0, bytes).fill(0);
+  }
+
   async #commitGroup(group: readonly Waiting[]): Promise<readonly (readonly Location[])[]> {
     const spanOf = (record: SmallRecord) =>
       roundUp(headerBytes + record.meta.length + record.payload.length, recordAlign);
@@ -362,7 +372,7 @@ export class BlobDirectory {
     const bytes = roundUp(Math.max(total, 1), pageBytes);
     const epoch = this.#epoch;
     const { file, segment, offset } = this.#place(bytes);
-    const buffer = alignedBuffer(bytes);
+    const buffer = this.#batchOf(bytes);
     const locations: Location[][] = [];
     let at = 0;
     for (const { records } of group) {
@@ -390,6 +400,8 @@ export class BlobDirectory {
         throw new DirectoryOffline(`${this.path} went offline while it was written`);
       }
     } catch (error) {
+      // Nobody knows what still goes on with its memory.
+      this.#batch = undefined;
       for (const first of firsts) this.#unapplied.delete(position(first));
       throw error;
     }

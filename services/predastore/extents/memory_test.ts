@@ -1,0 +1,78 @@
+/** What many streams hold at once is bounded, and what they held is free when they end, without the collector. */
+import assert from "node:assert/strict";
+import { AesGcm } from "../../../ffi/libcrypto_gcm.ts";
+import { sealBody } from "../encryption/sealed_body.ts";
+import { bodyOf, bytesOf, testStore } from "../test_store.ts";
+import { ReadBuffers } from "./extent_reader.ts";
+import { BufferPool, fullShardBytes } from "./extent_writer.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Tells what has been taken and not given back. */
+class CountedBuffers extends ReadBuffers {
+  out_bytes = 0;
+  override take(length: number): Bytes {
+    this.out_bytes += length;
+    return super.take(length);
+  }
+}
+
+Deno.test("32 readers hold a stripe each, and few readers one more that is read ahead", async () => {
+  await using test = await testStore();
+  const bucket = await test.bucket();
+  const stripe = fullShardBytes(1);
+  await test.store.objects.put(bucket, "body", bodyOf(bytesOf(1, 4 * stripe)));
+  const object = test.store.objects.find(bucket, "body");
+  const extent = test.store.index.extents.find(object?.extents?.[0]?.[0] ?? -1);
+  assert.ok(extent !== undefined);
+  const begun = async (count: number) => {
+    const buffers = new CountedBuffers();
+    const readers = Array.from(
+      { length: count },
+      () => test.store.reader.read(extent, 0, extent.size, buffers),
+    );
+    const held: number[] = [];
+    for (const reader of readers) {
+      const before = buffers.out_bytes;
+      await reader.next();
+      held.push(Math.floor((buffers.out_bytes - before) / stripe));
+    }
+    for (const reader of readers) await reader.return(undefined);
+    return held;
+  };
+  assert.deepEqual(await begun(8), Array(8).fill(2));
+  assert.deepEqual(await begun(32), [...Array(8).fill(2), ...Array(24).fill(1)]);
+  // Those that ended are no readers any more.
+  assert.deepEqual(await begun(1), [2]);
+});
+
+Deno.test("what a sealed body went through is free when it has been read", async () => {
+  const pieceBytes = 100_000;
+  using cipher = new AesGcm(bytesOf(1, 32));
+  const read = new Set<ArrayBuffer>();
+  const digest = { update: (bytes: Bytes) => void read.add(bytes.buffer) };
+  const chunks = (async function* () {
+    for (let at = 0; at < 12; at++) yield await Promise.resolve(bytesOf(at, 50_000));
+  })();
+  for await (
+    const piece of sealBody({ cipher, pieceBytes }, chunks, [digest], () => {}, 600_000)
+  ) read.add(piece.buffer);
+  // Three that plain text is gathered in, two that it is sealed into.
+  assert.deepEqual([...read].map((memory) => memory.byteLength), [0, 0, 0, 0, 0]);
+});
+
+Deno.test("a pool keeps so many buffers, and frees the one that was wanted least", () => {
+  const pool = new BufferPool(2);
+  const taken = [pool.take(4_096), pool.take(4_096), pool.take(8_192)] as const;
+  for (const buffer of taken) pool.give(buffer);
+  assert.deepEqual(taken.map(({ length }) => length), [0, 4_096, 8_192]);
+  assert.equal(pool.take(8_192), taken[2]);
+});
+
+Deno.test("a reader's buffers that nobody asks for any more are free before more is kept", () => {
+  const buffers = new ReadBuffers();
+  const mebibyte = 1 << 20;
+  const taken = Array.from({ length: 17 }, () => buffers.take(mebibyte));
+  for (const buffer of taken) buffers.give(buffer);
+  assert.equal(taken.filter(({ length }) => length > 0).length, 1);
+});
