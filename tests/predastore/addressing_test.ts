@@ -2,6 +2,7 @@
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
+  CopyObjectCommand,
   CreateMultipartUploadCommand,
   GetObjectAttributesCommand,
   GetObjectCommand,
@@ -162,6 +163,41 @@ Deno.test({
         );
         assert.equal(ContentRange, undefined);
         assert.equal(await Body?.transformToString(), "found");
+      },
+
+      "expected owners: of the bucket, and of what is copied": async (s3) => {
+        const [mine, another] = [accounts.AKIATEST.account_id, accounts.AKIAOTHER.account_id];
+        const Key = "owned";
+        const put = (ExpectedBucketOwner: string) =>
+          s3.send(new PutObjectCommand({ Bucket, Key, Body: "mine", ExpectedBucketOwner }));
+        await refused(put(another), "AccessDenied", 403);
+        for (const malformed of ["abc", `${mine}0`]) {
+          await refused(put(malformed), "InvalidBucketOwnerAWSAccountID", 400);
+        }
+        await refused(textOf(s3, Bucket, Key), "NoSuchKey", 404);
+        await put(mine);
+
+        const CopySource = `${Bucket}/${Key}`;
+        const copy = (ExpectedSourceBucketOwner: string) =>
+          s3.send(
+            new CopyObjectCommand({ Bucket, Key: "copy", CopySource, ExpectedSourceBucketOwner }),
+          );
+        const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket, Key }));
+        const copyPart = (ExpectedSourceBucketOwner: string) =>
+          s3.send(
+            new UploadPartCopyCommand({
+              ...{ Bucket, Key, UploadId, PartNumber: 1, CopySource, ExpectedSourceBucketOwner },
+            }),
+          );
+        for (const way of [copy, copyPart]) {
+          await refused(way(another), "AccessDenied", 403);
+          await refused(way("abc"), "InvalidBucketOwnerAWSAccountID", 400);
+        }
+        await refused(textOf(s3, Bucket, "copy"), "NoSuchKey", 404);
+        await copyPart(mine);
+        await copy(mine);
+        assert.equal(await textOf(s3, Bucket, "copy"), "mine");
+        await s3.send(new AbortMultipartUploadCommand({ Bucket, Key, UploadId }));
       },
 
       "multipart: part copy of ranges, and attributes of parts": async (s3) => {

@@ -43,6 +43,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["keys of every kind", /keys of every kind/, /a key is every byte/],
     ["copy", /^copies keep or replace/],
+    ["expected owners of buckets, and of what is copied", /^expected owners:/],
     [
       "storage classes whose objects are at hand: kept, told, changed by a copy",
       /storage classes: /,

@@ -74,6 +74,19 @@ Deno.test({
       await refused(textOf(client, Bucket, "closed/a"), "AccessDenied", 403);
       await refused(client.send(new S3.ListObjectsV2Command({ Bucket })), "AccessDenied", 403);
     }
+    // What is copied and where to have owners of their own.
+    await other.send(new S3.CreateBucketCommand({ Bucket: "theirs" }));
+    const copy = (to: string, from: string) =>
+      other.send(
+        new S3.CopyObjectCommand({
+          ...{ Bucket: "theirs", Key: "copy", CopySource: `${Bucket}/open/a` },
+          ...{ ExpectedBucketOwner: to, ExpectedSourceBucketOwner: from },
+        }),
+      );
+    await refused(copy(tenant.account_id, tenant.account_id), "AccessDenied", 403);
+    await refused(copy(admin.account_id, admin.account_id), "AccessDenied", 403);
+    await copy(tenant.account_id, admin.account_id);
+    assert.equal(await textOf(other, "theirs", "copy"), "open/a");
     assert.equal(await textOf(boss, Bucket, "open/b"), "theirs");
 
     // A denial wins over everything, also over what an administrator may.

@@ -49,18 +49,37 @@ export interface BodyWatch {
 
 export const isSystem = (call: S3Call) => call.verified === undefined;
 
-/**
- * The bucket that the call names, if its owner asks, or somebody whom its policy lets in.
- * @throws AwsError `NoSuchBucket`, `AccessDenied`
- */
-export function ownBucket(call: S3Call, name = call.bucket): BucketRow {
+/** @throws AwsError `AccessDenied`, `InvalidBucketOwnerAWSAccountID` */
+function checkOwner(bucket: BucketRow, expected: string | null): void {
+  if (expected === null) return;
+  if (!/^\d{12}$/.test(expected)) {
+    throw new AwsError(
+      "InvalidBucketOwnerAWSAccountID",
+      `The value of the expected bucket owner parameter must be an AWS Account ID... [${expected}]`,
+    );
+  }
+  if (expected !== bucket.account_id) throw accessDenied();
+}
+
+/** A bucket, if its owner asks, or somebody whom its policy lets in. */
+function openBucket(call: S3Call, name: string, ownerHeader: string): BucketRow {
   const bucket = call.store.buckets.find(name);
   if (bucket === undefined) throw noSuchBucket();
   if (bucket.account_id !== call.account_id && !call.shared.has(name)) throw accessDenied();
-  const expected = call.headers.get("x-amz-expected-bucket-owner");
-  if (expected !== null && expected !== bucket.account_id) throw accessDenied();
+  checkOwner(bucket, call.headers.get(ownerHeader));
   return bucket;
 }
+
+/**
+ * The bucket that the call names.
+ * @throws AwsError `NoSuchBucket`, `AccessDenied`, `InvalidBucketOwnerAWSAccountID`
+ */
+export const ownBucket = (call: S3Call): BucketRow =>
+  openBucket(call, call.bucket, "x-amz-expected-bucket-owner");
+
+/** The bucket that the call copies from, which has an owner of its own. @throws AwsError as `ownBucket` */
+export const sourceBucket = (call: S3Call, name: string): BucketRow =>
+  openBucket(call, name, "x-amz-source-expected-bucket-owner");
 
 /** A refusal that tells more in headers. */
 export class ErrorWithHeaders extends AwsError {

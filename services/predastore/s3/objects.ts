@@ -8,7 +8,14 @@ import { defaultLock } from "../objects/object_lock.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
-import { accessDenied, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import {
+  accessDenied,
+  invalidArgument,
+  ownBucket,
+  type S3Call,
+  sourceBucket,
+  wholeNumber,
+} from "./call.ts";
 import { checkKey, parseTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
@@ -208,7 +215,7 @@ function copied(
   version: string | undefined,
 ): ObjectRow {
   try {
-    return meantObject(call, ownBucket(call, source.bucket), source.key, version);
+    return meantObject(call, sourceBucket(call, source.bucket), source.key, version);
   } catch (error) {
     if (!(error instanceof AwsError) || error.code !== "MethodNotAllowed") throw error;
     throw new AwsError(
