@@ -233,7 +233,10 @@ export class Volumes {
 
   async #collect(owners: Iterable<string>): Promise<void> {
     const { tables, store, log, mounts } = this.#o;
-    await collect(owners, tables, store, log, (volumeId) => mounts.held(volumeId));
+    await collect(owners, tables, store, log, {
+      heldBy: (volumeId) => mounts.held(volumeId),
+      unshare: (volumeId, chunks, freezes) => mounts.unshare(volumeId, chunks, freezes),
+    });
   }
 
   async delete(id: unknown): Promise<null> {

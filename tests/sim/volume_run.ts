@@ -28,6 +28,7 @@ import {
   blockBytes,
   chunkBytes,
   chunkKey,
+  type ChunkName,
   DamagedData,
   type Geometry,
 } from "../../services/viperblock/format.ts";
@@ -100,6 +101,7 @@ interface Life {
   /** Snapshots under way, by the keys of their maps. */
   readonly frozen: Map<string, string>;
   readonly asking: ((held: HeldChunks) => void)[];
+  readonly unsharing: (() => void)[];
   refused: boolean;
   map: SavedMap | undefined;
 }
@@ -371,7 +373,16 @@ export class VolumeRun {
       });
     };
     const owners = new Set([...keptBy(row.map), this.#volumeId]);
-    collect(owners, this.#books(), this.#objects, this.#log, heldBy).catch((error) =>
+    const unshare = (volumeId: string, chunks: readonly ChunkName[], freezes: number) => {
+      if (volumeId !== this.#volumeId) return Promise.resolve();
+      return new Promise<void>((resolve) => {
+        life.unsharing.push(resolve);
+        const names = chunks.map(({ epoch, sequence }) => [epoch, sequence] as const);
+        life.volume.deliver({ kind: "unshared", chunks: names, freezes });
+      });
+    };
+    const mounted = { heldBy, unshare };
+    collect(owners, this.#books(), this.#objects, this.#log, mounted).catch((error) =>
       this.#note(`collecting failed: ${error}`)
     ).finally(() => this.#collecting = false);
   }
@@ -432,6 +443,7 @@ export class VolumeRun {
       if (!alive() || orders.take(message)) return;
       if (message.kind === "ready") made.ready = true;
       else if (message.kind === "held") made.asking.shift()?.(message);
+      else if (message.kind === "unshared") made.unsharing.shift()?.();
       else if (message.kind === "frozen") {
         const id = made.frozen.get(message.key) ?? "";
         const row = this.#snapshots.get(id);
@@ -473,6 +485,7 @@ export class VolumeRun {
           sizeBytes: this.#row.size_bytes,
           epoch,
           savedEpoch: this.#newestEpoch([this.#row, ...this.#snapshots.values()]),
+          mapEpoch: this.#newestEpoch([this.#row]),
           snapshotEpoch: this.#newestEpoch(this.#snapshots.values()),
           cacheBytes: (1 + this.#random.below(30)) * blockBytes,
           segmentBudget: 4 + this.#random.below(6),
@@ -511,6 +524,7 @@ export class VolumeRun {
       map: undefined,
       frozen: new Map(),
       asking: [],
+      unsharing: [],
     };
     const ends = this.endsWhileOpening && this.#branching.below(8) === 0;
     const turns = ends ? this.#branching.below(30) : Infinity;

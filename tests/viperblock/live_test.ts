@@ -17,7 +17,8 @@ import { Table } from "../../services/state/table.ts";
 import { PackedChunks } from "../../services/viperblock/chunks/packed_chunks.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { testLog } from "../kit/nats.ts";
-import { startEngine, type TestEngine } from "./engine.ts";
+import { eventually } from "../kit/stack.ts";
+import { qemuIo, startEngine, type TestEngine } from "./engine.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";
 
 const mebibyte = 1 << 20;
@@ -157,6 +158,37 @@ Deno.test("a volume is frozen and grows while it is written to", async (t) => {
       );
     },
   );
+
+  await t.step("what a deleted snapshot kept is compacted while the volume is in use", async () => {
+    const volume_id = "vol-sparse";
+    await engine.ask(createVolume, { volume_id, size_bytes });
+    await engine.ask(mountVolume, { volume_id });
+    const uri = engine.uri(volume_id);
+    await qemuIo(uri, "write -P 3 0 16M", "flush");
+    await engine.ask(createSnapshot, { volume_id, snapshot_id: "snap-sparse" });
+    await stored(engine, "snap-sparse");
+    const chunks = (await engine.keys(`chunks/${volume_id}/`)).length;
+    assert.ok(chunks >= 4);
+    for (let at = 0; at < 16; at += 4) await qemuIo(uri, `write -P 4 ${at}M 3M`);
+    await engine.ask(deleteSnapshot, { snapshot_id: "snap-sparse" });
+    await eventually("the sparse chunks gone", async () => {
+      const { chunks_compacted = 0 } = await engine.ask(volumeMetrics, { volume_id });
+      return chunks_compacted >= chunks ? true : undefined;
+    });
+    const whole = Array.from(
+      { length: 4 },
+      (_, i) => [`read -P 4 ${i * 4}M 3M`, `read -P 3 ${i * 4 + 3}M 1M`],
+    ).flat();
+    await qemuIo(uri, ...whole);
+    const report = await engine.ask(checkVolume, { id: volume_id });
+    assert.deepEqual([report.is_sound, report.as_of], [true, "now"]);
+    await engine.ask(unmountVolume, { volume_id });
+    await engine.ask(mountVolume, { volume_id });
+    await qemuIo(uri, ...whole);
+    await engine.ask(unmountVolume, { volume_id });
+    await engine.ask(deleteVolume, { volume_id });
+    assert.deepEqual(await engine.keys(`chunks/${volume_id}/`), []);
+  });
 
   await t.step("a check reads all that is stored and names what is damaged", async () => {
     const sound = await engine.ask(checkVolume, { id: "snap-a" });

@@ -3,7 +3,7 @@
  *
  * A chunk is deleted only when no saved map of any volume or snapshot refers to it. What a mounted
  * volume writes is its own business (its worker reports what it gave up): of its chunks only those are
- * looked at that are as old as its saved map. Every chunk names its owner, and every saved map lists the
+ * looked at that are as old as its saved map. It is told which of its chunks nobody else names any more. Every chunk names its owner, and every saved map lists the
  * owners of its chunks, so that only maps that can matter are read. While a map that names chunks of an owner is
  * damaged, nothing of that owner is deleted: correctness before space.
  */
@@ -34,27 +34,34 @@ function newestSettled(row: VolumeRow | undefined): number {
   return row.map !== undefined && mapOwner(row.map) === row.volume_id ? row.map.epoch : 0;
 }
 
+/** Mounted volumes, which know what of their own they need. */
+export interface MountedOwners {
+  heldBy(volumeId: string): Promise<HeldChunks | undefined>;
+  /** No saved map but the volume's own names these any more. */
+  unshare(volumeId: string, chunks: readonly ChunkName[], freezes: number): Promise<void>;
+}
+
 /** Returns how many objects were deleted. */
 export async function collect(
   owners: Iterable<string>,
   tables: Books,
   store: BlockStore,
   log: Log,
-  heldBy: (volumeId: string) => Promise<HeldChunks | undefined> = () => Promise.resolve(undefined),
+  mounted?: MountedOwners,
 ): Promise<number> {
   let deleted = 0;
   for (const owner of owners) {
     // First what is there, then who needs it: what comes to be in between is not looked at.
     const chunks = await Array.fromAsync(store.list(`chunks/${owner}/`));
     const mapParts = await Array.fromAsync(store.list(`maps/${owner}/`));
+    const row = tables.volumes.get(owner)?.value;
+    const settled = newestSettled(row);
+    const held = row?.mounted_on === undefined ? undefined : await mounted?.heldBy(owner);
     // What a snapshot that is not stored yet will name, nobody can say.
     const pending = tables.snapshots.list().some(({ value }) =>
       value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
     );
     if (pending) continue;
-    const row = tables.volumes.get(owner)?.value;
-    const settled = newestSettled(row);
-    const held = row?.mounted_on === undefined ? undefined : await heldBy(owner);
     const heldKeys = new Set(held?.keys);
     const isSettled = (key: string, name: ChunkName) =>
       name.epoch <= settled ||
@@ -67,12 +74,21 @@ export async function collect(
         if (value.state === "ok" && value.map !== undefined) maps.set(value.map.key, value.map);
       }
     }
+    const isOwnMap = ({ key }: SavedMap) =>
+      key === row?.map?.key &&
+      !tables.snapshots.list().some(({ value }) => value.map?.key === key) &&
+      !tables.volumes.list().some(({ value }) =>
+        value.volume_id !== owner && value.map?.key === key
+      );
     const kept = new Set<string>();
+    const named = new Set<string>();
     try {
       for (const map of maps.values()) {
         if (!map.owners.includes(owner)) continue;
         for (const chunk of await mapChunks(store, map)) {
-          if (chunk.name.owner === owner) kept.add(chunkKey(chunk.name));
+          if (chunk.name.owner !== owner) continue;
+          kept.add(chunkKey(chunk.name));
+          if (!isOwnMap(map)) named.add(chunkKey(chunk.name));
         }
       }
     } catch (error) {
@@ -92,6 +108,11 @@ export async function collect(
       if (parseInt(epoch, 16) <= newest && !maps.has(prefix)) dead.push(key);
     }
     for (const key of dead) await store.delete(key);
+    const unshared = [...heldKeys].filter((key) => !named.has(key)).map(parseChunkKey)
+      .filter((name) => name !== undefined).filter((name) => name.owner === owner);
+    if (held !== undefined && unshared.length > 0) {
+      await mounted?.unshare(owner, unshared, held.freezes);
+    }
     deleted += dead.length;
     if (dead.length > 0) log.info("objects_collected", { owner, count: dead.length });
   }

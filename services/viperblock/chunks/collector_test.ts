@@ -50,7 +50,10 @@ Deno.test("what comes to be while the collector looks is not taken for left over
     books,
     store,
     silent,
-    () => Promise.resolve({ keys: [], epoch: 1, sequence: 0 }),
+    {
+      heldBy: () => Promise.resolve({ keys: [], epoch: 1, sequence: 0, freezes: 0 }),
+      unshare: () => Promise.resolve(),
+    },
   );
   assert.deepEqual([...objects], ["maps/vol-a/00000001-000002/000000"]);
 });

@@ -17,6 +17,7 @@ export interface CheckpointOptions {
   readonly volumeId: string;
   readonly epoch: number;
   readonly savedEpoch: number;
+  readonly mapEpoch: number;
   readonly map: BlockMap;
   readonly places: Places;
   readonly log: LogWriter;
@@ -128,13 +129,14 @@ export class Checkpointer {
   }
 
   #giveUpChunks(): void {
-    const { places, volumeId, savedEpoch } = this.#o;
+    const { places, volumeId, savedEpoch, mapEpoch } = this.#o;
     const keys: string[] = [];
     for (const number of this.#chunks) {
       if (this.#o.chunkInUse(number)) continue;
       const chunk = places.chunks[number] as Chunk;
       // Older chunks, and those of others, may be part of the saved map, a snapshot or a clone.
-      if (!chunk.shared && chunk.name.owner === volumeId && chunk.name.epoch > savedEpoch) {
+      const oldest = chunk.isOwn ? mapEpoch : savedEpoch;
+      if (!chunk.shared && chunk.name.owner === volumeId && chunk.name.epoch > oldest) {
         keys.push(chunk.key);
       }
       places.removeChunk(number);

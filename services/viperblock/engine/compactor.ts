@@ -101,8 +101,9 @@ export class Compactor {
     this.#next();
   }
 
-  #isOwn({ name, shared }: Chunk): boolean {
-    return !shared && name.owner === this.#o.volumeId && name.epoch > this.#o.snapshotEpoch;
+  #isOwn({ name, shared, isOwn }: Chunk): boolean {
+    return !shared && name.owner === this.#o.volumeId &&
+      (isOwn || name.epoch > this.#o.snapshotEpoch);
   }
 
   /** A checkpoint gives up what is dead, when there is enough of it. */

@@ -135,7 +135,10 @@ export class DamagedVolume implements Commands {
         return;
       case "held":
         // What it cannot name any more may still be needed: nothing of its epochs is to be collected.
-        this.#post({ kind: "held", keys: [], epoch: 0, sequence: 0 });
+        this.#post({ kind: "held", keys: [], epoch: 0, sequence: 0, freezes: 0 });
+        return;
+      case "unshared":
+        this.#post({ kind: "unshared" });
         return;
       case "checkpoint":
         this.#post({ kind: "checkpointed", ok: false });

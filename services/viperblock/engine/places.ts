@@ -36,6 +36,8 @@ export interface Chunk {
   live: number;
   /** A snapshot names it: whether it is needed is not for this volume alone to say. */
   shared: boolean;
+  /** That was asked since it was made: its epoch says nothing of it any more. */
+  isOwn: boolean;
 }
 
 export class Places {
@@ -81,7 +83,14 @@ export class Places {
 
   /** Names a new chunk; returns its number. */
   addChunk(name: ChunkName, blocks: number): number {
-    const chunk: Chunk = { name, key: chunkKey(name), blocks, live: 0, shared: false };
+    const chunk: Chunk = {
+      name,
+      key: chunkKey(name),
+      blocks,
+      live: 0,
+      shared: false,
+      isOwn: false,
+    };
     const number = this.#freeNumbers.pop();
     if (number === undefined) return this.chunks.push(chunk) - 1;
     this.chunks[number] = chunk;
@@ -93,7 +102,7 @@ export class Places {
     while (this.chunks.length < number) this.chunks.push(undefined);
     this.chunks[number] = name === undefined
       ? undefined
-      : { name, key: chunkKey(name), blocks, live: 0, shared: false };
+      : { name, key: chunkKey(name), blocks, live: 0, shared: false, isOwn: false };
     if (name === undefined) this.#freeNumbers.push(number);
   }
 

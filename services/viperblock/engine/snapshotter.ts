@@ -56,6 +56,8 @@ export class Snapshotter {
   readonly #o: SnapshotterOptions;
   readonly #queue: Frozen[] = [];
   #busy = false;
+  /** How many were begun. */
+  freezes = 0;
   /** What was gathered and could not be stored yet. */
   #entries: Entry[] = [];
   #failedAt = 0;
@@ -80,6 +82,7 @@ export class Snapshotter {
   }
 
   freeze(key: string): void {
+    this.freezes++;
     const { log, map, places, post } = this.#o;
     log.sealSegment();
     const segments = new Map<number, Segment>();
@@ -94,6 +97,7 @@ export class Snapshotter {
       if (chunk === undefined || chunk.live === 0) continue;
       chunks.add(number);
       chunk.shared = true;
+      chunk.isOwn = false;
     }
     this.#queue.push({
       key,
@@ -168,7 +172,10 @@ export class Snapshotter {
         return;
       }
       const stored = this.#o.places.chunks[chunk];
-      if (stored !== undefined) stored.shared = true;
+      if (stored !== undefined) {
+        stored.shared = true;
+        stored.isOwn = false;
+      }
       frozen.chunks.add(chunk);
       frozen.live.set(chunk, entries.length);
       for (const [i, entry] of entries.entries()) {

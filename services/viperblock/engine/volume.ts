@@ -48,6 +48,7 @@ export interface VolumeOptions {
   readonly epoch: number;
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
+  readonly mapEpoch: number;
   /** The newest epoch whose chunks a snapshot may name. */
   readonly snapshotEpoch: number;
   readonly cacheBytes: number;
@@ -189,6 +190,7 @@ export class Volume {
       volumeId: options.volumeId,
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
+      mapEpoch: options.mapEpoch,
       map: this.#map,
       places: this.#places,
       log: this.#log,
@@ -385,6 +387,11 @@ export class Volume {
       case "held":
         this.#post({ kind: "held", ...this.#held() });
         return;
+      case "unshared":
+        // What was asked before a snapshot was begun says nothing of what that names.
+        if (message.freezes === this.#snapshotter.freezes) this.#unshare(message.chunks);
+        this.#post({ kind: "unshared" });
+        return;
       case "unmount":
         this.#closing.begin("unmount");
         return;
@@ -409,13 +416,25 @@ export class Volume {
     else this.#checkpointer.start(undefined, answer);
   }
 
+  #unshare(names: readonly (readonly [number, number])[]): void {
+    const owner = this.#o.volumeId;
+    const keys = new Set(names.map(([epoch, sequence]) => chunkKey({ owner, epoch, sequence })));
+    for (const [number, chunk] of this.#places.chunks.entries()) {
+      // One that is being frozen by now is somebody else's again.
+      if (chunk === undefined || !keys.has(chunk.key) || this.#snapshotter.holds(number)) continue;
+      chunk.shared = false;
+      chunk.isOwn = true;
+    }
+  }
+
   /** Chunks that the map or a checkpoint may name, and the last that this epoch has named so far. */
   #held() {
     const keys: string[] = [];
     for (const chunk of this.#places.chunks) if (chunk !== undefined) keys.push(chunk.key);
     const storing = this.#drainer.storing;
     if (storing !== undefined) keys.push(chunkKey(storing));
-    return { keys, epoch: this.#o.epoch, sequence: this.#drainer.lastSequence };
+    const { freezes } = this.#snapshotter;
+    return { keys, epoch: this.#o.epoch, sequence: this.#drainer.lastSequence, freezes };
   }
 
   /** Blocks that its own chunks hold, and how many of them live: their ratio is the space amplification. */

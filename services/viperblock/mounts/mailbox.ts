@@ -35,6 +35,12 @@ export type ToWorker =
   | { readonly kind: "audit" }
   /** Tell which chunks are needed. */
   | { readonly kind: "held" }
+  /** No snapshot and no other volume named these chunks of its own (epoch and sequence) after so many freezes. */
+  | {
+    readonly kind: "unshared";
+    readonly chunks: readonly (readonly [number, number])[];
+    readonly freezes: number;
+  }
   /** Drain everything, save the map, stop. */
   | { readonly kind: "unmount" }
   /** Flush the log and stop; the volume stays mounted in the books. */
@@ -68,6 +74,8 @@ export interface HeldChunks {
   /** Chunks that it names later are not for anybody to judge. */
   readonly epoch: number;
   readonly sequence: number;
+  /** Snapshots that its engine has begun by now. */
+  readonly freezes: number;
 }
 
 export type FromWorker =
@@ -113,6 +121,7 @@ export type FromWorker =
   | { readonly kind: "sync_mode_set" }
   | ({ readonly kind: "held" } & HeldChunks)
   | { readonly kind: "checkpointed"; readonly ok: boolean }
+  | { readonly kind: "unshared" }
   | { readonly kind: "audited"; readonly wrong: readonly string[] }
   | { readonly kind: "stopped" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
@@ -187,8 +196,10 @@ export interface WorkerInit {
   /** It was refused because it is damaged: what can be read of it is served. */
   readonly rescue?: Rescue;
   readonly epoch: number;
-  /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
+  /** The newest epoch whose chunks a map in the object store may name; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
+  /** As that, of the map alone that its mount began with. */
+  readonly mapEpoch: number;
   /** The newest epoch whose chunks a snapshot may name. */
   readonly snapshotEpoch: number;
   /** The data key of an encrypted volume. */

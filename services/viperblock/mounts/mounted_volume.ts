@@ -15,7 +15,7 @@ import { CheckpointSeal, openCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { DamageReport } from "../damage.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
-import { checkpointName, chunkBytes } from "../format.ts";
+import { checkpointName, chunkBytes, type ChunkName } from "../format.ts";
 import {
   type FromWorker,
   type HeldChunks,
@@ -32,6 +32,8 @@ import { LocalFiles } from "../log/volume_files.ts";
 /** Four for reads, one for the compactor. */
 const windows = 5;
 const pieceBytes = 1 << 20;
+/** So many names are a small part of the worker's mailbox. */
+const unsharedAtOnce = 2000;
 
 export interface MountOptions {
   readonly volumeId: string;
@@ -43,6 +45,8 @@ export interface MountOptions {
   readonly epoch: number;
   /** The epoch of the map in the object store; 0 when there is none of this volume's own. */
   readonly savedEpoch: number;
+  /** The epoch of the map that the mount began with, if the volume wrote it itself; as `savedEpoch` unless given. */
+  readonly mapEpoch?: number;
   /** The newest epoch whose chunks a snapshot may name; as `savedEpoch` unless given. */
   readonly snapshotEpoch?: number;
   /** The volume's own directory; exists. */
@@ -134,6 +138,7 @@ export class MountedVolume {
   readonly #freezing = new Map<string, Freezing>();
   readonly #resizing: (() => void)[] = [];
   readonly #settingSync: (() => void)[] = [];
+  readonly #unsharing: (() => void)[] = [];
   readonly #checkpointing: ((ok: boolean) => void)[] = [];
   readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
   readonly #asking: ((held: HeldChunks) => void)[] = [];
@@ -185,6 +190,7 @@ export class MountedVolume {
       sync: options.sync ?? "flush",
       epoch: options.epoch,
       savedEpoch: options.savedEpoch,
+      mapEpoch: options.mapEpoch ?? options.savedEpoch,
       snapshotEpoch: options.snapshotEpoch ?? options.savedEpoch,
       ...(options.key === undefined ? {} : { key: options.key.data }),
       ...(options.rescue === undefined ? {} : { rescue: options.rescue }),
@@ -320,6 +326,21 @@ export class MountedVolume {
     return key === undefined ? bytes : openCheckpoint(key, volumeId, bytes);
   }
 
+  /** No saved map but its own names these chunks of it any more: they may be compacted. */
+  async unshare(chunks: readonly ChunkName[], freezes: number): Promise<void> {
+    for (let at = 0; at < chunks.length && !this.#over; at += unsharedAtOnce) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#unsharing.push(resolve);
+      const some = chunks.slice(at, at + unsharedAtOnce);
+      this.#send({
+        kind: "unshared",
+        freezes,
+        chunks: some.map(({ epoch, sequence }) => [epoch, sequence] as const),
+      });
+      await Promise.race([promise, this.#ended.promise]);
+    }
+  }
+
   /** Where its books do not agree with its map, in sentences. */
   async audit(): Promise<readonly string[]> {
     if (this.#over) return [];
@@ -368,6 +389,9 @@ export class MountedVolume {
         return;
       case "checkpointed":
         this.#checkpointing.shift()?.(message.ok);
+        return;
+      case "unshared":
+        this.#unsharing.shift()?.();
         return;
       case "audited":
         this.#auditing.shift()?.(message.wrong);

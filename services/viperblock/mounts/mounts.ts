@@ -16,6 +16,7 @@ import type { MountReply } from "../contract.ts";
 import { KeyGone } from "../encryption/sealed_objects.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
+import type { ChunkName } from "../format.ts";
 import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapOwner, readMap, type SavedMap } from "../maps/map_objects.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
@@ -167,6 +168,7 @@ export class Mounts {
       ...(key === undefined ? {} : { key }),
       epoch: taken.value.epoch,
       savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),
+      mapEpoch: ownEpoch(value.map, value),
       snapshotEpoch: this.#snapshotEpoch(value),
       directory,
       socket: this.#o.socket(value.volume_id),
@@ -245,6 +247,11 @@ export class Mounts {
   /** What a volume that is mounted here needs in the store. */
   async held(volumeId: string): Promise<HeldChunks | undefined> {
     return await this.#mounted.get(volumeId)?.held();
+  }
+
+  /** What nobody but the volume named when it had begun so many snapshots. */
+  async unshare(volumeId: string, chunks: readonly ChunkName[], freezes: number): Promise<void> {
+    await this.#mounted.get(volumeId)?.unshare(chunks, freezes);
   }
 
   async #keyOf(volumeId: string): Promise<VolumeKey> {
