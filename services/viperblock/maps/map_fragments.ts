@@ -57,14 +57,26 @@ export async function readFragments(
   let follows = numbered !== undefined;
   let start = head === undefined ? 0 : chunkTableEnd(head);
   let isEnd = false;
+  /** Which extents come first in their parts. */
+  const seams: number[] = [];
   for (const part of parts) {
     if (part === undefined) {
       follows = false;
       continue;
     }
+    seams.push(extents.length);
     const from = Math.min(start, part.length);
     start -= from;
     ({ follows, isEnd } = readExtents(part, from, follows, sizeBlocks, numbered, extents));
+  }
+  // A part that was cut off between two of its records looks whole: then blocks are missing.
+  const blocks = extents.reduce((sum, { checksums }) => sum + checksums.length, 0);
+  if (blocks !== map.mapped_blocks) {
+    for (const seam of seams.slice(1)) {
+      const first = extents[seam];
+      if (first === undefined) isEnd = false;
+      else extents[seam] = { ...first, follows: false };
+    }
   }
   return {
     head,
