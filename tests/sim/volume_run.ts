@@ -8,6 +8,7 @@
  * acknowledged go without a word; reads never bring anything but what was written; the
  * books agree with the map, and no place is owned twice; at the end no object is left that nobody needs.
  */
+import { joined } from "../../services/aws/bytes.ts";
 import { Random } from "../kit/random.ts";
 import { mapMemory } from "../../ffi/libc.ts";
 import type { Log } from "../../services/log/log.ts";
@@ -828,12 +829,7 @@ export class VolumeRun {
       })();
       await this.#world_until(reading);
     }
-    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      whole.set(part, at);
-      at += part.length;
-    }
+    const whole = joined(parts);
     const sealed = this.#keys?.checkpoint(this.#volumeId).next(whole, true) ?? whole;
     this.#disk.replaceAll(map === undefined ? undefined : sealed);
   }

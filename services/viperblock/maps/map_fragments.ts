@@ -6,6 +6,7 @@
  * The writer begins each part with a whole record, so the loss of one part costs no other; behind
  * damage within a part the next extent is searched for word by word.
  */
+import { joined } from "../../aws/bytes.ts";
 import { leafBlocks } from "./block_map.ts";
 import { chunkBlocks, chunkNumber, DamagedData, isChunk } from "../format.ts";
 import { type BlockStore, mapOwner, mapPartKey, type SavedMap } from "./map_objects.ts";
@@ -95,16 +96,6 @@ async function readPart(store: BlockStore, key: string): Promise<Bytes | undefin
     if (error instanceof DamagedData) return undefined;
     throw error;
   }
-}
-
-function joined(parts: readonly Bytes[]): Bytes {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** The head, when it is that of this very map. */

@@ -3,6 +3,7 @@
  * epoch that wrote them. A map is complete when a record in the state tables names it and its number
  * of parts; parts that no record names are left-overs of a crash.
  */
+import { joined } from "../../aws/bytes.ts";
 import { DamagedData } from "../format.ts";
 import {
   chunkTableEnd,
@@ -71,13 +72,7 @@ export async function* mapParts(
 /** A whole map. */
 export async function readMap(store: BlockStore, map: SavedMap): Promise<Uint8Array<ArrayBuffer>> {
   const parts = await Array.fromAsync(mapParts(store, map));
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined(parts);
 }
 
 /**

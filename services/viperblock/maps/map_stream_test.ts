@@ -1,3 +1,4 @@
+import { joined } from "../../aws/bytes.ts";
 import assert from "node:assert/strict";
 import { type Random, seeded } from "../../../tests/kit/random.ts";
 import { BlockMap } from "./block_map.ts";
@@ -46,12 +47,7 @@ function made(random: Random) {
     const piece = new Uint8Array(smallestPiece);
     parts.push(piece.slice(0, writer.fill(piece)));
   }
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
+  const bytes = joined(parts);
   return { bytes, model, chunks };
 }
 

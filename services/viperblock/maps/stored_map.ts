@@ -2,6 +2,7 @@
  * Whole maps of snapshots, for who reads or writes snapshots without mounting anything: loaded from the
  * object store with every checksum held, and saved there as the engine saves its own.
  */
+import { joined } from "../../aws/bytes.ts";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { BlockMap, offsetInLeaf } from "./block_map.ts";
 import {
@@ -99,13 +100,7 @@ export function storedMapBytes(of: SavedMap, map: StoredMap): Uint8Array<ArrayBu
     const piece = new Uint8Array(partBytes);
     parts.push(piece.subarray(0, writer.fill(piece)));
   }
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined(parts);
 }
 
 /** Saves a map of a volume's epoch. What a run that was cut off left is written over. */
