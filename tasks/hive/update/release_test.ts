@@ -5,6 +5,8 @@ import { compareVersions, isVersion } from "./version.ts";
 Deno.test("versions are ordered as systemd orders them", () => {
   // From older to newer; the order is that of `systemd-analyze compare-versions`.
   const ordered = [
+    "0-.1b1",
+    "0-",
     "0.1.0~rc1",
     "0.1.0~rc2",
     "0.1.0",

@@ -24,17 +24,15 @@ export function compareVersions(a: string, b: string): number {
     // The side that has the mark is the older one; only `~` counts before an end.
     const tilde = starts("~");
     if (tilde[0] !== tilde[1]) return tilde[0] ? -1 : 1;
+    if (tilde[0]) [left, right] = [left.slice(1), right.slice(1)];
     if (left === "" || right === "") {
       return left === right ? 0 : left === "" ? -1 : 1;
     }
     for (const mark of ["-", "^", "."]) {
       const has = starts(mark);
       if (has[0] !== has[1]) return has[0] ? -1 : 1;
-    }
-    if (/^[~^.-]/.test(left)) {
-      left = left.slice(1);
-      right = right.slice(1);
-      continue;
+      // Straight on to the next mark, as systemd does: `0-` is newer than `0-.1`.
+      if (has[0]) [left, right] = [left.slice(1), right.slice(1)];
     }
     const kind = /^\d/.test(left) || /^\d/.test(right) ? /^\d*/ : /^[A-Za-z]*/;
     const [mine, theirs] = [kind.exec(left)?.[0] ?? "", kind.exec(right)?.[0] ?? ""];
