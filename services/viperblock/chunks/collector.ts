@@ -3,9 +3,10 @@
  *
  * A chunk is deleted only when no saved map of any volume or snapshot refers to it. What a mounted
  * volume writes is its own business (its worker reports what it gave up): of its chunks only those are
- * looked at that are as old as its saved map. It is told which of its chunks nobody else names any more. Every chunk names its owner, and every saved map lists the
- * owners of its chunks, so that only maps that can matter are read. While a map that names chunks of an owner is
- * damaged, nothing of that owner is deleted: correctness before space.
+ * looked at that are as old as its saved map. It is told which of its chunks nobody else names any more. Every chunk
+ * names its owner, and every saved map lists the owners of its chunks, so that only maps that can matter are
+ * read. While a map that names chunks of an owner is damaged, nothing of that owner is deleted: correctness
+ * before space.
  */
 import type { Log } from "../../log/log.ts";
 import { chunkKey, type ChunkName, DamagedData, parseChunkKey } from "../format.ts";
