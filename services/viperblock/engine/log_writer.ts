@@ -147,6 +147,7 @@ export class LogWriter {
         options.volumeId,
         options.epoch,
         seal === undefined ? batchVersion : sealedBatchVersion,
+        options.nextSequence,
       );
     }
     this.#writeKind = ring.kind((id, result) => this.#onWritten(id, result));

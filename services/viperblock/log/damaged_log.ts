@@ -106,7 +106,8 @@ export class DamagedLog {
         batchIsWhole(batch.header, bytes, this.#o.sizeBlocks);
       const isUsable = bytes !== undefined &&
         (isWhole || (batch.mended === undefined && this.#namesOwnBlocks(batch.header, bytes)));
-      const from = expected;
+      // An epoch's first batch holds nothing, so nothing is lost with it.
+      const from = expected === batch.header.began && expected < sequence ? expected + 1 : expected;
       const to = isUsable ? sequence - 1 : sequence;
       expected = sequence + 1;
       // What was not durable may be torn, and ends the log as it ends any other; what was is lost, whatever follows it.
@@ -160,17 +161,20 @@ function durableTo(batches: readonly Batch[], epoch: number): number {
   return durable;
 }
 
-/** In sequence; a later epoch counts from its first batch on, whatever an earlier one wrote under the same numbers. */
+/**
+ * In sequence; a later epoch counts from its first batch on, whether that is left or only named by another of its batches, and
+ * whatever an earlier one wrote under the same numbers.
+ */
 function withoutVoid(found: readonly Batch[]): Batch[] {
-  const sorted = found.toSorted((a, b) =>
-    a.header.sequence - b.header.sequence || b.header.epoch - a.header.epoch
+  const began = new Map<number, number>();
+  for (const { header: { epoch, sequence, began: named } } of found) {
+    began.set(epoch, Math.min(began.get(epoch) ?? Infinity, named === 0 ? sequence : named));
+  }
+  const isVoid = ({ header }: Batch) =>
+    began.entries().some(([epoch, first]) => epoch > header.epoch && first <= header.sequence);
+  return found.filter((batch) => !isVoid(batch)).sort((a, b) =>
+    a.header.sequence - b.header.sequence
   );
-  let epoch = 0;
-  return sorted.filter(({ header }) => {
-    if (header.epoch < epoch) return false;
-    epoch = header.epoch;
-    return true;
-  });
 }
 
 /** The batches of the newest segment that the file holds. */

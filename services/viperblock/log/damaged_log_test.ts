@@ -2,20 +2,23 @@
 import assert from "node:assert/strict";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { DamagedLog, type LostBatches } from "./damaged_log.ts";
-import { blockBytes } from "../format.ts";
+import { batchVersion, blockBytes } from "../format.ts";
 import { firstEntryWord, headerWord, prepareHeader, sealHeader } from "./log_record.ts";
 
 interface Made {
   readonly sequence: number;
   readonly synced: number;
   readonly segment?: number;
+  readonly epoch?: number;
+  /** The first sequence of the epoch. */
+  readonly began?: number;
 }
 
 /** A batch of two blocks, all in the place that its sequence gives it in segment 1. */
-function batch({ sequence, synced, segment = 1 }: Made): Uint8Array<ArrayBuffer> {
+function batch({ sequence, synced, segment = 1, epoch = 1, began }: Made): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(3 * blockBytes);
   const words = new Uint32Array(bytes.buffer);
-  prepareHeader(bytes.subarray(0, blockBytes), "vol-1", 1);
+  prepareHeader(bytes.subarray(0, blockBytes), "vol-1", epoch, batchVersion, began);
   words[headerWord.segment] = segment;
   words[headerWord.position] = (sequence - 1) * 3;
   words[headerWord.sequenceLow] = sequence;
@@ -30,16 +33,17 @@ function batch({ sequence, synced, segment = 1 }: Made): Uint8Array<ArrayBuffer>
   return bytes;
 }
 
+/** What is told of one file for each segment. */
 function told(made: readonly Made[], change: (bytes: Uint8Array) => void) {
-  const bytes = new Uint8Array(3 * blockBytes * made.length);
-  for (const each of made) bytes.set(batch(each), (each.sequence - 1) * 3 * blockBytes);
-  change(bytes);
-  const file = {
-    path: "log-1",
-    read: (first: number, count: number) =>
-      bytes.slice(first * blockBytes, (first + count) * blockBytes),
-  };
-  const log = new DamagedLog([file], { volumeId: "vol-1", sizeBlocks: 1000 });
+  const files = [...Map.groupBy(made, ({ segment = 1 }) => segment)].map(([number, batches]) => {
+    const bytes = new Uint8Array(3 * blockBytes * made.length);
+    for (const each of batches) bytes.set(batch(each), (each.sequence - 1) * 3 * blockBytes);
+    change(bytes);
+    const read = (first: number, count: number) =>
+      bytes.slice(first * blockBytes, (first + count) * blockBytes);
+    return { path: `log-${number}`, read };
+  });
+  const log = new DamagedLog(files, { volumeId: "vol-1", sizeBlocks: 1000 });
   const blocks: number[] = [];
   const lost: LostBatches[] = [];
   log.read({ sequence: 0, epoch: 1 }, {
@@ -96,4 +100,19 @@ Deno.test("any one wrong bit of a header is set right, and two are not", () => {
     });
     assert.deepEqual(two.lost, [{ from: 2, to: 2 }], `bits ${bit} and 9000`);
   }
+});
+
+Deno.test("a dead writer's late batch does not fill the place of a lost first batch of the next epoch, which held nothing", () => {
+  const made = [
+    { sequence: 1, synced: 0 },
+    { sequence: 2, synced: 1 },
+    // Landed after the second epoch had begun with batch 2, which is lost.
+    { sequence: 3, synced: 3, segment: 2, epoch: 2, began: 2 },
+    { sequence: 4, synced: 3, segment: 2, epoch: 2, began: 2 },
+  ].map((each) => ({ ...each, synced: Math.min(each.synced, each.sequence - 1) }));
+  assert.deepEqual(told(made, () => {}), {
+    blocks: [10, 11, 30, 31, 40, 41],
+    lost: [],
+    mended: [],
+  });
 });

@@ -35,6 +35,8 @@ export const headerWord = {
   entryCount: 9,
   syncedLow: 10,
   syncedHigh: 11,
+  beganLow: 12,
+  beganHigh: 13,
   volumeId: 16,
 } as const;
 
@@ -51,6 +53,8 @@ export interface BatchHeader {
   readonly entryCount: number;
   /** Every batch up to this one was durable when this one was written; 0 says nothing. */
   readonly synced: number;
+  /** The sequence of the first batch of this one's epoch; 0 says nothing. */
+  readonly began: number;
 }
 
 /** Which of the two a volume writes is settled when it is made. */
@@ -62,12 +66,16 @@ export function prepareHeader(
   volumeId: string,
   epoch: number,
   version: BatchVersion = batchVersion,
+  /** The first sequence of the epoch. */
+  began = 0,
 ) {
   const words = new Uint32Array(header.buffer, header.byteOffset, blockBytes >> 2);
   words.fill(0);
   words[headerWord.magic] = batchMagic;
   words[headerWord.version] = version;
   words[headerWord.epoch] = epoch;
+  words[headerWord.beganLow] = began;
+  words[headerWord.beganHigh] = Math.floor(began / 4294967296);
   header.set(volumeIdField(volumeId), headerWord.volumeId * 4);
 }
 
@@ -132,9 +140,11 @@ export function decodeHeader(
     dataCount: word(headerWord.dataCount),
     entryCount: word(headerWord.entryCount),
     synced: word(headerWord.syncedLow) + word(headerWord.syncedHigh) * 4294967296,
+    began: word(headerWord.beganLow) + word(headerWord.beganHigh) * 4294967296,
   };
   const sane = header.dataCount <= batchDataBlocks && header.entryCount <= batchEntries &&
     header.dataCount <= header.entryCount && header.synced < Math.max(1, header.sequence) &&
+    header.began <= header.sequence &&
     header.position + 1 + header.dataCount <= segmentBlocks;
   return sane ? header : undefined;
 }

@@ -3,8 +3,8 @@
  *
  * Batches are taken in the order of their sequence, each only when it is whole; the first that is not
  * ends the log, so that what is found is a prefix of what was written. A later epoch's first batch
- * states where the log before it ended: batches beyond that point are a dead writer's late writes and
- * are not taken. When batches are missing that a checkpoint, a later epoch or a later batch (`synced_mark.ts`)
+ * states where the log before it ended, and its others repeat that: batches beyond that point are a dead
+ * writer's late writes and are not taken. When batches are missing that a checkpoint, a later epoch or a later batch (`synced_mark.ts`)
  * says were durable, data has been lost and the volume is not opened (`DamagedData`).
  *
  * The files are read through a narrow interface, so that tests may tear, cut and flip them in memory.
@@ -38,6 +38,8 @@ export interface FoundSegment {
   readonly number: number;
   readonly epoch: number;
   readonly firstSequence: number;
+  /** The first sequence of its epoch, as far as is known. */
+  readonly began: number;
   /** The last sequence that was accepted from it; less than `firstSequence` when none was. */
   lastSequence: number;
 }
@@ -103,6 +105,7 @@ function identify(files: readonly LogFile[], { volumeId, seal }: ReplayOptions) 
         number: header.segment,
         epoch: header.epoch,
         firstSequence: header.sequence,
+        began: header.began === 0 ? header.sequence : header.began,
         lastSequence: header.sequence - 1,
       });
     }
@@ -112,7 +115,7 @@ function identify(files: readonly LogFile[], { volumeId, seal }: ReplayOptions) 
   const current = found.filter((segment) => {
     const voided = found.some((later) =>
       later.number > segment.number && later.epoch > segment.epoch &&
-      later.firstSequence <= segment.firstSequence
+      later.began <= segment.firstSequence
     );
     if (voided) unused.push(segment.file);
     return !voided;
@@ -142,7 +145,7 @@ export function replay(
   const epochNow = () => Math.max(options.epoch, chain.at(-1)?.epoch ?? 0);
   for (const [i, segment] of found.entries()) {
     const next = found[i + 1];
-    const limit = next?.firstSequence ?? Infinity;
+    const limit = limitOf(segment, found.slice(i + 1));
     if (limit <= expected) {
       // All of it is in the checkpoint already; it may still hold blocks that the map refers to.
       if (options.needed.has(segment.number)) {
@@ -181,7 +184,7 @@ export function replay(
       position += 1 + batch.header.dataCount;
     }
     end = position;
-    if (next !== undefined && expected < limit) ended = true;
+    if (next !== undefined && expected < next.firstSequence) ended = true;
   }
   refuseDamage(files, found, chain, end, {
     expected,
@@ -195,6 +198,13 @@ export function replay(
     blocks,
     unused,
   };
+}
+
+/** The first sequence that is not the segment's any more, by those that follow it. */
+function limitOf({ epoch }: FoundSegment, following: readonly FoundSegment[]): number {
+  let limit = following[0]?.firstSequence ?? Infinity;
+  for (const later of following) if (later.epoch > epoch) limit = Math.min(limit, later.began);
+  return limit;
 }
 
 /**
@@ -215,15 +225,15 @@ function refuseDamage(
     const segment = found.find((each) => each.file === file);
     const isBefore = segment !== undefined && segment.firstSequence < search.expected;
     if (file !== last && isBefore && chain.includes(segment)) continue;
-    const mark = syncedMark(
+    const missing = syncedMark(
       file,
       file === last ? end : 0,
       search,
       file !== last && isBefore ? lookedAt : segmentBlocks,
     );
-    if (mark < search.expected) continue;
+    if (missing === undefined) continue;
     throw new DamagedData(
-      `the log of ${volumeId} is damaged: batch ${search.expected} cannot be read, and ${file.path} says that all up to ${mark} was durable`,
+      `the log of ${volumeId} is damaged: batch ${missing.from} cannot be read, and ${file.path} says that all up to ${missing.to} was durable`,
     );
   }
 }

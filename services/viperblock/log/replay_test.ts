@@ -27,6 +27,8 @@ interface Batch {
   readonly sequence: number;
   /** The last sequence that was durable when the batch was written. */
   readonly synced?: number;
+  /** The first sequence of the epoch. */
+  readonly began?: number;
   readonly entries: readonly Entry[];
 }
 
@@ -44,6 +46,7 @@ function encode(batch: Batch, id = volumeId): Uint8Array<ArrayBuffer> {
   put(8, data.length);
   put(9, batch.entries.length);
   put(10, batch.synced ?? 0);
+  put(12, batch.began ?? 0);
   bytes.set(new TextEncoder().encode(id), 64);
   let written = 0;
   for (const [i, entry] of batch.entries.entries()) {
@@ -314,6 +317,30 @@ Deno.test("what a dead writer wrote late is void once a later epoch has begun", 
   const { state, result } = replayed([first, late, second]);
   assert.deepEqual([...state], [[1, 1], [2, 9]]);
   assert.deepEqual(result.unused.map((file) => file.path), ["log-2"]);
+});
+
+Deno.test("where a later epoch began is known when its first batch is lost: late batches do not take its place", () => {
+  /** Batches `from` to `to`; the first of the epoch has no entries, and was durable before any other was written. */
+  const log = (segment: number, epoch: number, began: number, from: number, to: number) => {
+    const file = new MemoryFile(`log-${segment}`);
+    for (let sequence = from, position = 0; sequence <= to; sequence++) {
+      const entries = sequence === began ? [] : [{ block: sequence, fill: sequence }];
+      const synced = Math.min(began, sequence - 1);
+      const bytes = encode({ segment, epoch, position, sequence, synced, began, entries });
+      file.write(position * blockBytes, bytes);
+      position += bytes.length / blockBytes;
+    }
+    return file;
+  };
+  // Epoch 2 began with batch 2, when batches 2 to 4 of epoch 1 had not landed yet.
+  const dead = log(1, 1, 1, 1, 4);
+  const first = log(2, 2, 2, 2, 4);
+  const second = log(3, 2, 2, 5, 7);
+  assert.deepEqual([...replayed([dead, first, second]).state.keys()], [3, 4, 5, 6, 7]);
+  assert.throws(() => replayed([dead, second]), /batch 2/, "its whole segment is lost");
+  first.bytes.fill(0, 0, blockBytes);
+  assert.throws(() => replayed([dead, first, second]), /batch 2/, "only its header");
+  assert.throws(() => replayed([dead, first]), /batch 2/, "and nothing else was written");
 });
 
 Deno.test("a batch that is missing although a later epoch had seen it is damage, not an end", () => {

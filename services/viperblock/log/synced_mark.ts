@@ -6,7 +6,9 @@
  *
  * Only headers are believed that are whole and stand where they say; and of those only what an epoch wrote that is
  * not older than the one in which the log ends: what an older epoch called durable under the
- * same numbers has been given up, knowingly, by the one after it. An older life of a file does no harm: what
+ * same numbers has been given up, knowingly, by the one after it. A later epoch's header also says where that
+ * began: what an older one has from there on is void, and must not fill the place of the later one's first batches
+ * when these are lost. An older life of a file does no harm: what
  * it names is older than what it holds, and that is in the checkpoint.
  */
 import { batchMagic, blockBytes, segmentBlocks } from "../format.ts";
@@ -25,21 +27,27 @@ export interface SyncedSearch {
 const step = 256;
 const blockWords = blockBytes >> 2;
 
+/** Batches that were durable and are not what was found. */
+export interface MissingBatches {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
- * The highest sequence that headers in these blocks of the file say was durable; 0 when none says so.
- * @param from the first block that may be a header
+ * What headers in these blocks of the file say was durable and was not found; undefined when none says so.
+ * @param first the first block that may be a header
  */
 export function syncedMark(
   file: LogFile,
-  from: number,
+  first: number,
   { expected, epoch, decode }: SyncedSearch,
   end: number = segmentBlocks,
-): number {
-  let highest = 0;
-  for (let position = from; position < end;) {
+): MissingBatches | undefined {
+  let missing: MissingBatches | undefined;
+  for (let position = first; position < end;) {
     const bytes = file.read(position, Math.min(step, end - position));
     const count = Math.floor(bytes.length / blockBytes);
-    if (count === 0) return highest;
+    if (count === 0) return missing;
     let next = position + count;
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, count * blockWords);
     for (let i = 0; i < count; i++) {
@@ -47,8 +55,16 @@ export function syncedMark(
       if (words[i * blockWords] !== batchMagic) continue;
       const header = decode(bytes.subarray(i * blockBytes, (i + 1) * blockBytes));
       if (header === undefined || header.position !== position + i) continue;
-      if (header.epoch < epoch || header.sequence < expected) continue;
-      highest = Math.max(highest, header.synced);
+      if (header.epoch < epoch) continue;
+      const isLater = header.epoch > epoch && header.began > 0;
+      const from = isLater ? Math.min(expected, header.began) : expected;
+      if (header.sequence < from) continue;
+      if (header.synced >= from) {
+        missing = {
+          from: Math.min(from, missing?.from ?? from),
+          to: Math.max(header.synced, missing?.to ?? 0),
+        };
+      }
       if (header.dataCount === 0) continue;
       // Its data is a guest's, and may look like anything.
       next = position + i + 1 + header.dataCount;
@@ -56,5 +72,5 @@ export function syncedMark(
     }
     position = next;
   }
-  return highest;
+  return missing;
 }
