@@ -47,6 +47,17 @@ function chunkChecksums(chunk: Uint8Array<ArrayBuffer>): Uint32Array {
   return known;
 }
 
+/** What a start knows of the volume that it opens. */
+export interface SoughtVolume {
+  readonly volumeId: string;
+  readonly sizeBlocks: number;
+  readonly geometry: Geometry;
+  readonly chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined;
+  /** The checksum of a block of zeros. */
+  readonly zero: number;
+  readonly encryption?: Encryption;
+}
+
 /** A block of the log as the guest wrote it. */
 function opened(
   bytes: Uint8Array<ArrayBuffer>,
@@ -60,84 +71,60 @@ function opened(
   return window.bytes.subarray(0, blockBytes);
 }
 
+/** @throws DamagedData when it cannot be opened */
+export function openFound(disk: FoundDisk, volume: SoughtVolume): Found {
+  const places = emptyPlaces(volume);
+  const { volumeId, encryption } = volume;
+  const machine = { disk, memory: () => window, release: () => {} };
+  recover(machine, volumeId, places.map, places, encryption);
+  const found = contentsOf(disk, volume, places);
+  return { ...found, wrong: [...audit(places), ...found.wrong] };
+}
+
 export interface Salvage extends Found {
   /** Batches are missing of which nobody knows what they held. */
   readonly isCut: boolean;
 }
 
 /** As `openFound`, of a volume that is damaged. */
-export function salvageFound(
-  disk: FoundDisk,
-  volumeId: string,
-  sizeBlocks: number,
-  geometry: Geometry,
-  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
-  zero: number,
-  encryption?: Encryption,
-): Salvage {
-  const map = new BlockMap(sizeBlocks);
-  const places = new Places(map, geometry.segmentBlocks);
+export function salvageFound(disk: FoundDisk, volume: SoughtVolume): Salvage {
+  const places = emptyPlaces(volume);
+  const { volumeId, encryption } = volume;
   const memory = (length: number) => length === blockBytes ? single : window;
+  const machine = { disk, memory, release: () => {} };
   const rescue = { reason: "a bit was flipped", base: { kind: "empty" } } as const;
-  const { report, unknown } = salvage(
-    { disk, memory, release: () => {} },
-    volumeId,
-    rescue,
-    map,
-    places,
-    encryption,
-  );
+  const { report, unknown } = salvage(machine, volumeId, rescue, places.map, places, encryption);
+  const found = contentsOf(disk, volume, places);
+  const wrong = [...found.wrong];
   // Without a checkpoint nobody can tell what was before a lost first batch.
   const isUnknown = unknown.length > 0;
-  const wrong = isUnknown && disk.checkpoint() !== undefined
-    ? ["the checkpoint was whole, and is not used"]
-    : [];
-  const found = contentsOf(disk, map, places, sizeBlocks, chunkOf, zero, encryption, wrong);
+  if (isUnknown && disk.checkpoint() !== undefined) {
+    wrong.unshift("the checkpoint was whole, and is not used");
+  }
   const told = new Set<number>();
   for (const { block, blocks = 1 } of report.damage) {
     if (block !== undefined) { for (let i = 0; i < blocks; i++) told.add(block + i); }
   }
   const untold = found.unreadable.filter((block) => !told.has(block));
-  if (untold.length > 0 && !isUnknown) {
-    found.wrong.push(`the report does not name block ${untold[0]}`);
-  }
+  if (untold.length > 0 && !isUnknown) wrong.push(`the report does not name block ${untold[0]}`);
   if (told.size > found.unreadable.length && !isUnknown) {
-    found.wrong.push("the report names a block that is whole");
+    wrong.push("the report names a block that is whole");
   }
   const isCut = report.damage.some(({ why }) => why.includes("is shown as it was"));
-  return { ...found, isCut: isCut || isUnknown };
+  return { ...found, wrong, isCut: isCut || isUnknown };
 }
 
-/** @param zero the checksum of a block of zeros @throws DamagedData when it cannot be opened */
-export function openFound(
-  disk: FoundDisk,
-  volumeId: string,
-  sizeBlocks: number,
-  geometry: Geometry,
-  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
-  zero: number,
-  encryption?: Encryption,
-): Found {
-  const map = new BlockMap(sizeBlocks);
-  const places = new Places(map, geometry.segmentBlocks);
-  recover({ disk, memory: () => window, release: () => {} }, volumeId, map, places, encryption);
-  return contentsOf(disk, map, places, sizeBlocks, chunkOf, zero, encryption, audit(places));
-}
+const emptyPlaces = ({ sizeBlocks, geometry }: SoughtVolume) =>
+  new Places(new BlockMap(sizeBlocks), geometry.segmentBlocks);
 
-function contentsOf(
-  disk: FoundDisk,
-  map: BlockMap,
-  places: Places,
-  sizeBlocks: number,
-  chunkOf: (key: string) => Uint8Array<ArrayBuffer> | undefined,
-  zero: number,
-  encryption: Encryption | undefined,
-  wrong: string[],
-) {
+/** What a reader of each block gets. */
+function contentsOf(disk: FoundDisk, volume: SoughtVolume, places: Places): Found {
+  const { sizeBlocks, chunkOf, zero, encryption } = volume;
+  const wrong: string[] = [];
   const unreadable: number[] = [];
   const contents = new Uint32Array(sizeBlocks).fill(zero);
   for (let block = 0; block < sizeBlocks; block++) {
-    const leaf = map.leaf(block);
+    const leaf = places.map.leaf(block);
     if (leaf === undefined) continue;
     const at = offsetInLeaf(block);
     const container = leaf[at] as number;
