@@ -41,7 +41,11 @@ export interface IdentityChanged {
   readonly access_key_id?: string;
 }
 
+/** Whoever signs nothing, who may what a resource's own policy lets everybody. */
+export const anonymousPrincipal = "*";
+
 export interface AuthorizeRequest {
+  /** An ARN, or `anonymousPrincipal`. */
   readonly principal_arn: string;
   /** IAM's name of the action, for example `ec2:RunInstances`. */
   readonly action: string;

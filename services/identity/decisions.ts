@@ -7,12 +7,12 @@
  * suspended or expired may nothing. Nobody may anything on a resource of another account.
  */
 import type { CallContext } from "../bus/subject.ts";
-import type { AuthorizeDecision, AuthorizeRequest } from "./contract.ts";
+import { anonymousPrincipal, type AuthorizeDecision, type AuthorizeRequest } from "./contract.ts";
 import { policyByArn } from "./iam/managed_policies.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { allowsEverywhere, type Decision, evaluateAll } from "./policy/evaluate.ts";
 import { contextOf, type Principal, principalOf } from "./principals.ts";
-import { weighResource } from "./resource_policy.ts";
+import { weighForAnonymous, weighResource } from "./resource_policy.ts";
 import type { PolicyHolder, RoleRecord, SessionRecord, State, UserRecord } from "./state.ts";
 
 const denyAll = parsePolicy(
@@ -106,6 +106,7 @@ export function authorizeRequest(
   request: AuthorizeRequest,
   call: CallContext,
 ): AuthorizeDecision {
+  if (request?.principal_arn === anonymousPrincipal) return weighForAnonymous(request, call);
   const who = typeof request?.principal_arn === "string"
     ? principalOf(state, request.principal_arn, call.access_key_id)
     : undefined;

@@ -123,12 +123,15 @@ const principalTypes = {
   federated: "FederatedUser",
 } as const;
 
-export function contextOf(
-  who: Principal,
+type MadeContext = Map<string, readonly string[]>;
+
+/** What the request gives, under what is known here, which wins. */
+function contextFrom(
   given: AuthorizeRequest["conditions"],
   call: CallContext,
-): Context {
-  const context = new Map<string, readonly string[]>();
+  known: Readonly<Record<string, string>>,
+): MadeContext {
+  const context: MadeContext = new Map();
   for (const [key, value] of Object.entries(given ?? {})) {
     const values: readonly unknown[] = Array.isArray(value) ? value : [value];
     context.set(key.toLowerCase(), values.map(String));
@@ -137,21 +140,52 @@ export function contextOf(
   const own = {
     "aws:currenttime": now.toISOString(),
     "aws:epochtime": String(Math.floor(now.getTime() / 1000)),
-    "aws:principalaccount": who.account_id,
-    "aws:principalarn": who.kind === "role" ? roleArn(who.role) : who.arn,
-    "aws:principaltype": principalTypes[who.kind],
-    "aws:userid": who.id,
-    "aws:username": who.user?.name ?? "",
     "aws:sourceip": call.source_ip,
     "aws:requestedregion": call.region,
-    "aws:tokenissuetime": who.session?.created ?? "",
-    "aws:multifactorauthpresent": who.session === undefined ? "" : "false",
-    "aws:sourceidentity": who.session?.source_identity ?? "",
+    ...known,
   };
   for (const [key, value] of Object.entries(own)) {
     if (value === "") context.delete(key);
     else context.set(key, [value]);
   }
+  return context;
+}
+
+/** Nothing is known of who it is, and nothing of it can be claimed. */
+export function anonymousContext(
+  given: AuthorizeRequest["conditions"],
+  call: CallContext,
+): Context {
+  const context = contextFrom(given, call, {
+    "aws:principaltype": "Anonymous",
+    "aws:userid": "anonymous",
+  });
+  for (const key of context.keys()) {
+    if (
+      /^aws:(principal(account|arn|tag\/.*)|username|sourceidentity|tokenissuetime|multifactor.*)$/
+        .test(key)
+    ) {
+      context.delete(key);
+    }
+  }
+  return context;
+}
+
+export function contextOf(
+  who: Principal,
+  given: AuthorizeRequest["conditions"],
+  call: CallContext,
+): Context {
+  const context = contextFrom(given, call, {
+    "aws:principalaccount": who.account_id,
+    "aws:principalarn": who.kind === "role" ? roleArn(who.role) : who.arn,
+    "aws:principaltype": principalTypes[who.kind],
+    "aws:userid": who.id,
+    "aws:username": who.user?.name ?? "",
+    "aws:tokenissuetime": who.session?.created ?? "",
+    "aws:multifactorauthpresent": who.session === undefined ? "" : "false",
+    "aws:sourceidentity": who.session?.source_identity ?? "",
+  });
   const holder = who.kind === "role" ? who.role : who.user;
   for (const [name, value] of Object.entries({ ...holder?.tags, ...who.session?.tags })) {
     context.set(`aws:principaltag/${name.toLowerCase()}`, [value]);

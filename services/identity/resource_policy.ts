@@ -5,10 +5,10 @@
  * another account needs both. A policy that cannot be read denies: its owner may have meant it to.
  */
 import type { CallContext } from "../bus/subject.ts";
-import type { AuthorizeRequest, ResourcePolicy } from "./contract.ts";
+import type { AuthorizeDecision, AuthorizeRequest, ResourcePolicy } from "./contract.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { type Decision, evaluateResource } from "./policy/evaluate.ts";
-import { askerOf, contextOf, type Principal } from "./principals.ts";
+import { anonymousContext, askerOf, contextOf, type Principal } from "./principals.ts";
 
 const mending: ReadonlySet<string> = new Set([
   "s3:getbucketpolicy",
@@ -57,4 +57,22 @@ export function weighResource(
   }
   const allowed = local ? own === "allowed" || by_resource : own === "allowed" && by_resource;
   return { decision: allowed ? "allowed" : "implicit_deny", by_resource: allowed && by_resource };
+}
+
+/** Who signs nothing has no policies of its own: the resource's alone says whether it may. */
+export function weighForAnonymous(
+  { action, resource, conditions, resource_policy }: AuthorizeRequest,
+  call: CallContext,
+): AuthorizeDecision {
+  const policy = resource_policy === undefined ? undefined : policyOf(resource_policy.document);
+  if (policy === undefined) return { allowed: false, reason: "implicit_deny" };
+  const nobody = { account_id: "", arns: [] };
+  const { decision } = evaluateResource(policy, nobody, {
+    action,
+    resource,
+    context: anonymousContext(conditions, call),
+  });
+  return decision === "allowed"
+    ? { allowed: true, by_resource: true }
+    : { allowed: false, reason: decision };
 }

@@ -91,7 +91,7 @@ Deno.test("objects pass through the gateway to predastore and back, byte for byt
   const manager = await jetstreamManager(operator.connection);
   const refusals = async () => {
     const message = await manager.streams.getMessage(auditStream, {
-      last_by_subj: "audit.s3.REST_GET_OBJECT",
+      last_by_subj: "audit.s3.GetObject",
     }).catch(() => null);
     return message?.json<AuditEntry>();
   };

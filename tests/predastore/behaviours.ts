@@ -18,17 +18,23 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["tags", /^tagging of buckets/],
     ["CORS, preflight, headers of answers", /^CORS:/],
     [
-      "policy, its status, public ones blocked; weighed by identity",
+      "policy, its status, what is public, and what blocks it; weighed by identity, with what a request says",
       /^bucket policy/,
       /^bucket policies/,
+      /^a policy is public unless/,
     ],
     [
-      "lifecycle expiration in the background",
+      "anonymous requests: what a public policy lets everybody, also by form",
+      /^anonymous requests/,
+    ],
+    [
+      "lifecycle in the background: expiration, and transitions to classes at hand; told in headers",
       /^lifecycle:/,
       /objects go after their days/,
       /with versions, what expires/,
       /delete marker behind which/,
       /what is locked stays/,
+      /what is moved by its days/,
     ],
     ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
     ["notification configuration, events on NATS", /^notification:/],
@@ -40,6 +46,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     [
       "put, get, head: bytes, headers, metadata, content ETag",
       /an object comes back with its bytes/,
+      /^user metadata that is no plain text/,
     ],
     ["keys of every kind", /keys of every kind/, /a key is every byte/],
     ["copy", /^copies keep or replace/],
@@ -62,7 +69,12 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /removing the current version/,
       /DeleteObjects takes versions/,
     ],
-    ["ranges; several at once as AWS", /^ranges are RFC/, /^ranges give exactly/, /^multi-range/],
+    [
+      "ranges, If-Range; several at once as AWS",
+      /^ranges are RFC/,
+      /^ranges give exactly/,
+      /^multi-range/,
+    ],
     [
       "conditional reads and writes",
       /^conditions on reads/,
@@ -138,7 +150,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
     [
-      "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions, SigV4A",
+      "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions to classes that need a restore, SigV4A",
       /what is not served is refused/,
       /asks for something that is not served/,
     ],

@@ -4,13 +4,14 @@ import { Agent } from "node:https";
 import * as Iam from "@aws-sdk/client-iam";
 import * as S3 from "@aws-sdk/client-s3";
 import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
+import { systemBuckets } from "../../services/predastore/contract.ts";
 import { startNode } from "../kit/node.ts";
 import { keptAlive, refused, textOf } from "./steps.ts";
 
 Deno.test({
   name: "bucket policies are weighed by identity with what callers may themselves",
   ...keptAlive,
-  fn: async () => {
+  fn: async (t) => {
     await using node = await startNode();
     for (const name of ["identity", "predastore", "gateway"] as const) {
       await (await node.start(name)).healthy();
@@ -105,6 +106,135 @@ Deno.test({
     assert.equal(await textOf(boss, Bucket, "closed/a"), "closed/a");
     await boss.send(new S3.DeleteBucketPolicyCommand({ Bucket }));
     await boss.send(new S3.DeleteObjectCommand({ Bucket, Key: "open/a" }));
+
+    const client = Deno.createHttpClient({ caCerts: [await Deno.readTextFile(node.paths.tls.ca)] });
+    /** Without a signature, at the store's own port or the gateway's. */
+    const anybody = async (
+      path: string,
+      init: RequestInit = {},
+      port: number = node.config.ports.s3,
+    ) => {
+      const reply = await fetch(`https://localhost:${port}${path}`, { ...init, client });
+      return { status: reply.status, text: await reply.text() };
+    };
+    const block = (restrict: boolean) =>
+      boss.send(
+        new S3.PutPublicAccessBlockCommand({
+          Bucket,
+          PublicAccessBlockConfiguration: {
+            ...{ BlockPublicAcls: true, IgnorePublicAcls: true },
+            ...{ BlockPublicPolicy: false, RestrictPublicBuckets: restrict },
+          },
+        }),
+      );
+    const open = {
+      Effect: "Allow",
+      Principal: "*",
+      Action: ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+      Resource: `${resource}/open/*`,
+    };
+
+    await t.step("anonymous requests may what a public policy says, and nothing else", async () => {
+      await boss.send(new S3.PutObjectCommand({ Bucket, Key: "open/a", Body: "for all" }));
+      assert.equal((await anybody(`/${Bucket}/open/a`)).status, 403);
+      await block(false);
+      await setPolicy(open);
+      const gateway = Number(new URL(node.endpoint).port);
+      for (const port of [node.config.ports.s3, gateway]) {
+        assert.deepEqual(await anybody(`/${Bucket}/open/a`, {}, port), {
+          status: 200,
+          text: "for all",
+        });
+      }
+      const put = await anybody(`/${Bucket}/open/theirs`, { method: "PUT", body: "anybody's" });
+      assert.equal(put.status, 200, put.text);
+      assert.equal(await textOf(boss, Bucket, "open/theirs"), "anybody's");
+      const form = new FormData();
+      form.set("key", "open/form");
+      form.set("file", new Blob(["posted"]));
+      assert.equal((await anybody(`/${Bucket}`, { method: "POST", body: form })).status, 204);
+      for (
+        const [path, init, status, code] of [
+          [`/${Bucket}/closed/a`, {}, 403, "AccessDenied"],
+          // Nobody who may not list learns what there is.
+          [`/${Bucket}/open/none`, {}, 403, "AccessDenied"],
+          [`/${Bucket}`, {}, 403, "AccessDenied"],
+          ["/", {}, 403, "AccessDenied"],
+          ["/no-such-bucket/a", {}, 404, "NoSuchBucket"],
+          ["/new-bucket", { method: "PUT" }, 403, "AccessDenied"],
+          [`/${Bucket}?policy`, {}, 403, "AccessDenied"],
+          [`/${Bucket}/open/a?response-expires=x`, {}, 400, "InvalidRequest"],
+          [`/${Bucket}/closed/b`, { method: "PUT", body: "x" }, 403, "AccessDenied"],
+          [`/${Object.values(systemBuckets)[0]}/a`, {}, 403, "AccessDenied"],
+        ] as const
+      ) {
+        const refusal = await anybody(path, init);
+        assert.equal(refusal.status, status, path);
+        // The root is the gateway's own when nothing is signed.
+        assert.match(refusal.text, new RegExp(`<Code>${code}</Code>`), path);
+      }
+      const forged = await anybody(`/${Bucket}/open/a`, {
+        headers: { "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" },
+      });
+      assert.equal(forged.status, 403);
+    });
+
+    await t.step(
+      "anonymous requests and other accounts are kept out by the public access block",
+      async () => {
+        assert.equal(await textOf(other, Bucket, "open/a"), "for all");
+        await block(true);
+        assert.equal((await anybody(`/${Bucket}/open/a`)).status, 403);
+        await refused(textOf(other, Bucket, "open/a"), "AccessDenied", 403);
+        assert.equal(await textOf(ada, Bucket, "open/a"), "for all");
+        await block(false);
+        assert.equal((await anybody(`/${Bucket}/open/a`)).status, 200);
+      },
+    );
+
+    await t.step("bucket policies let other accounts delete many, each key by itself", async () => {
+      const { Deleted, Errors } = await other.send(
+        new S3.DeleteObjectsCommand({
+          Bucket,
+          Delete: { Objects: [{ Key: "open/theirs" }, { Key: "closed/a" }] },
+        }),
+      );
+      assert.deepEqual(Deleted?.map(({ Key }) => Key), ["open/theirs"]);
+      assert.deepEqual(Errors?.map(({ Key, Code }) => [Key, Code]), [["closed/a", "AccessDenied"]]);
+      assert.equal(await textOf(boss, Bucket, "closed/a"), "closed/a");
+      await setPolicy({ ...open, Action: "s3:*", Resource: [resource, `${resource}/*`] });
+      for (const command of [S3.GetBucketPolicyCommand, S3.DeleteBucketPolicyCommand]) {
+        await refused(
+          other.send(new command({ Bucket }) as S3.GetBucketPolicyCommand),
+          "MethodNotAllowed",
+          405,
+        );
+      }
+    });
+
+    await t.step("bucket policies may look at what a request says", async () => {
+      const put = (more: Partial<S3.PutObjectCommandInput>) =>
+        ada.send(new S3.PutObjectCommand({ Bucket, Key: "open/c", Body: "x", ...more }));
+      const unless = (Condition: object) =>
+        setPolicy(open, { ...open, Effect: "Deny", Action: "s3:PutObject", Condition });
+      await unless({ StringNotEquals: { "s3:x-amz-server-side-encryption": "AES256" } });
+      await refused(put({}), "AccessDenied", 403);
+      await put({ ServerSideEncryption: "AES256" });
+      await unless({ StringNotEquals: { "s3:RequestObjectTag/team": "a b" } });
+      await refused(put({ Tagging: "team=b" }), "AccessDenied", 403);
+      await unless({ Null: { "s3:if-none-match": "true" } });
+      await refused(put({}), "AccessDenied", 403);
+      await refused(put({ IfNoneMatch: "*" }), "PreconditionFailed", 412);
+      await unless({ Bool: { "aws:SecureTransport": "false" } });
+      await put({});
+      await setPolicy({ ...open, Condition: { Bool: { "aws:SecureTransport": "true" } } });
+      await put({});
+      await setPolicy({ ...open, Condition: { StringLike: { "aws:Referer": "https://a/*" } } });
+      assert.equal((await anybody(`/${Bucket}/open/a`)).status, 403);
+      const from = { headers: { referer: "https://a/page" } };
+      assert.equal((await anybody(`/${Bucket}/open/a`, from)).status, 200);
+    });
+    client.close();
     for (const client of [boss, other, ada, iam]) client.destroy();
     httpsAgent.destroy();
   },

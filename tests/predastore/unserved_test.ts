@@ -60,7 +60,7 @@ Deno.test({
         );
       },
 
-      "lifecycle transitions are not taken": async (s3) => {
+      "lifecycle transitions to classes that need a restore are not taken": async (s3) => {
         const rule = {
           ID: "cold",
           Status: "Enabled" as const,

@@ -389,6 +389,9 @@ function* canonicalRequests(
   }
 }
 
+// deno-lint-ignore no-control-regex
+const isAscii = (text: string) => /^[\x00-\x7f]*$/.test(text);
+
 function sameSignature(expected: Uint8Array, given: string): boolean {
   return hexSignature.test(given) && timingSafeEqual(expected, Buffer.from(given, "hex"));
 }
@@ -432,20 +435,23 @@ export async function verify(
   }
   const signing_key: Uint8Array = Buffer.from(grant.key, "base64");
   const head = `${algorithm}\n${claim.amz_date}\n${credentialScope(scope)}\n`;
+  const verified: Verified = {
+    grant,
+    scope,
+    signed_headers: claim.signed_headers,
+    presigned: claim.presigned,
+    payload_hash: declared,
+    signature: claim.signature,
+    amz_date: claim.amz_date,
+    signing_key,
+  };
   for (const canonical of canonicalRequests(request, claim, payload, options.normalise_path)) {
-    const digest = createHash("sha256").update(canonical).digest("hex");
-    const expected = createHmac("sha256", signing_key).update(head + digest).digest();
-    if (!sameSignature(expected, claim.signature)) continue;
-    return {
-      grant,
-      scope,
-      signed_headers: claim.signed_headers,
-      presigned: claim.presigned,
-      payload_hash: declared,
-      signature: claim.signature,
-      amz_date: claim.amz_date,
-      signing_key,
-    };
+    // A header's characters are its bytes here; clients sign those bytes, or the text that they took them for.
+    for (const encoding of isAscii(canonical) ? ["latin1"] as const : ["latin1", "utf8"] as const) {
+      const digest = createHash("sha256").update(canonical, encoding).digest("hex");
+      const expected = createHmac("sha256", signing_key).update(head + digest).digest();
+      if (sameSignature(expected, claim.signature)) return verified;
+    }
   }
   throw new AwsError(
     "SignatureDoesNotMatch",

@@ -5,7 +5,7 @@
  * longer current, and delete markers. Where versions were never kept a key has one row and nothing is
  * looked up beside it. Which row stands where follows from the sequences alone, so records may be
  * applied in any order: the highest of a key is current, and a null version replaces a null version. The
- * record of one version is rewritten with a higher revision when its tags or its lock change.
+ * record of one version is rewritten with a higher revision when its tags, lock or class change.
  *
  * With a version go its extents. Counts of its bucket change in the same transaction.
  */
@@ -257,7 +257,7 @@ export class ObjectTable {
     return undefined;
   }
 
-  /** The same version again: another copy of its record, or a record with other tags or lock. */
+  /** The same version again: another copy of its record, or a record with other tags, lock or class. */
   #reapply(
     { table, row }: { readonly table: Table; readonly row: Row },
     object: ObjectRecord,
@@ -278,11 +278,12 @@ export class ObjectTable {
       this.#segments.accountRecords(added, 1);
       return;
     }
-    const { checksum: _checksum, storage_class: _class, ...meta } = object.meta;
+    const { checksum: _checksum, storage_class, ...meta } = object.meta;
     this.#database.run(
-      `update ${table} set record = ?, revision = ?, meta = ? ${where}`,
+      `update ${table} set record = ?, revision = ?, storage_class = ?, meta = ? ${where}`,
       packLocations(locations),
       revision,
+      storage_class ?? null,
       JSON.stringify(meta),
       ...which,
     );

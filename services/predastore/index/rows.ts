@@ -71,7 +71,7 @@ export interface ObjectRecord {
   readonly made?: "Copy" | "Post" | "Lifecycle";
   /** Present in a delete marker, which has no data. */
   readonly marker?: true;
-  /** Grows each time that this version's tags or lock change. */
+  /** Grows each time that this version's tags, lock or class change. */
   readonly revision?: number;
   readonly size: number;
   readonly modified_ms: number;

@@ -1,21 +1,21 @@
 /**
- * Expires what buckets' lifecycle rules say has lived long enough: current versions, noncurrent ones,
- * delete markers behind which nothing is left, and uploads that nobody completed.
+ * Does what buckets' lifecycle rules say: current versions, noncurrent ones, delete markers behind which
+ * nothing is left and uploads that nobody completed end when they have lived long enough, and versions get
+ * the storage classes that they are to have by then.
  *
- * As AWS counts, so many days after something came to be means the midnight that follows. What is found
- * is checked again under its key's lock before it goes, so a new object is never mistaken for the old one;
- * what is locked stays. A pass may end anywhere: the next one finds what is left.
+ * What is found is checked again under its key's lock before it goes, so a new object is never mistaken for
+ * the old one; what is locked stays. A pass may end anywhere: the next one finds what is left.
  */
 import { errorFields, type Log } from "../../log/log.ts";
 import type { Buckets } from "./buckets.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { BucketRow, ListedVersion, ObjectRow } from "../index/rows.ts";
+import { abortion, dueAt, dueClass, enabledRules, expiry, fits } from "./expiry.ts";
 import { isLocked } from "./object_lock.ts";
 import type { Objects } from "./objects.ts";
-import type { LifecycleFilter, LifecycleRule } from "./settings.ts";
+import type { LifecycleRule } from "./settings.ts";
 import type { Uploads } from "./uploads.ts";
 
-const day_ms = 86_400_000;
 const pageRows = 500;
 
 export interface AgeingStore {
@@ -25,20 +25,6 @@ export interface AgeingStore {
   readonly objects: Objects;
   readonly uploads: Uploads;
   readonly progress: { readonly now: () => number };
-}
-
-/** The midnight from which on something has been there for so many days. */
-export function dueAt(since_ms: number, days: number): number {
-  return Math.ceil((since_ms + days * day_ms) / day_ms) * day_ms;
-}
-
-function fits(filter: LifecycleFilter, object: Pick<ObjectRow, "key" | "size" | "meta">): boolean {
-  if (!object.key.startsWith(filter.prefix)) return false;
-  if (filter.above_bytes !== undefined && object.size <= filter.above_bytes) return false;
-  if (filter.below_bytes !== undefined && object.size >= filter.below_bytes) return false;
-  return filter.tags.every(({ key, value }) =>
-    object.meta.tags?.some((tag) => tag.key === key && tag.value === value)
-  );
 }
 
 class Kept extends Error {
@@ -53,6 +39,7 @@ export class Lifecycle {
   /** Since the start. */
   expired = 0;
   uploads_aborted = 0;
+  moved = 0;
 
   constructor(store: AgeingStore) {
     this.#store = store;
@@ -78,7 +65,7 @@ export class Lifecycle {
     do {
       this.#again = false;
       for (const bucket of this.#store.index.buckets.all()) {
-        const rules = bucket.settings.lifecycle?.filter(({ enabled }) => enabled) ?? [];
+        const rules = enabledRules(bucket.settings);
         if (rules.length === 0 || this.#stopped) continue;
         try {
           await this.#bucket(bucket, rules);
@@ -141,22 +128,22 @@ export class Lifecycle {
         1,
       );
       if (next?.key === row.key) return;
+      // A marker has no tags and no size, so rules that ask for those do not mean it.
       const due = rules.some((rule) =>
-        row.key.startsWith(rule.filter.prefix) &&
+        fits(rule.filter, { ...row, meta: { headers: {}, user: {} } }) &&
         (rule.expire_markers === true ||
           (rule.expire_days !== undefined && now >= dueAt(row.modified_ms, rule.expire_days)))
       );
       if (due) await this.#deleteVersion(bucket, row);
       return;
     }
-    const due = (object: ObjectRow) =>
-      rules.some((rule) =>
-        fits(rule.filter, object) &&
-        ((rule.expire_days !== undefined && now >= dueAt(object.modified_ms, rule.expire_days)) ||
-          (rule.expire_at_ms !== undefined && now >= rule.expire_at_ms))
-      );
     const object = this.#store.objects.find(bucket, row.key);
-    if (object === undefined || object.sequence !== row.sequence || !due(object)) return;
+    if (object === undefined || object.sequence !== row.sequence) return;
+    const ending = expiry(rules, object);
+    if (ending === undefined || now < ending.at_ms) {
+      await this.#move(bucket, object, dueClass(rules, object, now));
+      return;
+    }
     await this.#quietly(async () => {
       await this.#store.objects.delete(bucket, row.key, (found) => {
         if (found?.sequence !== row.sequence) throw new Kept();
@@ -172,7 +159,8 @@ export class Lifecycle {
     newer_ms: number,
     place: number,
   ): Promise<void> {
-    if (row.marker && !rules.some((rule) => rule.noncurrent_days !== undefined)) return;
+    const moving = rules.some((rule) => rule.noncurrent_transitions !== undefined);
+    if (!moving && !rules.some((rule) => rule.noncurrent_days !== undefined)) return;
     const now = this.#store.progress.now();
     const object = this.#store.objects.find(bucket, row.key, row.version);
     if (object === undefined) return;
@@ -181,6 +169,23 @@ export class Lifecycle {
       now >= dueAt(newer_ms, rule.noncurrent_days) && place > (rule.noncurrent_kept ?? 0)
     );
     if (due) await this.#deleteVersion(bucket, row);
+    else if (moving && !row.marker) {
+      const wanted = dueClass(rules, object, now, { since_ms: newer_ms, place });
+      await this.#move(bucket, object, wanted);
+    }
+  }
+
+  /** Gives a version another class: its record is written again, its data stays where it is. */
+  async #move(bucket: BucketRow, object: ObjectRow, to: string | undefined): Promise<void> {
+    if (to === undefined) return;
+    await this.#quietly(async () => {
+      const version = object.version ?? "null";
+      await this.#store.objects.annotate(bucket, object.key, version, (found) => {
+        if (found?.sequence !== object.sequence) throw new Kept();
+        return { storage_class: to };
+      });
+      this.moved++;
+    });
   }
 
   async #deleteVersion(bucket: BucketRow, row: ListedVersion): Promise<void> {
@@ -210,11 +215,8 @@ export class Lifecycle {
       for (const upload of rows) {
         key = new TextEncoder().encode(upload.key);
         id = upload.id;
-        const due = rules.some((rule) =>
-          rule.abort_uploads_days !== undefined && upload.key.startsWith(rule.filter.prefix) &&
-          now >= dueAt(upload.created_ms, rule.abort_uploads_days)
-        );
-        if (!due || this.#stopped) continue;
+        const ending = abortion(rules, upload);
+        if (ending === undefined || now < ending.at_ms || this.#stopped) continue;
         await this.#store.uploads.abort(bucket, upload);
         this.uploads_aborted++;
       }

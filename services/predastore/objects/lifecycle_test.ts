@@ -1,6 +1,6 @@
 /** Lifecycle rules under a clock that is ours: what has lived long enough goes, and nothing else. */
 import assert from "node:assert/strict";
-import { dueAt } from "./lifecycle.ts";
+import { dueAt } from "./expiry.ts";
 import type { LifecycleRule } from "./settings.ts";
 import { bodyOf, bytesOf, testStore } from "../test_store.ts";
 
@@ -91,4 +91,55 @@ Deno.test("what is locked stays, and uploads that nobody completed are given up"
   await store.pass(5);
   assert.equal(store.versions().length, 2);
   assert.equal(store.test.store.lifecycle.uploads_aborted, 1);
+});
+
+Deno.test("a marker stays where only rules for tagged objects would expire what it hides", async () => {
+  await using store = await aged(
+    { expire_days: 1, filter: { prefix: "", tags: [{ key: "a", value: "b" }] } },
+    true,
+  );
+  await store.test.store.objects.delete(store.bucket, "k");
+  await store.pass(5);
+  assert.deepEqual(store.versions().map(({ marker }) => marker), [true]);
+});
+
+Deno.test("what is moved by its days has another class and is otherwise the same", async () => {
+  const large = 128 * 1024;
+  await using store = await aged({
+    transitions: [
+      { storage_class: "STANDARD_IA", days: 30 },
+      { storage_class: "GLACIER_IR", days: 60 },
+    ],
+    noncurrent_transitions: [{ storage_class: "ONEZONE_IA", days: 30 }],
+  }, true);
+  const { objects } = store.test.store;
+  const put = (key: string, seed: number, bytes: number) =>
+    objects.put(store.bucket, key, bodyOf(bytesOf(seed, bytes)));
+  await put("large", 1, large);
+  await put("large", 2, large);
+  await put("small", 3, large - 1);
+  const before = objects.find(store.bucket, "large");
+  const classes = () => store.versions().map(({ key, storage_class }) => [key, storage_class]);
+  await store.pass(30);
+  assert.deepEqual(classes(), [["large", undefined], ["large", undefined], ["small", undefined]]);
+  await store.pass(1);
+  const moved = [["large", "STANDARD_IA"], ["large", "ONEZONE_IA"], ["small", undefined]];
+  assert.deepEqual(classes(), moved);
+  const after = objects.find(store.bucket, "large");
+  assert.equal(after?.etag, before?.etag);
+  assert.equal(after?.modified_ms, before?.modified_ms);
+  assert.equal(after?.version, before?.version);
+  await store.pass(1);
+  assert.equal(store.test.store.lifecycle.moved, 2);
+  await store.test.reopen({ rebuild: true });
+  assert.deepEqual(
+    store.test.store.index.objects.listVersionsFrom(store.bucket.id, new Uint8Array(0), 1e15, 9)
+      .map(({ key, storage_class }) => [key, storage_class]),
+    moved,
+  );
+  await store.pass(40);
+  assert.equal(
+    store.test.store.objects.find(store.bucket, "large")?.meta.storage_class,
+    "GLACIER_IR",
+  );
 });

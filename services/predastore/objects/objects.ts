@@ -273,14 +273,14 @@ export class Objects {
   }
 
   /**
-   * Changes the tags or the lock of a version: its record is written again, with its data where that
+   * Changes the tags, the lock or the class of a version: its record is written again, with its data where that
    * stands in it.
    */
   annotate(
     bucket: BucketRow,
     key: string,
     version: string | undefined,
-    change: (now: ObjectRow | undefined) => Pick<ObjectMeta, "tags" | "lock">,
+    change: (now: ObjectRow | undefined) => Pick<ObjectMeta, "tags" | "lock" | "storage_class">,
   ): Promise<ObjectRow> {
     return this.#commits.committing(bucket.id, key, async () => {
       const known = version === undefined

@@ -50,6 +50,21 @@ export interface LifecycleRule {
   /** How many noncurrent versions stay whatever their age. */
   readonly noncurrent_kept?: number;
   readonly abort_uploads_days?: number;
+  readonly transitions?: readonly Transition[];
+  readonly noncurrent_transitions?: readonly NoncurrentTransition[];
+}
+
+/** After so many days, or from that moment on, a current version has the class. */
+export interface Transition {
+  readonly storage_class: string;
+  readonly days?: number;
+  readonly at_ms?: number;
+}
+
+export interface NoncurrentTransition {
+  readonly storage_class: string;
+  readonly days: number;
+  readonly kept?: number;
 }
 
 export interface NotificationRule {
@@ -79,6 +94,8 @@ export interface BucketSettings {
   /** JSON as it was given. */
   readonly policy?: string;
   readonly lifecycle?: readonly LifecycleRule[];
+  /** What clients are told of the size below which rules move nothing; it makes no difference here. */
+  readonly lifecycle_minimum?: string;
   /** Undefined for what a new bucket has. */
   readonly ownership?: Ownership | "none";
   /** Undefined for what a new bucket has. */

@@ -3,11 +3,14 @@
  * bucket. What is not a policy is refused before it is kept.
  */
 import { AwsError } from "../../aws/errors.ts";
+import type { BucketRow } from "../index/rows.ts";
+import type { BucketSettings } from "../objects/settings.ts";
 import { readDocument } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { done, notFound, setBucket } from "./document.ts";
 import { bucketArn } from "./permissions.ts";
 import { blocksOf } from "./public_access.ts";
+import { isPublic } from "./public_policy.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 const largest_bytes = 20 * 1024;
@@ -48,6 +51,27 @@ function statements(text: string): readonly Statement[] {
   return all;
 }
 
+/** Whom a policy can speak of: all that identity knows. */
+const principalForms: Readonly<Record<string, RegExp>> = {
+  AWS:
+    /^(\*|\d{12}|arn:aws:iam::\d{12}:(root|(user|role)\/[\x21-\x7e]+)|arn:aws:sts::\d{12}:(assumed-role|federated-user)\/[\x21-\x7e]+)$/,
+  Service: /^[a-z0-9-]+(\.[a-z0-9-]+)*\.amazonaws\.com$/,
+};
+
+function checkPrincipal(principal: unknown): void {
+  if (principal === undefined) throw malformed("Missing required field Principal");
+  if (principal === "*") return;
+  const kinds = typeof principal === "object" && principal !== null && !Array.isArray(principal)
+    ? Object.entries(principal)
+    : [];
+  const known = kinds.length > 0 && kinds.every(([kind, given]) => {
+    const form = Object.hasOwn(principalForms, kind) ? principalForms[kind] : undefined;
+    return form !== undefined &&
+      list(given).every((one) => typeof one === "string" && form.test(one));
+  });
+  if (!known) throw malformed("Invalid principal in policy");
+}
+
 /** @throws AwsError `MalformedPolicy` */
 export function checkPolicy(text: string, bucket: string): void {
   const arn = bucketArn(bucket);
@@ -56,9 +80,7 @@ export function checkPolicy(text: string, bucket: string): void {
     if (one.Effect !== "Allow" && one.Effect !== "Deny") {
       throw malformed(`Invalid effect: ${String(one.Effect)}`);
     }
-    if (one.Principal === undefined && one.NotPrincipal === undefined) {
-      throw malformed("Missing required field Principal");
-    }
+    checkPrincipal(one.Principal ?? one.NotPrincipal);
     const actions = one.Action ?? one.NotAction;
     if (actions === undefined) throw malformed("Missing required field Action");
     for (const action of list(actions)) {
@@ -76,19 +98,24 @@ export function checkPolicy(text: string, bucket: string): void {
   }
 }
 
-/** Whether it lets just anybody in. */
-export function isPublic(text: string): boolean {
-  return statements(text).some((one) => {
-    if (one.Effect !== "Allow" || one.Condition !== undefined) return false;
-    const { Principal: principal } = one;
-    if (principal === "*") return true;
-    return typeof principal === "object" && principal !== null &&
-      Object.values(principal).some((value) => list(value).includes("*"));
-  });
+/** A public policy lets nobody in from outside the account where that is blocked. */
+export const isRestricted = (settings: BucketSettings): boolean =>
+  settings.policy !== undefined && blocksOf(settings)?.restrict_public_buckets === true &&
+  isPublic(settings.policy);
+
+/** Only the owner's account deals with the policy itself, whatever that says. @throws AwsError */
+function policyOwner(call: S3Call): BucketRow {
+  const bucket = ownBucket(call);
+  if (bucket.account_id === call.account_id) return bucket;
+  throw new AwsError(
+    "MethodNotAllowed",
+    "The specified method is not allowed against this resource.",
+    { status: 405 },
+  );
 }
 
 export async function putBucketPolicy(call: S3Call): Promise<Response> {
-  const bucket = ownBucket(call);
+  const bucket = policyOwner(call);
   const text = await readDocument(call);
   if (new TextEncoder().encode(text).length > largest_bytes) {
     throw new AwsError("PolicyTooLarge", "The policy exceeds the maximum allowed document size.");
@@ -112,7 +139,7 @@ export async function putBucketPolicy(call: S3Call): Promise<Response> {
 const noPolicy = () => notFound("NoSuchBucketPolicy", "The bucket policy does not exist");
 
 export function getBucketPolicy(call: S3Call): Response {
-  const { policy } = ownBucket(call).settings;
+  const { policy } = policyOwner(call).settings;
   if (policy === undefined) throw noPolicy();
   return new Response(policy, { headers: { "content-type": "application/json" } });
 }
@@ -124,6 +151,7 @@ export function getBucketPolicyStatus(call: S3Call): Response {
 }
 
 export async function deleteBucketPolicy(call: S3Call): Promise<Response> {
+  policyOwner(call);
   await setBucket(call, () => ({ policy: undefined }));
   return done(204);
 }

@@ -21,6 +21,8 @@ export interface S3Call extends Target {
   readonly method: string;
   readonly headers: Headers;
   readonly request_id: string;
+  /** The host that the client addressed. */
+  readonly authority: string;
   /** Empty for the system. */
   readonly account_id: string;
   /** Undefined on the system's door. */
@@ -34,6 +36,8 @@ export interface S3Call extends Target {
     grant: SigningGrant,
     scope: SigningScope,
     permission: Permission,
+    /** What the form says in place of headers. */
+    form: Headers,
   ) => Promise<boolean>;
   /** Whether the caller may do that too, where the target alone does not say it all. */
   readonly may: (permission: Permission) => Promise<boolean>;
@@ -46,6 +50,10 @@ export interface BodyWatch {
   /** @returns to be called with each chunk, and to be closed in the end */
   begin(stop: () => void): { progress(): void; end(): void };
 }
+
+/** The account of whoever signs nothing; no bucket belongs to it. */
+export const anonymousAccount = "anonymous";
+export const isAnonymous = (call: S3Call) => call.account_id === anonymousAccount;
 
 export const isSystem = (call: S3Call) => call.verified === undefined;
 
@@ -69,6 +77,22 @@ function openBucket(call: S3Call, name: string, ownerHeader: string): BucketRow 
   checkOwner(bucket, call.headers.get(ownerHeader));
   return bucket;
 }
+
+/**
+ * The bucket of which each object is asked about by itself: its own policy may let others do that.
+ * @throws AwsError as `ownBucket`
+ */
+export function bucketOfMany(call: S3Call): BucketRow {
+  const bucket = call.store.buckets.find(call.bucket);
+  if (bucket?.settings.policy === undefined) return ownBucket(call);
+  checkOwner(bucket, call.headers.get("x-amz-expected-bucket-owner"));
+  return bucket;
+}
+
+/** Whether the caller may, in its own bucket or by the bucket's policy. */
+export const mayIn = async (call: S3Call, bucket: BucketRow, permission: Permission) =>
+  await call.may(permission) &&
+  (bucket.account_id === call.account_id || call.shared.has(bucket.name));
 
 /**
  * The bucket that the call names.

@@ -46,6 +46,17 @@ export function notModified(headers: Headers, object: Described, prefix = ""): b
   return since !== undefined && modified <= since;
 }
 
+/**
+ * Whether a Range still means the object that the client has a part of: else it gets the whole.
+ * The comparison is strong, so a weak tag never fits.
+ */
+export function rangeHolds(headers: Headers, object: Described): boolean {
+  const ifRange = headers.get("if-range")?.trim();
+  if (ifRange === undefined) return true;
+  if (ifRange.startsWith('"')) return ifRange === `"${object.etag}"`;
+  return seconds(ifRange) === Math.floor(object.modified_ms / 1000);
+}
+
 /** For the source of a copy, what the client has already is a failed condition. */
 export function checkCopySource(headers: Headers, object: Described): void {
   if (notModified(headers, object, "x-amz-copy-source-")) throw failed("x-amz-copy-source-if");

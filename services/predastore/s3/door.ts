@@ -19,10 +19,16 @@ import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { delegateHeaders, frontHeaders } from "../contract.ts";
 import type { CallContext } from "../../bus/subject.ts";
-import type { AuthorizeDecision, ResourcePolicy } from "../../identity/contract.ts";
+import {
+  anonymousPrincipal,
+  type AuthorizeDecision,
+  type ResourcePolicy,
+} from "../../identity/contract.ts";
+import { chunkedMode } from "../../aws/signatures/chunked.ts";
 import type { Store } from "../store.ts";
 import {
   accessDenied,
+  anonymousAccount,
   type BodyWatch,
   invalidArgument,
   notImplemented,
@@ -33,7 +39,10 @@ import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf, served } from "./operations.ts";
-import { bucketOf, type Permission, permissionsOf } from "./permissions.ts";
+import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
+import { isRestricted } from "./bucket_policy.ts";
+import { type AskedRequest, requestConditions } from "./request_conditions.ts";
+import { noSuchBucket } from "../objects/commits.ts";
 import { pathStyle } from "./virtual_host.ts";
 
 export type DoorKind = "public" | "front" | "delegate" | "system";
@@ -90,6 +99,11 @@ export class SlowBodies implements BodyWatch, Disposable {
     clearInterval(this.#timer);
   }
 }
+
+type Asked = Omit<AskedRequest, "account_id">;
+
+/** Whether nobody signed. */
+const isNobody = ({ grant }: Verified) => grant.principal_arn === anonymousPrincipal;
 
 interface Arrived {
   readonly target: string;
@@ -154,6 +168,7 @@ export class Door implements Disposable {
     let response: Response;
     let refused = "";
     let named = { bucket: "", key: "" };
+    let may: S3Call["may"] | undefined;
     try {
       const target = parseTarget(
         kind === "system" ? from.target : pathStyle(from.authority, from.target),
@@ -169,16 +184,33 @@ export class Door implements Disposable {
         );
       }
       // A form carries its signature in itself.
-      if (kind !== "system" && (kind === "delegate" || !isForm(request, target))) {
+      if (kind !== "system") {
         verified = kind === "delegate"
           ? delegated(request, this.#options.region)
+          : isForm(request, target)
+          ? anonymous(request, this.#options.region)
           : await this.#verify(request, from);
       }
-      action = operationOf(request.method, target, request.headers);
       const shared = new Set<string>();
-      const may = this.#mayOf(verified, from, shared);
-      for (const permission of permissionsOf(action, target, request.headers)) {
-        if (!await may(permission)) throw accessDenied();
+      const headers = verified?.presigned === true
+        ? withHoisted(request.headers, target.query)
+        : request.headers;
+      action = operationOf(request.method, target, headers);
+      const signed = verified === undefined || isNobody(verified)
+        ? undefined
+        : verified.presigned
+        ? "REST-QUERY-STRING"
+        : "REST-HEADER";
+      const asked = { headers, query: target.query, signed } as const;
+      may = this.#mayOf(verified, from, asked, shared);
+      for (const permission of permissionsOf(action, target, headers)) {
+        if (await may(permission)) continue;
+        // Whether there is such a bucket is no secret.
+        const exists = this.#options.store.buckets.find(target.bucket) !== undefined;
+        throw verified !== undefined && isNobody(verified) && target.bucket !== "" && !exists &&
+            action !== "CreateBucket"
+          ? noSuchBucket()
+          : accessDenied();
       }
       const handler = served[action];
       if (handler === undefined) throw notImplemented(action);
@@ -189,21 +221,24 @@ export class Door implements Disposable {
         region: this.#options.region,
         request,
         method: request.method,
-        headers: verified?.presigned === true
-          ? withHoisted(request.headers, target.query)
-          : request.headers,
+        headers,
         request_id: from.request_id,
+        authority: from.authority,
         account_id: verified?.grant.account_id ?? "",
         verified,
         may,
         shared,
         lookup: this.#options.lookup,
-        mayAs: (grant, scope, permission) => this.#ask(grant, scope, from, permission),
+        mayAs: (grant, scope, permission, form) => {
+          const signed = grant.principal_arn === anonymousPrincipal ? undefined : "POST" as const;
+          const asked = { headers: form, query: new URLSearchParams(), signed };
+          return this.#ask(grant, scope, from, asked, permission, shared);
+        },
         watch: this.#watch,
       };
       response = await handler(call);
     } catch (error) {
-      const told = publicError(error);
+      const told = await mayKnow(request.method, named.bucket, publicError(error), may);
       refused = told.code;
       if (told.status >= 500 && told.code !== "NotImplemented") {
         log.error("request_failed", { action, ...named, ...errorFields(error) });
@@ -256,7 +291,7 @@ export class Door implements Disposable {
     response.headers.delete("content-encoding");
     response.headers.set(frontReplyHeaders.action, action);
     if (refused !== "") response.headers.set(frontReplyHeaders.errorCode, refused);
-    if (verified !== undefined) {
+    if (verified !== undefined && !isNobody(verified)) {
       response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
       response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
     }
@@ -266,19 +301,21 @@ export class Door implements Disposable {
   #mayOf(
     verified: Verified | undefined,
     from: Arrived,
+    asked: Asked,
     shared: Set<string>,
   ): S3Call["may"] {
     if (verified === undefined) return () => Promise.resolve(true);
     const { grant, scope } = verified;
-    return (permission) => this.#ask(grant, scope, from, permission, shared);
+    return (permission) => this.#ask(grant, scope, from, asked, permission, shared);
   }
 
   #ask(
     grant: SigningGrant,
     scope: SigningScope,
     from: Arrived,
-    permission: Permission,
-    shared?: Set<string>,
+    asked: Asked,
+    { action, resource, conditions }: Permission,
+    shared: Set<string>,
   ): Promise<boolean> {
     const context: CallContext = {
       request_id: from.request_id,
@@ -289,14 +326,30 @@ export class Door implements Disposable {
       source_ip: from.source_ip,
       deadline_ms: Date.now() + authorized_ms,
     };
-    const name = bucketOf(permission.resource);
+    const name = bucketOf(resource);
     const bucket = name === undefined ? undefined : this.#options.store.buckets.find(name);
     const document = bucket?.settings.policy;
+    const permission: Permission = {
+      action,
+      resource,
+      // Mostly nobody looks: who may everything is known, and not asked about again.
+      get conditions() {
+        return {
+          ...conditions,
+          ...requestConditions({ ...asked, account_id: bucket?.account_id }),
+        };
+      },
+    };
     if (bucket === undefined || document === undefined) {
+      // Who signs nothing may what a bucket's policy says, and nothing else.
+      if (grant.principal_arn === anonymousPrincipal) return Promise.resolve(false);
       return this.#options.authorize(permission, context);
     }
+    if (bucket.account_id !== grant.account_id && isRestricted(bucket.settings)) {
+      return Promise.resolve(false);
+    }
     return this.#weigh(permission, { document, account_id: bucket.account_id }, context, () => {
-      if (bucket.account_id !== grant.account_id) shared?.add(bucket.name);
+      if (bucket.account_id !== grant.account_id) shared.add(bucket.name);
     });
   }
 
@@ -325,7 +378,7 @@ export class Door implements Disposable {
     if (
       claimedScope(signed) === undefined && !request.headers.has("authorization") &&
       !/(^|&)X-Amz-(Algorithm|Signature|Credential)=/i.test(query)
-    ) throw accessDenied();
+    ) return anonymous(request, this.#options.region);
     return await verify(signed, this.#options.lookup, { service: ["s3"] });
   }
 
@@ -364,6 +417,44 @@ function delegated({ headers }: Request, region: string): Verified {
     amz_date: "",
     signing_key: new Uint8Array(),
   };
+}
+
+/** Whoever signs nothing. @throws AwsError `AccessDenied` for a body that claims to be signed */
+function anonymous({ headers }: Request, region: string): Verified {
+  const payload_hash = headers.get("x-amz-content-sha256") ?? undefined;
+  if (chunkedMode(payload_hash)?.signed === true) throw accessDenied();
+  return {
+    grant: {
+      key: "",
+      account_id: anonymousAccount,
+      principal_arn: anonymousPrincipal,
+      user_id: "",
+      valid_until_ms: 0,
+    },
+    scope: { access_key_id: "", date: "", region, service: "s3" },
+    signed_headers: [],
+    presigned: false,
+    payload_hash,
+    signature: "",
+    amz_date: "",
+    signing_key: new Uint8Array(),
+  };
+}
+
+/** Who may not list a bucket does not learn either that it has no such key. */
+async function mayKnow(
+  method: string,
+  bucket: string,
+  error: AwsError,
+  may: S3Call["may"] | undefined,
+): Promise<AwsError> {
+  if (error.code !== "NoSuchKey" || (method !== "GET" && method !== "HEAD")) return error;
+  const listing = { action: "s3:ListBucket", resource: bucketArn(bucket) };
+  try {
+    return await may?.(listing) === true ? error : accessDenied();
+  } catch (cause) {
+    return publicError(cause);
+  }
 }
 
 /** Whether a browser's form is coming: for PostObject, and nothing else. */

@@ -1,7 +1,7 @@
 /** Lifecycle configurations: read, checked and shown. `../lifecycle.ts` acts on them. */
 import { AwsError } from "../../aws/errors.ts";
 import type { LifecycleFilter, LifecycleRule } from "../objects/settings.ts";
-import { invalidArgument, notImplemented, ownBucket, type S3Call } from "./call.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import {
   count,
   done,
@@ -14,10 +14,14 @@ import {
   requiredText,
   setBucket,
 } from "./document.ts";
+import { dateOf, shownTransitions, transitionsOf } from "./transitions.ts";
 import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts";
 
 const mostRules = 1000;
 const longestId = 255;
+const minimumHeader = "x-amz-transition-default-minimum-object-size";
+/** The one difference between them is in classes that are not served. */
+const minima = ["all_storage_classes_128K", "varies_by_storage_class"] as const;
 
 function tagsIn(node: XmlNode) {
   return nodes(node, "Tag").map((one) => ({
@@ -51,18 +55,7 @@ function filterOf(rule: XmlNode): LifecycleFilter {
   };
 }
 
-function dateOf(value: string): number {
-  const ms = Date.parse(value);
-  if (Number.isNaN(ms)) throw malformedXml();
-  if (ms % 86_400_000 !== 0) throw invalidArgument("'Date' must be at midnight GMT");
-  return ms;
-}
-
 function ruleOf(node: XmlNode, at: number): LifecycleRule {
-  for (const name of ["Transition", "NoncurrentVersionTransition"]) {
-    // All storage classes are stored alike: nothing would move.
-    if (node[name] !== undefined) throw notImplemented(`Lifecycle ${name}`);
-  }
   const expiration = maybeNode(node, "Expiration");
   const noncurrent = maybeNode(node, "NoncurrentVersionExpiration");
   const abort = maybeNode(node, "AbortIncompleteMultipartUpload");
@@ -82,10 +75,14 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
   ) throw malformedXml();
   if (noncurrent !== undefined && noncurrent_days === undefined) throw malformedXml();
   if (abort !== undefined && abort_days === undefined) throw malformedXml();
-  if (expiration === undefined && noncurrent === undefined && abort === undefined) {
+  const filter = filterOf(node);
+  const moves = transitionsOf(node, filter, { days, date });
+  if (
+    expiration === undefined && noncurrent === undefined && abort === undefined &&
+    moves.transitions === undefined && moves.noncurrent_transitions === undefined
+  ) {
     throw new AwsError("InvalidRequest", "At least one action needs to be specified in a rule");
   }
-  const filter = filterOf(node);
   if ((markers || abort !== undefined) && filter.tags.length > 0) {
     throw new AwsError(
       "InvalidRequest",
@@ -102,6 +99,7 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
     ...(noncurrent_days === undefined ? {} : { noncurrent_days }),
     ...(kept === undefined ? {} : { noncurrent_kept: kept }),
     ...(abort_days === undefined ? {} : { abort_uploads_days: abort_days }),
+    ...moves,
   };
 }
 
@@ -117,11 +115,16 @@ export async function putBucketLifecycleConfiguration(call: S3Call): Promise<Res
   if (new Set(ids).size < ids.length) {
     throw invalidArgument("Rule ID must be unique. Found same ID for more than one rule");
   }
-  await setBucket(call, () => ({ lifecycle }));
+  const minimum = call.headers.get(minimumHeader) ?? minima[0];
+  if (!minima.some((one) => one === minimum)) {
+    throw invalidArgument(`The value of ${minimumHeader} must be one of ${minima.join(", ")}.`);
+  }
+  await setBucket(call, () => ({
+    lifecycle,
+    lifecycle_minimum: minimum === minima[0] ? undefined : minimum,
+  }));
   call.store.lifecycle.wake();
-  return new Response(null, {
-    headers: { "x-amz-transition-default-minimum-object-size": "all_storage_classes_128K" },
-  });
+  return new Response(null, { headers: { [minimumHeader]: minimum } });
 }
 
 function shownFilter({ prefix, tags, above_bytes, below_bytes }: LifecycleFilter) {
@@ -136,7 +139,7 @@ function shownFilter({ prefix, tags, above_bytes, below_bytes }: LifecycleFilter
 }
 
 export function getBucketLifecycleConfiguration(call: S3Call): Response {
-  const { lifecycle } = ownBucket(call).settings;
+  const { lifecycle, lifecycle_minimum = minima[0] } = ownBucket(call).settings;
   if (lifecycle === undefined) {
     throw notFound(
       "NoSuchLifecycleConfiguration",
@@ -159,6 +162,7 @@ export function getBucketLifecycleConfiguration(call: S3Call): Response {
         rule.expire_markers === true
           ? element("Expiration", element("ExpiredObjectDeleteMarker", true))
           : undefined,
+        shownTransitions(rule),
         rule.noncurrent_days === undefined ? undefined : element("NoncurrentVersionExpiration", [
           element("NoncurrentDays", rule.noncurrent_days),
           rule.noncurrent_kept === undefined
@@ -171,11 +175,11 @@ export function getBucketLifecycleConfiguration(call: S3Call): Response {
         ),
       ])
     ),
-    { "x-amz-transition-default-minimum-object-size": "all_storage_classes_128K" },
+    { [minimumHeader]: lifecycle_minimum },
   );
 }
 
 export async function deleteBucketLifecycle(call: S3Call): Promise<Response> {
-  await setBucket(call, () => ({ lifecycle: undefined }));
+  await setBucket(call, () => ({ lifecycle: undefined, lifecycle_minimum: undefined }));
   return done(204);
 }

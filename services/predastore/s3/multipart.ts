@@ -14,14 +14,9 @@ import {
 } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
 import { tellSeal } from "./encryption.ts";
-import {
-  copiedBody,
-  copyResult,
-  copySource,
-  newObject,
-  storedHeaders,
-  tellSource,
-} from "./objects.ts";
+import { tellAbortion, tellExpiry } from "./expiration.ts";
+import { copiedBody, copyResult, copySource, newObject, tellSource } from "./objects.ts";
+import { locationOf } from "./location.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { parseRange } from "./ranges.ts";
 import { shownClass } from "./storage_class.ts";
@@ -70,6 +65,13 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
   };
   const meta = newObject(call, bucket);
   const upload = await call.store.uploads.create(bucket, call.key, meta, checksum);
+  const headers = new Headers();
+  tellAbortion(headers, bucket, upload);
+  tellSeal(headers, meta.seal);
+  if (checksum !== undefined) {
+    headers.set("x-amz-checksum-algorithm", checksum.algorithm);
+    headers.set("x-amz-checksum-type", checksum.type);
+  }
   return xmlResponse(
     "InitiateMultipartUploadResult",
     [
@@ -77,13 +79,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
       element("Key", call.key),
       element("UploadId", upload.id),
     ],
-    {
-      ...(checksum === undefined ? {} : {
-        "x-amz-checksum-algorithm": checksum.algorithm,
-        "x-amz-checksum-type": checksum.type,
-      }),
-      ...(meta.seal === undefined ? {} : { "x-amz-server-side-encryption": "AES256" }),
-    },
+    headers,
   );
 }
 
@@ -113,9 +109,10 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   });
   const bucket = ownBucket(call);
   const stored = await call.store.uploads.putPart(bucket, upload, number, body);
-  const headers = storedHeaders(bucket, stored);
-  headers.delete("x-amz-version-id");
-  headers.delete("x-amz-checksum-type");
+  const headers = new Headers({ etag: quoted(stored.etag) });
+  tellSeal(headers, upload.meta.seal);
+  const { checksum } = stored.meta;
+  if (checksum !== undefined) headers.set(checksumHeader(checksum.algorithm), checksum.value);
   return new Response(null, { headers });
 }
 
@@ -261,11 +258,9 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const version = shownVersion(bucket, stored.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);
   tellSeal(headers, seal);
+  tellExpiry(headers, bucket, { ...stored, key: call.key });
   return xmlResponse("CompleteMultipartUploadResult", [
-    element(
-      "Location",
-      `${new URL(call.request.url).origin}/${bucket.name}/${encodeURI(call.key)}`,
-    ),
+    element("Location", locationOf(call, call.key)),
     element("Bucket", bucket.name),
     element("Key", call.key),
     element("ETag", quoted(stored.etag)),
@@ -319,6 +314,8 @@ export function listParts(call: S3Call): Response {
   const marker = wholeNumber(call, "part-number-marker", 0, 2 ** 31 - 1) ?? 0;
   const rows = call.store.index.uploads.parts(upload.id, marker, limit + 1);
   const parts = rows.slice(0, limit);
+  const headers = new Headers();
+  tellAbortion(headers, bucket, upload);
   return xmlResponse("ListPartsResult", [
     element("Bucket", bucket.name),
     element("Key", call.key),
@@ -344,5 +341,5 @@ export function listParts(call: S3Call): Response {
     element("StorageClass", shownClass(upload.meta.storage_class)),
     upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
     upload.checksum && element("ChecksumType", upload.checksum.type),
-  ]);
+  ], headers);
 }

@@ -3,15 +3,17 @@
  * and the headers that ask for what is not served, which are refused by name and never ignored.
  */
 import { httpDate, quoted } from "./answer_parts.ts";
-import { AwsError } from "../../aws/errors.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
-import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
-import { invalidArgument, notImplemented, ownBucket, type S3Call } from "./call.ts";
+import type { BucketRow, ObjectMeta, ObjectRow } from "../index/rows.ts";
+import { AwsError } from "../../aws/errors.ts";
+import { invalidArgument, isAnonymous, notImplemented, ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader } from "./checksums.ts";
 import { tellSeal } from "./encryption.ts";
+import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
 import { askedClass, tellClass } from "./storage_class.ts";
 import { tagsOfQuery } from "./tagging.ts";
+import { tellUserMetadata, userMetadata } from "./user_metadata.ts";
 import { shownVersion } from "./version_ids.ts";
 
 const kept = [
@@ -23,8 +25,6 @@ const kept = [
   "expires",
   "x-amz-website-redirect-location",
 ] as const;
-const userPrefix = "x-amz-meta-";
-const largestUserMetadata_bytes = 2048;
 export const defaultContentType = "binary/octet-stream";
 
 /** Values that change nothing, for headers that ask for what is not served. */
@@ -69,25 +69,11 @@ export function objectHeaders(from: Headers): Given {
     }
     headers[name] = value;
   }
-  const user: Record<string, string> = {};
-  let size = 0;
-  for (const [name, value] of from) {
-    if (!name.startsWith(userPrefix)) continue;
-    const short = name.slice(userPrefix.length);
-    size += short.length + value.length;
-    user[short] = value;
-  }
-  if (size > largestUserMetadata_bytes) {
-    throw new AwsError(
-      "MetadataTooLarge",
-      "Your metadata headers exceed the maximum allowed metadata size",
-    );
-  }
   const tagging = from.get("x-amz-tagging");
   const storage_class = askedClass(from);
   return {
     headers,
-    user,
+    user: userMetadata(from),
     ...(tagging === null ? {} : { tags: tagsOfQuery(tagging) }),
     ...(storage_class === undefined ? {} : { storage_class }),
   };
@@ -102,6 +88,9 @@ const overrides: Readonly<Record<string, string>> = {
   "response-content-type": "content-type",
   "response-expires": "expires",
 };
+
+const isCurrent = (call: S3Call, bucket: BucketRow, { key, sequence }: ObjectRow) =>
+  !call.query.has("versionId") || call.store.objects.find(bucket, key)?.sequence === sequence;
 
 /** The headers that describe an object in the answer to GET and HEAD. */
 export function describe(call: S3Call, object: ObjectRow, whole: boolean): Headers {
@@ -119,13 +108,24 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
     }
   };
   for (const [name, value] of Object.entries(object.meta.headers)) set(name, value);
-  for (const [name, value] of Object.entries(object.meta.user)) set(userPrefix + name, value);
+  tellUserMetadata(headers, object.meta.user);
   for (const [parameter, name] of Object.entries(overrides)) {
     const value = call.query.get(parameter);
-    if (value !== null) set(name, value);
+    if (value === null) continue;
+    if (isAnonymous(call)) {
+      throw new AwsError(
+        "InvalidRequest",
+        "Request specific response headers cannot be used for anonymous GET requests.",
+      );
+    }
+    set(name, value);
   }
   const { checksum, tags, lock, seal, storage_class } = object.meta;
-  const version = shownVersion(ownBucket(call), object.version);
+  const bucket = ownBucket(call);
+  if (bucket.settings.lifecycle !== undefined && isCurrent(call, bucket, object)) {
+    tellExpiry(headers, bucket, object);
+  }
+  const version = shownVersion(bucket, object.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);
   if (tags !== undefined && tags.length > 0) {
     headers.set("x-amz-tagging-count", String(tags.length));

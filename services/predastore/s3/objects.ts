@@ -10,7 +10,9 @@ import { reusedAfter } from "../extents/piece_memory.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
 import {
   accessDenied,
+  bucketOfMany,
   invalidArgument,
+  mayIn,
   ownBucket,
   type S3Call,
   sourceBucket,
@@ -18,8 +20,9 @@ import {
 } from "./call.ts";
 import { checkKey, parseTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
-import { checkCopySource, notModified, writeCondition } from "./conditions.ts";
+import { checkCopySource, notModified, rangeHolds, writeCondition } from "./conditions.ts";
 import { refuseCustomerKey, sealFor, tellSeal } from "./encryption.ts";
+import { tellExpiry } from "./expiration.ts";
 import { describe, objectHeaders } from "./object_headers.ts";
 import { quoted } from "./answer_parts.ts";
 import { askedLock, bypasses, checkLock } from "./object_lock.ts";
@@ -51,8 +54,16 @@ function wantedRange(call: S3Call, object: ObjectRow): {
   readonly parts: number | undefined;
 } {
   const number = wholeNumber(call, "partNumber", 1, 10_000);
+  const asked = call.headers.get("range");
   if (number === undefined) {
-    return { range: parseRange(call.headers.get("range"), object.size), parts: undefined };
+    const header = rangeHolds(call.headers, object) ? asked : null;
+    return { range: parseRange(header, object.size), parts: undefined };
+  }
+  if (asked !== null) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Cannot specify both Range header and partNumber query parameter",
+    );
   }
   const parts = object.meta.parts ?? [object.size];
   if (number > parts.length) {
@@ -152,11 +163,9 @@ export async function getObject(call: S3Call): Promise<Response> {
 }
 
 /** The headers by which a write tells what was stored. */
-export function storedHeaders(
-  bucket: BucketRow,
-  stored: Pick<StoredObject, "etag" | "meta" | "version">,
-): Headers {
+export function storedHeaders(bucket: BucketRow, key: string, stored: StoredObject): Headers {
   const headers = new Headers({ etag: quoted(stored.etag) });
+  tellExpiry(headers, bucket, { ...stored, key });
   const version = shownVersion(bucket, stored.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);
   const { checksum, seal } = stored.meta;
@@ -173,7 +182,7 @@ export async function putObject(call: S3Call): Promise<Response> {
   const condition = writeCondition(call.headers);
   using body = incomingBody(call, newObject(call, bucket));
   const stored = await call.store.objects.put(bucket, call.key, body, condition);
-  return new Response(null, { headers: storedHeaders(bucket, stored) });
+  return new Response(null, { headers: storedHeaders(bucket, call.key, stored) });
 }
 
 /** What goes with an object's data. */
@@ -321,7 +330,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
   );
   const condition = writeCondition(call.headers);
   const stored = await call.store.objects.put(bucket, call.key, body, condition, "Copy");
-  const headers = storedHeaders(bucket, stored);
+  const headers = storedHeaders(bucket, call.key, stored);
   headers.delete("etag");
   for (const name of [...headers.keys()]) {
     if (name.startsWith("x-amz-checksum-")) headers.delete(name);
@@ -395,7 +404,7 @@ function deleteCondition(ifMatch: string | null) {
 const deletedAtOnce = 1000;
 
 export async function deleteObjects(call: S3Call): Promise<Response> {
-  const bucket = ownBucket(call);
+  const bucket = bucketOfMany(call);
   if (
     !call.headers.has("content-md5") &&
     ![...call.headers.keys()].some((name) => name.startsWith("x-amz-checksum-")) &&
@@ -417,7 +426,6 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
     if (key === undefined || key === "") throw malformedXml();
     return { key, version: text(node, "VersionId"), etag: text(node, "ETag") };
   });
-  const bypass = await bypasses(call, "*");
   const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
     try {
       checkKey(key);
@@ -426,7 +434,8 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
         : askedVersion(new URLSearchParams({ versionId: version }));
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
-      if (!await call.may({ action, resource })) throw accessDenied();
+      if (!await mayIn(call, bucket, { action, resource })) throw accessDenied();
+      const bypass = await bypasses(call, key);
       const gone = await deleteOne(call, bucket, key, asked, etag ?? null, bypass);
       if (quiet) return undefined;
       return element("Deleted", [

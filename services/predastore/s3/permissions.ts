@@ -11,7 +11,7 @@ export interface Permission {
   readonly action: string;
   /** ARN, or `*`. */
   readonly resource: string;
-  readonly conditions?: Readonly<Record<string, string>>;
+  readonly conditions?: Readonly<Record<string, string | readonly string[]>>;
 }
 
 export const bucketArn = (bucket: string) => `arn:aws:s3:::${bucket}`;

@@ -4,28 +4,31 @@ import { incomingBody, largestPut_bytes } from "./body.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checkKey } from "./target.ts";
 import { newObject, storedHeaders } from "./objects.ts";
-import { objectArn } from "./permissions.ts";
-import { readForm, verifyForm } from "./post_form.ts";
+import { locationOf } from "./location.ts";
+import { permissionsOf } from "./permissions.ts";
+import { readForm, type SignedForm, verifyForm } from "./post_form.ts";
 import { rawBody } from "./raw_body.ts";
 import { quoted } from "./answer_parts.ts";
+import { queryOfTags, tagsOfDocument } from "./tagging.ts";
+import { userMetadata } from "./user_metadata.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 /** Fields that mean what a header of the same name would. */
 const asHeader =
-  /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|tagging|x-amz-(meta-.*|storage-class|website-redirect-location|server-side-encryption|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
+  /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|x-amz-(storage-class|website-redirect-location|server-side-encryption|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
 
 function headersOf(fields: ReadonlyMap<string, string>, fileType: string | undefined): Headers {
   const headers = new Headers();
   for (const [name, value] of fields) {
     if (!asHeader.test(name)) continue;
     try {
-      headers.set(name === "acl" || name === "tagging" ? `x-amz-${name}` : name, value);
+      headers.set(name === "acl" ? "x-amz-acl" : name, value);
     } catch {
       throw invalidArgument(`The value of the field ${name} is not valid.`);
     }
   }
-  // A form's tags come as a document; no browser writes any.
-  headers.delete("x-amz-tagging");
+  const tagging = fields.get("tagging");
+  if (tagging !== undefined) headers.set("x-amz-tagging", queryOfTags(tagsOfDocument(tagging)));
   if (!headers.has("content-type") && fileType !== undefined) {
     headers.set("content-type", fileType);
   }
@@ -35,7 +38,9 @@ function headersOf(fields: ReadonlyMap<string, string>, fileType: string | undef
 export async function postObject(call: S3Call): Promise<Response> {
   const form = await readForm(call.headers.get("content-type") ?? "", rawBody(call));
   const { fields } = form;
-  const signed = await verifyForm(form, call.bucket, call.lookup);
+  const signed = fields.has("policy")
+    ? await verifyForm(form, call.bucket, call.lookup)
+    : unsigned(call);
   const given = fields.get("key");
   if (given === undefined || given === "") {
     throw invalidArgument(
@@ -44,11 +49,11 @@ export async function postObject(call: S3Call): Promise<Response> {
   }
   const key = given.replaceAll("${filename}", form.file_name.split(/[/\\]/).at(-1) ?? "");
   checkKey(key);
-  const resource = objectArn(call.bucket, key);
-  if (!await call.mayAs(signed.grant, signed.scope, { action: "s3:PutObject", resource })) {
-    throw accessDenied();
-  }
   const headers = headersOf(fields, form.file_type);
+  const target = { bucket: call.bucket, key, query: new URLSearchParams() };
+  for (const permission of permissionsOf("PutObject", target, headers)) {
+    if (!await call.mayAs(signed.grant, signed.scope, permission, headers)) throw accessDenied();
+  }
   const as: S3Call = {
     ...call,
     key,
@@ -67,7 +72,8 @@ export async function postObject(call: S3Call): Promise<Response> {
   };
   const bucket = ownBucket(as);
   const most = Math.min(signed.most_bytes, largestPut_bytes);
-  using body = incomingBody(as, newObject(as, bucket), within(form.file, most));
+  const options = { ...newObject(as, bucket), user: userMetadata(fields) };
+  using body = incomingBody(as, options, within(form.file, most));
   const { finish } = body;
   const stored = await call.store.objects.put(
     bucket,
@@ -87,7 +93,14 @@ export async function postObject(call: S3Call): Promise<Response> {
     undefined,
     "Post",
   );
-  return answer(call, fields, key, storedHeaders(bucket, stored), stored.etag);
+  return answer(call, fields, key, storedHeaders(bucket, key, stored), stored.etag);
+}
+
+/** A form without a policy is what it is: nobody's, who may what the bucket's policy lets everybody. */
+function unsigned({ verified }: S3Call): SignedForm {
+  if (verified === undefined) throw accessDenied();
+  const { grant, scope, signing_key, amz_date } = verified;
+  return { grant, scope, signing_key, amz_date, least_bytes: 0, most_bytes: Infinity };
 }
 
 async function* within(file: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
@@ -111,8 +124,7 @@ function answer(
   headers: Headers,
   etag: string,
 ): Response {
-  const path = `/${call.bucket}/${key.split("/").map(encodeURIComponent).join("/")}`;
-  const location = `${new URL(call.request.url).origin}${path}`;
+  const location = locationOf(call, key);
   headers.set("location", location);
   const redirect = fields.get("success_action_redirect") ?? fields.get("redirect");
   if (redirect !== undefined && URL.canParse(redirect)) {

@@ -27,6 +27,9 @@ export function askedClass(headers: Headers): string | undefined {
   );
 }
 
+/** Classes that lifecycle rules may move objects to. */
+export const movable: readonly string[] = atHand.slice(2);
+
 /** As documents have it. */
 export const shownClass = (kept: string | undefined): string => kept ?? standard;
 

@@ -2,10 +2,10 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
 import type { Tag } from "../objects/settings.ts";
-import { noSuchKey, ownBucket, type S3Call } from "./call.ts";
+import { invalidArgument, noSuchKey, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
 import { askedVersion, meantObject, noSuchVersion, shownVersion } from "./version_ids.ts";
-import { element, malformedXml, type XmlNode, xmlResponse } from "./xml.ts";
+import { element, malformedXml, parseXml, type XmlNode, xmlResponse } from "./xml.ts";
 
 const mostObjectTags = 10;
 const mostBucketTags = 50;
@@ -56,8 +56,20 @@ function tagsOf(root: XmlNode, most: number): readonly Tag[] {
 /** Tags as a header or form has them: `a=b&c=d`. */
 export function tagsOfQuery(text: string): readonly Tag[] {
   const tags = [...new URLSearchParams(text)].map(([key, value]) => ({ key, value }));
+  if (new Set(tags.map(({ key }) => key)).size < tags.length) {
+    throw invalidArgument(
+      "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+    );
+  }
   return checked(tags, mostObjectTags);
 }
+
+/** As a form's field has them. @throws AwsError `MalformedXML`, and as any tags */
+export const tagsOfDocument = (document: string) =>
+  tagsOf(parseXml(document, "Tagging"), mostObjectTags);
+
+export const queryOfTags = (tags: readonly Tag[]) =>
+  new URLSearchParams(tags.map(({ key, value }) => [key, value])).toString();
 
 const tagging = (tags: readonly Tag[]) =>
   element(

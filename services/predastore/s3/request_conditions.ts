@@ -1,0 +1,68 @@
+/**
+ * What of a request policies may look at, by IAM's names of condition keys: of its headers and query, of how it
+ * came, and of whose the bucket is. Who asks, when and from where identity knows by itself.
+ */
+import { tagsOfQuery } from "./tagging.ts";
+
+type Conditions = Record<string, string | readonly string[]>;
+
+/** Headers that are a key as they are called. */
+const asCalled = [
+  "if-match",
+  "if-none-match",
+  "x-amz-acl",
+  "x-amz-copy-source",
+  "x-amz-grant-full-control",
+  "x-amz-grant-read",
+  "x-amz-grant-read-acp",
+  "x-amz-grant-write",
+  "x-amz-grant-write-acp",
+  "x-amz-metadata-directive",
+  "x-amz-object-ownership",
+  "x-amz-server-side-encryption",
+  "x-amz-storage-class",
+] as const;
+const renamed: Readonly<Record<string, string>> = {
+  "referer": "aws:Referer",
+  "user-agent": "aws:UserAgent",
+  "x-amz-object-lock-legal-hold": "s3:object-lock-legal-hold",
+  "x-amz-object-lock-mode": "s3:object-lock-mode",
+  "x-amz-object-lock-retain-until-date": "s3:object-lock-retain-until-date",
+};
+
+export interface AskedRequest {
+  readonly headers: Headers;
+  readonly query: URLSearchParams;
+  /** How it is signed; undefined where it is not. */
+  readonly signed: "REST-HEADER" | "REST-QUERY-STRING" | "POST" | undefined;
+  /** Of the bucket. */
+  readonly account_id: string | undefined;
+}
+
+export function requestConditions(request: AskedRequest): Conditions {
+  const { headers, query, signed, account_id } = request;
+  // Every door that clients reach is TLS.
+  const found: Conditions = { "aws:SecureTransport": "true" };
+  const set = (key: string, value: string | null | undefined) => {
+    if (value !== null && value !== undefined) found[key] = value;
+  };
+  for (const name of asCalled) set(`s3:${name}`, headers.get(name));
+  for (const [name, key] of Object.entries(renamed)) set(key, headers.get(name));
+  // A hash differs with every request, and says nothing that a policy could mean.
+  const payload = headers.get("x-amz-content-sha256");
+  if (!/^[0-9a-f]{64}$/i.test(payload ?? "")) set("s3:x-amz-content-sha256", payload);
+  set("s3:VersionId", query.get("versionId"));
+  set("s3:authType", signed);
+  if (signed !== undefined) set("s3:signatureversion", "AWS4-HMAC-SHA256");
+  if (account_id !== undefined && account_id !== "") {
+    set("s3:ResourceAccount", account_id);
+    set("aws:ResourceAccount", account_id);
+  }
+  const tagging = headers.get("x-amz-tagging");
+  if (tagging !== null) {
+    const tags = tagsOfQuery(tagging);
+    found["s3:RequestObjectTagKeys"] = tags.map(({ key }) => key);
+    for (const { key, value } of tags) set(`s3:RequestObjectTag/${key}`, value);
+  }
+  return found;
+}
