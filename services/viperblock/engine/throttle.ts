@@ -5,11 +5,23 @@
  */
 import type { VolumeLimits } from "../contract.ts";
 
+/** The clock is asked once in so many parts of what a bucket holds. */
+const parts = 16;
+
+const filled = (left: number, rate: number, seconds: number) =>
+  rate === Infinity ? Infinity : Math.min(rate, left + seconds * rate);
+
+const next = (left: number, rate: number) =>
+  rate === Infinity ? 0 : Math.max(0, left - rate / parts);
+
 export class Throttle {
   #iops = Infinity;
   #bytes = Infinity;
   #requestsLeft = Infinity;
   #bytesLeft = Infinity;
+  /** What is left when the buckets are filled next: time that passes while they are full is not saved up. */
+  #requestsNext = 0;
+  #bytesNext = 0;
   #at: number;
   /** Requests that had to wait. */
   waits = 0;
@@ -24,12 +36,14 @@ export class Throttle {
     this.#bytes = throughput_bytes;
     this.#requestsLeft = iops;
     this.#bytesLeft = throughput_bytes;
+    this.#at = this.now();
+    this.#plan();
   }
 
   /** Lets a request in, or answers false: it is to be asked again a little later. */
   admit(bytes: number): boolean {
     if (this.#iops === Infinity && this.#bytes === Infinity) return true;
-    if (this.#requestsLeft <= 0 || this.#bytesLeft <= 0) {
+    if (this.#requestsLeft <= this.#requestsNext || this.#bytesLeft <= this.#bytesNext) {
       this.#fill();
       if (this.#requestsLeft <= 0 || this.#bytesLeft <= 0) {
         this.waits++;
@@ -45,7 +59,13 @@ export class Throttle {
     const now = this.now();
     const seconds = (now - this.#at) / 1000;
     this.#at = now;
-    this.#requestsLeft = Math.min(this.#iops, this.#requestsLeft + seconds * this.#iops);
-    this.#bytesLeft = Math.min(this.#bytes, this.#bytesLeft + seconds * this.#bytes);
+    this.#requestsLeft = filled(this.#requestsLeft, this.#iops, seconds);
+    this.#bytesLeft = filled(this.#bytesLeft, this.#bytes, seconds);
+    this.#plan();
+  }
+
+  #plan(): void {
+    this.#requestsNext = next(this.#requestsLeft, this.#iops);
+    this.#bytesNext = next(this.#bytesLeft, this.#bytes);
   }
 }

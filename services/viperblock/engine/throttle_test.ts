@@ -32,3 +32,24 @@ Deno.test("after a pause one second's worth passes at once, and limits may chang
   while (throttle.admit(1)) burst++;
   assert.equal(burst, 500);
 });
+
+Deno.test("however long it was idle, and however full its buckets were, one second's worth passes at once", () => {
+  let now = 0;
+  const throttle = new Throttle({ iops: 1600, throughput_bytes: 1 << 20 }, () => now);
+  const burst = (bytes: number) => {
+    let [requests, passed] = [0, 0];
+    for (; throttle.admit(bytes); requests++) passed += bytes;
+    return { requests, passed };
+  };
+  now = 3_600_000;
+  const fresh = burst(1).requests;
+  assert.ok(fresh >= 1600 && fresh <= 1700, `${fresh} requests at once`);
+  now += 3_600_000;
+  for (let i = 0; i < 800; i++) assert.ok(throttle.admit(1));
+  now += 3_600_000;
+  const after = burst(1).requests;
+  assert.ok(after >= 1600 && after <= 1700, `${after} requests at once`);
+  now += 3_600_000;
+  const { passed } = burst(4096);
+  assert.ok(passed >= 1 << 20 && passed <= 1.0625 * (1 << 20) + 4096, `${passed} bytes at once`);
+});

@@ -11,7 +11,7 @@
 import { join } from "node:path";
 import { AwsError, unavailable } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
-import type { Row } from "../../state/table.ts";
+import { Conflict, type Row } from "../../state/table.ts";
 import type { MountReply } from "../contract.ts";
 import { KeyGone } from "../encryption/sealed_objects.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
@@ -116,15 +116,38 @@ export class Mounts {
   }
 
   async #mount(volumeId: string): Promise<MountReply> {
-    const row = await this.#row(volumeId);
-    const reply = {
+    const { value } = await this.#serve(volumeId);
+    return {
       socket: this.#o.socket(volumeId),
       ...(this.#o.vhostSocket === undefined ? {} : { vhost_socket: this.#o.vhostSocket(volumeId) }),
-      size_bytes: row.value.size_bytes,
+      size_bytes: value.size_bytes,
     };
-    if (this.#mounted.has(volumeId)) return reply;
-    await this.#start(row);
-    return reply;
+  }
+
+  /** Serves the volume as its row says; what changes the row meanwhile is seen. */
+  async #serve(volumeId: string): Promise<Row<VolumeRow>> {
+    for (;;) {
+      const row = await this.#row(volumeId);
+      if (this.#mounted.has(volumeId)) return row;
+      try {
+        return await this.#catchUp(await this.#start(row), row);
+      } catch (error) {
+        if (!(error instanceof Conflict)) throw error;
+      }
+    }
+  }
+
+  /**
+   * A volume that grew, or got other limits, while its engine was starting: whoever wrote that found nobody to tell.
+   */
+  async #catchUp(volume: MountedVolume, began: Row<VolumeRow>): Promise<Row<VolumeRow>> {
+    const row = await this.#row(began.value.volume_id);
+    const [now, then] = [row.value, began.value];
+    const isOther = now.size_bytes !== then.size_bytes || now.iops !== then.iops ||
+      now.throughput_bytes !== then.throughput_bytes;
+    if (isOther) await volume.resize(now);
+    if (now.sync !== then.sync) await volume.setSync(now.sync ?? "flush");
+    return row;
   }
 
   async #row(volumeId: string): Promise<Row<VolumeRow>> {
@@ -277,19 +300,24 @@ export class Mounts {
   async #revive(volumeId: string): Promise<void> {
     for (let pause = 100; !this.#stopping; pause *= 2) {
       try {
-        await this.mount(volumeId);
+        await this.#turns.take(volumeId, async () => {
+          if (await this.#isOurs(volumeId)) await this.#serve(volumeId);
+          else this.#down.delete(volumeId);
+        });
         return;
       } catch (error) {
         this.#o.log.error("volume_not_served", { volume_id: volumeId, ...errorFields(error) });
         this.#down.set(volumeId, error instanceof Error ? error.message : String(error));
-        if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") {
-          this.#down.delete(volumeId);
-          return;
-        }
         if (error instanceof Error && "damaged" in error && error.damaged === true) return;
       }
       await new Promise((resolve) => setTimeout(resolve, Math.min(pause, 10_000)));
     }
+  }
+
+  /** Whether it is still to be served here: meanwhile it may have been unmounted, deleted or taken over. */
+  async #isOurs(volumeId: string): Promise<boolean> {
+    const row = (await this.#o.tables.volumes.read(volumeId))?.value;
+    return row?.state === "ok" && row.mounted_on === this.#o.nodeId && row.set_aside === undefined;
   }
 
   /** Serves again, after a restart, what the table says is mounted here. */
