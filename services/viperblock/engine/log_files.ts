@@ -2,7 +2,7 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { blockBytes } from "../format.ts";
 import type { LogDisk, OpenFile } from "../machine/machine.ts";
-import type { LogFile } from "../log/replay.ts";
+import type { LogFile } from "../log/log_file.ts";
 
 /** Blocks of one read from a log file; much more than the longest batch. */
 const windowBlocks = 1024;

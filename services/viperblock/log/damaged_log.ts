@@ -23,7 +23,7 @@ import {
   headerWord,
   visitBatch,
 } from "./log_record.ts";
-import type { LogFile } from "./replay.ts";
+import type { LogFile } from "./log_file.ts";
 
 export interface DamagedLogOptions {
   readonly volumeId: string;

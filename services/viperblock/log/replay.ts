@@ -6,8 +6,6 @@
  * states where the log before it ended, and its others repeat that: batches beyond that point are a dead
  * writer's late writes and are not taken. When batches are missing that a checkpoint, a later epoch or a later batch (`synced_mark.ts`)
  * says were durable, data has been lost and the volume is not opened (`DamagedData`).
- *
- * The files are read through a narrow interface, so that tests may tear, cut and flip them in memory.
  */
 import type { LogSeal } from "../encryption/log_seal.ts";
 import {
@@ -25,13 +23,8 @@ import {
   headerVersion,
   visitBatch,
 } from "./log_record.ts";
+import type { LogFile } from "./log_file.ts";
 import { syncedMark, type SyncedSearch } from "./synced_mark.ts";
-
-export interface LogFile {
-  readonly path: string;
-  /** Reads whole blocks; fewer than asked at the end of the file. The bytes are valid until the next call. */
-  read(firstBlock: number, count: number): Uint8Array<ArrayBuffer>;
-}
 
 export interface FoundSegment {
   readonly file: LogFile;

@@ -11,7 +11,8 @@ import {
   DamagedData,
   segmentBlocks,
 } from "../format.ts";
-import { type LogFile, replay, type Replayed } from "./replay.ts";
+import type { LogFile } from "./log_file.ts";
+import { replay, type Replayed } from "./replay.ts";
 
 const volumeId = "vol-1";
 const sizeBlocks = 1000;

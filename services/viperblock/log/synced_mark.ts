@@ -12,7 +12,7 @@
  * it names is older than what it holds, and that is in the checkpoint.
  */
 import { batchMagic, blockBytes, segmentBlocks } from "../format.ts";
-import type { LogFile } from "./replay.ts";
+import type { LogFile } from "./log_file.ts";
 import type { BatchHeader } from "./log_record.ts";
 
 export interface SyncedSearch {
