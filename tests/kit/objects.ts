@@ -1,7 +1,7 @@
 /** Buckets in memory, for tests of those who read and write them on behalf of a caller. */
 import { AwsError } from "../../services/aws/errors.ts";
 import type { Delegator, ObjectPlace } from "../../services/compute/transfers/delegated_objects.ts";
-import type { ObjectDoor } from "../../services/compute/transfers/transfer_keeper.ts";
+import type { ObjectDoor } from "../../services/compute/transfers/transfer.ts";
 
 const missing = (code: string) => new AwsError(code, `${code}.`, { status: 404 });
 

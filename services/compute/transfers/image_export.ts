@@ -9,7 +9,7 @@ import {
   unmountVolume,
 } from "../../viperblock/contract.ts";
 import { copyIntoFile } from "./image_files.ts";
-import type { Transfer } from "./transfer_keeper.ts";
+import type { Transfer } from "./transfer.ts";
 import type { ExportImageShape } from "./transfer_tasks.ts";
 import { gib, unlessMissing } from "../volumes/volume_lifecycle.ts";
 

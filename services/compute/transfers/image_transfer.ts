@@ -7,7 +7,7 @@ import { forgetFrozen, freezeFile, type FrozenIds } from "./frozen_file.ts";
 import { inspectImage } from "./image_files.ts";
 import { imageType } from "../images/image_type.ts";
 import { addImage } from "../images/images.ts";
-import type { Transfer } from "./transfer_keeper.ts";
+import type { Transfer } from "./transfer.ts";
 import type { ImportDisk, ImportImageShape, ImportSnapshotShape } from "./transfer_tasks.ts";
 import { checkCapacity, gib } from "../volumes/volume_lifecycle.ts";
 

@@ -9,16 +9,13 @@
  */
 import { join } from "node:path";
 import { AwsError } from "../../aws/errors.ts";
-import type { Bus } from "../../bus/bus.ts";
-import type { NodeConfig } from "../../config/node_config.ts";
-import { errorFields, type Log } from "../../log/log.ts";
+import { errorFields } from "../../log/log.ts";
 import type { AnyKind, Kind, KindRecord } from "../../resources/kind.ts";
 import { readPath } from "../../resources/kind.ts";
 import { delay } from "../delay.ts";
-import type { DelegatedObjects } from "./delegated_objects.ts";
 import { exportImage } from "./image_export.ts";
 import { importImage, importSnapshot, takeBackImport } from "./image_transfer.ts";
-import type { ComputeState } from "../state.ts";
+import type { Transfer, TransferDependencies } from "./transfer.ts";
 import {
   exportImageTask,
   importImageTask,
@@ -31,32 +28,6 @@ const tries = 20;
 const pause_ms = 3_000;
 const kept_ms = 7 * 24 * 3600_000;
 const housekeeping_ms = 3600_000;
-
-export type ObjectDoor = Pick<
-  DelegatedObjects,
-  "size" | "checkBucket" | "download" | "upload"
->;
-
-export interface TransferDependencies {
-  readonly bus: Bus;
-  readonly log: Log;
-  readonly config: Pick<NodeConfig, "node_id">;
-  readonly state: ComputeState;
-  readonly objects: ObjectDoor;
-  /** Where files in between lie; nobody else's. */
-  readonly directory: string;
-}
-
-/** What the work on one task is given. */
-export interface Transfer extends TransferDependencies {
-  readonly account_id: string;
-  readonly task_id: string;
-  readonly signal: AbortSignal;
-  /** A file of the task's own; gone when the work has ended. */
-  file(name: string): string;
-  /** Says how far it is. */
-  note(message: string, percent: number): void;
-}
 
 const kinds: readonly AnyKind[] = [importImageTask, importSnapshotTask, exportImageTask];
 const cancelled = new Error("the task was cancelled");
