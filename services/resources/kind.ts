@@ -10,7 +10,6 @@
 import type { Scalar } from "./filters.ts";
 import type { IdErrors } from "./ids.ts";
 import { type PageLimits, usualLimits } from "./paging.ts";
-import type { Records } from "./records.ts";
 import type { ResourceRecord } from "./resource.ts";
 
 export interface KindRecord<S> extends ResourceRecord {
@@ -21,6 +20,14 @@ export interface KindRecord<S> extends ResourceRecord {
   readonly ended_ms?: number;
   /** What EC2 shows, without id, owner and tags; members that no answer has are ours. */
   readonly shape: S;
+}
+
+/** What a record shows may follow from others of its account. */
+export interface OtherRecords {
+  /** Those of a kind that name `value` in a reference or an indexed path. */
+  find<S extends object>(one: Kind<S>, account: string, value: string): KindRecord<S>[];
+  /** One of them as EC2 shows it. */
+  show<S extends object>(one: Kind<S>, record: KindRecord<S>): S & Record<string, unknown>;
 }
 
 export interface KindTable<S extends object> {
@@ -37,10 +44,10 @@ export interface KindTable<S extends object> {
   readonly filters?: readonly string[];
   /** Filters that no path can read. */
   readonly computed?: Readonly<
-    Record<string, (record: KindRecord<S>, records: Records) => Scalar | readonly Scalar[]>
+    Record<string, (record: KindRecord<S>, others: OtherRecords) => Scalar | readonly Scalar[]>
   >;
   /** Members that follow from other records. */
-  readonly shows?: (record: KindRecord<S>, records: Records) => Partial<S>;
+  readonly shows?: (record: KindRecord<S>, others: OtherRecords) => Partial<S>;
   /** Paths that name other resources, and the kind that they name: both must be there to be named. */
   readonly references?: Readonly<Record<string, string>>;
   /** Paths whose values `Records.find` looks up. */

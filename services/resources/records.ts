@@ -14,7 +14,14 @@ import { AwsError } from "../aws/errors.ts";
 import { Conflict, type Row, Table } from "../state/table.ts";
 import type { Attributes } from "./filters.ts";
 import { isId, newId, notFound } from "./ids.ts";
-import { type AnyKind, filterPaths, type Kind, type KindRecord, readPath } from "./kind.ts";
+import {
+  type AnyKind,
+  filterPaths,
+  type Kind,
+  type KindRecord,
+  type OtherRecords,
+  readPath,
+} from "./kind.ts";
 import { Resources, type ResourceType } from "./resource.ts";
 import { showTags, type Tags } from "./tags.ts";
 
@@ -32,7 +39,7 @@ export interface Plane {
 /** Records and nothing behind them: every state settles at once. */
 export const recordPlane: Plane = { realise: () => {} };
 
-export class Records implements AsyncDisposable {
+export class Records implements AsyncDisposable, OtherRecords {
   readonly #opened = new Map<string, Resources<AnyRecord>>();
   readonly #kinds: readonly AnyKind[];
   readonly #kindOfKey = new Map<string, AnyKind>();

@@ -1,6 +1,5 @@
 /** The rules of security groups as records, and as the permissions that EC2 shows of a group. */
-import { kind, type KindRecord } from "../../resources/kind.ts";
-import type { Records } from "../../resources/records.ts";
+import { kind, type KindRecord, type OtherRecords } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
 
 export type RuleShape = Shape<Ec2.SecurityGroupRule>;
@@ -19,7 +18,10 @@ export const securityGroupRule = kind<RuleShape>({
   quota: { most: 200_000, code: "RulesPerSecurityGroupLimitExceeded" },
 });
 
-export const rulesOf = (records: Records, group: Pick<KindRecord<unknown>, "account_id" | "id">) =>
+export const rulesOf = (
+  records: OtherRecords,
+  group: Pick<KindRecord<unknown>, "account_id" | "id">,
+) =>
   records.find(securityGroupRule, group.account_id, group.id)
     .filter((rule) => rule.shape.GroupId === group.id);
 

@@ -1,6 +1,5 @@
 /** Security groups as records; their rules are records of their own. */
-import { kind, type KindRecord } from "../../resources/kind.ts";
-import type { Records } from "../../resources/records.ts";
+import { kind, type KindRecord, type OtherRecords } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
 import { permissionsOf, type RuleRecord, rulesOf } from "./security_group_rules.ts";
 
@@ -12,7 +11,7 @@ export type GroupRecord = KindRecord<GroupShape>;
 
 const ofRules =
   (egress: boolean, read: (rule: RuleRecord["shape"]) => string | number | undefined) =>
-  (record: GroupRecord, records: Records) =>
+  (record: GroupRecord, records: OtherRecords) =>
     rulesOf(records, record).filter((rule) => rule.shape.IsEgress === egress)
       .map((rule) => read(rule.shape));
 

@@ -1,7 +1,6 @@
 /** Subnets and the reservations of blocks in them, as records. */
 import { parseBlock, sizeOf } from "../../resources/addresses.ts";
-import { kind, type KindRecord } from "../../resources/kind.ts";
-import type { Records } from "../../resources/records.ts";
+import { kind, type KindRecord, type OtherRecords } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
 import { networkInterface } from "./interfaces.ts";
 
@@ -45,7 +44,7 @@ export const subnet = kind<SubnetShape>({
   settles: { member: "State", to: { pending: "available" } },
 });
 
-function freeIn(record: SubnetRecord, records: Records): number {
+function freeIn(record: SubnetRecord, records: OtherRecords): number {
   const block = parseBlock(record.shape.CidrBlock ?? "");
   if (block === undefined) return 0;
   let used = 0;
