@@ -25,7 +25,7 @@ import type { ComputeState } from "./state.ts";
 import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
 import { VolumeKeeper } from "./volumes/volume_keeper.ts";
 import type { VolumePlugger } from "./volumes/volume_plugger.ts";
-import { modificationActions } from "./volumes/volume_modification.ts";
+import { modificationActions } from "./volumes/modification_actions.ts";
 import { transferActions } from "./transfers/transfer_actions.ts";
 import type { ObjectDoor } from "./transfers/transfer.ts";
 import { TransferKeeper } from "./transfers/transfer_keeper.ts";

@@ -1,77 +1,14 @@
 /**
- * ModifyVolume and DescribeVolumesModifications: a volume becomes larger or gets other limits, attached
- * or not, without a pause for its guest.
+ * A volume that is `modifying` becomes larger or gets other limits, attached or not, without a pause for its guest.
  *
- * What is wanted is written into the record first (`modifying`); then the block store is told, then the
- * machine that has the volume, then the record says `completed`. Every step may be repeated, so a crash
- * at any point is gone on from. Blocks are where they were: nothing is left to optimize afterwards.
+ * The block store is told, then the machine that has the volume, then the record says `completed`. Every step may be
+ * repeated, so a crash at any point is gone on from. Blocks are where they were: nothing is left to optimize afterwards.
  */
-import { AwsError, unavailable } from "../../aws/errors.ts";
-import type { ActionTable, Call } from "../../resources/actions.ts";
-import { incorrectState, invalidValue, missingParameter } from "../../resources/errors.ts";
-import type { Attributes } from "../../resources/filters.ts";
-import type { Input, Output } from "../../resources/wire.ts";
+import { unavailable } from "../../aws/errors.ts";
 import { resizeVolume } from "../../viperblock/contract.ts";
-import type { VolumeModification, VolumeRecord } from "../contract.ts";
-import type { Quotas } from "../quotas/quotas.ts";
-import type { VolumeKeeper } from "./volume_keeper.ts";
-import { checkCapacity, gib, type VolumeDependencies } from "./volume_lifecycle.ts";
-import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
+import type { VolumeRecord } from "../contract.ts";
+import { gib, type VolumeDependencies } from "./volume_lifecycle.ts";
 
-type Shown = NonNullable<Output<"DescribeVolumesModifications">["VolumesModifications"]>[number];
-
-export function showModification({ volume_id }: VolumeRecord, of: VolumeModification): Shown {
-  return {
-    VolumeId: volume_id,
-    ModificationState: of.state,
-    ...(of.message === undefined ? {} : { StatusMessage: of.message }),
-    OriginalSize: of.original.size_gib,
-    OriginalIops: of.original.iops,
-    OriginalThroughput: of.original.throughput,
-    OriginalVolumeType: "gp3",
-    OriginalMultiAttachEnabled: false,
-    TargetSize: of.target.size_gib,
-    TargetIops: of.target.iops,
-    TargetThroughput: of.target.throughput,
-    TargetVolumeType: "gp3",
-    TargetMultiAttachEnabled: false,
-    Progress: of.state === "completed" ? 100 : 0,
-    StartTime: of.start_time,
-    ...(of.end_time === undefined ? {} : { EndTime: of.end_time }),
-  };
-}
-
-/** What the volume is to be. @throws AwsError */
-function targetOf(input: Input<"ModifyVolume">, volume: VolumeRecord) {
-  const size_gib = input.Size ?? volume.size_gib;
-  if (size_gib < volume.size_gib) {
-    throw invalidValue(
-      `New size cannot be smaller than existing size: ${size_gib} GiB is less than ${volume.size_gib} GiB.`,
-    );
-  }
-  return {
-    size_gib,
-    ...checkPerformance(
-      size_gib,
-      input.Iops ?? volume.iops,
-      input.Throughput ?? volume.throughput,
-    ),
-  };
-}
-
-function checkState(volume: VolumeRecord): void {
-  if (volume.state !== "available" && volume.state !== "in-use") {
-    throw incorrectState(`The volume '${volume.volume_id}' is '${volume.state}'.`);
-  }
-  if (volume.modification?.state === "modifying") {
-    throw new AwsError(
-      "IncorrectModificationState",
-      `Cannot modify volume '${volume.volume_id}': a modification is under way.`,
-    );
-  }
-}
-
-/** From a volume that is `modifying` to one that is modified. */
 export async function finishModifying(
   { bus, plugger, instances, volumes }: VolumeDependencies,
   volume: VolumeRecord,
@@ -111,84 +48,4 @@ export async function finishModifying(
       },
     };
   });
-}
-
-const attributes: Attributes<VolumeRecord> = {
-  "volume-id": (volume) => volume.volume_id,
-  "modification-state": (volume) => volume.modification?.state,
-  "original-iops": (volume) => volume.modification?.original.iops,
-  "original-size": (volume) => volume.modification?.original.size_gib,
-  "original-volume-type": () => "gp3",
-  "originalMultiAttachEnabled": () => false,
-  "start-time": (volume) => volume.modification?.start_time,
-  "target-iops": (volume) => volume.modification?.target.iops,
-  "target-size": (volume) => volume.modification?.target.size_gib,
-  "target-volume-type": () => "gp3",
-  "targetMultiAttachEnabled": () => false,
-};
-
-export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
-  const { bus, volumes } = keeper.dependencies;
-  return {
-    ModifyVolume: {
-      resources: (input, call) => [volumes.arnOf(call, input.VolumeId)],
-      check: async (input, call: Call) => {
-        const volume = await volumes.require(call.account_id, input.VolumeId);
-        checkVolumeType(input.VolumeType);
-        if (input.MultiAttachEnabled === true) {
-          throw invalidValue("gp3 volumes cannot be attached to several instances at once.");
-        }
-        if (
-          input.Size === undefined && input.Iops === undefined && input.Throughput === undefined &&
-          input.VolumeType === undefined
-        ) throw missingParameter("size");
-        targetOf(input, volume);
-        checkState(volume);
-      },
-      run: async (input, call) => {
-        const before = await volumes.require(call.account_id, input.VolumeId);
-        const growth = (input.Size ?? before.size_gib) - before.size_gib;
-        if (growth > 0) {
-          quotas.checkStorage(call.account_id, growth);
-          await checkCapacity(bus, growth);
-        }
-        const volume = await volumes.modify(call.account_id, input.VolumeId, (now) => {
-          checkState(now);
-          return {
-            ...now,
-            modification: {
-              state: "modifying",
-              original: { size_gib: now.size_gib, iops: now.iops, throughput: now.throughput },
-              target: targetOf(input, now),
-              start_time: new Date().toISOString(),
-            },
-          };
-        });
-        keeper.drive(call.account_id, input.VolumeId);
-        const { modification } = volume;
-        return modification === undefined
-          ? {}
-          : { VolumeModification: showModification(volume, modification) };
-      },
-    },
-
-    DescribeVolumesModifications: {
-      run: async (input, call) => {
-        const page = await volumes.describe({
-          action: "DescribeVolumesModifications",
-          ids: input.VolumeIds,
-          filters: input.Filters,
-          page: input,
-          attributes,
-          where: (volume) => volume.modification !== undefined,
-        }, call);
-        return {
-          VolumesModifications: page.records.flatMap((volume) =>
-            volume.modification === undefined ? [] : [showModification(volume, volume.modification)]
-          ),
-          NextToken: page.nextToken,
-        };
-      },
-    },
-  } satisfies ActionTable;
 }
