@@ -7,7 +7,7 @@
  * Everything follows from the seed but the moments of background reads; a failure tells all steps.
  */
 import { join } from "node:path";
-import { type Code, codeName, parseCode } from "../../services/predastore/extents/codes.ts";
+import { type Code, codeName, parseCode } from "../../services/predastore/extents/code.ts";
 import { type Random, randomFrom } from "../../services/predastore/disk/simulated_disk.ts";
 import { Fsck } from "../../services/predastore/upkeep/fsck.ts";
 import type { BucketRow } from "../../services/predastore/index/rows.ts";

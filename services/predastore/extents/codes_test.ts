@@ -1,7 +1,7 @@
 /** Buckets of different codes in one store: what each promises when directories go, and what is refused. */
 import assert from "node:assert/strict";
 import { bucketCode } from "../operator/bucket_code.ts";
-import { codeName, parseCode } from "./codes.ts";
+import { codeName, parseCode } from "./code.ts";
 import { Fsck } from "../upkeep/fsck.ts";
 import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";

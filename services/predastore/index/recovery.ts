@@ -12,7 +12,7 @@
  */
 import { errorFields, type Log } from "../../log/log.ts";
 import { before, type BlobDirectory, type Location } from "../segments/blob_directory.ts";
-import type { Code } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
 import type { ObjectIndex } from "./object_index.ts";

@@ -7,7 +7,7 @@
  * reads what is on the disks.
  */
 import type { Location } from "../segments/blob_directory.ts";
-import type { Code } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
 import type { Stripe } from "../extents/layout.ts";
 import type { BucketSettings, ObjectLock, Tag } from "../objects/settings.ts";
 

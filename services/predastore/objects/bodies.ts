@@ -6,7 +6,8 @@
  * written here is part of an object before a record says so.
  */
 import type { BlobDirectory } from "../segments/blob_directory.ts";
-import { type Code, type Codes, withCode } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
+import { type Codes, withCode } from "../extents/codes.ts";
 import { type Directories, type Epochs, epochsOf } from "../segments/directories.ts";
 import {
   type BodyDigest,

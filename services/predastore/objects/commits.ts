@@ -8,7 +8,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
-import type { Code } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
 import type { Directories, Epochs } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import { KeyLocks } from "./key_locks.ts";

@@ -6,7 +6,8 @@
  * reads may look into stay until they are done. What fails on the way is dead space for compaction.
  */
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
-import { type Code, type Codes, withCode } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
+import { type Codes, withCode } from "../extents/codes.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "../segments/directories.ts";
 import { DataLost, type ExtentReader, ReadBuffers } from "../extents/extent_reader.ts";

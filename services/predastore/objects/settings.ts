@@ -4,7 +4,7 @@
  * Types only. They are written to the segments as JSON, so a field that is renamed here no longer reads
  * what is on the disks. Who parses and who acts on each of them is named in `s3/`.
  */
-import type { Code } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
 
 export interface Tag {
   readonly key: string;

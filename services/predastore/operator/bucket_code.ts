@@ -5,7 +5,7 @@
  * bucket's own records may have to stand in more directories from now on, so repair looks at all once more.
  */
 import type { BucketCode } from "../contract.ts";
-import { codeName, parseCode } from "../extents/codes.ts";
+import { codeName, parseCode } from "../extents/code.ts";
 import { noSuchBucket } from "../objects/commits.ts";
 import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";

@@ -1,7 +1,7 @@
 /** ListBuckets, CreateBucket, HeadBucket, DeleteBucket and GetBucketLocation. */
 import { AwsError } from "../../aws/errors.ts";
 import { toldCode } from "../operator/bucket_code.ts";
-import { parseCode } from "../extents/codes.ts";
+import { parseCode } from "../extents/code.ts";
 import { erasureCodeHeader } from "../contract.ts";
 import type { BucketRow } from "../index/rows.ts";
 import { owner } from "./answer_parts.ts";

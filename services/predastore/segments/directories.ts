@@ -10,7 +10,7 @@ import { crc32c } from "../../../ffi/libisal.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
-import { type Code, directoriesOf } from "../extents/codes.ts";
+import { type Code, directoriesOf } from "../extents/code.ts";
 import type { Disk } from "../disk/disk.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";

@@ -9,7 +9,7 @@
  */
 import { createLog } from "../../log/log.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
-import { type Code, directoriesOf } from "../extents/codes.ts";
+import { type Code, directoriesOf } from "../extents/code.ts";
 import {
   Crashed,
   type Random,

@@ -1,5 +1,5 @@
 /** Which schedules there are: every crash point of what the store does, and random ones from a seed. */
-import type { Code } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
 import { type Random, randomFrom } from "../disk/simulated_disk.ts";
 import type { Schedule, Step } from "./schedule.ts";
 

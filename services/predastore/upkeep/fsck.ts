@@ -5,7 +5,8 @@
  * Clients go on meanwhile. A row that changed while it was read is read again, so what is told is true of
  * a row as it stood.
  */
-import { type Codes, directoriesOf } from "../extents/codes.ts";
+import { directoriesOf } from "../extents/code.ts";
+import type { Codes } from "../extents/codes.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
 import type { ObjectIndex } from "../index/object_index.ts";

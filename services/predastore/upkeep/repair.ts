@@ -11,7 +11,8 @@
 import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
-import { type Code, type Codes, directoriesOf } from "../extents/codes.ts";
+import { type Code, directoriesOf } from "../extents/code.ts";
+import type { Codes } from "../extents/codes.ts";
 import type { Commits } from "../objects/commits.ts";
 import { type Directories, epochsOf } from "../segments/directories.ts";
 import { DataLost, type ExtentReader } from "../extents/extent_reader.ts";

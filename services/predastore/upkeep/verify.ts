@@ -5,7 +5,8 @@
  * is told belongs to the row that was given.
  */
 import type { Location } from "../segments/blob_directory.ts";
-import type { Code, Codes } from "../extents/codes.ts";
+import type { Code } from "../extents/code.ts";
+import type { Codes } from "../extents/codes.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
