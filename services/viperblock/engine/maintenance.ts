@@ -147,7 +147,10 @@ export class Maintenance {
         this.wantSegment();
       }
     }
-    if (segments > segmentBudget >> 1 || this.#refusedAt > 0 || starving) this.#makeRoom();
+    // A file that is being made ends the hunger sooner than a chunk that is stored, and what has been
+    // drained is read from the object store from then on.
+    const noneComes = this.#refusedAt > 0 || (starving && !this.#asked);
+    if (segments > segmentBudget >> 1 || noneComes) this.#makeRoom();
     const { checkpointer, machine } = this.#o;
     if (checkpointer.running) return;
     if (log.writtenBytes - checkpointer.lastAtBytes <= this.#between()) return;

@@ -135,3 +135,31 @@ Deno.test("a checkpoint is taken before the log has grown by more than an openin
   assert.ok(takenAfter((256_000_000) - replayed + 1_000_000));
   simulated.releaseAll();
 });
+
+Deno.test("a writer that is ahead of the making of log files does not have its blocks moved to the object store", () => {
+  const world = new World({ next: () => 0, below: () => 0 });
+  const simulated = simulatedMachine(world, new SimulatedDisk(world, "/volume", 1 << 20));
+  const machine = { ...simulated, now: () => 1 };
+  const places = new Places(new BlockMap(100));
+  let drained = 0;
+  const told: FromWorker[] = [];
+  const maintenance = new Maintenance({
+    machine,
+    places,
+    log: { starved: true, spares: [], writtenBytes: 0 } as unknown as LogWriter,
+    drainer: { running: false, start: () => drained++ } as unknown as Drainer,
+    checkpointer: { running: false, lastAtBytes: 0 } as unknown as Checkpointer,
+    segmentBudget: 32,
+    spacePatienceMs: 1000,
+    post: (message) => told.push(message),
+  });
+  maintenance.advance(true);
+  maintenance.advance(true);
+  assert.deepEqual(told, [{ kind: "segment_wanted" }]);
+  assert.equal(drained, 0);
+  // There is no room for another file: then it is what is in the log that has to go.
+  maintenance.segmentRefused();
+  maintenance.advance(true);
+  assert.equal(drained, 1);
+  simulated.releaseAll();
+});
