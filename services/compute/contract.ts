@@ -223,6 +223,12 @@ export interface SnapshotRecord {
   readonly encrypted?: true;
   /** What is shown as its key. */
   readonly kms_key_id?: string;
+  /** While it is pending: the snapshot whose content is being copied and encrypted for it. */
+  readonly copy_of?: string;
+  /** Accounts that may make volumes and copies of it, besides its own. */
+  readonly shared_with?: readonly string[];
+  /** Everybody may. */
+  readonly public?: true;
   /** Written from outside, block by block: how long its writer may be silent. */
   readonly written?: { readonly timeout_min: number };
   /** `deleting` until no volume needs its chunks any more. */

@@ -153,7 +153,7 @@ class Inputs {
       }, 0.2),
     }),
     CopySnapshot: () => ({
-      SourceRegion: "here",
+      SourceRegion: this.sane(testConfig.region, () => this.text()),
       SourceSnapshotId: this.id("snap-"),
       ...this.some({ Description: this.text(), TagSpecifications: this.specifications() }, 0.2),
     }),
@@ -206,6 +206,10 @@ class Inputs {
     DeregisterImage: () => ({
       ImageId: this.id("ami-"),
       ...this.some({ DeleteAssociatedSnapshots: true }),
+    }),
+    DescribeSnapshotAttribute: () => ({
+      SnapshotId: this.id("snap-"),
+      Attribute: this.sane("createVolumePermission" as const, () => "productCodes"),
     }),
     DescribeExportImageTasks: () => ({
       ...this.some({ ExportImageTaskIds: this.many(() => this.id("export-ami-"), 1) }),
@@ -331,6 +335,22 @@ class Inputs {
         new TextEncoder().encode(this.text()).toBase64(),
       ]),
     }),
+    ModifySnapshotAttribute: () => ({
+      SnapshotId: this.id("snap-"),
+      ...this.some({
+        Attribute: this.sane("createVolumePermission" as const, () => "productCodes"),
+      }),
+      ...this.sane({ OperationType: "add", UserIds: this.many(() => bob) }, () =>
+        this.some({
+          OperationType: this.random.pick(["add", "remove"] as const),
+          GroupNames: this.many(() => this.sane("all", () => this.text())),
+          UserIds: this.many(() => this.sane(alice, () => this.text())),
+          CreateVolumePermission: this.some({
+            Add: this.many(() => this.some({ UserId: this.sane(bob, () => this.text()) })),
+            Remove: this.many(() => this.some({ Group: "all" as const })),
+          }),
+        }, 0.4)),
+    }),
     ModifyVolume: () => ({
       VolumeId: this.id("vol-"),
       ...this.some({
@@ -342,6 +362,10 @@ class Inputs {
     ModifyVolumeAttribute: () => ({
       VolumeId: this.id("vol-"),
       ...this.some({ AutoEnableIO: this.some({ Value: true }) }),
+    }),
+    ResetSnapshotAttribute: () => ({
+      SnapshotId: this.id("snap-"),
+      Attribute: this.sane("createVolumePermission" as const, () => "productCodes"),
     }),
     RegisterImage: () => ({
       Name: this.random.pick(["an image", "image 2", this.text()]),

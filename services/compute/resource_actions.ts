@@ -20,6 +20,7 @@ import { recordActions } from "./record_families/record_families.ts";
 import { recordFamilies } from "./record_families/record_family.ts";
 import { regionActions } from "./regions.ts";
 import { snapshotActions } from "./snapshots/snapshot_actions.ts";
+import { snapshotPermissionActions } from "./snapshots/snapshot_permissions.ts";
 import { SnapshotKeeper } from "./snapshots/snapshots.ts";
 import type { ComputeState } from "./state.ts";
 import { tagActions, taggable, TaggableTypes, type TagOwner } from "./tags.ts";
@@ -120,13 +121,14 @@ export class ResourceSide {
     this.actions = {
       ...keyPairActions(state),
       ...imageActions(state, this.snapshots),
-      ...imageCopyActions(bus, state, this.snapshots),
+      ...imageCopyActions(state, this.snapshots),
       ...imageStateActions(state),
       ...volumeActions(this.keeper, state, quotas),
       ...modificationActions(this.keeper, quotas),
       ...volumeAttributeActions(state),
       ...volumeCopyActions(this.keeper, state, quotas),
       ...snapshotActions(bus, state, instances, this.snapshots, quotas),
+      ...snapshotPermissionActions(state),
       ...imageCreationActions(bus, state, instances, this.snapshots),
       ...regionActions(config),
       ...instanceTypeActions(host),

@@ -6,7 +6,7 @@
  * the collector never misses a reference that is being made. A deletion first marks its row, then
  * removes objects, then the row: one that was cut off is taken up again at the next start.
  */
-import { AwsError, internalError, unavailable } from "../aws/errors.ts";
+import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { Conflict } from "../state/table.ts";
 import { collect, keptBy, stillNeeded } from "./chunks/collector.ts";
@@ -65,11 +65,21 @@ function requireSound({ volume_id, damage }: VolumeRow): void {
   );
 }
 
+function damagedSource(snapshotId: string, cause: DamagedData): AwsError {
+  return new AwsError(
+    "IncorrectState",
+    `The snapshot '${snapshotId}' is damaged: ${cause.message}. \`hive volume fsck ${snapshotId}\` says what is.`,
+    { cause },
+  );
+}
+
 export class Volumes {
   readonly #o: VolumesOptions;
   readonly #turns = new Turns();
   /** Volumes that are being filled, and when that is over. */
   readonly #filling = new Map<string, Promise<void>>();
+  /** Snapshots that are being copied, and when that is over. */
+  readonly #copying = new Map<string, Promise<unknown>>();
 
   constructor(options: VolumesOptions) {
     this.#o = options;
@@ -162,7 +172,7 @@ export class Volumes {
     } catch (error) {
       this.#o.log.error("volume_not_filled", { volume_id, ...errorFields(error) });
       await this.#finishVolume(volume_id);
-      throw error instanceof DamagedData ? internalError(error) : error;
+      throw error instanceof DamagedData ? damagedSource(source.snapshot_id, error) : error;
     } finally {
       this.#filling.delete(volume_id);
       over.resolve();
@@ -175,9 +185,13 @@ export class Volumes {
     snapshotId: string | undefined,
     encrypted: boolean | undefined,
   ): BlockVolume {
+    // Being deleted, or left half filled by an engine that ended: it is removed before it can be made.
+    if (row.state !== "ok") {
+      throw unavailable(`The volume '${row.volume_id}', which is being deleted,`);
+    }
     const isOther = encrypted !== undefined && encrypted !== (row.encrypted === true);
     if (
-      row.state !== "ok" || row.size_bytes !== size || row.snapshot_id !== snapshotId || isOther
+      row.size_bytes !== size || row.snapshot_id !== snapshotId || isOther
     ) {
       throw new AwsError(
         "IdempotentParameterMismatch",
@@ -412,6 +426,22 @@ export class Volumes {
     const sourceId = checkSnapshotId(source);
     const snapshotId = checkSnapshotId(target);
     const wanted = checkEncrypted(encryption);
+    // Whoever asks again while it is being copied waits for the same copy.
+    await this.#copying.get(snapshotId)?.catch(() => {});
+    const copying = this.#copy(sourceId, snapshotId, wanted);
+    this.#copying.set(snapshotId, copying);
+    try {
+      return await copying;
+    } finally {
+      if (this.#copying.get(snapshotId) === copying) this.#copying.delete(snapshotId);
+    }
+  }
+
+  async #copy(
+    sourceId: string,
+    snapshotId: string,
+    wanted: boolean | undefined,
+  ): Promise<BlockSnapshot> {
     const made = await this.#turns.take(references, async () => {
       const { snapshots } = this.#o.tables;
       const existing = await snapshots.read(snapshotId);
@@ -450,7 +480,8 @@ export class Volumes {
     const volume_id = `vol-copy-${snapshot_id.slice("snap-".length)}`;
     const { volumes } = this.#o.tables;
     if (await volumes.read(volume_id) !== undefined) {
-      throw new AwsError("IncorrectState", `The snapshot '${snapshot_id}' is being made.`);
+      // Left half done by an engine that ended: it is removed first.
+      throw unavailable(`The snapshot '${snapshot_id}', which is being made,`);
     }
     await this.#makeKey(volume_id);
     const made = await volumes.create(volume_id, {
@@ -529,6 +560,7 @@ export class Volumes {
   async deleteSnapshot(id: unknown): Promise<null> {
     const snapshotId = checkSnapshotId(id);
     const { snapshots } = this.#o.tables;
+    await this.#copying.get(snapshotId)?.catch(() => {});
     if (await snapshots.read(snapshotId) === undefined) return null;
     await snapshots.modify(snapshotId, (row) => {
       if (row === undefined) throw snapshotNotFound(snapshotId);

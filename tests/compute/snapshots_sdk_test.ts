@@ -68,6 +68,28 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     }),
   );
   await isStored(copy.SnapshotId);
+  const SnapshotId = copy.SnapshotId ?? "";
+  const Attribute = "createVolumePermission";
+  const permissions = async () =>
+    (await ec2.send(new Ec2.DescribeSnapshotAttributeCommand({ SnapshotId, Attribute })))
+      .CreateVolumePermissions;
+  await ec2.send(
+    new Ec2.ModifySnapshotAttributeCommand({
+      SnapshotId,
+      CreateVolumePermission: { Add: [{ UserId: "123456789012" }, { Group: "all" }] },
+    }),
+  );
+  assert.deepEqual(await permissions(), [{ Group: "all" }, { UserId: "123456789012" }]);
+  await ec2.send(new Ec2.ResetSnapshotAttributeCommand({ SnapshotId, Attribute }));
+  assert.deepEqual(await permissions() ?? [], []);
+  const sealed = await ec2.send(
+    new Ec2.CopySnapshotCommand({
+      SourceRegion: cloud.node.config.region,
+      SourceSnapshotId: SnapshotId,
+      Encrypted: true,
+    }),
+  );
+  await isStored(sealed.SnapshotId);
   await ec2.send(new Ec2.DeleteSnapshotCommand({ SnapshotId: copy.SnapshotId }));
   await assert.rejects(
     ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [copy.SnapshotId ?? ""] })),

@@ -4,13 +4,11 @@
  * the image's, so that a call that is repeated makes none a second time.
  */
 import { AwsError } from "../../aws/errors.ts";
-import type { Bus } from "../../bus/bus.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidParameter, unsupported } from "../../resources/errors.ts";
 import { checkId, idOf, newId, notFound } from "../../resources/ids.ts";
 import { type Tags, tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
-import { copySnapshot } from "../../viperblock/contract.ts";
 import {
   chooseEncryption,
   encryptionDefaults,
@@ -60,7 +58,7 @@ function copiedTags(source: ImageRecord, account: string): Tags {
   );
 }
 
-export function imageCopyActions(bus: Bus, state: ComputeState, keeper: SnapshotKeeper) {
+export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
   const { images, snapshots, tokens } = state;
 
   const copyDevice = async (
@@ -80,22 +78,20 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
       encryptionDefaults(state.records, asked.region, account),
       of ?? device,
     );
-    const encrypted = encryption.encrypted === true ? { encrypted: encryption.encrypted } : {};
-    await bus.ask(copySnapshot, { source_id, snapshot_id, ...encrypted });
-    const now = new Date().toISOString();
-    await snapshots.ensure({
+    await keeper.beginCopy(source_id, of ?? device, {
       snapshot_id,
       account_id: account,
       ...encryption,
       size_gib: of?.size_gib ?? device.size_gib,
       description:
         `Copied for DestinationAmi ${image_id} from SourceAmi ${source.image_id} for SourceSnapshot ${source_id}.`,
-      state: "completed",
-      start_time: now,
-      completion_time: now,
       tags,
     });
-    return { ...device, snapshot_id, ...encrypted };
+    return {
+      ...device,
+      snapshot_id,
+      ...(encryption.encrypted === true ? { encrypted: encryption.encrypted } : {}),
+    };
   };
 
   const copy = async (input: CopyInput, account: string, image_id: string) => {
@@ -120,6 +116,7 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
         ...(input.Description === undefined ? {} : { description: input.Description }),
         architecture: source.architecture,
         state: "pending",
+        awaits_snapshots: true,
         boot_mode: source.boot_mode,
         ...(source.tpm === undefined ? {} : { tpm: source.tpm }),
         root_device_name: source.root_device_name,
@@ -132,6 +129,7 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
           ...tags["image"],
         },
       });
+      await keeper.settleImages();
     } catch (error) {
       for (const { snapshot_id } of block_devices) {
         if (snapshot_id !== undefined) await keeper.remove(account, snapshot_id);
@@ -157,7 +155,8 @@ export function imageCopyActions(bus: Bus, state: ComputeState, keeper: Snapshot
           input,
           choose: () => newId(imageType.idPrefix),
           work: async (image_id) => {
-            if (images.get(call.account_id, image_id)?.state === "available") {
+            const there = images.get(call.account_id, image_id);
+            if (there?.state === "available" || there?.awaits_snapshots === true) {
               return { ImageId: image_id };
             }
             return await copy(input, call.account_id, image_id);

@@ -55,13 +55,14 @@ export function checkNameIsFree(
   }
 }
 
-/** Writes a new image and makes it available. @throws AwsError and leaves nothing */
+/** Writes a new image, and makes it available unless it awaits its snapshots. @throws AwsError and leaves nothing */
 export async function addImage(state: ComputeState, image: ImageRecord): Promise<ImageRecord> {
   const { images } = state;
   const { account_id, image_id, name } = image;
   const present = images.get(account_id, image_id);
   if (present?.state === "available") return present;
-  await images.ensure({ ...image, state: "pending" });
+  const { awaits_snapshots, ...rest } = image;
+  await images.ensure({ ...rest, state: "pending" });
   const row = images.table.get(images.keyOf(account_id, image_id));
   try {
     checkNameIsFree(state, account_id, name, { image_id, revision: row?.revision ?? 0 });
@@ -69,7 +70,12 @@ export async function addImage(state: ComputeState, image: ImageRecord): Promise
     await images.delete(account_id, image_id);
     throw error;
   }
-  return await images.modify(account_id, image_id, (now) => ({ ...now, state: "available" }));
+  return await images.modify(
+    account_id,
+    image_id,
+    (now) =>
+      awaits_snapshots === true ? { ...now, awaits_snapshots } : { ...now, state: "available" },
+  );
 }
 
 type Mapping = NonNullable<Input<"RegisterImage">["BlockDeviceMappings"]>[number];

@@ -27,6 +27,7 @@ import { profileFor } from "./instance_profiles.ts";
 import { keyPairNamed } from "../keys/key_pairs.ts";
 import { templateData } from "../record_families/launch_templates.ts";
 import { groupNamed } from "../record_families/placement_groups.ts";
+import { mayRestore } from "../snapshots/snapshot_permissions.ts";
 import type { ComputeState } from "../state.ts";
 import type { Quotas } from "../quotas/quotas.ts";
 import { hostArchitecture } from "../machines/node_machine.ts";
@@ -86,7 +87,11 @@ export async function readRequest(
     image: (id) => state.images.visible(call.account_id, id),
     keyPair: () => keyPair,
     type: offered,
-    snapshotSize: (id) => state.snapshots.visible(call.account_id, id)?.size_gib,
+    snapshotSize: (id) => {
+      const snapshot = state.snapshots.visible(call.account_id, id);
+      const isUsable = snapshot !== undefined && mayRestore(state, call.account_id, snapshot);
+      return isUsable ? snapshot.size_gib : undefined;
+    },
     encryptionOf: (asked, image, id) => {
       const snapshot = state.snapshots.visible(call.account_id, id ?? "");
       const defaults = encryptionDefaults(state.records, call.region, call.account_id);

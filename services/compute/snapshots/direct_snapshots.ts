@@ -34,6 +34,7 @@ import {
 } from "../../viperblock/contract.ts";
 import type { directActions, SnapshotRecord } from "../contract.ts";
 import { demand } from "../demand.ts";
+import { usableSnapshot } from "./snapshot_permissions.ts";
 import type { ComputeState } from "../state.ts";
 
 type In<T> = Wire<T>;
@@ -102,11 +103,22 @@ export class DirectSnapshots {
 
   /** The caller's own snapshot. @throws AwsError */
   async #own(action: string, id: string | undefined, call: CallContext): Promise<SnapshotRecord> {
+    const found = await this.#usable(action, id, call);
+    if (found.account_id !== call.account_id) throw notFound(found.snapshot_id);
+    return found;
+  }
+
+  /** One that the caller may read: its own, or one that is shared with it. @throws AwsError */
+  async #usable(
+    action: string,
+    id: string | undefined,
+    call: CallContext,
+  ): Promise<SnapshotRecord> {
     const snapshotId = id ?? "";
     if (!isId("snap-", snapshotId)) throw invalid(`'${snapshotId}' is no snapshot id.`);
     await this.#demand(action, snapshotId, call);
     try {
-      const found = await this.#o.state.snapshots.require(call.account_id, snapshotId);
+      const found = await usableSnapshot(this.#o.state, call.account_id, snapshotId);
       if (found.state !== "deleting") return found;
     } catch (error) {
       if (!(error instanceof AwsError) || error.status >= 500) throw error;
@@ -147,7 +159,7 @@ export class DirectSnapshots {
     }
     const parent = input.ParentSnapshotId === undefined
       ? undefined
-      : await this.#own("StartSnapshot", input.ParentSnapshotId, call);
+      : await this.#usable("StartSnapshot", input.ParentSnapshotId, call);
     if (parent === undefined) await this.#demand("StartSnapshot", "*", call);
     else if (parent.size_gib > size_gib) {
       throw invalid("VolumeSize must be at least that of the parent snapshot.");
@@ -332,7 +344,7 @@ export class DirectSnapshots {
     input: In<Ebs.ListSnapshotBlocksCommandInput>,
     call: CallContext,
   ): Promise<Out<Ebs.ListSnapshotBlocksCommandOutput>> {
-    const record = await this.#own("ListSnapshotBlocks", input.SnapshotId, call);
+    const record = await this.#usable("ListSnapshotBlocks", input.SnapshotId, call);
     const { found, ...next } = await this.#list(
       "ListSnapshotBlocks",
       input,
@@ -356,10 +368,10 @@ export class DirectSnapshots {
     input: In<Ebs.ListChangedBlocksCommandInput>,
     call: CallContext,
   ): Promise<Out<Ebs.ListChangedBlocksCommandOutput>> {
-    const record = await this.#own("ListChangedBlocks", input.SecondSnapshotId, call);
+    const record = await this.#usable("ListChangedBlocks", input.SecondSnapshotId, call);
     const first = input.FirstSnapshotId === undefined
       ? undefined
-      : await this.#own("ListChangedBlocks", input.FirstSnapshotId, call);
+      : await this.#usable("ListChangedBlocks", input.FirstSnapshotId, call);
     const { found, ...next } = await this.#list("ListChangedBlocks", input, record, first, call);
     const shown = (block: ChangedBlock) => ({
       BlockIndex: block.index,
@@ -381,7 +393,7 @@ export class DirectSnapshots {
     input: In<Ebs.GetSnapshotBlockCommandInput>,
     call: CallContext,
   ): Promise<Record<string, unknown>> {
-    const record = await this.#own("GetSnapshotBlock", input.SnapshotId, call);
+    const record = await this.#usable("GetSnapshotBlock", input.SnapshotId, call);
     const { snapshot_id } = record;
     const block_index = Number(input.BlockIndex);
     if (

@@ -8,12 +8,17 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
-import { incorrectState, invalidValue, unsupported } from "../../resources/errors.ts";
+import {
+  incorrectState,
+  invalidParameter,
+  invalidValue,
+  unsupported,
+} from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import { showTags, tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Resources } from "../../resources/resource.ts";
 import type { Input, Output } from "../../resources/wire.ts";
-import { copySnapshot, createSnapshot } from "../../viperblock/contract.ts";
+import { createSnapshot } from "../../viperblock/contract.ts";
 import type { InstanceRecord, SnapshotRecord, VolumeRecord } from "../contract.ts";
 import {
   chooseEncryption,
@@ -23,12 +28,23 @@ import {
   showEncryption,
 } from "../volumes/encryption_choice.ts";
 import type { Quotas } from "../quotas/quotas.ts";
+import {
+  isGrantedTo,
+  isPublic,
+  mayRestore,
+  requireCompleted,
+  usableSnapshot,
+} from "./snapshot_permissions.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "../state.ts";
 
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
 
-export function showSnapshot(snapshot: SnapshotRecord): Shown {
+/** @param viewer an account that sees it without owning it: tags are their owner's */
+export function showSnapshot(
+  snapshot: SnapshotRecord,
+  viewer: string = snapshot.account_id,
+): Shown {
   return {
     SnapshotId: snapshot.snapshot_id,
     VolumeId: snapshot.volume_id ?? "vol-ffffffff",
@@ -40,7 +56,7 @@ export function showSnapshot(snapshot: SnapshotRecord): Shown {
     State: snapshot.state === "deleting" ? "completed" : snapshot.state,
     Progress: snapshot.state === "pending" ? "0%" : "100%",
     StorageTier: "standard",
-    Tags: showTags(snapshot.tags),
+    Tags: viewer === snapshot.account_id ? showTags(snapshot.tags) : [],
     ...(snapshot.completion_time === undefined ? {} : { CompletionTime: snapshot.completion_time }),
   };
 }
@@ -196,6 +212,18 @@ export function snapshotActions(
           (input.OwnerIds ?? []).map((owner) => owner === "self" ? call.account_id : owner),
         );
         const restorable = input.RestorableByUserIds ?? [];
+        for (const user of restorable) {
+          if (!/^(?:self|all|\d{12})$/.test(user)) {
+            throw new AwsError("InvalidUserID.Malformed", `Invalid user id: "${user}"`);
+          }
+        }
+        const isRestorable = (snapshot: SnapshotRecord) =>
+          restorable.length === 0 || restorable.some((user) => {
+            if (user === "all") return isPublic(state, snapshot);
+            const account = user === "self" ? call.account_id : user;
+            return snapshot.account_id === account || isGrantedTo(snapshot, account);
+          });
+        const byTags = input.Filters?.some(({ Name }) => Name?.startsWith("tag")) === true;
         const page = await snapshots.describe({
           action: "DescribeSnapshots",
           ids: input.SnapshotIds,
@@ -203,11 +231,14 @@ export function snapshotActions(
           page: input,
           parameters: [[...owners], restorable],
           where: (snapshot) =>
-            (owners.size === 0 || owners.has(snapshot.account_id)) &&
-            (restorable.length === 0 || restorable.includes("self") ||
-              restorable.includes(snapshot.account_id)),
+            (owners.size === 0 || owners.has(snapshot.account_id)) && isRestorable(snapshot) &&
+            (snapshot.account_id === call.account_id ||
+              (!byTags && mayRestore(state, call.account_id, snapshot))),
         }, call);
-        return { Snapshots: page.records.map(showSnapshot), NextToken: page.nextToken };
+        return {
+          Snapshots: page.records.map((snapshot) => showSnapshot(snapshot, call.account_id)),
+          NextToken: page.nextToken,
+        };
       },
     },
 
@@ -217,33 +248,32 @@ export function snapshotActions(
         snapshots.arnOf(call, input.SourceSnapshotId),
       ],
       check: async (input, call) => {
-        tagsOf(input.TagSpecifications);
-        const source = await snapshots.require(call.account_id, input.SourceSnapshotId);
-        encryptionOf(input, call, source);
-        if (source.state !== "completed") {
-          throw incorrectState(`The snapshot '${input.SourceSnapshotId}' is '${source.state}'.`);
+        if (input.SourceRegion !== call.region) {
+          throw invalidParameter(
+            "SourceRegion",
+            input.SourceRegion,
+            `This cloud is ${call.region}.`,
+          );
         }
+        for (
+          const name of ["DestinationOutpostArn", "DestinationAvailabilityZone"] as const
+        ) {
+          if (input[name] !== undefined) throw unsupported(`${name} is not offered. Leave it out.`);
+        }
+        tagsOf(input.TagSpecifications);
+        const source = await usableSnapshot(state, call.account_id, input.SourceSnapshotId);
+        encryptionOf(input, call, source);
+        requireCompleted(source);
       },
       run: async (input, call) => {
-        const source = await snapshots.require(call.account_id, input.SourceSnapshotId);
+        const source = await usableSnapshot(state, call.account_id, input.SourceSnapshotId);
         quotas.checkSnapshots(call.account_id, 1);
-        const snapshot_id = newId("snap-");
-        const encryption = encryptionOf(input, call, source);
-        await bus.ask(copySnapshot, {
-          source_id: source.snapshot_id,
-          snapshot_id,
-          ...(encryption.encrypted === true ? { encrypted: true } : {}),
-        });
-        const now = new Date().toISOString();
-        const copy = await snapshots.ensure({
-          snapshot_id,
+        const copy = await keeper.beginCopy(source.snapshot_id, source, {
+          snapshot_id: newId("snap-"),
           account_id: call.account_id,
           ...(source.volume_id === undefined ? {} : { volume_id: source.volume_id }),
-          ...encryption,
+          ...encryptionOf(input, call, source),
           size_gib: source.size_gib,
-          state: "completed",
-          start_time: now,
-          completion_time: now,
           ...(input.Description === undefined ? {} : { description: input.Description }),
           tags: tagsOf(input.TagSpecifications),
         });

@@ -9,7 +9,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { errorFields, type Log } from "../../log/log.ts";
-import { deleteSnapshot, describeSnapshot } from "../../viperblock/contract.ts";
+import { copySnapshot, deleteSnapshot, describeSnapshot } from "../../viperblock/contract.ts";
 import type { SnapshotRecord } from "../contract.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
@@ -57,25 +57,75 @@ export class SnapshotKeeper {
   }
 
   async #settle(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
-    const { account_id, snapshot_id } = snapshot;
-    let state: "pending" | "completed" | "error";
-    try {
-      state = (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
-    } catch (error) {
-      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
-      state = "error";
-    }
+    const state = snapshot.copy_of === undefined
+      ? await this.#stateOf(snapshot.snapshot_id)
+      : await this.#copy(snapshot.snapshot_id, snapshot.copy_of);
     if (state === "pending") return snapshot;
-    const settled = await this.state.snapshots.modify(
-      account_id,
-      snapshot_id,
-      (now) =>
-        now.state === "pending"
-          ? { ...now, state, completion_time: new Date().toISOString() }
-          : now,
-    );
+    const { account_id, snapshot_id } = snapshot;
+    const settled = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
+      if (now.state !== "pending") return now;
+      const { copy_of: _, ...rest } = now;
+      return { ...rest, state, completion_time: new Date().toISOString() };
+    });
     await this.settleImages();
     return settled;
+  }
+
+  async #stateOf(snapshot_id: string): Promise<"pending" | "completed" | "error"> {
+    try {
+      return (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+      return "error";
+    }
+  }
+
+  /** Copies and encrypts what was not encrypted: as long as that takes, and again after whatever came between. */
+  async #copy(snapshot_id: string, source_id: string): Promise<"completed" | "error"> {
+    try {
+      await this.bus.ask(copySnapshot, { source_id, snapshot_id, encrypted: true });
+      return "completed";
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+      this.log.warn("snapshot_not_copied", { snapshot_id, source_id, ...errorFields(error) });
+      return "error";
+    }
+  }
+
+  /**
+   * Begins a snapshot with another one's content. It is completed at once where both share what is stored;
+   * what has to be encrypted first is `pending` meanwhile.
+   * @param source absent where its record is not to be had
+   * @throws AwsError and leaves nothing
+   */
+  async beginCopy(
+    source_id: string,
+    source: Pick<SnapshotRecord, "encrypted"> | undefined,
+    record: Omit<SnapshotRecord, "state" | "start_time" | "completion_time" | "copy_of">,
+  ): Promise<SnapshotRecord> {
+    const { snapshot_id, encrypted } = record;
+    const start_time = new Date().toISOString();
+    if (encrypted === true && source?.encrypted !== true) {
+      const begun = await this.state.snapshots.ensure({
+        ...record,
+        state: "pending",
+        copy_of: source_id,
+        start_time,
+      });
+      if (begun.state === "pending") this.#watch(begun);
+      return begun;
+    }
+    await this.bus.ask(copySnapshot, {
+      source_id,
+      snapshot_id,
+      ...(encrypted === true ? { encrypted } : {}),
+    });
+    return await this.state.snapshots.ensure({
+      ...record,
+      state: "completed",
+      start_time,
+      completion_time: start_time,
+    });
   }
 
   #watch(snapshot: SnapshotRecord): void {
@@ -89,8 +139,13 @@ export class SnapshotKeeper {
         !signal.aborted;
         wait_ms = Math.min(wait_ms * 2, lastLook_ms)
       ) {
-        await Promise.race([delay(wait_ms), this.#stopped.promise]);
-        if (signal.aborted || (await this.#settle(snapshot)).state !== "pending") return;
+        // A copy is nobody's but ours to make; it begins at once.
+        if (snapshot.copy_of === undefined || wait_ms > firstLook_ms) {
+          await Promise.race([delay(wait_ms), this.#stopped.promise]);
+        }
+        if (signal.aborted) return;
+        const seen = await Promise.race([this.#settle(snapshot), this.#stopped.promise]);
+        if (seen?.state !== "pending") return;
       }
     })()
       .catch((error) => this.log.warn("snapshot_not_seen", { snapshot_id, ...errorFields(error) }))

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { AwsError } from "../../aws/errors.ts";
 import { testConfig } from "../../../tests/kit/compute.ts";
 import { startResourceSide } from "../../../tests/kit/resource_side.ts";
+import { until } from "../../../tests/kit/until.ts";
 import { planDevices } from "../instances/block_device_plan.ts";
 import { chooseEncryption, type EncryptionDefaults } from "./encryption_choice.ts";
 
@@ -84,7 +86,7 @@ Deno.test("encryption over the bus: volumes, snapshots, copies and the account's
     SourceSnapshotId: source.SnapshotId ?? "",
     Encrypted: true,
   });
-  assert.equal(store.snapshots.get(copied)?.encrypted, true);
+  await until("it is copied", () => store.snapshots.get(copied)?.encrypted);
   const filtered = await ask("DescribeSnapshots", {
     Filters: [{ Name: "encrypted", Values: ["true"] }],
   });
@@ -103,4 +105,86 @@ Deno.test("encryption over the bus: volumes, snapshots, copies and the account's
     Filters: [{ Name: "encrypted", Values: ["false"] }],
   });
   assert.equal(volumes.Volumes?.length, 2);
+});
+
+Deno.test("a copy that has to be encrypted is pending meanwhile, and what fails for good says so", async (t) => {
+  await using world = await startResourceSide();
+  const { ask, store } = world;
+  const AvailabilityZone = testConfig.az;
+  const SourceRegion = testConfig.region;
+  const { VolumeId = "" } = await ask("CreateVolume", { AvailabilityZone, Size: 8 });
+  const { SnapshotId: source = "" } = await ask("CreateSnapshot", { VolumeId });
+  const stateOf = async (id: string) =>
+    (await ask("DescribeSnapshots", { SnapshotIds: [id] })).Snapshots?.[0]?.State;
+  /** Holds what the block store is asked by a name, until it is let go or fails. */
+  const hold = (name: string) => {
+    const held = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    store.before = async (call) => {
+      if (call !== name) return;
+      asked.resolve();
+      await held.promise;
+    };
+    return { ...held, asked: asked.promise };
+  };
+  const copy = async () =>
+    (await ask("CopySnapshot", { SourceRegion, SourceSnapshotId: source, Encrypted: true }))
+      .SnapshotId ?? "";
+
+  await t.step("it is answered at once, and completed when it is stored", async () => {
+    const held = hold("ebs.snapshot.copy");
+    const made = await copy();
+    await held.asked;
+    assert.equal(await stateOf(made), "pending");
+    await assert.rejects(ask("CreateVolume", { AvailabilityZone, SnapshotId: made }), {
+      code: "IncorrectState",
+    });
+    held.resolve();
+    await until("it is stored", async () => await stateOf(made) === "completed");
+    assert.equal(store.snapshots.get(made)?.encrypted, true);
+  });
+
+  await t.step("a copy that cannot be made is an error that can be deleted", async () => {
+    const held = hold("ebs.snapshot.copy");
+    const made = await copy();
+    held.reject(new AwsError("IncorrectState", "the source is damaged"));
+    await until("it has failed", async () => await stateOf(made) === "error");
+    await ask("DeleteSnapshot", { SnapshotId: made });
+    await assert.rejects(stateOf(made), { code: "InvalidSnapshot.NotFound" });
+  });
+
+  await t.step("an image's copy is pending with its snapshots", async () => {
+    const { ImageId: SourceImageId = "" } = await ask("RegisterImage", {
+      Name: "plain",
+      BlockDeviceMappings: [{ DeviceName: "/dev/xvda", Ebs: { SnapshotId: source } }],
+    });
+    const held = hold("ebs.snapshot.copy");
+    const { ImageId = "" } = await ask("CopyImage", {
+      SourceRegion,
+      SourceImageId,
+      Name: "sealed",
+      Encrypted: true,
+    });
+    const shown = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
+    assert.equal((await shown())?.State, "pending");
+    held.resolve();
+    await until("it is available", async () => (await shown())?.State === "available");
+    assert.equal((await shown())?.BlockDeviceMappings?.[0]?.Ebs?.Encrypted, true);
+  });
+
+  await t.step("a volume that cannot be filled is an error that can be deleted", async () => {
+    const held = hold("ebs.volume.create");
+    const { VolumeId = "" } = await ask("CreateVolume", {
+      AvailabilityZone,
+      SnapshotId: source,
+      Encrypted: true,
+    });
+    const volume = async () => (await ask("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes;
+    await assert.rejects(ask("DeleteVolume", { VolumeId }), { code: "IncorrectState" });
+    held.reject(new AwsError("InvalidSnapshot.NotFound", "it went meanwhile"));
+    await until("it has failed", async () => (await volume())?.[0]?.State === "error");
+    store.before = () => {};
+    await ask("DeleteVolume", { VolumeId });
+    await until("it is gone", () => volume().then(() => undefined, () => true));
+  });
 });

@@ -124,7 +124,10 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
       Filters: [{ Name: "volume-id", Values: [VolumeId] }],
     });
     assert.deepEqual(mine.map((each) => each.SnapshotId), [SnapshotId]);
-    const copy = await ask("CopySnapshot", { SourceRegion: "x", SourceSnapshotId: SnapshotId });
+    const copy = await ask("CopySnapshot", {
+      SourceRegion: testConfig.region,
+      SourceSnapshotId: SnapshotId,
+    });
     assert.equal(await stateOf(copy.SnapshotId ?? ""), "completed");
     await ask("DeleteSnapshot", { SnapshotId });
     await until("it is gone", () => !store.snapshots.has(SnapshotId));

@@ -336,6 +336,23 @@ export class VolumeKeeper {
     this.#driven.delete(volumeId);
   }
 
+  /** What the block store refuses for good is `error` from then on: its owner can delete it. */
+  async #make(volume: VolumeRecord): Promise<void> {
+    const { volumes, log } = this.dependencies;
+    const { account_id, volume_id } = volume;
+    try {
+      await makePlanned(this.dependencies, volume);
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+      log.warn("volume_not_made", { volume_id, ...errorFields(error) });
+      await volumes.modify(
+        account_id,
+        volume_id,
+        (now) => now.state === "creating" ? { ...now, state: "error" } : now,
+      );
+    }
+  }
+
   /** One try; true when the volume has nowhere to go any more. */
   async converge(account: string, volumeId: string): Promise<boolean> {
     return await this.#locks.hold(volumeId, async () => {
@@ -343,7 +360,7 @@ export class VolumeKeeper {
       const volume = (await volumes.table.read(volumes.keyOf(account, volumeId)))?.value;
       if (volume === undefined || !this.#isMoving(volume)) return true;
       if (volume.state === "deleting") await destroyDeleting(this.dependencies, volume);
-      else if (volume.state === "creating") await makePlanned(this.dependencies, volume);
+      else if (volume.state === "creating") await this.#make(volume);
       else if (
         volume.modification?.state === "modifying" &&
         (volume.attachment === undefined || volume.attachment.status === "attached")

@@ -67,6 +67,13 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
     "volume-size": (snapshot) => snapshot.size_gib,
   },
   page: { ...usualLimits, above: "cap", idsParameter: "snapshotSet" },
+  ownerless: true,
+  // No account in particular: whether there is anybody.
+  shared: (snapshot, account) =>
+    snapshot.public === true ||
+    (account === ""
+      ? snapshot.shared_with !== undefined
+      : snapshot.shared_with?.includes(account) === true),
   gone: (snapshot) => snapshot.state === "deleting",
 };
 

@@ -17,6 +17,8 @@ import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
 import { chooseEncryption, encryptionDefaults } from "./encryption_choice.ts";
 import type { Quotas } from "../quotas/quotas.ts";
+import type { SnapshotRecord } from "../contract.ts";
+import { requireCompleted, usableSnapshot } from "../snapshots/snapshot_permissions.ts";
 import type { ComputeState } from "../state.ts";
 import { checkAttach, checkDevice } from "./volume_attachment.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
@@ -57,15 +59,25 @@ function checkCreate(input: CreateInput, az: string): void {
   if (input.Size !== undefined) checkPerformance(input.Size, input.Iops, input.Throughput);
 }
 
+/** The snapshot that the volume is to begin with. @throws AwsError unless the account may use it, and all of it is there */
+async function sourceOf(
+  state: ComputeState,
+  account: string,
+  { SnapshotId }: CreateInput,
+): Promise<SnapshotRecord | undefined> {
+  if (SnapshotId === undefined || SnapshotId === "") return undefined;
+  const snapshot = await usableSnapshot(state, account, SnapshotId);
+  requireCompleted(snapshot);
+  return snapshot;
+}
+
 async function planOf(
   state: ComputeState,
   { account_id: account, region }: Pick<Call, "account_id" | "region">,
   id: string,
   input: CreateInput,
 ): Promise<NewVolume> {
-  const snapshot = input.SnapshotId === undefined || input.SnapshotId === ""
-    ? undefined
-    : await state.snapshots.require(account, input.SnapshotId);
+  const snapshot = await sourceOf(state, account, input);
   const size_gib = input.Size ?? snapshot?.size_gib ?? 0;
   if (snapshot !== undefined && size_gib < snapshot.size_gib) {
     throw invalidValue(
@@ -90,14 +102,9 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
   return {
     CreateVolume: {
       resources: (_input, call) => [volumes.arnOf(call, "*")],
-      check: (input, call) => {
+      check: async (input, call) => {
         checkCreate(input, config.az);
-        const defaults = encryptionDefaults(state.records, call.region, call.account_id);
-        chooseEncryption(
-          input,
-          defaults,
-          state.snapshots.get(call.account_id, input.SnapshotId ?? ""),
-        );
+        await planOf(state, call, "", input);
       },
       run: (input, call) =>
         state.tokens.once(call, {
@@ -108,7 +115,7 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
             const plan = await planOf(state, call, id, input);
             quotas.checkStorage(call.account_id, plan.size_gib);
             await checkCapacity(bus, plan.size_gib);
-            const source = state.snapshots.get(call.account_id, plan.snapshot_id ?? "");
+            const source = await sourceOf(state, call.account_id, input);
             // All of a snapshot that is not encrypted is copied for a volume that is: that may take long.
             const copies = plan.encrypted === true && source !== undefined &&
               source.encrypted !== true;
