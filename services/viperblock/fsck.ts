@@ -7,7 +7,7 @@
  * made anew of it, and what cannot.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
-import { leafBlocks, offsetInLeaf } from "./maps/block_map.ts";
+import { checksumAt, containerAt, indexAt, leafBlocks } from "./maps/block_map.ts";
 import { readChunkHeader } from "./chunks/chunk_record.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
 import {
@@ -48,11 +48,10 @@ function placesByChunk({ blocks }: StoredMap, sizeBlocks: number): Map<number, P
     const end = Math.min(sizeBlocks, (Math.floor(block / leafBlocks) + 1) * leafBlocks);
     if (leaf !== undefined) {
       for (; block < end; block++) {
-        const at = offsetInLeaf(block);
-        const container = leaf[at] as number;
+        const container = containerAt(leaf, block);
         if (container === hole || !isChunk(container)) continue;
         const number = chunkNumber(container);
-        const place = { block, index: leaf[at + 1] as number, checksum: leaf[at + 2] as number };
+        const place = { block, index: indexAt(leaf, block), checksum: checksumAt(leaf, block) };
         const there = places.get(number);
         if (there === undefined) places.set(number, [place]);
         else there.push(place);

@@ -4,7 +4,12 @@
  */
 import { crc32c } from "../../ffi/crc32c.ts";
 import { mapMemory } from "../../ffi/libc.ts";
-import { BlockMap, offsetInLeaf } from "../../services/viperblock/maps/block_map.ts";
+import {
+  BlockMap,
+  checksumAt,
+  containerAt,
+  indexAt,
+} from "../../services/viperblock/maps/block_map.ts";
 import { audit } from "../../services/viperblock/engine/audit.ts";
 import { Places, type Segment } from "../../services/viperblock/engine/places.ts";
 import { type Encryption, recover } from "../../services/viperblock/engine/recovery.ts";
@@ -126,11 +131,10 @@ function contentsOf(disk: FoundDisk, volume: SoughtVolume, places: Places): Foun
   for (let block = 0; block < sizeBlocks; block++) {
     const leaf = places.map.leaf(block);
     if (leaf === undefined) continue;
-    const at = offsetInLeaf(block);
-    const container = leaf[at] as number;
+    const container = containerAt(leaf, block);
     if (container === hole) continue;
-    const index = leaf[at + 1] as number;
-    const checksum = leaf[at + 2] as number;
+    const index = indexAt(leaf, block);
+    const checksum = checksumAt(leaf, block);
     let content: number | undefined;
     if (isChunk(container)) {
       const key = places.chunks[chunkNumber(container)]?.key ?? "";

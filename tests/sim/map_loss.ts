@@ -5,7 +5,7 @@
  */
 import type { Random } from "../kit/random.ts";
 import { hole } from "../../services/viperblock/format.ts";
-import { offsetInLeaf } from "../../services/viperblock/maps/block_map.ts";
+import { checksumAt, containerAt } from "../../services/viperblock/maps/block_map.ts";
 import {
   type BlockStore,
   mapPartKey,
@@ -93,8 +93,9 @@ function damage(objects: Objects, map: SavedMap, random: Random): string {
 
 const at = ({ blocks }: StoredMap, block: number) => {
   const leaf = blocks.leaf(block);
-  const offset = offsetInLeaf(block);
-  return leaf === undefined || leaf[offset] === hole ? undefined : leaf[offset + 2] as number;
+  return leaf === undefined || containerAt(leaf, block) === hole
+    ? undefined
+    : checksumAt(leaf, block);
 };
 
 /** @returns what is wrong */

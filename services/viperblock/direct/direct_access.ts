@@ -12,7 +12,7 @@
 import { createHash } from "node:crypto";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { AwsError, internalError } from "../../aws/errors.ts";
-import { offsetInLeaf } from "../maps/block_map.ts";
+import { containerAt } from "../maps/block_map.ts";
 import { readChunkHeader, writeChunkHeader } from "../chunks/chunk_record.ts";
 import {
   type BlockSnapshot,
@@ -376,9 +376,12 @@ export class DirectAccess {
 /** Whether any of the blocks lives elsewhere, or only in one of the maps. */
 function differ(a: StoredMap, b: StoredMap, first: number): boolean {
   for (let block = first; block < first + blocksEach; block++) {
-    const inA = a.blocks.leaf(block)?.[offsetInLeaf(block)] ?? hole;
-    const inB = b.blocks.leaf(block)?.[offsetInLeaf(block)] ?? hole;
-    if (inA === hole && inB === hole) continue;
+    const inA = a.blocks.leaf(block);
+    const inB = b.blocks.leaf(block);
+    if (
+      (inA === undefined || containerAt(inA, block) === hole) &&
+      (inB === undefined || containerAt(inB, block) === hole)
+    ) continue;
     if (placeOf(a, block) !== placeOf(b, block)) return true;
   }
   return false;

@@ -5,7 +5,7 @@
  * Chunks are named by their order, so a copy that was cut off and is made again overwrites its own beginning.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { leafBlocks, offsetInLeaf } from "../maps/block_map.ts";
+import { containerAt, leafBlocks } from "../maps/block_map.ts";
 import { writeChunkHeader } from "../chunks/chunk_record.ts";
 import {
   blockBytes,
@@ -40,7 +40,7 @@ function* mappedRuns({ blocks }: StoredMap, longest: number) {
     }
     let count = 0;
     while (block + count < end && count < longest) {
-      if (leaf[offsetInLeaf(block + count)] === hole) break;
+      if (containerAt(leaf, block + count) === hole) break;
       count++;
     }
     if (count > 0) yield { first: block, count };

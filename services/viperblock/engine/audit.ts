@@ -2,7 +2,7 @@
  * Holds a volume's books against its map: every container's count of live blocks, and that no place is
  * owned twice. Costs a pass over the whole map; for the simulation and for checks by hand.
  */
-import { leafBlocks } from "../maps/block_map.ts";
+import { containerAt, indexAt, leafBlocks } from "../maps/block_map.ts";
 import { chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
 import type { Places } from "./places.ts";
 
@@ -19,8 +19,8 @@ export function audit(places: Places): string[] {
       continue;
     }
     for (let i = 0; i < leafBlocks; i++, block++) {
-      const container = leaf[i * 3] as number;
-      const index = leaf[i * 3 + 1] as number;
+      const container = containerAt(leaf, i);
+      const index = indexAt(leaf, i);
       if (container === hole) continue;
       mapped++;
       if (block >= places.map.sizeBlocks) wrong.push(`block ${block} lies beyond the end`);

@@ -9,7 +9,7 @@
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
-import { offsetInLeaf } from "../maps/block_map.ts";
+import { checksumAt, livesAt } from "../maps/block_map.ts";
 import { type ChunkHeader, readChunkHeader } from "../chunks/chunk_record.ts";
 import { blockBytes, chunkContainer, chunkHeaderBytes } from "../format.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
@@ -188,7 +188,7 @@ export class Compactor {
     const block = header.blocks[index]?.block ?? 0;
     const container = chunkContainer(source.number);
     if (!this.#livesAt(block, container, index)) return;
-    const checksum = (places.map.leaf(block) as Uint32Array)[offsetInLeaf(block) + 2] as number;
+    const checksum = checksumAt(places.map.leaf(block) as Uint32Array, block);
     const from = (index - first) * blockBytes;
     if (crc32cOf(window, from, blockBytes) !== checksum) {
       this.#spoilt.add(source.number);
@@ -202,10 +202,7 @@ export class Compactor {
 
   #livesAt(block: number, container: number, index: number): boolean {
     const { map } = this.#o.places;
-    if (block >= map.sizeBlocks) return false;
-    const leaf = map.leaf(block);
-    const at = offsetInLeaf(block);
-    return leaf !== undefined && leaf[at] === container && leaf[at + 1] === index;
+    return block < map.sizeBlocks && livesAt(map.leaf(block), block, container, index);
   }
 
   /** Goes on with the next window in which something lives. */

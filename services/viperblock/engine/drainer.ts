@@ -11,7 +11,7 @@
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
-import { offsetInLeaf } from "../maps/block_map.ts";
+import { checksumAt, livesAt } from "../maps/block_map.ts";
 import { writeChunkHeader } from "../chunks/chunk_record.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import {
@@ -160,7 +160,7 @@ export class Drainer {
           container: segment.number,
           segment,
           index,
-          checksum: leaf[offsetInLeaf(block) + 2] as number,
+          checksum: checksumAt(leaf, block),
         });
         if (entries.length === this.#o.chunkBlocks) return entries;
       }
@@ -169,9 +169,7 @@ export class Drainer {
   }
 
   #livesAt(block: number, container: number, index: number): boolean {
-    const leaf = this.#o.places.map.leaf(block);
-    const at = offsetInLeaf(block);
-    return leaf !== undefined && leaf[at] === container && leaf[at + 1] === index;
+    return livesAt(this.#o.places.map.leaf(block), block, container, index);
   }
 
   /** Reads the run that begins at entry `first`; returns its length. */

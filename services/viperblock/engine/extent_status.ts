@@ -4,7 +4,7 @@
  * other. It covers at least one block of the range and may end before the range does; who asked goes on
  * from there. The time that one question takes is bounded, since the volume's loop waits for it.
  */
-import { type BlockMap, leafBlocks, offsetInLeaf } from "../maps/block_map.ts";
+import { type BlockMap, containerAt, leafBlocks } from "../maps/block_map.ts";
 import { blockBytes, hole } from "../format.ts";
 import { allocationContext } from "./nbd_protocol.ts";
 
@@ -39,7 +39,7 @@ export function extentStatus(
         looked++;
         continue;
       }
-      const here = leaf[offsetInLeaf(block)] === hole ? allocationContext.holeAndZero : 0;
+      const here = containerAt(leaf, block) === hole ? allocationContext.holeAndZero : 0;
       if (state >= 0 && here !== state) break;
       state = here;
       block++;

@@ -30,7 +30,7 @@ import {
   prepareHeader,
   sealHeader,
 } from "../log/log_record.ts";
-import { offsetInLeaf } from "../maps/block_map.ts";
+import { containerAt } from "../maps/block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { Machine, OpenFile, RequestQueue } from "../machine/machine.ts";
 import { type Durability, LocalDurability, LogFailed } from "./durability.ts";
@@ -261,7 +261,7 @@ export class LogWriter {
   hole(first: number, count: number): boolean {
     if (count === 1) {
       const leaf = this.#places.map.leaf(first);
-      if (leaf === undefined || leaf[offsetInLeaf(first)] === holeContainer) return true;
+      if (leaf === undefined || containerAt(leaf, first) === holeContainer) return true;
     } else if (!this.#places.map.anyMapped(first, count)) return true;
     if (!this.#open()) return false;
     const entries = (this.#buffer * this.#bufferBytes >> 2) + firstEntryWord;

@@ -3,8 +3,8 @@
  * into the log. When the block has moved meanwhile, because somebody wrote to it, it is read again: no
  * write is ever undone by one that began before it.
  */
-import { offsetInLeaf } from "../maps/block_map.ts";
-import { blockBytes } from "../format.ts";
+import { containerAt, indexAt } from "../maps/block_map.ts";
+import { blockBytes, hole } from "../format.ts";
 import { nbdError } from "./nbd_protocol.ts";
 import type { LogWriter } from "./log_writer.ts";
 import type { Places } from "./places.ts";
@@ -91,11 +91,10 @@ export class PartialWrites {
       return;
     }
     const leaf = places.map.leaf(block);
-    const word = offsetInLeaf(block);
     const column = slots.firstBlock[slot] as number;
     if (
-      (leaf?.[word] ?? 0) !== slots.container[column] ||
-      (leaf?.[word + 1] ?? 0) !== slots.index[column]
+      (leaf === undefined ? hole : containerAt(leaf, block)) !== slots.container[column] ||
+      (leaf === undefined ? 0 : indexAt(leaf, block)) !== slots.index[column]
     ) {
       reader.start(id);
       return;

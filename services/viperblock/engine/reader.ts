@@ -9,7 +9,7 @@
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
-import { offsetInLeaf } from "../maps/block_map.ts";
+import { checksumAt, containerAt, indexAt, livesAt } from "../maps/block_map.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
@@ -79,9 +79,8 @@ export class Reader {
     for (let i = 0; i < count;) {
       const block = firstBlock + i;
       const leaf = places.map.leaf(block);
-      const word = offsetInLeaf(block);
-      const container = leaf === undefined ? hole : leaf[word] as number;
-      const index = leaf === undefined ? 0 : leaf[word + 1] as number;
+      const container = leaf === undefined ? hole : containerAt(leaf, block);
+      const index = leaf === undefined ? 0 : indexAt(leaf, block);
       slots.container[column + i] = container;
       slots.index[column + i] = index;
       const at = base + i * blockBytes;
@@ -90,7 +89,7 @@ export class Reader {
         i++;
         continue;
       }
-      const checksum = (leaf as Uint32Array)[word + 2] as number;
+      const checksum = checksumAt(leaf as Uint32Array, block);
       slots.checksum[column + i] = checksum;
       const cached = cache.lookup(container, index);
       if (cached >= 0) {
@@ -136,15 +135,14 @@ export class Reader {
     for (; run < limit; run++) {
       const block = firstBlock + first + run;
       const leaf = places.map.leaf(block);
-      const word = offsetInLeaf(block);
       if (
-        leaf === undefined || leaf[word] !== container || leaf[word + 1] !== index + run ||
+        !livesAt(leaf, block, container, index + run) ||
         cache.has(container, index + run) ||
         (!inChunk && log.buffered(container, index + run) >= 0)
       ) break;
       slots.container[column + first + run] = container;
       slots.index[column + first + run] = index + run;
-      slots.checksum[column + first + run] = leaf[word + 2] as number;
+      slots.checksum[column + first + run] = checksumAt(leaf as Uint32Array, block);
     }
     const piece = this.#freePieces[--this.#pieces] as number;
     this.#pieceRequest[piece] = id;

@@ -11,7 +11,7 @@
  * - Where the map in the object store is lost while no node has a log, it was made anew from the chunks.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { type BlockMap, offsetInLeaf } from "../maps/block_map.ts";
+import { type BlockMap, checksumAt, livesAt } from "../maps/block_map.ts";
 import {
   type BlockRange,
   complement,
@@ -245,11 +245,8 @@ function readLog(log: DamagedLog, base: Base | undefined, places: Places): Read 
   return read;
 }
 
-const isAt = (map: BlockMap, block: number, container: number, index: number) => {
-  const leaf = map.leaf(block);
-  const at = offsetInLeaf(block);
-  return leaf !== undefined && leaf[at] === container && leaf[at + 1] === index;
-};
+const isAt = (map: BlockMap, block: number, container: number, index: number) =>
+  livesAt(map.leaf(block), block, container, index);
 
 /** The blocks that live in the segment and do not match their checksums, in order. */
 function wrongBlocks(
@@ -262,7 +259,7 @@ function wrongBlocks(
   for (const [index, block] of segment.blocks.entries()) {
     if (block === noBlock || !isAt(map, block, segment.number, index)) continue;
     const bytes = file.read(index, 1);
-    const checksum = map.leaf(block)?.[offsetInLeaf(block) + 2];
+    const checksum = checksumAt(map.leaf(block) as Uint32Array, block);
     if (bytes.length === blockBytes && crc32c(opened(index, bytes)) === checksum) continue;
     wrong.push(block);
   }

@@ -7,8 +7,15 @@
  * A snapshot whose engine ends before that is lost, and whoever asked for it is told so. One that the
  * store does not take is tried again and again.
  */
-import type { BlockMap, CapturedLeaf } from "../maps/block_map.ts";
-import { leafBlocks } from "../maps/block_map.ts";
+import {
+  type BlockMap,
+  type CapturedLeaf,
+  checksumAt,
+  containerAt,
+  indexAt,
+  leafBlocks,
+  move,
+} from "../maps/block_map.ts";
 import { chunkContainer, chunkNumber, hole, isChunk } from "../format.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
 import { MapWriter } from "../maps/map_stream.ts";
@@ -141,8 +148,7 @@ export class Snapshotter {
     for (; frozen.leaf < last; frozen.leaf++, frozen.inLeaf = 0) {
       const { words, firstBlock } = frozen.leaves[frozen.leaf] as CapturedLeaf;
       for (; frozen.inLeaf < leafBlocks; frozen.inLeaf++) {
-        const at = frozen.inLeaf * 3;
-        const container = words[at] as number;
+        const container = containerAt(words, frozen.inLeaf);
         if (container === hole) continue;
         if (isChunk(container)) {
           const number = chunkNumber(container);
@@ -154,8 +160,8 @@ export class Snapshotter {
           block: firstBlock + frozen.inLeaf,
           container,
           segment: frozen.segments.get(container) as Segment,
-          index: words[at + 1] as number,
-          checksum: words[at + 2] as number,
+          index: indexAt(words, frozen.inLeaf),
+          checksum: checksumAt(words, frozen.inLeaf),
           leaf: frozen.leaf,
         });
       }
@@ -180,9 +186,7 @@ export class Snapshotter {
       frozen.live.set(chunk, entries.length);
       for (const [i, entry] of entries.entries()) {
         const words = this.#ownLeaf(frozen, entry.leaf as number);
-        const at = (entry.block % leafBlocks) * 3;
-        words[at] = chunkContainer(chunk);
-        words[at + 1] = i;
+        move(words, entry.block, chunkContainer(chunk), i);
       }
       this.#entries = [];
     });

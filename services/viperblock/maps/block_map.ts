@@ -2,8 +2,10 @@
  * The block map: where each 4 KiB block of a volume lives and what its checksum is.
  *
  * Two levels below a directory, all made when first written to: an empty volume of any size costs
- * almost nothing, a mapped block twelve bytes. A leaf is one `Uint32Array` of (container, index,
- * checksum) triples; see format.ts for what they mean.
+ * almost nothing, a mapped block ten bytes. A leaf is one `Uint32Array` that says for each of its blocks
+ * (container, index, checksum); see format.ts for what they mean. Two blocks share five words, so that
+ * what is known of a block lies together: container and checksum of the one, those of the other, and both indexes,
+ * for which sixteen bits are enough. Against three words for each block that costs about 1 ns with each access.
  *
  * `capture` freezes the map in time proportional to its leaves, not its blocks: a leaf that is
  * written to afterwards is copied first, so that a checkpoint can be written while guests write.
@@ -13,17 +15,45 @@ import { hole } from "../format.ts";
 export const leafBlocks = 2048;
 const leafShift = 11;
 const middleShift = 9;
-const leafWords = leafBlocks * 3 + 1;
+const pairWords = 5;
 /** The last word of a leaf says in which generation it was made. */
-const generationAt = leafBlocks * 3;
+const generationAt = (leafBlocks / 2) * pairWords;
+const leafWords = generationAt + 1;
+/** No index may be higher: neither a log segment nor a chunk has so many blocks. */
+export const maximumIndex = 0xffff;
 
 export interface CapturedLeaf {
   readonly firstBlock: number;
   readonly words: Uint32Array;
 }
 
-/** Word offset of a block's triple in its leaf. */
-export const offsetInLeaf = (block: number) => (block & (leafBlocks - 1)) * 3;
+const pairOf = (block: number) => ((block & (leafBlocks - 1)) >>> 1) * pairWords;
+const offsetOf = (block: number) => pairOf(block) + ((block & 1) << 1);
+
+/** The container that the block lives in, as its leaf says; `hole` when it is one. */
+export const containerAt = (leaf: Uint32Array, block: number) => leaf[offsetOf(block)] as number;
+
+/** Where in its container the block lives. */
+export const indexAt = (leaf: Uint32Array, block: number) =>
+  ((leaf[pairOf(block) + 4] as number) >>> ((block & 1) << 4)) & maximumIndex;
+
+export const checksumAt = (leaf: Uint32Array, block: number) => leaf[offsetOf(block) + 1] as number;
+
+/** Whether the block lives there. */
+export const livesAt = (
+  leaf: Uint32Array | undefined,
+  block: number,
+  container: number,
+  index: number,
+) => leaf !== undefined && containerAt(leaf, block) === container && indexAt(leaf, block) === index;
+
+/** Says in a leaf of the caller's own where the block lives; its checksum stays. */
+export function move(leaf: Uint32Array, block: number, container: number, index: number): void {
+  leaf[offsetOf(block)] = container;
+  const at = pairOf(block) + 4;
+  const shift = (block & 1) << 4;
+  leaf[at] = ((leaf[at] as number) & (0xffff_0000 >>> shift)) | (index << shift);
+}
 
 export class BlockMap {
   readonly #top: (Uint32Array | undefined)[][] = [];
@@ -65,14 +95,12 @@ export class BlockMap {
     return leaf;
   }
 
-  /** Says where the block now lives; returns the container that it lived in before. */
+  /** Says where the block now lives (at an index up to `maximumIndex`); returns the container that it lived in before. */
   set(block: number, container: number, index: number, checksum: number): number {
     const leaf = this.#writable(block);
-    const at = offsetInLeaf(block);
-    const before = leaf[at] as number;
-    leaf[at] = container;
-    leaf[at + 1] = index;
-    leaf[at + 2] = checksum;
+    const before = containerAt(leaf, block);
+    move(leaf, block, container, index);
+    leaf[offsetOf(block) + 1] = checksum;
     if (before === hole) {
       if (container !== hole) this.#mapped++;
     } else if (container === hole) this.#mapped--;
@@ -90,7 +118,7 @@ export class BlockMap {
       const next = Math.min(end, (Math.floor(block / leafBlocks) + 1) * leafBlocks);
       if (this.leaf(block) !== undefined) {
         for (; block < next; block++) {
-          if ((this.leaf(block) as Uint32Array)[offsetInLeaf(block)] === hole) continue;
+          if (containerAt(this.leaf(block) as Uint32Array, block) === hole) continue;
           released(this.set(block, hole, 0, 0));
           cleared++;
         }
@@ -107,7 +135,7 @@ export class BlockMap {
       const next = Math.min(end, (Math.floor(block / leafBlocks) + 1) * leafBlocks);
       const leaf = this.leaf(block);
       if (leaf !== undefined) {
-        for (; block < next; block++) if (leaf[offsetInLeaf(block)] !== hole) return true;
+        for (; block < next; block++) if (containerAt(leaf, block) !== hole) return true;
       }
       block = next;
     }

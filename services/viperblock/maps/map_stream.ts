@@ -6,7 +6,15 @@
  * `loadMap` takes it whole and believes nothing before its checksum matched.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { type CapturedLeaf, leafBlocks } from "./block_map.ts";
+import {
+  type CapturedLeaf,
+  checksumAt,
+  containerAt,
+  indexAt,
+  leafBlocks,
+  livesAt,
+  maximumIndex,
+} from "./block_map.ts";
 import {
   type ChunkName,
   DamagedData,
@@ -177,23 +185,20 @@ export class MapWriter {
   /** Writes the next run of the current leaf, if it has one; returns the new end. */
   #writeExtent(out: Uint32Array, at: number): number {
     const leaf = this.#leaves[this.#leaf] as CapturedLeaf;
-    const triples = leaf.words;
+    const places = leaf.words;
     let i = this.#inLeaf;
-    while (i < leafBlocks && triples[i * 3] === hole) i++;
+    while (i < leafBlocks && containerAt(places, i) === hole) i++;
     if (i === leafBlocks) {
       this.#leaf++;
       this.#inLeaf = 0;
       return at;
     }
-    const container = triples[i * 3] as number;
-    const index = triples[i * 3 + 1] as number;
+    const container = containerAt(places, i);
+    const index = indexAt(places, i);
     let run = 0;
     const word = at >> 2;
-    while (
-      i + run < leafBlocks && triples[(i + run) * 3] === container &&
-      triples[(i + run) * 3 + 1] === index + run
-    ) {
-      out[word + 4 + run] = triples[(i + run) * 3 + 2] as number;
+    while (i + run < leafBlocks && livesAt(places, i + run, container, index + run)) {
+      out[word + 4 + run] = checksumAt(places, i + run);
       run++;
     }
     out[word] = leaf.firstBlock + i;
@@ -305,6 +310,7 @@ export function loadMap(bytes: Uint8Array<ArrayBuffer>, visitor: MapVisitor): Ma
     at += extentBytes;
     if (count === 0) return head;
     if (first + count > head.sizeBlocks || at + count * 4 > end) break;
+    if (index + count - 1 > maximumIndex) break;
     for (let i = 0; i < count; i++, at += 4) {
       visitor.block(first + i, container, index + i, view.getUint32(at, true));
     }

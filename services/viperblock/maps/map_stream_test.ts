@@ -1,10 +1,12 @@
 import { joined } from "../../aws/bytes.ts";
 import assert from "node:assert/strict";
+import { crc32c } from "../../../ffi/crc32c.ts";
 import { type Random, seeded } from "../../../tests/kit/random.ts";
-import { BlockMap } from "./block_map.ts";
-import { chunkContainer, DamagedData } from "../format.ts";
+import { BlockMap, maximumIndex } from "./block_map.ts";
+import { chunkContainer, DamagedData, mapHeaderBytes } from "../format.ts";
 import {
   loadMap,
+  mapTailBytes,
   MapWriter,
   readChunkTable,
   readMapHead,
@@ -91,4 +93,18 @@ Deno.test("a map with any bit flipped or any end cut off is refused before anyth
     }
     loadMap(bytes, nothing);
   });
+});
+
+Deno.test("a map that names a place which no chunk or segment has is refused", () => {
+  const map = new BlockMap(head.sizeBlocks);
+  map.set(7, chunkContainer(0), maximumIndex, 1);
+  const writer = new MapWriter(head, map.capture(), []);
+  const piece = new Uint8Array(smallestPiece);
+  const bytes = piece.slice(0, writer.fill(piece));
+  loadMap(bytes, nothing);
+  const words = new Uint32Array(bytes.buffer);
+  words[(mapHeaderBytes >> 2) + 3] = maximumIndex + 1;
+  const end = bytes.length - mapTailBytes;
+  words[end >> 2] = crc32c(bytes.subarray(0, end));
+  assert.throws(() => loadMap(bytes, nothing), DamagedData);
 });

@@ -24,7 +24,7 @@ import {
   isChunk,
   parseChunkKey,
 } from "../format.ts";
-import { BlockMap, leafBlocks, offsetInLeaf } from "./block_map.ts";
+import { BlockMap, checksumAt, containerAt, indexAt, leafBlocks } from "./block_map.ts";
 import { type MapFragments, readFragments } from "./map_fragments.ts";
 import { type BlockStore, mapOwner, type SavedMap } from "./map_objects.ts";
 import { readStoredMap, type StoredMap } from "./stored_map.ts";
@@ -198,9 +198,9 @@ class Rebuilding {
   }
 
   #confirm(hints: BlockMap, block: number, container: number, index: number, checksum: number) {
-    const at = offsetInLeaf(block);
     const leaf = hints.leaf(block);
-    if (leaf === undefined || leaf[at] === hole || leaf[at + 2] !== checksum) return;
+    if (leaf === undefined || containerAt(leaf, block) === hole) return;
+    if (checksumAt(leaf, block) !== checksum) return;
     hints.set(block, container, index, checksum);
   }
 
@@ -208,8 +208,10 @@ class Rebuilding {
     this.#chunks.push(...base.chunks);
     for (const { firstBlock, words } of base.blocks.capture()) {
       for (let i = 0; i < leafBlocks; i++) {
-        const [container = hole, index = 0, checksum = 0] = words.subarray(i * 3, i * 3 + 3);
+        const container = containerAt(words, i);
         if (container === hole) continue;
+        const index = indexAt(words, i);
+        const checksum = checksumAt(words, i);
         this.#blocks.set(firstBlock + i, container, index, checksum);
         this.#confirm(hints, firstBlock + i, container, index, checksum);
       }
@@ -259,8 +261,8 @@ class Rebuilding {
     for (const { first, checksums, follows } of this.#fragments.extents) {
       const isConfirmed = first >= end && checksums.every((checksum, i) => {
         const leaf = hints.leaf(first + i);
-        const at = offsetInLeaf(first + i);
-        return leaf !== undefined && isChunk(leaf[at] as number) && leaf[at + 2] === checksum;
+        return leaf !== undefined && isChunk(containerAt(leaf, first + i)) &&
+          checksumAt(leaf, first + i) === checksum;
       });
       if (!isConfirmed) {
         isKnownToEnd = false;
@@ -269,11 +271,11 @@ class Rebuilding {
       // Where nothing is lost between two extents, there are holes between their blocks.
       if (follows && isKnownToEnd) this.#clear(end, first);
       for (const i of checksums.keys()) {
-        const leaf = hints.leaf(first + i) as Uint32Array;
-        const at = offsetInLeaf(first + i);
-        const [container = 0, index = 0, checksum = 0] = leaf.subarray(at, at + 3);
-        this.#blocks.set(first + i, container, index, checksum);
-        this.#ambiguous.delete(first + i);
+        const block = first + i;
+        const leaf = hints.leaf(block) as Uint32Array;
+        const [container, index] = [containerAt(leaf, block), indexAt(leaf, block)];
+        this.#blocks.set(block, container, index, checksumAt(leaf, block));
+        this.#ambiguous.delete(block);
       }
       end = first + checksums.length;
       this.#know(first, end);
@@ -356,7 +358,7 @@ class Rebuilding {
           block = Math.min(first + count, (Math.floor(block / leafBlocks) + 1) * leafBlocks) - 1;
           continue;
         }
-        const container = leaf[offsetInLeaf(block)] as number;
+        const container = containerAt(leaf, block);
         if (container === hole || this.#ambiguous.has(block)) continue;
         if (chunkNumber(container) < this.#certainFrom) continue;
         const last = usable.at(-1);

@@ -4,7 +4,7 @@
  */
 import { joined } from "../../aws/bytes.ts";
 import { crc32c } from "../../../ffi/crc32c.ts";
-import { BlockMap, offsetInLeaf } from "./block_map.ts";
+import { BlockMap, checksumAt, containerAt, indexAt, leafBlocks, livesAt } from "./block_map.ts";
 import {
   blockBytes,
   chunkHeaderBytes,
@@ -64,8 +64,8 @@ export function openStoredMap(whole: Uint8Array<ArrayBuffer>, sizeBlocks: number
 function counted({ blocks, chunks }: StoredMap): (StoredChunk | undefined)[] {
   const live = new Uint32Array(chunks.length);
   for (const { words } of blocks.capture()) {
-    for (let at = 0; at + 3 < words.length; at += 3) {
-      const container = words[at] as number;
+    for (let i = 0; i < leafBlocks; i++) {
+      const container = containerAt(words, i);
       if (container === hole) continue;
       if (!isChunk(container)) throw new DamagedData("a stored map may refer to chunks only");
       const number = chunkNumber(container);
@@ -127,11 +127,10 @@ export async function saveStoredMap(
 export function placeOf({ blocks, chunks }: StoredMap, block: number): string | undefined {
   const leaf = blocks.leaf(block);
   if (leaf === undefined) return undefined;
-  const at = offsetInLeaf(block);
-  const container = leaf[at] as number;
+  const container = containerAt(leaf, block);
   if (container === hole) return undefined;
   const chunk = chunks[chunkNumber(container)];
-  return chunk === undefined ? "unknown" : `${chunkKey(chunk.name)}#${leaf[at + 1]}`;
+  return chunk === undefined ? "unknown" : `${chunkKey(chunk.name)}#${indexAt(leaf, block)}`;
 }
 
 /**
@@ -147,18 +146,16 @@ export async function readBlocks(
   const out = new Uint8Array(count * blockBytes);
   for (let i = 0; i < count;) {
     const leaf = map.blocks.leaf(first + i);
-    const at = offsetInLeaf(first + i);
-    const container = leaf?.[at] ?? hole;
+    const container = leaf === undefined ? hole : containerAt(leaf, first + i);
     if (leaf === undefined || container === hole) {
       i++;
       continue;
     }
-    const index = leaf[at + 1] as number;
+    const index = indexAt(leaf, first + i);
     let run = 1;
     while (i + run < count) {
-      const next = map.blocks.leaf(first + i + run);
-      const there = offsetInLeaf(first + i + run);
-      if (next === undefined || next[there] !== container || next[there + 1] !== index + run) break;
+      const block = first + i + run;
+      if (!livesAt(map.blocks.leaf(block), block, container, index + run)) break;
       run++;
     }
     const chunk = map.chunks[chunkNumber(container)];
@@ -172,8 +169,8 @@ export async function readBlocks(
     }
     for (let k = 0; k < run; k++) {
       const block = bytes.subarray(k * blockBytes, (k + 1) * blockBytes);
-      const wanted = map.blocks.leaf(first + i + k)?.[offsetInLeaf(first + i + k) + 2];
-      if (crc32c(block) !== wanted) {
+      const there = map.blocks.leaf(first + i + k) as Uint32Array;
+      if (crc32c(block) !== checksumAt(there, first + i + k)) {
         throw new DamagedData(`block ${first + i + k} does not match its checksum`);
       }
       out.set(block, (i + k) * blockBytes);
