@@ -6,6 +6,7 @@ import {
   CreateMultipartUploadCommand,
   GetObjectAttributesCommand,
   GetObjectCommand,
+  GetObjectTaggingCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
@@ -23,6 +24,9 @@ import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 const Bucket = "bucket";
 
 interface FormOptions {
+  /** Undefined for a file that has no name. */
+  readonly file_name?: string | undefined;
+  readonly content_type?: string;
   readonly key?: string;
   readonly conditions?: readonly unknown[];
   readonly fields?: Readonly<Record<string, string>>;
@@ -49,6 +53,7 @@ async function post(test: TestPredastore, options: FormOptions = {}): Promise<Re
       ["starts-with", "$success_action_status", ""],
       ["starts-with", "$x-amz-meta-from", ""],
       ["starts-with", "$x-amz-storage-class", ""],
+      ["starts-with", "$tagging", ""],
     ],
   })).toString("base64");
   const key = deriveSigningKey(options.secret ?? accounts.AKIATEST.secret, scope);
@@ -64,12 +69,17 @@ async function post(test: TestPredastore, options: FormOptions = {}): Promise<Re
     ...options.fields,
   };
   for (const [name, value] of Object.entries(fields)) form.set(name, value);
-  form.set("file", new Blob([options.content ?? "hello"], { type: "text/plain" }), "a b.txt");
+  const content = options.content ?? "hello";
+  const named = !("file_name" in options) || options.file_name !== undefined;
+  if (named) form.set("file", new Blob([content], { type: "text/plain" }), "a b.txt");
+  else form.set("file", String(content));
   const client = Deno.createHttpClient({ caCerts: [test.ca] });
   try {
     const reply = await fetch(`${test.endpoint}/${Bucket}`, {
       method: "POST",
-      body: form,
+      ...(options.content_type === undefined
+        ? { body: form }
+        : { body: "a=b", headers: { "content-type": options.content_type } }),
       client,
       redirect: "manual",
     });
@@ -134,6 +144,56 @@ Deno.test({
           new ListObjectsV2Command({ Bucket, Prefix: "form/refused" }),
         );
         assert.equal(Contents, undefined);
+      },
+
+      "form upload: tags come as a document, and a file may have no name": async (s3, test) => {
+        const tagged = {
+          key: "form/tagged",
+          fields: {
+            tagging: "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>",
+          },
+        };
+        assert.equal((await post(test, tagged)).status, 204);
+        const { TagSet } = await s3.send(
+          new GetObjectTaggingCommand({ Bucket, Key: "form/tagged" }),
+        );
+        assert.deepEqual(TagSet, [{ Key: "a", Value: "1" }]);
+        const wrong = await post(test, { ...tagged, fields: { tagging: "a=1" } });
+        assert.match(await wrong.text(), /<Code>MalformedXML<\/Code>/);
+        const nameless = await post(test, { key: "form/${filename}", file_name: undefined });
+        assert.equal(nameless.status, 204);
+        assert.equal(await textOf(s3, Bucket, "form/${filename}"), "hello");
+      },
+
+      "form upload: what a refusal tells": async (_, test) => {
+        const told = async (options: FormOptions) => {
+          const answer = await post(test, { key: "form/refused", ...options });
+          return `${answer.status} ${await answer.text()}`;
+        };
+        assert.match(
+          await told({ content: "x".repeat(1001) }),
+          /<ProposedSize>1001<\/ProposedSize><MaxSizeAllowed>1000<\/MaxSizeAllowed>/,
+        );
+        assert.match(
+          await told({ content: "" }),
+          /<ProposedSize>0<\/ProposedSize><MinSizeAllowed>1<\/MinSizeAllowed>/,
+        );
+        assert.match(
+          await told({ key: "elsewhere/x" }),
+          /Policy Condition failed: \[&quot;starts-with&quot;, &quot;\$key&quot;, &quot;form\/&quot;\]/,
+        );
+        assert.match(
+          await told({ conditions: [["eq", "key", "form/refused"]] }),
+          /^403 .*Policy Condition failed: \[&quot;eq&quot;, &quot;key&quot;/s,
+        );
+        assert.match(
+          await told({ conditions: [{ bucket: Bucket, key: "form/refused" }] }),
+          /^400 .*<Code>InvalidPolicyDocument<\/Code>.*exactly one property/s,
+        );
+        assert.match(
+          await told({ content_type: "application/x-www-form-urlencoded" }),
+          /^412 .*<Condition>Bucket POST must be of the enclosure-type multipart\/form-data</s,
+        );
       },
 
       "virtual-host addressing: the bucket is the host's first label": async (_, test) => {

@@ -41,6 +41,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["object lock configuration", /^object lock: needs a bucket/],
     ["encryption configuration", /^encryption:/],
     ["an erasure code of its own: asked for, told, set, refused", /^bucket codes:/],
+    [
+      "what is never configured here: acceleration, logs, payers, websites, replication and their kin",
+      /^unconfigured:/,
+    ],
   ],
   "Objects": [
     [
@@ -149,6 +153,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /idle connections starve/,
     ],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
+    [
+      "what a refusal tells besides its code: elements that clients show",
+      /^refusals tell/,
+      /^form upload: what a refusal tells/,
+    ],
     [
       "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions to classes that need a restore, SigV4A",
       /what is not served is refused/,

@@ -367,6 +367,28 @@ Deno.test({
           new PutBucketLifecycleConfigurationCommand({ Bucket, LifecycleConfiguration: { Rules } }),
         );
         assert.deepEqual((await get()).Rules, Rules);
+        // Clients that compare what they set with what is there want it back as they wrote it.
+        const Written = [{}, { And: { Prefix: "a" } }, { Prefix: "" }].map((Filter, at) => ({
+          ID: `${at}`,
+          Status: "Disabled" as const,
+          Filter,
+          Expiration: { Days: 1 },
+        }));
+        const written = [...Written, {
+          ID: "before 2016",
+          Status: "Disabled" as const,
+          Prefix: "a",
+          Expiration: { Days: 1 },
+        }];
+        for (const set of [written, Rules]) {
+          await s3.send(
+            new PutBucketLifecycleConfigurationCommand({
+              Bucket,
+              LifecycleConfiguration: { Rules: set },
+            }),
+          );
+          assert.deepEqual((await get()).Rules, set);
+        }
         const keys = async () =>
           (await s3.send(new ListObjectsV2Command({ Bucket }))).Contents?.map(({ Key }) => Key) ??
             [];

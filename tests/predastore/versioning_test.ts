@@ -114,11 +114,12 @@ Deno.test({
 
       "versioning: suspended, puts and deletes replace the null version only": async (s3) => {
         await setVersioning(s3, "Suspended");
-        assert.equal(await put(s3, "s", "null one"), "null");
+        // A put that makes the null version tells no id, a read does.
+        assert.equal(await put(s3, "s", "null one"), "");
         await setVersioning(s3, "Enabled");
         const kept = await put(s3, "s", "kept");
         await setVersioning(s3, "Suspended");
-        assert.equal(await put(s3, "s", "null two"), "null");
+        assert.equal(await put(s3, "s", "null two"), "");
         assert.equal(await textOf(s3, Bucket, "s"), "null two");
         assert.deepEqual(
           (await versions(s3, "s")).map(({ VersionId }) => VersionId),

@@ -204,7 +204,11 @@ function readQueryClaim(query: URLSearchParams): Claim {
   const one = (name: string): string => {
     const values = query.getAll(name);
     if (values.length !== 1) {
-      throw fail(`Query-string authentication requires exactly one ${name} parameter.`);
+      throw fail(
+        scope?.service === "s3" && values.length === 0
+          ? "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+          : `Query-string authentication requires exactly one ${name} parameter.`,
+      );
     }
     return values[0] ?? "";
   };
@@ -214,7 +218,7 @@ function readQueryClaim(query: URLSearchParams): Claim {
   one("X-Amz-Credential");
   if (scope === undefined) {
     throw fail(
-      "Error parsing the X-Amz-Credential parameter; it must have the form <access-key-id>/<yyyymmdd>/<region>/<service>/aws4_request.",
+      'Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
     );
   }
   // S3 demands an expiry; elsewhere a query signature without one lives as long as a header's.

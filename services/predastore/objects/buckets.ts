@@ -111,7 +111,11 @@ export class Buckets {
         if (!this.#index.buckets.isEmpty(bucket.id)) {
           throw new AwsError(
             "BucketNotEmpty",
-            "The bucket you tried to delete is not empty",
+            `The bucket you tried to delete is not empty${
+              this.#index.settings.find(bucket.id).versioning === undefined
+                ? ""
+                : ". You must delete all versions in the bucket."
+            }`,
             { status: 409 },
           );
         }

@@ -36,6 +36,8 @@ export interface LifecycleFilter {
   readonly tags: readonly Tag[];
   readonly above_bytes?: number;
   readonly below_bytes?: number;
+  /** How it was written, where the rest does not tell: clients compare what they get back. */
+  readonly form?: "rule" | "empty" | "and";
 }
 
 export interface LifecycleRule {
@@ -108,7 +110,10 @@ export interface BucketSettings {
       readonly years?: number;
     };
   };
-  /** Whether clients are told to keep a bucket key; kept and shown, of no effect with SSE-S3. */
+  /**
+   * Whether clients are told to keep a bucket key; kept and shown, of no effect with SSE-S3. Undefined
+   * while the bucket's encryption was never set.
+   */
   readonly bucket_key?: boolean;
   /** What new bodies are coded with; undefined for the node's. */
   readonly code?: Code;

@@ -30,6 +30,9 @@ export const noSuchUpload = () =>
     { status: 404 },
   );
 
+/** The number in an upload's id: what was written later has a higher one. */
+export const sequenceOfUpload = (id: string): number => parseInt(id.split(".", 1)[0] ?? "", 36);
+
 export class Uploads {
   readonly #index: ObjectIndex;
   readonly #directories: Directories;

@@ -4,10 +4,10 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import { owner } from "./answer_parts.ts";
-import { ownBucket, type S3Call } from "./call.ts";
+import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { done, maybeNode, nodes } from "./document.ts";
-import { askedVersion, meantObject } from "./version_ids.ts";
+import { askedVersion, meantObject, meantVersion } from "./version_ids.ts";
 import { element, malformedXml, parseXml, Raw, text, xmlResponse } from "./xml.ts";
 
 const xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"';
@@ -32,6 +32,48 @@ function acl(account_id: string): Response {
 const unsupported = () =>
   new AwsError("AccessControlListNotSupported", "The bucket does not allow ACLs");
 
+/** Canned ACLs that say what is so anyway. */
+const ownersOnly: readonly string[] = ["private", "bucket-owner-full-control"];
+const canned: readonly string[] = [
+  ...ownersOnly,
+  "public-read",
+  "public-read-write",
+  "authenticated-read",
+  "aws-exec-read",
+  "bucket-owner-read",
+  "log-delivery-write",
+];
+const grantPrefix = "x-amz-grant-";
+
+/**
+ * Whether headers ask for an ACL, which can only be the owner's.
+ * @throws AwsError `AccessControlListNotSupported`; `InvalidArgument`, `InvalidRequest` for what is none
+ */
+export function askedAcl(headers: Headers): boolean {
+  const asked = headers.get("x-amz-acl");
+  const grants = [...headers.keys()].some((name) => name.startsWith(grantPrefix));
+  if (asked !== null && !canned.includes(asked)) {
+    throw invalidArgument(`There is no canned ACL ${asked}.`, "x-amz-acl", asked);
+  }
+  if (asked !== null && grants) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Specifying both Canned ACLs and Header Grants is not allowed",
+    );
+  }
+  if (grants || (asked !== null && !ownersOnly.includes(asked))) throw unsupported();
+  return asked !== null;
+}
+
+const permissions: readonly string[] = [
+  "FULL_CONTROL",
+  "READ",
+  "READ_ACP",
+  "WRITE",
+  "WRITE_ACP",
+];
+const malformedAcl = () => new AwsError("MalformedACLError", malformedXml().message);
+
 export function getBucketAcl(call: S3Call): Response {
   return acl(ownBucket(call).account_id);
 }
@@ -44,22 +86,26 @@ export function getObjectAcl(call: S3Call): Response {
 
 /** Only what it is anyway may be set. */
 async function checkAcl(call: S3Call, account_id: string): Promise<void> {
-  const canned = call.headers.get("x-amz-acl");
   const body = await readDocument(call);
-  if ([...call.headers.keys()].some((name) => name.startsWith("x-amz-grant-"))) throw unsupported();
-  if (canned !== null) {
-    if (canned === "private" || canned === "bucket-owner-full-control") return;
-    throw unsupported();
+  if (askedAcl(call.headers)) {
+    if (body === "") return;
+    throw new AwsError("UnexpectedContent", "This request does not support content");
   }
   if (body === "") {
-    throw new AwsError(
+    throw new DetailedError(
       "MissingSecurityHeader",
       "Your request was missing a required header",
+      { elements: { MissingHeaderName: "x-amz-acl" } },
     );
   }
   const root = parseXml(body, "AccessControlPolicy");
-  const grants = nodes(maybeNode(root, "AccessControlList") ?? {}, "Grant");
-  if (maybeNode(root, "Owner") === undefined) throw malformedXml();
+  const list = maybeNode(root, "AccessControlList");
+  const bucketOwner = maybeNode(root, "Owner");
+  if (list === undefined || bucketOwner === undefined) throw malformedAcl();
+  const grants = nodes(list, "Grant");
+  if (grants.some((one) => !permissions.includes(text(one, "Permission") ?? ""))) {
+    throw malformedAcl();
+  }
   const ours = grants.every((grant) =>
     text(grant, "Permission") === "FULL_CONTROL" &&
     text(maybeNode(grant, "Grantee") ?? {}, "ID") === account_id.padStart(64, "0")
@@ -74,7 +120,7 @@ export async function putBucketAcl(call: S3Call): Promise<Response> {
 
 export async function putObjectAcl(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  meantObject(call, bucket, call.key, askedVersion(call.query));
+  meantVersion(call, bucket);
   await checkAcl(call, bucket.account_id);
   return done();
 }

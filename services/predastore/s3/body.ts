@@ -10,6 +10,7 @@ import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
 import {
+  DetailedError,
   invalidArgument,
   isSystem,
   largestDocument_bytes,
@@ -29,10 +30,9 @@ import { incomplete, rawBody } from "./raw_body.ts";
 export const largestPut_bytes = 5 * 2 ** 30;
 
 const entityTooLarge = (proposed: number) =>
-  new AwsError(
-    "EntityTooLarge",
-    `Your proposed upload exceeds the maximum allowed size: ${proposed} of ${largestPut_bytes} bytes`,
-  );
+  new DetailedError("EntityTooLarge", "Your proposed upload exceeds the maximum allowed size", {
+    elements: { ProposedSize: String(proposed), MaxSizeAllowed: String(largestPut_bytes) },
+  });
 
 function lengthOf(value: string | null, name: string): number | undefined {
   if (value === null) return undefined;
@@ -68,7 +68,9 @@ function claimedMd5(headers: Headers): string | undefined {
   } catch {
     // Falls through to the error for every malformed value.
   }
-  throw new AwsError("InvalidDigest", "The Content-MD5 you specified is not valid.");
+  throw new DetailedError("InvalidDigest", "The Content-MD5 you specified was invalid.", {
+    elements: { "Content-MD5": value },
+  });
 }
 
 export interface BodyOptions {
@@ -153,17 +155,31 @@ export function incomingBody(
     async finish(size) {
       const trailers = decoder?.finish() ?? new Map<string, string>();
       if (expected !== undefined && size !== expected) throw incomplete();
-      if (sha256 !== undefined && (await sha256.finish()).toHex() !== sha256Claim) {
-        throw new AwsError(
+      const sha256Value = sha256 === undefined ? undefined : (await sha256.finish()).toHex();
+      if (sha256Value !== undefined && sha256Claim !== undefined && sha256Value !== sha256Claim) {
+        throw new DetailedError(
           "XAmzContentSHA256Mismatch",
           "The provided 'x-amz-content-sha256' header does not match what was computed.",
+          {
+            elements: {
+              ClientComputedContentSHA256: sha256Claim,
+              S3ComputedContentSHA256: sha256Value,
+            },
+          },
         );
       }
       const md5Value = md5 === undefined ? undefined : await md5.finish();
-      if (md5Claim !== undefined && md5Value?.toBase64() !== md5Claim) {
-        throw new AwsError(
+      const md5Text = md5Value?.toBase64() ?? "";
+      if (md5Claim !== undefined && md5Text !== md5Claim) {
+        throw new DetailedError(
           "BadDigest",
           "The Content-MD5 you specified did not match what we received.",
+          {
+            elements: {
+              ExpectedDigest: Uint8Array.fromBase64(md5Claim).toHex(),
+              CalculatedDigest: md5Text,
+            },
+          },
         );
       }
       let made: ChecksumMeta | undefined;

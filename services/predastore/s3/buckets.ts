@@ -30,7 +30,7 @@ export function listBuckets(call: S3Call): Response {
     try {
       after = new TextDecoder().decode(Uint8Array.fromBase64(token, { alphabet: "base64url" }));
     } catch {
-      throw invalidArgument("The continuation token provided is incorrect");
+      throw invalidArgument("The continuation token provided is incorrect", "continuation-token");
     }
   }
   const all = call.store.index.buckets.ofAccount(call.account_id)
@@ -77,7 +77,12 @@ export async function createBucket(call: S3Call): Promise<Response> {
   if (
     ownership !== null && ownership !== "BucketOwnerEnforced" &&
     ownership !== "BucketOwnerPreferred" && ownership !== "ObjectWriter"
-  ) throw invalidArgument("Invalid x-amz-object-ownership header: " + ownership);
+  ) {
+    throw invalidArgument(
+      `Invalid x-amz-object-ownership header: ${ownership}`,
+      "x-amz-object-ownership",
+    );
+  }
   const asked = call.headers.get(erasureCodeHeader);
   const code = asked === null ? undefined : parseCode(asked, call.store.directories.all.length);
   const region = await askedRegion(call);
@@ -125,6 +130,7 @@ export function headBucket(call: S3Call): Response {
   const bucket = ownBucket(call);
   return new Response(null, {
     headers: {
+      "content-type": "application/xml",
       "x-amz-bucket-region": bucket.region,
       "x-amz-access-point-alias": "false",
       ...tellCode(call, bucket),

@@ -105,15 +105,25 @@ export const ownBucket = (call: S3Call): BucketRow =>
 export const sourceBucket = (call: S3Call, name: string): BucketRow =>
   openBucket(call, name, "x-amz-source-expected-bucket-owner");
 
-/** A refusal that tells more in headers. */
-export class ErrorWithHeaders extends AwsError {
+type Named = Readonly<Record<string, string>>;
+
+/** A refusal that tells more: in elements of its document, which SDKs hand on, and in headers. */
+export class DetailedError extends AwsError {
+  readonly elements: Named;
+  readonly headers: Named;
+
   constructor(
     code: string,
     message: string,
-    status: number,
-    readonly headers: Readonly<Record<string, string>>,
+    { status = 400, elements = {}, headers = {} }: {
+      readonly status?: number;
+      readonly elements?: Named;
+      readonly headers?: Named;
+    },
   ) {
     super(code, message, { status });
+    this.elements = elements;
+    this.headers = headers;
   }
 }
 
@@ -126,7 +136,15 @@ export const notImplemented = (what: string) =>
     `A header or query you provided implies functionality that is not implemented: ${what}`,
     { status: 501 },
   );
-export const invalidArgument = (message: string) => new AwsError("InvalidArgument", message);
+
+/** @param name of the header or parameter, as AWS writes it; with its value where that was given */
+export function invalidArgument(message: string, name?: string, value?: string): AwsError {
+  const elements = {
+    ...(name === undefined ? {} : { ArgumentName: name }),
+    ...(value === undefined ? {} : { ArgumentValue: value }),
+  };
+  return new DetailedError("InvalidArgument", message, { elements });
+}
 
 /** A whole number of the query. @throws AwsError `InvalidArgument` */
 export function wholeNumber(
@@ -143,6 +161,8 @@ export function wholeNumber(
       /^-?\d+$/.test(value)
         ? `Argument ${name} must be an integer between ${from} and ${to}`
         : `Provided ${name} not an integer or within integer range`,
+      name,
+      value,
     );
   }
   return number;

@@ -5,7 +5,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { CorsRule } from "../objects/settings.ts";
 import type { Store } from "../store.ts";
-import { ownBucket, type S3Call } from "./call.ts";
+import { DetailedError, ownBucket, type S3Call } from "./call.ts";
 import { done, nodes, notFound, readRoot, setBucket, texts } from "./document.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
@@ -111,26 +111,34 @@ function grant(headers: Headers, rule: CorsRule, origin: string): void {
 }
 
 /** Answers a browser's question before it asks; nobody signs it. */
-export function preflight(store: Store, bucket: string, asked: Headers): Response {
+export function preflight(store: Store, bucket: string, key: string, asked: Headers): Response {
   const origin = asked.get("origin");
   const method = asked.get("access-control-request-method");
-  if (origin === null || method === null) {
+  if (origin === null) {
     throw new AwsError(
       "BadRequest",
       "Insufficient information. Origin request header needed.",
     );
   }
-  const refused = (message: string) => new AwsError("AccessForbidden", message, { status: 403 });
-  const rules = store.buckets.find(bucket)?.settings.cors;
-  if (rules === undefined) {
-    throw refused("CORSResponse: CORS is not enabled for this bucket.");
+  const refused = (message: string, kind = "BUCKET", Method = method ?? "OPTIONS") =>
+    new DetailedError("AccessForbidden", `CORSResponse: ${message}`, {
+      status: 403,
+      elements: { Method, ResourceType: kind },
+    });
+  const row = store.buckets.find(bucket);
+  if (row === undefined) throw refused("Bucket not found", "BUCKET", "OPTIONS");
+  const rules = row.settings.cors;
+  if (rules === undefined) throw refused("CORS is not enabled for this bucket.");
+  if (method === null) {
+    throw new AwsError("BadRequest", "Invalid Access-Control-Request-Method: null");
   }
   const wanted = (asked.get("access-control-request-headers") ?? "").split(",")
     .map((name) => name.trim()).filter((name) => name !== "");
   const rule = matchingRule(rules, origin, method, wanted);
   if (rule === undefined) {
     throw refused(
-      "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+      "This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
+      key === "" ? "BUCKET" : "OBJECT",
     );
   }
   const headers = new Headers();

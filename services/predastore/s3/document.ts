@@ -2,7 +2,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { BucketSettings } from "../objects/settings.ts";
 import { readDocument } from "./body.ts";
-import { ownBucket, type S3Call } from "./call.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { children, malformedXml, parseXml, text, type XmlNode } from "./xml.ts";
 
 /** A child that must be an element with children, or nothing. @throws AwsError `MalformedXML` */
@@ -46,14 +46,19 @@ export function flag(node: XmlNode, name: string): boolean {
   return value === undefined ? false : oneOf(value.toLowerCase(), "true", "false") === "true";
 }
 
-/** A positive whole number. */
-export function count(node: XmlNode, name: string, most = 2 ** 31 - 1): number | undefined {
+/** A positive whole number. @param where it stands, for the message */
+export function count(
+  node: XmlNode,
+  name: string,
+  most = 2 ** 31 - 1,
+  where = "",
+): number | undefined {
   const value = text(node, name);
   if (value === undefined) return undefined;
   if (!/^-?\d{1,12}$/.test(value)) throw malformedXml();
   const number = Number(value);
   if (number < 1 || number > most) {
-    throw new AwsError("InvalidArgument", `'${name}' must be a positive integer`);
+    throw invalidArgument(`'${name}' ${where}must be a positive integer`, name, value);
   }
   return number;
 }

@@ -178,7 +178,7 @@ export class Door implements Disposable {
         action = "PreflightRequest";
         return this.#finish(
           kind,
-          preflight(this.#options.store, target.bucket, request.headers),
+          preflight(this.#options.store, target.bucket, target.key, request.headers),
           from,
           { action, refused, verified },
         );

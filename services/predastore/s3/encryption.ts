@@ -1,7 +1,7 @@
 /** Encryption at rest (SSE-S3): every object of an account is sealed, as AWS does; other kinds are refused. */
 import { AwsError } from "../../aws/errors.ts";
 import type { Seal } from "../index/rows.ts";
-import { isSystem, notImplemented, ownBucket, type S3Call } from "./call.ts";
+import { invalidArgument, isSystem, notImplemented, ownBucket, type S3Call } from "./call.ts";
 import { done, flag, maybeNode, nodes, readRoot, setBucket } from "./document.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
@@ -15,13 +15,13 @@ export async function putBucketEncryption(call: S3Call): Promise<Response> {
   if (algorithm === "aws:kms" || algorithm === "aws:kms:dsse") throw notImplemented(algorithm);
   if (algorithm !== "AES256") throw malformedXml();
   if (by !== undefined && text(by, "KMSMasterKeyID") !== undefined) {
-    throw new AwsError(
-      "InvalidArgument",
-      "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms",
+    throw invalidArgument(
+      "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse",
+      "ApplyServerSideEncryptionByDefault",
     );
   }
   const bucket_key = flag(rule, "BucketKeyEnabled");
-  await setBucket(call, () => ({ bucket_key: bucket_key ? true : undefined }));
+  await setBucket(call, () => ({ bucket_key }));
   return done();
 }
 
@@ -50,9 +50,10 @@ export function sealFor(call: S3Call): Seal | undefined {
     if (asked.startsWith("aws:kms")) {
       throw notImplemented(`x-amz-server-side-encryption: ${asked}`);
     }
-    throw new AwsError(
-      "InvalidEncryptionAlgorithmError",
-      "The Encryption request you specified is not valid. Supported value: AES256.",
+    throw invalidArgument(
+      "The encryption method specified is not supported",
+      "x-amz-server-side-encryption",
+      asked,
     );
   }
   return isSystem(call) ? undefined : sealing?.newSeal();

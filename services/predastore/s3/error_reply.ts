@@ -1,7 +1,7 @@
 /** An error as S3 tells it, and the code for each fault that has no code of its own. */
 import { AwsError } from "../../aws/errors.ts";
 import { DataLost } from "../extents/extent_reader.ts";
-import { ErrorWithHeaders } from "./call.ts";
+import { DetailedError } from "./call.ts";
 import { RangeNotSatisfiable } from "./ranges.ts";
 import { element, Raw } from "./xml.ts";
 
@@ -17,31 +17,58 @@ export function publicError(error: unknown): AwsError {
   );
 }
 
+interface About {
+  readonly method: string;
+  readonly path: string;
+  readonly bucket: string;
+  readonly key: string;
+  readonly request_id: string;
+}
+
+/** Codes that are about a bucket, or about what is not set for it. */
+const ofBuckets =
+  /^(NoSuchBucket.*|BucketNotEmpty|BucketAlready.*|InvalidBucketName|NoSuchTagSet|(NoSuch.*|Replication)Configuration(NotFoundError)?|ObjectLockConfigurationNotFoundError|OwnershipControlsNotFoundError)$/;
+
+/** What a code's document has besides, whoever refuses. */
+function usual(code: string, { method, bucket, key }: About): Readonly<Record<string, string>> {
+  if (code === "NoSuchKey" || code === "ConditionalRequestConflict") return { Key: key };
+  if (code === "NoSuchVersion") return { Key: key };
+  if (code === "MethodNotAllowed") {
+    const kind = bucket === "" ? "SERVICE" : key === "" ? "BUCKET" : "OBJECT";
+    return { Method: method, ResourceType: kind };
+  }
+  // What is not configured for an object, or by an id of its own, names no bucket.
+  const named = ofBuckets.test(code) && code !== "NoSuchConfiguration" &&
+    code !== "NoSuchObjectLockConfiguration";
+  return named ? { BucketName: bucket } : {};
+}
+
+/** What the one who refuses tells. */
+function told(error: AwsError): Readonly<Record<string, string>> {
+  if (error instanceof RangeNotSatisfiable) {
+    return { RangeRequested: error.asked, ActualObjectSize: String(error.size) };
+  }
+  return error instanceof DetailedError ? error.elements : {};
+}
+
 export function errorReply(
   error: AwsError,
-  about: {
-    readonly method: string;
-    readonly path: string;
-    readonly bucket: string;
-    readonly key: string;
-    readonly request_id: string;
-  },
+  about: About,
 ): Response {
   const headers = new Headers({ "content-type": "application/xml" });
   if (error instanceof RangeNotSatisfiable) headers.set("content-range", `bytes */${error.size}`);
-  if (error instanceof ErrorWithHeaders) {
+  if (error instanceof DetailedError) {
     for (const [name, value] of Object.entries(error.headers)) headers.set(name, value);
   }
   if (error.status === 503) headers.set("retry-after", "1");
   if (about.method === "HEAD" || error.status === 304) {
     return new Response(null, { status: error.status, headers });
   }
+  const elements = { ...usual(error.code, about), ...told(error) };
   const body = [
     element("Code", error.code),
     element("Message", error.message),
-    error.code.startsWith("NoSuchKey") ? element("Key", about.key) : undefined,
-    error.code.includes("Bucket") ? element("BucketName", about.bucket) : undefined,
-    error instanceof RangeNotSatisfiable ? element("ActualObjectSize", error.size) : undefined,
+    ...Object.entries(elements).map(([name, value]) => element(name, value)),
     element("Resource", about.path),
     element("RequestId", about.request_id),
     element("HostId", about.request_id),

@@ -36,9 +36,16 @@ function filterOf(rule: XmlNode): LifecycleFilter {
   if (filter === undefined) {
     const prefix = text(rule, "Prefix");
     if (prefix === undefined) throw malformedXml();
-    return { prefix, tags: [] };
+    return { prefix, tags: [], form: "rule" };
   }
-  const inner = maybeNode(filter, "And") ?? filter;
+  const and = maybeNode(filter, "And");
+  // More than one condition stands in And.
+  if (Object.values(filter).flat().length > 1) throw malformedXml();
+  const inner = and ?? filter;
+  const tags = tagsIn(inner);
+  if (new Set(tags.map(({ key }) => key)).size < tags.length) {
+    throw new AwsError("InvalidRequest", "Duplicate Tag Keys are not allowed.");
+  }
   const size = (name: string) => {
     const value = text(inner, name);
     if (value === undefined) return undefined;
@@ -49,7 +56,9 @@ function filterOf(rule: XmlNode): LifecycleFilter {
   const below = size("ObjectSizeLessThan");
   return {
     prefix: text(inner, "Prefix") ?? "",
-    tags: tagsIn(inner),
+    tags,
+    ...(and !== undefined ? { form: "and" } : {}),
+    ...(Object.keys(filter).length === 0 ? { form: "empty" } : {}),
     ...(above === undefined ? {} : { above_bytes: above }),
     ...(below === undefined ? {} : { below_bytes: below }),
   };
@@ -59,16 +68,26 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
   const expiration = maybeNode(node, "Expiration");
   const noncurrent = maybeNode(node, "NoncurrentVersionExpiration");
   const abort = maybeNode(node, "AbortIncompleteMultipartUpload");
-  const days = expiration === undefined ? undefined : count(expiration, "Days");
+  const days = expiration === undefined
+    ? undefined
+    : count(expiration, "Days", undefined, "for Expiration action ");
   const date = expiration === undefined ? undefined : text(expiration, "Date");
   const markers = expiration !== undefined && flag(expiration, "ExpiredObjectDeleteMarker");
-  const noncurrent_days = noncurrent === undefined
-    ? undefined
-    : count(noncurrent, "NoncurrentDays");
+  const noncurrent_days = noncurrent === undefined ? undefined : count(
+    noncurrent,
+    "NoncurrentDays",
+    undefined,
+    "for NoncurrentVersionExpiration action ",
+  );
   const kept = noncurrent === undefined
     ? undefined
     : count(noncurrent, "NewerNoncurrentVersions", 100);
-  const abort_days = abort === undefined ? undefined : count(abort, "DaysAfterInitiation");
+  const abort_days = abort === undefined ? undefined : count(
+    abort,
+    "DaysAfterInitiation",
+    undefined,
+    "for AbortIncompleteMultipartUpload action ",
+  );
   if (
     expiration !== undefined &&
     [days !== undefined, date !== undefined, markers].filter((one) => one).length !== 1
@@ -86,7 +105,9 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
   if ((markers || abort !== undefined) && filter.tags.length > 0) {
     throw new AwsError(
       "InvalidRequest",
-      "This action cannot be specified with tags.",
+      `${
+        markers ? "ExpiredObjectDeleteMarker" : "AbortIncompleteMultipartUpload"
+      } cannot be specified with Tags.`,
     );
   }
   return {
@@ -127,13 +148,18 @@ export async function putBucketLifecycleConfiguration(call: S3Call): Promise<Res
   return new Response(null, { headers: { [minimumHeader]: minimum } });
 }
 
-function shownFilter({ prefix, tags, above_bytes, below_bytes }: LifecycleFilter) {
+function shownFilter({ prefix, tags, above_bytes, below_bytes, form }: LifecycleFilter) {
+  if (form === "rule") return element("Prefix", prefix);
+  if (form === "empty") return element("Filter", "");
   const parts = [
     prefix === "" ? undefined : element("Prefix", prefix),
     ...tags.map(({ key, value }) => element("Tag", [element("Key", key), element("Value", value)])),
     above_bytes === undefined ? undefined : element("ObjectSizeGreaterThan", above_bytes),
     below_bytes === undefined ? undefined : element("ObjectSizeLessThan", below_bytes),
   ].filter((one) => one !== undefined);
+  if (form === "and") {
+    return element("Filter", element("And", parts.length === 0 ? element("Prefix", "") : parts));
+  }
   if (parts.length === 0) return element("Filter", element("Prefix", ""));
   return element("Filter", parts.length === 1 ? parts : element("And", parts));
 }

@@ -104,7 +104,13 @@ export function listObjects(store: Store, bucket: number, request: ListRequest):
 export function encoder(call: S3Call): (text: string) => string {
   const encoding = call.query.get("encoding-type");
   if (encoding === null || encoding === "") return (text) => text;
-  if (encoding !== "url") throw invalidArgument("Invalid Encoding Method specified in Request");
+  if (encoding !== "url") {
+    throw invalidArgument(
+      "Invalid Encoding Method specified in Request",
+      "encoding-type",
+      encoding,
+    );
+  }
   return urlEncode;
 }
 
@@ -154,10 +160,13 @@ export function listObjectsV1(call: S3Call): Response {
     element("IsTruncated", page.truncated),
     page.objects.map((object) => contents(object, encode, bucket.account_id)),
     commonPrefixes(page.prefixes, encode),
-  ]);
+  ], { "x-amz-bucket-region": bucket.region });
 }
 
 const tokenEncoder = new TextEncoder();
+
+const wrongToken = () =>
+  invalidArgument("The continuation token provided is incorrect", "continuation-token");
 
 function tokenOf(last: string): string {
   return tokenEncoder.encode(`1${last}`).toBase64({ alphabet: "base64url" });
@@ -171,7 +180,7 @@ function readToken(token: string): string {
   } catch {
     // Any other token than ours is told below.
   }
-  throw invalidArgument("The continuation token provided is incorrect");
+  throw wrongToken();
 }
 
 export function listObjectsV2(call: S3Call): Response {
@@ -182,7 +191,7 @@ export function listObjectsV2(call: S3Call): Response {
   const token = call.query.get("continuation-token");
   const startAfter = call.query.get("start-after") ?? "";
   const limit = maxKeys(call, "max-keys");
-  if (token === "") throw invalidArgument("The continuation token provided is incorrect");
+  if (token === "") throw wrongToken();
   const after = token === null ? startAfter : readToken(token);
   const page = listObjects(call.store, bucket.id, { prefix, delimiter, after, limit });
   const fetchOwner = call.query.get("fetch-owner") === "true";
@@ -201,7 +210,7 @@ export function listObjectsV2(call: S3Call): Response {
       contents(object, encode, fetchOwner ? bucket.account_id : undefined)
     ),
     commonPrefixes(page.prefixes, encode),
-  ]);
+  ], { "x-amz-bucket-region": bucket.region });
 }
 
 export function listMultipartUploads(call: S3Call): Response {
@@ -247,10 +256,9 @@ export function listMultipartUploads(call: S3Call): Response {
     element("Bucket", bucket.name),
     element("KeyMarker", encode(keyMarker)),
     element("UploadIdMarker", idMarker),
-    truncated
-      ? element("NextKeyMarker", encode(endsWithPrefix ? lastPrefix : last?.key ?? ""))
-      : undefined,
-    truncated ? element("NextUploadIdMarker", endsWithPrefix ? "" : last?.id ?? "") : undefined,
+    // These are told whether there is more or not.
+    element("NextKeyMarker", encode(endsWithPrefix ? lastPrefix : last?.key ?? "")),
+    element("NextUploadIdMarker", endsWithPrefix ? "" : last?.id ?? ""),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
     element("Prefix", encode(prefix)),
     call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,

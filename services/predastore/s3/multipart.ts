@@ -1,14 +1,17 @@
 /** Multipart uploads: create, upload and copy parts, list them, complete, abort. */
 import { createHash } from "node:crypto";
 import { AwsError } from "../../aws/errors.ts";
-import type { ChecksumMeta, PartRow, UploadRow } from "../index/rows.ts";
+import type { BucketRow, ChecksumMeta, PartRow, UploadRow } from "../index/rows.ts";
+import type { Precondition } from "../objects/objects.ts";
+import { sequenceOfUpload } from "../objects/uploads.ts";
 import { incomingBody, readDocument } from "./body.ts";
 import { owner, quoted } from "./answer_parts.ts";
-import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import {
   type Algorithm,
   badDigest,
   checksumHeader,
+  claimedChecksum,
   combineChecksums,
   isAlgorithm,
 } from "./checksums.ts";
@@ -18,7 +21,7 @@ import { tellAbortion, tellExpiry } from "./expiration.ts";
 import { copiedBody, copyResult, copySource, newObject, tellSource } from "./objects.ts";
 import { locationOf } from "./location.ts";
 import { refuseUnserved } from "./object_headers.ts";
-import { parseRange } from "./ranges.ts";
+import type { ByteRange } from "./ranges.ts";
 import { shownClass } from "./storage_class.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
@@ -84,7 +87,16 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
 }
 
 function uploadOf(call: S3Call): UploadRow {
-  return call.store.uploads.find(ownBucket(call), call.key, call.query.get("uploadId") ?? "");
+  const id = call.query.get("uploadId") ?? "";
+  try {
+    return call.store.uploads.find(ownBucket(call), call.key, id);
+  } catch (error) {
+    if (!(error instanceof AwsError) || error.code !== "NoSuchUpload") throw error;
+    throw new DetailedError(error.code, error.message, {
+      status: error.status,
+      elements: { UploadId: id },
+    });
+  }
 }
 
 function partNumber(call: S3Call): number {
@@ -92,15 +104,28 @@ function partNumber(call: S3Call): number {
   if (!Number.isInteger(number) || number < 1 || number > mostParts) {
     throw invalidArgument(
       `Part number must be an integer between 1 and ${mostParts}, inclusive`,
+      "partNumber",
+      call.query.get("partNumber") ?? "",
     );
   }
   return number;
+}
+
+/** A part's checksum is of the kind that its upload was begun with. @throws AwsError `InvalidRequest` */
+function checkKind(upload: UploadRow, headers: Headers): void {
+  const [begun, claimed] = [upload.checksum?.algorithm, claimedChecksum(headers)?.algorithm];
+  if (begun === undefined || claimed === undefined || begun === claimed) return;
+  throw new AwsError(
+    "InvalidRequest",
+    `Checksum Type mismatch occurred, expected checksum Type: ${begun.toLowerCase()}, actual checksum Type: ${claimed.toLowerCase()}`,
+  );
 }
 
 export async function uploadPart(call: S3Call): Promise<Response> {
   const upload = uploadOf(call);
   const number = partNumber(call);
   refuseUnserved(call.headers);
+  checkKind(upload, call.headers);
   using body = incomingBody(call, {
     headers: {},
     user: {},
@@ -124,18 +149,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   const header = call.headers.get("x-amz-copy-source-range");
   let range = { from: 0, to: source.size };
   if (header !== null) {
-    const match = /^bytes=(\d+)-(\d+)$/.exec(header);
-    if (match === null || Number(match[1]) > Number(match[2])) {
-      throw invalidArgument(
-        "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy",
-      );
-    }
-    if (Number(match[2]) >= source.size) {
-      throw invalidArgument(
-        `Range specified is not valid for source object of size: ${source.size}`,
-      );
-    }
-    range = parseRange(header, source.size) ?? range;
+    range = copiedRange(header, source.size);
   }
   using body = copiedBody(
     call,
@@ -159,13 +173,44 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   );
 }
 
+/** @throws AwsError `InvalidArgument`, `InvalidRequest` for what is not within the source */
+function copiedRange(header: string, size: number): ByteRange {
+  const match = /^bytes=(\d+)-(\d+)$/.exec(header);
+  const [from, last] = [Number(match?.[1]), Number(match?.[2])];
+  const name = "x-amz-copy-source-range";
+  if (match === null || from > last) {
+    throw invalidArgument(
+      `The ${name} value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy`,
+      name,
+      header,
+    );
+  }
+  if (from >= size) {
+    throw new AwsError(
+      "InvalidRequest",
+      "The specified copy range is invalid for the source object size",
+    );
+  }
+  if (last >= size) {
+    throw invalidArgument(
+      `Range specified is not valid for source object of size: ${size}`,
+      name,
+      header,
+    );
+  }
+  return { from, to: last + 1 };
+}
+
 interface ChosenPart {
   readonly number: number;
   readonly etag: string;
   readonly checksums: ReadonlyMap<Algorithm, string>;
 }
 
-function chosenParts(document: string): ChosenPart[] {
+function chosenParts(document: string, upload_id: string): ChosenPart[] {
+  if (document === "") {
+    throw new AwsError("InvalidRequest", "You must specify at least one part");
+  }
   const root = parseXml(document, "CompleteMultipartUpload");
   const parts = children(root, "Part").map((one): ChosenPart => {
     if (typeof one !== "object" || one === null) throw malformedXml();
@@ -185,38 +230,59 @@ function chosenParts(document: string): ChosenPart[] {
   if (parts.length === 0 || parts.length > mostParts) throw malformedXml();
   for (const [at, part] of parts.entries()) {
     if (at > 0 && part.number <= (parts[at - 1]?.number ?? 0)) {
-      throw new AwsError(
+      throw new DetailedError(
         "InvalidPartOrder",
-        "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
+        "The list of parts was not in ascending order. Parts must be ordered by part number.",
+        { elements: { UploadId: upload_id } },
       );
     }
   }
   return parts;
 }
 
-const invalidPart = () =>
-  new AwsError(
+const invalidPart = (upload: UploadRow, part: { readonly number: number; readonly etag: string }) =>
+  new DetailedError(
     "InvalidPart",
-    "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+    "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+    { elements: { UploadId: upload.id, PartNumber: String(part.number), ETag: part.etag } },
   );
 
-function matchParts(chosen: readonly ChosenPart[], stored: readonly PartRow[]): PartRow[] {
+function matchParts(
+  upload: UploadRow,
+  chosen: readonly ChosenPart[],
+  stored: readonly PartRow[],
+): PartRow[] {
   const byNumber = new Map(stored.map((part) => [part.number, part]));
   const parts = chosen.map((wanted) => {
     const part = byNumber.get(wanted.number);
-    if (part === undefined || part.etag !== wanted.etag) throw invalidPart();
+    if (part === undefined || part.etag !== wanted.etag) throw invalidPart(upload, wanted);
+    const { algorithm: begun, type } = upload.checksum ?? {};
+    if (type === "COMPOSITE" && !wanted.checksums.has(begun as Algorithm)) {
+      throw new AwsError(
+        "InvalidRequest",
+        `The upload was created using a ${begun?.toLowerCase()} checksum. The complete request must include the checksum for each part. It was missing for part ${wanted.number} in the request.`,
+      );
+    }
     for (const [algorithm, value] of wanted.checksums) {
       if (part.checksum?.algorithm !== algorithm || part.checksum.value !== value) {
-        throw invalidPart();
+        throw invalidPart(upload, wanted);
       }
     }
     return part;
   });
   for (const part of parts.slice(0, -1)) {
     if (part.size < leastPart_bytes) {
-      throw new AwsError(
+      throw new DetailedError(
         "EntityTooSmall",
         "Your proposed upload is smaller than the minimum allowed size",
+        {
+          elements: {
+            ProposedSize: String(part.size),
+            MinSizeAllowed: String(leastPart_bytes),
+            PartNumber: String(part.number),
+            ETag: part.etag,
+          },
+        },
       );
     }
   }
@@ -230,14 +296,37 @@ export function multipartEtag(parts: readonly { readonly etag: string }[]): stri
   return `${hash.digest("hex")}-${parts.length}`;
 }
 
+const conflict = (condition: string) =>
+  new DetailedError(
+    "ConditionalRequestConflict",
+    "The conditional request cannot succeed due to a conflicting operation against this resource.",
+    { status: 409, elements: { Condition: condition } },
+  );
+
+/** A condition that was made true only after the upload began is a conflict: somebody else was at work. */
+function completeCondition(call: S3Call, bucket: BucketRow, upload: UploadRow): Precondition {
+  const condition = writeCondition(call.headers);
+  const begun = sequenceOfUpload(upload.id);
+  return (current) => {
+    condition(current);
+    if (current !== undefined && call.headers.has("if-match") && current.sequence > begun) {
+      throw conflict("If-Match");
+    }
+    if (!call.headers.has("if-none-match")) return;
+    const marker = call.store.objects.latest(bucket, upload.key);
+    if (marker !== undefined && marker.sequence > begun) throw conflict("If-None-Match");
+  };
+}
+
 export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const upload = uploadOf(call);
   const chosen = chosenParts(
     await readDocument({ ...call, headers: withoutChecksum(call.headers) }),
+    upload.id,
   );
   const stored = await call.store.uploads.complete(bucket, upload, (all) => {
-    const parts = matchParts(chosen, all);
+    const parts = matchParts(upload, chosen, all);
     const size = parts.reduce((sum, part) => sum + part.size, 0);
     const claimedSize = call.headers.get("x-amz-mp-object-size");
     if (claimedSize !== null && Number(claimedSize) !== size) {
@@ -252,7 +341,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
       etag: multipartEtag(parts),
       meta: { ...upload.meta, ...(checksum === undefined ? {} : { checksum }) },
     };
-  }, writeCondition(call.headers));
+  }, completeCondition(call, bucket, upload));
   const { checksum, seal } = stored.meta;
   const headers = new Headers();
   const version = shownVersion(bucket, stored.version);
@@ -291,7 +380,7 @@ function wholeChecksum(
     algorithm,
     upload.checksum.type,
     parts.map((part) => {
-      if (part.checksum?.algorithm !== algorithm) throw invalidPart();
+      if (part.checksum?.algorithm !== algorithm) throw invalidPart(upload, part);
       return { value: part.checksum.value, size: part.size };
     }),
   );

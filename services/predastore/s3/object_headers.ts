@@ -2,6 +2,7 @@
  * The headers that an object is stored and given back with: system headers, user metadata, checksums;
  * and the headers that ask for what is not served, which are refused by name and never ignored.
  */
+import { askedAcl } from "./acl.ts";
 import { httpDate, quoted } from "./answer_parts.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import type { BucketRow, ObjectMeta, ObjectRow } from "../index/rows.ts";
@@ -12,7 +13,7 @@ import { tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
 import { askedClass, tellClass } from "./storage_class.ts";
-import { tagsOfQuery } from "./tagging.ts";
+import { tagsOfHeader } from "./tagging.ts";
 import { tellUserMetadata, userMetadata } from "./user_metadata.ts";
 import { shownVersion } from "./version_ids.ts";
 
@@ -29,19 +30,15 @@ export const defaultContentType = "binary/octet-stream";
 
 /** Values that change nothing, for headers that ask for what is not served. */
 const harmless: Readonly<Record<string, readonly string[]>> = {
-  "x-amz-acl": ["private", "bucket-owner-full-control"],
   "x-amz-server-side-encryption-customer-algorithm": [],
   "x-amz-server-side-encryption-aws-kms-key-id": [],
   "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
-  "x-amz-grant-full-control": [],
-  "x-amz-grant-read": [],
-  "x-amz-grant-read-acp": [],
-  "x-amz-grant-write-acp": [],
   "x-amz-write-offset-bytes": [],
 };
 
-/** @throws AwsError `NotImplemented` naming the header */
+/** @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported` */
 export function refuseUnserved(headers: Headers): void {
+  askedAcl(headers);
   for (const [name, allowed] of Object.entries(harmless)) {
     const value = headers.get(name);
     if (value === null || allowed.includes(value)) continue;
@@ -74,7 +71,7 @@ export function objectHeaders(from: Headers): Given {
   return {
     headers,
     user: userMetadata(from),
-    ...(tagging === null ? {} : { tags: tagsOfQuery(tagging) }),
+    ...(tagging === null ? {} : { tags: tagsOfHeader(tagging) }),
     ...(storage_class === undefined ? {} : { storage_class }),
   };
 }

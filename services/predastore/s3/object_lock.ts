@@ -1,6 +1,6 @@
 /** Object lock over the wire: a bucket's configuration, and the retention and legal hold of versions. */
 import { AwsError } from "../../aws/errors.ts";
-import type { ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
@@ -15,8 +15,7 @@ import {
   setBucket,
 } from "./document.ts";
 import { objectArn } from "./permissions.ts";
-import { standing } from "./tagging.ts";
-import { askedVersion, meantObject } from "./version_ids.ts";
+import { askedVersion, meantObject, standing } from "./version_ids.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
 const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);
@@ -122,9 +121,20 @@ export function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | 
   };
 }
 
+const bypassHeader = "x-amz-bypass-governance-retention";
+
+/** @throws AwsError `InvalidArgument` where there is no lock that could be bypassed */
+export function checkBypass(headers: Headers, { settings }: Pick<BucketRow, "settings">): void {
+  if (settings.lock !== undefined || !headers.has(bypassHeader)) return;
+  throw invalidArgument(
+    `${bypassHeader} is only applicable to Object Lock enabled buckets.`,
+    bypassHeader,
+  );
+}
+
 /** Whether the caller asks to bypass governance, and may. */
 export async function bypasses(call: S3Call, key = call.key): Promise<boolean> {
-  if (call.headers.get("x-amz-bypass-governance-retention")?.toLowerCase() !== "true") return false;
+  if (call.headers.get(bypassHeader)?.toLowerCase() !== "true") return false;
   const resource = objectArn(call.bucket, key);
   if (!await call.may({ action: "s3:BypassGovernanceRetention", resource })) throw accessDenied();
   return true;

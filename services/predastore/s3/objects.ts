@@ -11,6 +11,7 @@ import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
 import {
   accessDenied,
   bucketOfMany,
+  DetailedError,
   invalidArgument,
   mayIn,
   ownBucket,
@@ -20,16 +21,28 @@ import {
 } from "./call.ts";
 import { checkKey, parseTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
-import { checkCopySource, notModified, rangeHolds, writeCondition } from "./conditions.ts";
+import {
+  checkCopySource,
+  deleteCondition,
+  notModified,
+  rangeHolds,
+  writeCondition,
+} from "./conditions.ts";
 import { refuseCustomerKey, sealFor, tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { describe, objectHeaders } from "./object_headers.ts";
 import { quoted } from "./answer_parts.ts";
-import { askedLock, bypasses, checkLock } from "./object_lock.ts";
+import { askedLock, bypasses, checkBypass, checkLock } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import { storageClassHeader } from "./storage_class.ts";
-import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
+import {
+  askedVersion,
+  checkedVersion,
+  meantObject,
+  noSuchVersion,
+  shownVersion,
+} from "./version_ids.ts";
 import {
   children,
   element,
@@ -67,10 +80,16 @@ function wantedRange(call: S3Call, object: ObjectRow): {
   }
   const parts = object.meta.parts ?? [object.size];
   if (number > parts.length) {
-    throw new AwsError(
+    throw new DetailedError(
       "InvalidPartNumber",
       "The requested partnumber is not satisfiable",
-      { status: 416 },
+      {
+        status: 416,
+        elements: {
+          PartNumberRequested: String(number),
+          ActualPartCount: String(parts.length),
+        },
+      },
     );
   }
   const from = parts.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
@@ -166,8 +185,8 @@ export async function getObject(call: S3Call): Promise<Response> {
 export function storedHeaders(bucket: BucketRow, key: string, stored: StoredObject): Headers {
   const headers = new Headers({ etag: quoted(stored.etag) });
   tellExpiry(headers, bucket, { ...stored, key });
-  const version = shownVersion(bucket, stored.version);
-  if (version !== undefined) headers.set("x-amz-version-id", version);
+  // The null version that a suspended bucket gets is told by reads and copies, not by PUT.
+  if (stored.version !== undefined) headers.set("x-amz-version-id", stored.version);
   const { checksum, seal } = stored.meta;
   tellSeal(headers, seal);
   if (checksum !== undefined) {
@@ -209,13 +228,24 @@ export function copySource(call: S3Call): ObjectRow {
   const header = call.headers.get("x-amz-copy-source") ?? "";
   const source = parseTarget(header.startsWith("/") ? header : `/${header}`);
   if (source.bucket === "" || source.key === "") {
-    throw invalidArgument("Invalid copy source object key");
+    throw invalidArgument(
+      "Invalid copy source object key",
+      "x-amz-copy-source",
+      "x-amz-copy-source",
+    );
   }
   const version = askedVersion(source.query);
   const object = copied(call, source, version);
   checkCopySource(call.headers, object);
   return object;
 }
+
+/** What is not there is the source, whatever the request's own bucket and key are called. */
+const missing: Readonly<Record<string, (of: { bucket: string; key: string }) => object>> = {
+  NoSuchBucket: ({ bucket }) => ({ BucketName: bucket }),
+  NoSuchKey: ({ key }) => ({ Key: key }),
+  NoSuchVersion: ({ key }) => ({ Key: key }),
+};
 
 /** A delete marker cannot be copied, nor what is hidden behind one without its version id. */
 function copied(
@@ -226,7 +256,15 @@ function copied(
   try {
     return meantObject(call, sourceBucket(call, source.bucket), source.key, version);
   } catch (error) {
-    if (!(error instanceof AwsError) || error.code !== "MethodNotAllowed") throw error;
+    if (!(error instanceof AwsError)) throw error;
+    const elements = missing[error.code]?.(source);
+    if (elements !== undefined) {
+      throw new DetailedError(error.code, error.message, {
+        status: error.status,
+        elements: { ...(error instanceof DetailedError ? error.elements : {}), ...elements },
+      });
+    }
+    if (error.code !== "MethodNotAllowed") throw error;
     throw new AwsError(
       "InvalidRequest",
       "The source of a copy request may not specifically refer to a delete marker by version id.",
@@ -274,7 +312,10 @@ export function copiedBody(
   };
 }
 
-/** Headers with which an object may be copied to itself, also when they ask for what it has. */
+/**
+ * Headers with which an object may be copied to itself, also when they ask for what it has; it always may
+ * where the bucket's encryption was set, which it may be copied for.
+ */
 const changing = [storageClassHeader, "x-amz-server-side-encryption", redirectHeader];
 
 /** What the directive COPY takes from the source: all but where a website would redirect to. */
@@ -303,7 +344,9 @@ export async function copyObject(call: S3Call): Promise<Response> {
   const given = newObject(call, bucket);
   const itself = source.bucket === bucket.id && source.key === call.key &&
     call.store.objects.find(bucket, call.key)?.sequence === source.sequence;
-  if (directive === "COPY" && itself && !changing.some((name) => call.headers.has(name))) {
+  const changes = changing.some((name) => call.headers.has(name)) ||
+    bucket.settings.bucket_key !== undefined;
+  if (directive === "COPY" && itself && !changes) {
     throw new AwsError(
       "InvalidRequest",
       "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
@@ -331,6 +374,8 @@ export async function copyObject(call: S3Call): Promise<Response> {
   const condition = writeCondition(call.headers);
   const stored = await call.store.objects.put(bucket, call.key, body, condition, "Copy");
   const headers = storedHeaders(bucket, call.key, stored);
+  const version = shownVersion(bucket, stored.version);
+  if (version !== undefined) headers.set("x-amz-version-id", version);
   headers.delete("etag");
   for (const name of [...headers.keys()]) {
     if (name.startsWith("x-amz-checksum-")) headers.delete(name);
@@ -359,6 +404,7 @@ export function copyResult(stored: StoredObject) {
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const version = askedVersion(call.query);
+  checkBypass(call.headers, bucket);
   const bypass = await bypasses(call);
   const gone = await deleteOne(
     call,
@@ -395,16 +441,20 @@ async function deleteOne(
   return { marker, version };
 }
 
-function deleteCondition(ifMatch: string | null) {
-  if (ifMatch === null) return undefined;
-  const headers = new Headers({ "if-match": ifMatch });
-  return writeCondition(headers);
-}
-
 const deletedAtOnce = 1000;
+
+/** In a list, what can be no version id is one that is not there. */
+function listedVersion(version: string): string {
+  try {
+    return checkedVersion(version);
+  } catch {
+    throw noSuchVersion(version);
+  }
+}
 
 export async function deleteObjects(call: S3Call): Promise<Response> {
   const bucket = bucketOfMany(call);
+  checkBypass(call.headers, bucket);
   if (
     !call.headers.has("content-md5") &&
     ![...call.headers.keys()].some((name) => name.startsWith("x-amz-checksum-")) &&
@@ -429,9 +479,7 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
   const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
     try {
       checkKey(key);
-      const asked = version === undefined
-        ? undefined
-        : askedVersion(new URLSearchParams({ versionId: version }));
+      const asked = version === undefined ? undefined : listedVersion(version);
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
       if (!await mayIn(call, bucket, { action, resource })) throw accessDenied();

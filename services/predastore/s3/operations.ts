@@ -3,6 +3,7 @@
  * who serves it. What S3 has and we have not is known by its name, and answered `NotImplemented`.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { DetailedError } from "./call.ts";
 import { getBucketAcl, getObjectAcl, putBucketAcl, putObjectAcl } from "./acl.ts";
 import { getObjectAttributes } from "./attributes.ts";
 import {
@@ -28,6 +29,22 @@ import {
   putBucketLifecycleConfiguration,
 } from "./lifecycle.ts";
 import { listMultipartUploads, listObjectsV1, listObjectsV2 } from "./listing.ts";
+import {
+  deleteBucketReplication,
+  deleteBucketWebsite,
+  deleteConfigurationById,
+  getBucketAccelerateConfiguration,
+  getBucketLogging,
+  getBucketReplication,
+  getBucketRequestPayment,
+  getBucketWebsite,
+  getConfigurationById,
+  listNoConfigurations,
+  putBucketAccelerateConfiguration,
+  putBucketLogging,
+  putBucketRequestPayment,
+  restoreObject,
+} from "./unconfigured.ts";
 import {
   abortMultipartUpload,
   completeMultipartUpload,
@@ -114,8 +131,29 @@ export const served: Readonly<Record<string, Handler>> = {
   GetObjectRetention: getObjectRetention,
   GetObjectTagging: getObjectTagging,
   GetPublicAccessBlock: getPublicAccessBlock,
+  DeleteBucketAnalyticsConfiguration: deleteConfigurationById,
+  DeleteBucketIntelligentTieringConfiguration: deleteConfigurationById,
+  DeleteBucketInventoryConfiguration: deleteConfigurationById,
+  DeleteBucketMetricsConfiguration: deleteConfigurationById,
+  DeleteBucketReplication: deleteBucketReplication,
+  DeleteBucketWebsite: deleteBucketWebsite,
+  GetBucketAccelerateConfiguration: getBucketAccelerateConfiguration,
+  GetBucketAnalyticsConfiguration: getConfigurationById,
+  GetBucketIntelligentTieringConfiguration: getConfigurationById,
+  GetBucketInventoryConfiguration: getConfigurationById,
+  GetBucketLogging: getBucketLogging,
+  GetBucketMetricsConfiguration: getConfigurationById,
+  GetBucketReplication: getBucketReplication,
+  GetBucketRequestPayment: getBucketRequestPayment,
+  GetBucketWebsite: getBucketWebsite,
   HeadBucket: headBucket,
   HeadObject: headObject,
+  ListBucketAnalyticsConfigurations: listNoConfigurations("ListBucketAnalyticsConfigurationResult"),
+  ListBucketIntelligentTieringConfigurations: listNoConfigurations(
+    "ListBucketIntelligentTieringConfigurationsOutput",
+  ),
+  ListBucketInventoryConfigurations: listNoConfigurations("ListInventoryConfigurationsResult"),
+  ListBucketMetricsConfigurations: listNoConfigurations("ListMetricsConfigurationsResult"),
   ListBuckets: listBuckets,
   ListMultipartUploads: listMultipartUploads,
   ListObjectVersions: listObjectVersions,
@@ -123,13 +161,16 @@ export const served: Readonly<Record<string, Handler>> = {
   ListObjectsV2: listObjectsV2,
   ListParts: listParts,
   PostObject: postObject,
+  PutBucketAccelerateConfiguration: putBucketAccelerateConfiguration,
   PutBucketAcl: putBucketAcl,
   PutBucketCors: putBucketCors,
   PutBucketEncryption: putBucketEncryption,
   PutBucketLifecycleConfiguration: putBucketLifecycleConfiguration,
+  PutBucketLogging: putBucketLogging,
   PutBucketNotificationConfiguration: putBucketNotificationConfiguration,
   PutBucketOwnershipControls: putBucketOwnershipControls,
   PutBucketPolicy: putBucketPolicy,
+  PutBucketRequestPayment: putBucketRequestPayment,
   PutBucketTagging: putBucketTagging,
   PutBucketVersioning: putBucketVersioning,
   PutObject: putObject,
@@ -139,6 +180,7 @@ export const served: Readonly<Record<string, Handler>> = {
   PutObjectRetention: putObjectRetention,
   PutObjectTagging: putObjectTagging,
   PutPublicAccessBlock: putPublicAccessBlock,
+  RestoreObject: restoreObject,
   UploadPart: uploadPart,
   UploadPartCopy: uploadPartCopy,
 };
@@ -182,6 +224,14 @@ const objectSubresources: Readonly<Record<string, string>> = {
 
 const verbs: Readonly<Record<string, string>> = { GET: "Get", PUT: "Put", DELETE: "Delete" };
 
+/** Sub-resources of which a bucket has many, each with an id; asked for without one, all are listed. */
+const listed: Readonly<Record<string, string>> = {
+  analytics: "ListBucketAnalyticsConfigurations",
+  "intelligent-tiering": "ListBucketIntelligentTieringConfigurations",
+  inventory: "ListBucketInventoryConfigurations",
+  metrics: "ListBucketMetricsConfigurations",
+};
+
 /** Names that do not follow from the sub-resource. */
 const irregular: Readonly<Record<string, string>> = {
   DeleteBucketLifecycleConfiguration: "DeleteBucketLifecycle",
@@ -203,6 +253,8 @@ function subresource(
     if (!query.has(name)) continue;
     const verb = verbs[method];
     if (verb === undefined) throw methodNotAllowed();
+    const list = listed[name];
+    if (list !== undefined && method === "GET" && !query.has("id")) return list;
     return irregular[verb + suffix] ?? verb + suffix;
   }
   return undefined;
@@ -229,7 +281,16 @@ function bucketOperation(method: string, query: URLSearchParams, headers: Header
       if (headers.get("content-type")?.startsWith("multipart/form-data") === true) {
         return "PostObject";
       }
-      throw methodNotAllowed();
+      throw new DetailedError(
+        "PreconditionFailed",
+        "At least one of the pre-conditions you specified did not hold",
+        {
+          status: 412,
+          elements: {
+            Condition: "Bucket POST must be of the enclosure-type multipart/form-data",
+          },
+        },
+      );
     default:
       throw methodNotAllowed();
   }

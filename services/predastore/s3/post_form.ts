@@ -18,7 +18,8 @@ const mostFields = 100;
 export interface PostForm {
   /** By name in lower case. */
   readonly fields: ReadonlyMap<string, string>;
-  readonly file_name: string;
+  /** Undefined where the form names none. */
+  readonly file_name: string | undefined;
   readonly file_type: string | undefined;
   /** The file's bytes; what comes behind it is read and left. */
   readonly file: AsyncGenerator<Bytes>;
@@ -124,7 +125,7 @@ export async function readForm(
     if (field.toLowerCase() === "file") {
       return {
         fields,
-        file_name: /;\s*filename="([^"]*)"/i.exec(disposition)?.[1] ?? "",
+        file_name: /;\s*filename="([^"]*)"/i.exec(disposition)?.[1],
         file_type: /content-type:\s*([^\r\n]+)/i.exec(head)?.[1]?.trim(),
         file: reader.stream(mark),
       };
@@ -137,8 +138,15 @@ export async function readForm(
 }
 
 const denied = (message: string) => new AwsError("AccessDenied", message, { status: 403 });
-const failed = (condition: unknown) =>
-  denied(`Invalid according to Policy: Policy Condition failed: ${JSON.stringify(condition)}`);
+/** The condition is shown as AWS writes it, with a blank between its parts. */
+const failed = (condition: readonly unknown[]) =>
+  denied(
+    `Invalid according to Policy: Policy Condition failed: [${
+      condition.map((one) => JSON.stringify(one)).join(", ")
+    }]`,
+  );
+const invalidPolicy = (message: string) =>
+  new AwsError("InvalidPolicyDocument", `Invalid Policy: ${message}`);
 
 export interface SignedForm {
   readonly scope: SigningScope;
@@ -160,18 +168,20 @@ export async function verifyForm(
   const policy = fields.get("policy");
   if (policy === undefined) throw denied("Access Denied");
   const needed = (name: string) => {
-    const value = fields.get(name);
+    const value = fields.get(name.toLowerCase());
     if (value === undefined) {
       throw invalidArgument(
         `Bucket POST must contain a field named '${name}'.  If it is specified, please check the order of the fields.`,
+        name,
+        "",
       );
     }
     return value;
   };
-  if (needed("x-amz-algorithm") !== "AWS4-HMAC-SHA256") {
+  if (needed("X-Amz-Algorithm") !== "AWS4-HMAC-SHA256") {
     throw invalidArgument("Only AWS4-HMAC-SHA256 is supported");
   }
-  const parts = needed("x-amz-credential").split("/");
+  const parts = needed("X-Amz-Credential").split("/");
   const [access_key_id = "", date = "", region = "", service = "", end = ""] = parts;
   if (parts.length !== 5 || service !== "s3" || end !== "aws4_request" || !/^\d{8}$/.test(date)) {
     throw invalidArgument("The credential in the form is malformed.");
@@ -187,7 +197,7 @@ export async function verifyForm(
   const grant = await lookup(scope);
   const signing_key = Uint8Array.fromBase64(grant.key);
   const expected = createHmac("sha256", signing_key).update(policy).digest();
-  const given = Buffer.from(needed("x-amz-signature"), "hex");
+  const given = Buffer.from(needed("X-Amz-Signature"), "hex");
   if (given.length !== expected.length || !timingSafeEqual(given, expected)) {
     throw new AwsError(
       "SignatureDoesNotMatch",
@@ -199,9 +209,22 @@ export async function verifyForm(
     scope,
     grant,
     signing_key,
-    amz_date: needed("x-amz-date"),
+    amz_date: needed("X-Amz-Date"),
     ...checkPolicy(policy, new Map([...fields, ["bucket", bucket]]), now_ms),
   };
+}
+
+function partsOf(condition: unknown): readonly [how: string, variable: string, value: string] {
+  if (Array.isArray(condition)) {
+    return [String(condition[0]).toLowerCase(), String(condition[1]), String(condition[2])];
+  }
+  const [only, ...more] = Object.entries(condition ?? {});
+  if (only === undefined || more.length > 0) {
+    throw invalidPolicy(
+      "Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.",
+    );
+  }
+  return ["eq", `$${only[0]}`, String(only[1])];
 }
 
 /** Fields that a policy need not name. */
@@ -216,14 +239,11 @@ function checkPolicy(
   try {
     policy = JSON.parse(decoder.decode(Uint8Array.fromBase64(encoded)));
   } catch {
-    throw new AwsError("InvalidPolicyDocument", "Invalid Policy: Invalid JSON.");
+    throw invalidPolicy("Invalid JSON.");
   }
   const ends = typeof policy?.expiration === "string" ? Date.parse(policy.expiration) : NaN;
   if (Number.isNaN(ends) || !Array.isArray(policy.conditions)) {
-    throw new AwsError(
-      "InvalidPolicyDocument",
-      "Invalid Policy: expiration and conditions are required.",
-    );
+    throw invalidPolicy("expiration and conditions are required.");
   }
   if (ends < now_ms) throw denied("Invalid according to Policy: Policy expired.");
   const named = new Set<string>();
@@ -236,16 +256,12 @@ function checkPolicy(
       if (!(least_bytes >= 0 && most_bytes >= least_bytes)) throw failed(condition);
       continue;
     }
-    const triples: (readonly [string, string, string])[] = Array.isArray(condition)
-      ? [[String(condition[0]).toLowerCase(), String(condition[1]), String(condition[2])]]
-      : Object.entries(condition ?? {}).map(([name, value]) => ["eq", `$${name}`, String(value)]);
-    for (const [how, variable, value] of triples) {
-      const name = variable.replace(/^\$/, "").toLowerCase();
-      named.add(name);
-      const has = fields.get(name) ?? "";
-      const holds = how === "eq" ? has === value : how === "starts-with" && has.startsWith(value);
-      if (!holds) throw failed(condition);
-    }
+    const [how, variable, value] = partsOf(condition);
+    const name = variable.slice(1).toLowerCase();
+    named.add(name);
+    const has = fields.get(name) ?? "";
+    const holds = how === "eq" ? has === value : how === "starts-with" && has.startsWith(value);
+    if (!holds || !variable.startsWith("$")) throw failed([how, variable, value]);
   }
   for (const name of fields.keys()) {
     if (!named.has(name) && !exempt.test(name)) {

@@ -1,7 +1,6 @@
 /** PostObject: a browser's form with a file, as the signed policy in it allows. */
-import { AwsError } from "../../aws/errors.ts";
 import { incomingBody, largestPut_bytes } from "./body.ts";
-import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { accessDenied, DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checkKey } from "./target.ts";
 import { newObject, storedHeaders } from "./objects.ts";
 import { locationOf } from "./location.ts";
@@ -41,13 +40,16 @@ export async function postObject(call: S3Call): Promise<Response> {
   const signed = fields.has("policy")
     ? await verifyForm(form, call.bucket, call.lookup)
     : unsigned(call);
-  const given = fields.get("key");
-  if (given === undefined || given === "") {
+  const asked = fields.get("key");
+  if (asked === undefined || asked === "") {
     throw invalidArgument(
       "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
+      "key",
+      "",
     );
   }
-  const key = given.replaceAll("${filename}", form.file_name.split(/[/\\]/).at(-1) ?? "");
+  const name = form.file_name?.split(/[/\\]/).at(-1);
+  const key = name === undefined ? asked : asked.replaceAll("${filename}", name);
   checkKey(key);
   const headers = headersOf(fields, form.file_type);
   const target = { bucket: call.bucket, key, query: new URLSearchParams() };
@@ -82,9 +84,15 @@ export async function postObject(call: S3Call): Promise<Response> {
       ...body,
       finish: async (size) => {
         if (size < signed.least_bytes) {
-          throw new AwsError(
+          throw new DetailedError(
             "EntityTooSmall",
             "Your proposed upload is smaller than the minimum allowed size",
+            {
+              elements: {
+                ProposedSize: String(size),
+                MinSizeAllowed: String(signed.least_bytes),
+              },
+            },
           );
         }
         return await finish(size);
@@ -108,9 +116,10 @@ async function* within(file: AsyncIterable<Uint8Array>, most: number): AsyncGene
   for await (const chunk of file) {
     size += chunk.length;
     if (size > most) {
-      throw new AwsError(
+      throw new DetailedError(
         "EntityTooLarge",
         "Your proposed upload exceeds the maximum allowed size",
+        { elements: { ProposedSize: String(size), MaxSizeAllowed: String(most) } },
       );
     }
     yield chunk;

@@ -11,13 +11,14 @@ export interface ByteRange {
 export function parseRange(header: string | null, size: number): ByteRange | undefined {
   const match = /^bytes=(\d*)-(\d*)$/.exec(header?.trim() ?? "");
   if (match === null) return undefined;
+  const unsatisfiable = () => new RangeNotSatisfiable(size, header?.trim() ?? "");
   const [, first = "", last = ""] = match;
   if (first === "" && last === "") return undefined;
   let from: number;
   let to: number;
   if (first === "") {
     const count = Number(last);
-    if (count === 0) throw unsatisfiable(size);
+    if (count === 0) throw unsatisfiable();
     from = Math.max(0, size - count);
     to = size;
   } else {
@@ -25,14 +26,12 @@ export function parseRange(header: string | null, size: number): ByteRange | und
     to = last === "" ? size : Math.min(size, Number(last) + 1);
     if (last !== "" && Number(last) < from) return undefined;
   }
-  if (from >= size) throw unsatisfiable(size);
+  if (from >= size) throw unsatisfiable();
   return { from, to };
 }
 
 export class RangeNotSatisfiable extends AwsError {
-  constructor(readonly size: number) {
+  constructor(readonly size: number, readonly asked: string) {
     super("InvalidRange", "The requested range is not satisfiable", { status: 416 });
   }
 }
-
-const unsatisfiable = (size: number) => new RangeNotSatisfiable(size);

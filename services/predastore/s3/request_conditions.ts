@@ -2,7 +2,7 @@
  * What of a request policies may look at, by IAM's names of condition keys: of its headers and query, of how it
  * came, and of whose the bucket is. Who asks, when and from where identity knows by itself.
  */
-import { tagsOfQuery } from "./tagging.ts";
+import { tagsOfHeader } from "./tagging.ts";
 
 type Conditions = Record<string, string | readonly string[]>;
 
@@ -60,7 +60,7 @@ export function requestConditions(request: AskedRequest): Conditions {
   }
   const tagging = headers.get("x-amz-tagging");
   if (tagging !== null) {
-    const tags = tagsOfQuery(tagging);
+    const tags = tagsOfHeader(tagging);
     found["s3:RequestObjectTagKeys"] = tags.map(({ key }) => key);
     for (const { key, value } of tags) set(`s3:RequestObjectTag/${key}`, value);
   }

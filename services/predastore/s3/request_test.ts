@@ -93,7 +93,7 @@ Deno.test("each request is known by AWS's name of its operation", () => {
     () => operationOf("PATCH", parseTarget("/b/k"), new Headers()),
     code("MethodNotAllowed"),
   );
-  assert.equal(Object.keys(served).length, 62);
+  assert.equal(Object.keys(served).length, 85);
 });
 
 Deno.test("XML is escaped for any reader, and hostile XML is refused", () => {

@@ -3,7 +3,7 @@
  * them are stored alike, by their bucket's erasure code. What would have to be restored before it can be
  * read, or belongs to other kinds of buckets, is no valid class here. STANDARD is kept as no class at all.
  */
-import { AwsError } from "../../aws/errors.ts";
+import { DetailedError } from "./call.ts";
 
 const standard = "STANDARD";
 const atHand: readonly string[] = [
@@ -21,9 +21,10 @@ export function askedClass(headers: Headers): string | undefined {
   const asked = headers.get(storageClassHeader);
   if (asked === null || asked === standard) return undefined;
   if (atHand.includes(asked)) return asked;
-  throw new AwsError(
+  throw new DetailedError(
     "InvalidStorageClass",
     `The storage class you specified is not valid; there are ${atHand.join(", ")}.`,
+    { elements: { StorageClassRequested: asked } },
   );
 }
 

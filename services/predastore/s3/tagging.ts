@@ -2,9 +2,9 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
 import type { Tag } from "../objects/settings.ts";
-import { invalidArgument, noSuchKey, ownBucket, type S3Call } from "./call.ts";
+import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
-import { askedVersion, meantObject, noSuchVersion, shownVersion } from "./version_ids.ts";
+import { askedVersion, meantVersion, shownVersion, standing } from "./version_ids.ts";
 import { element, malformedXml, parseXml, type XmlNode, xmlResponse } from "./xml.ts";
 
 const mostObjectTags = 10;
@@ -13,7 +13,10 @@ const longestKey = 128;
 const longestValue = 256;
 const allowed = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u;
 
-const invalidTag = (message: string) => new AwsError("InvalidTag", message);
+const invalidTag = (message: string, key: string, value?: string) =>
+  new DetailedError("InvalidTag", message, {
+    elements: { TagKey: key, ...(value === undefined ? {} : { TagValue: value }) },
+  });
 
 function checked(tags: readonly Tag[], most: number): readonly Tag[] {
   if (tags.length > most) {
@@ -27,15 +30,20 @@ function checked(tags: readonly Tag[], most: number): readonly Tag[] {
   const seen = new Set<string>();
   for (const { key, value } of tags) {
     if (key === "" || key.length > longestKey || !allowed.test(key)) {
-      throw invalidTag("The TagKey you have provided is invalid");
+      throw invalidTag("The TagKey you have provided is invalid", key);
     }
     if (value.length > longestValue || !allowed.test(value)) {
-      throw invalidTag("The TagValue you have provided is invalid");
+      throw invalidTag("The TagValue you have provided is invalid", key, value);
     }
     if (key.startsWith("aws:")) {
-      throw invalidTag("System tags cannot be added/updated by requester");
+      throw invalidTag(
+        most === mostObjectTags
+          ? "Your TagKey cannot be prefixed with aws:"
+          : "System tags cannot be added/updated by requester",
+        key,
+      );
     }
-    if (seen.has(key)) throw invalidTag("Cannot provide multiple Tags with the same key");
+    if (seen.has(key)) throw invalidTag("Cannot provide multiple Tags with the same key", key);
     seen.add(key);
   }
   return tags;
@@ -53,15 +61,19 @@ function tagsOf(root: XmlNode, most: number): readonly Tag[] {
   );
 }
 
-/** Tags as a header or form has them: `a=b&c=d`. */
-export function tagsOfQuery(text: string): readonly Tag[] {
+/** Tags as a header has them: `a=b&c=d`. @throws AwsError `InvalidArgument`, `BadRequest` */
+export function tagsOfHeader(text: string): readonly Tag[] {
   const tags = [...new URLSearchParams(text)].map(([key, value]) => ({ key, value }));
-  if (new Set(tags.map(({ key }) => key)).size < tags.length) {
+  try {
+    return checked(tags, mostObjectTags);
+  } catch (error) {
+    if (!(error instanceof AwsError) || error.code !== "InvalidTag") throw error;
     throw invalidArgument(
       "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+      "x-amz-tagging",
+      text,
     );
   }
-  return checked(tags, mostObjectTags);
 }
 
 /** As a form's field has them. @throws AwsError `MalformedXML`, and as any tags */
@@ -95,19 +107,6 @@ export async function deleteBucketTagging(call: S3Call): Promise<Response> {
   return done(204);
 }
 
-/** For those who change a version's tags or lock: it must be there, and hold data. */
-export function standing(version: string | undefined, now: ObjectRow | undefined): ObjectRow {
-  if (now === undefined) throw version === undefined ? noSuchKey() : noSuchVersion();
-  if (now.marker === true) {
-    throw new AwsError(
-      "MethodNotAllowed",
-      "The specified method is not allowed against this resource.",
-      { status: 405 },
-    );
-  }
-  return now;
-}
-
 function versionHeaders(call: S3Call, object: Pick<ObjectRow, "version">): Headers {
   const headers = new Headers();
   const shown = shownVersion(ownBucket(call), object.version);
@@ -136,7 +135,7 @@ export function deleteObjectTagging(call: S3Call): Promise<Response> {
 
 export function getObjectTagging(call: S3Call): Response {
   const bucket = ownBucket(call);
-  const object = meantObject(call, bucket, call.key, askedVersion(call.query));
+  const object = meantVersion(call, bucket);
   return xmlResponse(
     "Tagging",
     tagging(object.meta.tags ?? []),

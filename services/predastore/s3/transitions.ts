@@ -23,7 +23,7 @@ const leastDays: Readonly<Record<string, number>> = { STANDARD_IA: 30, ONEZONE_I
 export function dateOf(value: string): number {
   const ms = Date.parse(value);
   if (Number.isNaN(ms)) throw malformedXml();
-  if (ms % 86_400_000 !== 0) throw invalidArgument("'Date' must be at midnight GMT");
+  if (ms % 86_400_000 !== 0) throw invalidArgument("'Date' must be at midnight GMT", "Date", value);
   return ms;
 }
 

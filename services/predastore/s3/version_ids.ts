@@ -1,17 +1,28 @@
 /** Which version of an object a request means, and under which id clients know it. */
-import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { sequenceOf } from "../objects/version_id.ts";
-import { ErrorWithHeaders, invalidArgument, noSuchKey, type S3Call } from "./call.ts";
+import { httpDate } from "./answer_parts.ts";
+import { DetailedError, invalidArgument, noSuchKey, type S3Call } from "./call.ts";
 
 /** @throws AwsError `InvalidArgument` for what can be no version id */
 export function checkedVersion(version: string): string {
   if (version === "null" || sequenceOf(version) !== undefined) return version;
-  throw invalidArgument("Invalid version id specified");
+  throw invalidArgument("Invalid version id specified", "versionId", version);
 }
 
-export const noSuchVersion = () =>
-  new AwsError("NoSuchVersion", "The specified version does not exist.", { status: 404 });
+export const noSuchVersion = (version: string) =>
+  new DetailedError("NoSuchVersion", "The specified version does not exist.", {
+    status: 404,
+    elements: { VersionId: version },
+  });
+
+/** For those who want data where only its deletion stands. */
+export const isDeleteMarker = (headers: Readonly<Record<string, string>> = {}) =>
+  new DetailedError(
+    "MethodNotAllowed",
+    "The specified method is not allowed against this resource.",
+    { status: 405, elements: { ResourceType: "DeleteMarker" }, headers },
+  );
 
 /** The version that `versionId` names, if it names one. */
 export function askedVersion(query: URLSearchParams): string | undefined {
@@ -27,6 +38,25 @@ export function shownVersion(
   return version ?? (bucket.settings.versioning === undefined ? undefined : "null");
 }
 
+/** For those who are about a version's tags, lock or ACL: it must be there, and hold data. */
+export function standing(version: string | undefined, now: ObjectRow | undefined): ObjectRow {
+  if (now === undefined) throw version === undefined ? noSuchKey() : noSuchVersion(version);
+  if (now.marker === true) throw isDeleteMarker();
+  return now;
+}
+
+/** The version that a request is about, for which a delete marker does not count as nothing. */
+export function meantVersion(call: S3Call, bucket: BucketRow): ObjectRow {
+  const version = askedVersion(call.query);
+  const { objects } = call.store;
+  return standing(
+    version,
+    version === undefined
+      ? objects.latest(bucket, call.key)
+      : objects.find(bucket, call.key, version),
+  );
+}
+
 /** The object that a request means; a delete marker is told of in headers. */
 export function meantObject(
   call: S3Call,
@@ -37,22 +67,21 @@ export function meantObject(
   const found = call.store.objects.find(bucket, key, version);
   if (found !== undefined && found.marker !== true) return found;
   if (version !== undefined) {
-    if (found === undefined) throw noSuchVersion();
-    throw new ErrorWithHeaders(
-      "MethodNotAllowed",
-      "The specified method is not allowed against this resource.",
-      405,
-      {
-        "x-amz-delete-marker": "true",
-        "x-amz-version-id": found.version ?? "null",
-        allow: "DELETE",
-      },
-    );
+    if (found === undefined) throw noSuchVersion(version);
+    throw isDeleteMarker({
+      "x-amz-delete-marker": "true",
+      "x-amz-version-id": found.version ?? "null",
+      allow: "DELETE",
+      "last-modified": httpDate(found.modified_ms),
+    });
   }
   const marker = call.store.objects.latest(bucket, key);
   if (marker?.marker !== true) throw noSuchKey();
-  throw new ErrorWithHeaders("NoSuchKey", "The specified key does not exist.", 404, {
-    "x-amz-delete-marker": "true",
-    "x-amz-version-id": marker.version ?? "null",
+  throw new DetailedError("NoSuchKey", "The specified key does not exist.", {
+    status: 404,
+    headers: {
+      "x-amz-delete-marker": "true",
+      "x-amz-version-id": marker.version ?? "null",
+    },
   });
 }

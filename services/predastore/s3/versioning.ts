@@ -9,13 +9,18 @@ import { done, oneOf, readRoot, setBucket } from "./document.ts";
 import { afterPrefix, commonPrefixes, encoder, maxKeys } from "./listing.ts";
 import { shownClass } from "./storage_class.ts";
 import { checkedVersion } from "./version_ids.ts";
-import { element, malformedXml, text, xmlResponse } from "./xml.ts";
+import { element, text, xmlResponse } from "./xml.ts";
 
 export async function putBucketVersioning(call: S3Call): Promise<Response> {
   ownBucket(call);
   const root = await readRoot(call, "VersioningConfiguration");
   const status = text(root, "Status");
-  if (status === undefined) throw malformedXml();
+  if (status === undefined) {
+    throw new AwsError(
+      "IllegalVersioningConfigurationException",
+      "The Versioning element must be specified",
+    );
+  }
   const versioning = oneOf(status, "Enabled", "Suspended");
   if (text(root, "MfaDelete")?.toLowerCase() === "enabled") {
     throw new AwsError(
@@ -59,7 +64,11 @@ function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
   const keyMarker = call.query.get("key-marker") ?? "";
   const versionMarker = call.query.get("version-id-marker") ?? "";
   if (versionMarker !== "" && keyMarker === "") {
-    throw invalidArgument("A version-id marker cannot be specified without a key marker.");
+    throw invalidArgument(
+      "A version-id marker cannot be specified without a key marker.",
+      "version-id-marker",
+      versionMarker,
+    );
   }
   const versions: ListedVersion[] = [];
   const prefixes: string[] = [];
