@@ -1,15 +1,15 @@
 /**
- * The volume's socket and who is connected to it.
+ * The volume's NBD socket and who is connected to it.
  *
  * One accept is under way while the socket listens. Connections keep their numbers and buffers and are
  * used again; when all are taken, a client that has not finished negotiating makes room for the next
- * one who comes. A failed accept is tried again with the next tick.
+ * one who comes.
  */
-import { closeFile, enlargeSocketBuffers, listenUnix, shutdownSocket } from "../../../ffi/libc.ts";
-import { ringOperations } from "../../../ffi/liburing.ts";
+import { closeFile, enlargeSocketBuffers, shutdownSocket } from "../../../ffi/libc.ts";
 import type { RequestQueue } from "../machine/machine.ts";
 import { type Commands, Connection } from "./connection.ts";
 import type { Door } from "./door.ts";
+import { Listener } from "./listener.ts";
 import { type Export, nbdError } from "./nbd_protocol.ts";
 import type { Requests } from "./requests.ts";
 import type { Throttle } from "./throttle.ts";
@@ -31,18 +31,14 @@ export interface ClientParts {
 export class Clients implements Door {
   readonly #parts: ClientParts;
   readonly #ring: RequestQueue;
-  readonly #acceptKind: number;
+  readonly #listener: Listener;
   readonly #connectionKinds: { receive: number; send: number };
   readonly #connections: Connection[] = [];
-  #listener = -1;
-  #accepting = false;
-  /** Whoever still comes is turned away. */
-  #refusing = false;
 
   constructor(parts: ClientParts) {
     this.#parts = parts;
     this.#ring = parts.ring;
-    this.#acceptKind = this.#ring.kind((_id, result) => this.#accepted(result));
+    this.#listener = new Listener(parts.ring, parts.socket, 64, (fd) => this.#came(fd));
     this.#connectionKinds = {
       receive: this.#ring.kind((id, result) => this.#connections[id]?.received(result)),
       send: this.#ring.kind((id, result) => this.#connections[id]?.sent(result)),
@@ -55,7 +51,7 @@ export class Clients implements Door {
 
   /** Nobody is waited for although somebody should be: the tick tries again. */
   get wantsTick(): boolean {
-    return !this.#accepting;
+    return !this.#listener.accepting;
   }
 
   get connected(): number {
@@ -77,14 +73,8 @@ export class Clients implements Door {
   }
 
   listen(): void {
-    try {
-      Deno.removeSync(this.#parts.socket);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    this.#listener = listenUnix(this.#parts.socket, 64);
-    Deno.chmodSync(this.#parts.socket, 0o660);
-    this.#accept();
+    this.#listener.listen();
+    this.#listener.accept();
   }
 
   advance(full: boolean): boolean {
@@ -101,7 +91,7 @@ export class Clients implements Door {
         this.throttled ||= connection.throttled;
       } else if (was) moved = true;
     }
-    this.#accept();
+    this.#listener.accept();
     return moved;
   }
 
@@ -124,33 +114,10 @@ export class Clients implements Door {
     for (const connection of this.#connections) connection.unmap();
   }
 
-  /** Waits for the next client, unless it does already or the socket is closed. */
-  #accept(): void {
-    if (this.#accepting || this.#listener < 0) return;
-    this.#accepting = true;
-    this.#ring.queue(
-      ringOperations.accept,
-      this.#listener,
-      0,
-      0,
-      0,
-      0o2000000,
-      this.#acceptKind,
-      0,
-    );
-  }
-
-  #accepted(result: number): void {
-    this.#accepting = false;
-    // An error here is a full table of files or a listener that was closed; the tick tries again.
-    if (result < 0) return;
-    if (this.#refusing) {
-      closeFile(result);
-      return;
-    }
-    enlargeSocketBuffers(result, 4 << 20);
-    this.#freeConnection(result);
-    this.#accept();
+  #came(fd: number): void {
+    enlargeSocketBuffers(fd, 4 << 20);
+    this.#freeConnection(fd);
+    this.#listener.accept();
   }
 
   #freeConnection(fd: number): void {
@@ -179,17 +146,12 @@ export class Clients implements Door {
 
   /** Takes no more clients until `listenAgain`; those who are connected stay. */
   stopListening(): void {
-    this.#refusing = true;
-    if (this.#listener < 0) return;
-    // Without this the accept under way would keep the old socket, and never end.
-    shutdownSocket(this.#listener);
-    closeFile(this.#listener);
-    this.#listener = -1;
+    this.#listener.stop();
   }
 
   listenAgain(): void {
-    this.#refusing = false;
-    this.listen();
+    this.#listener.listenAgain();
+    this.#listener.accept();
   }
 
   /** Closes every socket, whatever is under way on it. */
@@ -200,6 +162,6 @@ export class Clients implements Door {
       shutdownSocket(connection.fd);
       closeFile(connection.fd);
     }
-    if (this.#listener >= 0) closeFile(this.#listener);
+    this.#listener.close();
   }
 }

@@ -4,16 +4,9 @@
  * One front end is served at a time. Whoever connects meanwhile waits in the listener's queue, until the
  * one before and all that it asked for is over. Memory for it is mapped when the first one comes.
  */
-import {
-  closeFile,
-  listenUnix,
-  mapMemory,
-  type Memory,
-  shutdownSocket,
-  unmap,
-} from "../../../../ffi/libc.ts";
-import { ringOperations } from "../../../../ffi/liburing.ts";
+import { mapMemory, type Memory, unmap } from "../../../../ffi/libc.ts";
 import type { Door } from "../door.ts";
+import { Listener } from "../listener.ts";
 import { FrontEnd, frontEndBytes, type FrontEndParts } from "./front_end.ts";
 
 export interface VhostDoorParts extends FrontEndParts {
@@ -23,16 +16,13 @@ export interface VhostDoorParts extends FrontEndParts {
 
 export class VhostDoor implements Door {
   readonly #p: VhostDoorParts;
-  readonly #acceptKind: number;
+  readonly #listener: Listener;
   #control: Memory | undefined;
   #frontEnd: FrontEnd | undefined;
-  #listener = -1;
-  #accepting = false;
-  #refusing = false;
 
   constructor(parts: VhostDoorParts) {
     this.#p = parts;
-    this.#acceptKind = parts.ring.kind((_id, result) => this.#accepted(result));
+    this.#listener = new Listener(parts.ring, parts.socket, 8, (fd) => this.#came(fd));
   }
 
   stalled = false;
@@ -40,7 +30,7 @@ export class VhostDoor implements Door {
 
   /** Nobody is waited for although somebody should be: the tick tries again. */
   get wantsTick(): boolean {
-    return this.#listener >= 0 && !this.#accepting && !this.anyOpen;
+    return this.#listener.listening && !this.#listener.accepting && !this.anyOpen;
   }
 
   get anyOpen(): boolean {
@@ -57,43 +47,20 @@ export class VhostDoor implements Door {
   }
 
   listen(): void {
-    try {
-      Deno.removeSync(this.#p.socket);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    this.#listener = listenUnix(this.#p.socket, 8);
-    Deno.chmodSync(this.#p.socket, 0o660);
+    this.#listener.listen();
     this.#accept();
   }
 
   #accept(): void {
-    if (this.#accepting || this.#listener < 0 || this.anyOpen) return;
-    this.#accepting = true;
-    this.#p.ring.queue(
-      ringOperations.accept,
-      this.#listener,
-      0,
-      0,
-      0,
-      0o2000000,
-      this.#acceptKind,
-      0,
-    );
+    if (!this.anyOpen) this.#listener.accept();
   }
 
-  #accepted(result: number): void {
-    this.#accepting = false;
-    if (result < 0) return;
-    if (this.#refusing) {
-      closeFile(result);
-      return;
-    }
+  #came(fd: number): void {
     if (this.#frontEnd === undefined) {
       this.#control = mapMemory(frontEndBytes);
       this.#frontEnd = new FrontEnd(this.#p, this.#control);
     }
-    this.#frontEnd.begin(result);
+    this.#frontEnd.begin(fd);
   }
 
   advance(full: boolean): boolean {
@@ -126,21 +93,17 @@ export class VhostDoor implements Door {
   }
 
   stopListening(): void {
-    this.#refusing = true;
-    if (this.#listener < 0) return;
-    shutdownSocket(this.#listener);
-    closeFile(this.#listener);
-    this.#listener = -1;
+    this.#listener.stop();
   }
 
   listenAgain(): void {
-    this.#refusing = false;
-    this.listen();
+    this.#listener.listenAgain();
+    this.#accept();
   }
 
   close(): void {
     this.#frontEnd?.abandon();
-    if (this.#listener >= 0) closeFile(this.#listener);
+    this.#listener.close();
   }
 
   release(): void {
