@@ -7,9 +7,10 @@
 import { mapMemory, type Memory, unmap } from "../../../../ffi/libc.ts";
 import type { Door } from "../door.ts";
 import { Listener } from "../listener.ts";
-import { FrontEnd, frontEndBytes, type FrontEndParts } from "./front_end.ts";
+import type { DiskParts } from "./disk_setup.ts";
+import { FrontEnd, frontEndBytes } from "./front_end.ts";
 
-export interface VhostDoorParts extends FrontEndParts {
+export interface VhostDoorParts extends DiskParts {
   /** The socket's path. */
   readonly socket: string;
 }
