@@ -294,6 +294,8 @@ export class Volumes {
   async freeze(volume: unknown, snapshot: unknown): Promise<BlockSnapshot> {
     const volumeId = checkVolumeId(volume);
     const snapshotId = checkSnapshotId(snapshot);
+    // Neither mounted nor unmounted, there is nobody who could say what it holds at this moment.
+    await this.#o.mounts.settled(volumeId);
     return await this.#turns.take(references, async () => {
       const existing = await this.#o.tables.snapshots.read(snapshotId);
       if (existing !== undefined) {

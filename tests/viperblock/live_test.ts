@@ -70,6 +70,33 @@ Deno.test("a writer that lost its volume to another node stops, and changes noth
   }
 });
 
+Deno.test("a volume that is being mounted or unmounted is frozen as soon as that is over", async () => {
+  await using engine = await startEngine();
+  const volume_id = "vol-a";
+  await engine.ask(createVolume, { volume_id, size_bytes: 64 * mebibyte });
+  const mounting = engine.ask(mountVolume, { volume_id });
+  const first = await engine.ask(createSnapshot, { volume_id, snapshot_id: "snap-first" });
+  assert.equal(first.volume_id, volume_id);
+  await mounting;
+  await stored(engine, "snap-first");
+  await qemuIo(engine.uri(volume_id), "write -P 0x5a 0 32M", "read -P 0x5a 0 32M", "flush");
+  const metrics = await engine.ask(volumeMetrics, { volume_id });
+  assert.equal(metrics.guest_read_bytes, 32 * mebibyte);
+  assert.ok((metrics.dirty_bytes ?? -1) >= 0 && (metrics.dirty_bytes ?? -1) <= 32 * mebibyte);
+  for (const kind of ["read", "write"]) {
+    const [half = 0, most = 0] = [metrics[`${kind}_p50_us`], metrics[`${kind}_p999_us`]];
+    assert.ok(half > 0 && half <= most && most < 60e6, `${kind}: ${half} and ${most} µs`);
+    const counted = Object.entries(metrics)
+      .filter(([name]) => name.startsWith(`${kind}_us_at_most_`))
+      .reduce((sum, [, count]) => sum + count, 0);
+    assert.equal(counted, metrics[`${kind}s`], "each request is in one bucket");
+  }
+  const unmounting = engine.ask(unmountVolume, { volume_id });
+  const last = await engine.ask(createSnapshot, { volume_id, snapshot_id: "snap-last" });
+  assert.equal(last.stored_bytes, 32 * mebibyte);
+  await unmounting;
+});
+
 Deno.test("a volume is frozen and grows while it is written to", async (t) => {
   await using engine = await startEngine();
   const size_bytes = 64 * mebibyte;

@@ -48,6 +48,7 @@ export class VolumeCommands implements Commands {
   sync: SyncMode;
   /** Since the mount. */
   reads = 0;
+  readBytes = 0;
   writes = 0;
   flushes = 0;
 
@@ -72,6 +73,7 @@ export class VolumeCommands implements Commands {
     if (slot < 0) return false;
     this.#requests.slot[id] = slot;
     this.reads++;
+    this.readBytes += end - offset;
     this.#reader.start(id);
     return true;
   }

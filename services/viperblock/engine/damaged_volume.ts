@@ -230,6 +230,8 @@ export class DamagedVolume implements Commands {
       live_chunk_blocks: 0,
       chunks_compacted: 0,
       blocks_compacted: 0,
+      dirty_bytes: 0,
+      guest_read_bytes: 0,
       guest_written_bytes: 0,
       throttle_waits: this.#throttle.waits,
       reads: this.#reads,
@@ -240,6 +242,7 @@ export class DamagedVolume implements Commands {
       log_written_bytes: 0,
       windows_fetched: this.#fetcher.fetches,
       chunks_stored: 0,
+      latencies: {},
     };
   }
 

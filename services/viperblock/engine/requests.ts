@@ -2,6 +2,7 @@
  * Requests under way, as columns of typed arrays: a request is a number, and making one allocates
  * nothing. Whoever takes an id gives it back with `free` exactly once.
  */
+import type { TurnClock } from "./latencies.ts";
 
 export const requestCapacity = 4096;
 
@@ -24,10 +25,12 @@ export class Requests {
   readonly left = new Int32Array(requestCapacity);
   /** For the internal read of a partial block: the request that it works for. */
   readonly parent = new Int32Array(requestCapacity);
+  /** When it was taken, by the volume's clock. */
+  readonly begun = new Float64Array(requestCapacity);
   readonly #free = new Int32Array(requestCapacity);
   #count = requestCapacity;
 
-  constructor() {
+  constructor(readonly clock?: TurnClock) {
     for (let i = 0; i < requestCapacity; i++) this.#free[i] = requestCapacity - 1 - i;
   }
 
@@ -44,6 +47,7 @@ export class Requests {
     this.slot[id] = -1;
     this.left[id] = 1;
     this.parent[id] = -1;
+    if (this.clock !== undefined) this.begun[id] = this.clock.at;
     return id;
   }
 

@@ -15,7 +15,7 @@ import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { FromWorker, ToWorker } from "../mounts/mailbox.ts";
+import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
 import { ReadCache } from "./read_cache.ts";
 import { audit } from "./audit.ts";
@@ -27,6 +27,7 @@ import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
 import { Fetcher } from "./fetcher.ts";
+import { Latencies, TurnClock } from "./latencies.ts";
 import { LogWriter } from "./log_writer.ts";
 import { Maintenance } from "./maintenance.ts";
 import { partialRead, PartialWrites } from "./partial_writes.ts";
@@ -81,7 +82,9 @@ export class Volume {
   readonly #o: VolumeOptions;
   readonly #machine: Machine;
   readonly #post: (message: FromWorker) => void;
-  readonly #requests = new Requests();
+  readonly #clock: TurnClock;
+  readonly #latencies = new Latencies();
+  readonly #requests: Requests;
   readonly #slots: Slots;
   readonly #cache: ReadCache;
   readonly #map: BlockMap;
@@ -117,6 +120,8 @@ export class Volume {
     this.#machine = machine;
     this.#post = post;
     const { ring } = machine;
+    this.#clock = new TurnClock(machine.now);
+    this.#requests = new Requests(this.#clock);
     const geometry = options.geometry ?? standardGeometry;
     this.#map = new BlockMap(options.sizeBytes / blockBytes);
     this.#places = new Places(this.#map, geometry.segmentBlocks);
@@ -138,7 +143,7 @@ export class Volume {
       nextSequence: recovered.nextSequence,
       ...sealed,
       committed: (id) => this.#commands.committed(id),
-      flushed: (id) => this.#door.reply(id),
+      flushed: (id) => this.#done(id),
     });
     const damaged = (block: number, container: number, index: number) =>
       this.#damaged(block, container, index);
@@ -152,7 +157,7 @@ export class Volume {
       log: this.#log,
       done: (id) => {
         if (this.#requests.type[id] === partialRead) this.#partial.readDone(id);
-        else this.#door.reply(id);
+        else this.#done(id);
       },
       damaged,
     });
@@ -247,7 +252,7 @@ export class Volume {
       partial: this.#partial,
       maintenance: this.#maintenance,
       sync: options.sync ?? "flush",
-      reply: (id) => this.#door.reply(id),
+      reply: (id) => this.#done(id),
     });
     this.#throttle = new Throttle(options.limits ?? {}, machine.now);
     this.#door = openDoor({
@@ -301,12 +306,22 @@ export class Volume {
     this.#places.segments.clear();
   }
 
+  #done(id: number): void {
+    const requests = this.#requests;
+    if (requests.error[id] === 0) {
+      const time_ms = this.#clock.at - (requests.begun[id] as number);
+      this.#latencies.count(requests.type[id] as number, time_ms);
+    }
+    this.#door.reply(id);
+  }
+
   /** Moves everything on as far as it goes, then waits for a completion if nothing else is to do. */
   turn(): void {
     if (this.#phase !== "serving") {
       this.#begin();
       return;
     }
+    this.#clock.expire();
     this.#log.advance();
     let again = this.#partial.advance(this.#maintenance.full);
     again = this.#door.advance(this.#maintenance.full) || again;
@@ -323,7 +338,10 @@ export class Volume {
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
     ) this.#ticker.start(this.#door.throttled);
     if (this.#closing.underWay) again = this.#closing.advance() || again;
-    this.#machine.ring.turn(again || this.#door.hasReplies ? 0 : 1);
+    const mayWait = !again && !this.#door.hasReplies;
+    // What the wait brings is done when it is over.
+    this.#clock.expire();
+    this.#machine.ring.turn(mayWait ? 1 : 0);
   }
 
   /** Gets a segment and states in it, durably, where this epoch's log begins; then serves. */
@@ -446,10 +464,12 @@ export class Volume {
       chunk_blocks += chunk.blocks;
       live_chunk_blocks += chunk.live;
     }
-    return { chunk_blocks, live_chunk_blocks };
+    let dirty_blocks = 0;
+    for (const segment of this.#places.segments.values()) dirty_blocks += segment.live;
+    return { chunk_blocks, live_chunk_blocks, dirty_bytes: dirty_blocks * blockBytes };
   }
 
-  statistics() {
+  statistics(): VolumeStatistics {
     return {
       connections: this.#door.connected,
       mapped_blocks: this.#map.mappedBlocks,
@@ -458,6 +478,7 @@ export class Volume {
       ...this.#occupied(),
       chunks_compacted: this.#compactor.compacted,
       blocks_compacted: this.#compactor.moved,
+      guest_read_bytes: this.#commands.readBytes,
       guest_written_bytes: this.#log.putBytes,
       throttle_waits: this.#throttle.waits,
       reads: this.#commands.reads,
@@ -468,6 +489,7 @@ export class Volume {
       log_written_bytes: this.#log.writtenBytes,
       windows_fetched: this.#fetcher.fetches,
       chunks_stored: this.#drainer.stored,
+      latencies: this.#latencies.report(),
     };
   }
 

@@ -56,6 +56,9 @@ export interface VolumeStatistics {
   readonly live_chunk_blocks: number;
   readonly chunks_compacted: number;
   readonly blocks_compacted: number;
+  /** In the log, and not in the object store yet. */
+  readonly dirty_bytes: number;
+  readonly guest_read_bytes: number;
   readonly guest_written_bytes: number;
   readonly throttle_waits: number;
   readonly reads: number;
@@ -66,6 +69,8 @@ export interface VolumeStatistics {
   readonly log_written_bytes: number;
   readonly windows_fetched: number;
   readonly chunks_stored: number;
+  /** Percentiles and histograms of how long requests took. */
+  readonly latencies: Readonly<Record<string, number>>;
 }
 
 /** What a mounted volume needs in the store beyond its saved map. */

@@ -111,6 +111,11 @@ export class Mounts {
     return path === undefined ? {} : { vhostSocket: path };
   }
 
+  /** When the mount or unmount that is under way, if any, is over. */
+  async settled(volumeId: string): Promise<void> {
+    await this.#turns.take(volumeId, () => Promise.resolve());
+  }
+
   async mount(volumeId: string): Promise<MountReply> {
     return await this.#turns.take(volumeId, () => this.#mount(volumeId));
   }
@@ -254,11 +259,13 @@ export class Mounts {
   /** Counters of a volume that is mounted here, and what follows from them. */
   async metrics(volumeId: string): Promise<Readonly<Record<string, number>> | undefined> {
     const volume = this.#mounted.get(volumeId);
-    const seen = await volume?.statistics();
-    if (seen === undefined) return undefined;
+    const statistics = await volume?.statistics();
+    if (statistics === undefined) return undefined;
+    const { latencies, ...seen } = statistics;
     const ratio = (of: number, to: number) => to === 0 ? 1 : Math.round(of / to * 1000) / 1000;
     return {
       ...seen,
+      ...latencies,
       read_only: volume?.damage === undefined ? 0 : 1,
       damaged_blocks: volume?.damage?.damaged_blocks ?? 0,
       cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
