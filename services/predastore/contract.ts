@@ -55,6 +55,13 @@ export interface S3Event {
     readonly eventTime: string;
     /** `ObjectCreated:Put` and the like. */
     readonly eventName: string;
+    /** Who asked for it and how; not there for what nobody asked for, or what is told again after a crash. */
+    readonly userIdentity?: { readonly principalId: string };
+    readonly requestParameters?: { readonly sourceIPAddress: string };
+    readonly responseElements?: {
+      readonly "x-amz-request-id": string;
+      readonly "x-amz-id-2": string;
+    };
     readonly s3: {
       readonly s3SchemaVersion: string;
       readonly configurationId: string;

@@ -12,7 +12,9 @@ import { eventStream, eventSubject, type S3Event } from "./contract.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { ObjectEvent, WaitingEvent } from "./index/outbox.ts";
 import type { BucketRow } from "./index/rows.ts";
+import type { Cause } from "./objects/cause.ts";
 import type { NotificationRule } from "./objects/settings.ts";
+import { formEncode } from "./s3/url_encoding.ts";
 
 const atOnce = 100;
 const acknowledged_ms = 5_000;
@@ -32,6 +34,16 @@ export function matching(
   );
 }
 
+/** Who changed it, where somebody did. */
+function toldCause(cause: Cause | undefined) {
+  if (cause === undefined) return {};
+  return {
+    userIdentity: { principalId: cause.principal_id },
+    requestParameters: { sourceIPAddress: cause.source_ip },
+    responseElements: { "x-amz-request-id": cause.request_id, "x-amz-id-2": cause.request_id },
+  };
+}
+
 /** The record as AWS writes it. */
 export function recordOf(
   { id, event }: WaitingEvent,
@@ -45,6 +57,7 @@ export function recordOf(
       awsRegion: bucket.region,
       eventTime: new Date(event.at_ms).toISOString(),
       eventName: event.name,
+      ...toldCause(event.cause),
       s3: {
         s3SchemaVersion: "1.0",
         configurationId: rule.id,
@@ -54,7 +67,7 @@ export function recordOf(
           arn: `arn:aws:s3:::${bucket.name}`,
         },
         object: {
-          key: encodeURIComponent(event.key).replaceAll("%20", "+").replaceAll("%2F", "/"),
+          key: formEncode(event.key),
           ...(event.size === undefined ? {} : { size: event.size }),
           ...(event.etag === undefined ? {} : { eTag: event.etag }),
           ...(event.version === undefined ? {} : { versionId: event.version }),

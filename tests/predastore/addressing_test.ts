@@ -110,6 +110,44 @@ Deno.test({
         assert.match(await made.text(), /<Key>form\/201<\/Key>/);
       },
 
+      "form upload: tags, and metadata that no header can have": async (s3, test) => {
+        const tag = (Key: string, Value: string) =>
+          `<Tag><Key>${Key}</Key><Value>${Value}</Value></Tag>`;
+        const tagging = `<Tagging><TagSet>${tag("team", "a &amp; b")}</TagSet></Tagging>`;
+        const conditions = [
+          ["starts-with", "$key", ""],
+          ...["Content-Type", "tagging", "x-amz-algorithm", "x-amz-credential", "x-amz-date"].map((
+            name,
+          ) => ["starts-with", `$${name}`, ""]),
+          ...["text", "lines", "plain"].map((name) => ["starts-with", `$x-amz-meta-${name}`, ""]),
+        ];
+        const fields = {
+          "x-amz-meta-text": "grün ☂",
+          "x-amz-meta-lines": "a\r\nb",
+          "x-amz-meta-plain": "plain",
+        };
+        const key = "form/tagged";
+        const bad = await post(test, { key, conditions, fields: { ...fields, tagging: "<T>" } });
+        assert.equal(bad.status, 400);
+        assert.match(await bad.text(), /<Code>MalformedXML<\/Code>/);
+        assert.equal(
+          (await post(test, {
+            key,
+            conditions,
+            fields: { ...fields, tagging: tagging.replace("a &amp; b", "a+b") },
+          })).status,
+          204,
+        );
+        const { TagSet } = await s3.send(new GetObjectTaggingCommand({ Bucket, Key: key }));
+        assert.deepEqual(TagSet, [{ Key: "team", Value: "a+b" }]);
+        const head = await s3.send(new HeadObjectCommand({ Bucket, Key: key }));
+        assert.deepEqual(head.Metadata, {
+          plain: "plain",
+          text: `=?UTF-8?B?${Buffer.from("grün ☂").toString("base64")}?=`,
+        });
+        assert.equal(head.MissingMeta, 1);
+      },
+
       "form upload: storage classes: a field of the form says which": async (s3, test) => {
         const asked = { key: "form/class", fields: { "x-amz-storage-class": "ONEZONE_IA" } };
         assert.equal((await post(test, asked)).status, 204);

@@ -1,17 +1,22 @@
 /** What answers tell besides the object: when it expires, what of its metadata is missing, which part it is. */
 import {
+  CompleteMultipartUploadCommand,
   CopyObjectCommand,
   CreateMultipartUploadCommand,
+  type CreateMultipartUploadCommandInput,
   DeleteBucketLifecycleCommand,
   GetBucketLifecycleConfigurationCommand,
+  GetObjectAttributesCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  ListObjectsV2Command,
   ListPartsCommand,
   PutBucketLifecycleConfigurationCommand,
   PutBucketVersioningCommand,
   PutObjectCommand,
   type S3Client,
   type TransitionStorageClass,
+  UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { keptAlive, refused, withPredastore } from "./steps.ts";
@@ -165,6 +170,132 @@ Deno.test({
         const { Metadata } = await s3.send(new HeadObjectCommand(target));
         // The example of the S3 user guide.
         assert.deepEqual(Metadata, { nonascii: "=?UTF-8?B?w4PChE3Dg8KEWsODwpXDg8KRIFMz?=" });
+      },
+
+      "multipart: who completes again what was completed hears the same": async (s3) => {
+        const target = { Bucket, Key: "twice" };
+        const { UploadId } = await s3.send(new CreateMultipartUploadCommand(target));
+        const { ETag } = await s3.send(
+          new UploadPartCommand({ ...target, UploadId, PartNumber: 1, Body: "part" }),
+        );
+        const complete = (etag = ETag) =>
+          s3.send(
+            new CompleteMultipartUploadCommand({
+              ...target,
+              UploadId,
+              MultipartUpload: { Parts: [{ PartNumber: 1, ETag: etag }] },
+            }),
+          );
+        const first = await complete();
+        assert.match(first.Location ?? "", /^https:\/\/localhost:\d+\/bucket\/twice$/);
+        const { $metadata: _first, ...told } = first;
+        const { $metadata: _again, ...again } = await complete();
+        assert.deepEqual(again, told);
+        await refused(complete("0".repeat(32)), "NoSuchUpload", 404);
+        await s3.send(new PutObjectCommand({ ...target, Body: "newer" }));
+        await refused(complete(), "NoSuchUpload", 404);
+      },
+
+      "multipart: checksums of parts are told where the upload has some": async (s3) => {
+        const size = 5 << 20;
+        const made = async (Key: string, algorithm: Partial<CreateMultipartUploadCommandInput>) => {
+          const target = { Bucket, Key };
+          const { UploadId } = await s3.send(
+            new CreateMultipartUploadCommand({ ...target, ...algorithm }),
+          );
+          const Parts = [];
+          for (const [at, Body] of [Buffer.alloc(size, 1), Buffer.alloc(9, 2)].entries()) {
+            const part = { ...target, ...algorithm, UploadId, PartNumber: at + 1, Body };
+            const { ETag, ChecksumSHA256 } = await s3.send(new UploadPartCommand(part));
+            Parts.push({ PartNumber: at + 1, ETag, ChecksumSHA256 });
+          }
+          await s3.send(
+            new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts } }),
+          );
+          const asked = { ...target, ObjectAttributes: ["ObjectParts" as const] };
+          const { ObjectParts } = await s3.send(new GetObjectAttributesCommand(asked));
+          const page = await s3.send(
+            new GetObjectAttributesCommand({ ...asked, MaxParts: 1, PartNumberMarker: "1" }),
+          );
+          return { Parts, ObjectParts, page: page.ObjectParts };
+        };
+        const sums = await made("summed", { ChecksumAlgorithm: "SHA256" });
+        assert.equal(sums.ObjectParts?.TotalPartsCount, 2);
+        assert.deepEqual(
+          sums.ObjectParts?.Parts,
+          sums.Parts.map(({ PartNumber, ChecksumSHA256 }, at) => ({
+            ...{ PartNumber, ChecksumSHA256 },
+            Size: at === 0 ? size : 9,
+          })),
+        );
+        assert.ok(sums.Parts.every(({ ChecksumSHA256 }) => (ChecksumSHA256?.length ?? 0) === 44));
+        assert.deepEqual(sums.page?.Parts?.map(({ PartNumber }) => PartNumber), [2]);
+        assert.equal(sums.page?.IsTruncated, false);
+        const second = await read(
+          s3,
+          new GetObjectCommand({
+            ...{ Bucket, Key: "summed", PartNumber: 2 },
+            ChecksumMode: "ENABLED",
+          }),
+        );
+        assert.equal(second.status, 206);
+        assert.equal(second.PartsCount, 2);
+        assert.equal(second.ChecksumSHA256, sums.Parts[1]?.ChecksumSHA256);
+        assert.equal(second.text, "\x02".repeat(9));
+        await refused(
+          s3.send(
+            new UploadPartCommand({
+              ...{ Bucket, Key: "other", PartNumber: 1, Body: "x", ChecksumAlgorithm: "SHA1" },
+              UploadId: (await s3.send(
+                new CreateMultipartUploadCommand({
+                  ...{ Bucket, Key: "other", ChecksumAlgorithm: "SHA256" },
+                }),
+              )).UploadId,
+            }),
+          ),
+          "InvalidRequest",
+          400,
+        );
+      },
+
+      "errors tell their details as S3 does": async (s3) => {
+        const target = { Bucket, Key: "detailed" };
+        await s3.send(new PutObjectCommand({ ...target, Body: "0123" }));
+        const details = async (work: Promise<unknown>) => {
+          try {
+            await work;
+          } catch (error) {
+            return error as Readonly<Record<string, string>>;
+          }
+          assert.fail("it was not refused");
+        };
+        const exists = await details(
+          s3.send(new PutObjectCommand({ ...target, Body: "x", IfNoneMatch: "*" })),
+        );
+        assert.equal(exists["Condition"], "If-None-Match");
+        assert.equal(
+          exists["message"],
+          "At least one of the pre-conditions you specified did not hold",
+        );
+        const beyond = await details(
+          s3.send(new GetObjectCommand({ ...target, Range: "bytes=9-10" })),
+        );
+        assert.equal(beyond["RangeRequested"], "bytes=9-10");
+        assert.equal(beyond["ActualObjectSize"], "4");
+        const upload = await details(
+          s3.send(new ListPartsCommand({ ...target, UploadId: "none" })),
+        );
+        assert.equal(upload["UploadId"], "none");
+      },
+
+      "listings encode keys as S3 does": async (s3) => {
+        const Key = "enc/a b+c*(d)~'é&.txt";
+        await s3.send(new PutObjectCommand({ Bucket, Key, Body: "x" }));
+        const listed = await s3.send(
+          new ListObjectsV2Command({ Bucket, Prefix: "enc/", EncodingType: "url" }),
+        );
+        assert.equal(listed.Contents?.[0]?.Key, "enc/a%20b%2Bc%2A%28d%29~%27%C3%A9%26.txt");
+        assert.equal(listed.EncodingType, "url");
       },
 
       "versioning: only the current version tells when it expires": async (s3) => {

@@ -128,7 +128,7 @@ Deno.test({
           ["GET /bad/%zz", 400, "InvalidURI"],
           [`GET /bad/${"k".repeat(1025)}`, 400, "KeyTooLongError"],
           ["GET /bad/x", 403, "AccessDenied"],
-          ["PATCH /bad/x", 403, "AccessDenied"],
+          ["PATCH /bad/x", 405, "MethodNotAllowed"],
         ] as const
       ) {
         const answer = await raw(test, [`${request} HTTP/1.1\r\n${host}connection: close\r\n\r\n`]);

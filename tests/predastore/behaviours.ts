@@ -61,7 +61,8 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["delete, delete many", /many are deleted at once/],
     [
-      "list v1 and v2: prefix, delimiter, start, stable tokens",
+      "list v1 and v2: prefix, delimiter, start, stable tokens, encoding",
+      /^listings encode keys/,
       /^listings page by prefix/,
       /^pages of any size/,
       /^a page over many keys/,
@@ -86,7 +87,12 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^If-Match wins/,
     ],
     ["tags", /^tagging of objects/],
-    ["GetObjectAttributes", /^GetObjectAttributes/, /attributes of parts/],
+    [
+      "GetObjectAttributes; checksums of parts",
+      /^GetObjectAttributes/,
+      /attributes of parts/,
+      /checksums of parts are told/,
+    ],
     ["presigned URLs", /^presigned URLs/, /expired or changed presigned/],
     ["POST form upload", /^form upload:/],
     [
@@ -103,7 +109,8 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
   ],
   "Multipart": [
     [
-      "create, part, list, complete with checks, abort",
+      "create, part, list, complete with checks (also again), abort",
+      /completes again what was completed/,
       /^multipart uploads are checked/,
       /^a multipart object is its parts/,
     ],
@@ -152,6 +159,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /headers over limits/,
       /idle connections starve/,
     ],
+    ["errors in S3's own form, with their details", /^errors tell their details/],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
     [
       "what a refusal tells besides its code: elements that clients show",

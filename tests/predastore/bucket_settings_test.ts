@@ -1,6 +1,7 @@
 /** What a bucket's owner can set: each is given back as AWS does, acts, and is refused where AWS refuses it. */
 import {
   CopyObjectCommand,
+  CreateBucketCommand,
   DeleteBucketCorsCommand,
   DeleteBucketEncryptionCommand,
   DeleteBucketLifecycleCommand,
@@ -254,6 +255,16 @@ Deno.test({
           assert.equal(Grants?.[0]?.Grantee?.Type, "CanonicalUser");
         }
         await s3.send(new PutBucketAclCommand({ Bucket, ACL: "private" }));
+        await s3.send(
+          new PutObjectCommand({ ...target, Body: "x", ACL: "bucket-owner-full-control" }),
+        );
+        const put = (more: object) =>
+          s3.send(new PutObjectCommand({ Bucket: "acls", Key: "a", Body: "x", ...more }));
+        await s3.send(new CreateBucketCommand({ Bucket: "acls" }));
+        for (const more of [{ ACL: "public-read" }, { GrantRead: "id=1" }]) {
+          await refused(put(more), "AccessControlListNotSupported", 400);
+        }
+        await refused(put({ ACL: "everybody" }), "InvalidArgument", 400);
         await refused(
           s3.send(new PutBucketAclCommand({ Bucket, ACL: "public-read" })),
           "AccessControlListNotSupported",
@@ -465,6 +476,11 @@ Deno.test({
         ]);
         assert.equal(records[0]?.s3.object.key, "in/%C3%A9+1.jpg");
         assert.equal(records[0]?.s3.configurationId, "pictures");
+        for (const record of records) {
+          assert.deepEqual(record?.userIdentity, { principalId: "AWS:AIDATEST" });
+          assert.match(record?.requestParameters?.sourceIPAddress ?? "", /^(127\.0\.0\.1|::1)$/);
+          assert.match(record?.responseElements?.["x-amz-request-id"] ?? "", /^[0-9a-f-]{36}$/);
+        }
         const order = records.map((one) => one?.s3.object.sequencer ?? "");
         assert.deepEqual(order, order.toSorted());
         await refused(

@@ -22,6 +22,7 @@ import {
   type S3Client,
   S3ServiceException,
 } from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import assert from "node:assert/strict";
 import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 
@@ -320,7 +321,10 @@ Deno.test({
         await refused(s3.send(new GetObjectCommand(target)), "NoSuchVersion", 404);
       },
 
-      "object lock: a bucket's default and a write's headers lock what is written": async (s3) => {
+      "object lock: a bucket's default and a write's headers lock what is written": async (
+        s3,
+        test,
+      ) => {
         await s3.send(
           new PutObjectLockConfigurationCommand({
             Bucket: "locked",
@@ -340,6 +344,18 @@ Deno.test({
           "AccessDenied",
           403,
         );
+        const held = { Bucket: "locked", Key: "held" };
+        await s3.send(
+          new PutObjectCommand({ ...held, Body: "x", ObjectLockLegalHoldStatus: "ON" }),
+        );
+        const both = await s3.send(new HeadObjectCommand(held));
+        assert.equal(both.ObjectLockLegalHoldStatus, "ON");
+        assert.equal(both.ObjectLockMode, "GOVERNANCE", "the bucket's default holds besides");
+        const url = await getSignedUrl(s3, new PutObjectCommand({ Bucket: "locked", Key: "sum" }));
+        using client = Deno.createHttpClient({ caCerts: [test.ca] });
+        const bare = await fetch(url, { method: "PUT", body: "x", client });
+        assert.equal(bare.status, 400);
+        assert.match(await bare.text(), /Content-MD5 OR x-amz-checksum- HTTP header is required/);
         const RetainUntilDate = new Date(Math.floor(Date.now() / 1000) * 1000 + 60_000);
         await s3.send(
           new PutObjectCommand({

@@ -10,6 +10,7 @@
  * With a version go its extents. Counts of its bucket change in the same transaction.
  */
 import type { Location } from "../segments/blob_directory.ts";
+import type { Cause } from "../objects/cause.ts";
 import { packLocations, unpackLocations } from "../extents/layout.ts";
 import { type Bytes, json, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
@@ -206,7 +207,12 @@ export class ObjectTable {
     ) !== undefined;
   }
 
-  apply(object: ObjectRecord, sequence: number, locations: readonly Location[]): void {
+  apply(
+    object: ObjectRecord,
+    sequence: number,
+    locations: readonly Location[],
+    cause?: Cause,
+  ): void {
     const { bucket } = object;
     const key = keyBytes(object.key);
     if (this.#marks.recovering) {
@@ -233,7 +239,7 @@ export class ObjectTable {
       const table = object.marker === true || taken !== undefined ? "versions" : "objects";
       if (table === "versions") this.#versioned.add(bucket);
       this.#insert(table, object, sequence, locations);
-      this.#outbox.noteMade(object, sequence);
+      this.#outbox.noteMade(object, sequence, cause);
       if (this.#versioned.has(bucket)) this.#settle(bucket, key);
     }
     if (object.upload !== undefined) {
@@ -366,6 +372,7 @@ export class ObjectTable {
     sequence: number,
     version?: string,
     lifecycle = false,
+    cause?: Cause,
   ): void {
     const bytes = keyBytes(key);
     if (this.#marks.recovering) this.#marks.markDeleted(bucket, bytes, version ?? "", sequence);
@@ -374,7 +381,7 @@ export class ObjectTable {
       : this.#versionRow(bucket, bytes, version);
     if (known === undefined || (known.row["sequence"] as number) >= sequence) return;
     this.#drop(known.table, known.row);
-    this.#outbox.noteGone(bucket, key, sequence, version, lifecycle);
+    this.#outbox.noteGone(bucket, key, sequence, version, lifecycle, cause);
     if (this.#versioned.has(bucket)) this.#settle(bucket, bytes);
   }
 

@@ -6,6 +6,7 @@
  * again what it applies again. An index made from nothing has forgotten what waited, and tells nothing
  * of what it reads back.
  */
+import type { Cause } from "../objects/cause.ts";
 import type { ObjectRecord } from "./rows.ts";
 import type { IndexDatabase } from "./database.ts";
 import type { SettingsTable } from "./settings.ts";
@@ -20,6 +21,8 @@ export interface ObjectEvent {
   readonly version?: string;
   readonly size?: number;
   readonly etag?: string;
+  /** Undefined for what the store did by itself, or told again after a crash. */
+  readonly cause?: Cause;
 }
 
 export interface WaitingEvent {
@@ -50,10 +53,14 @@ export class Outbox {
   }
 
   /** A version came to stand. */
-  noteMade(object: ObjectRecord, sequence: number): void {
+  noteMade(object: ObjectRecord, sequence: number, cause?: Cause): void {
     if (!this.#wanted(object.bucket)) return;
     const { bucket, key, version, size, etag, modified_ms } = object;
-    const about = { bucket, key, sequence, ...(version === undefined ? {} : { version }) };
+    const about = {
+      ...{ bucket, key, sequence },
+      ...(version === undefined ? {} : { version }),
+      ...(cause === undefined ? {} : { cause }),
+    };
     if (object.marker === true) {
       const name = object.made === "Lifecycle"
         ? "LifecycleExpiration:DeleteMarkerCreated"
@@ -72,6 +79,7 @@ export class Outbox {
     sequence: number,
     version: string | undefined,
     lifecycle: boolean,
+    cause?: Cause,
   ): void {
     if (!this.#wanted(bucket)) return;
     this.#note({
@@ -81,6 +89,7 @@ export class Outbox {
       sequence,
       at_ms: Date.now(),
       ...(version === undefined ? {} : { version }),
+      ...(cause === undefined ? {} : { cause }),
     });
   }
 

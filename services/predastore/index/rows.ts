@@ -33,6 +33,10 @@ export interface ObjectMeta {
   readonly checksum?: ChecksumMeta;
   /** Sizes of a multipart object's parts, in order. */
   readonly parts?: readonly number[];
+  /** Their checksums in the same order, where the upload had an algorithm. */
+  readonly part_checksums?: readonly string[];
+  /** The upload that made it. */
+  readonly upload?: string;
   readonly tags?: readonly Tag[];
   readonly lock?: ObjectLock;
   /** Undefined for STANDARD. */

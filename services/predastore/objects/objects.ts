@@ -8,6 +8,7 @@
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
 import type { Code } from "../extents/code.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
+import { currentCause } from "./cause.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "../segments/directories.ts";
 import { DataLost, type ExtentReader, ReadBuffers } from "../extents/extent_reader.ts";
@@ -119,6 +120,7 @@ export class Objects {
     made?: ObjectRecord["made"],
   ): Promise<StoredObject> {
     using _pin = this.#commits.pin();
+    const cause = currentCause();
     // What cannot succeed is refused before its body is read, and checked again at the end.
     precondition(this.#index.objects.find(bucket.id, key));
     const { id, to, epochs, size, written, etag, meta } = await this.#bodies.write(
@@ -148,7 +150,7 @@ export class Objects {
           written.code,
           to,
           [smallRecord(recordTypes.object, sequence, object, written.inline)],
-          ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
+          ([locations]) => this.#index.objects.apply(object, sequence, locations ?? [], cause),
         );
       } else {
         const extent = this.#bodies.extentOf(id, bucket.id, key, written);
@@ -158,7 +160,7 @@ export class Objects {
           [extentRecord(extent, id), smallRecord(recordTypes.object, sequence, object)],
           ([extents, objects]) => {
             this.#index.extents.apply(extent, id, extents ?? []);
-            this.#index.objects.apply(object, sequence, objects ?? []);
+            this.#index.objects.apply(object, sequence, objects ?? [], cause);
           },
           epochs,
         );
@@ -199,13 +201,14 @@ export class Objects {
         ...(version === undefined ? {} : { version }),
         ...(lifecycle ? { made: "Lifecycle" as const } : {}),
       };
+      const cause = currentCause();
       const holders = this.#index.objects.findVersion(bucket.id, key, "null")?.locations ?? [];
       const code = this.#codes.of(marker.meta);
       await this.#commits.commit(
         code,
         this.#placeWith(marker, code, holders),
         [smallRecord(recordTypes.object, sequence, marker)],
-        ([locations]) => this.#index.objects.apply(marker, sequence, locations ?? []),
+        ([locations]) => this.#index.objects.apply(marker, sequence, locations ?? [], cause),
       );
       return { existed: known !== undefined, marker: version ?? "null" };
     });
@@ -245,6 +248,7 @@ export class Objects {
   ): Promise<void> {
     const sequence = this.#progress.nextSequence();
     const { version } = known;
+    const cause = currentCause();
     const code = this.#codes.of(known.meta);
     // Into all of them: an older record of the key may stand where this one never was.
     const to = this.#directories.all;
@@ -262,7 +266,7 @@ export class Objects {
         [smallRecord(recordTypes.tombstone, sequence, partial ? { ...meta, partial } : meta)],
         ([locations]) => {
           heard = (locations ?? []).map(({ directory }) => directory);
-          this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle);
+          this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle, cause);
         },
       );
       return heard;

@@ -7,6 +7,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import { type Bodies, extentRecord, type IncomingBody } from "./bodies.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
+import { currentCause } from "./cause.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
@@ -165,11 +166,12 @@ export class Uploads {
         ...(version === undefined ? {} : { version }),
       };
       const code = this.#codes.of(object.meta);
+      const cause = currentCause();
       await this.#commits.commit(
         code,
         this.#directories.place(bucket.id, upload.key, code),
         [smallRecord(recordTypes.object, sequence, object)],
-        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
+        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? [], cause),
       );
       return stored({ etag, size, modified_ms, meta }, version);
     });

@@ -26,13 +26,15 @@ export function getObjectAttributes(call: S3Call): Response {
   }
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
   refuseCustomerKey(call.headers);
-  const { checksum, parts } = object.meta;
+  const { checksum, parts, part_checksums } = object.meta;
   const limit = Math.min(
     mostParts,
     numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts,
   );
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
   const shown = parts?.slice(marker, marker + limit) ?? [];
+  // As S3 does, nothing is told of single parts where the upload had no checksums.
+  const sums = checksum === undefined ? undefined : part_checksums ?? [];
   const wants = (name: string) => asked.includes(name);
   const version = shownVersion(bucket, object.version);
   return xmlResponse("GetObjectAttributesResponse", [
@@ -50,8 +52,12 @@ export function getObjectAttributes(call: S3Call): Response {
         element("NextPartNumberMarker", marker + shown.length),
         element("MaxParts", limit),
         element("IsTruncated", marker + shown.length < parts.length),
-        shown.map((size, at) =>
-          element("Part", [element("PartNumber", marker + at + 1), element("Size", size)])
+        sums && shown.map((size, at) =>
+          element("Part", [
+            element("PartNumber", marker + at + 1),
+            element("Size", size),
+            checksum && element(`Checksum${checksum.algorithm}`, sums[marker + at]),
+          ])
         ),
       ])
       : undefined,

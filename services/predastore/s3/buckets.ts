@@ -24,6 +24,7 @@ export function checkBucketName(name: string, system: boolean): void {
 export function listBuckets(call: S3Call): Response {
   const limit = wholeNumber(call, "max-buckets", 1, 10_000) ?? 10_000;
   const prefix = call.query.get("prefix") ?? "";
+  const region = call.query.get("bucket-region");
   const token = call.query.get("continuation-token");
   let after = "";
   if (token !== null) {
@@ -34,7 +35,10 @@ export function listBuckets(call: S3Call): Response {
     }
   }
   const all = call.store.index.buckets.ofAccount(call.account_id)
-    .filter(({ name }) => name.startsWith(prefix) && name > after);
+    .filter((bucket) =>
+      bucket.name.startsWith(prefix) && bucket.name > after &&
+      (region === null || bucket.region === region)
+    );
   const page = all.slice(0, limit);
   const last = page.at(-1);
   return xmlResponse("ListAllMyBucketsResult", [

@@ -42,6 +42,7 @@ import { operationOf, served } from "./operations.ts";
 import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { isRestricted } from "./bucket_policy.ts";
 import { type AskedRequest, requestConditions } from "./request_conditions.ts";
+import { type Cause, causedBy } from "../objects/cause.ts";
 import { noSuchBucket } from "../objects/commits.ts";
 import { pathStyle } from "./virtual_host.ts";
 
@@ -236,7 +237,8 @@ export class Door implements Disposable {
         },
         watch: this.#watch,
       };
-      response = await handler(call);
+      const cause = causeOf(verified, from);
+      response = await (cause === undefined ? handler(call) : causedBy(cause, () => handler(call)));
     } catch (error) {
       const told = await mayKnow(request.method, named.bucket, publicError(error), may);
       refused = told.code;
@@ -439,6 +441,14 @@ function anonymous({ headers }: Request, region: string): Verified {
     amz_date: "",
     signing_key: new Uint8Array(),
   };
+}
+
+/** For the events that tell of it. */
+function causeOf(verified: Verified | undefined, from: Arrived): Cause | undefined {
+  if (verified === undefined) return undefined;
+  const { user_id, account_id } = verified.grant;
+  const principal_id = isNobody(verified) ? "Anonymous" : `AWS:${user_id || account_id}`;
+  return { request_id: from.request_id, principal_id, source_ip: from.source_ip };
 }
 
 /** Who may not list a bucket does not learn either that it has no such key. */

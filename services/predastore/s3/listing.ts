@@ -12,6 +12,7 @@ import type { Store } from "../store.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { shownClass } from "./storage_class.ts";
+import { urlEncode } from "./url_encoding.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -114,12 +115,8 @@ export function encoder(call: S3Call): (text: string) => string {
   return urlEncode;
 }
 
-/** Every byte but the unreserved ones and the slash, as S3 encodes names in listings. */
-export function urlEncode(text: string): string {
-  return encodeURIComponent(text)
-    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
-    .replaceAll("%2F", "/");
-}
+export const encodingType = (call: S3Call) =>
+  call.query.get("encoding-type") === "url" ? element("EncodingType", "url") : undefined;
 
 function contents(object: ListedObject, encode: (text: string) => string, withOwner?: string) {
   return element("Contents", [
@@ -156,7 +153,7 @@ export function listObjectsV1(call: S3Call): Response {
     page.truncated && delimiter !== "" ? element("NextMarker", encode(page.last)) : undefined,
     element("MaxKeys", limit),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
-    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    encodingType(call),
     element("IsTruncated", page.truncated),
     page.objects.map((object) => contents(object, encode, bucket.account_id)),
     commonPrefixes(page.prefixes, encode),
@@ -200,7 +197,7 @@ export function listObjectsV2(call: S3Call): Response {
     element("Prefix", encode(prefix)),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
     element("MaxKeys", limit),
-    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    encodingType(call),
     element("KeyCount", page.objects.length + page.prefixes.length),
     element("IsTruncated", page.truncated),
     token === null ? undefined : element("ContinuationToken", token),
@@ -261,7 +258,7 @@ export function listMultipartUploads(call: S3Call): Response {
     element("NextUploadIdMarker", endsWithPrefix ? "" : last?.id ?? ""),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
     element("Prefix", encode(prefix)),
-    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    encodingType(call),
     element("MaxUploads", limit),
     element("IsTruncated", truncated),
     uploads.map((upload) =>

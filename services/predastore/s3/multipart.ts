@@ -1,7 +1,7 @@
 /** Multipart uploads: create, upload and copy parts, list them, complete, abort. */
 import { createHash } from "node:crypto";
 import { AwsError } from "../../aws/errors.ts";
-import type { BucketRow, ChecksumMeta, PartRow, UploadRow } from "../index/rows.ts";
+import type { BucketRow, ChecksumMeta, ObjectRow, PartRow, UploadRow } from "../index/rows.ts";
 import type { Precondition } from "../objects/objects.ts";
 import { sequenceOfUpload } from "../objects/uploads.ts";
 import { incomingBody, readDocument } from "./body.ts";
@@ -22,6 +22,7 @@ import { copiedBody, copyResult, copySource, newObject, tellSource } from "./obj
 import { locationOf } from "./location.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
+import { requireDigest } from "./object_lock.ts";
 import { shownClass } from "./storage_class.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
@@ -100,8 +101,9 @@ function uploadOf(call: S3Call): UploadRow {
 }
 
 function partNumber(call: S3Call): number {
-  const number = Number(call.query.get("partNumber"));
-  if (!Number.isInteger(number) || number < 1 || number > mostParts) {
+  const text = call.query.get("partNumber") ?? "";
+  const number = Number(text);
+  if (!/^\d{1,5}$/.test(text) || number < 1 || number > mostParts) {
     throw invalidArgument(
       `Part number must be an integer between 1 and ${mostParts}, inclusive`,
       "partNumber",
@@ -126,6 +128,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   const number = partNumber(call);
   refuseUnserved(call.headers);
   checkKind(upload, call.headers);
+  requireDigest(call, upload.meta.lock, "Put Part");
   using body = incomingBody(call, {
     headers: {},
     user: {},
@@ -320,11 +323,13 @@ function completeCondition(call: S3Call, bucket: BucketRow, upload: UploadRow): 
 
 export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  const upload = uploadOf(call);
   const chosen = chosenParts(
     await readDocument({ ...call, headers: withoutChecksum(call.headers) }),
-    upload.id,
+    call.query.get("uploadId") ?? "",
   );
+  const before = completedBefore(call, bucket, chosen);
+  if (before !== undefined) return completed(call, bucket, before);
+  const upload = uploadOf(call);
   const stored = await call.store.uploads.complete(bucket, upload, (all) => {
     const parts = matchParts(upload, chosen, all);
     const size = parts.reduce((sum, part) => sum + part.size, 0);
@@ -339,9 +344,37 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
     return {
       parts,
       etag: multipartEtag(parts),
-      meta: { ...upload.meta, ...(checksum === undefined ? {} : { checksum }) },
+      meta: {
+        ...upload.meta,
+        upload: upload.id,
+        ...(checksum === undefined ? {} : {
+          checksum,
+          part_checksums: parts.map((part) => part.checksum?.value ?? ""),
+        }),
+      },
     };
   }, completeCondition(call, bucket, upload));
+  return completed(call, bucket, stored);
+}
+
+/** The object that the same upload made of the same parts: who did not hear the answer asks again. */
+function completedBefore(
+  call: S3Call,
+  bucket: BucketRow,
+  chosen: readonly ChosenPart[],
+): ObjectRow | undefined {
+  const object = call.store.objects.find(bucket, call.key);
+  const upload = call.query.get("uploadId");
+  if (object === undefined || upload === null || object.meta.upload !== upload) return undefined;
+  if (!chosen.every(({ etag }) => /^[0-9a-f]{32}$/.test(etag))) return undefined;
+  return object.etag === multipartEtag(chosen) ? object : undefined;
+}
+
+function completed(
+  call: S3Call,
+  bucket: BucketRow,
+  stored: Pick<ObjectRow, "etag" | "size" | "modified_ms" | "meta" | "version">,
+): Response {
   const { checksum, seal } = stored.meta;
   const headers = new Headers();
   const version = shownVersion(bucket, stored.version);

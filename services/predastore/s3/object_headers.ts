@@ -89,6 +89,9 @@ const overrides: Readonly<Record<string, string>> = {
 const isCurrent = (call: S3Call, bucket: BucketRow, { key, sequence }: ObjectRow) =>
   !call.query.has("versionId") || call.store.objects.find(bucket, key)?.sequence === sequence;
 
+export const asksChecksum = (headers: Headers) =>
+  headers.get("x-amz-checksum-mode")?.toUpperCase() === "ENABLED";
+
 /** The headers that describe an object in the answer to GET and HEAD. */
 export function describe(call: S3Call, object: ObjectRow, whole: boolean): Headers {
   const headers = new Headers({
@@ -130,7 +133,7 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
   tellLock(headers, lock);
   tellSeal(headers, seal);
   tellClass(headers, storage_class);
-  if (whole && checksum !== undefined && call.headers.get("x-amz-checksum-mode") === "ENABLED") {
+  if (whole && checksum !== undefined && asksChecksum(call.headers)) {
     headers.set(checksumHeader(checksum.algorithm), checksum.value);
     headers.set("x-amz-checksum-type", checksum.type);
   }

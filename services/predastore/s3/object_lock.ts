@@ -1,7 +1,7 @@
 /** Object lock over the wire: a bucket's configuration, and the retention and legal hold of versions. */
 import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
-import { isLocked, mayChange } from "../objects/object_lock.ts";
+import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import {
@@ -129,6 +129,31 @@ export function checkBypass(headers: Headers, { settings }: Pick<BucketRow, "set
   throw invalidArgument(
     `${bypassHeader} is only applicable to Object Lock enabled buckets.`,
     bypassHeader,
+  );
+}
+
+/** What locks a new object: what its headers ask for, and what its bucket gives where they ask for no retention. */
+export function newLock(call: S3Call, settings: BucketSettings): ObjectLock | undefined {
+  const asked = askedLock(call, settings);
+  const given = defaultLock(settings, Date.now());
+  return asked === undefined || given === undefined ? asked ?? given : { ...given, ...asked };
+}
+
+/**
+ * What is to be kept unchanged has to come unchanged: AWS demands a digest of it. Who writes through a form or for
+ * somebody else brings none.
+ * @throws AwsError `InvalidRequest`
+ */
+export function requireDigest(call: S3Call, lock: ObjectLock | undefined, what: string): void {
+  if (lock?.retention === undefined && lock?.legal_hold !== true) return;
+  if (call.verified === undefined || call.verified.signature === "") return;
+  for (const name of call.headers.keys()) {
+    if (/^(content-md5|x-amz-checksum-.+|x-amz-sdk-checksum-algorithm|x-amz-trailer)$/.test(name)) {
+      return;
+    }
+  }
+  throw invalidRequest(
+    `Content-MD5 OR x-amz-checksum- HTTP header is required for ${what} requests with Object Lock parameters`,
   );
 }
 

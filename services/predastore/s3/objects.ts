@@ -4,7 +4,6 @@ import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
 import type { BucketRow, ObjectMeta, ObjectRow, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
-import { defaultLock } from "../objects/object_lock.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
 import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
@@ -30,9 +29,9 @@ import {
 } from "./conditions.ts";
 import { refuseCustomerKey, sealFor, tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
-import { describe, objectHeaders } from "./object_headers.ts";
+import { asksChecksum, describe, objectHeaders } from "./object_headers.ts";
 import { quoted } from "./answer_parts.ts";
-import { askedLock, bypasses, checkBypass, checkLock } from "./object_lock.ts";
+import { bypasses, checkBypass, checkLock, newLock, requireDigest } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import { storageClassHeader } from "./storage_class.ts";
@@ -65,6 +64,8 @@ function found(call: S3Call): ObjectRow {
 function wantedRange(call: S3Call, object: ObjectRow): {
   readonly range: ByteRange | undefined;
   readonly parts: number | undefined;
+  /** Which part is asked for. */
+  readonly part?: number;
 } {
   const number = wholeNumber(call, "partNumber", 1, 10_000);
   const asked = call.headers.get("range");
@@ -96,7 +97,17 @@ function wantedRange(call: S3Call, object: ObjectRow): {
   return {
     range: { from, to: from + (parts[number - 1] ?? 0) },
     parts: object.meta.parts === undefined ? undefined : parts.length,
+    part: number,
   };
+}
+
+/** What is made of the parts' checksums says nothing of one of them, but its own does. */
+function tellPartChecksum(call: S3Call, object: ObjectRow, part: number, headers: Headers): void {
+  const { checksum, part_checksums } = object.meta;
+  const value = part_checksums?.[part - 1];
+  if (checksum?.type !== "COMPOSITE" || value === undefined || !asksChecksum(call.headers)) return;
+  headers.set(checksumHeader(checksum.algorithm), value);
+  headers.set("x-amz-checksum-type", checksum.type);
 }
 
 function prepareRead(call: S3Call): {
@@ -112,7 +123,7 @@ function prepareRead(call: S3Call): {
     headers.delete("content-type");
     return { object, status: 304, headers, range: { from: 0, to: 0 } };
   }
-  const { range, parts } = wantedRange(call, object);
+  const { range, parts, part } = wantedRange(call, object);
   if (parts !== undefined) headers.set("x-amz-mp-parts-count", String(parts));
   if (range === undefined) {
     headers.set("content-length", String(object.size));
@@ -128,6 +139,7 @@ function prepareRead(call: S3Call): {
       if (name.startsWith("x-amz-checksum-")) headers.delete(name);
     }
   }
+  if (part !== undefined) tellPartChecksum(call, object, part, headers);
   return { object, status: 206, headers, range };
 }
 
@@ -199,7 +211,9 @@ export function storedHeaders(bucket: BucketRow, key: string, stored: StoredObje
 export async function putObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const condition = writeCondition(call.headers);
-  using body = incomingBody(call, newObject(call, bucket));
+  const options = newObject(call, bucket);
+  requireDigest(call, options.lock, "Put Object");
+  using body = incomingBody(call, options);
   const stored = await call.store.objects.put(bucket, call.key, body, condition);
   return new Response(null, { headers: storedHeaders(bucket, call.key, stored) });
 }
@@ -214,7 +228,7 @@ export function newObject(
   call: S3Call,
   bucket: BucketRow,
 ): Given {
-  const lock = askedLock(call, bucket.settings) ?? defaultLock(bucket.settings, Date.now());
+  const lock = newLock(call, bucket.settings);
   const seal = sealFor(call);
   return {
     ...objectHeaders(call.headers),

@@ -6,7 +6,7 @@ import { sequenceOf } from "../objects/version_id.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
-import { afterPrefix, commonPrefixes, encoder, maxKeys } from "./listing.ts";
+import { afterPrefix, commonPrefixes, encoder, encodingType, maxKeys } from "./listing.ts";
 import { shownClass } from "./storage_class.ts";
 import { checkedVersion } from "./version_ids.ts";
 import { element, text, xmlResponse } from "./xml.ts";
@@ -135,7 +135,7 @@ export function listObjectVersions(call: S3Call): Response {
     truncated && next.version !== "" ? element("NextVersionIdMarker", next.version) : undefined,
     element("MaxKeys", limit),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
-    call.query.has("encoding-type") ? element("EncodingType", "url") : undefined,
+    encodingType(call),
     element("IsTruncated", truncated),
     versions.map((one) =>
       element(one.marker ? "DeleteMarker" : "Version", [
