@@ -9,6 +9,7 @@ import { randomBytes } from "node:crypto";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { AesGcm, gcmNonceBytes, gcmTagBytes, NotAuthentic } from "../../../ffi/libcrypto_gcm.ts";
 import { DamagedData } from "../format.ts";
+import { type StoredBytes, storedBytes, wholeOf } from "../machine/stored_bytes.ts";
 import { volumeIdField } from "../log/log_record.ts";
 import type { VolumeKey } from "./volume_key.ts";
 
@@ -161,27 +162,64 @@ export class CheckpointSeal {
   }
 }
 
-/** A checkpoint as it was before it was sealed. @throws DamagedData */
-export function openCheckpoint(key: VolumeKey, volumeId: string, sealed: Bytes): Bytes {
-  checkHead(sealed, `the checkpoint of ${volumeId}`);
-  using pieces = new Pieces(key, checkpointOf(volumeId));
-  const view = new DataView(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  const plain = new Uint8Array(sealed.length);
-  let length = 0;
-  let at = sealedHeadBytes;
-  for (let number = 0; at < sealed.length; number++) {
-    const bytes = at + lengthBytes <= sealed.length ? view.getUint32(at, true) : Infinity;
-    const end = at + lengthBytes + bytes + sealBytes;
-    if (
-      end > sealed.length ||
-      !pieces.open(
-        number,
-        sealed.subarray(at + lengthBytes, end),
-        plain.subarray(length, length + bytes),
-      )
-    ) throw new DamagedData(`the checkpoint of ${volumeId} does not open: it was altered`);
-    length += bytes;
-    at = end;
+/** A checkpoint as it was before it was sealed, opened piece by piece. @throws DamagedData, also while it is read */
+export function unsealedCheckpoint(
+  key: VolumeKey,
+  volumeId: string,
+  sealed: StoredBytes,
+): StoredBytes {
+  const what = `the checkpoint of ${volumeId}`;
+  let left = sealed.length;
+  let buffer = new Uint8Array(sealedHeadBytes);
+  const take = (length: number): Bytes => {
+    if (buffer.length < length) buffer = new Uint8Array(length);
+    const bytes = buffer.subarray(0, Math.min(length, left));
+    for (let at = 0; at < bytes.length;) {
+      const got = sealed.read(bytes.subarray(at));
+      if (got === 0) throw new DamagedData(`${what} is shorter than it was`);
+      at += got;
+    }
+    left -= bytes.length;
+    return bytes;
+  };
+  try {
+    checkHead(take(sealedHeadBytes), what);
+  } catch (error) {
+    sealed[Symbol.dispose]();
+    throw error;
   }
-  return plain.slice(0, length);
+  const pieces = new Pieces(key, checkpointOf(volumeId));
+  let plain = new Uint8Array(0);
+  let [at, end, number] = [0, 0, 0];
+  const nextPiece = () => {
+    const head = take(lengthBytes);
+    const length = head.length < lengthBytes
+      ? Infinity
+      : new DataView(head.buffer, head.byteOffset).getUint32(0, true);
+    const isWhole = length + sealBytes <= left;
+    if (isWhole && plain.length < length) plain = new Uint8Array(length);
+    if (!isWhole || !pieces.open(number++, take(length + sealBytes), plain.subarray(0, length))) {
+      throw new DamagedData(`${what} does not open: it was altered`);
+    }
+    [at, end] = [0, length];
+  };
+  return {
+    length: sealed.length,
+    read(into) {
+      while (at === end && left > 0) nextPiece();
+      const some = plain.subarray(at, Math.min(end, at + into.length));
+      into.set(some);
+      at += some.length;
+      return some.length;
+    },
+    [Symbol.dispose]() {
+      pieces[Symbol.dispose]();
+      sealed[Symbol.dispose]();
+    },
+  };
+}
+
+/** As `unsealedCheckpoint`, of what is in memory as a whole. @throws DamagedData */
+export function openCheckpoint(key: VolumeKey, volumeId: string, sealed: Bytes): Bytes {
+  return wholeOf(unsealedCheckpoint(key, volumeId, storedBytes(sealed)));
 }

@@ -1,7 +1,7 @@
 /**
  * The containers that blocks live in, and how many live blocks each holds.
  *
- * `place` and `clear` are the only ways by which the map changes, so the counts always agree with
+ * `place`, `placeRun` and `clear` are the only ways by which the map changes, so the counts always agree with
  * it: a segment or chunk whose count is zero holds nothing that the volume needs.
  */
 import type { BlockMap } from "../maps/block_map.ts";
@@ -29,15 +29,19 @@ export interface Segment {
 
 export const noBlock = 0xffff_ffff;
 
-export interface Chunk {
-  readonly name: ChunkName;
-  readonly key: string;
-  readonly blocks: number;
-  live: number;
+export class Chunk {
+  live = 0;
   /** A snapshot names it: whether it is needed is not for this volume alone to say. */
-  shared: boolean;
+  shared = false;
   /** That was asked since it was made: its epoch says nothing of it any more. */
-  isOwn: boolean;
+  isOwn = false;
+
+  constructor(readonly name: ChunkName, readonly blocks: number) {}
+
+  /** Made when asked for: a large volume has tens of thousands of chunks, and few are asked. */
+  get key(): string {
+    return chunkKey(this.name);
+  }
 }
 
 export class Places {
@@ -83,14 +87,7 @@ export class Places {
 
   /** Names a new chunk; returns its number. */
   addChunk(name: ChunkName, blocks: number): number {
-    const chunk: Chunk = {
-      name,
-      key: chunkKey(name),
-      blocks,
-      live: 0,
-      shared: false,
-      isOwn: false,
-    };
+    const chunk = new Chunk(name, blocks);
     const number = this.#freeNumbers.pop();
     if (number === undefined) return this.chunks.push(chunk) - 1;
     this.chunks[number] = chunk;
@@ -100,9 +97,7 @@ export class Places {
   /** Sets what a stored map says; used while it is loaded. */
   restoreChunk(number: number, name: ChunkName | undefined, blocks: number): void {
     while (this.chunks.length < number) this.chunks.push(undefined);
-    this.chunks[number] = name === undefined
-      ? undefined
-      : { name, key: chunkKey(name), blocks, live: 0, shared: false, isOwn: false };
+    this.chunks[number] = name === undefined ? undefined : new Chunk(name, blocks);
     if (name === undefined) this.#freeNumbers.push(number);
   }
 
@@ -122,6 +117,22 @@ export class Places {
       if (segment !== undefined) segment.live++;
     }
     if (before !== hole) this.#lose(before);
+  }
+
+  /** As `place` of `count` blocks that live there one after another, their checksums from `at` on. */
+  placeRun(
+    first: number,
+    count: number,
+    container: number,
+    index: number,
+    checksums: Uint32Array,
+    at: number,
+  ): void {
+    this.map.setRun(first, count, container, index, checksums, at, this.#release);
+    const holder = isChunk(container)
+      ? this.chunks[chunkNumber(container)]
+      : this.segment(container);
+    if (holder !== undefined) holder.live += count;
   }
 
   /** The blocks are holes now. Returns how many were not before. */

@@ -4,11 +4,13 @@
  */
 import type { BlockMap } from "../maps/block_map.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
-import { openCheckpoint } from "../encryption/sealed_bytes.ts";
+import { unsealedCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import { loadMap, type MapHead, readMapHead } from "../maps/map_stream.ts";
+import { type StoredBytes, wholeOf } from "../machine/stored_bytes.ts";
+import { readMapFrom } from "../maps/map_reader.ts";
+import { type MapHead, readMapHead } from "../maps/map_stream.ts";
 import { replay } from "../log/replay.ts";
 import { logWindowBytes, type OpenLogFile, readable } from "./log_files.ts";
 import type { Places, Segment } from "./places.ts";
@@ -44,25 +46,43 @@ export interface StoredPlace {
   readonly checksum: number;
 }
 
-/** The volume's checkpoint, opened; undefined when there is none. @throws DamagedData when it is not its own */
+/** The checkpoint, opened where it is sealed; undefined when there is none. @throws DamagedData */
+function openedCheckpoint(
+  disk: Pick<Machine["disk"], "checkpoint">,
+  volumeId: string,
+  encryption: Encryption | undefined,
+): StoredBytes | undefined {
+  const stored = disk.checkpoint();
+  return stored === undefined || encryption === undefined
+    ? stored
+    : unsealedCheckpoint(encryption.key, volumeId, stored);
+}
+
+function mustBeOf(volumeId: string, { checkpointOf = volumeId }: MapHead): void {
+  if (checkpointOf === volumeId) return;
+  throw new DamagedData(`the checkpoint of ${volumeId} is that of ${checkpointOf}`);
+}
+
+/**
+ * The volume's checkpoint as a whole, for who must know whether it can be relied on before using any of it.
+ * @throws DamagedData when it is not its own
+ */
 export function ownCheckpoint(
   disk: Pick<Machine["disk"], "checkpoint">,
   volumeId: string,
   encryption: Encryption | undefined,
 ): Uint8Array<ArrayBuffer> | undefined {
-  const stored = disk.checkpoint();
-  const bytes = stored === undefined || encryption === undefined
-    ? stored
-    : openCheckpoint(encryption.key, volumeId, stored);
-  if (bytes === undefined) return undefined;
-  const { checkpointOf = volumeId } = readMapHead(bytes);
-  if (checkpointOf !== volumeId) {
-    throw new DamagedData(`the checkpoint of ${volumeId} is that of ${checkpointOf}`);
-  }
+  const opened = openedCheckpoint(disk, volumeId, encryption);
+  if (opened === undefined) return undefined;
+  const bytes = wholeOf(opened);
+  mustBeOf(volumeId, readMapHead(bytes));
   return bytes;
 }
 
-/** Fills the map and the places. @throws DamagedData when data that was durable cannot be found */
+/**
+ * Fills the map and the places, which are worth nothing when it throws.
+ * @throws DamagedData when data that was durable cannot be found
+ */
 export function recover(
   machine: Pick<Machine, "disk" | "memory" | "release">,
   volumeId: string,
@@ -78,14 +98,21 @@ export function recover(
   };
   const inLog: StoredPlace[] = [];
   const { disk } = machine;
-  const bytes = ownCheckpoint(disk, volumeId, encryption);
-  if (bytes !== undefined) {
-    head = loadMap(bytes, {
+  using checkpoint = openedCheckpoint(disk, volumeId, encryption);
+  if (checkpoint !== undefined) {
+    head = readMapFrom(checkpoint, {
+      head: (head) => mustBeOf(volumeId, head),
       chunk: (number, chunk) => places.restoreChunk(number, chunk?.name, chunk?.blocks ?? 0),
-      block(block, container, index, checksum) {
+      run(first, count, container, index, checksums, at) {
         if (container === hole) return;
-        if (isChunk(container)) places.place(block, container, index, checksum);
-        else inLog.push({ segment: container, block, index, checksum });
+        if (isChunk(container)) {
+          places.placeRun(first, count, container, index, checksums, at);
+          return;
+        }
+        for (let i = 0; i < count; i++) {
+          const checksum = checksums[at + i] as number;
+          inLog.push({ segment: container, block: first + i, index: index + i, checksum });
+        }
       },
     });
   }

@@ -5,6 +5,7 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
+import { type StoredBytes, storedBytes } from "./stored_bytes.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -69,7 +70,8 @@ export class FoundDisk implements LogDisk {
 
   sync(): void {}
 
-  checkpoint(): Bytes | undefined {
-    return this.#files.get(`${this.#directory}/${checkpointName}`)?.slice();
+  checkpoint(): StoredBytes | undefined {
+    const bytes = this.#files.get(`${this.#directory}/${checkpointName}`);
+    return bytes === undefined ? undefined : storedBytes(bytes);
   }
 }

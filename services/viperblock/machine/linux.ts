@@ -13,6 +13,7 @@ import {
 import { Ring } from "../../../ffi/liburing.ts";
 import { checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, Machine, OpenFile } from "./machine.ts";
+import type { StoredBytes } from "./stored_bytes.ts";
 
 /** @throws RingUnavailable */
 export function linuxMachine(directory: string): Machine {
@@ -62,9 +63,14 @@ class Directory implements LogDisk {
     syncFileData(fd);
   }
 
-  checkpoint(): Uint8Array<ArrayBuffer> | undefined {
+  checkpoint(): StoredBytes | undefined {
     try {
-      return Deno.readFileSync(join(this.path, checkpointName));
+      const file = Deno.openSync(join(this.path, checkpointName));
+      return {
+        length: file.statSync().size,
+        read: (into) => file.readSync(into) ?? 0,
+        [Symbol.dispose]: () => file.close(),
+      };
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
       throw error;

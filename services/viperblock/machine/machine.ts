@@ -5,6 +5,8 @@
  */
 import type { Memory } from "../../../ffi/libc.ts";
 
+import type { StoredBytes } from "./stored_bytes.ts";
+
 /** Hears of one completion: the request's id, its result (negative errno), its flags. */
 export type Completion = (id: number, result: number, flags: number) => void;
 
@@ -45,7 +47,7 @@ export interface LogDisk {
   /** Makes all that was written to the file durable. */
   sync(fd: number): void;
   /** The newest checkpoint; undefined when there is none. */
-  checkpoint(): Uint8Array<ArrayBuffer> | undefined;
+  checkpoint(): StoredBytes | undefined;
 }
 
 export interface Machine {

@@ -11,6 +11,7 @@ import { checkpointName, logFilePattern } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 import { type DamagedPlace, FoundDisk } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
+import { type StoredBytes, storedBytes } from "./stored_bytes.ts";
 import type { Chance, World } from "./simulated_world.ts";
 
 const sectorBytes = 512;
@@ -222,8 +223,9 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     this.file(fd).sync();
   }
 
-  checkpoint(): Uint8Array<ArrayBuffer> | undefined {
-    return this.#names.get(`${this.directory}/${checkpointName}`)?.bytes.slice();
+  checkpoint(): StoredBytes | undefined {
+    const file = this.#names.get(`${this.directory}/${checkpointName}`);
+    return file === undefined ? undefined : storedBytes(file.bytes.slice());
   }
 
   // What takes time, and may fail.

@@ -108,6 +108,33 @@ export class BlockMap {
   }
 
   /**
+   * As `set` of `count` blocks from `first` on, which live in the container (no hole) from `index` on; their checksums begin
+   * at `at`. Calls `released` with the container of each that was mapped before.
+   */
+  setRun(
+    first: number,
+    count: number,
+    container: number,
+    index: number,
+    checksums: Uint32Array,
+    at: number,
+    released: (container: number) => void,
+  ): void {
+    for (let i = 0; i < count;) {
+      const leaf = this.#writable(first + i);
+      const end = Math.min(count, i + leafBlocks - ((first + i) & (leafBlocks - 1)));
+      for (; i < end; i++) {
+        const block = first + i;
+        const before = containerAt(leaf, block);
+        if (before === hole) this.#mapped++;
+        else released(before);
+        move(leaf, block, container, index + i);
+        leaf[offsetOf(block) + 1] = checksums[at + i] as number;
+      }
+    }
+  }
+
+  /**
    * Makes holes of `count` blocks, calling `released` with the container of each that was mapped.
    * Costs nothing where leaves do not exist. Returns how many were mapped.
    */

@@ -93,3 +93,25 @@ Deno.test("the map agrees with a plain one, and a captured map never changes", (
     for (let b = 0; b < 20_000; b++) assert.deepEqual(read(map, b), model.get(b) ?? [0, 0, 0]);
   });
 });
+
+Deno.test("a run is set as its blocks would be one by one, over leaves and what was there before", () => {
+  seeded((random: Random) => {
+    const [runs, blocks] = [new BlockMap(20_000), new BlockMap(20_000)];
+    for (let step = 0; step < 200; step++) {
+      const first = random.below(15_000);
+      const count = 1 + random.below(5000);
+      const container = 1 + random.below(2 ** 32 - 1);
+      const checksums = Uint32Array.from({ length: count + 3 }, () => random.below(2 ** 32));
+      const index = random.below(1000);
+      const [fromRun, fromBlocks]: number[][] = [[], []];
+      runs.setRun(first, count, container, index, checksums, 3, (each) => fromRun?.push(each));
+      for (let i = 0; i < count; i++) {
+        const before = blocks.set(first + i, container, index + i, checksums[3 + i] ?? NaN);
+        if (before !== hole) fromBlocks?.push(before);
+      }
+      assert.deepEqual(fromRun, fromBlocks);
+      assert.equal(runs.mappedBlocks, blocks.mappedBlocks);
+    }
+    for (let b = 0; b < 20_000; b++) assert.deepEqual(read(runs, b), read(blocks, b));
+  });
+});

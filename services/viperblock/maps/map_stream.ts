@@ -3,7 +3,8 @@
  * snapshot, a clone or another node opens from. FORMAT.md has the layout.
  *
  * `MapWriter` makes it piece by piece from a captured map, so that a guest never waits for it;
- * `loadMap` takes it whole and believes nothing before its checksum matched.
+ * `loadMap` takes it whole and believes nothing before its checksum matched; `map_reader.ts` needs no more memory
+ * than a window of it.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import {
@@ -248,7 +249,7 @@ export function readMapHead(bytes: Uint8Array<ArrayBuffer>): MapHead {
   };
 }
 
-function readId(bytes: Uint8Array, at: number): string {
+export function readId(bytes: Uint8Array, at: number): string {
   const field = bytes.subarray(at, at + volumeIdBytes);
   const end = field.indexOf(0);
   return new TextDecoder().decode(end < 0 ? field : field.subarray(0, end));

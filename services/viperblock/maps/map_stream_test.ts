@@ -2,6 +2,8 @@ import { joined } from "../../aws/bytes.ts";
 import assert from "node:assert/strict";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { type Random, seeded } from "../../../tests/kit/random.ts";
+import { type StoredBytes, storedBytes } from "../machine/stored_bytes.ts";
+import { readMapFrom } from "./map_reader.ts";
 import { BlockMap, maximumIndex } from "./block_map.ts";
 import { chunkContainer, DamagedData, mapHeaderBytes } from "../format.ts";
 import {
@@ -53,6 +55,27 @@ function made(random: Random) {
   return { bytes, model, chunks };
 }
 
+/** Through a window much smaller than the map, which comes in pieces of any length. */
+function readInWindows(bytes: Uint8Array<ArrayBuffer>, random: Random) {
+  const read = new Map<number, readonly number[]>();
+  const table: (StoredChunk | undefined)[] = [];
+  const stored = storedBytes(bytes);
+  const some: StoredBytes = {
+    ...stored,
+    read: (into) => stored.read(into.subarray(0, 1 + random.below(9000))),
+  };
+  const found = readMapFrom(some, {
+    head() {},
+    chunk: (number, chunk) => table[number] = chunk,
+    run(first, count, container, index, checksums, at) {
+      for (let i = 0; i < count; i++) {
+        read.set(first + i, [container, index + i, checksums[at + i] ?? NaN]);
+      }
+    },
+  }, 16384);
+  return { found, read, table };
+}
+
 const nothing = { chunk() {}, block() {} };
 
 Deno.test("a map that was written in pieces is read back equal", () => {
@@ -70,6 +93,7 @@ Deno.test("a map that was written in pieces is read back equal", () => {
     assert.deepEqual(read, model);
     assert.deepEqual(table, chunks.map((chunk) => chunk?.live === 0 ? undefined : chunk));
     assert.deepEqual(readChunkTable(bytes, readMapHead(bytes)), table);
+    assert.deepEqual(readInWindows(bytes, random), { found, read, table });
   });
 });
 
@@ -86,10 +110,13 @@ Deno.test("a map with any bit flipped or any end cut off is refused before anyth
       const at = random.below(bytes.length - 4);
       damaged[at] = (damaged[at] ?? 0) ^ (1 << random.below(8));
       assert.throws(() => loadMap(damaged, visitor), DamagedData);
+      assert.throws(() => readInWindows(damaged, random), DamagedData);
       assert.throws(
         () => loadMap(bytes.slice(0, random.below(bytes.length)), visitor),
         DamagedData,
       );
+      const cut = bytes.slice(0, random.below(bytes.length - 4));
+      assert.throws(() => readInWindows(cut, random), DamagedData);
     }
     loadMap(bytes, nothing);
   });
@@ -107,4 +134,7 @@ Deno.test("a map that names a place which no chunk or segment has is refused", (
   const end = bytes.length - mapTailBytes;
   words[end >> 2] = crc32c(bytes.subarray(0, end));
   assert.throws(() => loadMap(bytes, nothing), DamagedData);
+  seeded((random) => {
+    assert.throws(() => readInWindows(bytes, random), DamagedData);
+  });
 });
