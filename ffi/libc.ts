@@ -87,6 +87,9 @@ const mapPopulate = 0x8000;
 const map32Bit = 0x40;
 const mapNoReserve = 0x4000;
 const adviceDontNeed = 4;
+const adviceHugePage = 14;
+const advicePopulateWrite = 23;
+const hugePageBytes = 2 << 20;
 
 /** A view on memory that somebody else mapped; the view does not own it. */
 export function viewMemory(pointer: Deno.PointerObject, length: number): Memory {
@@ -111,19 +114,43 @@ export function viewAddress(address: number, length: number): Memory {
  * Maps anonymous, zeroed memory.
  * @param options.low try below 4 GiB, where an address is a plain u32 argument of a fast FFI call
  * @param options.populate touch every page now rather than at first use
+ * @param options.huge in pages of 2 MiB where the kernel has them, touched now: a disk then gets a large write as
+ * a few pieces and not one for each page
  */
 export function mapMemory(
   length: number,
-  options: { low?: boolean; populate?: boolean } = {},
+  options: { low?: boolean; populate?: boolean; huge?: boolean } = {},
 ): Memory {
+  if (options.huge === true) return mapHuge(length, options.low === true);
   const flags = mapPrivateAnonymous | (options.populate === true ? mapPopulate : mapNoReserve);
+  return viewMemory(mapAnonymous(length, flags, options.low === true), length);
+}
+
+function mapAnonymous(length: number, flags: number, low: boolean): Deno.PointerObject {
   // MAP_32BIT exists on x86-64 only, and its space is about 1 GiB for the whole process.
-  const wanted = options.low === true && Deno.build.arch === "x86_64" ? [map32Bit, 0] : [0];
+  const wanted = low && Deno.build.arch === "x86_64" ? [map32Bit, 0] : [0];
   for (const extra of wanted) {
     const pointer = c.mmap(0n, BigInt(length), protReadWrite, flags | extra, -1, 0n);
-    if (isMapped(pointer)) return viewMemory(pointer, length);
+    if (isMapped(pointer)) return pointer;
   }
   throw new SystemError("mmap", lastErrno(), `${length} bytes`);
+}
+
+function mapHuge(length: number, low: boolean): Memory {
+  const whole = Math.ceil(length / 4096) * 4096;
+  const pointer = mapAnonymous(whole + hugePageBytes, mapPrivateAnonymous | mapNoReserve, low);
+  const from = Deno.UnsafePointer.value(pointer);
+  const skip = Number(BigInt(hugePageBytes) - from % BigInt(hugePageBytes));
+  const at = Deno.UnsafePointer.create(from + BigInt(skip)) as Deno.PointerObject;
+  checked(c.munmap(pointer, BigInt(skip)), "munmap");
+  if (skip < hugePageBytes) {
+    const rest = Deno.UnsafePointer.create(from + BigInt(skip + whole));
+    checked(c.munmap(rest, BigInt(hugePageBytes - skip)), "munmap");
+  }
+  // A kernel that knows either not gives small pages, or gives them at first use.
+  c.madvise(at, BigInt(whole), adviceHugePage);
+  c.madvise(at, BigInt(whole), advicePopulateWrite);
+  return viewMemory(at, length);
 }
 
 function isMapped(pointer: Deno.PointerValue): pointer is Deno.PointerObject {

@@ -39,8 +39,14 @@ import type { Places, Segment } from "./places.ts";
 export { LogFailed } from "./durability.ts";
 
 const buffers = 8;
-/** Batches handed to the disk at a time; more would only queue there and make batches smaller. */
+/**
+ * Batches handed to the disk at a time. A write of the disk costs as much processor time as twenty blocks do, so while
+ * many blocks are under way what comes gathers until the disk is done with them, or makes a batch worth its
+ * write; only where few are, as with few requests at a time, is each written at once.
+ */
 const maximumInFlight = 4;
+const fewBlocks = 8;
+const worthwhileBlocks = 32;
 /** Ticks without a flush before a batch of its own says that the last one was done: about a second. */
 const quietTicks = 5;
 /** CRC-32C of 4096 zero bytes. */
@@ -88,6 +94,7 @@ export class LogWriter {
   #buffer = 0;
   #oldest = 0;
   #inFlight = 0;
+  #blocksInFlight = 0;
   #entries = 0;
   #data = 0;
   #capacity = 0;
@@ -135,11 +142,10 @@ export class LogWriter {
     this.#committed = options.nextSequence - 1;
     // Whoever opened the log has synced what it found.
     this.#synced = this.#named = this.#lastContent = options.nextSequence - 1;
-    this.#memory = machine.memory(buffers * bufferBytes, { low: true, populate: true });
+    const kind = { low: true, huge: true };
+    this.#memory = machine.memory(buffers * bufferBytes, kind);
     const { seal } = options;
-    this.#out = seal === undefined
-      ? this.#memory
-      : machine.memory(buffers * bufferBytes, { low: true, populate: true });
+    this.#out = seal === undefined ? this.#memory : machine.memory(buffers * bufferBytes, kind);
     this.#words = new Uint32Array(this.#memory.buffer);
     for (let i = 0; i < buffers; i++) {
       prepareHeader(
@@ -391,6 +397,7 @@ export class LogWriter {
     this.writtenBytes += length;
     this.#position += this.#data + 1;
     this.#inFlight++;
+    this.#blocksInFlight += this.#data;
     this.#entries = 0;
     this.#data = 0;
     this.#buffer = (this.#buffer + 1) % buffers;
@@ -408,6 +415,7 @@ export class LogWriter {
       this.#state[done] = free;
       this.#oldest = (done + 1) % buffers;
       this.#inFlight--;
+      this.#blocksInFlight -= this.#dataOf[done] as number;
       this.#committed = this.#sequenceOf[done] as number;
       const waiting = this.#waiting[done] as number[];
       for (let i = 0; i < waiting.length; i++) this.#options.committed(waiting[i] as number);
@@ -425,9 +433,16 @@ export class LogWriter {
     this.#thenQueue.push(work);
   }
 
+  /** Whether what has gathered is to be written now. */
+  get #isDue(): boolean {
+    if (this.#entries === 0 || this.#inFlight >= maximumInFlight) return false;
+    return this.#inFlight === 0 || this.#data >= worthwhileBlocks ||
+      this.#blocksInFlight + this.#data <= fewBlocks;
+  }
+
   /** Once each turn: writes what has gathered when the disk is free for it, and moves flushes on. */
   advance(): void {
-    if (this.#entries > 0 && this.#inFlight < maximumInFlight) this.submit();
+    if (this.#isDue) this.submit();
     if (this.#syncing) return;
     if (this.#flushTarget < 0) {
       if (this.#flushQueue.length === 0 && this.#thenQueue.length === 0) return;

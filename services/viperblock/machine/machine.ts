@@ -54,7 +54,10 @@ export interface Machine {
   readonly ring: RequestQueue;
   readonly disk: LogDisk;
   /** Maps zeroed memory that requests may refer to. */
-  memory(length: number, options?: { low?: boolean; populate?: boolean }): Memory;
+  memory(
+    length: number,
+    options?: { low?: boolean; populate?: boolean; huge?: boolean },
+  ): Memory;
   release(memory: Memory): void;
   /** Gives pages back; they read as zeros afterwards. */
   forget(memory: Memory, offset: number, length: number): void;

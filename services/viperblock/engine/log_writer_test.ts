@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { mapMemory } from "../../../ffi/libc.ts";
+import { ringOperations } from "../../../ffi/liburing.ts";
+import { blockBytes, standardGeometry } from "../format.ts";
+import type { Completion, Machine } from "../machine/machine.ts";
+import { BlockMap } from "../maps/block_map.ts";
+import { LogWriter } from "./log_writer.ts";
+import { Places } from "./places.ts";
+
+/** A log on a ring whose completions the test gives. */
+function log() {
+  const handlers: Completion[] = [];
+  const writes: { blocks: number; finish: () => void }[] = [];
+  const syncs: (() => void)[] = [];
+  const answered: number[] = [];
+  const flushed: number[] = [];
+  const machine = {
+    memory: mapMemory,
+    ring: {
+      kind: (handler: Completion) => handlers.push(handler) - 1,
+      queue(
+        operation: number,
+        _fd: number,
+        _offset: number,
+        _address: number,
+        length: number,
+        _flags: number,
+        kind: number,
+        id: number,
+      ) {
+        if (operation === ringOperations.sync) syncs.push(() => handlers[kind]?.(id, 0, 0));
+        else {
+          const finish = () => handlers[kind]?.(id, length, 0);
+          writes.push({ blocks: length / blockBytes - 1, finish });
+        }
+      },
+    },
+  } as unknown as Machine;
+  const writer = new LogWriter(machine, new Places(new BlockMap(1 << 20)), {
+    volumeId: "vol-test",
+    epoch: 1,
+    geometry: standardGeometry,
+    nextSegment: 1,
+    nextSequence: 1,
+    committed: (request) => answered.push(request),
+    flushed: (request) => flushed.push(request),
+  });
+  writer.spares.push({ path: "log", fd: 3 });
+  let block = 0;
+  /** Each a write of its own, as they come in one turn. */
+  const put = (count: number) => {
+    const content = new Uint8Array(blockBytes).fill(1);
+    for (let i = 0; i < count; i++) {
+      writer.put(block++, content, 0);
+      writer.attach(block);
+    }
+    writer.advance();
+  };
+  return { writer, put, writes, syncs, answered, flushed };
+}
+
+Deno.test("a few requests at a time are each written as they come", () => {
+  const { put, writes } = log();
+  for (let i = 0; i < 4; i++) put(1);
+  assert.deepEqual(writes.map((each) => each.blocks), [1, 1, 1, 1]);
+});
+
+Deno.test("while many blocks are being written what comes gathers into one batch", () => {
+  const { writer, put, writes, answered } = log();
+  put(12);
+  for (let i = 0; i < 10; i++) put(2);
+  assert.deepEqual(writes.map((each) => each.blocks), [12]);
+  writes[0]?.finish();
+  assert.deepEqual(answered.length, 12);
+  writer.advance();
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 20]);
+});
+
+Deno.test("a batch that is worth its write does not wait for another", () => {
+  const { put, writes } = log();
+  put(12);
+  put(32);
+  put(500);
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 32, 128, 128, 128]);
+});
