@@ -423,9 +423,19 @@ export class LogWriter {
     }
   }
 
-  /** Answers the request when everything that was put before is on stable storage. */
+  /**
+   * Answers the request when everything that was put before is on stable storage: at once when it is, and with
+   * the flush under way when nothing was put since that began.
+   */
   flush(request: number): void {
-    this.#flushQueue.push(request);
+    if (this.#covers(this.#synced)) this.#options.flushed(request);
+    else if (this.#covers(this.#flushTarget)) this.#flushRunning.push(request);
+    else this.#flushQueue.push(request);
+  }
+
+  /** Whether everything that was put is in batches up to this one. */
+  #covers(sequence: number): boolean {
+    return this.#entries === 0 && this.#nextSequence <= sequence + 1;
   }
 
   /** As `flush`, for the engine itself. */

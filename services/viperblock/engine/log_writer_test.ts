@@ -83,3 +83,44 @@ Deno.test("a batch that is worth its write does not wait for another", () => {
   put(500);
   assert.deepEqual(writes.map((each) => each.blocks), [12, 32, 128, 128, 128]);
 });
+
+Deno.test("flushes with nothing put between them share one sync, and none is needed for what is synced", () => {
+  const { writer, put, writes, syncs, flushed } = log();
+  put(4);
+  put(20);
+  writer.flush(100);
+  writer.advance();
+  writer.flush(101);
+  assert.equal(writes.length, 2, "what has gathered is written for the flush");
+  for (const write of writes) write.finish();
+  writer.advance();
+  writer.flush(102);
+  assert.equal(syncs.length, 1);
+  assert.deepEqual(flushed, []);
+  syncs[0]?.();
+  assert.deepEqual(flushed, [100, 101, 102]);
+  writer.flush(103);
+  writer.advance();
+  assert.deepEqual(flushed, [100, 101, 102, 103]);
+  assert.equal(syncs.length, 1);
+});
+
+Deno.test("a flush waits for a sync of its own when something was put since the one under way began", () => {
+  const { writer, put, writes, syncs, flushed } = log();
+  put(1);
+  writes[0]?.finish();
+  writer.flush(100);
+  writer.advance();
+  put(1);
+  writer.flush(101);
+  syncs[0]?.();
+  writer.advance();
+  assert.deepEqual(flushed, [100]);
+  assert.equal(syncs.length, 1, "its batch is not written yet");
+  writes[1]?.finish();
+  writer.advance();
+  assert.equal(syncs.length, 2);
+  assert.deepEqual(flushed, [100]);
+  syncs[1]?.();
+  assert.deepEqual(flushed, [100, 101]);
+});
