@@ -105,6 +105,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     paths,
     instances,
     keeper: resources.keeper,
+    snapshots: resources.snapshots,
     hypervisor,
     network,
     capacity,

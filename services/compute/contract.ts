@@ -225,6 +225,8 @@ export interface SnapshotRecord {
   readonly kms_key_id?: string;
   /** While it is pending: the snapshot whose content is being copied and encrypted for it. */
   readonly copy_of?: string;
+  /** While it is pending: it is taken when the guest of this instance is down for a reboot. */
+  readonly awaits_reboot_of?: string;
   /** Accounts that may make volumes and copies of it, besides its own. */
   readonly shared_with?: readonly string[];
   /** Everybody may. */

@@ -89,7 +89,7 @@ export class ResourceSide {
     this.#options = options;
     const { volumes, snapshots, images, keyPairs } = state;
     this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
-    this.snapshots = new SnapshotKeeper(bus, log, state);
+    this.snapshots = new SnapshotKeeper(bus, log, state, instances);
     this.quotas = new Quotas(state, instances);
     const { quotas } = this;
     const { objects, transferDirectory: directory } = options;

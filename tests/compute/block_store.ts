@@ -10,8 +10,10 @@ import type { Paths } from "../../services/config/node_config.ts";
 import {
   blockCapacity,
   type BlockVolume,
+  createSnapshot,
   createVolume,
   deleteVolume,
+  describeSnapshot,
   mountVolume,
   resizeVolume,
   unmountVolume,
@@ -24,6 +26,8 @@ const missing = (id: string) =>
 export class FileBlockStore implements AsyncDisposable {
   readonly #servers = new Map<string, Deno.ChildProcess>();
   readonly sizes = new Map<string, number>();
+  /** Files with what volumes held when they were frozen, by the snapshot's id. */
+  readonly frozen = new Map<string, { readonly volume_id: string; readonly file: string }>();
   /** Names of subjects that answer with an error of this code from now on. */
   readonly failing = new Map<string, { code: string; status: number }>();
   /** The name under which a volume is exported; a test may break it. */
@@ -80,6 +84,29 @@ export class FileBlockStore implements AsyncDisposable {
       }
       return { volume_id, size_bytes, epoch: 1 };
     });
+    const described = (snapshot_id: string) => {
+      const { volume_id } = this.frozen.get(snapshot_id) ?? {};
+      if (volume_id === undefined) {
+        throw new AwsError("InvalidSnapshot.NotFound", `No snapshot ${snapshot_id}.`);
+      }
+      return {
+        snapshot_id,
+        volume_id,
+        size_bytes: this.sizes.get(volume_id) ?? 0,
+        stored_bytes: 0,
+      };
+    };
+    bus.answer(createSnapshot, async ({ volume_id, snapshot_id }) => {
+      fail(createSnapshot.name);
+      if (!this.sizes.has(volume_id)) throw missing(volume_id);
+      if (!this.frozen.has(snapshot_id)) {
+        const file = this.file(snapshot_id);
+        await Deno.copyFile(this.file(volume_id), file);
+        this.frozen.set(snapshot_id, { volume_id, file });
+      }
+      return described(snapshot_id);
+    });
+    bus.answer(describeSnapshot, ({ snapshot_id }) => described(snapshot_id));
     bus.answer(blockCapacity, () => ({
       available_bytes: this.available_bytes,
       total_bytes: this.available_bytes,

@@ -19,6 +19,18 @@ echo "probe: product $(cat /sys/class/dmi/id/sys_vendor) $(cat /sys/class/dmi/id
     sleep 0.2
   done
 ) &
+(
+  while :; do
+    for disk in /sys/block/vd*; do
+      [ "$(cat $disk/size)" = 4194304 ] || continue
+      mkfs.ext4 -q /dev/\${disk##*/} && mount /dev/\${disk##*/} /mnt || exit
+      echo "probe: mounted" >/dev/console
+      n=0
+      while :; do n=$((n + 1)); echo $n >/mnt/$n; sleep 0.05; done
+    done
+    sleep 0.2
+  done
+) &
 `;
 
 async function said(node: TestNode, id: string, text: string, times = 1): Promise<void> {
@@ -84,19 +96,48 @@ Deno.test("a guest boots, finds its metadata, follows its disks, reboots, and re
         "available",
   );
 
+  // A file system that is written to, and an image of the guest that has it mounted.
+  const { VolumeId: written = "" } = await node.call("CreateVolume", {
+    AvailabilityZone: node.config.az,
+    Size: 2,
+  });
+  await node.until(
+    "made",
+    async () =>
+      (await node.call("DescribeVolumes", { VolumeIds: [written] })).Volumes?.[0]?.State ===
+        "available",
+  );
+  await node.call("AttachVolume", { InstanceId: id, VolumeId: written, Device: "/dev/sdg" });
+  await said(node, id, "probe: mounted");
   const pid = await node.pid(id);
-  await node.call("RebootInstances", { InstanceIds: [id] });
+  const { ImageId = "" } = await node.call("CreateImage", { InstanceId: id, Name: "of a guest" });
   await said(node, id, `${tinyGuestReady}${id}`, 2);
   assert.equal(await node.pid(id), pid, "a reboot keeps the machine");
   assert.equal(node.instance(id)?.state, "running");
+  const image = await node.call("DescribeImages", { ImageIds: [ImageId] });
+  assert.equal(image.Images?.[0]?.State, "available");
+  assert.equal(image.Images?.[0]?.BlockDeviceMappings?.length, 2);
+  const { file = "" } = [...node.blocks.frozen.values()]
+    .find(({ volume_id }) => volume_id === written) ?? {};
+  await assertUnmounted(file);
 
   // Its own power-off, as from inside: the record says terminate.
   const machine = await node.compute().reconciler.machines.find(id);
   await machine?.pressPowerButton();
   await reach(node, id, "terminated", 60_000);
   assert.equal(node.instance(id)?.state_reason?.code, "Client.InstanceInitiatedShutdown");
-  await node.until("volumes gone", () => node.blocks.sizes.size === 1);
+  await node.until("volumes gone", () => node.blocks.sizes.size === 2);
 });
+
+/** A file system that needs nothing replayed: who had it mounted has unmounted it. */
+async function assertUnmounted(file: string): Promise<void> {
+  const { stdout } = await new Deno.Command("/sbin/dumpe2fs", { args: ["-h", file] }).output();
+  const told = new TextDecoder().decode(stdout);
+  assert.match(told, /Filesystem state: +clean/);
+  assert.doesNotMatch(told, /needs_recovery/);
+  const { success } = await new Deno.Command("/sbin/e2fsck", { args: ["-fn", file] }).output();
+  assert.ok(success);
+}
 
 /** The first bytes of an SSH server, through the forwarded port. */
 async function assertSshAnswers(port: number | undefined): Promise<void> {

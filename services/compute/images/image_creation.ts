@@ -1,7 +1,11 @@
 /**
  * CreateImage: snapshots of all volumes of an instance, and an image that stands on them. The image is
- * `pending` until every snapshot is stored; the guest runs on meanwhile, and what the image holds is
- * what a power cut at that moment would have left: the volumes' flushed content and more.
+ * `pending` until every snapshot is stored.
+ *
+ * As in EC2 a guest that runs is rebooted, unless `NoReboot` is said: its snapshots are taken while it is down, after it
+ * has shut its file systems down by itself. They are on record before it is told to, and whoever finds them there takes
+ * them. With `NoReboot` the guest runs on, and what the image holds is what a power cut at that moment would have
+ * left: the volumes' flushed content and more.
  */
 import type { Bus } from "../../bus/bus.ts";
 import type { ActionTable } from "../../resources/actions.ts";
@@ -23,6 +27,16 @@ export function imageCreationActions(
   keeper: SnapshotKeeper,
 ) {
   const { images, volumes } = state;
+  const reboot = async ({ account_id, instance_id }: InstanceRecord) => {
+    const told = await instances.modify(
+      account_id,
+      instance_id,
+      (now) =>
+        now.state === "running" && now.wanted === "running" ? { ...now, rebooting: true } : now,
+    );
+    // It went down meanwhile, or is about to: its volumes are as they are.
+    if (told.rebooting !== true) await keeper.freezeDown(told);
+  };
   return {
     CreateImage: {
       resources: (input, call) => [
@@ -59,11 +73,13 @@ export function imageCreationActions(
         if (!chosen.some(({ device }) => device === instance.root_device_name)) {
           throw invalidValue("The image needs the instance's root volume.");
         }
+        const reboots = instance.state === "running" && input.NoReboot !== true;
         const description = `Created by CreateImage(${instance.instance_id}) for ${image_id}`;
         const devices: ImageBlockDevice[] = await Promise.all(
           chosen.map(async ({ device, volume }) => {
             const snapshot = await freezeVolume(bus, state, keeper, volume, {
               snapshot_id: newId("snap-"),
+              ...(reboots ? { awaits_reboot_of: instance.instance_id } : {}),
               description,
               tags: tags["snapshot"] ?? {},
             });
@@ -97,6 +113,7 @@ export function imageCreationActions(
           creation_date: new Date().toISOString(),
           tags: tags["image"] ?? {},
         });
+        if (reboots) await reboot(instance);
         await keeper.settleImages();
         return { ImageId: image.image_id };
       },

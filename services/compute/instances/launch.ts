@@ -18,6 +18,7 @@ import { type Disk, type Hypervisor, type Machine, StartFailed } from "../machin
 import type { GuestNetwork } from "../machines/network.ts";
 import type { Step } from "./saga.ts";
 import { unlessMissing } from "../volumes/volume_lifecycle.ts";
+import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { VolumeKeeper } from "../volumes/volume_keeper.ts";
 
 /** What an instance type is, as far as a machine is concerned. */
@@ -30,6 +31,8 @@ export interface InstanceDependencies {
   readonly paths: Paths;
   readonly instances: Resources<InstanceRecord>;
   readonly keeper: Pick<VolumeKeeper, "provision" | "letGo" | "remove">;
+  /** What waits for a guest to be down; repeatable. */
+  readonly snapshots: Pick<SnapshotKeeper, "freezeDown">;
   readonly hypervisor: Hypervisor;
   readonly network: GuestNetwork;
   readonly capacity: Capacity;

@@ -345,6 +345,7 @@ export class Reconciler {
       goesOn: () => isStillWanted() && !this.#stop.signal.aborted,
     });
     if (!isStillWanted() || this.#stop.signal.aborted) return;
+    await this.dependencies.snapshots.freezeDown(instance);
     if (!machine.isGone) {
       await machine.reset();
       await machine.resume();
@@ -371,6 +372,7 @@ export class Reconciler {
       const now = this.#record(instance.account_id, instance.instance_id);
       if (now?.wanted !== target) throw new Superseded();
     }
+    if (instance.rebooting === true) await this.dependencies.snapshots.freezeDown(instance);
     const launch = this.#launchOf(instance);
     await releaseMachine(launch);
     if (target === "terminated") await releaseForGood(launch);

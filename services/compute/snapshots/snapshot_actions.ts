@@ -61,7 +61,10 @@ export function showSnapshot(
   };
 }
 
-/** Freezes a volume; the record says `pending` until the keeper hears that it is stored. */
+/**
+ * Freezes a volume; the record says `pending` until the keeper hears that it is stored.
+ * @param rest with `awaits_reboot_of` it is only put on record: the keeper takes it later
+ */
 export async function freezeVolume(
   bus: Bus,
   state: ComputeState,
@@ -81,6 +84,7 @@ export async function freezeVolume(
     state: "pending",
     start_time: new Date().toISOString(),
   });
+  if (record.awaits_reboot_of !== undefined) return record;
   try {
     await bus.ask(createSnapshot, {
       volume_id: volume.volume_id,

@@ -9,8 +9,14 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { errorFields, type Log } from "../../log/log.ts";
-import { copySnapshot, deleteSnapshot, describeSnapshot } from "../../viperblock/contract.ts";
-import type { SnapshotRecord } from "../contract.ts";
+import {
+  copySnapshot,
+  createSnapshot,
+  deleteSnapshot,
+  describeSnapshot,
+} from "../../viperblock/contract.ts";
+import type { InstanceRecord, SnapshotRecord } from "../contract.ts";
+import type { Resources } from "../../resources/resource.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import type { ComputeState } from "../state.ts";
@@ -18,6 +24,10 @@ import type { ComputeState } from "../state.ts";
 const sweep_ms = 60_000;
 const firstLook_ms = 100;
 const lastLook_ms = 5000;
+/** An instance is told to reboot right after its snapshots are on record; one that was not by then never will be. */
+const rebootBegins_ms = 30_000;
+/** How long a guest that is down waits for a block store that does not answer. */
+const freezeBound_ms = 300_000;
 
 export class SnapshotKeeper {
   readonly #locks = new KeyedLock();
@@ -27,7 +37,12 @@ export class SnapshotKeeper {
   readonly #stopped = Promise.withResolvers<void>();
   readonly #watched = new Set<string>();
 
-  constructor(readonly bus: Bus, readonly log: Log, readonly state: ComputeState) {}
+  constructor(
+    readonly bus: Bus,
+    readonly log: Log,
+    readonly state: ComputeState,
+    readonly instances: Resources<InstanceRecord>,
+  ) {}
 
   /** Takes up deletions that an earlier run left, and goes on looking for them. */
   start(): void {
@@ -45,8 +60,54 @@ export class SnapshotKeeper {
   sweep(): void {
     for (const snapshot of this.state.snapshots.all()) {
       if (snapshot.state === "deleting") this.#finishLater(snapshot);
+      else if (snapshot.awaits_reboot_of !== undefined) this.#missReboot(snapshot);
       else if (snapshot.state === "pending") this.#watch(snapshot);
     }
+  }
+
+  /** Its instance is not to be rebooted any more, or never was told to be: it is taken as things are. */
+  #missReboot({ account_id, snapshot_id, awaits_reboot_of, start_time }: SnapshotRecord): void {
+    const instance_id = awaits_reboot_of ?? "";
+    if (this.instances.get(account_id, instance_id)?.rebooting === true) return;
+    if (Date.now() - Date.parse(start_time) < rebootBegins_ms) return;
+    const work: Promise<void> = this.freezeDown({ account_id, instance_id })
+      .catch((error) => this.log.warn("snapshot_not_taken", { snapshot_id, ...errorFields(error) }))
+      .finally(() => this.#background.delete(work));
+    this.#background.add(work);
+  }
+
+  /**
+   * Takes the snapshots that waited for an instance's guest to be down. Repeating it is no error.
+   * @throws what keeps them from being taken now; after a while they fail instead
+   */
+  async freezeDown(
+    { account_id, instance_id }: Pick<InstanceRecord, "account_id" | "instance_id">,
+  ): Promise<void> {
+    const waiting = [...this.state.snapshots.all(account_id)]
+      .filter((one) => one.awaits_reboot_of === instance_id && one.state === "pending");
+    await Promise.all(waiting.map((snapshot) => this.#freezeDown(snapshot)));
+    if (waiting.length > 0) await this.settleImages();
+  }
+
+  async #freezeDown({ account_id, snapshot_id, volume_id, start_time }: SnapshotRecord) {
+    let state: "pending" | "error" = "pending";
+    try {
+      await this.bus.ask(createSnapshot, { volume_id: volume_id ?? "", snapshot_id });
+    } catch (error) {
+      const isPassing = !(error instanceof AwsError) || error.status >= 500;
+      if (isPassing && Date.now() - Date.parse(start_time) < freezeBound_ms) throw error;
+      this.log.error("snapshot_not_taken", { snapshot_id, ...errorFields(error) });
+      state = "error";
+    }
+    const { snapshots } = this.state;
+    const key = snapshots.keyOf(account_id, snapshot_id);
+    if ((await snapshots.table.read(key))?.value.awaits_reboot_of === undefined) return;
+    const taken = await snapshots.modify(account_id, snapshot_id, (now) => {
+      const { awaits_reboot_of, ...rest } = now;
+      if (awaits_reboot_of === undefined) return now;
+      return { ...rest, state, start_time: new Date().toISOString() };
+    });
+    if (taken.state === "pending") this.#watch(taken);
   }
 
   /** Asks the block store how far it is, and goes on asking in the background. */

@@ -154,6 +154,7 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     const ImageId = (await ask("CreateImage", {
       InstanceId: instance.instance_id,
       Name: "an image",
+      NoReboot: true,
     })).ImageId ?? "";
     const shown = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
     assert.equal((await shown())?.State, "pending");
@@ -172,5 +173,50 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     });
     assert.equal(set.Snapshots?.length, snapshots.length - 1);
     assert.ok(set.Snapshots?.every((each) => each.VolumeId !== root));
+  });
+
+  await t.step("without NoReboot its snapshots are taken while the guest is down", async () => {
+    const { instance_id } = instance;
+    const ImageId = (await ask("CreateImage", { InstanceId: instance_id, Name: "rebooted" }))
+      .ImageId ?? "";
+    const shown = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
+    const image = await shown();
+    const snapshots = image?.BlockDeviceMappings?.map((each) => each.Ebs?.SnapshotId ?? "") ?? [];
+    assert.ok(snapshots.length >= 2);
+    const isTaken = (id: string) => store.snapshots.has(id);
+    assert.equal(image?.State, "pending");
+    assert.equal(instances.get(alice, instance_id)?.rebooting, true);
+    world.side.snapshots.sweep();
+    assert.ok(!snapshots.some(isTaken), "nothing is taken while the guest may still write");
+    store.before = (call) => {
+      if (call === "ebs.snapshot.create") throw new Error("not now");
+    };
+    await assert.rejects(world.side.snapshots.freezeDown(instance));
+    store.before = () => {};
+    await world.side.snapshots.freezeDown(instance);
+    assert.ok(snapshots.every(isTaken));
+    await world.side.snapshots.freezeDown(instance);
+    for (const id of snapshots) store.settle(id, "completed");
+    await until("it is available", async () => (await shown())?.State === "available");
+    await instances.modify(alice, instance_id, ({ rebooting: _, ...now }) => now);
+  });
+
+  await t.step("a reboot that never came leaves no image pending", async () => {
+    const { instance_id } = instance;
+    const ImageId = (await ask("CreateImage", { InstanceId: instance_id, Name: "missed" }))
+      .ImageId ?? "";
+    await instances.modify(alice, instance_id, ({ rebooting: _, ...now }) => now);
+    const shown = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
+    const snapshots = (await shown())?.BlockDeviceMappings?.map((each) =>
+      each.Ebs?.SnapshotId ?? ""
+    ) ?? [];
+    for (const id of snapshots) {
+      const start_time = new Date(Date.now() - 60_000).toISOString();
+      await world.state.snapshots.modify(alice, id, (now) => ({ ...now, start_time }));
+    }
+    world.side.snapshots.sweep();
+    await until("they are taken", () => snapshots.every((id) => store.snapshots.has(id)));
+    for (const id of snapshots) store.settle(id, "completed");
+    await until("it is available", async () => (await shown())?.State === "available");
   });
 });
