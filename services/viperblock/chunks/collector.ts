@@ -56,40 +56,21 @@ export async function collect(
     const chunks = await Array.fromAsync(store.list(`chunks/${owner}/`));
     const mapParts = await Array.fromAsync(store.list(`maps/${owner}/`));
     const row = tables.volumes.get(owner)?.value;
-    const settled = newestSettled(row);
     const held = row?.mounted_on === undefined ? undefined : await mounted?.heldBy(owner);
-    // What a snapshot that is not stored yet will name, nobody can say.
-    const pending = tables.snapshots.list().some(({ value }) =>
-      value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
-    );
-    if (pending) continue;
-    const heldKeys = new Set(held?.keys);
-    const isSettled = (key: string, name: ChunkName) =>
-      name.epoch <= settled ||
-      (held !== undefined && !heldKeys.has(key) &&
-        (name.epoch < held.epoch ||
-          (name.epoch === held.epoch && name.sequence <= held.sequence)));
-    const maps = new Map<string, SavedMap>();
-    for (const table of [tables.volumes, tables.snapshots]) {
-      for (const { value } of table.list()) {
-        if (value.state === "ok" && value.map !== undefined) maps.set(value.map.key, value.map);
-      }
-    }
-    const isOwnMap = ({ key }: SavedMap) =>
-      key === row?.map?.key &&
-      !tables.snapshots.list().some(({ value }) => value.map?.key === key) &&
-      !tables.volumes.list().some(({ value }) =>
-        value.volume_id !== owner && value.map?.key === key
-      );
+    if (willBeNamed(owner, tables)) continue;
+    const maps = savedMaps(tables);
     const kept = new Set<string>();
-    const named = new Set<string>();
+    /** Of those, what others than the volume itself name. */
+    const shared = new Set<string>();
     try {
       for (const map of maps.values()) {
         if (!map.owners.includes(owner)) continue;
-        for (const chunk of await mapChunks(store, map)) {
-          if (chunk.name.owner !== owner) continue;
-          kept.add(chunkKey(chunk.name));
-          if (!isOwnMap(map)) named.add(chunkKey(chunk.name));
+        const named = await mapChunks(store, map);
+        const isShared = map.key !== row?.map?.key || isNamedByOthers(map, owner, tables);
+        for (const { name } of named) {
+          if (name.owner !== owner) continue;
+          kept.add(chunkKey(name));
+          if (isShared) shared.add(chunkKey(name));
         }
       }
     } catch (error) {
@@ -97,19 +78,13 @@ export async function collect(
       log.warn("objects_kept", { owner, because: error.message });
       continue;
     }
-    const dead: string[] = [];
-    for (const key of chunks) {
-      const name = parseChunkKey(key);
-      if (name !== undefined && !kept.has(key) && isSettled(key, name)) dead.push(key);
-    }
-    for (const key of mapParts) {
-      const [, prefix, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(key) ?? [];
-      if (prefix === undefined || epoch === undefined) continue;
-      const newest = frozen === undefined ? settled : held?.epoch ?? settled;
-      if (parseInt(epoch, 16) <= newest && !maps.has(prefix)) dead.push(key);
-    }
+    const settled = { newest: newestSettled(row), held, heldKeys: new Set(held?.keys) };
+    const dead = [
+      ...chunks.filter((key) => !kept.has(key) && isSettled(key, settled)),
+      ...mapParts.filter((key) => isOfDeadMap(key, settled, maps)),
+    ];
     for (const key of dead) await store.delete(key);
-    const unshared = [...heldKeys].filter((key) => !named.has(key)).map(parseChunkKey)
+    const unshared = [...settled.heldKeys].filter((key) => !shared.has(key)).map(parseChunkKey)
       .filter((name) => name !== undefined).filter((name) => name.owner === owner);
     if (held !== undefined && unshared.length > 0) {
       await mounted?.unshare(owner, unshared, held.freezes);
@@ -118,6 +93,55 @@ export async function collect(
     if (dead.length > 0) log.info("objects_collected", { owner, count: dead.length });
   }
   return deleted;
+}
+
+/** What a snapshot that is not stored yet will name, nobody can say. */
+function willBeNamed(owner: string, { snapshots }: Books): boolean {
+  return snapshots.list().some(({ value }) =>
+    value.state === "pending" && (value.volume_id === owner || value.owners?.includes(owner))
+  );
+}
+
+/** By their keys. */
+function savedMaps({ volumes, snapshots }: Books): Map<string, SavedMap> {
+  const maps = new Map<string, SavedMap>();
+  for (const { value } of [...volumes.list(), ...snapshots.list()]) {
+    if (value.state === "ok" && value.map !== undefined) maps.set(value.map.key, value.map);
+  }
+  return maps;
+}
+
+function isNamedByOthers({ key }: SavedMap, owner: string, { volumes, snapshots }: Books): boolean {
+  return snapshots.list().some(({ value }) => value.map?.key === key) ||
+    volumes.list().some(({ value }) => value.volume_id !== owner && value.map?.key === key);
+}
+
+/** Up to where it is settled which objects of an owner a saved map names. */
+interface Settled {
+  readonly newest: number;
+  /** What a mounted volume says of later ones. */
+  readonly held: HeldChunks | undefined;
+  readonly heldKeys: ReadonlySet<string>;
+}
+
+function isSettled(chunk: string, { newest, held, heldKeys }: Settled): boolean {
+  const name = parseChunkKey(chunk);
+  if (name === undefined) return false;
+  if (name.epoch <= newest) return true;
+  return held !== undefined && !heldKeys.has(chunk) &&
+    (name.epoch < held.epoch || (name.epoch === held.epoch && name.sequence <= held.sequence));
+}
+
+/** Whether it is a part of a map that no row names, and none is going to. */
+function isOfDeadMap(
+  part: string,
+  { newest, held }: Settled,
+  maps: ReadonlyMap<string, SavedMap>,
+): boolean {
+  const [, map, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(part) ?? [];
+  if (map === undefined || epoch === undefined) return false;
+  return parseInt(epoch, 16) <= (frozen === undefined ? newest : held?.epoch ?? newest) &&
+    !maps.has(map);
 }
 
 /** Volumes whose objects, and so whose keys, somebody still needs. */
