@@ -29,6 +29,8 @@ import {
   volumeMetrics,
   volumeSync,
 } from "./contract.ts";
+import { checkStored } from "./check.ts";
+import { EncryptedCopies } from "./encrypted_copies.ts";
 import { KeyRing } from "./encryption/key_ring.ts";
 import { SealedObjects } from "./encryption/sealed_objects.ts";
 import { answerDirect } from "./direct/direct_answers.ts";
@@ -38,6 +40,8 @@ import { logFiles, readCacheBytes } from "./node_sizes.ts";
 import { PackedChunks } from "./chunks/packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
 import { RemoteDoor } from "./remote/remote_door.ts";
+import { References } from "./references.ts";
+import { Snapshots } from "./snapshots.ts";
 import { Volumes } from "./volumes.ts";
 
 await runService("viperblock", async (service) => {
@@ -74,12 +78,15 @@ await runService("viperblock", async (service) => {
     cacheBytes: (mounted) => readCacheBytes(Deno.systemMemoryInfo().total, mounted),
     segmentBudget: logFiles(fileSystemSpace(directory).total_bytes),
   });
+  const references = new References({ tables, store, mounts, keys, log });
+  const copies = new EncryptedCopies({ store, keys, log, references });
+  const snapshots = new Snapshots({ tables, mounts, log, references, copies });
   const volumes = new Volumes({
     tables,
-    store,
     mounts,
-    keys,
     log,
+    references,
+    copies,
     availableBytes: () => capacity().available_bytes,
   });
   let remoteDoor: RemoteDoor | undefined;
@@ -89,7 +96,7 @@ await runService("viperblock", async (service) => {
     await tables[Symbol.asyncDispose]();
     objects[Symbol.dispose]();
   });
-  await volumes.abandonPending();
+  await snapshots.abandonPending();
   await mounts.restore();
   const remote = config.remote_volumes;
   let remoteFailure: string | undefined;
@@ -118,19 +125,18 @@ await runService("viperblock", async (service) => {
   bus.answer(describeVolume, ({ volume_id }) => volumes.describe(volume_id));
   bus.answer(resizeVolume, (request) => volumes.resize(request));
   bus.answer(volumeSync, ({ volume_id, sync }) => volumes.sync(volume_id, sync));
-  bus.answer(checkVolume, ({ id }) => volumes.check(id));
+  bus.answer(checkVolume, ({ id }) => checkStored(id, tables, mounts, store));
   bus.answer(volumeMetrics, ({ volume_id }) => volumes.metrics(volume_id));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
-  bus.answer(createSnapshot, (request) => volumes.freeze(request.volume_id, request.snapshot_id));
-  const direct = new DirectAccess({ tables, store, volumes });
+  bus.answer(createSnapshot, (request) => snapshots.freeze(request.volume_id, request.snapshot_id));
+  const direct = new DirectAccess({ tables, store, volumes, snapshots });
   bus.answer(
     copySnapshot,
-    ({ source_id, snapshot_id, encrypted }) =>
-      volumes.copySnapshot(source_id, snapshot_id, encrypted),
+    ({ source_id, snapshot_id, encrypted }) => snapshots.copy(source_id, snapshot_id, encrypted),
   );
   bus.answer(describeSnapshot, ({ snapshot_id }) => direct.describe(snapshot_id));
   bus.answer(deleteSnapshot, ({ snapshot_id }) => direct.delete(snapshot_id));
-  bus.answer(listSnapshots, () => volumes.listSnapshots());
+  bus.answer(listSnapshots, () => snapshots.list());
   bus.answer(rewrapKeys, () => keys.rewrap());
   answerDirect(bus, direct);
   // What concerns this node's disk is answered under the node's own name too.
@@ -183,5 +189,5 @@ await runService("viperblock", async (service) => {
     };
   });
   // The object store may still be starting; what is to be deleted can wait for the next start.
-  volumes.resume().catch((error) => log.warn("deletions_not_resumed", errorFields(error)));
+  references.resume().catch((error) => log.warn("deletions_not_resumed", errorFields(error)));
 });

@@ -131,6 +131,15 @@ export const volumeNotFound = (id: string) =>
 export const snapshotNotFound = (id: string) =>
   new AwsError("InvalidSnapshot.NotFound", `The snapshot '${id}' does not exist.`);
 
+/** @throws AwsError when it is served for reading only */
+export function requireSound({ volume_id, damage }: VolumeRow): void {
+  if (damage === undefined) return;
+  throw new AwsError(
+    "IncorrectState",
+    `The volume '${volume_id}' is damaged and can only be read: ${damage}. \`hive volume fsck ${volume_id}\` says what is.`,
+  );
+}
+
 export function describedVolume(row: VolumeRow): BlockVolume {
   return {
     volume_id: row.volume_id,

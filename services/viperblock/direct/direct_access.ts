@@ -50,6 +50,7 @@ import {
   saveStoredMap,
   type StoredMap,
 } from "../maps/stored_map.ts";
+import type { Snapshots } from "../snapshots.ts";
 import type { Volumes } from "../volumes.ts";
 
 /** Blocks of the engine in a block of the direct APIs. */
@@ -66,6 +67,7 @@ export interface DirectAccessOptions {
   readonly tables: Tables;
   readonly store: BlockStore;
   readonly volumes: Volumes;
+  readonly snapshots: Snapshots;
 }
 
 export class DirectAccess {
@@ -83,10 +85,10 @@ export class DirectAccess {
   async open(request: OpenSnapshotRequest): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(request.snapshot_id);
     const size_bytes = checkSize(request.size_bytes);
-    const { tables, volumes } = this.#o;
+    const { snapshots, tables, volumes } = this.#o;
     const volume_id = writtenBy(snapshotId);
     const there = await tables.snapshots.read(snapshotId);
-    if (there !== undefined) return await volumes.describeSnapshot(snapshotId);
+    if (there !== undefined) return await snapshots.describe(snapshotId);
     await volumes.create({
       volume_id,
       size_bytes,
@@ -167,7 +169,7 @@ export class DirectAccess {
   async seal(request: SealSnapshotRequest): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(request.snapshot_id);
     return await this.#turns.take(snapshotId, async () => {
-      const { store, tables, volumes } = this.#o;
+      const { snapshots, store, tables, volumes } = this.#o;
       const volumeId = writtenBy(snapshotId);
       const done = await tables.snapshots.read(snapshotId);
       if (done === undefined) {
@@ -183,12 +185,12 @@ export class DirectAccess {
             return { ...rest, map: saved };
           });
         }
-        await volumes.freeze(volumeId, snapshotId);
+        await snapshots.freeze(volumeId, snapshotId);
       }
       // The snapshot has the map now, by which the collector keeps what it needs.
       await volumes.delete(volumeId);
       this.#order.delete(volumeId);
-      return await volumes.describeSnapshot(snapshotId);
+      return await snapshots.describe(snapshotId);
     });
   }
 
@@ -267,7 +269,7 @@ export class DirectAccess {
   /** A snapshot, also one that is still being written. */
   async describe(id: unknown): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(id);
-    const { tables, volumes } = this.#o;
+    const { snapshots, tables } = this.#o;
     if (await tables.snapshots.read(snapshotId) === undefined) {
       const row = (await tables.volumes.read(writtenBy(snapshotId)))?.value;
       if (row?.mounted_on === writer) {
@@ -282,13 +284,13 @@ export class DirectAccess {
         };
       }
     }
-    return await volumes.describeSnapshot(snapshotId);
+    return await snapshots.describe(snapshotId);
   }
 
   /** Deletes a snapshot, whether it is complete or still being written. */
   async delete(id: unknown): Promise<null> {
     await this.abandon(id);
-    return await this.#o.volumes.deleteSnapshot(id);
+    return await this.#o.snapshots.delete(id);
   }
 
   async #completed(id: unknown): Promise<SnapshotRow> {

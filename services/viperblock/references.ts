@@ -1,0 +1,98 @@
+/**
+ * What refers to objects (making a clone, freezing a snapshot) and what deletes them takes turns, so that
+ * the collector never misses a reference that is being made.
+ *
+ * A deletion first marks its row, then removes objects and keys, then the row: one that was cut off is taken up again
+ * at the next start (`resume`).
+ */
+import type { Log } from "../log/log.ts";
+import { collect, keptBy, stillNeeded } from "./chunks/collector.ts";
+import type { KeyRing } from "./encryption/key_ring.ts";
+import type { BlockStore } from "./maps/map_objects.ts";
+import type { Mounts } from "./mounts/mounts.ts";
+import { type Tables, Turns } from "./records.ts";
+
+export interface ReferencesOptions {
+  readonly tables: Tables;
+  readonly store: BlockStore;
+  readonly mounts: Mounts;
+  readonly keys: KeyRing;
+  readonly log: Log;
+}
+
+const all = "references";
+
+export class References {
+  readonly #o: ReferencesOptions;
+  readonly #turns = new Turns();
+
+  constructor(options: ReferencesOptions) {
+    this.#o = options;
+  }
+
+  /** Runs the work while nobody else makes or deletes a reference. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#turns.take(all, work);
+  }
+
+  /** Deletes objects of these volumes that nobody needs any more. */
+  async collect(owners: Iterable<string>): Promise<void> {
+    await this.alone(() => this.#collect(owners));
+  }
+
+  async #collect(owners: Iterable<string>): Promise<void> {
+    const { tables, store, log, mounts } = this.#o;
+    await collect(owners, tables, store, log, {
+      heldBy: (volumeId) => mounts.held(volumeId),
+      unshare: (volumeId, chunks, freezes) => mounts.unshare(volumeId, chunks, freezes),
+    });
+  }
+
+  /** Removes a volume that is marked as `deleting`. */
+  async removeVolume(volumeId: string): Promise<void> {
+    await this.alone(async () => {
+      const row = this.#o.tables.volumes.get(volumeId)?.value;
+      const owners = new Set([volumeId, ...keptBy(row?.map)]);
+      await this.#collect(owners);
+      await this.#o.mounts.forget(volumeId);
+      await this.#discardKeys(owners, [volumeId]);
+      await this.#o.tables.volumes.delete(volumeId);
+    });
+  }
+
+  /** Removes a snapshot that is marked as `deleting`. */
+  async removeSnapshot(snapshotId: string): Promise<void> {
+    await this.alone(async () => {
+      const row = this.#o.tables.snapshots.get(snapshotId)?.value;
+      const owners = new Set([
+        ...keptBy(row?.map),
+        ...(row?.volume_id === undefined ? [] : [row.volume_id]),
+      ]);
+      await this.#collect(owners);
+      await this.#discardKeys(owners, [snapshotId]);
+      await this.#o.tables.snapshots.delete(snapshotId);
+    });
+  }
+
+  /** What nobody needs of these any more, nobody shall be able to read again. */
+  async #discardKeys(owners: ReadonlySet<string>, going: readonly string[]): Promise<void> {
+    const { volumes, snapshots } = this.#o.tables;
+    const stays = ({ key }: { readonly key: string }) => !going.includes(key);
+    const needed = stillNeeded({
+      volumes: { list: () => volumes.list().filter(stays) },
+      snapshots: { list: () => snapshots.list().filter(stays) },
+    });
+    await this.#o.keys.discard(owners, needed);
+  }
+
+  /** Takes up deletions that a crash cut off. */
+  async resume(): Promise<void> {
+    const { volumes, snapshots } = this.#o.tables;
+    for (const { key, value } of volumes.list()) {
+      if (value.state === "deleting") await this.removeVolume(key);
+    }
+    for (const { key, value } of snapshots.list()) {
+      if (value.state === "deleting") await this.removeSnapshot(key);
+    }
+  }
+}

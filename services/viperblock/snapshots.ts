@@ -1,0 +1,247 @@
+/**
+ * The life of snapshots as rows: frozen of volumes at rest or at work, copied, described and deleted, with maps and
+ * chunks in the object store behind them. What is written block by block from outside is in `direct/`.
+ */
+import { AwsError, unavailable } from "../aws/errors.ts";
+import { errorFields, type Log } from "../log/log.ts";
+import { keptBy } from "./chunks/collector.ts";
+import type { BlockSnapshot } from "./contract.ts";
+import { type EncryptedCopies, encryptionOf } from "./encrypted_copies.ts";
+import { copyEpoch } from "./encryption/reseal.ts";
+import type { SavedMap } from "./maps/map_objects.ts";
+import type { Mounts } from "./mounts/mounts.ts";
+import {
+  checkEncrypted,
+  checkSnapshotId,
+  checkVolumeId,
+  describedSnapshot,
+  isSnapshot,
+  requireSound,
+  snapshotNotFound,
+  type SnapshotRow,
+  type Tables,
+  volumeNotFound,
+  type VolumeRow,
+} from "./records.ts";
+import type { References } from "./references.ts";
+
+export interface SnapshotsOptions {
+  readonly tables: Tables;
+  readonly mounts: Mounts;
+  readonly log: Log;
+  readonly references: References;
+  readonly copies: EncryptedCopies;
+}
+
+export class Snapshots {
+  readonly #o: SnapshotsOptions;
+  /** Snapshots that are being copied, and when that is over. */
+  readonly #copying = new Map<string, Promise<unknown>>();
+
+  constructor(options: SnapshotsOptions) {
+    this.#o = options;
+  }
+
+  async freeze(volume: unknown, snapshot: unknown): Promise<BlockSnapshot> {
+    const volumeId = checkVolumeId(volume);
+    const snapshotId = checkSnapshotId(snapshot);
+    // Neither mounted nor unmounted, there is nobody who could say what it holds at this moment.
+    await this.#o.mounts.settled(volumeId);
+    return await this.#o.references.alone(async () => {
+      const existing = await this.#o.tables.snapshots.read(snapshotId);
+      if (existing !== undefined) {
+        if (!isSnapshot(existing.value)) throw snapshotNotFound(snapshotId);
+        return describedSnapshot(existing.value);
+      }
+      const row = await this.#o.tables.volumes.read(volumeId);
+      if (row === undefined || row.value.state !== "ok") throw volumeNotFound(volumeId);
+      if (row.value.mounted_on !== undefined) {
+        return await this.#freezeMounted(row.value, snapshotId);
+      }
+      requireSound(row.value);
+      const { map, size_bytes } = row.value;
+      const made = await this.#o.tables.snapshots.create(snapshotId, {
+        snapshot_id: snapshotId,
+        volume_id: volumeId,
+        size_bytes,
+        state: "ok",
+        ...(map === undefined ? {} : { map }),
+        ...(row.value.encrypted === true ? { encrypted: true } : {}),
+      });
+      return describedSnapshot(made.value);
+    });
+  }
+
+  /** The row stands before the moment is fixed, so that the collector keeps what it will name. */
+  async #freezeMounted(volume: VolumeRow, snapshotId: string): Promise<BlockSnapshot> {
+    const { snapshots } = this.#o.tables;
+    const mounted = this.#o.mounts.volumes.get(volume.volume_id);
+    if (mounted === undefined) {
+      throw unavailable(
+        `The volume '${volume.volume_id}', which is mounted elsewhere or starting,`,
+      );
+    }
+    requireSound(volume);
+    const made = await snapshots.create(snapshotId, {
+      snapshot_id: snapshotId,
+      volume_id: volume.volume_id,
+      size_bytes: volume.size_bytes,
+      state: "pending",
+      epoch: mounted.epoch,
+      owners: keptBy(volume.map),
+      ...(volume.encrypted === true ? { encrypted: true } : {}),
+    });
+    try {
+      const { stored } = await mounted.freeze();
+      void this.#finishFreeze(snapshotId, stored);
+      return describedSnapshot(made.value);
+    } catch (cause) {
+      await snapshots.delete(snapshotId);
+      throw unavailable(`The volume '${volume.volume_id}'`, cause);
+    }
+  }
+
+  async #finishFreeze(snapshotId: string, stored: Promise<SavedMap>): Promise<void> {
+    const { log, tables } = this.#o;
+    const started = performance.now();
+    let map: SavedMap | undefined;
+    try {
+      map = await stored;
+    } catch (error) {
+      log.error("snapshot_lost", { snapshot_id: snapshotId, ...errorFields(error) });
+    }
+    try {
+      await this.#o.references.alone(async () => {
+        await tables.snapshots.modify(snapshotId, (row) => {
+          if (row === undefined) throw snapshotNotFound(snapshotId);
+          if (row.state !== "pending") return row;
+          const { epoch: _, owners: __, ...rest } = row;
+          return map === undefined ? { ...rest, state: "error" } : { ...rest, state: "ok", map };
+        });
+      });
+      const duration_ms = Math.round(performance.now() - started);
+      if (map !== undefined) log.info("snapshot_stored", { snapshot_id: snapshotId, duration_ms });
+    } catch (error) {
+      log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) });
+    }
+  }
+
+  /** Another name for the same frozen map, or a copy of all of it where only the copy is encrypted. */
+  async copy(
+    source: unknown,
+    target: unknown,
+    encryption?: unknown,
+  ): Promise<BlockSnapshot> {
+    const sourceId = checkSnapshotId(source);
+    const snapshotId = checkSnapshotId(target);
+    const wanted = checkEncrypted(encryption);
+    // Whoever asks again while it is being copied waits for the same copy.
+    await this.#copying.get(snapshotId)?.catch(() => {});
+    const copying = this.#copy(sourceId, snapshotId, wanted);
+    this.#copying.set(snapshotId, copying);
+    try {
+      return await copying;
+    } finally {
+      if (this.#copying.get(snapshotId) === copying) this.#copying.delete(snapshotId);
+    }
+  }
+
+  async #copy(
+    sourceId: string,
+    snapshotId: string,
+    wanted: boolean | undefined,
+  ): Promise<BlockSnapshot> {
+    const made = await this.#o.references.alone(async () => {
+      const { snapshots } = this.#o.tables;
+      const existing = await snapshots.read(snapshotId);
+      if (existing !== undefined && isSnapshot(existing.value)) {
+        return describedSnapshot(existing.value);
+      }
+      const row = await snapshots.read(sourceId);
+      if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(sourceId);
+      if (row.value.state !== "ok") {
+        throw new AwsError("IncorrectState", `The snapshot '${sourceId}' is ${row.value.state}.`);
+      }
+      const encrypted = encryptionOf(wanted, row.value);
+      const copy = {
+        ...row.value,
+        snapshot_id: snapshotId,
+        ...(encrypted ? { encrypted } : {}),
+      };
+      if (encrypted && row.value.encrypted !== true && row.value.map !== undefined) {
+        return { copy, filling: await this.#beginCopy(copy), source: row.value };
+      }
+      return describedSnapshot((await snapshots.create(snapshotId, copy)).value);
+    });
+    if (!("copy" in made)) return made;
+    const map = await this.#o.copies.fill(made.filling.volume_id, made.source);
+    return await this.#o.references.alone(async () => {
+      const { snapshots, volumes } = this.#o.tables;
+      const row = await snapshots.create(snapshotId, { ...made.copy, map });
+      // The snapshot keeps what the volume wrote; there is nothing to collect.
+      await volumes.delete(made.filling.volume_id);
+      return describedSnapshot(row.value);
+    });
+  }
+
+  /** A volume that nobody sees, whose chunks an encrypted copy will name. */
+  async #beginCopy({ snapshot_id, size_bytes }: SnapshotRow): Promise<VolumeRow> {
+    const volume_id = `vol-copy-${snapshot_id.slice("snap-".length)}`;
+    const { volumes } = this.#o.tables;
+    if (await volumes.read(volume_id) !== undefined) {
+      // Left half done by an engine that ended: it is removed first.
+      throw unavailable(`The snapshot '${snapshot_id}', which is being made,`);
+    }
+    await this.#o.copies.makeKey(volume_id);
+    const made = await volumes.create(volume_id, {
+      volume_id,
+      size_bytes,
+      epoch: copyEpoch,
+      state: "deleting",
+      encrypted: true,
+    });
+    return made.value;
+  }
+
+  /** Snapshots whose engine ended before they were stored. */
+  async abandonPending(): Promise<void> {
+    const { snapshots, volumes } = this.#o.tables;
+    for (const { key, value } of snapshots.list()) {
+      if (value.state !== "pending") continue;
+      const volume = volumes.get(value.volume_id ?? "")?.value;
+      if (volume?.mounted_on !== undefined && volume.mounted_on !== this.#o.mounts.nodeId) continue;
+      await snapshots.modify(key, (row) => {
+        if (row === undefined) throw snapshotNotFound(key);
+        const { epoch: _, owners: __, ...rest } = row;
+        return row.state === "pending" ? { ...rest, state: "error" } : row;
+      });
+    }
+  }
+
+  async describe(id: unknown): Promise<BlockSnapshot> {
+    const snapshotId = checkSnapshotId(id);
+    const row = await this.#o.tables.snapshots.read(snapshotId);
+    if (row === undefined || !isSnapshot(row.value)) throw snapshotNotFound(snapshotId);
+    return describedSnapshot(row.value);
+  }
+
+  list(): BlockSnapshot[] {
+    return this.#o.tables.snapshots.list()
+      .filter(({ value }) => isSnapshot(value))
+      .map(({ value }) => describedSnapshot(value));
+  }
+
+  /** Clones keep what they need: their own rows refer to the same map. */
+  async delete(id: unknown): Promise<null> {
+    const snapshotId = checkSnapshotId(id);
+    const { snapshots } = this.#o.tables;
+    await this.#copying.get(snapshotId)?.catch(() => {});
+    if (await snapshots.read(snapshotId) === undefined) return null;
+    await snapshots.modify(snapshotId, (row) => {
+      if (row === undefined) throw snapshotNotFound(snapshotId);
+      return row.state === "deleting" ? row : { ...row, state: "deleting" };
+    });
+    await this.#o.references.removeSnapshot(snapshotId);
+    return null;
+  }
+}
