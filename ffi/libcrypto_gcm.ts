@@ -1,6 +1,7 @@
 /**
- * AES-256-GCM of OpenSSL's libcrypto: 3 GB/s of a core where `node:crypto` does a quarter of one. Long
- * runs are worked on off the calling thread.
+ * AES-256-GCM of OpenSSL's libcrypto: 3 GB/s of a core or more where `node:crypto` does a quarter of one. Runs
+ * that would keep the calling thread for long are worked on by another; how long they may be depends on the
+ * processor, whose speed is measured once.
  *
  * A cipher has one key and is used for one run at a time. A nonce must never seal twice under one key;
  * that is the caller's matter. Buffers must not change until the promise settles.
@@ -37,8 +38,31 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 export const gcmTagBytes = 16;
 export const gcmNonceBytes = 12;
-/** Below this a trip to another thread costs more than the work. */
-const inlineBytes = 32 * 1024;
+/** Below this a trip to another thread costs more than the work, however slow the processor. */
+const leastInline_bytes = 32 * 1024;
+/** So long may the calling thread be kept by one run; a trip costs it 0.04 ms, and the bytes come back in another core's cache. */
+const longestInline_ms = 0.25;
+const mostInline_bytes = 1 << 20;
+/** What the processor's speed is measured with, once. */
+const sample_bytes = 64 * 1024;
+
+let measuredInline_bytes: number | undefined;
+
+/** Up to how many bytes a run stays on the calling thread. */
+function inlineBytes(): number {
+  if (measuredInline_bytes !== undefined) return measuredInline_bytes;
+  using cipher = new AesGcm(new Uint8Array(32));
+  const plain = new Uint8Array(sample_bytes);
+  const sealed = new Uint8Array(sample_bytes + gcmTagBytes);
+  let best_ms = Infinity;
+  for (let run = 0; run < 4; run++) {
+    const started = performance.now();
+    cipher.sealNow(new Uint8Array(gcmNonceBytes), plain, sealed);
+    best_ms = Math.min(best_ms, performance.now() - started);
+  }
+  const fits = sample_bytes * longestInline_ms / best_ms;
+  return measuredInline_bytes = Math.min(mostInline_bytes, Math.max(leastInline_bytes, fits));
+}
 const control = { getTag: 0x10, setTag: 0x11 } as const;
 
 /** What was opened is not what was sealed under that key and nonce. */
@@ -81,7 +105,7 @@ export class AesGcm implements Disposable {
     if (this.#released) throw new Error("the cipher was released");
     const length = new Uint8Array(4);
     let done = 1;
-    if (from.length > inlineBytes) {
+    if (from.length > inlineBytes()) {
       this.#busy = true;
       try {
         done = await libcrypto().update(this.#context, to, length, from, from.length);

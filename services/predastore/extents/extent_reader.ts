@@ -9,11 +9,11 @@
 import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
 import { crc32c } from "../../../ffi/libisal.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
+import type { DiskBuffers } from "./disk_buffers.ts";
 import type { ErasureCode } from "./erasure.ts";
-import { BufferPool } from "./extent_writer.ts";
+import { BufferPool } from "./buffer_pool.ts";
 import type { ExtentRow } from "../index/rows.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
-import { freeMemory } from "./piece_memory.ts";
 import {
   fragmentBytes,
   headerBytes,
@@ -31,8 +31,6 @@ const slowHedge_ms = 5;
 const slowFor_ms = 5_000;
 /** Records up to this are read into memory that goes round: inline objects, and all but those of huge extents. */
 const keptRecord_bytes = 32 * 1024;
-/** Read buffers that wait for the next read. */
-const mostFree_bytes = 16 << 20;
 /** So many readers at once read a stripe ahead; with more of them the disks are busy without that. */
 const readersAhead = 8;
 
@@ -44,44 +42,6 @@ export class DataLost extends Error {
 /** What is wrong with one shard. */
 export class ShardDamaged extends Error {
   override readonly name = "ShardDamaged";
-}
-
-/**
- * Read buffers that go round, for a reader who opens what it reads: fresh memory for each costs as much as
- * all the rest of a read, and more when it is collected.
- *
- * What is read into them has no checksum checked: what does not open is read again without them.
- */
-export class ReadBuffers {
-  readonly #free = new Map<number, Bytes[]>();
-  #free_bytes = 0;
-  /** One that a late read still writes into is never given back, and is collected. */
-  readonly #lent = new WeakMap<ArrayBuffer, Bytes>();
-
-  take(length: number): Bytes {
-    let buffer = this.#free.get(length)?.pop();
-    if (buffer === undefined) buffer = alignedBuffer(length);
-    else this.#free_bytes -= length;
-    this.#lent.set(buffer.buffer, buffer);
-    return buffer;
-  }
-
-  /** What a piece stands in may be used again: its reader is done with it. */
-  give({ buffer }: Bytes): void {
-    const whole = this.#lent.get(buffer);
-    if (whole === undefined) return;
-    this.#lent.delete(buffer);
-    // Those of lengths that nobody asks for any more go with the rest.
-    if (this.#free_bytes + whole.length > mostFree_bytes) {
-      for (const kept of this.#free.values()) kept.forEach(freeMemory);
-      this.#free.clear();
-      this.#free_bytes = 0;
-    }
-    this.#free_bytes += whole.length;
-    const free = this.#free.get(whole.length);
-    if (free === undefined) this.#free.set(whole.length, [whole]);
-    else free.push(whole);
-  }
 }
 
 export interface ReaderSurroundings {
@@ -116,7 +76,7 @@ export class ExtentReader {
     extent: ExtentRow,
     from: number,
     to: number,
-    buffers?: ReadBuffers,
+    buffers?: DiskBuffers,
   ): AsyncGenerator<Bytes> {
     type Piece = { readonly stripe: number; readonly from: number; readonly to: number };
     const pieces: Piece[] = [];
@@ -158,7 +118,7 @@ export class ExtentReader {
     index: number,
     from: number,
     to: number,
-    buffers?: ReadBuffers,
+    buffers?: DiskBuffers,
   ): Promise<Bytes[]> {
     const stripe = extent.stripes[index] as Stripe;
     const work: Promise<Bytes>[] = [];
@@ -186,7 +146,7 @@ export class ExtentReader {
     shard: number,
     from: number,
     to: number,
-    buffers?: ReadBuffers,
+    buffers?: DiskBuffers,
   ): Promise<Bytes> {
     const rest = async (reason?: unknown) =>
       (await this.reconstruct(extent, index, shard, reason)).subarray(from, to);
@@ -286,7 +246,7 @@ export class ExtentReader {
     shard: number,
     from: number,
     to: number,
-    buffers?: ReadBuffers,
+    buffers?: DiskBuffers,
   ): Promise<Bytes> {
     const stripe = extent.stripes[index] as Stripe;
     const place = stripe.shards[shard];

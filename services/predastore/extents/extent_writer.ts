@@ -6,13 +6,13 @@
  * inline is never striped. A shard that cannot be written is left out as long as k of a stripe's
  * shards can; the index journals it.
  */
-import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
+import { pageBytes } from "../../../ffi/direct_io.ts";
 import type { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BlobDirectory } from "../segments/blob_directory.ts";
+import type { DiskBuffers } from "./disk_buffers.ts";
 import type { ErasureCode } from "./erasure.ts";
 import { shardPayload, type ShardPlace, type Stripe } from "./layout.ts";
-import { freeMemory } from "./piece_memory.ts";
 import { roundUp } from "../segments/record.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -27,27 +27,6 @@ export function fullShardBytes(k: number): number {
 
 const stripesOnTheWay = 2;
 
-/**
- * Aligned buffers that go round; fresh memory costs as much as the write itself. Each code has a size of
- * its own; so many are kept in all, and the one that nobody has wanted for the longest time goes.
- */
-export class BufferPool {
-  readonly #free: Bytes[] = [];
-  constructor(readonly kept: number) {}
-
-  take(size: number): Bytes {
-    const at = this.#free.findLastIndex(({ length }) => length === size);
-    return this.#free.splice(at, at < 0 ? 0 : 1)[0] ?? alignedBuffer(size);
-  }
-
-  give(buffer: Bytes): void {
-    this.#free.push(buffer);
-    if (this.#free.length <= this.kept) return;
-    const oldest = this.#free.shift();
-    if (oldest !== undefined) freeMemory(oldest);
-  }
-}
-
 /** A sink that is fed each run of bytes in order and may work on another thread. */
 export interface BodyDigest {
   update(bytes: Bytes): Promise<void> | void;
@@ -55,7 +34,7 @@ export interface BodyDigest {
 
 export interface ExtentWriterOptions {
   readonly code: ErasureCode;
-  readonly pool: BufferPool;
+  readonly pool: DiskBuffers;
   /** One for each shard; undefined where there is no directory for it now. */
   readonly directories: readonly (BlobDirectory | undefined)[];
   readonly extent: number;

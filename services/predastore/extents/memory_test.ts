@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { AesGcm } from "../../../ffi/libcrypto_gcm.ts";
 import { sealBody } from "../encryption/sealed_body.ts";
 import { bodyOf, bytesOf, testStore } from "../test_store.ts";
-import { ReadBuffers } from "./extent_reader.ts";
-import { BufferPool, fullShardBytes } from "./extent_writer.ts";
+import { BufferPool } from "./buffer_pool.ts";
+import { DiskBuffers } from "./disk_buffers.ts";
+import { fullShardBytes } from "./extent_writer.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Tells what has been taken and not given back. */
-class CountedBuffers extends ReadBuffers {
+class CountedBuffers extends DiskBuffers {
   out_bytes = 0;
   override take(length: number): Bytes {
     this.out_bytes += length;
@@ -69,10 +70,40 @@ Deno.test("a pool keeps so many buffers, and frees the one that was wanted least
   assert.equal(pool.take(8_192), taken[2]);
 });
 
-Deno.test("a reader's buffers that nobody asks for any more are free before more is kept", () => {
-  const buffers = new ReadBuffers();
+Deno.test("disk buffers of every length are aligned, apart from each other, and used again", () => {
+  const buffers = new DiskBuffers();
+  const lengths = [4096, 131_072, 528_384, 1_052_672, 1_585_152, 8 << 20, 9 << 20];
+  const taken = lengths.flatMap((length) => [buffers.take(length), buffers.take(length)]);
+  for (const [at, buffer] of taken.entries()) {
+    assert.equal(buffer.length, lengths[at >> 1]);
+    const address = Deno.UnsafePointer.value(Deno.UnsafePointer.of(buffer)) as bigint;
+    assert.equal(address % 4096n, 0n);
+    buffer.fill(at);
+  }
+  for (const [at, buffer] of taken.entries()) assert.ok(buffer.every((byte) => byte === at));
+  const [, , , , , , again] = taken as [...Bytes[]] as Bytes[];
+  assert.ok(again !== undefined);
+  // Any part of it stands for it; twice is once.
+  buffers.give(again.subarray(1000));
+  buffers.give(again);
+  const next = [buffers.take(again.length), buffers.take(again.length)] as const;
+  assert.equal(next[0].byteOffset, again.byteOffset);
+  assert.equal(next[0].buffer, again.buffer);
+  assert.notEqual(next[1].byteOffset, again.byteOffset);
+});
+
+Deno.test("of disk buffers that nobody uses any more 16 MiB are kept, and the rest is free at once", () => {
+  const buffers = new DiskBuffers();
   const mebibyte = 1 << 20;
-  const taken = Array.from({ length: 17 }, () => buffers.take(mebibyte));
+  const taken = Array.from({ length: 64 }, () => buffers.take(mebibyte));
+  const slabs = () => new Set(taken.filter(({ length }) => length > 0).map(({ buffer }) => buffer));
+  assert.equal(slabs().size, 8);
+  // One that a late read may still write into.
+  const late = taken.pop();
   for (const buffer of taken) buffers.give(buffer);
-  assert.equal(taken.filter(({ length }) => length > 0).length, 1);
+  assert.equal(slabs().size, 3);
+  assert.equal(late?.length, mebibyte);
+  // Another length gets what is kept of none, and has no more kept than there is.
+  buffers.give(buffers.take(2 * mebibyte));
+  assert.equal(slabs().size, 3);
 });

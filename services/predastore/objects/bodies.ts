@@ -8,13 +8,9 @@
 import type { BlobDirectory } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
+import { DiskBuffers } from "../extents/disk_buffers.ts";
 import { type Directories, type Epochs, epochsOf } from "../segments/directories.ts";
-import {
-  type BodyDigest,
-  BufferPool,
-  ExtentWriter,
-  type WrittenExtent,
-} from "../extents/extent_writer.ts";
+import { type BodyDigest, ExtentWriter, type WrittenExtent } from "../extents/extent_writer.ts";
 import { type Bytes, keyBytes } from "../index/columns.ts";
 import type { BucketRow, ExtentRecord, ObjectMeta, Seal } from "../index/rows.ts";
 import { packLayout } from "../extents/layout.ts";
@@ -69,7 +65,7 @@ export class Bodies {
   readonly #directories: Directories;
   readonly #progress: Progress;
   readonly #codes: Codes;
-  readonly #pool = new BufferPool(16);
+  readonly #pool = new DiskBuffers();
 
   readonly #sealing: Sealing | undefined;
 

@@ -11,7 +11,8 @@ import { type Codes, withCode } from "../extents/codes.ts";
 import { currentCause } from "./cause.ts";
 import type { Commits } from "./commits.ts";
 import type { Directories } from "../segments/directories.ts";
-import { DataLost, type ExtentReader, ReadBuffers } from "../extents/extent_reader.ts";
+import { DiskBuffers } from "../extents/disk_buffers.ts";
+import { DataLost, type ExtentReader } from "../extents/extent_reader.ts";
 import type { Bytes } from "../index/columns.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "../index/rows.ts";
@@ -76,7 +77,7 @@ export class Objects {
   /** A copy of an object's record was found damaged. */
   readonly #onDamaged: (object: ObjectRow) => void;
   readonly #reads = new Set<Promise<void>>();
-  readonly #buffers = new ReadBuffers();
+  readonly #buffers = new DiskBuffers();
 
   constructor(
     index: ObjectIndex,
