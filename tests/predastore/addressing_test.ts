@@ -24,6 +24,8 @@ import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 const Bucket = "bucket";
 
 interface FormOptions {
+  /** What the form has for a policy, instead of one that is made of the rest. */
+  readonly policy?: string;
   /** Undefined for a file that has no name. */
   readonly file_name?: string | undefined;
   readonly content_type?: string;
@@ -40,7 +42,7 @@ async function post(test: TestPredastore, options: FormOptions = {}): Promise<Re
   const now = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
   const scope = { date: now.slice(0, 8), region: test.node.config.region, service: "s3" };
   const credential = `AKIATEST/${scope.date}/${scope.region}/s3/aws4_request`;
-  const policy = Buffer.from(JSON.stringify({
+  const policy = options.policy ?? Buffer.from(JSON.stringify({
     expiration: new Date(Date.now() + (options.expires_ms ?? 60_000)).toISOString(),
     conditions: options.conditions ?? [
       { bucket: Bucket },
@@ -228,6 +230,27 @@ Deno.test({
           await told({ conditions: [{ bucket: Bucket, key: "form/refused" }] }),
           /^400 .*<Code>InvalidPolicyDocument<\/Code>.*exactly one property/s,
         );
+        const policies = [
+          ["!", "invalid Base64 encoding."],
+          [btoa("nonsense"), "Invalid JSON."],
+          [btoa("{}"), "Policy missing expiration."],
+          [btoa('{"expiration":"2099-01-01 00:00:00"}'), "Invalid 'expiration' value: '2099-"],
+          [btoa('{"expiration":"2099-01-01T00:00:00Z"}'), "Policy missing conditions."],
+          [btoa('{"expiration":"2099-01-01T00:00:00Z","conditions":{}}'), "must be a List."],
+        ] as const;
+        for (const [policy, why] of policies) {
+          const text = await told({ policy });
+          assert.match(text, /^400 .*<Code>InvalidPolicyDocument<\/Code>/s);
+          assert.ok(text.includes(`Invalid Policy: `) && text.includes(why), text);
+        }
+        const conditions = [
+          [["content-length-range", 0], "Invalid content-length-range: wrong number of arguments."],
+          [["ends-with", "$key", "x"], "Invalid Condition: unknown operation 'ends-with'."],
+          ["key", "Invalid condition test: must be a List or Object."],
+        ] as const;
+        for (const [condition, why] of conditions) {
+          assert.ok((await told({ conditions: [condition] })).includes(why), why);
+        }
         assert.match(
           await told({ content_type: "application/x-www-form-urlencoded" }),
           /^412 .*<Condition>Bucket POST must be of the enclosure-type multipart\/form-data</s,

@@ -24,10 +24,12 @@ import {
   PutBucketAclCommand,
   PutBucketEncryptionCommand,
   PutBucketLifecycleConfigurationCommand,
+  PutBucketNotificationConfigurationCommand,
   PutBucketTaggingCommand,
   PutBucketVersioningCommand,
   PutObjectAclCommand,
   PutObjectCommand,
+  PutObjectLockConfigurationCommand,
   PutObjectTaggingCommand,
   type S3Client,
   UploadPartCommand,
@@ -457,6 +459,143 @@ Deno.test({
           }),
         );
         assertAnswer(answer, 409, { Condition: "If-None-Match" });
+      },
+
+      "multipart: how the whole's checksum is made is said once": async (s3) => {
+        const target = { Bucket, Key: "kinds" };
+        const create = (more: object) =>
+          answered(s3, new CreateMultipartUploadCommand({ ...target, ...more }));
+        assertAnswer(await create({ ChecksumType: "COMPOSITE" }), 400, {
+          Code: "InvalidRequest",
+          Message:
+            "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.",
+        });
+        const ChecksumAlgorithm = "CRC32" as const;
+        assertAnswer(await create({ ChecksumAlgorithm, ChecksumType: "PARTIAL" }), 400, {
+          Code: "InvalidRequest",
+          Message: "Value for x-amz-checksum-type header is invalid.",
+        });
+        assertAnswer(
+          await create({ ChecksumAlgorithm: "SHA256", ChecksumType: "FULL_OBJECT" }),
+          400,
+          {
+            Message:
+              "The FULL_OBJECT checksum type cannot be used with the sha256 checksum algorithm.",
+          },
+        );
+        const { UploadId } = await s3.send(
+          new CreateMultipartUploadCommand({
+            ...target,
+            ChecksumAlgorithm,
+            ChecksumType: "FULL_OBJECT",
+          }),
+        );
+        const { ETag } = await s3.send(
+          new UploadPartCommand({ ...target, UploadId, PartNumber: 1, Body: "x" }),
+        );
+        const complete = (more: object, PartNumber = 1) =>
+          answered(
+            s3,
+            new CompleteMultipartUploadCommand({
+              ...target,
+              UploadId,
+              MultipartUpload: { Parts: [{ PartNumber, ETag }] },
+              ...more,
+            }),
+          );
+        assertAnswer(await complete({ ChecksumType: "COMPOSITE" }), 400, {
+          Code: "InvalidRequest",
+          Message:
+            "The upload was created using the FULL_OBJECT checksum mode. The complete request must use the same checksum mode.",
+        });
+        assertAnswer(await complete({ MpuObjectSize: 7 }), 400, {
+          Code: "InvalidRequest",
+          Message:
+            "The provided 'x-amz-mp-object-size' header value 7 does not match what was computed: 1",
+        });
+        assertAnswer(await complete({}, 0), 400, {
+          Code: "InvalidArgument",
+          ArgumentName: "PartNumber",
+          ArgumentValue: "0",
+        });
+        // One that is whole needs no checksum of each part.
+        assertAnswer(await complete({ ChecksumType: "FULL_OBJECT" }), 200, {
+          ChecksumType: "FULL_OBJECT",
+        });
+      },
+
+      "object lock: which header, and how long is too long": async (s3) => {
+        const locked = "locked-bucket";
+        await s3.send(
+          new CreateBucketCommand({ Bucket: locked, ObjectLockEnabledForBucket: true }),
+        );
+        const mode = "x-amz-object-lock-mode";
+        const until = "x-amz-object-lock-retain-until-date";
+        const soon = new Date(Date.now() + 86_400_000);
+        const put = (more: object) =>
+          answered(s3, new PutObjectCommand({ Bucket: locked, Key: "k", Body: "x", ...more }));
+        const cases = [
+          [{ ObjectLockMode: "GOVERNANCE" }, until],
+          [{ ObjectLockRetainUntilDate: soon }, mode],
+          [{ ObjectLockMode: "FOREVER", ObjectLockRetainUntilDate: soon }, mode],
+          [{ ObjectLockMode: "GOVERNANCE", ObjectLockRetainUntilDate: new Date(0) }, until],
+          [{ ObjectLockLegalHoldStatus: "MAYBE" }, "x-amz-object-lock-legal-hold"],
+        ] as const;
+        for (const [asked, ArgumentName] of cases) {
+          assertAnswer(await put(asked), 400, { Code: "InvalidArgument", ArgumentName });
+        }
+        const retain = (DefaultRetention: object) =>
+          answered(
+            s3,
+            new PutObjectLockConfigurationCommand({
+              Bucket: locked,
+              ObjectLockConfiguration: {
+                ObjectLockEnabled: "Enabled",
+                Rule: { DefaultRetention: { Mode: "GOVERNANCE", ...DefaultRetention } },
+              },
+            }),
+          );
+        assertAnswer(await retain({ Days: 0 }), 400, {
+          Code: "InvalidArgument",
+          Message: "Default retention period must be a positive integer value.",
+          ArgumentName: "Days",
+        });
+        assertAnswer(await retain({ Years: 101 }), 400, {
+          Code: "InvalidArgument",
+          Message: "Default retention period too large.",
+          ArgumentName: "Years",
+        });
+      },
+
+      "notifications: which ARN, event or filter is wrong": async (s3) => {
+        const put = (queue: object) =>
+          answered(
+            s3,
+            new PutBucketNotificationConfigurationCommand({
+              Bucket,
+              NotificationConfiguration: {
+                QueueConfigurations: [{
+                  QueueArn: "arn:aws:sqs:us-east-1:123456789012:q",
+                  Events: ["s3:ObjectCreated:*"],
+                  ...queue,
+                }],
+              },
+            }),
+          );
+        assertAnswer(await put({ QueueArn: "invalid-queue" }), 400, {
+          Code: "InvalidArgument",
+          ArgumentName: "Queue",
+          ArgumentValue: "invalid-queue",
+        });
+        assertAnswer(await put({ Events: ["s3:Nothing"] }), 400, {
+          ArgumentName: "Event",
+          ArgumentValue: "s3:Nothing",
+        });
+        const Filter = { Key: { FilterRules: [{ Name: "INVALID", Value: "a" }] } };
+        assertAnswer(await put({ Filter }), 400, {
+          ArgumentName: "FilterRule.Name",
+          ArgumentValue: "INVALID",
+        });
       },
 
       "ACLs: others than the owner's cannot be had, and nonsense is told as such": async (s3) => {

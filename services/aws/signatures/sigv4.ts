@@ -225,8 +225,13 @@ function readQueryClaim(query: URLSearchParams): Claim {
   const expires = query.has("X-Amz-Expires") || scope.service === "s3"
     ? one("X-Amz-Expires")
     : "900";
-  if (!/^\d{1,6}$/.test(expires) || Number(expires) > 604_800 || Number(expires) < 1) {
-    throw fail("X-Amz-Expires must be a number of seconds between 1 and 604800 (one week)");
+  if (!/^-?\d{1,15}$/.test(expires)) throw fail("X-Amz-Expires should be a number");
+  if (Number(expires) < 0) throw fail("X-Amz-Expires must be non-negative");
+  if (Number(expires) === 0) throw fail("X-Amz-Expires must be at least 1 (second)");
+  if (Number(expires) > 604_800) {
+    throw fail(
+      "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
+    );
   }
   return {
     scope: withToken(scope, query.get("X-Amz-Security-Token") ?? undefined),

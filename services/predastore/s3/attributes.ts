@@ -22,7 +22,11 @@ export function getObjectAttributes(call: S3Call): Response {
   const asked = (call.headers.get("x-amz-object-attributes") ?? "").split(",")
     .map((one) => one.trim()).filter((one) => one !== "");
   if (asked.length === 0 || asked.some((one) => !known.includes(one))) {
-    throw invalidArgument("Invalid attribute name specified.");
+    throw invalidArgument(
+      "Invalid attribute name specified.",
+      "x-amz-object-attributes",
+      asked.find((one) => !known.includes(one)),
+    );
   }
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
   refuseCustomerKey(call.headers);

@@ -56,6 +56,8 @@ function checkForm(payload_hash: string | undefined): void {
   }
   throw invalidArgument(
     "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
+    "x-amz-content-sha256",
+    payload_hash,
   );
 }
 

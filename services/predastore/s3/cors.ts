@@ -143,7 +143,9 @@ export function preflight(store: Store, bucket: string, key: string, asked: Head
   }
   const headers = new Headers();
   grant(headers, rule, origin);
-  if (wanted.length > 0) headers.set("access-control-allow-headers", wanted.join(", "));
+  if (wanted.length > 0) {
+    headers.set("access-control-allow-headers", wanted.join(", ").toLowerCase());
+  }
   return new Response(null, { headers });
 }
 

@@ -38,14 +38,18 @@ import {
 const mostParts = 10_000;
 const leastPart_bytes = 5 << 20;
 
+const typeHeader = "x-amz-checksum-type";
+
+function knownType(asked: string | null): ChecksumMeta["type"] | undefined {
+  if (asked === null || asked === "FULL_OBJECT" || asked === "COMPOSITE") return asked ?? undefined;
+  throw new AwsError("InvalidRequest", `Value for ${typeHeader} header is invalid.`);
+}
+
 /** How the whole object's checksum is made, when the client does not say. */
 function checksumType(algorithm: Algorithm, asked: string | null): ChecksumMeta["type"] {
-  const type = asked ?? (algorithm === "CRC64NVME" ? "FULL_OBJECT" : "COMPOSITE");
+  const type = knownType(asked) ?? (algorithm === "CRC64NVME" ? "FULL_OBJECT" : "COMPOSITE");
   const sha = algorithm === "SHA1" || algorithm === "SHA256";
-  if (
-    (type !== "FULL_OBJECT" && type !== "COMPOSITE") ||
-    (type === "FULL_OBJECT" && sha) || (type === "COMPOSITE" && algorithm === "CRC64NVME")
-  ) {
+  if ((type === "FULL_OBJECT" && sha) || (type === "COMPOSITE" && algorithm === "CRC64NVME")) {
     throw new AwsError(
       "InvalidRequest",
       `The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
@@ -65,8 +69,14 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
   }
   const checksum = algorithm === undefined ? undefined : {
     algorithm,
-    type: checksumType(algorithm, call.headers.get("x-amz-checksum-type")),
+    type: checksumType(algorithm, call.headers.get(typeHeader)),
   };
+  if (checksum === undefined && knownType(call.headers.get(typeHeader)) !== undefined) {
+    throw new AwsError(
+      "InvalidRequest",
+      `The ${typeHeader} header can only be used with the x-amz-checksum-algorithm header.`,
+    );
+  }
   const meta = newObject(call, bucket);
   const upload = await call.store.uploads.create(bucket, call.key, meta, checksum);
   const headers = new Headers();
@@ -89,6 +99,13 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
 
 function uploadOf(call: S3Call): UploadRow {
   const id = call.query.get("uploadId") ?? "";
+  if (id === "" && call.query.has("partNumber")) {
+    throw invalidArgument(
+      "This operation does not accept partNumber without uploadId",
+      "partNumber",
+      call.query.get("partNumber") ?? "",
+    );
+  }
   try {
     return call.store.uploads.find(ownBucket(call), call.key, id);
   } catch (error) {
@@ -221,6 +238,9 @@ function chosenParts(document: string, upload_id: string): ChosenPart[] {
     const number = Number(text(node, "PartNumber"));
     const etag = text(node, "ETag")?.replace(/^"(.*)"$/, "$1");
     if (!Number.isInteger(number) || etag === undefined) throw malformedXml();
+    if (number < 1) {
+      throw invalidArgument("PartNumber must be >= 1", "PartNumber", String(number));
+    }
     const checksums = new Map<Algorithm, string>();
     for (const name of Object.keys(node)) {
       const algorithm = name.replace(/^Checksum/, "");
@@ -330,6 +350,15 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const before = completedBefore(call, bucket, chosen);
   if (before !== undefined) return completed(call, bucket, before);
   const upload = uploadOf(call);
+  const type = knownType(call.headers.get(typeHeader));
+  if (type !== undefined && type !== upload.checksum?.type) {
+    throw new AwsError(
+      "InvalidRequest",
+      `The upload was created using the ${
+        upload.checksum?.type ?? "null"
+      } checksum mode. The complete request must use the same checksum mode.`,
+    );
+  }
   const stored = await call.store.uploads.complete(bucket, upload, (all) => {
     const parts = matchParts(upload, chosen, all);
     const size = parts.reduce((sum, part) => sum + part.size, 0);
@@ -337,7 +366,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
     if (claimedSize !== null && Number(claimedSize) !== size) {
       throw new AwsError(
         "InvalidRequest",
-        "The provided 'x-amz-mp-object-size' header does not match what was computed.",
+        `The provided 'x-amz-mp-object-size' header value ${claimedSize} does not match what was computed: ${size}`,
       );
     }
     const checksum = wholeChecksum(call, upload, parts);

@@ -29,22 +29,31 @@ const events = new Set([
 function ruleOf(node: XmlNode, kind: typeof kinds[number]): NotificationRule {
   const arn = requiredText(node, kind);
   if (!arn.startsWith(`arn:aws:${services[kind]}:`) || arn.split(":").length < 6) {
-    throw invalidArgument("The ARN could not be parsed");
+    throw invalidArgument("The ARN could not be parsed", kind, arn);
   }
   const wanted = texts(node, "Event");
   if (wanted.length === 0) throw malformedXml();
   for (const event of wanted) {
     if (!events.has(event)) {
-      throw invalidArgument(`The event '${event}' is not supported for notifications`);
+      throw invalidArgument(
+        `The event '${event}' is not supported for notifications`,
+        "Event",
+        event,
+      );
     }
   }
   const parts = { prefix: "", suffix: "" };
   const filter = maybeNode(node, "Filter");
   const key = filter === undefined ? undefined : maybeNode(filter, "S3Key");
   for (const rule of key === undefined ? [] : nodes(key, "FilterRule")) {
-    const name = requiredText(rule, "Name").toLowerCase();
+    const written = requiredText(rule, "Name");
+    const name = written.toLowerCase();
     if (name !== "prefix" && name !== "suffix") {
-      throw invalidArgument("filter rule name must be either prefix or suffix");
+      throw invalidArgument(
+        "filter rule name must be either prefix or suffix",
+        "FilterRule.Name",
+        written,
+      );
     }
     parts[name] = requiredText(rule, "Value");
   }

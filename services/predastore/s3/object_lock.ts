@@ -4,21 +4,29 @@ import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
-import {
-  count,
-  done,
-  maybeNode,
-  notFound,
-  oneOf,
-  readRoot,
-  requiredText,
-  setBucket,
-} from "./document.ts";
+import { done, maybeNode, notFound, oneOf, readRoot, requiredText, setBucket } from "./document.ts";
 import { objectArn } from "./permissions.ts";
 import { askedVersion, meantObject, standing } from "./version_ids.ts";
-import { element, malformedXml, text, xmlResponse } from "./xml.ts";
+import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts";
 
 const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);
+
+/** How long a bucket retains what is written into it. @throws AwsError `InvalidArgument` */
+function period(retention: XmlNode, name: "Days" | "Years", most: number): number | undefined {
+  const value = text(retention, name);
+  if (value === undefined) return undefined;
+  if (!/^-?\d{1,12}$/.test(value)) throw malformedXml();
+  const number = Number(value);
+  if (number < 1) {
+    throw invalidArgument(
+      "Default retention period must be a positive integer value.",
+      name,
+      value,
+    );
+  }
+  if (number > most) throw invalidArgument("Default retention period too large.", name, value);
+  return number;
+}
 
 export async function putObjectLockConfiguration(call: S3Call): Promise<Response> {
   ownBucket(call);
@@ -29,8 +37,8 @@ export async function putObjectLockConfiguration(call: S3Call): Promise<Response
   if (rule !== undefined && retention === undefined) throw malformedXml();
   let lock: BucketSettings["lock"] = {};
   if (retention !== undefined) {
-    const days = count(retention, "Days", 36_500);
-    const years = count(retention, "Years", 100);
+    const days = period(retention, "Days", 36_500);
+    const years = period(retention, "Years", 100);
     if ((days === undefined) === (years === undefined)) throw malformedXml();
     lock = {
       default: {
@@ -83,38 +91,48 @@ function lockedBucket(call: S3Call) {
   return bucket;
 }
 
+const modeHeader = "x-amz-object-lock-mode";
+const untilHeader = "x-amz-object-lock-retain-until-date";
+const holdHeader = "x-amz-object-lock-legal-hold";
+
+/** When retention ends. @throws AwsError `InvalidArgument` for what is no time to come */
 function instant(value: string): number {
   const ms = /^\d{4}-\d\d-\d\dT/.test(value) ? Date.parse(value) : NaN;
   if (Number.isNaN(ms)) {
-    throw invalidArgument("The retain until date must be provided in ISO 8601 format");
+    throw invalidArgument(
+      "The retain until date must be provided in ISO 8601 format",
+      untilHeader,
+      value,
+    );
+  }
+  if (ms <= Date.now()) {
+    throw invalidArgument("The retain until date must be in the future!", untilHeader, value);
   }
   return ms;
 }
 
 /** The lock that a write's headers ask for. @throws AwsError */
 export function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | undefined {
-  const mode = call.headers.get("x-amz-object-lock-mode");
-  const until = call.headers.get("x-amz-object-lock-retain-until-date");
-  const hold = call.headers.get("x-amz-object-lock-legal-hold");
+  const mode = call.headers.get(modeHeader);
+  const until = call.headers.get(untilHeader);
+  const hold = call.headers.get(holdHeader);
   if (mode === null && until === null && (hold === null || hold === "OFF")) return undefined;
   if (settings.lock === undefined) throw noLock();
   if ((mode === null) !== (until === null)) {
     throw invalidArgument(
-      "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied",
+      `${untilHeader} and ${modeHeader} must both be supplied`,
+      mode === null ? modeHeader : untilHeader,
     );
   }
   if (mode !== null && mode !== "GOVERNANCE" && mode !== "COMPLIANCE") {
-    throw invalidArgument("Unknown wormMode directive");
+    throw invalidArgument("Unknown wormMode directive.", modeHeader, mode);
   }
   if (hold !== null && hold !== "ON" && hold !== "OFF") {
-    throw invalidArgument("Legal Hold must be either of 'ON' or 'OFF'");
+    throw invalidArgument("Legal Hold must be either of 'ON' or 'OFF'", holdHeader, hold);
   }
   const retention = mode === null || until === null
     ? undefined
     : { mode, until_ms: instant(until) } as Retention;
-  if (retention !== undefined && retention.until_ms <= Date.now()) {
-    throw invalidArgument("The retain until date must be in the future!");
-  }
   return {
     ...(retention === undefined ? {} : { retention }),
     ...(hold === "ON" ? { legal_hold: true } : {}),
@@ -196,9 +214,6 @@ export async function putObjectRetention(call: S3Call): Promise<Response> {
     mode: oneOf(mode, "GOVERNANCE", "COMPLIANCE"),
     until_ms: instant(until),
   };
-  if (retention !== undefined && retention.until_ms <= Date.now()) {
-    throw invalidArgument("The retain until date must be in the future!");
-  }
   const bypass = await bypasses(call);
   return await change(call, ({ retention: now, ...rest }) => {
     if (!mayChange(now, retention, Date.now(), bypass)) {

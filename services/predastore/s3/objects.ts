@@ -353,7 +353,11 @@ export async function copyObject(call: S3Call): Promise<Response> {
   }
   const directive = call.headers.get("x-amz-metadata-directive") ?? "COPY";
   if (directive !== "COPY" && directive !== "REPLACE") {
-    throw invalidArgument("Unknown metadata directive.");
+    throw invalidArgument(
+      "Unknown metadata directive.",
+      "x-amz-metadata-directive",
+      directive,
+    );
   }
   const given = newObject(call, bucket);
   const itself = source.bucket === bucket.id && source.key === call.key &&
@@ -368,7 +372,11 @@ export async function copyObject(call: S3Call): Promise<Response> {
   }
   const tagDirective = call.headers.get("x-amz-tagging-directive") ?? "COPY";
   if (tagDirective !== "COPY" && tagDirective !== "REPLACE") {
-    throw invalidArgument("Unknown tagging directive.");
+    throw invalidArgument(
+      "Unknown tagging directive.",
+      "x-amz-tagging-directive",
+      tagDirective,
+    );
   }
   const { tags: newTags, ...rest } = given;
   const tags = tagDirective === "COPY" ? source.meta.tags : newTags;

@@ -134,7 +134,7 @@ export async function readForm(
     left -= value.length;
     fields.set(field.toLowerCase(), decoder.decode(value));
   }
-  throw invalidArgument("POST requires exactly one file upload per request.");
+  throw invalidArgument("POST requires exactly one file upload per request.", "file", "0");
 }
 
 const denied = (message: string) => new AwsError("AccessDenied", message, { status: 403 });
@@ -214,11 +214,59 @@ export async function verifyForm(
   };
 }
 
-function partsOf(condition: unknown): readonly [how: string, variable: string, value: string] {
-  if (Array.isArray(condition)) {
-    return [String(condition[0]).toLowerCase(), String(condition[1]), String(condition[2])];
+/** What a policy is at all, before its conditions are looked at. @throws AwsError `InvalidPolicyDocument` */
+function readPolicy(
+  encoded: string,
+): { readonly ends_ms: number; readonly conditions: readonly unknown[] } {
+  if (encoded.trim() === "") throw invalidPolicy("Expecting '{' but found End-of-Input");
+  let bytes: Uint8Array;
+  try {
+    bytes = Uint8Array.fromBase64(encoded);
+  } catch {
+    throw invalidPolicy("invalid Base64 encoding.");
   }
-  const [only, ...more] = Object.entries(condition ?? {});
+  let policy: { readonly expiration?: unknown; readonly conditions?: unknown } | null;
+  try {
+    policy = JSON.parse(decoder.decode(bytes));
+  } catch {
+    throw invalidPolicy("Invalid JSON.");
+  }
+  const { expiration, conditions } = policy ?? {};
+  if (expiration === undefined) throw invalidPolicy("Policy missing expiration.");
+  const ends_ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/.test(String(expiration))
+    ? Date.parse(String(expiration))
+    : NaN;
+  if (Number.isNaN(ends_ms)) {
+    throw invalidPolicy(`Invalid 'expiration' value: '${String(expiration)}'`);
+  }
+  if (conditions === undefined) throw invalidPolicy("Policy missing conditions.");
+  if (!Array.isArray(conditions)) {
+    throw invalidPolicy("Invalid 'conditions' value: must be a List.");
+  }
+  return { ends_ms, conditions };
+}
+
+const wrongNumber = (operation: string) =>
+  invalidPolicy(`Invalid ${operation}: wrong number of arguments.`);
+
+function partsOf(
+  condition: unknown,
+): readonly [how: "eq" | "starts-with", variable: string, value: string] {
+  if (Array.isArray(condition)) {
+    if (condition.length === 0) {
+      throw invalidPolicy("Invalid Condition: missing operation identifier.");
+    }
+    const how = String(condition[0]).toLowerCase();
+    if (how !== "eq" && how !== "starts-with") {
+      throw invalidPolicy(`Invalid Condition: unknown operation '${String(condition[0])}'.`);
+    }
+    if (condition.length !== 3) throw wrongNumber(how);
+    return [how, String(condition[1]), String(condition[2])];
+  }
+  if (typeof condition !== "object" || condition === null) {
+    throw invalidPolicy("Invalid condition test: must be a List or Object.");
+  }
+  const [only, ...more] = Object.entries(condition);
   if (only === undefined || more.length > 0) {
     throw invalidPolicy(
       "Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.",
@@ -235,22 +283,14 @@ function checkPolicy(
   fields: ReadonlyMap<string, string>,
   now_ms: number,
 ): { readonly least_bytes: number; readonly most_bytes: number } {
-  let policy: { readonly expiration?: unknown; readonly conditions?: unknown };
-  try {
-    policy = JSON.parse(decoder.decode(Uint8Array.fromBase64(encoded)));
-  } catch {
-    throw invalidPolicy("Invalid JSON.");
-  }
-  const ends = typeof policy?.expiration === "string" ? Date.parse(policy.expiration) : NaN;
-  if (Number.isNaN(ends) || !Array.isArray(policy.conditions)) {
-    throw invalidPolicy("expiration and conditions are required.");
-  }
-  if (ends < now_ms) throw denied("Invalid according to Policy: Policy expired.");
+  const { ends_ms, conditions } = readPolicy(encoded);
+  if (ends_ms < now_ms) throw denied("Invalid according to Policy: Policy expired.");
   const named = new Set<string>();
   let least_bytes = 0;
   let most_bytes = Infinity;
-  for (const condition of policy.conditions) {
+  for (const condition of conditions) {
     if (Array.isArray(condition) && condition[0] === "content-length-range") {
+      if (condition.length !== 3) throw wrongNumber("content-length-range");
       least_bytes = Number(condition[1]);
       most_bytes = Number(condition[2]);
       if (!(least_bytes >= 0 && most_bytes >= least_bytes)) throw failed(condition);
@@ -260,7 +300,7 @@ function checkPolicy(
     const name = variable.slice(1).toLowerCase();
     named.add(name);
     const has = fields.get(name) ?? "";
-    const holds = how === "eq" ? has === value : how === "starts-with" && has.startsWith(value);
+    const holds = how === "eq" ? has === value : has.startsWith(value);
     if (!holds || !variable.startsWith("$")) throw failed([how, variable, value]);
   }
   for (const name of fields.keys()) {

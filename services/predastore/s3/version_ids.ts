@@ -6,6 +6,9 @@ import { DetailedError, invalidArgument, noSuchKey, type S3Call } from "./call.t
 
 /** @throws AwsError `InvalidArgument` for what can be no version id */
 export function checkedVersion(version: string): string {
+  if (version === "") {
+    throw invalidArgument("Version id cannot be the empty string", "versionId", version);
+  }
   if (version === "null" || sequenceOf(version) !== undefined) return version;
   throw invalidArgument("Invalid version id specified", "versionId", version);
 }
