@@ -98,6 +98,16 @@ function textOf(body: Uint8Array): string {
   }
 }
 
+/** Operations whose bodies clients do not sign, as AWS's model of them says; a signed header has a body's checksum. */
+const unsignedBodies: ReadonlySet<string> = new Set(["ebs:PutSnapshotBlock"]);
+
+function mayBeUnsigned({ method, target, headers }: Edge, claimed: string): boolean {
+  const rest = restService(claimed);
+  if (rest === undefined) return false;
+  const operation = restProtocol(rest).route(method, target, headers);
+  return unsignedBodies.has(`${claimed}:${operation?.name}`);
+}
+
 /** The signature must be for the service that the call went to: one for S3 may not cover the body. */
 async function verified(
   edge: Edge,
@@ -108,6 +118,7 @@ async function verified(
   const body_sha256 = createHash("sha256").update(body).digest("hex");
   return await verify(edge, parts.grants.lookup, {
     body_sha256,
+    unsigned_payload: mayBeUnsigned(edge, claimed),
     ...(claimed === "" ? {} : { service: [claimed] }),
   });
 }

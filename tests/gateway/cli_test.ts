@@ -146,3 +146,28 @@ Deno.test("the AWS CLI's STS, EC2 and S3 calls work, and its errors read as AWS'
   assert.match(puts[0].body, /hello/);
   await front.shutdown();
 });
+
+Deno.test("the AWS CLI writes blocks of snapshots, whose bytes it does not sign", async () => {
+  await using stand = await startTestGateway();
+  const came: Record<string, unknown>[] = [];
+  stand.bus.answer(subject<Record<string, unknown>, unknown>("ebs.PutSnapshotBlock"), (input) => {
+    came.push(input);
+    return { Checksum: "c", ChecksumAlgorithm: "SHA256" };
+  });
+  await stand.bus.connection.flush();
+  const bytes = crypto.getRandomValues(new Uint8Array(524_288).subarray(0, 65_536));
+  const file = await Deno.makeTempFile();
+  try {
+    await Deno.writeFile(file, bytes);
+    const put = await aws(stand, [
+      ...["ebs", "put-snapshot-block", "--snapshot-id", "snap-0123456789abcdef0"],
+      ...["--block-index", "3", "--block-data", file, "--data-length", "65536"],
+      ...["--checksum", "c", "--checksum-algorithm", "SHA256"],
+    ]);
+    assert.equal(put.code, 0, put.err);
+    assert.equal(came[0]?.["BlockData"], bytes.toBase64());
+    assert.deepEqual([came[0]?.["BlockIndex"], came[0]?.["Checksum"]], [3, "c"]);
+  } finally {
+    await Deno.remove(file);
+  }
+});

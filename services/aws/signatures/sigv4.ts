@@ -39,6 +39,8 @@ export interface VerifyOptions {
   readonly service?: readonly string[];
   /** SHA-256 of the body, hex. Needed for every service but S3, where it is optional. */
   readonly body_sha256?: string;
+  /** The operation lets its callers leave the body out of the signature, and checks it by other means. */
+  readonly unsigned_payload?: boolean;
   /** Overrides the service's rule for dot segments and doubled slashes in paths. */
   readonly normalise_path?: boolean;
 }
@@ -73,6 +75,7 @@ const sessionToken = /^[A-Za-z0-9+/=_-]{1,4096}$/;
 const algorithm = "AWS4-HMAC-SHA256";
 /** How far a clock may be off. */
 const skew_ms = 15 * 60_000;
+const unsignedPayload = "UNSIGNED-PAYLOAD";
 const emptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const scopePart = /^[A-Za-z0-9_.\-]{1,64}$/;
 const accessKeyId = /^[A-Za-z0-9_\-]{1,128}$/;
@@ -351,7 +354,7 @@ function payloadLine(
     }
     return declared;
   }
-  if (claim.presigned) return "UNSIGNED-PAYLOAD";
+  if (claim.presigned) return unsignedPayload;
   throw new AwsError(
     "InvalidRequest",
     "Missing required header for this request: x-amz-content-sha256",
@@ -454,12 +457,15 @@ export async function verify(
     amz_date: claim.amz_date,
     signing_key,
   };
-  for (const canonical of canonicalRequests(request, claim, payload, options.normalise_path)) {
-    // A header's characters are its bytes here; clients sign those bytes, or the text that they took them for.
-    for (const encoding of isAscii(canonical) ? ["latin1"] as const : ["latin1", "utf8"] as const) {
-      const digest = createHash("sha256").update(canonical, encoding).digest("hex");
-      const expected = createHmac("sha256", signing_key).update(head + digest).digest();
-      if (sameSignature(expected, claim.signature)) return verified;
+  for (const line of options.unsigned_payload === true ? [payload, unsignedPayload] : [payload]) {
+    for (const canonical of canonicalRequests(request, claim, line, options.normalise_path)) {
+      // A header's characters are its bytes here; clients sign those bytes, or the text that they took them for.
+      const encodings = isAscii(canonical) ? ["latin1"] as const : ["latin1", "utf8"] as const;
+      for (const encoding of encodings) {
+        const digest = createHash("sha256").update(canonical, encoding).digest("hex");
+        const expected = createHmac("sha256", signing_key).update(head + digest).digest();
+        if (sameSignature(expected, claim.signature)) return verified;
+      }
     }
   }
   throw new AwsError(

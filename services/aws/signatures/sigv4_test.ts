@@ -526,7 +526,14 @@ Deno.test("each malformed claim has AWS's own error code", async () => {
   extra.set("x-amz-acl", "public-read");
   assert.equal(await run({ ...s3, headers: extra }), "AccessDenied 403");
   assert.equal(await run(s3, { body_sha256: sha256("x") }), "XAmzContentSHA256Mismatch 400");
-  assert.equal(await run(signed, { body_sha256: sha256("x") }), "SignatureDoesNotMatch 403");
+  const otherBody = { body_sha256: sha256("x") };
+  assert.equal(await run(signed, otherBody), "SignatureDoesNotMatch 403");
+  const unsigned = { ...otherBody, unsigned_payload: true };
+  assert.equal(
+    await run(signed, unsigned),
+    "SignatureDoesNotMatch 403",
+    "who signs it is believed",
+  );
   for (const expires of ["0", "-1", "604801", "1e3", "", "1.5"]) {
     const target = presignedTarget.replace("X-Amz-Expires=86400", `X-Amz-Expires=${expires}`);
     const anonymous = { method: "GET", target, authority: "h", headers: new Headers() };
