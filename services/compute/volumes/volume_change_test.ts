@@ -1,5 +1,6 @@
 /** Changes of volumes in use and their snapshots, over the bus, with a block store of names and sizes. */
 import assert from "node:assert/strict";
+import { AwsError } from "../../aws/errors.ts";
 import { instanceRecord, testConfig } from "../../../tests/kit/compute.ts";
 import { alice, startResourceSide } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
@@ -87,6 +88,30 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     plugger.before = () => {};
     assert.equal(plugger.grown.get(VolumeId), 9 * gib);
   });
+
+  await t.step(
+    "a change that the block store refuses for good has failed, and another may follow",
+    async () => {
+      const VolumeId = await create();
+      store.before = (call) => {
+        if (call === "ebs.volume.resize") throw new AwsError("IncorrectState", "it is damaged");
+      };
+      await ask("ModifyVolume", { VolumeId, Size: 9 });
+      await until(
+        "it has failed",
+        async () => (await modification(VolumeId))?.ModificationState === "failed",
+      );
+      store.before = () => {};
+      assert.match((await modification(VolumeId))?.StatusMessage ?? "", /damaged/);
+      const { Volumes: [volume] = [] } = await ask("DescribeVolumes", { VolumeIds: [VolumeId] });
+      assert.equal(volume?.Size, 8);
+      await ask("ModifyVolume", { VolumeId, Size: 10 });
+      await until(
+        "it is modified",
+        async () => (await modification(VolumeId))?.ModificationState === "completed",
+      );
+    },
+  );
 
   await t.step("what cannot be is refused in EC2's words, and changes nothing", async () => {
     const VolumeId = await create();

@@ -10,7 +10,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { onNode, subject } from "../../bus/subject.ts";
 import { errorFields } from "../../log/log.ts";
 import type { CallContext } from "../../bus/subject.ts";
-import type { VolumeRecord } from "../contract.ts";
+import type { VolumeAttachment, VolumeRecord } from "../contract.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import {
   type AttachRequest,
@@ -40,6 +40,8 @@ export interface DetachRequest {
   readonly volume_id: string;
   readonly instance_id?: string;
   readonly device?: string;
+  /** Also of a volume that is being detached already. */
+  readonly force?: boolean;
 }
 
 /** Asked of the node that runs the instance. */
@@ -264,6 +266,14 @@ export class VolumeKeeper {
   /** Begins to detach from an instance of this node. */
   async detachHere(request: DetachRequest): Promise<VolumeRecord> {
     const { account_id, volume_id } = request;
+    const { volumes } = this.dependencies;
+    const before = await volumes.require(account_id, volume_id);
+    if (request.force === true && before.attachment?.status === "detaching") {
+      // The guest is asked again. Nothing else can be forced: while it has the disk, nobody else may.
+      checkNamed(before, request);
+      this.drive(account_id, volume_id);
+      return before;
+    }
     const marked = await this.#locks.hold(volume_id, async () => {
       const volume = await markDetaching(
         this.dependencies,
@@ -380,8 +390,14 @@ export class VolumeKeeper {
   }
 }
 
-/** @throws AwsError unless the volume is attached as the request says */
+/** @throws AwsError unless the volume is attached as the request says, and nobody detaches it */
 function checkDetach(volume: VolumeRecord, request: DetachRequest): void {
+  const { status } = checkNamed(volume, request);
+  if (status !== "attached") throw incorrectState(`Volume '${volume.volume_id}' is '${status}'.`);
+}
+
+/** @throws AwsError unless the volume is where the request says */
+function checkNamed(volume: VolumeRecord, request: DetachRequest): VolumeAttachment {
   const attachment = volume.attachment;
   if (attachment === undefined) {
     throw incorrectState(`Volume '${volume.volume_id}' is in the '${volume.state}' state.`);
@@ -398,9 +414,7 @@ function checkDetach(volume: VolumeRecord, request: DetachRequest): void {
       `The volume '${volume.volume_id}' is not attached as device '${request.device}'.`,
     );
   }
-  if (attachment.status !== "attached") {
-    throw incorrectState(`Volume '${volume.volume_id}' is '${attachment.status}'.`);
-  }
+  return attachment;
 }
 
 function pause(time_ms: number, signal: AbortSignal): Promise<void> {

@@ -57,6 +57,7 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
   attributes: {
     "description": (snapshot) => snapshot.description,
     "encrypted": (snapshot) => snapshot.encrypted === true,
+    "owner-alias": () => undefined,
     "owner-id": (snapshot) => snapshot.account_id,
     "snapshot-id": (snapshot) => snapshot.snapshot_id,
     "start-time": (snapshot) => snapshot.start_time,

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { unavailable } from "../../aws/errors.ts";
 import { instanceRecord, testConfig } from "../../../tests/kit/compute.ts";
 import { alice, bob, startResourceSide } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
@@ -176,8 +177,20 @@ Deno.test("volumes over the bus", async (t) => {
       "InvalidAttachment.NotFound",
       ask("DetachVolume", { VolumeId: volume, Device: "/dev/sdg" }),
     );
+    world.plugger.before = (step) => {
+      if (step === "unplug") throw unavailable("The guest");
+    };
     const detaching = await ask("DetachVolume", { VolumeId: volume });
     assert.equal(detaching.State, "detaching");
+    // While the guest does not let go of it, asking again is an error, and asking with force is not.
+    await refused("IncorrectState", ask("DetachVolume", { VolumeId: volume }));
+    const forced = await ask("DetachVolume", { VolumeId: volume, Force: true });
+    assert.deepEqual([forced.State, forced.InstanceId], ["detaching", running.instance_id]);
+    await refused(
+      "InvalidAttachment.NotFound",
+      ask("DetachVolume", { VolumeId: volume, InstanceId: elsewhere.instance_id, Force: true }),
+    );
+    world.plugger.before = () => {};
     await until("the detaching", async () => await stateOf(volume) === "available");
     assert.ok(!store.mounted.has(volume));
   });
