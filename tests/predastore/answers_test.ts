@@ -288,6 +288,25 @@ Deno.test({
         assert.equal(upload["UploadId"], "none");
       },
 
+      "copies: a source may be encoded as a whole, as clients do": async (s3) => {
+        const Key = "copied/a b+c%2Fd";
+        await s3.send(new PutObjectCommand({ Bucket, Key, Body: "copied" }));
+        const whole = encodeURIComponent(`${Bucket}/${Key}`);
+        const parts = `/${Bucket}/${Key.split("/").map(encodeURIComponent).join("/")}`;
+        for (const CopySource of [whole, parts]) {
+          await s3.send(new CopyObjectCommand({ Bucket, Key: "copied/to", CopySource }));
+          assert.equal(
+            (await read(s3, new GetObjectCommand({ Bucket, Key: "copied/to" }))).text,
+            "copied",
+          );
+        }
+        await refused(
+          s3.send(new CopyObjectCommand({ Bucket, Key: "x", CopySource: `${Bucket}%2F` })),
+          "InvalidArgument",
+          400,
+        );
+      },
+
       "listings encode keys as S3 does": async (s3) => {
         const Key = "enc/a b+c*(d)~'é&.txt";
         await s3.send(new PutObjectCommand({ Bucket, Key, Body: "x" }));

@@ -53,7 +53,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^user metadata that is no plain text/,
     ],
     ["keys of every kind", /keys of every kind/, /a key is every byte/],
-    ["copy", /^copies keep or replace/],
+    ["copy", /^copies keep or replace/, /^copies: a source may be encoded/],
     ["expected owners of buckets, and of what is copied", /^expected owners:/],
     [
       "storage classes whose objects are at hand: kept, told, changed by a copy",

@@ -225,6 +225,20 @@ Deno.test({
       await unless({ Null: { "s3:if-none-match": "true" } });
       await refused(put({}), "AccessDenied", 403);
       await refused(put({ IfNoneMatch: "*" }), "PreconditionFailed", 412);
+      await put({ ServerSideEncryption: "AES256", IfNoneMatch: "*", Key: "open/secret" });
+      await boss.send(
+        new S3.PutObjectTaggingCommand({
+          ...{ Bucket, Key: "open/secret" },
+          Tagging: { TagSet: [{ Key: "for", Value: "nobody" }] },
+        }),
+      );
+      const tagged = { StringEquals: { "s3:ExistingObjectTag/for": "nobody" } };
+      await setPolicy(open, { ...open, Effect: "Deny", Action: "s3:GetObject", Condition: tagged });
+      assert.equal((await anybody(`/${Bucket}/open/a`)).status, 200);
+      assert.equal((await anybody(`/${Bucket}/open/secret`)).status, 403);
+      await refused(textOf(ada, Bucket, "open/secret"), "AccessDenied", 403);
+      const stolen = { Bucket, Key: "open/copy", CopySource: `${Bucket}/open/secret` };
+      await refused(ada.send(new S3.CopyObjectCommand(stolen)), "AccessDenied", 403);
       await unless({ Bool: { "aws:SecureTransport": "false" } });
       await put({});
       await setPolicy({ ...open, Condition: { Bool: { "aws:SecureTransport": "true" } } });

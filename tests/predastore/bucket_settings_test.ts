@@ -495,6 +495,35 @@ Deno.test({
           "InvalidArgument",
           400,
         );
+        const overlapping = (first: string, second: string) =>
+          s3.send(
+            new PutBucketNotificationConfigurationCommand({
+              Bucket,
+              NotificationConfiguration: {
+                TopicConfigurations,
+                QueueConfigurations: [{
+                  QueueArn: "arn:aws:sqs:ap-southeast-2:123456789012:queue",
+                  Events: ["s3:ObjectCreated:Put"],
+                  Filter: {
+                    Key: {
+                      FilterRules: [{ Name: "prefix", Value: first }, {
+                        Name: "suffix",
+                        Value: second,
+                      }],
+                    },
+                  },
+                }],
+              },
+            }),
+          );
+        await refused(overlapping("in/sub/", ""), "InvalidArgument", 400);
+        await overlapping("in/", ".png");
+        await s3.send(
+          new PutBucketNotificationConfigurationCommand({
+            Bucket,
+            NotificationConfiguration: { TopicConfigurations },
+          }),
+        );
         await listening.close();
       },
 

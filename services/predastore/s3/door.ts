@@ -41,7 +41,7 @@ import { Meter } from "./meter.ts";
 import { operationOf, served } from "./operations.ts";
 import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { isRestricted } from "./bucket_policy.ts";
-import { type AskedRequest, requestConditions } from "./request_conditions.ts";
+import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
 import { type Cause, causedBy } from "../objects/cause.ts";
 import { noSuchBucket } from "../objects/commits.ts";
 import { pathStyle } from "./virtual_host.ts";
@@ -316,7 +316,7 @@ export class Door implements Disposable {
     scope: SigningScope,
     from: Arrived,
     asked: Asked,
-    { action, resource, conditions }: Permission,
+    { action, resource, conditions, version }: Permission,
     shared: Set<string>,
   ): Promise<boolean> {
     const context: CallContext = {
@@ -329,7 +329,8 @@ export class Door implements Disposable {
       deadline_ms: Date.now() + authorized_ms,
     };
     const name = bucketOf(resource);
-    const bucket = name === undefined ? undefined : this.#options.store.buckets.find(name);
+    const { store } = this.#options;
+    const bucket = name === undefined ? undefined : store.buckets.find(name);
     const document = bucket?.settings.policy;
     const permission: Permission = {
       action,
@@ -339,6 +340,7 @@ export class Door implements Disposable {
         return {
           ...conditions,
           ...requestConditions({ ...asked, account_id: bucket?.account_id }),
+          ...existingTags(store, bucket, { action, resource, version }),
         };
       },
     };

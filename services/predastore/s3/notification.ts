@@ -60,6 +60,29 @@ function ruleOf(node: XmlNode, kind: typeof kinds[number]): NotificationRule {
   return { id: text(node, "Id") ?? crypto.randomUUID(), kind, arn, events: wanted, ...parts };
 }
 
+const sameEvent = (a: string, b: string) =>
+  a === b ||
+  [[a, b], [b, a]].some(([wide = "", narrow = ""]) =>
+    wide.endsWith(":*") && narrow.startsWith(wide.slice(0, -1))
+  );
+
+/** No event is for two of them, as AWS demands: EventBridge alone hears what others hear too. */
+function checkApart(rules: readonly NotificationRule[]): void {
+  const named = rules.filter(({ kind }) => kind !== "EventBridge");
+  for (const [at, a] of named.entries()) {
+    for (const b of named.slice(at + 1)) {
+      const keys = (a.prefix.startsWith(b.prefix) || b.prefix.startsWith(a.prefix)) &&
+        (a.suffix.endsWith(b.suffix) || b.suffix.endsWith(a.suffix));
+      if (!keys || !a.events.some((one) => b.events.some((other) => sameEvent(one, other)))) {
+        continue;
+      }
+      throw invalidArgument(
+        "Configurations overlap. Configurations on the same bucket cannot share a common event type.",
+      );
+    }
+  }
+}
+
 export async function putBucketNotificationConfiguration(call: S3Call): Promise<Response> {
   ownBucket(call);
   const root = await readRoot(call, "NotificationConfiguration");
@@ -83,6 +106,7 @@ export async function putBucketNotificationConfiguration(call: S3Call): Promise<
       "Same ID used for multiple configurations. IDs must be unique",
     );
   }
+  checkApart(notification);
   await setBucket(call, () => ({
     notification: notification.length === 0 ? undefined : notification,
   }));

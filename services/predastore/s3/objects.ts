@@ -18,7 +18,7 @@ import {
   sourceBucket,
   wholeNumber,
 } from "./call.ts";
-import { checkKey, parseTarget } from "./target.ts";
+import { checkKey, copySourceTarget } from "./target.ts";
 import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
 import {
   checkCopySource,
@@ -240,7 +240,7 @@ export function newObject(
 /** The object that `x-amz-copy-source` names, its conditions checked. */
 export function copySource(call: S3Call): ObjectRow {
   const header = call.headers.get("x-amz-copy-source") ?? "";
-  const source = parseTarget(header.startsWith("/") ? header : `/${header}`);
+  const source = copySourceTarget(header);
   if (source.bucket === "" || source.key === "") {
     throw invalidArgument(
       "Invalid copy source object key",

@@ -4,7 +4,7 @@
  *
  * DeleteObjects asks for each key by itself, where the keys are known.
  */
-import { parseTarget, type Target } from "./target.ts";
+import { copySourceTarget, type Target } from "./target.ts";
 
 export interface Permission {
   /** `s3:GetObject` */
@@ -12,10 +12,17 @@ export interface Permission {
   /** ARN, or `*`. */
   readonly resource: string;
   readonly conditions?: Readonly<Record<string, string | readonly string[]>>;
+  /** Of the object, where the request names one. */
+  readonly version?: string | null | undefined;
 }
 
 export const bucketArn = (bucket: string) => `arn:aws:s3:::${bucket}`;
 export const objectArn = (bucket: string, key: string) => `arn:aws:s3:::${bucket}/${key}`;
+
+/** The key that an ARN is of, where it is an object's. */
+export function keyOf(resource: string): string | undefined {
+  return /^arn:aws:s3:::[^/]+\/(.+)$/s.exec(resource)?.[1];
+}
 
 /** The bucket that an ARN is of. */
 export function bucketOf(resource: string): string | undefined {
@@ -161,6 +168,7 @@ export function permissionsOf(operation: string, target: Target, headers: Header
   const needed: Permission[] = [{
     action,
     resource: key === "" ? bucketArn(bucket) : objectArn(bucket, key),
+    version: query.get("versionId"),
   }];
   if (plain === "s3:PutObject") {
     for (const [header, also] of Object.entries(headerActions)) {
@@ -168,11 +176,11 @@ export function permissionsOf(operation: string, target: Target, headers: Header
     }
   }
   if (operation === "CopyObject" || operation === "UploadPartCopy") {
-    const header = headers.get("x-amz-copy-source") ?? "";
-    const source = parseTarget(header.startsWith("/") ? header : `/${header}`);
+    const source = copySourceTarget(headers.get("x-amz-copy-source") ?? "");
     needed.push({
       action: source.query.has("versionId") ? "s3:GetObjectVersion" : "s3:GetObject",
       resource: objectArn(source.bucket, source.key),
+      version: source.query.get("versionId"),
     });
   }
   return needed;

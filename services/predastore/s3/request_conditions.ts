@@ -2,6 +2,9 @@
  * What of a request policies may look at, by IAM's names of condition keys: of its headers and query, of how it
  * came, and of whose the bucket is. Who asks, when and from where identity knows by itself.
  */
+import type { BucketRow } from "../index/rows.ts";
+import type { Store } from "../store.ts";
+import { keyOf, type Permission } from "./permissions.ts";
 import { tagsOfHeader } from "./tagging.ts";
 
 type Conditions = Record<string, string | readonly string[]>;
@@ -65,4 +68,19 @@ export function requestConditions(request: AskedRequest): Conditions {
     for (const { key, value } of tags) set(`s3:RequestObjectTag/${key}`, value);
   }
   return found;
+}
+
+/** Actions for which policies may look at the tags that an object has. */
+const ofTagged = /^s3:(GetObject(Version)?|(Get|Put|Delete)Object(Version)?(Acl|Tagging))$/;
+
+/** The tags of the object that is asked for, if there is one. */
+export function existingTags(
+  store: Pick<Store, "objects">,
+  bucket: BucketRow | undefined,
+  { action, resource, version }: Permission,
+): Conditions {
+  const key = keyOf(resource);
+  if (bucket === undefined || key === undefined || !ofTagged.test(action)) return {};
+  const tags = store.objects.find(bucket, key, version ?? undefined)?.meta.tags ?? [];
+  return Object.fromEntries(tags.map((tag) => [`s3:ExistingObjectTag/${tag.key}`, tag.value]));
 }

@@ -52,6 +52,15 @@ export function parseTarget(target: string): Target {
   return { bucket, key, query };
 }
 
+/**
+ * What `x-amz-copy-source` names: with or without a slash before it, and with the one behind the bucket encoded too.
+ * @throws AwsError as `parseTarget`
+ */
+export function copySourceTarget(header: string): Target {
+  const path = header.startsWith("/") ? header : `/${header}`;
+  return parseTarget(/^\/[^/?]*%2f/i.test(path) ? path.replace(/%2f/i, "/") : path);
+}
+
 /** @throws AwsError `KeyTooLongError` */
 export function checkKey(key: string): void {
   if (key.length * 3 > longestKey_bytes && encoder.encode(key).length > longestKey_bytes) {
