@@ -1,5 +1,6 @@
 /** A volume whose log was damaged, through the service: served for reading, reported, set aside, deleted. */
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import {
   checkVolume,
@@ -59,6 +60,21 @@ Deno.test("a damaged volume is served for reading, says so everywhere, and goes 
   assert.doesNotMatch(said, /failed/);
   await assert.rejects(read("read 20k 4k"), /Input\/output error/);
   assert.match(await run("nbdinfo", [engine.uri(volume_id)]), /is_read_only: true/);
+
+  // What is whole of it is had back by this, the damaged block as zeros.
+  const saved = await Deno.makeTempFile({ prefix: "mulga-saved-" });
+  try {
+    const salvage = ["convert", "--salvage", "-f", "raw", "-O", "raw"];
+    await run("qemu-img", [...salvage, engine.uri(volume_id), saved]);
+    const content = await Deno.readFile(saved);
+    assert.equal(content.length, size_bytes);
+    const expected = new Uint8Array(size_bytes);
+    expected.fill(7, 0, 64 << 10).fill(8, 1 << 20, (1 << 20) + (64 << 10));
+    expected.fill(0, 5 * blockBytes, 6 * blockBytes);
+    assert.equal(Buffer.compare(content, expected), 0);
+  } finally {
+    await Deno.remove(saved);
+  }
 
   const { damage } = await engine.ask(describeVolume, { volume_id });
   assert.match(damage ?? "", /is damaged: batch \d+ cannot be read/);

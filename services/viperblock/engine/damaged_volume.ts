@@ -12,6 +12,7 @@ import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.t
 import { ReadCache } from "./read_cache.ts";
 import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
+import { allAllocated, allAllocatedBytes } from "./extent_status.ts";
 import { Fetcher } from "./fetcher.ts";
 import { nbdError } from "./nbd_protocol.ts";
 import { Places } from "./places.ts";
@@ -186,9 +187,19 @@ export class DamagedVolume implements Commands {
     return true;
   }
 
-  /** Who copies must read all of it, to meet what is damaged; no hole is told. */
+  /** Who copies must read all of it, to meet what is damaged; all of it is said to be there, and no hole is told. */
   blockStatus(id: number): boolean {
-    this.#refuse(id, nbdError.notSupported);
+    const slot = this.#slots.take(allAllocatedBytes);
+    if (slot < 0) return false;
+    const requests = this.#requests;
+    const { memory, start } = this.#slots;
+    requests.slot[id] = slot;
+    requests.length[id] = allAllocated(
+      new DataView(memory.buffer),
+      start[slot] as number,
+      requests.length[id] as number,
+    );
+    this.#door.reply(id);
     return true;
   }
 

@@ -14,6 +14,17 @@ const extents = (statusBytes - 4) / 8;
 /** Blocks that are looked at one by one for one answer. */
 const patience = 64 * leafBlocks;
 
+/** Bytes of the answer that names no hole. */
+export const allAllocatedBytes = 12;
+
+/** Writes at `at` of `view` that all of `length` bytes is allocated; returns the answer's bytes. */
+export function allAllocated(view: DataView, at: number, length: number): number {
+  view.setUint32(at, allocationContext.id);
+  view.setUint32(at + 4, length);
+  view.setUint32(at + 8, 0);
+  return allAllocatedBytes;
+}
+
 /** Writes the answer at `at` of `view`; returns its bytes. The range lies in the volume. */
 export function extentStatus(
   map: BlockMap,
