@@ -1,9 +1,10 @@
 /**
- * The three that the bench of volumes compares: our engine alone in a process, qemu-nbd on a file, and the
- * file system itself; all in one directory. fio drives each, so that the client costs the same.
+ * The four that the bench of volumes compares: our engine alone in a process, qemu-nbd on a file, the
+ * file system itself, and a volume that does nothing; all in one directory. fio drives each, so that the client costs the same.
  */
 import { type BareEngine, startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
+import { startNullVolume } from "./null_volume.ts";
 
 export const sizeMiB = 256;
 
@@ -117,6 +118,15 @@ export async function startQemuNbd(directory: string): Promise<Peer> {
       await process.status;
     },
   };
+}
+
+/** What answers at once and keeps nothing: as fast as the client can be. */
+export async function startNull(directory: string): Promise<Peer> {
+  const { uri, [Symbol.asyncDispose]: end } = await startNullVolume(
+    `${directory}/nothing`,
+    sizeMiB << 20,
+  );
+  return { target: nbd(uri), [Symbol.asyncDispose]: end };
 }
 
 /** The file system, by io_uring and without the page cache. */

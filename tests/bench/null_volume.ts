@@ -1,7 +1,7 @@
 /**
  * The NBD door before a volume that does nothing: requests are taken from the socket and answered at once, nothing is
  * kept. Whoever drives it finds the client's own limit, which no server can pass. A process of its own, as the engine
- * is; the argument is the socket's path. SIGKILL ends it.
+ * is; its arguments are the path of its socket and its size.
  */
 import { Clients } from "../../services/viperblock/engine/clients.ts";
 import type { Commands } from "../../services/viperblock/engine/connection.ts";

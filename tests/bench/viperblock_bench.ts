@@ -1,7 +1,9 @@
 /**
  * The engine against qemu-nbd (cache=none, aio=io_uring) and raw fio (io_uring, direct) on the same file
  * system: each row is measured round by round, all three in turn, and the medians are compared. On a
- * machine that others use, only these ratios and the processor time of an operation mean anything.
+ * machine that others use, only these ratios and the processor time of an operation mean anything. fio's NBD client
+ * has a limit of its own, which no server can pass: each row is also held against a volume that does nothing, in turn with
+ * the others.
  *
  * Prints one line of JSON for each figure. `--rounds=N` and `--seconds=N` make it longer, `--only=TEXT` runs
  * the rows whose name has it, `--explain` adds where the engine's processor time goes.
@@ -14,6 +16,7 @@ import {
   type Measured,
   rawFile,
   sizeMiB,
+  startNull,
   startOurs,
   startQemuNbd,
   type Target,
@@ -123,21 +126,30 @@ function print(
   }));
 }
 
-async function compare(row: Row, ours: Target, theirs: Target, raw: Target): Promise<void> {
-  const targets = [ours, theirs, raw] as const;
-  const found: Measured[][] = [[], [], []];
+async function compare(
+  row: Row,
+  targets: readonly [Target, Target, Target, Target],
+): Promise<void> {
+  const found: Measured[][] = [[], [], [], []];
   for (let round = 0; round < rounds; round++) {
     for (const [place, target] of targets.entries()) {
       found[place]?.push(await measure(target, row.job, seconds));
     }
   }
-  const [mine = 0, peer = 0, bare = 0] = found.map((each) => median(each.map((one) => one.iops)));
+  const [mine = 0, peer = 0, bare = 0, limit = 0] = found.map((each) =>
+    median(each.map((one) => one.iops))
+  );
   const [p99 = 0, peerP99 = 0, bareP99 = 0] = found.map((each) =>
     median(each.map((one) => one.p99_us))
   );
   const iops = { iops: Math.round(mine), rounds };
   print(`${row.name} / qemu-nbd`, mine / peer, row.qemuNbd, { ...iops, peer: Math.round(peer) });
   print(`${row.name} / raw`, mine / bare, row.raw, { ...iops, peer: Math.round(bare) });
+  console.log(JSON.stringify({
+    name: `${row.name} / client's own limit`,
+    ratio: rounded(mine / limit),
+    detail: { ...iops, peer: Math.round(limit), limit_to_raw: rounded(limit / bare) },
+  }));
   const us = {
     p99_us: Math.round(p99),
     qemu_nbd_us: Math.round(peerP99),
@@ -236,6 +248,7 @@ try {
   const raw = await rawFile(directory);
   await using peer = await startQemuNbd(directory);
   const content = `${directory}/raw.raw`;
+  await using nothing = await startNull(directory);
   await using engine = await startOurs(`${directory}/warm`, content, (sizeMiB + 16) << 20);
   await using cold = await startOurs(`${directory}/cold`, content, 1 << 20);
   print("memory_mib_of_an_idle_volume", cold.bare.ready.volume_bytes / 2 ** 20, idleMemory, {
@@ -245,7 +258,8 @@ try {
   await measure(engine.target, { rw: "randwrite", ...small }, seconds);
   await run("nbdcopy", [engine.uri, "null:"]);
   for (const row of rows.filter((each) => wanted(each.name))) {
-    await compare(row, row.cold === true ? cold.target : engine.target, peer.target, raw);
+    const ours = row.cold === true ? cold.target : engine.target;
+    await compare(row, [ours, peer.target, raw, nothing.target]);
   }
   for (const kind of ["write", "read"] as const) {
     if (wanted(`cpu_us_per_4k_${kind}_pipelined`)) await processor(engine, kind);
