@@ -14,10 +14,11 @@ import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
 import type { ReadCache } from "./read_cache.ts";
+import { DiskReads } from "./disk_reads.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
 import type { LogWriter } from "./log_writer.ts";
 import { nbdError } from "./nbd_protocol.ts";
-import type { Places } from "./places.ts";
+import type { Places, Segment } from "./places.ts";
 import type { Requests } from "./requests.ts";
 import type { Slots } from "./slots.ts";
 
@@ -48,6 +49,7 @@ export class Reader {
   readonly #pieceFirst = new Int32Array(pieceCapacity);
   readonly #pieceCount = new Int32Array(pieceCapacity);
   readonly #freePieces = new Int32Array(pieceCapacity);
+  readonly #disk = new DiskReads(pieceCapacity, (piece) => this.#read(piece));
   #pieces = pieceCapacity;
 
   constructor(options: ReaderOptions) {
@@ -109,7 +111,7 @@ export class Reader {
           continue;
         }
       }
-      i += this.#startPiece(id, i, count, firstBlock, column, base);
+      i += this.#startPiece(id, i, count, firstBlock, column);
     }
     this.#finishPart(id);
   }
@@ -121,7 +123,6 @@ export class Reader {
     count: number,
     firstBlock: number,
     column: number,
-    base: number,
   ): number {
     const { places, slots, log, cache, requests } = this.#o;
     const container = slots.container[column + first] as number;
@@ -161,17 +162,31 @@ export class Reader {
       return run;
     }
     segment.readers++;
-    this.#o.ring.queue(
+    this.#disk.start(piece);
+    return run;
+  }
+
+  /** Once each turn. */
+  advance(): void {
+    this.#disk.advance();
+  }
+
+  /** The disk reads the piece into its slot. */
+  #read(piece: number): void {
+    const { requests, slots, places, ring } = this.#o;
+    const slot = requests.slot[this.#pieceRequest[piece] as number] as number;
+    const first = this.#pieceFirst[piece] as number;
+    const at = (slots.firstBlock[slot] as number) + first;
+    ring.queue(
       ringOperations.read,
-      segment.fd,
-      index * blockBytes,
-      slots.memory.address + base + first * blockBytes,
-      run * blockBytes,
+      (places.segment(slots.container[at] as number) as Segment).fd,
+      (slots.index[at] as number) * blockBytes,
+      slots.memory.address + (slots.start[slot] as number) + first * blockBytes,
+      (this.#pieceCount[piece] as number) * blockBytes,
       0,
       this.#kind,
       piece,
     );
-    return run;
   }
 
   /** Whether what lies there in the slots is what was written. */
@@ -187,6 +202,7 @@ export class Reader {
   }
 
   #onRead(piece: number, result: number): void {
+    this.#disk.ended();
     const { requests, slots, places, cache, seal } = this.#o;
     const id = this.#pieceRequest[piece] as number;
     const first = this.#pieceFirst[piece] as number;

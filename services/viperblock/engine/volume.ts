@@ -338,6 +338,7 @@ export class Volume {
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
     ) this.#ticker.start(this.#door.throttled);
     if (this.#closing.underWay) again = this.#closing.advance() || again;
+    this.#reader.advance();
     const mayWait = !again && !this.#door.hasReplies;
     // What the wait brings is done when it is over.
     this.#clock.expire();
