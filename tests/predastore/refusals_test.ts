@@ -3,6 +3,7 @@
  * AWS answers it.
  */
 import {
+  AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
   CopyObjectCommand,
   CreateBucketCommand,
@@ -18,6 +19,7 @@ import {
   GetObjectCommand,
   GetObjectLockConfigurationCommand,
   GetObjectTaggingCommand,
+  ListMultipartUploadsCommand,
   ListObjectsCommand,
   ListObjectsV2Command,
   ListPartsCommand,
@@ -294,6 +296,28 @@ Deno.test({
           400,
           { ArgumentName: "encoding-type", ArgumentValue: "hex" },
         );
+        const empty = await answered(
+          s3,
+          new ListObjectsV2Command({ Bucket, EncodingType: "" as never }),
+        );
+        assertAnswer(empty, 400, { ArgumentName: "encoding-type", ArgumentValue: "" });
+        const { UploadId } = await s3.send(
+          new CreateMultipartUploadCommand({ Bucket, Key: "listed" }),
+        );
+        const uploads = (KeyMarker: string, UploadIdMarker: string | undefined) =>
+          answered(s3, new ListMultipartUploadsCommand({ Bucket, KeyMarker, UploadIdMarker }));
+        for (const [key, id] of [["another", UploadId], ["listed", "no id"]] as const) {
+          assertAnswer(await uploads(key, id), 400, {
+            Code: "InvalidArgument",
+            Message: "Invalid uploadId marker",
+            ArgumentName: "upload-id-marker",
+            ArgumentValue: id,
+          });
+        }
+        assertAnswer(await uploads("listed", UploadId), 200, { NextKeyMarker: "" });
+        await s3.send(new AbortMultipartUploadCommand({ Bucket, Key: "listed", UploadId }));
+        // A page may go on behind an upload that has ended meanwhile.
+        assertAnswer(await uploads("listed", UploadId), 200, { Upload: undefined });
         assertAnswer(await answered(s3, new ListObjectsCommand({ Bucket, MaxKeys: -1 })), 400, {
           ArgumentName: "max-keys",
           ArgumentValue: "-1",

@@ -37,7 +37,7 @@ export function getObjectAttributes(call: S3Call): Response {
   );
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
   const shown = parts?.slice(marker, marker + limit) ?? [];
-  // As S3 does, nothing is told of single parts where the upload had no checksums.
+  // As S3 does, nothing but their number is told of parts where the upload had no checksums.
   const sums = checksum === undefined ? undefined : part_checksums ?? [];
   const wants = (name: string) => asked.includes(name);
   const version = shownVersion(bucket, object.version);
@@ -45,24 +45,27 @@ export function getObjectAttributes(call: S3Call): Response {
     wants("ETag") ? element("ETag", object.etag) : undefined,
     wants("Checksum") && checksum !== undefined
       ? element("Checksum", [
-        element(`Checksum${checksum.algorithm}`, checksum.value),
+        // Of how many parts one is made, ObjectParts tells.
+        element(`Checksum${checksum.algorithm}`, checksum.value.replace(/-\d+$/, "")),
         element("ChecksumType", checksum.type),
       ])
       : undefined,
     wants("ObjectParts") && parts !== undefined
       ? element("ObjectParts", [
         element("PartsCount", parts.length),
-        element("PartNumberMarker", marker),
-        element("NextPartNumberMarker", marker + shown.length),
-        element("MaxParts", limit),
-        element("IsTruncated", marker + shown.length < parts.length),
-        sums && shown.map((size, at) =>
-          element("Part", [
-            element("PartNumber", marker + at + 1),
-            element("Size", size),
-            checksum && element(`Checksum${checksum.algorithm}`, sums[marker + at]),
-          ])
-        ),
+        sums && [
+          element("PartNumberMarker", marker),
+          element("NextPartNumberMarker", shown.length === 0 ? 0 : marker + shown.length),
+          element("MaxParts", limit),
+          element("IsTruncated", marker + shown.length < parts.length),
+          shown.map((size, at) =>
+            element("Part", [
+              element("PartNumber", marker + at + 1),
+              element("Size", size),
+              checksum && element(`Checksum${checksum.algorithm}`, sums[marker + at]),
+            ])
+          ),
+        ],
       ])
       : undefined,
     wants("StorageClass")

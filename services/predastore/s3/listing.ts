@@ -104,7 +104,7 @@ export function listObjects(store: Store, bucket: number, request: ListRequest):
 
 export function encoder(call: S3Call): (text: string) => string {
   const encoding = call.query.get("encoding-type");
-  if (encoding === null || encoding === "") return (text) => text;
+  if (encoding === null) return (text) => text;
   if (encoding !== "url") {
     throw invalidArgument(
       "Invalid Encoding Method specified in Request",
@@ -210,6 +210,12 @@ export function listObjectsV2(call: S3Call): Response {
   ], { "x-amz-bucket-region": bucket.region });
 }
 
+/** Whether a page may have ended with that upload: one that has ended meanwhile still says where. */
+function isMarkerOf(call: S3Call, key: string, id: string): boolean {
+  const upload = call.store.index.uploads.find(id);
+  return upload === undefined ? /^[0-9a-z]+\.[\w-]{24}$/.test(id) : upload.key === key;
+}
+
 export function listMultipartUploads(call: S3Call): Response {
   const bucket = ownBucket(call);
   const encode = encoder(call);
@@ -217,6 +223,9 @@ export function listMultipartUploads(call: S3Call): Response {
   const delimiter = call.query.get("delimiter") ?? "";
   const keyMarker = call.query.get("key-marker") ?? "";
   const idMarker = keyMarker === "" ? "" : call.query.get("upload-id-marker") ?? "";
+  if (idMarker !== "" && !isMarkerOf(call, keyMarker, idMarker)) {
+    throw invalidArgument("Invalid uploadId marker", "upload-id-marker", idMarker);
+  }
   const limit = maxKeys(call, "max-uploads");
   const uploads: ReturnType<typeof call.store.index.uploads.listFrom> = [];
   const prefixes: string[] = [];
@@ -257,7 +266,7 @@ export function listMultipartUploads(call: S3Call): Response {
     element("NextKeyMarker", encode(endsWithPrefix ? lastPrefix : last?.key ?? "")),
     element("NextUploadIdMarker", endsWithPrefix ? "" : last?.id ?? ""),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
-    element("Prefix", encode(prefix)),
+    call.query.has("prefix") ? element("Prefix", encode(prefix)) : undefined,
     encodingType(call),
     element("MaxUploads", limit),
     element("IsTruncated", truncated),
