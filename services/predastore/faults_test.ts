@@ -4,41 +4,19 @@ import { join } from "node:path";
 import { Fsck } from "./upkeep/fsck.ts";
 import type { Store } from "./store.ts";
 import { newSealingKey, parseSealingKeys } from "./encryption/sealing.ts";
+import { empty, flipBits, truncate, zero } from "./test_damage.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>
   assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
 
-async function segmentsOf(blob: string): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { name } of Deno.readDir(join(blob, "segments"))) names.push(name);
-  return names.sort().map((name) => join(blob, "segments", name));
-}
-
 /** What can happen to one directory while nobody looks. */
 const faults: Readonly<Record<string, (blob: string) => Promise<void>>> = {
   "is removed": (blob) => Deno.remove(blob, { recursive: true }),
-  "comes back empty": async (blob) => {
-    await Deno.remove(blob, { recursive: true });
-    await Deno.mkdir(blob);
-  },
-  "has flipped bits everywhere": async (blob) => {
-    for (const path of await segmentsOf(blob)) {
-      const bytes = await Deno.readFile(path);
-      for (let at = 5000; at < bytes.length; at += 9973) bytes[at] = (bytes[at] ?? 0) ^ 0x10;
-      await Deno.writeFile(path, bytes);
-    }
-  },
-  "is truncated": async (blob) => {
-    for (const path of await segmentsOf(blob)) {
-      await Deno.truncate(path, Math.floor((await Deno.stat(path)).size / 3));
-    }
-  },
-  "is zeroed": async (blob) => {
-    for (const path of await segmentsOf(blob)) {
-      await Deno.writeFile(path, new Uint8Array((await Deno.stat(path)).size));
-    }
-  },
+  "comes back empty": empty,
+  "has flipped bits everywhere": (blob) => flipBits(blob, 5000, 9973),
+  "is truncated": truncate,
+  "is zeroed": zero,
 };
 
 const objects = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];

@@ -1,22 +1,16 @@
 /** Whatever happens to one directory, full redundancy comes back, and fsck says so. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { FaultyDisk } from "../disk/faulty_disk.ts";
 import { realDisk } from "../disk/real_disk.ts";
 import { Fsck } from "./fsck.ts";
 import type { Store } from "../store.ts";
+import { empty, flipBits, segmentsOf, truncate, zero } from "../test_damage.ts";
 import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "../test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array, what = "") =>
   assert.ok(Buffer.compare(a, b) === 0, `bytes differ: ${what}`);
 
 const sizes = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
-
-async function segmentsOf(blob: string): Promise<string[]> {
-  const names: string[] = [];
-  for await (const { name } of Deno.readDir(join(blob, "segments"))) names.push(name);
-  return names.sort().map((name) => join(blob, "segments", name));
-}
 
 const check = (store: Store) => new Fsck(store).run(new AbortController().signal);
 
@@ -50,27 +44,10 @@ async function repaired(test: TestStore): Promise<void> {
 /** What happens to a directory behind a running store's back. */
 const harms: Readonly<Record<string, (blob: string, others: readonly string[]) => Promise<void>>> =
   {
-    "comes back empty": async (blob) => {
-      await Deno.remove(blob, { recursive: true });
-      await Deno.mkdir(blob);
-    },
-    "has flipped bits everywhere": async (blob) => {
-      for (const path of await segmentsOf(blob)) {
-        const bytes = await Deno.readFile(path);
-        for (let at = 100; at < bytes.length; at += 4099) bytes[at] = (bytes[at] ?? 0) ^ 0x10;
-        await Deno.writeFile(path, bytes);
-      }
-    },
-    "is truncated": async (blob) => {
-      for (const path of await segmentsOf(blob)) {
-        await Deno.truncate(path, Math.floor((await Deno.stat(path)).size / 3));
-      }
-    },
-    "is zeroed": async (blob) => {
-      for (const path of await segmentsOf(blob)) {
-        await Deno.writeFile(path, new Uint8Array((await Deno.stat(path)).size));
-      }
-    },
+    "comes back empty": empty,
+    "has flipped bits everywhere": (blob) => flipBits(blob, 100, 4099),
+    "is truncated": truncate,
+    "is zeroed": zero,
     "has another directory's segments": async (blob, others) => {
       const [mine] = await segmentsOf(blob);
       const [theirs] = await segmentsOf(others[0] ?? "");
