@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { untilListening } from "../kit/listening.ts";
 import { freePort } from "../kit/nats.ts";
 import { eventually } from "../kit/plain_machine.ts";
+import { qmp } from "../kit/qmp.ts";
 import { type Board, pcs, type Platform } from "./platform.ts";
 import { SerialShell } from "./serial_shell.ts";
 
@@ -319,24 +320,7 @@ export class Machine implements AsyncDisposable {
 
   /** One command to QEMU's machine protocol. */
   async qmp(execute: string, args?: Record<string, unknown>): Promise<unknown> {
-    using connection = await Deno.connect({ transport: "unix", path: this.#at("qmp.sock") });
-    const writer = connection.writable.getWriter();
-    const say = (message: unknown) =>
-      writer.write(new TextEncoder().encode(JSON.stringify(message) + "\n"));
-    await say({ execute: "qmp_capabilities" });
-    await say({ execute, ...(args === undefined ? {} : { arguments: args }) });
-    let rest = "";
-    let answers = 0;
-    for await (const chunk of connection.readable.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const message = JSON.parse(line);
-        if (message.error) throw new Error(`${execute}: ${message.error.desc}`);
-        if ("return" in message && ++answers === 2) return message.return;
-      }
-    }
-    throw new Error(`QEMU closed its socket before it answered ${execute}`);
+    return await qmp(this.#at("qmp.sock"), execute, args);
   }
 
   /** Pulls out one of `disks`. */

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { freePort } from "./nats.ts";
+import { qmp } from "./qmp.ts";
 
 const arm = Deno.build.arch === "aarch64";
 const firmware = arm
@@ -124,26 +125,6 @@ export async function plainMachine(options: {
       ...["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"],
       ...["-o", "BatchMode=yes", `${user}@127.0.0.1`, line],
     ]);
-  const qmp = async (execute: string, args?: Record<string, unknown>): Promise<unknown> => {
-    using connection = await Deno.connect({ transport: "unix", path: at("qmp.sock") });
-    const writer = connection.writable.getWriter();
-    const say = (message: unknown) =>
-      writer.write(new TextEncoder().encode(JSON.stringify(message) + "\n"));
-    await say({ execute: "qmp_capabilities" });
-    await say({ execute, ...(args === undefined ? {} : { arguments: args }) });
-    let rest = "";
-    let answers = 0;
-    for await (const chunk of connection.readable.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const message = JSON.parse(line);
-        if (message.error) throw new Error(`${execute}: ${message.error.desc}`);
-        if ("return" in message && ++answers === 2) return message.return;
-      }
-    }
-    throw new Error(`QEMU closed its socket before it answered ${execute}`);
-  };
   return {
     directory,
     publicKey,
@@ -172,9 +153,9 @@ export async function plainMachine(options: {
         () => ssh(user, "true").catch(() => undefined),
       );
     },
-    qmp,
+    qmp: (execute, args) => qmp(at("qmp.sock"), execute, args),
     async powerDown(limit_ms) {
-      await qmp("system_powerdown");
+      await qmp(at("qmp.sock"), "system_powerdown");
       await off(limit_ms);
     },
     cutPower,
