@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import config from "../deno.json" with { type: "json" };
 import { buildDeb } from "../image/deb/build.ts";
+import { buildOptions } from "./build_options.ts";
 import { CommandError, parse, runCommand } from "./terminal/command.ts";
 import { Progress } from "./terminal/progress.ts";
 import { bytes } from "./terminal/table.ts";
@@ -13,16 +14,7 @@ await runCommand(async () => {
     name: "deno task deb",
     summary: "Builds the package by which an existing Debian 12 or 13 host runs MulgaOS.",
     options: {
-      architecture: {
-        type: "string",
-        value: "x86-64|arm64",
-        help: "What it will run on (default: x86-64)",
-      },
-      version: {
-        type: "string",
-        value: "VERSION",
-        help: `Its version (default: ${config.version}, from deno.json)`,
-      },
+      ...buildOptions,
       output: { type: "string", value: "DIR", help: "Where it goes (default: dist)" },
       quick: { type: "boolean", help: "Compress little: for trying it out" },
     },

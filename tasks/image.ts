@@ -7,6 +7,7 @@ import type { Architecture } from "../image/guest/debian_archive.ts";
 import { writeSums } from "../image/signing/release.ts";
 import { ensureMachine } from "./setup/setup.ts";
 import { repository } from "./stack/repository.ts";
+import { buildOptions } from "./build_options.ts";
 import { CommandError, parse, runCommand } from "./terminal/command.ts";
 import { Progress } from "./terminal/progress.ts";
 
@@ -64,16 +65,7 @@ if (import.meta.main) {
       name: "deno task image",
       summary: "Builds the image that a machine is flashed with, and the files of its update.",
       options: {
-        architecture: {
-          type: "string",
-          value: "x86-64|arm64",
-          help: "What it will run on (default: x86-64)",
-        },
-        version: {
-          type: "string",
-          value: "VERSION",
-          help: `Its version (default: ${config.version}, from deno.json)`,
-        },
+        ...buildOptions,
         output: { type: "string", value: "DIR", help: "Where it goes (default: dist/image)" },
         key: {
           type: "string",
