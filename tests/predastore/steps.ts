@@ -6,6 +6,7 @@ import {
   S3ServiceException,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { startPredastore, type TestPredastore } from "../kit/predastore.ts";
 
 /** Fails unless `work` is refused as AWS refuses it. */
@@ -29,6 +30,31 @@ export async function textOf(
   );
   return await Body?.transformToString() ?? "";
 }
+
+/** The bytes of an object, read whole. */
+export async function content(s3: S3Client, Bucket: string, Key: string): Promise<Uint8Array> {
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket, Key }));
+  assert.ok(Body !== undefined);
+  return await Body.transformToByteArray();
+}
+
+/** Bytes that nothing compresses, the same for the same seed. */
+export function bytesOf(seed: number, length: number): Uint8Array {
+  const words = new Uint32Array(Math.ceil(length / 4));
+  let state = (seed * 2654435761 + 1) >>> 0;
+  for (let at = 0; at < words.length; at++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[at] = state >>> 0;
+  }
+  return new Uint8Array(words.buffer, 0, length);
+}
+
+export const same = (a: Uint8Array, b: Uint8Array) =>
+  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+
+export const md5 = (bytes: Uint8Array | string) => createHash("md5").update(bytes).digest("hex");
 
 export type Steps = Readonly<
   Record<string, (s3: S3Client, test: TestPredastore) => Promise<void>>
