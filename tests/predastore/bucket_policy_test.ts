@@ -226,6 +226,22 @@ Deno.test({
       await refused(put({}), "AccessDenied", 403);
       await refused(put({ IfNoneMatch: "*" }), "PreconditionFailed", 412);
       await put({ ServerSideEncryption: "AES256", IfNoneMatch: "*", Key: "open/secret" });
+      const tag = (client: S3.S3Client, Value: string) =>
+        client.send(
+          new S3.PutObjectTaggingCommand({
+            ...{ Bucket, Key: "open/a" },
+            Tagging: { TagSet: [{ Key: "team", Value }] },
+          }),
+        );
+      await refused(tag(ada, "a"), "AccessDenied", 403);
+      await setPolicy({
+        ...{ ...open, Action: "s3:PutObjectTagging" },
+        Condition: { StringEquals: { "s3:RequestObjectTag/team": "a" } },
+      });
+      await tag(ada, "a");
+      await tag(other, "a");
+      await refused(tag(ada, "b"), "AccessDenied", 403);
+      await refused(tag(other, "b"), "AccessDenied", 403);
       await boss.send(
         new S3.PutObjectTaggingCommand({
           ...{ Bucket, Key: "open/secret" },

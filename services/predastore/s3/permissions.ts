@@ -2,7 +2,7 @@
  * What each S3 operation needs leave for, by IAM's names: the actions, and the buckets and objects that
  * they touch. An operation that is not in the table needs an action that no policy but `*` allows.
  *
- * DeleteObjects asks for each key by itself, where the keys are known.
+ * DeleteObjects asks for each key by itself, and PutObjectTagging with its tags, where those are known.
  */
 import { copySourceTarget, type Target } from "./target.ts";
 
@@ -113,7 +113,6 @@ const objectActions: Readonly<Record<string, string>> = {
   PutObjectAcl: "s3:PutObjectAcl",
   PutObjectLegalHold: "s3:PutObjectLegalHold",
   PutObjectRetention: "s3:PutObjectRetention",
-  PutObjectTagging: "s3:PutObjectTagging",
   UploadPart: "s3:PutObject",
   UploadPartCopy: "s3:PutObject",
 };
@@ -126,7 +125,6 @@ const versionActions: Readonly<Record<string, string>> = {
   "s3:GetObjectAcl": "s3:GetObjectVersionAcl",
   "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
   "s3:PutObjectAcl": "s3:PutObjectVersionAcl",
-  "s3:PutObjectTagging": "s3:PutObjectVersionTagging",
 };
 
 /** What headers of a write ask for besides. */
@@ -156,8 +154,8 @@ function conditionsOf(query: URLSearchParams): Record<string, string> {
 export function permissionsOf(operation: string, target: Target, headers: Headers): Permission[] {
   const { bucket, key, query } = target;
   if (operation === "ListBuckets") return [{ action: "s3:ListAllMyBuckets", resource: "*" }];
-  // Each key, or the signed form, says by itself what is asked for.
-  if (operation === "DeleteObjects" || operation === "PostObject") return [];
+  // What these ask for stands in their bodies: each key, the signed form, the tags.
+  if (["DeleteObjects", "PostObject", "PutObjectTagging"].includes(operation)) return [];
   const onBucket = bucketActions[operation];
   if (onBucket !== undefined) {
     const conditions = onBucket.startsWith("s3:ListBucket") ? conditionsOf(query) : {};

@@ -5,7 +5,7 @@
 import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { keyOf, type Permission } from "./permissions.ts";
-import { tagsOfHeader } from "./tagging.ts";
+import { tagConditions, tagsOfHeader } from "./tagging.ts";
 
 type Conditions = Record<string, string | readonly string[]>;
 
@@ -63,9 +63,7 @@ export function requestConditions(request: AskedRequest): Conditions {
   }
   const tagging = headers.get("x-amz-tagging");
   if (tagging !== null) {
-    const tags = tagsOfHeader(tagging);
-    found["s3:RequestObjectTagKeys"] = tags.map(({ key }) => key);
-    for (const { key, value } of tags) set(`s3:RequestObjectTag/${key}`, value);
+    Object.assign(found, tagConditions(tagsOfHeader(tagging)));
   }
   return found;
 }

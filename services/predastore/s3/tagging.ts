@@ -2,7 +2,16 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
 import type { Tag } from "../objects/settings.ts";
-import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import {
+  accessDenied,
+  bucketOfMany,
+  DetailedError,
+  invalidArgument,
+  mayIn,
+  ownBucket,
+  type S3Call,
+} from "./call.ts";
+import { objectArn } from "./permissions.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
 import { askedVersion, meantVersion, shownVersion, standing } from "./version_ids.ts";
 import { element, malformedXml, parseXml, type XmlNode, xmlResponse } from "./xml.ts";
@@ -124,9 +133,27 @@ async function setTags(call: S3Call, tags: readonly Tag[], status: number): Prom
   return new Response(null, { status, headers: versionHeaders(call, object) });
 }
 
+/** What policies may look at of tags that a request brings. */
+export function tagConditions(tags: readonly Tag[]): Record<string, string | readonly string[]> {
+  return {
+    "s3:RequestObjectTagKeys": tags.map(({ key }) => key),
+    ...Object.fromEntries(tags.map(({ key, value }) => [`s3:RequestObjectTag/${key}`, value])),
+  };
+}
+
+/** Asks by itself whether the caller may, since policies may look at the tags. */
 export async function putObjectTagging(call: S3Call): Promise<Response> {
-  ownBucket(call);
-  return await setTags(call, tagsOf(await readRoot(call, "Tagging"), mostObjectTags), 200);
+  const bucket = bucketOfMany(call);
+  const tags = tagsOf(await readRoot(call, "Tagging"), mostObjectTags);
+  const version = call.query.get("versionId");
+  const may = await mayIn(call, bucket, {
+    action: version === null ? "s3:PutObjectTagging" : "s3:PutObjectVersionTagging",
+    resource: objectArn(bucket.name, call.key),
+    version,
+    conditions: tagConditions(tags),
+  });
+  if (!may) throw accessDenied();
+  return await setTags(call, tags, 200);
 }
 
 export function deleteObjectTagging(call: S3Call): Promise<Response> {
