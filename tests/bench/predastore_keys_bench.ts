@@ -38,6 +38,8 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const content = new Uint8Array(4096);
 crypto.getRandomValues(content);
+/** What the keys that are filled in have: a million of them must not take 8 GB. */
+const filler = content.subarray(0, 16);
 
 /** Multiples of this are filled in; what is new comes between them. */
 const between = 8;
@@ -49,22 +51,44 @@ interface Measured extends AsyncDisposable {
   readonly keys: number;
 }
 
-/** One PUT on a connection of its own. @throws when it is refused */
-async function putOne({ node }: TestPredastore, key: string): Promise<void> {
-  const head = encoder.encode(
-    `PUT /${Bucket}/${key} HTTP/1.1\r\nhost: predastore\r\n` +
-      `${delegateHeaders.accountId}: ${account_id}\r\n` +
-      `${delegateHeaders.principalArn}: arn:aws:iam::${account_id}:user/bench\r\n` +
-      `${delegateHeaders.accessKeyId}: AKIATEST\r\ncontent-length: ${content.length}\r\n\r\n`,
-  );
-  using connection = await Deno.connect({ transport: "unix", path: node.paths.s3Delegate });
-  for (const bytes of [head, content]) {
-    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
+/** One PUT after the other on one connection. */
+class Putter implements Disposable {
+  readonly #connection: Deno.Conn;
+  readonly #answer = new Uint8Array(4096);
+  private constructor(connection: Deno.Conn) {
+    this.#connection = connection;
   }
-  const answer = new Uint8Array(4096);
-  const got = await connection.read(answer) ?? 0;
-  const text = decoder.decode(answer.subarray(0, got));
-  if (!text.startsWith("HTTP/1.1 200 ")) throw new Error(text);
+
+  static async open({ node }: TestPredastore): Promise<Putter> {
+    return new Putter(await Deno.connect({ transport: "unix", path: node.paths.s3Delegate }));
+  }
+
+  /** @throws when it is refused */
+  async put(key: string, content: Uint8Array): Promise<void> {
+    const head = encoder.encode(
+      `PUT /${Bucket}/${key} HTTP/1.1\r\nhost: predastore\r\n` +
+        `${delegateHeaders.accountId}: ${account_id}\r\n` +
+        `${delegateHeaders.principalArn}: arn:aws:iam::${account_id}:user/bench\r\n` +
+        `${delegateHeaders.accessKeyId}: AKIATEST\r\ncontent-length: ${content.length}\r\n\r\n`,
+    );
+    const request = new Uint8Array(head.length + content.length);
+    request.set(head);
+    request.set(content, head.length);
+    for (let at = 0; at < request.length;) {
+      at += await this.#connection.write(request.subarray(at));
+    }
+    let text = "";
+    while (!text.endsWith("\r\n\r\n")) {
+      const got = await this.#connection.read(this.#answer);
+      if (got === null) throw new Error(`the connection ended: ${text}`);
+      text += decoder.decode(this.#answer.subarray(0, got));
+    }
+    if (!text.startsWith("HTTP/1.1 200 ")) throw new Error(text);
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection.close();
+  }
 }
 
 /** Puts the keys with these numbers. */
@@ -72,12 +96,14 @@ async function putAll(
   test: TestPredastore,
   count: number,
   number: (at: number) => number,
+  content: Uint8Array,
 ): Promise<void> {
   let next = 0;
   await Promise.all(Array.from({ length: clients }, async () => {
+    using putter = await Putter.open(test);
     while (next < count) {
       if (next % 100_000 === 0 && next > 0) console.log(`${next} keys`);
-      await putOne(test, keyOf(number(next++)));
+      await putter.put(keyOf(number(next++)), content);
     }
   }));
 }
@@ -87,7 +113,7 @@ async function filled(count: number): Promise<Measured> {
   const s3 = test.s3();
   await s3.send(new CreateBucketCommand({ Bucket }));
   const started = performance.now();
-  await putAll(test, count, (at) => between * at);
+  await putAll(test, count, (at) => between * at, filler);
   const seconds = (performance.now() - started) / 1000;
   console.log(`${count} keys were put in ${seconds.toFixed(1)} s`);
   return {
@@ -111,7 +137,7 @@ async function putRound(on: Measured) {
   const all = [...numbers];
   const { seconds, thread_ms } = await measure(
     on.test.process().pid,
-    () => putAll(on.test, all.length, (at) => all[at] ?? 1),
+    () => putAll(on.test, all.length, (at) => all[at] ?? 1, content),
   );
   await on.s3.send(
     new DeleteObjectsCommand({
