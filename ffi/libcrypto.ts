@@ -35,6 +35,24 @@ export type DigestName = "md5" | "sha1" | "sha256";
 /** Below this a trip to another thread costs more than the hash. */
 const inlineBytes = 16 * 1024;
 
+/**
+ * So much is hashed in one trip where it lies together: between two trips the other thread waits until this one comes
+ * to it, and a digest can be what all else waits for.
+ */
+const longestTrip_bytes = 1 << 20;
+
+/** Bytes that wait for the other thread. */
+interface Run {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly read: () => void;
+}
+
+function joined(runs: readonly Run[]): Uint8Array<ArrayBuffer> {
+  const first = (runs[0] as Run).bytes;
+  const length = runs.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  return new Uint8Array(first.buffer, first.byteOffset, length);
+}
+
 const algorithms = new Map<DigestName, Deno.PointerValue>();
 
 function algorithm(name: DigestName): Deno.PointerValue {
@@ -51,7 +69,9 @@ function algorithm(name: DigestName): Deno.PointerValue {
 export class Digest implements Disposable {
   #context: Deno.PointerValue;
   #tail: Promise<void> = Promise.resolve();
-  #busy = 0;
+  /** Whether another thread works on it, or is about to. */
+  #busy = false;
+  readonly #waiting: Run[] = [];
   #failed = false;
   #released = false;
 
@@ -66,20 +86,49 @@ export class Digest implements Disposable {
   /** Adds `bytes`; returns when they have been read. Calls may overlap; they are taken in order. */
   update(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     if (this.#released) throw new Error("the digest has been released");
-    if (this.#busy === 0 && bytes.length <= inlineBytes) {
+    if (!this.#busy && bytes.length <= inlineBytes) {
       if (crypto().updateNow(this.#context, bytes, BigInt(bytes.length)) !== 1) this.#failed = true;
-      return this.#tail;
+      return Promise.resolve();
     }
-    this.#busy++;
-    this.#tail = this.#tail.then(async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.push({ bytes, read: resolve });
+    if (!this.#busy) {
+      this.#busy = true;
+      this.#tail = this.#work();
+    }
+    return promise;
+  }
+
+  async #work(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const runs = this.#nextTrip();
+      const bytes = joined(runs);
       if (!this.#released) {
         const done = await crypto().update(this.#context, bytes, BigInt(bytes.length));
         if (done !== 1) this.#failed = true;
       }
-      this.#busy--;
-      if (this.#released && this.#busy === 0) this.#free();
-    });
-    return this.#tail;
+      for (const { read } of runs) read();
+    }
+    this.#busy = false;
+    if (this.#released) this.#free();
+  }
+
+  /** What waits, as far as it lies one behind the other and is not too much for one trip. */
+  #nextTrip(): Run[] {
+    const [first, ...others] = this.#waiting;
+    if (first === undefined) return [];
+    const runs = [first];
+    let { length } = first.bytes;
+    for (const other of others) {
+      const { buffer, byteOffset, length: more } = other.bytes;
+      const follows = buffer === first.bytes.buffer &&
+        byteOffset === first.bytes.byteOffset + length;
+      if (!follows || length + more > longestTrip_bytes) break;
+      runs.push(other);
+      length += more;
+    }
+    this.#waiting.splice(0, runs.length);
+    return runs;
   }
 
   /** The digest of everything added; no update may follow. */
@@ -102,6 +151,6 @@ export class Digest implements Disposable {
   [Symbol.dispose](): void {
     this.#released = true;
     // A hash that is still running on another thread frees the context when it is done.
-    if (this.#busy === 0) this.#free();
+    if (!this.#busy) this.#free();
   }
 }

@@ -30,6 +30,11 @@ function nonceOf(piece: number): Bytes {
 
 /** Pieces of plain text in memory at once: one is filled, the others wait for the digests. */
 const plainPieces = 3;
+/** With few bodies at once there may be more, so that no digest waits for the thread that receives. */
+const plainPiecesOfFew = 6;
+const fewBodies = 4;
+/** Bodies that are being sealed. */
+let bodiesNow = 0;
 
 export interface SealedAs {
   readonly cipher: AesGcm;
@@ -56,6 +61,14 @@ export async function* sealBody(
   expected = pieceBytes,
 ): AsyncGenerator<Bytes> {
   const nothing = Promise.resolve();
+  const places = bodiesNow < fewBodies ? plainPiecesOfFew : plainPieces;
+  // Pieces that lie one behind the other are hashed in one trip.
+  const together = expected >= places * pieceBytes
+    ? new Uint8Array(places * pieceBytes)
+    : undefined;
+  const memoryOf = (at: number): Bytes =>
+    together?.subarray(at * pieceBytes, (at + 1) * pieceBytes) ??
+      new Uint8Array(Math.max(1, Math.min(pieceBytes, expected)));
   const round: Gathering[] = [];
   const sealed: Bytes[] = [];
   let piece = 0;
@@ -65,9 +78,8 @@ export async function* sealBody(
 
   /** Memory for what comes next, once nobody reads in it any more. */
   const room = async (): Promise<Gathering> => {
-    const at = piece % plainPieces;
-    const usual = Math.max(1, Math.min(pieceBytes, expected));
-    const mine = round[at] ??= { memory: new Uint8Array(usual), read: nothing };
+    const at = piece % places;
+    const mine = round[at] ??= { memory: memoryOf(at), read: nothing };
     await mine.read;
     return mine;
   };
@@ -99,6 +111,7 @@ export async function* sealBody(
     return before;
   };
 
+  bodiesNow++;
   try {
     let mine: Gathering | undefined;
     for await (const chunk of chunks) {
@@ -124,9 +137,12 @@ export async function* sealBody(
     if (last !== undefined) yield last;
     await Promise.all(round.map(({ read }) => read));
     // Only here: after a failure nobody knows who still reads in it.
-    for (const { memory } of round) freeMemory(memory);
+    new Set(round.map(({ memory }) => memory.buffer)).forEach((buffer) =>
+      freeMemory(new Uint8Array(buffer))
+    );
     sealed.forEach(freeMemory);
   } finally {
+    bodiesNow--;
     await Promise.allSettled(round.map(({ read }) => read));
   }
 }
