@@ -247,16 +247,19 @@ const folders = [
   "tests/soak/",
 ];
 
-async function* testFiles(folder: string): AsyncGenerator<string> {
+/** In the order of their names: that of a directory is each file system's own. */
+async function testFiles(folder: string): Promise<string[]> {
+  const found: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(new URL(folder, root))) {
-    if (isDirectory) yield* testFiles(`${folder}${name}/`);
-    else if (name.endsWith("_test.ts")) yield folder + name;
+    if (isDirectory) found.push(...await testFiles(`${folder}${name}/`));
+    else if (name.endsWith("_test.ts")) found.push(folder + name);
   }
+  return found.sort();
 }
 
 /** Names of tests and of their steps, with the file that each is in. */
-async function testNames(): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
+async function testNames(): Promise<(readonly [name: string, file: string])[]> {
+  const found: (readonly [string, string])[] = [];
   const patterns = [
     /Deno\.test\(\s*["`]([^"`]+)["`]/g,
     /\bname:\s*["`]([^"`]+)["`],\n/g,
@@ -264,10 +267,10 @@ async function testNames(): Promise<Map<string, string>> {
     /^ {4,8}"([^"\n]{12,})": async/gm,
   ];
   for (const folder of folders) {
-    for await (const file of testFiles(folder)) {
+    for (const file of await testFiles(folder)) {
       const text = await Deno.readTextFile(new URL(file, root));
       for (const pattern of patterns) {
-        for (const match of text.matchAll(pattern)) found.set(match[1] ?? "", file);
+        for (const match of text.matchAll(pattern)) found.push([match[1] ?? "", file]);
       }
     }
   }
@@ -289,7 +292,7 @@ export async function matrix(): Promise<string> {
     for (const [what, ...tests] of list) {
       const files = new Map<string, number>();
       for (const test of tests) {
-        const matching = [...names].filter(([name]) => test.test(name));
+        const matching = names.filter(([name]) => test.test(name));
         if (matching.length === 0) throw new Error(`"${what}" is held by no test (${test})`);
         for (const [, file] of matching) files.set(file, (files.get(file) ?? 0) + 1);
       }

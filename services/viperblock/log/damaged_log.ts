@@ -106,8 +106,9 @@ export class DamagedLog {
         batchIsWhole(batch.header, bytes, this.#o.sizeBlocks);
       const isUsable = bytes !== undefined &&
         (isWhole || (batch.mended === undefined && this.#namesOwnBlocks(batch.header, bytes)));
-      // An epoch's first batch holds nothing, so nothing is lost with it.
-      const from = expected === batch.header.began && expected < sequence ? expected + 1 : expected;
+      // An epoch's first batch holds nothing, so nothing is lost with it alone.
+      const isOnlyBeginning = expected === batch.header.began && expected + 1 === sequence;
+      const from = isOnlyBeginning ? sequence : expected;
       const to = isUsable ? sequence - 1 : sequence;
       expected = sequence + 1;
       // What was not durable may be torn, and ends the log as it ends any other; what was is lost, whatever follows it.

@@ -36,7 +36,8 @@ function batch({ sequence, synced, segment = 1, epoch = 1, began }: Made): Uint8
 /** What is told of one file for each segment. */
 function told(made: readonly Made[], change: (bytes: Uint8Array) => void) {
   const files = [...Map.groupBy(made, ({ segment = 1 }) => segment)].map(([number, batches]) => {
-    const bytes = new Uint8Array(3 * blockBytes * made.length);
+    const last = Math.max(...made.map(({ sequence }) => sequence));
+    const bytes = new Uint8Array(3 * blockBytes * last);
     for (const each of batches) bytes.set(batch(each), (each.sequence - 1) * 3 * blockBytes);
     change(bytes);
     const read = (first: number, count: number) =>
@@ -115,4 +116,12 @@ Deno.test("a dead writer's late batch does not fill the place of a lost first ba
     lost: [],
     mended: [],
   });
+});
+
+Deno.test("an epoch's first batch that is lost with others is told as they are: the log does not reach back to before it", () => {
+  const made = [
+    { sequence: 3, synced: 2, epoch: 2, began: 1 },
+    { sequence: 4, synced: 2, epoch: 2, began: 1 },
+  ];
+  assert.deepEqual(told(made, () => {}).lost, [{ from: 1, to: 2 }]);
 });
