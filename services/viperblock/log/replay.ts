@@ -138,7 +138,7 @@ export function replay(
   const epochNow = () => Math.max(options.epoch, chain.at(-1)?.epoch ?? 0);
   for (const [i, segment] of found.entries()) {
     const next = found[i + 1];
-    const limit = limitOf(segment, found.slice(i + 1));
+    const limit = limitOf(segment, found.slice(i + 1), options);
     if (limit <= expected) {
       // All of it is in the checkpoint already; it may still hold blocks that the map refers to.
       if (options.needed.has(segment.number)) {
@@ -193,9 +193,15 @@ export function replay(
   };
 }
 
-/** The first sequence that is not the segment's any more, by those that follow it. */
-function limitOf({ epoch }: FoundSegment, following: readonly FoundSegment[]): number {
-  let limit = following[0]?.firstSequence ?? Infinity;
+/** The first sequence that is not the segment's any more, by the checkpoint and by those that follow it. */
+function limitOf(
+  { epoch }: FoundSegment,
+  following: readonly FoundSegment[],
+  checkpoint: Pick<ReplayOptions, "epoch" | "sequence">,
+): number {
+  // What is newer than a checkpoint is of its epoch or a later one.
+  const known = epoch < checkpoint.epoch ? checkpoint.sequence + 1 : Infinity;
+  let limit = Math.min(known, following[0]?.firstSequence ?? Infinity);
   for (const later of following) if (later.epoch > epoch) limit = Math.min(limit, later.began);
   return limit;
 }

@@ -342,6 +342,10 @@ Deno.test("where a later epoch began is known when its first batch is lost: late
   first.bytes.fill(0, 0, blockBytes);
   assert.throws(() => replayed([dead, first, second]), /batch 2/, "only its header");
   assert.throws(() => replayed([dead, first]), /batch 2/, "and nothing else was written");
+  const checkpoint = { sequence: 2, epoch: 2, nextSegment: 3 };
+  const { state, result } = replayed([dead, first], checkpoint);
+  assert.deepEqual([...state], [], "what is newer than a checkpoint is of its epoch");
+  assert.equal(result.nextSequence, 3);
 });
 
 Deno.test("a batch that is missing although a later epoch had seen it is damage, not an end", () => {
