@@ -69,6 +69,11 @@ export interface NodeConfig {
     readonly parity_shards: number;
     /** Bytes of free disk that no launch, volume or upload may eat into. */
     readonly reserve_bytes: number;
+    /**
+     * Bytes of this node's disk in which its mounted volumes keep what they have in the object store, all together; 0 for
+     * none. Left out: a quarter of what is free beside the reserve. The reserve is never eaten into for it.
+     */
+    readonly volume_cache_bytes?: number;
   };
   readonly compute: {
     /** `auto` takes KVM where the self-test passes and TCG elsewhere. */
@@ -247,6 +252,10 @@ export function parseConfig(text: string, path: string): NodeConfig {
     !(storage.data_shards >= 1) || !(storage.parity_shards >= 0) ||
     storage.blobs.length < storage.data_shards + storage.parity_shards
   ) fail(`"storage" needs at least data_shards + parity_shards directories in "blobs"`);
+  const { volume_cache_bytes = 0 } = storage ?? {};
+  if (!Number.isSafeInteger(volume_cache_bytes) || volume_cache_bytes < 0) {
+    fail(`"storage.volume_cache_bytes" must be a number of bytes, 0 for none`);
+  }
   if (value.compute === undefined) fail(`"compute" is missing`);
   if (!["nbd", "vhost-user"].includes(value.compute?.disks ?? "nbd")) {
     fail(`"compute.disks" must be "nbd" or "vhost-user"`);

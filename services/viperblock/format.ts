@@ -48,6 +48,13 @@ export const standardGeometry: Geometry = {
 /** Files of a volume's local directory. */
 export const checkpointName = "map.ckpt";
 export const logFilePattern = /^log-\d+\.seg$/;
+export const cacheFilePattern = /^cache-\d+\.chk$/;
+
+export const cacheMagic = 0x4343424d; // "MBCC"
+export const cacheVersion = 1;
+/** Chunks that a file of the chunk cache has room for. */
+export const cacheSlots = 32;
+export const cacheFileBytes = blockBytes + cacheSlots * chunkBlocks * blockBytes;
 
 export const mapMagic = 0x504d424d; // "MBMP"
 export const mapVersion = 1;

@@ -36,13 +36,16 @@ import { SealedObjects } from "./encryption/sealed_objects.ts";
 import { answerDirect } from "./direct/direct_answers.ts";
 import { DirectAccess } from "./direct/direct_access.ts";
 import { Mounts } from "./mounts/mounts.ts";
-import { logFiles, readCacheBytes } from "./node_sizes.ts";
+import { cacheFiles, logFiles, readCacheBytes } from "./node_sizes.ts";
 import { PackedChunks } from "./chunks/packed_chunks.ts";
 import { checkVolumeId, openTables } from "./records.ts";
 import { RemoteDoor } from "./remote/remote_door.ts";
 import { References } from "./references.ts";
 import { Snapshots } from "./snapshots.ts";
 import { Volumes } from "./volumes.ts";
+
+/** How often what is kept of chunks is held against the room that there is. */
+const sharingMs = 10_000;
 
 await runService("viperblock", async (service) => {
   const { bus, config, log, paths } = service;
@@ -57,7 +60,10 @@ await runService("viperblock", async (service) => {
     const space = fileSystemSpace(directory);
     return {
       total_bytes: space.total_bytes,
-      available_bytes: Math.max(0, space.available_bytes - config.storage.reserve_bytes),
+      available_bytes: Math.max(
+        0,
+        space.available_bytes + mounts.keptBytes - config.storage.reserve_bytes,
+      ),
     };
   };
   const objects = new ObjectStore(paths.s3System, systemBuckets.blocks);
@@ -76,6 +82,15 @@ await runService("viperblock", async (service) => {
     log,
     reserveBytes: config.storage.reserve_bytes,
     cacheBytes: (mounted) => readCacheBytes(Deno.systemMemoryInfo().total, mounted),
+    cacheFiles: (kept_bytes, volumes) =>
+      cacheFiles({
+        kept_bytes,
+        volumes,
+        free_bytes: fileSystemSpace(directory).available_bytes - config.storage.reserve_bytes,
+        ...(config.storage.volume_cache_bytes === undefined
+          ? {}
+          : { wanted_bytes: config.storage.volume_cache_bytes }),
+      }),
     segmentBudget: logFiles(fileSystemSpace(directory).total_bytes),
   });
   const references = new References({ tables, store, mounts, keys, log });
@@ -89,9 +104,12 @@ await runService("viperblock", async (service) => {
     copies,
     availableBytes: () => capacity().available_bytes,
   });
+  // Nobody tells how full the disk is: whoever fills it finds the chunks that are kept there gone soon.
+  const sharing = setInterval(() => mounts.shareCache(), sharingMs);
   let remoteDoor: RemoteDoor | undefined;
   service.onStop(async () => {
     await remoteDoor?.[Symbol.asyncDispose]();
+    clearInterval(sharing);
     await mounts.stop();
     await tables[Symbol.asyncDispose]();
     objects[Symbol.dispose]();
@@ -155,7 +173,14 @@ await runService("viperblock", async (service) => {
     bus.answer(space, () => ({ ...capacity(), provisioned_bytes: volumes.provisionedBytes }));
   }
   // Volumes are asked when somebody looks; what they answered is told the next time.
-  const shown = ["reads", "writes", "cache_hit_ratio", "space_amplification", "segments"];
+  const shown = [
+    "reads",
+    "writes",
+    "cache_hit_ratio",
+    "chunk_cache_hit_ratio",
+    "space_amplification",
+    "segments",
+  ];
   const known: Record<string, number> = {};
   const look = async () => {
     for (const name of Object.keys(known)) {

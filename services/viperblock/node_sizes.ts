@@ -2,7 +2,7 @@
  * How much of a node's memory and disk the engine takes, from a board with 2 GiB and a memory card to a
  * server. Pure functions; they decide when a volume is mounted, and a volume keeps what it got.
  */
-import { segmentBytes } from "./format.ts";
+import { cacheFileBytes, segmentBytes } from "./format.ts";
 
 const mebibyte = 1 << 20;
 
@@ -26,4 +26,31 @@ const logShare = 64;
 export function logFiles(disk_bytes: number): number {
   const share = Math.floor(disk_bytes / logShare / segmentBytes);
   return Math.min(mostLogFiles, Math.max(fewestLogFiles, share));
+}
+
+/** Of what is free beside the reserve, the chunk caches of all volumes take so much unless the node says otherwise. */
+const cacheShare = 4;
+/** The caches leave room for so many bytes of log files beside the reserve. */
+const logRoom = 8 * segmentBytes;
+/** Each is a file descriptor, and a block that is read at the start: 128 GiB. */
+const mostCacheFiles = 1024;
+
+export interface CacheSpace {
+  /** What the node is to spend on all volumes, if it says so. */
+  readonly wanted_bytes?: number;
+  /** Free beside the reserve; less than none when that is eaten into. */
+  readonly free_bytes: number;
+  /** What the caches have of the disk by now. */
+  readonly kept_bytes: number;
+  readonly volumes: number;
+}
+
+/**
+ * Files that one volume's chunks may be kept in: an equal share of a quarter of what is free, counting the caches
+ * themselves as free, so that they shrink when others need the disk. What the node wants to spend is spent as far as it is there.
+ */
+export function cacheFiles(space: CacheSpace): number {
+  const there = Math.max(0, space.free_bytes + space.kept_bytes - logRoom);
+  const all = Math.min(there, space.wanted_bytes ?? there / cacheShare);
+  return Math.min(mostCacheFiles, Math.floor(all / space.volumes / cacheFileBytes));
 }

@@ -35,6 +35,8 @@ export interface Around {
   readonly promises: Promises;
   readonly random: Random;
   readonly sync: SyncMode;
+  /** Of chunks that it keeps on the disk; undefined when it keeps none. */
+  readonly cache?: { readonly slots: number; readonly files: number };
   readonly stamp: () => number;
   /** Called whenever something may have changed of what a crash would leave. */
   readonly look: (opened: OpenedVolume) => void;
@@ -65,7 +67,7 @@ export class OpenedVolume {
 
   /** @throws Violation when the engine does not open it */
   constructor(around: Around, row: VolumeRow) {
-    const { cloud, random, promises, sync, stamp } = around;
+    const { cloud, random, promises, sync, stamp, cache } = around;
     const { world, disk, keys } = cloud;
     this.#around = around;
     this.volumeId = row.volume_id;
@@ -85,6 +87,10 @@ export class OpenedVolume {
           ...cloud.rows.newestEpochs(row),
           cacheBytes: (1 + random.below(30)) * blockBytes,
           segmentBudget: 4 + random.below(6),
+          ...(cache === undefined ? {} : {
+            cacheFiles: cache.files,
+            cacheShape: { slots: cache.slots, refusalPauseMs: 100 },
+          }),
           spacePatienceMs: 1000,
           idlePauseMs: 20,
           sync,
@@ -107,6 +113,7 @@ export class OpenedVolume {
   }
 
   #carryOut(): Orders {
+    const { cache } = this.#around;
     const { world, disk, objects, keys, log } = this.#around.cloud;
     return new Orders({
       store: objects,
@@ -115,6 +122,7 @@ export class OpenedVolume {
         directory,
         reserveBytes: 0,
         segmentBytes: geometry.segmentBlocks * blockBytes,
+        cacheFileBytes: (1 + (cache?.slots ?? 1) * geometry.chunkBlocks) * blockBytes,
       }),
       time: {
         now: () => world.now,

@@ -15,6 +15,7 @@ await runCommand(async () => {
       count: { type: "string", help: "How many seeds, one after the other (50)" },
       forever: { type: "boolean", help: "Go on until a property does not hold" },
       "calm-openings": { type: "boolean", help: "Nothing ends while a volume is being opened" },
+      "no-cache": { type: "boolean", help: "The node's disk keeps no chunks" },
       trace: { type: "boolean", help: "Say what happened in each run" },
     },
     notes: [
@@ -33,19 +34,27 @@ await runCommand(async () => {
   let done = 0;
   let requests = 0;
   let compacted = 0;
+  let cached = 0;
+  let cachedWrong = 0;
   let damaged = 0;
   let refused = 0;
   let cut = 0;
   const maps = noMapLosses();
   const started = performance.now();
   for (let i = 0; i < count; i++) {
-    const run = new VolumeRun(first + i, options["calm-openings"] !== true);
+    const run = new VolumeRun(
+      first + i,
+      options["calm-openings"] !== true,
+      options["no-cache"] !== true,
+    );
     try {
       const report = await run.run();
       crashes += report.crashes;
       branches += report.branches;
       requests += report.requests;
       compacted += report.compacted;
+      cached += report.cached;
+      cachedWrong += report.cachedWrong;
       damaged += report.damaged;
       refused += report.refused;
       cut += report.cut;
@@ -69,7 +78,7 @@ await runCommand(async () => {
     console.log(
       `${
         crashes + branches
-      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${damaged} times the flushed log damaged (${refused} openings refused, ${cut} shown as before), ${maps.lost} maps lost (${maps.exact} made anew exactly, ${maps.partly} in part) in ${
+      } crash schedules (${branches} branched) in ${done} histories, ${requests} requests, ${compacted} chunks compacted, ${cached} blocks read from kept chunks (${cachedWrong} wrong and fetched), ${damaged} times the flushed log damaged (${refused} openings refused, ${cut} shown as before), ${maps.lost} maps lost (${maps.exact} made anew exactly, ${maps.partly} in part) in ${
         seconds.toFixed(1)
       } s from seed ${first} on`,
     );

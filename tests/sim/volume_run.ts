@@ -28,6 +28,9 @@ export type RunReport = BesideHistory["report"] & {
   readonly crashes: number;
   readonly requests: number;
   readonly compacted: number;
+  /** Blocks of chunks that were read from the local disk, and that were wrong there. */
+  readonly cached: number;
+  readonly cachedWrong: number;
   readonly trace: readonly string[];
 };
 
@@ -47,9 +50,21 @@ export class VolumeRun {
   #crashes = 0;
   #requests = 0;
   #compacted = 0;
+  #cached = 0;
+  #cachedWrong = 0;
+  /** Of its own, so that a history without a chunk cache is what it was. */
+  readonly #spoiling: Random;
 
-  /** @param endsWhileOpening whether openings, too, end now and then before they serve */
-  constructor(readonly seed: number, readonly endsWhileOpening = true) {
+  /**
+   * @param endsWhileOpening whether openings, too, end now and then before they serve
+   * @param keepsChunks whether the node's disk keeps chunks; the same seed is another history then
+   */
+  constructor(
+    readonly seed: number,
+    readonly endsWhileOpening = true,
+    readonly keepsChunks = true,
+  ) {
+    this.#spoiling = new Random(seed ^ 0x165667b1);
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
     this.#sync = seed % 7 === 2 ? "always" : seed % 7 === 3 ? "relaxed" : "flush";
@@ -103,6 +118,8 @@ export class VolumeRun {
       crashes: this.#crashes,
       requests: this.#requests,
       compacted: this.#compacted,
+      cached: this.#cached,
+      cachedWrong: this.#cachedWrong,
       trace: this.trace,
     };
   }
@@ -188,6 +205,7 @@ export class VolumeRun {
       promises: this.#promises,
       random: this.#random,
       sync: this.#sync,
+      ...(this.keepsChunks ? { cache: { slots: 3, files: this.#spoiling.below(5) } } : {}),
       stamp: () => ++this.#stamp,
       look: (opened) => this.#beside.look(opened),
     }, this.#row);
@@ -217,6 +235,9 @@ export class VolumeRun {
         else if (event === 1) this.#deleteSnapshot(opened);
         else if (event === 2 && random.below(3) === 0) this.#grow(opened);
         await opened.turn();
+        if (this.keepsChunks && this.#spoiling.below(40) === 0) {
+          this.#cloud.disk.damageCache(this.#spoiling);
+        }
         if (guest.wrong.length > 0) throw new Violation(guest.wrong.join("; "));
         if (step % 64 === 0) opened.audit();
         if (step % 400 === 399) this.#cloud.faults(true);
@@ -286,7 +307,10 @@ export class VolumeRun {
   /** Nobody carries on what the process had begun. */
   #endLife({ guest, volume }: OpenedVolume): void {
     this.#requests += guest.done;
-    this.#compacted += volume.statistics().chunks_compacted;
+    const { chunks_compacted, chunk_cache_hits, chunk_cache_wrong } = volume.statistics();
+    this.#compacted += chunks_compacted;
+    this.#cached += chunk_cache_hits;
+    this.#cachedWrong += chunk_cache_wrong;
     this.#promises.countAnew();
     this.#cloud.lookForPlaintext();
     this.#cloud.store.life++;

@@ -21,6 +21,8 @@ export interface BareOptions {
   readonly savedEpoch?: number;
   readonly cacheBytes?: number;
   readonly segmentBudget?: number;
+  /** Files that its chunks are kept in. */
+  readonly cacheFiles?: number;
   readonly reserveBytes?: number;
   readonly spacePatienceMs?: number;
   /** File for a profile of the worker, written when it is stopped. */
@@ -168,6 +170,7 @@ if (import.meta.main) {
     }),
     cacheBytes: options.cacheBytes ?? 32 << 20,
     segmentBudget: options.segmentBudget ?? 32,
+    cacheFiles: options.cacheFiles ?? 0,
     reserveBytes: options.reserveBytes ?? 0,
     spacePatienceMs: options.spacePatienceMs ?? 30_000,
   }, () => Promise.resolve({ kind: "empty" }));

@@ -11,6 +11,7 @@ import {
   listSnapshots,
   mountVolume,
   unmountVolume,
+  volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { qemuIo, refusal, run, startEngine, type TestEngine } from "./engine.ts";
 
@@ -89,6 +90,16 @@ Deno.test("volumes, snapshots and clones keep their data whatever is deleted aro
       const back = await Deno.readFile(`${scratch}/back.raw`);
       assert.ok(Buffer.from(back.subarray(0, bytes.length)).equals(Buffer.from(bytes)));
       assert.ok(back.subarray(bytes.length).every((byte) => byte === 0));
+      // What came from the store is kept on this node's disk, and read from there by the next engine.
+      const first = await engine.ask(volumeMetrics, { volume_id: "vol-a" });
+      await engine.kill();
+      await engine.start();
+      await run("nbdcopy", [engine.uri("vol-a"), `${scratch}/again.raw`]);
+      assert.ok(Buffer.from(await Deno.readFile(`${scratch}/again.raw`)).equals(back));
+      const second = await engine.ask(volumeMetrics, { volume_id: "vol-a" });
+      const fetched = [first, second].map((each) => each.windows_fetched ?? 0);
+      assert.ok((second.chunk_cache_hits ?? 0) > 0, JSON.stringify(second));
+      assert.ok((fetched[1] as number) < (fetched[0] as number), `${fetched} windows were fetched`);
       await engine.ask(unmountVolume, { volume_id: "vol-a" });
       // 36 MiB are not zero: nine chunks of 4 MiB.
       assert.equal((await engine.keys("chunks/vol-a/")).length, 9);

@@ -31,6 +31,11 @@ export class VolumeKey {
     return this.#derive("mulga/viperblock/log/v1", xtsKeyBytes);
   }
 
+  /** For AES-256-XTS of what the volume keeps of the owner's chunks on its node's disk. */
+  forCacheOf(owner: string): Bytes {
+    return this.#derive(`mulga/viperblock/cache/v1 ${owner}`, xtsKeyBytes);
+  }
+
   /** For AES-256-GCM; no two names have the same. */
   forName(name: string): Bytes {
     return this.#derive(`mulga/viperblock/sealed/v1 ${name}`, 32);

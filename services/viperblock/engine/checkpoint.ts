@@ -25,6 +25,8 @@ export interface CheckpointOptions {
   readonly post: (message: FromWorker) => void;
   /** Whether the chunk is being read from the store. */
   readonly chunkInUse: (chunk: number) => boolean;
+  /** The chunk is not known any more. */
+  readonly gaveUp?: (chunk: number) => void;
   /** Segments that are free now. */
   readonly freed: (segments: readonly Segment[]) => void;
 }
@@ -139,6 +141,7 @@ export class Checkpointer {
       if (!chunk.shared && chunk.name.owner === volumeId && chunk.name.epoch > oldest) {
         keys.push(chunk.key);
       }
+      this.#o.gaveUp?.(number);
       places.removeChunk(number);
     }
     this.#chunks = [];

@@ -25,6 +25,7 @@ export interface ClosingParts {
   readonly map: BlockMap;
   readonly places: Places;
   readonly snapshotter: Snapshotter;
+  readonly chunkCache: { readonly idle: boolean } | undefined;
   /** Where the map goes at an unmount. */
   readonly mapKey: string;
   readonly post: (message: FromWorker) => void;
@@ -39,6 +40,7 @@ export class Closing {
   readonly #map: BlockMap;
   readonly #places: Places;
   readonly #snapshotter: Snapshotter;
+  readonly #chunkCache: ClosingParts["chunkCache"];
   readonly #mapKey: string;
   readonly #post: (message: FromWorker) => void;
   #underWay = false;
@@ -55,6 +57,7 @@ export class Closing {
     this.#map = parts.map;
     this.#places = parts.places;
     this.#snapshotter = parts.snapshotter;
+    this.#chunkCache = parts.chunkCache;
     this.#mapKey = parts.mapKey;
     this.#post = parts.post;
   }
@@ -82,6 +85,7 @@ export class Closing {
       case "connections": {
         this.#door.dropClients();
         if (this.#door.anyOpen || !this.#partial.idle) return false;
+        if (this.#chunkCache?.idle === false) return false;
         if (this.#for === "unmount") this.#log.sealSegment();
         this.#step = "flush";
         let synced = false;

@@ -252,6 +252,13 @@ export class DamagedVolume implements Commands {
       cache_misses: this.#cache.misses,
       log_written_bytes: 0,
       windows_fetched: this.#fetcher.fetches,
+      chunk_cache_hits: 0,
+      chunk_cache_misses: 0,
+      chunk_cache_wrong: 0,
+      chunk_cache_bytes: 0,
+      chunk_cache_files: 0,
+      windows_kept: 0,
+      windows_not_kept: 0,
       chunks_stored: 0,
       latencies: {},
     };

@@ -47,6 +47,8 @@ export interface DrainerOptions {
   readonly chunk: Memory;
   readonly post: (message: FromWorker) => void;
   readonly damaged: (block: number, container: number, index: number) => void;
+  /** A chunk was stored, and still lies in the memory. */
+  readonly storedAs?: (chunk: number) => void;
 }
 
 export interface Entry {
@@ -266,6 +268,7 @@ export class Drainer {
           places.place(entry.block, container, i, entry.checksum);
         }
       }
+      this.#o.storedAs?.(number);
     }
     const entries = this.#entries;
     this.#entries = [];

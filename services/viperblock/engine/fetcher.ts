@@ -39,6 +39,10 @@ export interface FetcherOptions {
   /** Transfer buffers, one window each, that the main thread fills. */
   readonly buffers: readonly Memory[];
   readonly order: (order: FetchOrder) => void;
+  /** Whether the window is kept on the node's own disk. */
+  readonly isKept?: (chunk: number, window: number) => boolean;
+  /** Offers a window that came to whoever keeps them there. */
+  readonly came?: (chunk: number, window: number, bytes: Memory) => void;
   /** Tells a piece that its window has come (its bytes and their first block) or that it will not. */
   readonly arrived: (piece: number, bytes: Uint8Array | undefined, firstBlock: number) => void;
 }
@@ -86,6 +90,7 @@ export class Fetcher {
     if (known === undefined || window * windowBlocks >= known.blocks) return;
     if (this.#freeBuffers.length < 2) return;
     if (this.#options.cache.has(chunkContainer(chunk), window * windowBlocks)) return;
+    if (this.#options.isKept?.(chunk, window) === true) return;
     this.#fetch(chunk, window);
   }
 
@@ -134,7 +139,8 @@ export class Fetcher {
     this.#byId.delete(id);
     this.#byWindow.delete(fetch.chunk * windowsPerChunk + fetch.window);
     const first = fetch.window * windowBlocks;
-    const bytes = (this.#options.buffers[fetch.buffer] as Memory).bytes;
+    const memory = this.#options.buffers[fetch.buffer] as Memory;
+    const { bytes } = memory;
     for (const piece of fetch.waiting) {
       this.#options.arrived(piece, ok ? bytes : undefined, first);
     }
@@ -143,6 +149,7 @@ export class Fetcher {
       for (let i = 0; i < fetch.blocks; i++) {
         this.#options.cache.insert(container, first + i, bytes, i * blockBytes);
       }
+      this.#options.came?.(fetch.chunk, fetch.window, memory);
     }
     this.#freeBuffers.push(fetch.buffer);
   }

@@ -1,9 +1,10 @@
 /**
  * Gathers the blocks of a read into its slot: zeros for holes, copies from the log's buffers and the
- * read cache, O_DIRECT reads from log segments, windows of chunks from the object store.
+ * read cache, O_DIRECT reads from log segments and from the chunk cache, windows of chunks from the object store.
  *
  * Every block that comes from a disk or from the store is held against the checksum that the map had
- * for it when the read began; one that does not match fails the read and is never served. Segments with
+ * for it when the read began; one that does not match fails the read and is never served. What does not match in
+ * the chunk cache is asked of the store. Segments with
  * reads under way are not reused. The data is copied, never referred to: a reply may be on its way
  * long after the block's old place was given to another.
  */
@@ -13,6 +14,7 @@ import { checksumAt, containerAt, indexAt, livesAt } from "../maps/block_map.ts"
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
+import type { ChunkCache, KeptChunk } from "./chunk_cache.ts";
 import type { ReadCache } from "./read_cache.ts";
 import { DiskReads } from "./disk_reads.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
@@ -30,6 +32,7 @@ export interface ReaderOptions {
   readonly ring: RequestQueue;
   readonly places: Places;
   readonly cache: ReadCache;
+  readonly chunkCache?: ChunkCache;
   readonly requests: Requests;
   readonly slots: Slots;
   readonly log: Pick<LogWriter, "buffered" | "memory">;
@@ -48,6 +51,8 @@ export class Reader {
   readonly #pieceRequest = new Int32Array(pieceCapacity);
   readonly #pieceFirst = new Int32Array(pieceCapacity);
   readonly #pieceCount = new Int32Array(pieceCapacity);
+  /** Where in the chunk cache it is read from. */
+  readonly #pieceKept: (KeptChunk | undefined)[] = new Array(pieceCapacity).fill(undefined);
   readonly #freePieces = new Int32Array(pieceCapacity);
   readonly #disk = new DiskReads(pieceCapacity, (piece) => this.#read(piece));
   #pieces = pieceCapacity;
@@ -151,7 +156,10 @@ export class Reader {
     this.#pieceCount[piece] = run;
     requests.left[id] = (requests.left[id] as number) + 1;
     if (inChunk) {
-      this.#fetcher?.want(container, index, piece);
+      const kept = this.#o.chunkCache?.take(container, index, run);
+      this.#pieceKept[piece] = kept;
+      if (kept === undefined) this.#fetcher?.want(container, index, piece);
+      else this.#disk.start(piece);
       return run;
     }
     const segment = places.segment(container);
@@ -177,10 +185,11 @@ export class Reader {
     const slot = requests.slot[this.#pieceRequest[piece] as number] as number;
     const first = this.#pieceFirst[piece] as number;
     const at = (slots.firstBlock[slot] as number) + first;
+    const kept = this.#pieceKept[piece];
     ring.queue(
       ringOperations.read,
-      (places.segment(slots.container[at] as number) as Segment).fd,
-      (slots.index[at] as number) * blockBytes,
+      kept?.file.fd ?? (places.segment(slots.container[at] as number) as Segment).fd,
+      (kept?.at ?? 0) + (slots.index[at] as number) * blockBytes,
       slots.memory.address + (slots.start[slot] as number) + first * blockBytes,
       (this.#pieceCount[piece] as number) * blockBytes,
       0,
@@ -203,6 +212,11 @@ export class Reader {
 
   #onRead(piece: number, result: number): void {
     this.#disk.ended();
+    const kept = this.#pieceKept[piece];
+    if (kept !== undefined) {
+      this.#onKept(piece, kept, result);
+      return;
+    }
     const { requests, slots, places, cache, seal } = this.#o;
     const id = this.#pieceRequest[piece] as number;
     const first = this.#pieceFirst[piece] as number;
@@ -233,6 +247,32 @@ export class Reader {
         }
       }
     }
+    this.#freePieces[this.#pieces++] = piece;
+    this.#finishPart(id);
+  }
+
+  /** What was read from the chunk cache is what was written, or the store is asked for all of the piece. */
+  #onKept(piece: number, kept: KeptChunk, result: number): void {
+    const { requests, slots, cache, chunkCache } = this.#o;
+    this.#pieceKept[piece] = undefined;
+    const id = this.#pieceRequest[piece] as number;
+    const first = this.#pieceFirst[piece] as number;
+    const count = this.#pieceCount[piece] as number;
+    const slot = requests.slot[id] as number;
+    const column = slots.firstBlock[slot] as number;
+    const base = slots.start[slot] as number;
+    const container = slots.container[column + first] as number;
+    const index = slots.index[column + first] as number;
+    let ok = result === count * blockBytes;
+    for (let i = 0; ok && i < count; i++) {
+      const at = base + (first + i) * blockBytes;
+      chunkCache?.open(container, index + i, slots.memory, at);
+      ok = this.#matches(at, slots.checksum[column + first + i] as number);
+      if (ok) cache.insert(container, index + i, slots.memory.bytes, at);
+    }
+    if (!ok) this.#fetcher?.want(container, index, piece);
+    chunkCache?.done(kept, container, count, ok);
+    if (!ok) return;
     this.#freePieces[this.#pieces++] = piece;
     this.#finishPart(id);
   }

@@ -11,9 +11,16 @@ import type { Memory } from "../../../ffi/libc.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
 import type { Level } from "../../log/log.ts";
 import { BlockMap } from "../maps/block_map.ts";
+import { CacheSeal } from "../encryption/cache_seal.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { blockBytes, chunkKey, type Geometry, standardGeometry } from "../format.ts";
+import {
+  blockBytes,
+  chunkHeaderBytes,
+  chunkKey,
+  type Geometry,
+  standardGeometry,
+} from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
@@ -23,6 +30,7 @@ import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
 import { Compactor, idlePauseMs } from "./compactor.ts";
 import { VolumeCommands } from "./commands.ts";
+import { ChunkCache } from "./chunk_cache.ts";
 import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
@@ -53,6 +61,10 @@ export interface VolumeOptions {
   /** The newest epoch whose chunks a snapshot may name. */
   readonly snapshotEpoch: number;
   readonly cacheBytes: number;
+  /** Files that its chunks may be kept in on this node. */
+  readonly cacheFiles?: number;
+  /** Only the simulation has others than what is usual. */
+  readonly cacheShape?: { readonly slots: number; readonly refusalPauseMs: number };
   /** Log segments that the volume may hold before writes wait for the drain. */
   readonly segmentBudget: number;
   /** How long writes wait for space before they fail with ENOSPC. */
@@ -87,6 +99,7 @@ export class Volume {
   readonly #requests: Requests;
   readonly #slots: Slots;
   readonly #cache: ReadCache;
+  readonly #chunkCache: ChunkCache;
   readonly #map: BlockMap;
   readonly #places: Places;
   readonly #log: LogWriter;
@@ -145,6 +158,16 @@ export class Volume {
       committed: (id) => this.#commands.committed(id),
       flushed: (id) => this.#done(id),
     });
+    this.#chunkCache = new ChunkCache({
+      machine,
+      volumeId: options.volumeId,
+      places: this.#places,
+      files: options.cacheFiles ?? 0,
+      ...options.cacheShape,
+      slotBlocks: geometry.chunkBlocks,
+      ...(options.key === undefined ? {} : { seal: new CacheSeal(options.key) }),
+      post,
+    });
     const damaged = (block: number, container: number, index: number) =>
       this.#damaged(block, container, index);
     this.#reader = new Reader({
@@ -152,6 +175,7 @@ export class Volume {
       ...sealed,
       places: this.#places,
       cache: this.#cache,
+      chunkCache: this.#chunkCache,
       requests: this.#requests,
       slots: this.#slots,
       log: this.#log,
@@ -167,6 +191,8 @@ export class Volume {
       // The last one is the compactor's.
       buffers: options.transfer.windows.slice(0, -1),
       order: (order) => post({ kind: "fetch", ...order }),
+      isKept: (chunk, window) => this.#chunkCache.has(chunk, window),
+      came: (chunk, window, bytes) => this.#chunkCache.keep(chunk, window, bytes, 0),
       arrived: (piece, bytes, first) => this.#reader.arrived(piece, bytes, first),
     });
     this.#reader.useFetcher(this.#fetcher);
@@ -190,6 +216,8 @@ export class Volume {
       chunk: options.transfer.chunk,
       post,
       damaged,
+      storedAs: (chunk) =>
+        this.#chunkCache.keepAll(chunk, options.transfer.chunk, chunkHeaderBytes),
     });
     this.#checkpointer = new Checkpointer({
       volumeId: options.volumeId,
@@ -203,7 +231,8 @@ export class Volume {
       post,
       chunkInUse: (chunk) =>
         this.#fetcher.uses(chunk) || this.#snapshotter.holds(chunk) ||
-        this.#compactor.uses(chunk),
+        this.#compactor.uses(chunk) || this.#chunkCache.uses(chunk),
+      gaveUp: (chunk) => this.#chunkCache.forget(chunk),
       freed: (segments) => this.#maintenance.retire(segments),
     });
     this.#checkpointer.lastAtBytes = -recovered.blocks * blockBytes;
@@ -270,6 +299,7 @@ export class Volume {
       map: this.#map,
       places: this.#places,
       snapshotter: this.#snapshotter,
+      chunkCache: this.#chunkCache,
       mapKey: mapKey(options.volumeId, options.epoch),
       post,
     });
@@ -293,6 +323,7 @@ export class Volume {
     machine.release(this.#cache.memory);
     for (const memory of this.#log.memories) machine.release(memory);
     machine.release(this.#slots.memory);
+    this.#chunkCache.release();
   }
 
   /** Lets go of files, sockets and the ring. Memory stays: the kernel may still be using it. */
@@ -304,6 +335,7 @@ export class Volume {
     for (const file of this.#log.spares) disk.close(file.fd);
     for (const segment of this.#places.segments.values()) disk.close(segment.fd);
     this.#places.segments.clear();
+    this.#chunkCache.close();
   }
 
   #done(id: number): void {
@@ -327,6 +359,9 @@ export class Volume {
     again = this.#door.advance(this.#maintenance.full) || again;
     const stalled = this.#partial.waiting || this.#door.stalled;
     this.#fetcher.advance();
+    this.#chunkCache.paused = this.#closing.underWay;
+    if (this.#drainer.running) this.#chunkCache.prepare();
+    this.#chunkCache.advance();
     this.#snapshotter.advance();
     if (this.#checkpointsWanted > 0) this.#checkpoint();
     this.#maintenance.advance(stalled);
@@ -373,6 +408,16 @@ export class Volume {
         return;
       case "segment_refused":
         this.#maintenance.segmentRefused();
+        this.#chunkCache.giveWay();
+        return;
+      case "cache_file":
+        this.#chunkCache.fileCame(message.path);
+        return;
+      case "cache_refused":
+        this.#chunkCache.fileRefused();
+        return;
+      case "cache_allowed":
+        this.#chunkCache.allow(message.files);
         return;
       case "fetched":
         if (message.id < 0) this.#compactor.fetched(message.id, message.ok);
@@ -489,6 +534,7 @@ export class Volume {
       cache_misses: this.#cache.misses,
       log_written_bytes: this.#log.writtenBytes,
       windows_fetched: this.#fetcher.fetches,
+      ...this.#chunkCache.statistics(),
       chunks_stored: this.#drainer.stored,
       latencies: this.#latencies.report(),
     };

@@ -3,12 +3,22 @@
  * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. The first
  * one of an opening is waited for by guests: its space is only set aside, which takes no time. A
  * file that would eat into the node's reserve is refused; one that a crash left half made holds no log
- * and is removed at the next open. A checkpoint takes the place of the one before it in one step.
+ * and is removed at the next open. Files of the chunk cache only have their space set aside, and leave more room than the
+ * log's. A checkpoint takes the place of the one before it in one step.
  */
 import { join } from "node:path";
-import { checkpointName, logFilePattern, segmentBytes } from "../format.ts";
+import {
+  cacheFileBytes,
+  cacheFilePattern,
+  checkpointName,
+  logFilePattern,
+  segmentBytes,
+} from "../format.ts";
 import type { FileHandle, FileSystem } from "../machine/file_system.ts";
 import { NoSpace, type VolumeFiles } from "../mounts/orders.ts";
+
+/** Log files that must still fit beside the reserve when one for the cache is made. */
+const logFilesFirst = 8;
 
 const zeros = new Uint8Array(1 << 20);
 
@@ -18,19 +28,29 @@ export interface LocalFilesOptions {
   readonly reserveBytes: number;
   /** Bytes of a log segment. */
   readonly segmentBytes?: number;
+  /** Bytes of a file of the chunk cache. */
+  readonly cacheFileBytes?: number;
 }
 
 export class LocalFiles implements VolumeFiles {
   readonly #o: LocalFilesOptions;
   readonly #segmentBytes: number;
+  readonly #cacheFileBytes: number;
   #next = 0;
+  #nextCache = 0;
+  readonly #caches = new Set<string>();
   #isFirst = true;
   #checkpoint: FileHandle | undefined;
 
   constructor(options: LocalFilesOptions) {
     this.#o = options;
     this.#segmentBytes = options.segmentBytes ?? segmentBytes;
+    this.#cacheFileBytes = options.cacheFileBytes ?? cacheFileBytes;
     for (const name of options.system.names(options.directory)) {
+      if (cacheFilePattern.test(name)) {
+        this.#caches.add(join(options.directory, name));
+        this.#nextCache = Math.max(this.#nextCache, parseInt(name.slice(6)) + 1);
+      }
       if (!logFilePattern.test(name)) continue;
       this.#next = Math.max(this.#next, parseInt(name.slice(4)) + 1);
     }
@@ -70,7 +90,34 @@ export class LocalFiles implements VolumeFiles {
     return path;
   }
 
+  /** Bytes of the disk that the chunk cache takes. */
+  get cacheBytes(): number {
+    return this.#caches.size * this.#cacheFileBytes;
+  }
+
+  async makeCache(): Promise<string> {
+    const { system, directory, reserveBytes } = this.#o;
+    const kept = reserveBytes + logFilesFirst * this.#segmentBytes;
+    const available = system.availableBytes(directory);
+    if (available - this.#cacheFileBytes < kept) {
+      throw new NoSpace(`${available} bytes are free, of which ${kept} are kept`);
+    }
+    const path = join(directory, `cache-${this.#nextCache++}.chk`);
+    const file = await system.create(path, true);
+    file.close();
+    let made = false;
+    try {
+      made = await system.allocate(path, this.#cacheFileBytes);
+    } finally {
+      if (!made) await system.remove(path);
+    }
+    if (!made) throw new NoSpace("the file system sets no space aside");
+    this.#caches.add(path);
+    return path;
+  }
+
   async remove(path: string): Promise<void> {
+    this.#caches.delete(path);
     await this.#o.system.remove(path);
   }
 

@@ -35,6 +35,11 @@ export class FoundDisk implements LogDisk {
     return files;
   }
 
+  /** Whoever only looks has no use for them. */
+  cacheFiles(): string[] {
+    return [];
+  }
+
   open(path: string): OpenFile {
     return { path, fd: this.#open.push(this.#files.get(path)) - 1 };
   }

@@ -11,7 +11,7 @@ import {
   unmap,
 } from "../../../ffi/libc.ts";
 import { Ring } from "../../../ffi/liburing.ts";
-import { checkpointName, logFilePattern } from "../format.ts";
+import { cacheFilePattern, checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, Machine, OpenFile } from "./machine.ts";
 import type { StoredBytes } from "./stored_bytes.ts";
 
@@ -45,6 +45,12 @@ class Directory implements LogDisk {
       for (const file of files) closeFile(file.fd);
       throw error;
     }
+  }
+
+  cacheFiles(): string[] {
+    return Array.from(Deno.readDirSync(this.path), ({ name }) => name)
+      .filter((name) => cacheFilePattern.test(name))
+      .map((name) => join(this.path, name));
   }
 
   close(fd: number): void {

@@ -46,6 +46,8 @@ export interface LogDisk {
   read(fd: number, into: Memory, length: number, offset: number): number;
   /** Makes all that was written to the file durable. */
   sync(fd: number): void;
+  /** The paths of the chunk cache's files. */
+  cacheFiles(): string[];
   /** The newest checkpoint; undefined when there is none. */
   checkpoint(): StoredBytes | undefined;
 }

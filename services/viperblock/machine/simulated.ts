@@ -45,7 +45,8 @@ export class SimulatedRing implements RequestQueue {
     kind: number,
     id: number,
   ): void {
-    const landed = operation === ringOperations.write ? this.onWrite() : () => {};
+    const isLogged = operation === ringOperations.write && this.disk.isLogFile(fd);
+    const landed = isLogged ? this.onWrite() : () => {};
     this.#queued.push(() => this.#submit(operation, fd, offset, address, length, kind, id, landed));
   }
 

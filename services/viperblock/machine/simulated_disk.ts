@@ -7,7 +7,7 @@
  * the last sync of the directory has happened.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { checkpointName, logFilePattern } from "../format.ts";
+import { blockBytes, cacheFilePattern, checkpointName, logFilePattern } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 import { type DamagedPlace, FoundDisk } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
@@ -196,6 +196,10 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     return names.map((path) => this.open(path));
   }
 
+  cacheFiles(): string[] {
+    return [...this.#names.keys()].filter((path) => this.#isCache(path)).sort();
+  }
+
   open(path: string): OpenFile {
     const file = this.#names.get(path);
     if (file === undefined) throw new SimulatedError("ENOENT");
@@ -305,13 +309,45 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     return logFilePattern.test(path.slice(this.directory.length + 1));
   }
 
+  #isCache(path: string): boolean {
+    return cacheFilePattern.test(path.slice(this.directory.length + 1));
+  }
+
+  /** Whether the log is what is open there. */
+  isLogFile(fd: number): boolean {
+    const file = this.file(fd);
+    for (const [path, each] of this.#names) if (each === file) return !this.#isCache(path);
+    // It has been removed.
+    return false;
+  }
+
+  /** Something of the chunk cache is not what was written: a bit, or a block that another is there instead of. */
+  damageCache(chance: Chance): boolean {
+    const [path] = this.cacheFiles().filter(() => chance.below(2) === 0);
+    const file = path === undefined ? undefined : this.#names.get(path);
+    const blocks = Math.floor((file?.bytes.length ?? 0) / blockBytes);
+    if (file === undefined || blocks === 0) return false;
+    const at = chance.below(blocks) * blockBytes;
+    const from = chance.below(blocks) * blockBytes;
+    const block = file.bytes.slice(from, from + blockBytes);
+    if (chance.below(2) === 0) {
+      const byte = chance.below(blockBytes);
+      block.set(file.bytes.subarray(at, at + blockBytes));
+      block[byte] = (block[byte] as number) ^ (1 << chance.below(8));
+    }
+    file.write(at, block);
+    return true;
+  }
+
   names(): string[] {
     return [...this.#names.keys()].map((path) => path.slice(this.directory.length + 1));
   }
 
   availableBytes(): number {
     const logs = this.names().filter((name) => logFilePattern.test(name)).length;
-    return (this.room - logs) * this.segmentBytes;
+    let cached = 0;
+    for (const path of this.cacheFiles()) cached += this.#names.get(path)?.bytes.length ?? 0;
+    return (this.room - logs) * this.segmentBytes - cached;
   }
 
   forgetCached(): void {}

@@ -19,6 +19,11 @@ export type ToWorker =
   /** A prepared log file, or the word that there is no room for one. */
   | { readonly kind: "segment"; readonly path: string }
   | { readonly kind: "segment_refused"; readonly reason: string }
+  /** A file for the chunk cache, or the word that there is no room for one. */
+  | { readonly kind: "cache_file"; readonly path: string }
+  | { readonly kind: "cache_refused" }
+  /** So many of them the volume may have from now on. */
+  | { readonly kind: "cache_allowed"; readonly files: number }
   /** The order with this id was carried out, or failed for good. */
   | { readonly kind: "fetched"; readonly id: number; readonly ok: boolean }
   | { readonly kind: "stored"; readonly ok: boolean }
@@ -68,6 +73,15 @@ export interface VolumeStatistics {
   readonly cache_misses: number;
   readonly log_written_bytes: number;
   readonly windows_fetched: number;
+  /** Blocks of chunks that were read from this node's disk, that were not there, and that were wrong there. */
+  readonly chunk_cache_hits: number;
+  readonly chunk_cache_misses: number;
+  readonly chunk_cache_wrong: number;
+  readonly chunk_cache_bytes: number;
+  readonly chunk_cache_files: number;
+  readonly windows_kept: number;
+  /** Windows that there was no time or room for. */
+  readonly windows_not_kept: number;
   readonly chunks_stored: number;
   /** Percentiles and histograms of how long requests took. */
   readonly latencies: Readonly<Record<string, number>>;
@@ -87,6 +101,7 @@ export type FromWorker =
   /** `damage`: it is served for reading only. */
   | { readonly kind: "ready"; readonly replayed_batches: number; readonly damage?: DamageReport }
   | { readonly kind: "segment_wanted" }
+  | { readonly kind: "cache_wanted" }
   | { readonly kind: "drop_file"; readonly path: string }
   | {
     readonly kind: "fetch";
@@ -214,6 +229,8 @@ export interface WorkerInit {
   /** Where local guests reach it through rings in their memory, if anywhere. */
   readonly vhostSocket?: string;
   readonly cacheBytes: number;
+  /** Files that its chunks may be kept in on this node. */
+  readonly cacheFiles: number;
   /** Log segments that the volume may hold before writes wait for the drain. */
   readonly segmentBudget: number;
   /** How long writes wait for space before they fail with ENOSPC. */

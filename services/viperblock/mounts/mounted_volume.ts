@@ -56,9 +56,13 @@ export interface MountOptions {
   readonly store: BlockStore;
   readonly log: Log;
   readonly cacheBytes: number;
+  /** Files that its chunks may be kept in on this node; none unless given. */
+  readonly cacheFiles?: number;
   readonly segmentBudget: number;
   readonly reserveBytes: number;
   readonly spacePatienceMs: number;
+  /** Called when there was no room for a log file. */
+  readonly noRoom?: () => void;
   /** It was refused because it is damaged: serve what can be read of it. */
   readonly rescue?: Rescue;
 }
@@ -130,6 +134,8 @@ export class MountedVolume {
   readonly #ready = Promise.withResolvers<Served>();
   readonly #ended = Promise.withResolvers<Ending>();
   readonly #orders: Orders;
+  readonly #files: LocalFiles;
+  #cacheFiles: number;
   #unmounting: PromiseWithResolvers<boolean> | undefined;
   #reports: ((statistics: VolumeStatistics) => void)[] = [];
   #over = false;
@@ -156,13 +162,15 @@ export class MountedVolume {
       chunk: memory(chunkBytes),
       piece: memory(pieceBytes),
     };
+    this.#cacheFiles = options.cacheFiles ?? 0;
+    this.#files = new LocalFiles({
+      system: linuxFileSystem,
+      directory: options.directory,
+      reserveBytes: options.reserveBytes,
+    });
     this.#orders = new Orders({
       store: options.store,
-      files: new LocalFiles({
-        system: linuxFileSystem,
-        directory: options.directory,
-        reserveBytes: options.reserveBytes,
-      }),
+      files: this.#files,
       time: systemTime,
       log: this.#log,
       ...(options.key === undefined
@@ -198,6 +206,7 @@ export class MountedVolume {
       socket: options.socket,
       ...(options.vhostSocket === undefined ? {} : { vhostSocket: options.vhostSocket }),
       cacheBytes: options.cacheBytes,
+      cacheFiles: this.#cacheFiles,
       segmentBudget: options.segmentBudget,
       spacePatienceMs: options.spacePatienceMs,
       mailbox: this.#mailbox.shared,
@@ -237,6 +246,24 @@ export class MountedVolume {
 
   #send(message: ToWorker): void {
     if (!this.#over) this.#mailbox.send(message);
+    if (message.kind === "segment_refused") this.#o.noRoom?.();
+  }
+
+  /** Bytes of this node's disk that its chunks are kept in. */
+  get keptBytes(): number {
+    return this.#files.cacheBytes;
+  }
+
+  /**
+   * So many files its chunks may be kept in from now on.
+   * @param exactly a little less than now is no reason to give anything up, unless somebody needs the room
+   */
+  allowCache(files: number, exactly: boolean): void {
+    const before = this.#cacheFiles;
+    if (files === before) return;
+    if (!exactly && files < before && before - files < before / 8) return;
+    this.#cacheFiles = files;
+    this.#send({ kind: "cache_allowed", files });
   }
 
   /** Flushes the log and ends the worker; the local files stay. */

@@ -37,6 +37,8 @@ export interface MountsOptions {
   readonly reserveBytes: number;
   /** RAM for the read cache of the next volume. */
   readonly cacheBytes: (mounted: number) => number;
+  /** Files that each of so many volumes' chunks may be kept in, when those there are take so many bytes; none unless given. */
+  readonly cacheFiles?: (keptBytes: number, volumes: number) => number;
   /** Log files of 32 MiB that one volume may hold. */
   readonly segmentBudget?: number;
   readonly spacePatienceMs?: number;
@@ -204,9 +206,12 @@ export class Mounts {
       store: this.#o.store,
       log: this.#o.log,
       cacheBytes: this.#o.cacheBytes(this.#mounted.size),
+      cacheFiles: this.#cacheFiles(this.#mounted.size + 1),
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
+      // Others' chunks give way to its log.
+      noRoom: () => this.shareCache(true),
     }, rescue ?? (() => this.#savedBase(value)));
     const { replayed_batches, damage } = await volume.ready;
     await this.#noteDamage(taken.value, damage?.reason);
@@ -222,7 +227,28 @@ export class Mounts {
       duration_ms: Math.round(performance.now() - started),
     });
     void this.#watch(value.volume_id, volume);
+    this.shareCache();
     return volume;
+  }
+
+  #cacheFiles(volumes: number): number {
+    return this.#o.cacheFiles?.(this.keptBytes, volumes) ?? 0;
+  }
+
+  /** Bytes of the disk that chunks are kept in; whoever needs them gets them back. */
+  get keptBytes(): number {
+    let kept = 0;
+    for (const volume of this.#mounted.values()) kept += volume.keptBytes;
+    return kept;
+  }
+
+  /**
+   * Each volume gets an equal share of what the disk has room for now.
+   * @param exactly somebody needs the room
+   */
+  shareCache(exactly = false): void {
+    const files = this.#cacheFiles(Math.max(1, this.#mounted.size));
+    for (const volume of this.#mounted.values()) volume.allowCache(files, exactly);
   }
 
   /** The row says why a volume is served for reading only, as long as it is. */
@@ -268,6 +294,10 @@ export class Mounts {
       ...latencies,
       read_only: volume?.damage === undefined ? 0 : 1,
       damaged_blocks: volume?.damage?.damaged_blocks ?? 0,
+      chunk_cache_hit_ratio: ratio(
+        seen.chunk_cache_hits,
+        seen.chunk_cache_hits + seen.chunk_cache_misses,
+      ),
       cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
       space_amplification: ratio(seen.chunk_blocks, seen.live_chunk_blocks),
       log_amplification: ratio(seen.log_written_bytes, seen.guest_written_bytes),

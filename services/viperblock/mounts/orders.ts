@@ -26,6 +26,8 @@ export class NoSpace extends Error {
 export interface VolumeFiles {
   /** Makes one log file, durably; returns its path. @throws NoSpace */
   makeLog(): Promise<string>;
+  /** Makes one file for the chunk cache; returns its path. @throws NoSpace */
+  makeCache(): Promise<string>;
   /** What is not there any more is no error. */
   remove(path: string): Promise<void>;
   /** Begins a new checkpoint beside the one in force. */
@@ -89,6 +91,9 @@ export class Orders {
       case "segment_wanted":
         this.#run(() => this.#makeSegment());
         return true;
+      case "cache_wanted":
+        this.#run(() => this.#makeCache());
+        return true;
       case "drop_file":
         this.#run(() => this.#o.files.remove(message.path));
         return true;
@@ -134,6 +139,16 @@ export class Orders {
       this.#refused = true;
       const reason = error instanceof NoSpace ? error.message : "the log file could not be made";
       this.#o.send({ kind: "segment_refused", reason });
+    }
+  }
+
+  async #makeCache(): Promise<void> {
+    try {
+      this.#o.send({ kind: "cache_file", path: await this.#o.files.makeCache() });
+    } catch (error) {
+      // Without it reads are slower, and nothing else is wrong.
+      if (!(error instanceof NoSpace)) this.#o.log.warn("cache_file_not_made", errorFields(error));
+      this.#o.send({ kind: "cache_refused" });
     }
   }
 
