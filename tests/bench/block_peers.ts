@@ -2,7 +2,7 @@
  * The four that the bench of volumes compares: our engine alone in a process, qemu-nbd on a file, the
  * file system itself, and a volume that does nothing; all in one directory. fio drives each, so that the client costs the same.
  */
-import { type BareEngine, startBare } from "../viperblock/bare_engine.ts";
+import { type BareEngine, type BareOptions, startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
 import { startNullVolume } from "./null_volume.ts";
 
@@ -64,6 +64,7 @@ export async function startOurs(
   directory: string,
   content: string,
   cacheBytes: number,
+  more: Pick<BareOptions, "segmentBudget" | "cacheFiles"> = {},
 ): Promise<Engine> {
   await Deno.mkdir(directory);
   const socket = `${directory}/socket`;
@@ -75,6 +76,7 @@ export async function startOurs(
     cacheBytes,
     // Room for the runs, as a node with a free disk has it.
     segmentBudget: 96,
+    ...more,
   });
   const uri = `nbd+unix:///vol-bare?socket=${socket}`;
   await run("nbdcopy", ["--flush", content, uri]);

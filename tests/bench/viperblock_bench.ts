@@ -24,6 +24,7 @@ import {
 import { largeVolume } from "./large_volume.ts";
 import { explain } from "./engine_profile.ts";
 import { agedVolume } from "./aged_volume.ts";
+import { drainedVolume } from "./drained_volume.ts";
 import { cost } from "./pipelined_client.ts";
 import { startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
@@ -231,6 +232,18 @@ async function aged(): Promise<void> {
   print("aged_write_amplification", found.written, { must: 2, aim: 1.5 }, amplification, true);
 }
 
+/** Reads of what is not in the log any more, against the same without chunks on the node's disk. */
+async function drained(content: string, raw: Target): Promise<void> {
+  const found = await drainedVolume(directory, content, raw, rounds, seconds);
+  const [kept, fetched, bare] = [median(found.kept), median(found.fetched), median(found.raw)];
+  print("drained_4k_randread_disk_qd32 / raw", kept / bare, { must: 0.65, aim: 0.9 }, {
+    iops: Math.round(kept),
+    fetched_from_store: Math.round(fetched),
+    peer: Math.round(bare),
+    rounds,
+  });
+}
+
 /** A volume of 1 TiB with a tenth of it mapped, until it serves; its map's memory. */
 async function opened(): Promise<void> {
   const found = await largeVolume(`${directory}/large`, rounds);
@@ -266,6 +279,7 @@ try {
   }
   if (wanted("open_1tib")) await opened();
   if (wanted("aged")) await aged();
+  if (wanted("drained")) await drained(content, raw);
   if (values.explain) {
     await explained("write");
     await explained("read");
