@@ -1,19 +1,8 @@
 /** kill -9 under load: every acknowledged write is there byte for byte, everything else old or new. */
 import assert from "node:assert/strict";
 import { ObjectStore } from "../../services/predastore/contract.ts";
+import { bytesOf } from "../../services/predastore/test_store.ts";
 import { startPredastore } from "../kit/predastore.ts";
-
-function bytesOf(seed: number, length: number): Uint8Array<ArrayBuffer> {
-  const words = new Uint32Array(Math.ceil(length / 4) + 1);
-  let state = (seed * 2654435761 + 1) >>> 0;
-  for (let at = 0; at < words.length; at++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    words[at] = state >>> 0;
-  }
-  return new Uint8Array(words.buffer, 0, length);
-}
 
 for (const [k, m] of [[1, 0], [2, 1]] as const) {
   Deno.test({

@@ -11,7 +11,8 @@ import {
   UploadPartCopyCommand,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
-import { bytesOf, content, keptAlive, md5, refused, same, withPredastore } from "./steps.ts";
+import { bytesOf } from "../../services/predastore/test_store.ts";
+import { content, keptAlive, md5, refused, same, withPredastore } from "./steps.ts";
 
 Deno.test(
   "the JavaScript SDK finds the S3 it knows: multipart uploads",

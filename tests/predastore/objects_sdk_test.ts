@@ -16,7 +16,8 @@ import {
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
-import { bytesOf, content, keptAlive, md5, refused, same, withPredastore } from "./steps.ts";
+import { bytesOf } from "../../services/predastore/test_store.ts";
+import { content, keptAlive, md5, refused, same, withPredastore } from "./steps.ts";
 
 Deno.test(
   "the JavaScript SDK finds the S3 it knows: objects, their checksums, conditions and copies",

@@ -38,19 +38,6 @@ export async function content(s3: S3Client, Bucket: string, Key: string): Promis
   return await Body.transformToByteArray();
 }
 
-/** Bytes that nothing compresses, the same for the same seed. */
-export function bytesOf(seed: number, length: number): Uint8Array {
-  const words = new Uint32Array(Math.ceil(length / 4));
-  let state = (seed * 2654435761 + 1) >>> 0;
-  for (let at = 0; at < words.length; at++) {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    words[at] = state >>> 0;
-  }
-  return new Uint8Array(words.buffer, 0, length);
-}
-
 export const same = (a: Uint8Array, b: Uint8Array) =>
   assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
 

@@ -156,66 +156,74 @@ function breakLog(directory: string): number {
   return broken;
 }
 
-Deno.test("a worker that fails is started again with its data, and other volumes do not notice", async () => {
-  await using nats = await startNats();
+/** A directory for volumes and objects, and tables that nobody else has. */
+async function emptyNode() {
+  const nats = await startNats();
   const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
-  try {
-    await Deno.mkdir(`${directory}/volumes`);
-    await Deno.mkdir(`${directory}/objects`);
-    await using tables = await openTables(await nats.bus(), testLog);
-    const mounts = new Mounts({
-      keyOf: () => Promise.reject(new Error("no volume here is encrypted")),
-      nodeId: "node-1",
-      directory: `${directory}/volumes`,
-      socket: (id) => `${directory}/${id}`,
-      tables,
-      store: directoryStore(`${directory}/objects`),
-      log: testLog,
-      reserveBytes: 0,
-      cacheBytes: () => 4 * mebibyte,
+  await Deno.mkdir(`${directory}/volumes`);
+  await Deno.mkdir(`${directory}/objects`);
+  const tables = await openTables(await nats.bus(), testLog);
+  return {
+    directory,
+    tables,
+    async [Symbol.asyncDispose]() {
+      await tables[Symbol.asyncDispose]();
+      await Deno.remove(directory, { recursive: true });
+      await nats[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a worker that fails is started again with its data, and other volumes do not notice", async () => {
+  await using node = await emptyNode();
+  const { directory, tables } = node;
+  const mounts = new Mounts({
+    keyOf: () => Promise.reject(new Error("no volume here is encrypted")),
+    nodeId: "node-1",
+    directory: `${directory}/volumes`,
+    socket: (id) => `${directory}/${id}`,
+    tables,
+    store: directoryStore(`${directory}/objects`),
+    log: testLog,
+    reserveBytes: 0,
+    cacheBytes: () => 4 * mebibyte,
+  });
+  for (const volume_id of ["vol-a", "vol-b"]) {
+    await tables.volumes.create(volume_id, {
+      volume_id,
+      size_bytes: 64 * mebibyte,
+      epoch: 0,
+      state: "ok",
     });
-    for (const volume_id of ["vol-a", "vol-b"]) {
-      await tables.volumes.create(volume_id, {
-        volume_id,
-        size_bytes: 64 * mebibyte,
-        epoch: 0,
-        state: "ok",
-      });
-      await mounts.mount(volume_id);
-    }
-    const other = await NbdClient.connect(`${directory}/vol-b`, "vol-b");
-    await other.write(0, new Uint8Array(4096).fill(2));
-    let client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
-    await client.write(0, new Uint8Array(8192).fill(1));
-    const failed = mounts.volumes.get("vol-a");
-    assert.ok(breakLog(`${directory}/volumes/vol-a`) > 0);
-    await assert.rejects(client.write(4096, new Uint8Array(4096).fill(3)));
-    await client[Symbol.asyncDispose]();
-    assert.equal((await failed?.ended)?.kind, "failed");
-    await until("the volume is served again", () => mounts.volumes.get("vol-a"));
-    client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
-    assert.ok((await client.read(0, 4096)).every((byte) => byte === 1));
-    await client.write(4096, new Uint8Array(4096).fill(4), true);
-    assert.equal((await other.read(0, 1))[0], 2, "the other volume's connection is the same one");
-    assert.equal((await tables.volumes.read("vol-a"))?.value.epoch, 2);
-    await client[Symbol.asyncDispose]();
-    await other[Symbol.asyncDispose]();
-    assert.equal(await mounts.unmount("vol-a"), true);
-    assert.equal(await mounts.unmount("vol-a"), false);
-    await mounts.stop();
-  } finally {
-    await Deno.remove(directory, { recursive: true });
+    await mounts.mount(volume_id);
   }
+  const other = await NbdClient.connect(`${directory}/vol-b`, "vol-b");
+  await other.write(0, new Uint8Array(4096).fill(2));
+  let client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
+  await client.write(0, new Uint8Array(8192).fill(1));
+  const failed = mounts.volumes.get("vol-a");
+  assert.ok(breakLog(`${directory}/volumes/vol-a`) > 0);
+  await assert.rejects(client.write(4096, new Uint8Array(4096).fill(3)));
+  await client[Symbol.asyncDispose]();
+  assert.equal((await failed?.ended)?.kind, "failed");
+  await until("the volume is served again", () => mounts.volumes.get("vol-a"));
+  client = await NbdClient.connect(`${directory}/vol-a`, "vol-a");
+  assert.ok((await client.read(0, 4096)).every((byte) => byte === 1));
+  await client.write(4096, new Uint8Array(4096).fill(4), true);
+  assert.equal((await other.read(0, 1))[0], 2, "the other volume's connection is the same one");
+  assert.equal((await tables.volumes.read("vol-a"))?.value.epoch, 2);
+  await client[Symbol.asyncDispose]();
+  await other[Symbol.asyncDispose]();
+  assert.equal(await mounts.unmount("vol-a"), true);
+  assert.equal(await mounts.unmount("vol-a"), false);
+  await mounts.stop();
 });
 
 Deno.test("a worker that fails leaves its guest's requests to the next one, and no descriptor behind", async () => {
-  await using nats = await startNats();
-  const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
+  await using node = await emptyNode();
+  const { directory, tables } = node;
   const guest = new Guest(1);
   try {
-    await Deno.mkdir(`${directory}/volumes`);
-    await Deno.mkdir(`${directory}/objects`);
-    await using tables = await openTables(await nats.bus(), testLog);
     const mounts = new Mounts({
       nodeId: "node-1",
       directory: `${directory}/volumes`,
@@ -265,7 +273,6 @@ Deno.test("a worker that fails leaves its guest's requests to the next one, and 
     await mounts.stop();
   } finally {
     guest.release();
-    await Deno.remove(directory, { recursive: true });
   }
 });
 
@@ -289,109 +296,95 @@ function mountsOn(tables: Tables, directory: string, onKey = () => Promise.resol
 }
 
 Deno.test("a volume that was unmounted while its engine could not start is not served again", async () => {
-  await using nats = await startNats();
-  const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
-  try {
-    await Deno.mkdir(`${directory}/volumes`);
-    await Deno.mkdir(`${directory}/objects`);
-    await using tables = await openTables(await nats.bus(), testLog);
-    const volume_id = "vol-a";
-    const size_bytes = 64 * mebibyte;
-    await tables.volumes.create(volume_id, {
-      volume_id,
-      size_bytes,
-      epoch: 0,
-      state: "ok",
-      encrypted: true,
-    });
-    let hasKey = true;
-    /** Somebody has seen in its row that nobody serves it. */
-    let isSeen = false;
-    const watched: Tables = {
-      ...tables,
-      volumes: new Proxy(tables.volumes, {
-        get(table, name) {
-          const value = Reflect.get(table, name, table);
-          if (typeof value !== "function") return value;
-          if (name !== "read") return value.bind(table);
-          return async (key: string) => {
-            const row = await table.read(key);
-            isSeen ||= row !== undefined && row.value.mounted_on === undefined;
-            return row;
-          };
-        },
-      }),
-    };
-    const mounts = mountsOn(
-      watched,
-      directory,
-      () => hasKey ? Promise.resolve() : Promise.reject(new Error("the key is not to be had")),
-    );
-    await mounts.mount(volume_id);
-    hasKey = isSeen = false;
-    const failed = mounts.volumes.get(volume_id);
-    const client = await NbdClient.connect(`${directory}/${volume_id}`, volume_id);
-    assert.ok(breakLog(`${directory}/volumes/${volume_id}`) > 0);
-    await assert.rejects(client.write(0, new Uint8Array(4096).fill(3)));
-    await client[Symbol.asyncDispose]();
-    assert.equal((await failed?.ended)?.kind, "failed");
-    await until("it is known not to be served", () => mounts.down.get(volume_id));
-    hasKey = true;
-    assert.equal(await mounts.unmount(volume_id), true);
-    await until("the engine is to be started again", () => isSeen || undefined);
-    assert.equal(await mounts.unmount(volume_id), false, "nobody has asked for it");
-    assert.equal((await tables.volumes.read(volume_id))?.value.mounted_on, undefined);
-    assert.equal(mounts.down.size, 0);
-    await mounts.stop();
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+  await using node = await emptyNode();
+  const { directory, tables } = node;
+  const volume_id = "vol-a";
+  const size_bytes = 64 * mebibyte;
+  await tables.volumes.create(volume_id, {
+    volume_id,
+    size_bytes,
+    epoch: 0,
+    state: "ok",
+    encrypted: true,
+  });
+  let hasKey = true;
+  /** Somebody has seen in its row that nobody serves it. */
+  let isSeen = false;
+  const watched: Tables = {
+    ...tables,
+    volumes: new Proxy(tables.volumes, {
+      get(table, name) {
+        const value = Reflect.get(table, name, table);
+        if (typeof value !== "function") return value;
+        if (name !== "read") return value.bind(table);
+        return async (key: string) => {
+          const row = await table.read(key);
+          isSeen ||= row !== undefined && row.value.mounted_on === undefined;
+          return row;
+        };
+      },
+    }),
+  };
+  const mounts = mountsOn(
+    watched,
+    directory,
+    () => hasKey ? Promise.resolve() : Promise.reject(new Error("the key is not to be had")),
+  );
+  await mounts.mount(volume_id);
+  hasKey = isSeen = false;
+  const failed = mounts.volumes.get(volume_id);
+  const client = await NbdClient.connect(`${directory}/${volume_id}`, volume_id);
+  assert.ok(breakLog(`${directory}/volumes/${volume_id}`) > 0);
+  await assert.rejects(client.write(0, new Uint8Array(4096).fill(3)));
+  await client[Symbol.asyncDispose]();
+  assert.equal((await failed?.ended)?.kind, "failed");
+  await until("it is known not to be served", () => mounts.down.get(volume_id));
+  hasKey = true;
+  assert.equal(await mounts.unmount(volume_id), true);
+  await until("the engine is to be started again", () => isSeen || undefined);
+  assert.equal(await mounts.unmount(volume_id), false, "nobody has asked for it");
+  assert.equal((await tables.volumes.read(volume_id))?.value.mounted_on, undefined);
+  assert.equal(mounts.down.size, 0);
+  await mounts.stop();
 });
 
 Deno.test("a volume that grows while its engine starts is served as large as it is then", async () => {
-  await using nats = await startNats();
-  const directory = await Deno.makeTempDir({ prefix: "mulga-workers-", dir: "/var/tmp" });
-  try {
-    await Deno.mkdir(`${directory}/volumes`);
-    await Deno.mkdir(`${directory}/objects`);
-    await using tables = await openTables(await nats.bus(), testLog);
-    const asked = Promise.withResolvers<void>();
-    const given = Promise.withResolvers<void>();
-    const mounts = mountsOn(tables, directory, async () => {
-      asked.resolve();
-      await given.promise;
+  await using node = await emptyNode();
+  const { directory, tables } = node;
+  const asked = Promise.withResolvers<void>();
+  const given = Promise.withResolvers<void>();
+  const mounts = mountsOn(tables, directory, async () => {
+    asked.resolve();
+    await given.promise;
+  });
+  const grow = async (volume_id: string, size_bytes: number) => {
+    const row = await tables.volumes.modify(volume_id, (now) => {
+      assert.ok(now);
+      return { ...now, size_bytes };
     });
-    const grow = async (volume_id: string, size_bytes: number) => {
-      const row = await tables.volumes.modify(volume_id, (now) => {
-        assert.ok(now);
-        return { ...now, size_bytes };
-      });
-      await mounts.volumes.get(volume_id)?.resize(row.value);
-    };
-    const sizeOf = async (volume_id: string) => {
-      await using client = await NbdClient.connect(`${directory}/${volume_id}`, volume_id);
-      return client.size;
-    };
-    const row = { size_bytes: 64 * mebibyte, epoch: 0, state: "ok" } as const;
-    await tables.volumes.create("vol-a", { ...row, volume_id: "vol-a" });
-    const mounting = mounts.mount("vol-a");
-    await until("its engine starts", () => {
-      const now = tables.volumes.get("vol-a")?.value;
-      return now?.epoch === 1 || undefined;
-    });
-    await grow("vol-a", 96 * mebibyte);
-    assert.equal((await mounting).size_bytes, 96 * mebibyte);
-    assert.equal(await sizeOf("vol-a"), 96 * mebibyte);
-    // Before it is this node's by its row, the row has changed under the mount.
-    await tables.volumes.create("vol-b", { ...row, volume_id: "vol-b", encrypted: true });
-    const late = mounts.mount("vol-b");
-    await asked.promise;
-    await grow("vol-b", 96 * mebibyte);
-    given.resolve();
-    assert.equal((await late).size_bytes, 96 * mebibyte);
-    assert.equal(await sizeOf("vol-b"), 96 * mebibyte);
-    await mounts.stop();
-  } finally {
-    await Deno.remove(directory, { recursive: true });
-  }
+    await mounts.volumes.get(volume_id)?.resize(row.value);
+  };
+  const sizeOf = async (volume_id: string) => {
+    await using client = await NbdClient.connect(`${directory}/${volume_id}`, volume_id);
+    return client.size;
+  };
+  const row = { size_bytes: 64 * mebibyte, epoch: 0, state: "ok" } as const;
+  await tables.volumes.create("vol-a", { ...row, volume_id: "vol-a" });
+  const mounting = mounts.mount("vol-a");
+  await until("its engine starts", () => {
+    const now = tables.volumes.get("vol-a")?.value;
+    return now?.epoch === 1 || undefined;
+  });
+  await grow("vol-a", 96 * mebibyte);
+  assert.equal((await mounting).size_bytes, 96 * mebibyte);
+  assert.equal(await sizeOf("vol-a"), 96 * mebibyte);
+  // Before it is this node's by its row, the row has changed under the mount.
+  await tables.volumes.create("vol-b", { ...row, volume_id: "vol-b", encrypted: true });
+  const late = mounts.mount("vol-b");
+  await asked.promise;
+  await grow("vol-b", 96 * mebibyte);
+  given.resolve();
+  assert.equal((await late).size_bytes, 96 * mebibyte);
+  assert.equal(await sizeOf("vol-b"), 96 * mebibyte);
+  await mounts.stop();
 });
