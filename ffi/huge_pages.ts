@@ -7,15 +7,9 @@
  * 3,270 for writes). The kernel is asked, not told: where it has no huge page it gives ordinary ones, and
  * nothing else changes.
  */
+import { adviseHugePages, hugePageBytes } from "./libc.ts";
 
-const library = Deno.dlopen("libc.so.6", {
-  madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
-});
-
-export const hugePageBytes = 2 << 20;
-const MADV_HUGEPAGE = 14;
-
-/** Zeroed memory that starts on a huge page. @param length a multiple of `hugePageBytes` */
+/** Zeroed memory that starts on a huge page; the collector takes it, unlike `mapMemory`'s. @param length a multiple of `hugePageBytes` */
 export function hugePages(length: number): Uint8Array<ArrayBuffer> {
   if (length % hugePageBytes !== 0) throw new RangeError("huge pages come whole");
   // What is never touched takes no room.
@@ -23,7 +17,6 @@ export function hugePages(length: number): Uint8Array<ArrayBuffer> {
   const address = Deno.UnsafePointer.value(Deno.UnsafePointer.of(all)) as bigint;
   const skip = (hugePageBytes - Number(address % BigInt(hugePageBytes))) % hugePageBytes;
   const memory = all.subarray(skip, skip + length);
-  // A kernel that was built without them refuses, which is no failure.
-  library.symbols.madvise(Deno.UnsafePointer.of(memory), BigInt(length), MADV_HUGEPAGE);
+  adviseHugePages(Deno.UnsafePointer.of(memory), length);
   return memory;
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { hugePageBytes, hugePages } from "./huge_pages.ts";
+import { hugePages } from "./huge_pages.ts";
+import { hugePageBytes } from "./libc.ts";
 
 Deno.test("huge pages are zeroed memory that starts on one, whether or not the kernel has any", () => {
   for (const count of [1, 3]) {

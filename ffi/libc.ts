@@ -89,7 +89,7 @@ const mapNoReserve = 0x4000;
 const adviceDontNeed = 4;
 const adviceHugePage = 14;
 const advicePopulateWrite = 23;
-const hugePageBytes = 2 << 20;
+export const hugePageBytes = 2 << 20;
 
 /** A view on memory that somebody else mapped; the view does not own it. */
 export function viewMemory(pointer: Deno.PointerObject, length: number): Memory {
@@ -147,10 +147,15 @@ function mapHuge(length: number, low: boolean): Memory {
     const rest = Deno.UnsafePointer.create(from + BigInt(skip + whole));
     checked(c.munmap(rest, BigInt(hugePageBytes - skip)), "munmap");
   }
-  // A kernel that knows either not gives small pages, or gives them at first use.
-  c.madvise(at, BigInt(whole), adviceHugePage);
+  adviseHugePages(at, whole);
+  // A kernel that does not know this gives them at first use.
   c.madvise(at, BigInt(whole), advicePopulateWrite);
   return viewMemory(at, length);
+}
+
+/** Asks for huge pages from there on; a kernel that has none, or was built without them, gives small ones. */
+export function adviseHugePages(pointer: Deno.PointerValue, length: number): void {
+  c.madvise(pointer, BigInt(length), adviceHugePage);
 }
 
 function isMapped(pointer: Deno.PointerValue): pointer is Deno.PointerObject {
