@@ -19,16 +19,10 @@ import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
 import { delegateHeaders, frontHeaders } from "../contract.ts";
 import type { CallContext } from "../../bus/subject.ts";
-import {
-  anonymousPrincipal,
-  type AuthorizeDecision,
-  type ResourcePolicy,
-} from "../../identity/contract.ts";
-import { chunkedMode } from "../../aws/signatures/chunked.ts";
+import type { AuthorizeDecision, ResourcePolicy } from "../../identity/contract.ts";
 import type { Store } from "../store.ts";
 import {
   accessDenied,
-  anonymousAccount,
   type BodyWatch,
   invalidArgument,
   notImplemented,
@@ -44,6 +38,7 @@ import { isRestricted } from "./bucket_policy.ts";
 import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
 import { type Cause, causedBy } from "../objects/cause.ts";
 import { noSuchBucket } from "../objects/commits.ts";
+import { anonymous, isNobody } from "./nobody.ts";
 import { pathStyle } from "./virtual_host.ts";
 
 export type DoorKind = "public" | "front" | "delegate" | "system";
@@ -102,9 +97,6 @@ export class SlowBodies implements BodyWatch, Disposable {
 }
 
 type Asked = Omit<AskedRequest, "account_id">;
-
-/** Whether nobody signed. */
-const isNobody = ({ grant }: Verified) => grant.principal_arn === anonymousPrincipal;
 
 interface Arrived {
   readonly target: string;
@@ -197,7 +189,7 @@ export class Door implements Disposable {
         ? withHoisted(request.headers, target.query)
         : request.headers;
       action = operationOf(request.method, target, headers);
-      const signed = verified === undefined || isNobody(verified)
+      const signed = verified === undefined || isNobody(verified.grant)
         ? undefined
         : verified.presigned
         ? "REST-QUERY-STRING"
@@ -208,7 +200,8 @@ export class Door implements Disposable {
         if (await may(permission)) continue;
         // Whether there is such a bucket is no secret.
         const exists = this.#options.store.buckets.find(target.bucket) !== undefined;
-        throw verified !== undefined && isNobody(verified) && target.bucket !== "" && !exists &&
+        throw verified !== undefined && isNobody(verified.grant) && target.bucket !== "" &&
+            !exists &&
             action !== "CreateBucket"
           ? noSuchBucket()
           : accessDenied();
@@ -231,7 +224,7 @@ export class Door implements Disposable {
         shared,
         lookup: this.#options.lookup,
         mayAs: (grant, scope, permission, form) => {
-          const signed = grant.principal_arn === anonymousPrincipal ? undefined : "POST" as const;
+          const signed = isNobody(grant) ? undefined : "POST" as const;
           const asked = { headers: form, query: new URLSearchParams(), signed };
           return this.#ask(grant, scope, from, asked, permission, shared);
         },
@@ -293,7 +286,7 @@ export class Door implements Disposable {
     response.headers.delete("content-encoding");
     response.headers.set(frontReplyHeaders.action, action);
     if (refused !== "") response.headers.set(frontReplyHeaders.errorCode, refused);
-    if (verified !== undefined && !isNobody(verified)) {
+    if (verified !== undefined && !isNobody(verified.grant)) {
       response.headers.set(frontReplyHeaders.accountId, verified.grant.account_id);
       response.headers.set(frontReplyHeaders.principalArn, verified.grant.principal_arn);
     }
@@ -346,7 +339,7 @@ export class Door implements Disposable {
     };
     if (bucket === undefined || document === undefined) {
       // Who signs nothing may what a bucket's policy says, and nothing else.
-      if (grant.principal_arn === anonymousPrincipal) return Promise.resolve(false);
+      if (isNobody(grant)) return Promise.resolve(false);
       return this.#options.authorize(permission, context);
     }
     if (bucket.account_id !== grant.account_id && isRestricted(bucket.settings)) {
@@ -423,33 +416,11 @@ function delegated({ headers }: Request, region: string): Verified {
   };
 }
 
-/** Whoever signs nothing. @throws AwsError `AccessDenied` for a body that claims to be signed */
-function anonymous({ headers }: Request, region: string): Verified {
-  const payload_hash = headers.get("x-amz-content-sha256") ?? undefined;
-  if (chunkedMode(payload_hash)?.signed === true) throw accessDenied();
-  return {
-    grant: {
-      key: "",
-      account_id: anonymousAccount,
-      principal_arn: anonymousPrincipal,
-      user_id: "",
-      valid_until_ms: 0,
-    },
-    scope: { access_key_id: "", date: "", region, service: "s3" },
-    signed_headers: [],
-    presigned: false,
-    payload_hash,
-    signature: "",
-    amz_date: "",
-    signing_key: new Uint8Array(),
-  };
-}
-
 /** For the events that tell of it. */
 function causeOf(verified: Verified | undefined, from: Arrived): Cause | undefined {
   if (verified === undefined) return undefined;
   const { user_id, account_id } = verified.grant;
-  const principal_id = isNobody(verified) ? "Anonymous" : `AWS:${user_id || account_id}`;
+  const principal_id = isNobody(verified.grant) ? "Anonymous" : `AWS:${user_id || account_id}`;
   return { request_id: from.request_id, principal_id, source_ip: from.source_ip };
 }
 
