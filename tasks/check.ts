@@ -1,7 +1,8 @@
 /** `deno task check`: format, lint, types and unit tests; the gate before a commit. */
 import { ensureMachine } from "./setup/setup.ts";
 import { parse, runCommand } from "./terminal/command.ts";
-import { checkSteps, runSteps } from "./testing/run_tests.ts";
+import { runSteps } from "./testing/run_tests.ts";
+import { checkSteps } from "./testing/suites.ts";
 
 await runCommand(async () => {
   const parsed = parse({

@@ -1,7 +1,8 @@
 /** `deno task e2e`: real guests, kill -9 and power cuts, fresh Debian roots. */
 import { ensureMachine } from "./setup/setup.ts";
 import { parse, runCommand } from "./terminal/command.ts";
-import { endToEndSteps, runSteps } from "./testing/run_tests.ts";
+import { runSteps } from "./testing/run_tests.ts";
+import { endToEndSteps } from "./testing/suites.ts";
 
 await runCommand(async () => {
   const parsed = parse({

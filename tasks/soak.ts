@@ -1,7 +1,8 @@
 /** `deno task soak`: random histories, random requests and long losses, with seeds that a failure names. */
 import { ensureMachine } from "./setup/setup.ts";
 import { parse, runCommand } from "./terminal/command.ts";
-import { runSteps, soakSteps } from "./testing/run_tests.ts";
+import { runSteps } from "./testing/run_tests.ts";
+import { soakSteps } from "./testing/suites.ts";
 
 await runCommand(async () => {
   const parsed = parse({

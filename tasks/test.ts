@@ -6,7 +6,8 @@
  */
 import { ensureMachine } from "./setup/setup.ts";
 import { parse, runCommand } from "./terminal/command.ts";
-import { checkSteps, integrationStep, runSteps } from "./testing/run_tests.ts";
+import { runSteps } from "./testing/run_tests.ts";
+import { checkSteps, integrationSteps } from "./testing/suites.ts";
 
 if (import.meta.main) {
   await runCommand(async () => {
@@ -18,6 +19,6 @@ if (import.meta.main) {
     }, Deno.args);
     if (parsed === undefined) return;
     if (parsed.options["no-setup"] !== true) await ensureMachine("tests");
-    return await runSteps([...checkSteps, integrationStep()]);
+    return await runSteps([...integrationSteps(), ...checkSteps]);
   });
 }

@@ -1,7 +1,8 @@
 /** `deno task test:image`: the appliance's images in virtual machines, from flashing to factory reset. */
 import { ensureMachine } from "./setup/setup.ts";
 import { CommandError, parse, runCommand } from "./terminal/command.ts";
-import { imageSteps, runSteps } from "./testing/run_tests.ts";
+import { runSteps } from "./testing/run_tests.ts";
+import { imageSteps } from "./testing/suites.ts";
 
 await runCommand(async () => {
   const parsed = parse({

@@ -5,6 +5,7 @@
 import { join } from "node:path";
 import { Bus } from "../../services/bus/bus.ts";
 import { createLog, type Log } from "../../services/log/log.ts";
+import { freePorts } from "../../tasks/init/ports.ts";
 
 /** Where setup keeps programs that this system's own packages are too old for. */
 export function cachedPrograms(): string {
@@ -14,19 +15,13 @@ export function cachedPrograms(): string {
 
 const givenPorts = new Set<number>();
 
-/** A TCP port that nobody listens on now, and that this process has not been given before: the kernel may name one twice. */
+/** A TCP port that nobody listens on now, and that this process has not been given before. */
 export function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  try {
-    if (!givenPorts.has(port)) {
-      givenPorts.add(port);
-      return port;
-    }
-    // Held while another is asked for, so that it is not named again.
-    return freePort();
-  } finally {
-    listener.close();
+  for (;;) {
+    const [port = 0] = freePorts(1);
+    if (givenPorts.has(port)) continue;
+    givenPorts.add(port);
+    return port;
   }
 }
 
