@@ -10,8 +10,8 @@ import {
   variantsOf,
 } from "../../services/predastore/simulation/schedules.ts";
 
-/** About a minute of a quiet machine. */
-const histories = 140;
+/** About half a minute of a quiet machine. */
+const histories = Number(Deno.env.get("HISTORIES") ?? 140);
 const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -51,7 +51,7 @@ for (const [name, groups] of Object.entries(scenarios)) {
   });
 }
 
-Deno.test("random histories: what was acknowledged survives a crash at any operation", async () => {
+Deno.test(`${histories} random histories: what was acknowledged survives a crash at any operation`, async () => {
   console.log(`SEED=${seed}`);
   let crashes = 0;
   await inFolder(async (folder) => {
@@ -66,6 +66,7 @@ Deno.test("random histories: what was acknowledged survives a crash at any opera
     }
   });
   assert.ok(crashes >= 20 * histories, `${crashes} crashes`);
+  console.log(`${crashes} crash schedules`);
 });
 
 /** Each of these once lost something: what it was, and a seed that showed it. */
