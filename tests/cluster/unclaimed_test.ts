@@ -107,7 +107,7 @@ Deno.test({
       for (const box of boxes) await box.said("service_ready");
       await eventually(
         "each hears the other two",
-        20_000,
+        120_000,
         () => boxes.every((box) => box.heard().size === 2) ? true : undefined,
       );
       assert.deepEqual([...one.heard()].sort(), ["n-2", "n-3"]);
@@ -139,7 +139,7 @@ Deno.test({
       await network.addAddress(1, "10.77.0.22/24");
       await eventually(
         "a certificate is asked for",
-        20_000,
+        120_000,
         async () => await exists(two.files.certificateWanted) ? true : undefined,
       );
       assert.equal(await Deno.readTextFile(two.files.certificateWanted), "10.77.0.22\n");

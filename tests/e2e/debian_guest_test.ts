@@ -1,7 +1,7 @@
 /**
  * The Debian guest image on a plain QEMU machine: built (or taken from the cache), booted through
- * UEFI with EC2's metadata, and held to what people expect of a Debian instance. Takes three to six
- * minutes without KVM.
+ * UEFI with EC2's metadata, and held to what people expect of a Debian instance. That it
+ * starts again with its data and host keys is held by `debian_instance_test.ts`.
  */
 import assert from "node:assert/strict";
 import { buildGuestImage } from "../../image/build.ts";
@@ -100,25 +100,14 @@ Deno.test("a Debian guest is what people expect of a fresh instance", async (t) 
     },
   );
 
-  await t.step(
-    "the power button turns it off in good order, and it starts again with its data",
-    async () => {
-      await guest("echo precious | sudo tee /root/file >/dev/null");
-      const keys = await guest("cat /etc/ssh/ssh_host_ed25519_key.pub");
-      const pressed = performance.now();
-      await machine.powerDown(60_000);
-      console.log(`debian-13: off after ${seconds(pressed)} s`);
-      const powered = performance.now();
-      await machine.start();
-      await machine.reachable("debian", boot_ms);
-      console.log(`debian-13: SSH after ${seconds(powered)} s, second start`);
-      assert.equal(await guest("sudo cat /root/file"), "precious");
-      assert.equal(await guest("cat /etc/ssh/ssh_host_ed25519_key.pub"), keys);
-      await eventually(
-        "the prompt on the console",
-        async () => /login:/.test(await machine.console()),
-        { timeout_ms: boot_ms },
-      );
-    },
-  );
+  await t.step("the power button turns it off in good order", async () => {
+    await eventually(
+      "the prompt on the console",
+      async () => /login:/.test(await machine.console()),
+      { timeout_ms: boot_ms },
+    );
+    const pressed = performance.now();
+    await machine.powerDown(240_000);
+    console.log(`debian-13: off after ${seconds(pressed)} s`);
+  });
 });

@@ -131,15 +131,23 @@ print(u.urlopen(u.Request('http://169.254.169.254/latest/meta-data/instance-id',
       120_000,
     );
 
-  await t.step("stopped and started, the instance has its volume and the data", async () => {
-    await stack.aws("ec2", "stop-instances", "--instance-ids", first);
-    await stack.aws("ec2", "wait", "instance-stopped", "--instance-ids", first);
-    await stack.aws("ec2", "start-instances", "--instance-ids", first);
-    await stack.aws("ec2", "wait", "instance-running", "--instance-ids", first);
-    await awaitLogin(stack, first, login);
-    console.log(`logged in again after ${at()}`);
-    assert.match(await verify(first), /OK/);
-  });
+  await t.step(
+    "stopped and started, the instance has its volumes, data and host keys",
+    async () => {
+      const hostKeys = "cat /etc/ssh/ssh_host_*_key.pub";
+      const keys = await ssh(stack, first, login, hostKeys);
+      await ssh(stack, first, login, "echo precious | sudo tee /root/file >/dev/null");
+      await stack.aws("ec2", "stop-instances", "--instance-ids", first);
+      await stack.aws("ec2", "wait", "instance-stopped", "--instance-ids", first);
+      await stack.aws("ec2", "start-instances", "--instance-ids", first);
+      await stack.aws("ec2", "wait", "instance-running", "--instance-ids", first);
+      await awaitLogin(stack, first, login);
+      console.log(`logged in again after ${at()}`);
+      assert.match(await verify(first), /OK/);
+      assert.equal(await ssh(stack, first, login, "sudo cat /root/file"), "precious\n");
+      assert.equal(await ssh(stack, first, login, hostKeys), keys);
+    },
+  );
 
   await t.step("the console output tells of the boot", async () => {
     const { Output } = await stack.aws<{ Output: string }>(

@@ -56,7 +56,7 @@ async function guestWithVolume(
   const volume = (await describeInstance(stack, id)).BlockDeviceMappings
     .find((mapping) => mapping.DeviceName === "/dev/sdf")?.Ebs.VolumeId;
   assert.ok(volume);
-  await awaitLogin(stack, id, login, 120_000);
+  await awaitLogin(stack, id, login);
   await ssh(
     stack,
     id,
@@ -78,7 +78,7 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
     login,
     `sh -c 'n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); echo "line $n" >> /mnt/log && sync /mnt/log && echo $n > /tmp/written || { echo failed at $n > /tmp/failed; break; }; sleep 0.05; done; touch /tmp/stopped' </dev/null >/dev/null 2>&1 &`,
   );
-  const written = async () => Number(await ssh(stack, id, login, "cat /tmp/written", 30_000));
+  const written = async () => Number(await ssh(stack, id, login, "cat /tmp/written"));
   await eventually("the guest to write", async () => await written() > 0);
 
   for (const { name } of services) {
@@ -126,7 +126,7 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
     await stack.aws("ec2", "wait", "instance-stopped", "--instance-ids", id);
     await stack.aws("ec2", "start-instances", "--instance-ids", id);
     await stack.aws("ec2", "wait", "instance-running", "--instance-ids", id);
-    await awaitLogin(stack, id, login, 120_000);
+    await awaitLogin(stack, id, login);
     await ssh(stack, id, login, "mkdir -p /mnt && mount /dev/vdb /mnt && tail -n 1 /mnt/log");
     await stack.aws("ec2", "terminate-instances", "--instance-ids", id);
     await stack.aws("ec2", "wait", "instance-terminated", "--instance-ids", id);
@@ -164,7 +164,7 @@ Deno.test("a power cut after a guest's fsync: up again, the guest starts and the
       const up = await stack.up("--no-image");
       assert.equal(up.code, 0, up.stderr + up.stdout);
       await stack.aws("ec2", "wait", "instance-running", "--instance-ids", id);
-      await awaitLogin(stack, id, login, 120_000);
+      await awaitLogin(stack, id, login);
       await ssh(stack, id, login, "mkdir -p /mnt && mount /dev/vdb /mnt", 120_000);
       for (const [index, expected] of sums.entries()) {
         assert.equal(await ssh(stack, id, login, `sha256sum /mnt/data${index}`), expected);

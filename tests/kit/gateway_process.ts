@@ -102,7 +102,7 @@ export async function startGatewayProcess(
 
   const healthy = async (name: ServiceName) => {
     const service = spawnService(name, node);
-    const limit = performance.now() + 30_000;
+    const limit = performance.now() + 120_000;
     while (true) {
       try {
         await operator.ask(healthOf(name, node.config.node_id), null);

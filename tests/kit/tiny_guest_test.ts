@@ -33,14 +33,14 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
     const started = performance.now();
     await machine.start();
     await machine.says(tinyGuestReady + instance_id, boot_ms);
-    await machine.reachable("root", 30_000);
+    await machine.reachable("root", 120_000);
     console.log(`tiny guest: SSH after ${((performance.now() - started) / 1000).toFixed(1)} s`);
     assert.equal((await machine.ssh("debian", "sudo -n id -u")).trim(), "0");
     assert.ok(metadata.requests.includes("PUT /latest/api/token"));
   });
 
   await t.step("user data has run, with the instance's host name", async () => {
-    await machine.says(`${tinyGuestUserDataDone}0`, 10_000);
+    await machine.says(`${tinyGuestUserDataDone}0`, 120_000);
     assert.equal(
       await machine.ssh("root", "cat /data/runs"),
       `Hello from ip-${guestAddress.replaceAll(".", "-")}.ec2.internal\n`,
@@ -69,7 +69,7 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
       const link = "/dev/disk/by-id/virtio-vol11112222333344445";
       await eventually(
         "the disk's link",
-        10_000,
+        120_000,
         () => machine.ssh("root", `test -b ${link}`).catch(() => undefined),
       );
       const script = [
@@ -87,7 +87,7 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
       await machine.qmp("device_del", { id: "spare-disk" });
       await eventually(
         "the link's end",
-        10_000,
+        120_000,
         () => machine.ssh("root", `! test -e ${link} && ! test -e /dev/vdb`).catch(() => undefined),
       );
     },
@@ -98,10 +98,10 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
     async () => {
       await machine.ssh("root", "echo precious > /data/file");
       const key = await machine.ssh("root", "cat /data/host_key.pub");
-      await machine.powerDown(30_000);
+      await machine.powerDown(120_000);
       await machine.start();
       await machine.says(tinyGuestReady + instance_id, boot_ms);
-      await machine.reachable("root", 30_000);
+      await machine.reachable("root", 120_000);
       assert.equal(await machine.ssh("root", "cat /data/file"), "precious\n");
       assert.equal(await machine.ssh("root", "cat /data/host_key.pub"), key);
       assert.equal((await machine.ssh("root", "cat /data/runs")).split("\n").length, 2);
@@ -113,7 +113,7 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
     await machine.cutPower();
     await machine.start();
     await machine.says(tinyGuestReady + instance_id, boot_ms);
-    await machine.reachable("root", 30_000);
+    await machine.reachable("root", 120_000);
     assert.equal(await machine.ssh("root", "cat /data/synced"), "synced\n");
   });
 });

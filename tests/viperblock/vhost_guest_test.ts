@@ -97,7 +97,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
         boot_ms,
         async () => (await Deno.readTextFile(console)).includes(tinyGuestReady) || undefined,
       );
-      await eventually("SSH", 60_000, () => ssh("true").catch(() => undefined));
+      await eventually("SSH", 120_000, () => ssh("true").catch(() => undefined));
       assert.match(await ssh("cat /proc/partitions"), /262144 vda\n/);
       assert.match(await ssh("cat /sys/block/vda/serial"), /^volbare/);
       assert.match(await ssh("cat /sys/block/vda/queue/write_cache"), /write back/);
@@ -105,7 +105,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
 
     await t.step("a volume is plugged in and takes a file system", async () => {
       await machine.plug(second);
-      await eventually("vdb", 30_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await eventually("vdb", 120_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
       await ssh("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt");
       await ssh("dd if=/dev/urandom of=/mnt/first bs=64k count=64 && sync");
     });
@@ -130,7 +130,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
         await data.kill();
         await eventually(
           "the machine's word that a disk is away",
-          10_000,
+          120_000,
           async () => await machine.status() === "disk_away" || undefined,
         );
         data = await start({ ...dataOptions, epoch });
@@ -139,7 +139,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       // A quick disk may have had all of the load before the last engine was there.
       await eventually(
         "the machine's word that all disks are there",
-        10_000,
+        120_000,
         async () => await machine.status() === "running" || undefined,
       );
       assert.equal(errors, "0");
@@ -153,7 +153,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       await machine.grow(second.volume_id, 128 * mebibyte);
       await eventually(
         "the kernel's new size",
-        30_000,
+        120_000,
         async () => (await ssh("cat /sys/block/vdb/size")).trim() === sectors || undefined,
       );
       await ssh("resize2fs /dev/vdb");
@@ -166,9 +166,9 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       await ssh("umount /mnt");
       await machine.unplug(second.volume_id);
       assert.deepEqual(await machine.disks(), ["vol-00000000000000001"]);
-      await eventually("no vdb", 30_000, () => ssh("! test -e /dev/vdb").catch(() => undefined));
+      await eventually("no vdb", 120_000, () => ssh("! test -e /dev/vdb").catch(() => undefined));
       await machine.plug(second);
-      await eventually("vdb", 30_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await eventually("vdb", 120_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
       await ssh("e2fsck -fn /dev/vdb && mount /dev/vdb /mnt");
       assert.equal(await ssh("cat /mnt/load? | sha256sum"), sum);
     });
@@ -197,7 +197,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       const { ready: { damage } } = await start({ ...thirdOptions, epoch: 2 });
       assert.equal(damage?.damaged_blocks, 1);
       await machine.plug(third);
-      await eventually("vdc", 30_000, () => ssh("test -b /dev/vdc").catch(() => undefined));
+      await eventually("vdc", 120_000, () => ssh("test -b /dev/vdc").catch(() => undefined));
       assert.equal(await ssh("cat /sys/block/vdc/ro"), "1\n");
       const byte = (block: number) =>
         ssh(`dd if=/dev/vdc bs=4k skip=${block} count=1 2>/dev/null | od -An -tx1 -N1`);

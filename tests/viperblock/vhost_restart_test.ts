@@ -132,7 +132,7 @@ class Load {
 
 /** What QEMU does when its connection has ended: tries until somebody answers. */
 async function reconnect(socket: string, guest: Guest): Promise<FrontEndClient> {
-  const limit = performance.now() + 30_000;
+  const limit = performance.now() + 120_000;
   for (;;) {
     try {
       const front = FrontEndClient.connect(socket);
