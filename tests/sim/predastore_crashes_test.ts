@@ -51,7 +51,7 @@ for (const [name, groups] of Object.entries(scenarios)) {
   });
 }
 
-Deno.test(`${histories} random histories: what was acknowledged survives a crash at any operation`, async () => {
+Deno.test(`random histories, ${histories} of them: what was acknowledged survives a crash at any operation`, async () => {
   console.log(`SEED=${seed}`);
   let crashes = 0;
   await inFolder(async (folder) => {
