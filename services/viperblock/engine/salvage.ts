@@ -23,7 +23,7 @@ import {
 import { DamagedLog, type LostBatches } from "../log/damaged_log.ts";
 import { blockBytes, DamagedData, hole, isChunk } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
-import { loadMap } from "../maps/map_stream.ts";
+import { loadMap } from "../maps/map_reader.ts";
 import { logWindowBytes, type OpenLogFile, readable } from "./log_files.ts";
 import { noBlock, type Places, type Segment } from "./places.ts";
 import { type Encryption, ownCheckpoint, type StoredPlace } from "./recovery.ts";

@@ -8,7 +8,8 @@ import { Places } from "../engine/places.ts";
 import { recover } from "../engine/recovery.ts";
 import { chunkContainer, DamagedData } from "../format.ts";
 import { FoundDisk } from "../machine/found_disk.ts";
-import { loadMap, MapWriter, smallestPiece } from "./map_stream.ts";
+import { loadMap } from "./map_reader.ts";
+import { MapWriter, smallestPiece } from "./map_stream.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

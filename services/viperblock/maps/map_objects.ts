@@ -5,13 +5,8 @@
  */
 import { joined } from "../../aws/bytes.ts";
 import { DamagedData } from "../format.ts";
-import {
-  chunkTableEnd,
-  loadMap,
-  readChunkTable,
-  readMapHead,
-  type StoredChunk,
-} from "./map_stream.ts";
+import { loadMap } from "./map_reader.ts";
+import { chunkTableEnd, readChunkTable, readMapHead, type StoredChunk } from "./map_stream.ts";
 
 /** What the engine needs of an object store. */
 export interface BlockStore {

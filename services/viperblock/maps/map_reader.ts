@@ -3,13 +3,14 @@
  * hundred times that, and what is once taken from the system for it is not easily given back. FORMAT.md has the layout.
  *
  * The checksum of the whole stands at its end, so a visitor has seen everything by then: what it made of it is worth
- * nothing when this throws. `loadMap` is for who needs to know before.
+ * nothing when `readMapFrom` throws. `loadMap` takes a map that is in memory anyway, for who needs to know before.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { DamagedData, mapChunkEntryBytes, mapHeaderBytes, volumeIdBytes } from "../format.ts";
-import type { StoredBytes } from "../machine/stored_bytes.ts";
+import { type StoredBytes, storedBytes } from "../machine/stored_bytes.ts";
 import { leafBlocks, maximumIndex } from "./block_map.ts";
 import {
+  chunkTableEnd,
   extentBytes,
   type MapHead,
   mapTailBytes,
@@ -121,6 +122,35 @@ export function readMapFrom(
     window.at += extentBytes + count * 4;
   }
   throw damaged("has no end");
+}
+
+export interface BlockVisitor {
+  chunk(number: number, chunk: StoredChunk | undefined): void;
+  block(block: number, container: number, index: number, checksum: number): void;
+}
+
+/**
+ * Reads a whole map that is in memory.
+ * @returns its head
+ * @throws DamagedData before anything was visited when the bytes are not what was written
+ */
+export function loadMap(bytes: Uint8Array<ArrayBuffer>, visitor: BlockVisitor): MapHead {
+  const head = readMapHead(bytes);
+  const end = bytes.length - mapTailBytes;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (
+    end < chunkTableEnd(head) + extentBytes ||
+    crc32c(bytes.subarray(0, end)) !== view.getUint32(end, true)
+  ) throw new DamagedData(`the map of ${head.volumeId} does not match its checksum`);
+  return readMapFrom(storedBytes(bytes), {
+    head() {},
+    chunk: (number, chunk) => visitor.chunk(number, chunk),
+    run(first, count, container, index, checksums, at) {
+      for (let i = 0; i < count; i++) {
+        visitor.block(first + i, container, index + i, checksums[at + i] as number);
+      }
+    },
+  });
 }
 
 function readTable(window: Window, head: MapHead, visitor: RunVisitor): void {

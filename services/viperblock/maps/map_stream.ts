@@ -2,9 +2,8 @@
  * A block map as a stream of bytes: the local checkpoint file, and the map object in the store that a
  * snapshot, a clone or another node opens from. FORMAT.md has the layout.
  *
- * `MapWriter` makes it piece by piece from a captured map, so that a guest never waits for it;
- * `loadMap` takes it whole and believes nothing before its checksum matched; `map_reader.ts` needs no more memory
- * than a window of it.
+ * `MapWriter` makes it piece by piece from a captured map, so that a guest never waits for it; the head and the table of
+ * chunks are read here, the whole by `map_reader.ts`.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import {
@@ -14,7 +13,6 @@ import {
   indexAt,
   leafBlocks,
   livesAt,
-  maximumIndex,
 } from "./block_map.ts";
 import {
   type ChunkName,
@@ -281,40 +279,4 @@ export function readChunkTable(
       live: word(3),
     };
   });
-}
-
-export interface MapVisitor {
-  chunk(number: number, chunk: StoredChunk | undefined): void;
-  block(block: number, container: number, index: number, checksum: number): void;
-}
-
-/**
- * Reads a whole map.
- * @returns its head
- * @throws DamagedData before anything was visited when the bytes are not what was written
- */
-export function loadMap(bytes: Uint8Array<ArrayBuffer>, visitor: MapVisitor): MapHead {
-  const head = readMapHead(bytes);
-  const chunks = readChunkTable(bytes, head);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const end = bytes.length - mapTailBytes;
-  if (
-    end < chunkTableEnd(head) + extentBytes ||
-    crc32c(bytes.subarray(0, end)) !== view.getUint32(end, true)
-  ) throw new DamagedData(`the map of ${head.volumeId} does not match its checksum`);
-  for (const [number, chunk] of chunks.entries()) visitor.chunk(number, chunk);
-  for (let at = chunkTableEnd(head); at + extentBytes <= end;) {
-    const first = view.getUint32(at, true);
-    const count = view.getUint32(at + 4, true);
-    const container = view.getUint32(at + 8, true);
-    const index = view.getUint32(at + 12, true);
-    at += extentBytes;
-    if (count === 0) return head;
-    if (first + count > head.sizeBlocks || at + count * 4 > end) break;
-    if (index + count - 1 > maximumIndex) break;
-    for (let i = 0; i < count; i++, at += 4) {
-      visitor.block(first + i, container, index + i, view.getUint32(at, true));
-    }
-  }
-  throw new DamagedData(`the map of ${head.volumeId} has no end`);
 }

@@ -3,11 +3,10 @@ import assert from "node:assert/strict";
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { type Random, seeded } from "../../../tests/kit/random.ts";
 import { type StoredBytes, storedBytes } from "../machine/stored_bytes.ts";
-import { readMapFrom } from "./map_reader.ts";
+import { loadMap, readMapFrom } from "./map_reader.ts";
 import { BlockMap, maximumIndex } from "./block_map.ts";
 import { chunkContainer, DamagedData, mapHeaderBytes } from "../format.ts";
 import {
-  loadMap,
   mapTailBytes,
   MapWriter,
   readChunkTable,

@@ -22,7 +22,8 @@ import {
   readMap,
   type SavedMap,
 } from "./map_objects.ts";
-import { loadMap, MapWriter, type StoredChunk } from "./map_stream.ts";
+import { loadMap } from "./map_reader.ts";
+import { MapWriter, type StoredChunk } from "./map_stream.ts";
 
 const partBytes = 1 << 20;
 
