@@ -181,6 +181,8 @@ export interface VolumeRecord {
   readonly encrypted?: true;
   /** What is shown as its key. */
   readonly kms_key_id?: string;
+  /** All that its snapshot held was on the node's disk when it was made. */
+  readonly fast_restored?: true;
   /** Whether I/O goes on by itself after data may have been lost; kept for who asks. */
   readonly auto_enable_io?: boolean;
   /** ISO 8601. */

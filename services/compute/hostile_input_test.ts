@@ -249,6 +249,17 @@ class Inputs {
       VolumeId: this.id("vol-"),
       Attribute: this.random.pick(["autoEnableIO", "productCodes", this.text() as "productCodes"]),
     }),
+    DescribeFastSnapshotRestores: () => this.page(),
+    DisableFastSnapshotRestores: () => ({
+      SourceSnapshotIds: this.many(() => this.id("snap-"), 3),
+      AvailabilityZones: this.sane(["ap-southeast-2a"], () => this.many(() => this.text(), 2)),
+      ...this.some({ AvailabilityZoneIds: [this.text()] }, 0.1),
+    }),
+    EnableFastSnapshotRestores: () => ({
+      SourceSnapshotIds: this.many(() => this.id("snap-"), 3),
+      AvailabilityZones: this.sane(["ap-southeast-2a"], () => this.many(() => this.text(), 2)),
+      ...this.some({ AvailabilityZoneIds: [this.text()] }, 0.1),
+    }),
     DisableImage: () => ({ ImageId: this.id("ami-") }),
     DisableImageDeprecation: () => ({ ImageId: this.id("ami-") }),
     DisableImageDeregistrationProtection: () => ({ ImageId: this.id("ami-") }),

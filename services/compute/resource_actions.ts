@@ -19,6 +19,8 @@ import { Quotas } from "./quotas/quotas.ts";
 import { recordActions } from "./record_families/record_families.ts";
 import { recordFamilies } from "./record_families/record_family.ts";
 import { regionActions } from "./regions.ts";
+import { fastRestoreActions } from "./snapshots/fast_restore_actions.ts";
+import { FastRestoreKeeper } from "./snapshots/fast_restores.ts";
 import { snapshotActions } from "./snapshots/snapshot_actions.ts";
 import { snapshotPermissionActions } from "./snapshots/snapshot_permissions.ts";
 import { SnapshotKeeper } from "./snapshots/snapshots.ts";
@@ -76,6 +78,7 @@ const expire_ms = 3600_000;
 export class ResourceSide {
   readonly keeper: VolumeKeeper;
   readonly snapshots: SnapshotKeeper;
+  readonly fastRestores: FastRestoreKeeper;
   readonly importer: ImageImporter;
   readonly transfers: TransferKeeper;
   readonly quotas: Quotas;
@@ -90,6 +93,7 @@ export class ResourceSide {
     const { volumes, snapshots, images, keyPairs } = state;
     this.keeper = new VolumeKeeper({ bus, log, config, volumes, instances, plugger });
     this.snapshots = new SnapshotKeeper(bus, log, state, instances);
+    this.fastRestores = new FastRestoreKeeper(bus, log, state);
     this.quotas = new Quotas(state, instances);
     const { quotas } = this;
     const { objects, transferDirectory: directory } = options;
@@ -111,7 +115,7 @@ export class ResourceSide {
         taggable(images),
         taggable(keyPairs),
         ...state.records.kinds.filter((one) =>
-          one.name !== "account-settings" && one.name !== "quota-request"
+          !["account-settings", "fast-snapshot-restore", "quota-request"].includes(one.name)
         )
           .map((one) => taggable(state.records.of(one))),
       ],
@@ -128,6 +132,7 @@ export class ResourceSide {
       ...volumeAttributeActions(state),
       ...volumeCopyActions(this.keeper, state, quotas),
       ...snapshotActions(bus, state, instances, this.snapshots, quotas),
+      ...fastRestoreActions(families.operations, this.fastRestores, config.az),
       ...snapshotPermissionActions(state),
       ...imageCreationActions(bus, state, instances, this.snapshots),
       ...regionActions(config),
@@ -142,6 +147,7 @@ export class ResourceSide {
   start(): void {
     this.keeper.start();
     this.snapshots.start();
+    this.fastRestores.start();
     this.importer.start();
     this.transfers.start();
     const { state, log } = this.#options;
@@ -160,6 +166,7 @@ export class ResourceSide {
     await this.importer.stop();
     await this.transfers.stop();
     await this.keeper.stop();
+    await this.fastRestores.stop();
     await this.snapshots.stop();
     this.quotas[Symbol.dispose]();
   }

@@ -17,6 +17,8 @@ export interface BlockVolume {
   readonly epoch: number;
   /** All that it stores is sealed by a key of its own. */
   readonly encrypted?: true;
+  /** All that its snapshot held was on this node's disk when it was made. */
+  readonly fast_restored?: true;
   /** `flush` when nothing is said. */
   readonly sync?: SyncMode;
   /** Why it is served for reading only, as far as it can be read; `checkVolume` says what is damaged. */
@@ -172,6 +174,27 @@ export const rewrapKeys = subject<null, RewrappedKeys>("ebs.keys.rewrap", 300_00
 export const deleteSnapshot = subject<{ snapshot_id: string }, null>(
   "ebs.snapshot.delete",
   120_000,
+);
+export interface FastRestore {
+  readonly snapshot_id: string;
+  /** `ready`: all that a volume of it reads is on this node's disk. */
+  readonly state: "off" | "coming" | "ready";
+  /** Objects that it consists of, when that is known, and those that are here. */
+  readonly objects?: number;
+  readonly kept_objects: number;
+  readonly kept_bytes: number;
+  /** What keeps the rest from coming; it comes by itself once that is there. */
+  readonly waits_for?: "disk_space" | "object_store" | undefined;
+}
+/**
+ * Whether a snapshot's content is kept on the node's own disk, so that volumes that are made of it are as fast from their
+ * first read on as they ever are. It is `coming` until all of it is there.
+ */
+export const setFastRestore = subject<{ snapshot_id: string; wanted: boolean }, FastRestore>(
+  "ebs.fast_restore.set",
+);
+export const describeFastRestore = subject<{ snapshot_id: string }, FastRestore>(
+  "ebs.fast_restore.describe",
 );
 /** Every snapshot there is. */
 export const listSnapshots = subject<null, readonly BlockSnapshot[]>("ebs.snapshot.list");

@@ -19,12 +19,14 @@ import {
   createVolume,
   deleteSnapshot,
   deleteVolume,
+  describeFastRestore,
   describeSnapshot,
   describeVolume,
   listSnapshots,
   mountVolume,
   resizeVolume,
   rewrapKeys,
+  setFastRestore,
   unmountVolume,
   volumeMetrics,
   volumeSync,
@@ -33,6 +35,8 @@ import { checkStored } from "./check.ts";
 import { EncryptedCopies } from "./encrypted_copies.ts";
 import { KeyRing } from "./encryption/key_ring.ts";
 import { SealedObjects } from "./encryption/sealed_objects.ts";
+import { FastRestores } from "./fast_restore/fast_restores.ts";
+import { KeptObjects } from "./fast_restore/kept_objects.ts";
 import { answerDirect } from "./direct/direct_answers.ts";
 import { DirectAccess } from "./direct/direct_access.ts";
 import { Mounts } from "./mounts/mounts.ts";
@@ -56,21 +60,23 @@ await runService("viperblock", async (service) => {
   const lock = openFile(join(home, "lock"), openFlags.readWrite | openFlags.create, 0o600);
   if (!tryLockFile(lock)) throw new Error(`another engine is running on ${home}`);
 
-  const capacity = (): Omit<BlockCapacity, "provisioned_bytes"> => {
-    const space = fileSystemSpace(directory);
+  const room = () => {
+    const { total_bytes, available_bytes } = fileSystemSpace(directory);
     return {
-      total_bytes: space.total_bytes,
-      available_bytes: Math.max(
-        0,
-        space.available_bytes + mounts.keptBytes - config.storage.reserve_bytes,
-      ),
+      total_bytes,
+      available_bytes: available_bytes + mounts.keptBytes - config.storage.reserve_bytes,
     };
+  };
+  const capacity = (): Omit<BlockCapacity, "provisioned_bytes"> => {
+    const { total_bytes, available_bytes } = room();
+    return { total_bytes, available_bytes: Math.max(0, available_bytes) };
   };
   const objects = new ObjectStore(paths.s3System, systemBuckets.blocks);
   const tables = await openTables(bus, log);
   const keys = new KeyRing(tables.keys, paths.volumeKeys, log);
   await keys.load();
-  const store = new PackedChunks(new SealedObjects(objects, keys));
+  const kept = await KeptObjects.open(objects, join(home, "restores"), log);
+  const store = new PackedChunks(new SealedObjects(kept, keys));
   const mounts = new Mounts({
     nodeId: config.node_id,
     directory,
@@ -96,20 +102,32 @@ await runService("viperblock", async (service) => {
   const references = new References({ tables, store, mounts, keys, log });
   const copies = new EncryptedCopies({ store, keys, log, references });
   const snapshots = new Snapshots({ tables, mounts, log, references, copies });
+  const restores = new FastRestores({
+    tables,
+    objects: kept,
+    store,
+    availableBytes: () => room().available_bytes,
+    log,
+  });
   const volumes = new Volumes({
     tables,
     mounts,
     log,
     references,
     copies,
+    isFast: (snapshot) => restores.isReady(snapshot),
     availableBytes: () => capacity().available_bytes,
   });
   // Nobody tells how full the disk is: whoever fills it finds the chunks that are kept there gone soon.
-  const sharing = setInterval(() => mounts.shareCache(), sharingMs);
+  const sharing = setInterval(() => {
+    mounts.shareCache();
+    restores.look();
+  }, sharingMs);
   let remoteDoor: RemoteDoor | undefined;
   service.onStop(async () => {
     await remoteDoor?.[Symbol.asyncDispose]();
     clearInterval(sharing);
+    await restores.stop();
     await mounts.stop();
     await tables[Symbol.asyncDispose]();
     objects[Symbol.dispose]();
@@ -155,6 +173,8 @@ await runService("viperblock", async (service) => {
   bus.answer(describeSnapshot, ({ snapshot_id }) => direct.describe(snapshot_id));
   bus.answer(deleteSnapshot, ({ snapshot_id }) => direct.delete(snapshot_id));
   bus.answer(listSnapshots, () => snapshots.list());
+  bus.answer(setFastRestore, ({ snapshot_id, wanted }) => restores.set(snapshot_id, wanted));
+  bus.answer(describeFastRestore, ({ snapshot_id }) => restores.describe(snapshot_id));
   bus.answer(rewrapKeys, () => keys.rewrap());
   answerDirect(bus, direct);
   // What concerns this node's disk is answered under the node's own name too.
@@ -209,10 +229,13 @@ await runService("viperblock", async (service) => {
         available_bytes: capacity().available_bytes,
         chunk_bytes: store.chunkBytes,
         stored_chunk_bytes: store.storedBytes,
+        restore_bytes: kept.bytes,
+        restore_reads: kept.hits,
         ...known,
       },
     };
   });
   // The object store may still be starting; what is to be deleted can wait for the next start.
+  restores.look();
   references.resume().catch((error) => log.warn("deletions_not_resumed", errorFields(error)));
 });

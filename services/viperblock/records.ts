@@ -32,6 +32,8 @@ export interface SnapshotRow {
   readonly state: "ok" | "deleting" | "pending" | "error";
   readonly map?: SavedMap;
   readonly encrypted?: true;
+  /** All that it names is to be on the nodes' own disks. */
+  readonly fast_restore?: true;
   /** The volume that it was taken of. */
   readonly volume_id?: string;
   /** While it is pending: the epoch that froze it, and the owners of chunks that it may name. */
@@ -148,6 +150,7 @@ export function describedVolume(row: VolumeRow): BlockVolume {
     ...(row.mounted_on === undefined ? {} : { mounted_on: row.mounted_on }),
     epoch: row.epoch,
     ...(row.encrypted === true ? { encrypted: true } : {}),
+    ...(row.fast_restored === true ? { fast_restored: true } : {}),
     ...(row.sync === undefined ? {} : { sync: row.sync }),
     ...(row.damage === undefined ? {} : { damage: row.damage }),
   };

@@ -163,8 +163,9 @@ export class Snapshots {
         throw new AwsError("IncorrectState", `The snapshot '${sourceId}' is ${row.value.state}.`);
       }
       const encrypted = encryptionOf(wanted, row.value);
+      const { fast_restore: _, ...content } = row.value;
       const copy = {
-        ...row.value,
+        ...content,
         snapshot_id: snapshotId,
         ...(encrypted ? { encrypted } : {}),
       };

@@ -38,6 +38,8 @@ export interface VolumesOptions {
   readonly log: Log;
   readonly references: References;
   readonly copies: EncryptedCopies;
+  /** All that the snapshot names is on this node's disk. */
+  readonly isFast: (snapshot: SnapshotRow) => boolean;
   /** Bytes that new data may still take here. */
   readonly availableBytes: () => number;
 }
@@ -80,6 +82,7 @@ export class Volumes {
         ...(sync === undefined ? {} : { sync }),
         ...(snapshotId === undefined ? {} : { snapshot_id: snapshotId }),
         ...(encrypted ? { encrypted } : {}),
+        ...(source !== undefined && this.#o.isFast(source) ? { fast_restored: true } : {}),
       };
       const mustCopy = encrypted && source?.map !== undefined && source.encrypted !== true;
       const { map } = source ?? {};

@@ -61,6 +61,42 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
   assert.deepEqual(found.Snapshots?.map((one) => [one.SnapshotId, one.VolumeSize]), [
     [made.SnapshotId, 8],
   ]);
+  const restores = {
+    SourceSnapshotIds: [made.SnapshotId ?? ""],
+    AvailabilityZones: [cloud.node.config.az],
+  };
+  const enabled = await ec2.send(new Ec2.EnableFastSnapshotRestoresCommand(restores));
+  assert.deepEqual(enabled.Successful?.map((one) => one.State), ["enabling"]);
+  const restoreIs = (state: string) =>
+    soon(`the fast restore is ${state}`, async () => {
+      const { FastSnapshotRestores: [one] = [] } = await ec2.send(
+        new Ec2.DescribeFastSnapshotRestoresCommand({
+          Filters: [{ Name: "snapshot-id", Values: [made.SnapshotId ?? ""] }],
+        }),
+      );
+      return one?.State === state;
+    });
+  await restoreIs("enabled");
+  const fast = await ec2.send(
+    new Ec2.CreateVolumeCommand({
+      AvailabilityZone: cloud.node.config.az,
+      SnapshotId: made.SnapshotId,
+    }),
+  );
+  assert.equal(fast.FastRestored, true);
+  await ec2.send(new Ec2.DeleteVolumeCommand({ VolumeId: fast.VolumeId }));
+  await ec2.send(new Ec2.DisableFastSnapshotRestoresCommand(restores));
+  await restoreIs("disabled");
+  const { Unsuccessful: [refused] = [] } = await ec2.send(
+    new Ec2.EnableFastSnapshotRestoresCommand({
+      ...restores,
+      SourceSnapshotIds: ["snap-0123456789abcdef0"],
+    }),
+  );
+  assert.equal(
+    refused?.FastSnapshotRestoreStateErrors?.[0]?.Error?.Code,
+    "InvalidSnapshot.NotFound",
+  );
   const copy = await ec2.send(
     new Ec2.CopySnapshotCommand({
       SourceRegion: cloud.node.config.region,

@@ -15,10 +15,12 @@ import {
   createVolume,
   deleteSnapshot,
   deleteVolume,
+  describeFastRestore,
   describeSnapshot,
   describeVolume,
   mountVolume,
   resizeVolume,
+  setFastRestore,
   unmountVolume,
 } from "../../services/viperblock/contract.ts";
 
@@ -28,6 +30,11 @@ export class TestBlockStore {
   readonly mounted = new Set<string>();
   /** Snapshots that volumes still need. */
   readonly needed = new Set<string>();
+  /** Snapshots that are to be restored fast, and whether all of each is there. */
+  readonly restores = new Map<string, "coming" | "ready">();
+  /** What a restore is as soon as it is asked for. */
+  restoresBegin: "coming" | "ready" = "ready";
+  waits_for: "disk_space" | undefined;
   readonly calls: string[] = [];
   available_bytes = 2 ** 40;
   /** Called before each call is done; what it throws is the answer. */
@@ -59,7 +66,14 @@ export class TestBlockStore {
       const { encrypted, ...rest } = request;
       const isEncrypted = encrypted ??
         (this.snapshots.get(rest.snapshot_id ?? "")?.encrypted === true);
-      const volume = { ...rest, epoch: 0, ...(isEncrypted ? { encrypted: isEncrypted } : {}) };
+      const volume = {
+        ...rest,
+        epoch: 0,
+        ...(isEncrypted ? { encrypted: isEncrypted } : {}),
+        ...(this.restores.get(rest.snapshot_id ?? "") === "ready"
+          ? { fast_restored: true as const }
+          : {}),
+      };
       this.volumes.set(request.volume_id, volume);
       return volume;
     });
@@ -97,6 +111,20 @@ export class TestBlockStore {
       this.snapshots.set(snapshot_id, snapshot);
       return snapshot;
     });
+    const restore = (snapshot_id: string) => ({
+      snapshot_id: this.#snapshot(snapshot_id).snapshot_id,
+      state: this.restores.get(snapshot_id) ?? "off" as const,
+      kept_objects: 0,
+      kept_bytes: 0,
+      ...(this.waits_for === undefined ? {} : { waits_for: this.waits_for }),
+    });
+    answer(setFastRestore, ({ snapshot_id, wanted }) => {
+      this.#snapshot(snapshot_id);
+      if (!wanted) this.restores.delete(snapshot_id);
+      else if (!this.restores.has(snapshot_id)) this.restores.set(snapshot_id, this.restoresBegin);
+      return restore(snapshot_id);
+    });
+    answer(describeFastRestore, ({ snapshot_id }) => restore(snapshot_id));
     answer(describeSnapshot, ({ snapshot_id }) => this.#snapshot(snapshot_id));
     answer(copySnapshot, ({ source_id, snapshot_id, encrypted }) => {
       const copy: BlockSnapshot = {

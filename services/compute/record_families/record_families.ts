@@ -14,6 +14,7 @@ import { launchTemplate, launchTemplateActions } from "./launch_templates.ts";
 import { offerActions } from "./offers.ts";
 import { placementGroup, placementGroupActions } from "./placement_groups.ts";
 import type { RecordFamilies } from "./record_family.ts";
+import { fastRestore } from "../snapshots/fast_restore_type.ts";
 import { quotaRequest } from "../quotas/service_quotas.ts";
 import {
   exportImageTask,
@@ -27,6 +28,7 @@ const kinds: readonly AnyKind[] = [
   dedicatedHost,
   eventWindow,
   exportImageTask,
+  fastRestore,
   importImageTask,
   importSnapshotTask,
   launchTemplate,

@@ -163,6 +163,9 @@ export async function makePlanned(
           ...volume,
           // What it was made of may have been encrypted without the record's knowing.
           ...(made.encrypted === true ? { encrypted: true } : {}),
+          ...(made.fast_restored === true && volume.source_volume_id === undefined
+            ? { fast_restored: true }
+            : {}),
           state: volume.attachment === undefined ? "available" : "in-use",
         }
         : volume,
