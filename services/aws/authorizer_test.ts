@@ -39,6 +39,16 @@ Deno.test("an answer serves its own resource, or all where identity says so, unt
   ]);
   assert.deepEqual(asked.splice(0), ["arn:b"]);
 
+  // What somebody may do everywhere ends at the border of the account.
+  const ours = { ...systemContext(2_000), account_id: "111111111111" };
+  decide = (resource) =>
+    resource.includes(":222222222222:")
+      ? { allowed: false }
+      : { allowed: true, every_resource: true };
+  const pass = (account: string) =>
+    authorizer.may({ action: "iam:PassRole", resource: `arn:aws:iam::${account}:role/r` }, ours);
+  assert.deepEqual([await pass("111111111111"), await pass("222222222222")], [true, false]);
+
   decide = () => ({ allowed: false });
   identity.say(identityChanged, { access_key_id: "AKIATEST" });
   await identity.connection.flush();
