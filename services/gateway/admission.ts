@@ -1,8 +1,9 @@
 /**
  * How much may be going on at once: a bound on memory and on what one account can take from others.
  *
- * Requests whose sender is not known yet are few milliseconds of work and at most one body each; calls
- * of an account may last as long as their deadline. Who is over a limit is told so at once, in words on
+ * Requests that are being received are few milliseconds of work and at most one body each, but whoever connects can send
+ * slowly: those that name no access key of this cloud have places of their own, so that strangers hold up nobody
+ * but strangers. Calls of an account may last as long as their deadline. Who is over a limit is told so at once, in words on
  * which every AWS client waits and tries again.
  */
 import { AwsError } from "../aws/errors.ts";
@@ -10,29 +11,32 @@ import { AwsError } from "../aws/errors.ts";
 export interface AdmissionLimits {
   /** Bodies being received and verified. */
   readonly receiving: number;
+  /** The same of senders who name no access key of this cloud. */
+  readonly strangers: number;
   /** Calls of one account. */
   readonly account: number;
 }
 
-export const ordinaryLimits: AdmissionLimits = { receiving: 256, account: 256 };
+export const ordinaryLimits: AdmissionLimits = { receiving: 256, strangers: 64, account: 256 };
 
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #accounts = new Map<string, number>();
-  #receiving = 0;
+  readonly #receiving = { signer: 0, stranger: 0 };
 
   constructor(limits: AdmissionLimits = ordinaryLimits) {
     this.#limits = limits;
   }
 
   /** @throws AwsError `RequestLimitExceeded`; `Throttling` where the service is not EC2 */
-  receive(service: string): Disposable {
-    if (this.#receiving >= this.#limits.receiving) throw exceeded(service);
-    this.#receiving++;
+  receive(service: string, sender: "signer" | "stranger"): Disposable {
+    const places = sender === "signer" ? this.#limits.receiving : this.#limits.strangers;
+    if (this.#receiving[sender] >= places) throw exceeded(service);
+    this.#receiving[sender]++;
     let over = false;
     return {
       [Symbol.dispose]: () => {
-        if (!over) this.#receiving--;
+        if (!over) this.#receiving[sender]--;
         over = true;
       },
     };

@@ -5,12 +5,13 @@
 import { AwsError } from "../aws/errors.ts";
 import type { Bus } from "../bus/bus.ts";
 import type { CallContext } from "../bus/subject.ts";
+import type { Admission } from "./admission.ts";
 import { consolePage } from "./contract.ts";
 import { type Edge, readBody } from "./edge.ts";
 
 const largestForm_bytes = 65_536;
 
-async function formOf(edge: Edge): Promise<Record<string, string>> {
+async function formOf(edge: Edge, admission: Admission): Promise<Record<string, string>> {
   if (edge.method !== "POST") return {};
   const site = edge.headers.get("sec-fetch-site");
   const origin = edge.headers.get("origin");
@@ -22,17 +23,22 @@ async function formOf(edge: Edge): Promise<Record<string, string>> {
   if (!(edge.headers.get("content-type") ?? "").startsWith("application/x-www-form-urlencoded")) {
     throw new AwsError("UnsupportedMediaType", "Only forms are accepted here.", { status: 415 });
   }
+  using _place = admission.receive("console", "stranger");
   const body = await readBody(edge.request, largestForm_bytes);
   return Object.fromEntries(new URLSearchParams(new TextDecoder().decode(body)));
 }
 
 /** @throws AwsError when the console does not answer or the request is not one for it */
-export async function consoleReply(edge: Edge, bus: Bus): Promise<Response> {
+export async function consoleReply(
+  edge: Edge,
+  bus: Bus,
+  admission: Admission,
+): Promise<Response> {
   const method = edge.method === "HEAD" ? "GET" : edge.method;
   if (method !== "GET" && method !== "POST") {
     throw new AwsError("MethodNotAllowed", "The console knows GET and POST.", { status: 405 });
   }
-  const form = await formOf(edge);
+  const form = await formOf(edge, admission);
   const context: CallContext = {
     request_id: edge.request_id,
     account_id: "",

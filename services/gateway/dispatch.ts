@@ -13,7 +13,7 @@ import { actionOf, readCall, readParameters } from "../aws/query/query_protocol.
 import { restProtocol } from "../aws/rest/rest_protocol.ts";
 import { type RestService, restService } from "../aws/rest/rest_service.ts";
 import type { SigningGrants } from "../aws/signatures/signing_grants.ts";
-import { type Verified, verify } from "../aws/signatures/sigv4.ts";
+import { claimedScope, type Verified, verify } from "../aws/signatures/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import {
@@ -123,8 +123,21 @@ async function verified(
   });
 }
 
+/** Whether the access key that the request names is one of this cloud; whether it signed the request shows later. */
+async function senderOf(edge: Edge, { grants }: DispatchParts): Promise<"signer" | "stranger"> {
+  const scope = claimedScope(edge);
+  if (scope === undefined) return "stranger";
+  try {
+    await grants.lookup(scope);
+    return "signer";
+  } catch {
+    // Why it is refused is said when the signature is verified.
+    return "stranger";
+  }
+}
+
 async function receive(edge: Edge, claimed: string, parts: DispatchParts) {
-  using _place = parts.admission.receive(claimed);
+  using _place = parts.admission.receive(claimed, await senderOf(edge, parts));
   const body = await readBody(edge.request, largestQueryBody_bytes);
   const { grant, scope } = await verified(edge, claimed, body, parts);
   return { body, grant, scope };

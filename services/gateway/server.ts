@@ -107,7 +107,7 @@ class Door {
     if (claimedScope(edge) !== undefined) return await this.#api(edge);
     return await inRequest(edge.request_id, async () => {
       try {
-        return await consoleReply(edge, this.#parts.bus);
+        return await consoleReply(edge, this.#parts.bus, this.#parts.admission);
       } catch (cause) {
         const error = visible(cause);
         if (error.status >= 500) this.#log.warn("console_failed", errorFields(cause));

@@ -416,7 +416,9 @@ Deno.test("calls go on while the bus is away: unavailable, then answered, and al
 });
 
 Deno.test("one account's calls are bounded, and calls beyond that are told to wait", async () => {
-  await using stand = await startTestGateway({ limits: { receiving: 100, account: 3 } });
+  await using stand = await startTestGateway({
+    limits: { receiving: 100, strangers: 100, account: 3 },
+  });
   const gate = Promise.withResolvers<void>();
   let running = 0;
   stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), async () => {
@@ -433,6 +435,45 @@ Deno.test("one account's calls are bounded, and calls beyond that are told to wa
   gate.resolve();
   for (const one of slow) assert.equal((await one).name, "none");
   assert.equal((await describe()).name, "none");
+});
+
+Deno.test("senders without an access key of this cloud take no place from those who have one", async () => {
+  await using stand = await startTestGateway({
+    limits: { receiving: 2, strangers: 2, account: 3 },
+  });
+  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), () => ({ Regions: [] }));
+  await stand.bus.connection.flush();
+  /** Begins a request and never sends its body. */
+  const begin = async (target: string, more: string) => {
+    const { hostname, port } = new URL(stand.endpoint);
+    const connection = await Deno.connectTls({ hostname, port: +port, caCerts: [stand.tls.ca] });
+    await connection.write(
+      new TextEncoder().encode(
+        `POST ${target} HTTP/1.1\r\nHost: localhost\r\n${more}Content-Length: 9\r\n\r\n`,
+      ),
+    );
+    return connection;
+  };
+  const credential = "AKIASTRANGER/20261121/ap-southeast-2/ec2/aws4_request";
+  using _unknown = await begin(
+    "/",
+    `Authorization: AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=0\r\n`,
+  );
+  using _form = await begin(
+    "/console",
+    "Content-Type: application/x-www-form-urlencoded\r\n",
+  );
+  await until("no stranger gets in any more", async () => {
+    const reply = await stand.fetch("/", { method: "POST", body: "Action=DescribeRegions" });
+    return /<Code>Throttling</.test(await reply.text());
+  });
+  const form = await stand.fetch("/console", { method: "POST", body: new URLSearchParams() });
+  assert.match(await form.text(), /^Throttling:/);
+  const ec2 = new EC2Client(clientOptions(stand));
+  assert.deepEqual(await faultOf(ec2.send(new DescribeRegionsCommand({}))), {
+    name: "none",
+    status: 200,
+  });
 });
 
 Deno.test("a presigned call works from its URL alone, until it expires or is changed", async () => {

@@ -97,19 +97,23 @@ export function deriveSigningKey(secret: string, scope: Omit<SigningScope, "acce
 }
 
 /**
- * What a request says about its signature, without believing it: for choosing service and protocol.
+ * What a request says about its signature, without believing it: for choosing service and protocol, and for asking
+ * whether there is such a signer at all.
  * It is read by the same rules as `verify` reads it, so that both always see the same scope.
  */
 export function claimedScope(request: SignedRequest): SigningScope | undefined {
   const authorization = request.headers.get("authorization");
   if (authorization !== null) {
     const credential = authorizationFields(authorization).get("Credential");
-    return credential === undefined ? undefined : parseCredential(credential);
+    const scope = credential === undefined ? undefined : parseCredential(credential);
+    return scope && withToken(scope, request.headers.get("x-amz-security-token") ?? undefined);
   }
   const at = request.target.indexOf("?");
   if (at < 0) return undefined;
-  const credential = new URLSearchParams(request.target.slice(at + 1)).get("X-Amz-Credential");
-  return credential === null ? undefined : parseCredential(credential);
+  const query = new URLSearchParams(request.target.slice(at + 1));
+  const credential = query.get("X-Amz-Credential");
+  const scope = credential === null ? undefined : parseCredential(credential);
+  return scope && withToken(scope, query.get("X-Amz-Security-Token") ?? undefined);
 }
 
 /** The `Name=value` parts of an Authorization header; a name given twice is there as `undefined`. */
