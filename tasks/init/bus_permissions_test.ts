@@ -7,7 +7,7 @@ import { Table } from "../../services/state/table.ts";
 import { testLog } from "../../tests/kit/nats.ts";
 import { placeNatsServer } from "../setup/nats_server.ts";
 import { natsGreets } from "../supervisor/health_probe.ts";
-import { operatorName, subjectPermissions } from "./bus_permissions.ts";
+import { operatorBus, operatorName, subjectPermissions } from "./bus_permissions.ts";
 import { initNode } from "./init.ts";
 import { until } from "../../tests/kit/until.ts";
 
@@ -57,6 +57,47 @@ Deno.test("every service of the table can be told in subjects", () => {
     () => subjectPermissions("x", { hears: [], says: [], writes: ["ec2_*"] }),
     RangeError,
   );
+});
+
+/** Whether one subject can fit both patterns. */
+function meet(one: string, other: string): boolean {
+  const [a, b] = [one.split("."), other.split(".")];
+  for (let at = 0; at < Math.max(a.length, b.length); at++) {
+    const [mine, its] = [a[at], b[at]];
+    if (mine === ">" || its === ">") return mine !== undefined && its !== undefined;
+    if (mine !== its && mine !== "*" && its !== "*") return false;
+  }
+  return true;
+}
+
+Deno.test("nobody may say what nobody hears, nor hear what nobody says", () => {
+  const all = [
+    ...services.map(({ name, bus }) => ({ name: String(name), ...bus })),
+    { name: operatorName, ...operatorBus },
+  ];
+  const met = (mine: string, theirs: readonly string[]) =>
+    theirs.some((subject) => meet(mine, subject));
+  // Health and the JetStream interface have subjects of their own; what goes into a stream is heard by it.
+  const heard = [...all.flatMap((one) => one.hears), "health.>", "$JS.>"];
+  const said = all.flatMap((one) => one.says);
+  for (const { name, says, hears, streams = [] } of all) {
+    for (const subject of says) {
+      if (streams.length > 0 && /^audit\.|\.event\./.test(subject)) continue;
+      const events = subject.includes(".event.");
+      assert.ok(
+        met(subject, heard.filter((one) => events || !one.includes(".event."))),
+        `${name} says ${subject} to nobody`,
+      );
+    }
+    for (const subject of hears) {
+      assert.ok(met(subject, said), `${name} hears ${subject} from nobody`);
+    }
+  }
+});
+
+Deno.test("metadata, which stands next to the guests, sees their instances and nothing else of the state", () => {
+  const metadata = services.find(({ name }) => name === "metadata")?.bus;
+  assert.deepEqual([metadata?.reads, metadata?.writes], [["ec2_instances"], undefined]);
 });
 
 Deno.test("a service may ask and answer what its entry says, and nothing of another's", async () => {
