@@ -124,7 +124,7 @@ Deno.test("a guest boots, finds its metadata, follows its disks, reboots, and re
   // Its own power-off, as from inside: the record says terminate.
   const machine = await node.compute().reconciler.machines.find(id);
   await machine?.pressPowerButton();
-  await reach(node, id, "terminated", 60_000);
+  await reach(node, id, "terminated", 180_000);
   assert.equal(node.instance(id)?.state_reason?.code, "Client.InstanceInitiatedShutdown");
   await node.until("volumes gone", () => node.blocks.sizes.size === 2);
 });
