@@ -48,6 +48,8 @@ export const standardGeometry: Geometry = {
 /** Files of a volume's local directory. */
 export const checkpointName = "map.ckpt";
 export const logFilePattern = /^log-\d+\.seg$/;
+/** One that is not whole yet; nobody reads it. */
+export const newLogFilePattern = /^log-\d+\.seg\.new$/;
 export const cacheFilePattern = /^cache-\d+\.chk$/;
 
 export const cacheMagic = 0x4343424d; // "MBCC"

@@ -2,8 +2,12 @@
  * The files of a volume's directory. Log segments are made ready before the log needs them: written
  * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. The first
  * one of an opening is waited for by guests: its space is only set aside, which takes no time. A
- * file that would eat into the node's reserve is refused; one that a crash left half made holds no log
- * and is removed at the next open. Files of the chunk cache only have their space set aside, and leave more room than the
+ * file that would eat into the node's reserve is refused.
+ *
+ * A log file gets its name when it is whole, and what a crash left half made is removed before the next one is made and
+ * never read: where an engine was killed while it wrote zeros, the kernel may answer EIO to a read with O_DIRECT.
+ *
+ * Files of the chunk cache only have their space set aside, and leave more room than the
  * log's. A checkpoint takes the place of the one before it in one step.
  */
 import { join } from "node:path";
@@ -12,6 +16,7 @@ import {
   cacheFilePattern,
   checkpointName,
   logFilePattern,
+  newLogFilePattern,
   segmentBytes,
 } from "../format.ts";
 import type { FileHandle, FileSystem } from "../machine/file_system.ts";
@@ -39,6 +44,8 @@ export class LocalFiles implements VolumeFiles {
   #next = 0;
   #nextCache = 0;
   readonly #caches = new Set<string>();
+  /** What an earlier process did not get whole. */
+  readonly #halfMade = new Set<string>();
   #isFirst = true;
   #checkpoint: FileHandle | undefined;
 
@@ -51,6 +58,7 @@ export class LocalFiles implements VolumeFiles {
         this.#caches.add(join(options.directory, name));
         this.#nextCache = Math.max(this.#nextCache, parseInt(name.slice(6)) + 1);
       }
+      if (newLogFilePattern.test(name)) this.#halfMade.add(join(options.directory, name));
       if (!logFilePattern.test(name)) continue;
       this.#next = Math.max(this.#next, parseInt(name.slice(4)) + 1);
     }
@@ -58,17 +66,19 @@ export class LocalFiles implements VolumeFiles {
 
   async makeLog(): Promise<string> {
     const { system, directory, reserveBytes } = this.#o;
+    for (const path of this.#halfMade) await this.#removeHalfMade(path);
     const available = system.availableBytes(directory);
     if (available - this.#segmentBytes < reserveBytes) {
       throw new NoSpace(`${available} bytes are free, of which ${reserveBytes} are kept`);
     }
     const path = join(directory, `log-${this.#next++}.seg`);
+    const made = `${path}.new`;
     try {
-      const file = await system.create(path, true);
+      const file = await system.create(made, true);
       try {
         const isFirst = this.#isFirst;
         this.#isFirst = false;
-        if (!isFirst || !await system.allocate(path, this.#segmentBytes)) {
+        if (!isFirst || !await system.allocate(made, this.#segmentBytes)) {
           for (let at = 0; at < this.#segmentBytes; at += zeros.length) {
             await file.write(zeros.subarray(0, Math.min(zeros.length, this.#segmentBytes - at)));
           }
@@ -77,17 +87,25 @@ export class LocalFiles implements VolumeFiles {
       } finally {
         file.close();
       }
+      system.forgetCached(made);
+      await system.rename(made, path);
       // What is synced in a file is worth nothing if a power cut takes the file's name.
       await system.syncDirectory(directory);
     } catch (error) {
+      this.#halfMade.add(made);
       await system.remove(path);
+      await this.#removeHalfMade(made);
       if (error instanceof Error && "code" in error && error.code === "ENOSPC") {
         throw new NoSpace("the file system is full");
       }
       throw error;
     }
-    system.forgetCached(path);
     return path;
+  }
+
+  async #removeHalfMade(path: string): Promise<void> {
+    await this.#o.system.remove(path);
+    this.#halfMade.delete(path);
   }
 
   /** Bytes of the disk that the chunk cache takes. */

@@ -37,6 +37,36 @@ Deno.test("a log file that was made is there after a power cut, name and all", a
   assert.notEqual(await done(world, files().makeLog()), path);
 });
 
+Deno.test("whenever the process or the power ends, a log file has its name only if it is whole", async () => {
+  let halfMade = 0;
+  let whole = 0;
+  for (const end of ["process", "power"] as const) {
+    let over = false;
+    for (let moment = 0; !over; moment++) {
+      const { world, disk, files } = local();
+      await done(world, files().makeLog());
+      const made = files();
+      const work = made.makeLog().then(() => made.makeLog()).then(() => over = true);
+      for (let step = 0; step < moment && !over; step++) {
+        for (let tick = 0; tick < 8; tick++) await null;
+        world.step();
+      }
+      if (over) await work;
+      if (end === "power") disk.powerCut();
+      else disk.processEnd();
+      for (const { fd, path } of disk.openAll()) {
+        assert.equal(disk.file(fd).bytes.length, segmentBytes, `${path} at moment ${moment}`);
+        whole++;
+      }
+      halfMade += disk.names().filter((name) => name.endsWith(".new")).length;
+      // The next opening's first file is made, and nothing half made is left.
+      await done(world, files().makeLog());
+      assert.deepEqual(disk.names().filter((name) => !/^log-\d+\.seg$/.test(name)), []);
+    }
+  }
+  assert.ok(halfMade > 0 && whole > 0);
+});
+
 Deno.test("a checkpoint takes the place of the one before it whole or not at all", async () => {
   const { world, disk, files } = local();
   const made = files();
@@ -86,7 +116,7 @@ Deno.test("the first log file of an opening is only set aside, later ones are wr
       assert.deepEqual(await Deno.readFile(path), new Uint8Array(segmentBytes));
       assert.ok(((await Deno.stat(path)).blocks ?? 0) * 512 >= segmentBytes);
     }
-    assert.deepEqual(written, [second]);
+    assert.deepEqual(written, [`${second}.new`]);
     // Where a file system cannot set space aside it is written to.
     written.length = 0;
     const other = new LocalFiles({
@@ -96,7 +126,7 @@ Deno.test("the first log file of an opening is only set aside, later ones are wr
       segmentBytes,
     });
     const third = await other.makeLog();
-    assert.deepEqual(written, [third]);
+    assert.deepEqual(written, [`${third}.new`]);
   } finally {
     await Deno.remove(home, { recursive: true });
   }

@@ -7,7 +7,13 @@
  * the last sync of the directory has happened.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { blockBytes, cacheFilePattern, checkpointName, logFilePattern } from "../format.ts";
+import {
+  blockBytes,
+  cacheFilePattern,
+  checkpointName,
+  logFilePattern,
+  newLogFilePattern,
+} from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
 import { type DamagedPlace, FoundDisk } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
@@ -344,7 +350,8 @@ export class SimulatedDisk implements LogDisk, FileSystem {
   }
 
   availableBytes(): number {
-    const logs = this.names().filter((name) => logFilePattern.test(name)).length;
+    const isLog = (name: string) => logFilePattern.test(name) || newLogFilePattern.test(name);
+    const logs = this.names().filter(isLog).length;
     let cached = 0;
     for (const path of this.cacheFiles()) cached += this.#names.get(path)?.bytes.length ?? 0;
     return (this.room - logs) * this.segmentBytes - cached;

@@ -1,0 +1,55 @@
+/**
+ * kill -9 of the engine while it makes its log files ready, which it does from the moment that it serves. What is
+ * half made must never be taken for a log: the kernel refuses to read beside a write of zeros that was cut off.
+ */
+import assert from "node:assert/strict";
+import { logFilePattern, segmentBytes } from "../../services/viperblock/format.ts";
+import { until } from "../kit/until.ts";
+import { startBare } from "./bare_engine.ts";
+
+const rounds = 8;
+
+/** The sizes of what is a log file, or becomes one. */
+function logSizes(directory: string): Map<string, number> {
+  const names = Array.from(Deno.readDirSync(directory), ({ name }) => name);
+  const found = new Map<string, number>();
+  for (const name of names.filter((name) => name.startsWith("log-"))) {
+    try {
+      found.set(name, Deno.statSync(`${directory}/${name}`).size);
+    } catch (error) {
+      // It has got its name meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return found;
+}
+
+Deno.test("kill -9 while a log file is being filled leaves none that is not whole, and the volume opens", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-filling-", dir: "/var/tmp" });
+  const log = `${directory}/log`;
+  try {
+    let cut = 0;
+    for (let round = 0; round < rounds; round++) {
+      const engine = await startBare({
+        directory,
+        socket: `${directory}/socket`,
+        sizeBytes: 64 << 20,
+        epoch: round + 1,
+      });
+      // The first file is only set aside; after that one is filled after the other.
+      const isBeingFilled = () => {
+        const sizes = [...logSizes(log).values()];
+        return sizes.some((size) => 0 < size && size < segmentBytes) || sizes.length > 3;
+      };
+      await until("a log file is being filled", isBeingFilled);
+      await engine.kill();
+      for (const [name, size] of logSizes(log)) {
+        if (logFilePattern.test(name)) assert.equal(size, segmentBytes, `${name} is half made`);
+        else if (size < segmentBytes) cut++;
+      }
+    }
+    assert.ok(cut > 0, `in none of ${rounds} rounds was a file being filled`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
