@@ -2,6 +2,7 @@
  * Random reads of a volume that is twice as large as its log, so that most of it is in the object store: with
  * its chunks kept on the node's disk, and with each window fetched. The store is a directory of the same file
  * system, which answers sooner than any service would.
+ * And writes through a log so small that the drain sets the pace, with chunks kept and without.
  */
 import { run } from "../viperblock/engine.ts";
 import { type Job, measure, sizeMiB, startOurs, type Target } from "./block_peers.ts";
@@ -36,6 +37,38 @@ export async function drainedVolume(
     found.kept.push((await measure(kept.target, job, seconds)).iops);
     found.fetched.push((await measure(fetched.target, job, seconds)).iops);
     found.raw.push((await measure(raw, job, seconds)).iops);
+  }
+  return found;
+}
+
+const drainingLogFiles = 4;
+
+export interface Draining {
+  readonly kept: readonly number[];
+  readonly notKept: readonly number[];
+}
+
+/** @returns MiB a second of each round */
+export async function drainingVolume(
+  directory: string,
+  content: string,
+  rounds: number,
+): Promise<Draining> {
+  const log = { segmentBudget: drainingLogFiles };
+  await using kept = await startOurs(`${directory}/draining_kept`, content, 1 << 20, {
+    ...log,
+    cacheFiles: 8,
+  });
+  await using notKept = await startOurs(`${directory}/draining`, content, 1 << 20, log);
+  const pace = async ({ uri }: { readonly uri: string }) => {
+    const begun = performance.now();
+    await run("nbdcopy", ["--flush", content, uri]);
+    return sizeMiB / (performance.now() - begun) * 1000;
+  };
+  const found = { kept: [] as number[], notKept: [] as number[] };
+  for (let round = 0; round < rounds; round++) {
+    found.kept.push(await pace(kept));
+    found.notKept.push(await pace(notKept));
   }
   return found;
 }

@@ -24,7 +24,7 @@ import {
 import { largeVolume } from "./large_volume.ts";
 import { explain } from "./engine_profile.ts";
 import { agedVolume } from "./aged_volume.ts";
-import { drainedVolume } from "./drained_volume.ts";
+import { drainedVolume, drainingVolume } from "./drained_volume.ts";
 import { cost } from "./pipelined_client.ts";
 import { startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
@@ -244,6 +244,17 @@ async function drained(content: string, raw: Target): Promise<void> {
   });
 }
 
+/** What it costs the drain that chunks are kept on the node's disk. */
+async function draining(content: string): Promise<void> {
+  const found = await drainingVolume(directory, content, rounds);
+  const [kept, notKept] = [median(found.kept), median(found.notKept)];
+  print("draining_1m_write_kept / not_kept", kept / notKept, { must: 0.75, aim: 0.9 }, {
+    mib_a_second: Math.round(kept),
+    not_kept: Math.round(notKept),
+    rounds,
+  });
+}
+
 /** A volume of 1 TiB with a tenth of it mapped, until it serves; its map's memory. */
 async function opened(): Promise<void> {
   const found = await largeVolume(`${directory}/large`, rounds);
@@ -280,6 +291,7 @@ try {
   if (wanted("open_1tib")) await opened();
   if (wanted("aged")) await aged();
   if (wanted("drained")) await drained(content, raw);
+  if (wanted("draining")) await draining(content);
   if (values.explain) {
     await explained("write");
     await explained("read");

@@ -83,7 +83,9 @@ export interface BareEngine {
   };
   kill(): Promise<void>;
   stop(): Promise<void>;
-  /** Takes a snapshot and waits until it is stored; answers the engine's counters. */
+  /** Takes a snapshot; `stored` waits until the store has it, and answers the engine's counters. */
+  freeze(): Promise<{ stored(): Promise<Record<string, number>> }>;
+  /** Takes one and waits until it is stored. */
   snapshot(): Promise<Record<string, number>>;
   /** Unmounts it; answers the saved map. */
   unmount(): Promise<Record<string, unknown>>;
@@ -116,15 +118,19 @@ export async function startBare(options: BareOptions): Promise<BareEngine> {
     await process.status;
     await lines.cancel();
   };
+  const freeze = async () => {
+    process.kill("SIGUSR2");
+    const number = ++snapshots;
+    await until(new RegExp(`^FROZEN (${number})$`, "m"));
+    return { stored: () => until(new RegExp(`^SNAPSHOT ${number} (.*)$`, "m")) };
+  };
   return {
     process,
     ready: await until(/^READY (.*)$/m),
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
-    async snapshot() {
-      process.kill("SIGUSR2");
-      return await until(new RegExp(`^SNAPSHOT ${++snapshots} (.*)$`, "m"));
-    },
+    freeze,
+    snapshot: async () => await (await freeze()).stored(),
     async unmount() {
       process.kill("SIGHUP");
       const map = await until(/^UNMOUNTED (.*)$/m);
@@ -183,8 +189,10 @@ if (import.meta.main) {
   let snapshots = 0;
   Deno.addSignalListener("SIGUSR2", async () => {
     const { stored } = await volume.freeze();
+    const number = ++snapshots;
+    console.log(`FROZEN ${number}`);
     await stored;
-    console.log(`SNAPSHOT ${++snapshots} ${JSON.stringify(await volume.statistics())}`);
+    console.log(`SNAPSHOT ${number} ${JSON.stringify(await volume.statistics())}`);
   });
   const { replayed_batches, damage } = await volume.ready;
   const ready = {

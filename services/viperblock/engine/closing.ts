@@ -101,7 +101,11 @@ export class Closing {
       }
       case "drain": {
         if (this.#drainer.running || this.#checkpointer.running) return false;
-        if (!this.#snapshotter.idle) return false;
+        if (!this.#snapshotter.idle) {
+          // It tries again for as long as the volume is served; an unmount does not.
+          if (this.#snapshotter.isFailing) this.#endUnmount(false);
+          return false;
+        }
         const more = this.#drainer.start((ok) => {
           if (!ok) this.#endUnmount(false);
         });

@@ -78,6 +78,11 @@ export class Snapshotter {
     return this.#queue.length === 0;
   }
 
+  /** The store has not taken the last that it was given. */
+  get isFailing(): boolean {
+    return this.#failedAt > 0;
+  }
+
   /** It waits for nothing but time or its turn. */
   get wantsTick(): boolean {
     return this.#queue.length > 0 && !this.#busy;
