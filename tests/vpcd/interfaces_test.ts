@@ -300,6 +300,28 @@ Deno.test("groups, interfaces and addresses follow EC2's rules over HTTPS", asyn
     });
   });
 
+  await t.step(
+    "a claim that was cut off between two interfaces is completed by the next",
+    async () => {
+      const instance_id = newId("i-");
+      const wishes = [0, 1, 2].map((device_index) => ({
+        device_index,
+        delete_on_termination: true,
+        subnet_id: SubnetId,
+      }));
+      const claim = { account_id: testAccount, instance_id, wishes };
+      const ask = async (count: number) =>
+        (await ec2.stand.bus.ask(claimInterfaces, { ...claim, wishes: wishes.slice(0, count) }))
+          .map((one) => [one.device_index, one.interface_id]);
+      const [primary] = await ask(1);
+      const all = await ask(3);
+      assert.deepEqual(all.map(([index]) => index), [0, 1, 2]);
+      assert.deepEqual(all[0], primary);
+      assert.deepEqual(await ask(3), all);
+      await ec2.stand.bus.ask(releaseInterfaces, claim);
+    },
+  );
+
   await t.step("interfaces go to instances and come back", async () => {
     const wish = { device_index: 0, delete_on_termination: true, subnet_id: SubnetId };
     const claim = { account_id: testAccount, instance_id: instance, wishes: [wish] };

@@ -170,69 +170,81 @@ async function readWish(
   };
 }
 
+/** One interface that a claim brings: an existing one, or one to be made. */
+type Plan =
+  & { readonly wish: InterfaceWish }
+  & ({ readonly existing: InterfaceRecord } | { readonly wanted: NewInterface });
+
+async function planOf(network: Network, account: string, wish: InterfaceWish): Promise<Plan> {
+  if (wish.interface_id === undefined) {
+    return { wish, wanted: await readWish(network, account, wish) };
+  }
+  const existing = await network.records.require(networkInterface, account, wish.interface_id);
+  if (existing.shape.Status === "in-use") {
+    throw new AwsError("InvalidNetworkInterface.InUse", `Interface: [${existing.id}] in use.`);
+  }
+  return { wish, existing };
+}
+
+/** A claim that was cut off left some of the interfaces: those stay, and the others come to them. */
 async function claim(
   network: Network,
   request: ClaimRequest,
 ): Promise<readonly InstanceInterface[]> {
   const { records } = network;
   const { account_id: account, instance_id, wishes } = request;
-  const present = interfacesOf(network, account, instance_id);
-  if (present.length > 0) return present.map((one) => showForInstance(network, one));
-  const plans: { wish: InterfaceWish; wanted?: NewInterface; existing?: InterfaceRecord }[] = [];
-  const indexes = new Set<number>();
+  if (new Set(wishes.map((wish) => wish.device_index)).size < wishes.length) {
+    throw new AwsError(
+      "InvalidParameterValue",
+      "Each network interface requires a unique device index.",
+    );
+  }
+  const present = new Set(
+    interfacesOf(network, account, instance_id).map((one) => one.shape.Attachment?.DeviceIndex),
+  );
+  const plans: Plan[] = [];
   for (const wish of wishes) {
-    if (indexes.has(wish.device_index)) {
-      throw new AwsError(
-        "InvalidParameterValue",
-        `Each network interface requires a unique device index.`,
-      );
-    }
-    indexes.add(wish.device_index);
-    if (wish.interface_id !== undefined) {
-      const existing = await records.require(networkInterface, account, wish.interface_id);
-      if (existing.shape.Status === "in-use") {
-        throw new AwsError("InvalidNetworkInterface.InUse", `Interface: [${existing.id}] in use.`);
-      }
-      plans.push({ wish, existing });
-    } else plans.push({ wish, wanted: await readWish(network, account, wish) });
+    if (!present.has(wish.device_index)) plans.push(await planOf(network, account, wish));
   }
   // Whether the addresses may be had is decided before any interface is made.
-  for (const { wanted } of plans) {
-    if (wanted === undefined) continue;
-    interfaceShape(network, account, wanted);
-    if ((request.count ?? 1) > 1) freeAddresses(records, wanted.subnet, request.count ?? 1);
+  for (const plan of plans) {
+    if (!("wanted" in plan)) continue;
+    interfaceShape(network, account, plan.wanted);
+    if ((request.count ?? 1) > 1) freeAddresses(records, plan.wanted.subnet, request.count ?? 1);
   }
   if (request.check_only === true) return [];
-  const made: InterfaceRecord[] = [];
-  for (const { wish, wanted, existing } of plans) {
-    const attachment = {
-      ...interfaceAttachment(instance_id, account, wish.device_index, wish.delete_on_termination),
-    };
-    if (existing !== undefined) {
-      made.push(
-        await records.change(networkInterface, account, existing.id, () => ({
-          Attachment: attachment,
-          Status: "in-use",
-        })),
-      );
-    } else if (wanted !== undefined) {
-      const shape = interfaceShape(network, account, wanted);
-      made.push(
-        await records.create(networkInterface, account, {
-          ...shape,
-          Attachment: attachment,
-          MacAddress: wish.device_index === 0 ? macOf(instance_id) : shape.MacAddress,
-          Status: "in-use",
-        }, {
-          id: wish.device_index === 0
-            ? await idOf("eni-", instance_id)
-            : await idOf("eni-", instance_id, String(wish.device_index)),
-          tags: wish.tags ?? {},
-        }),
-      );
-    }
+  for (const plan of plans) await carryOut(network, account, instance_id, plan);
+  return interfacesOf(network, account, instance_id).map((one) => showForInstance(network, one));
+}
+
+async function carryOut(
+  network: Network,
+  account: string,
+  instance_id: string,
+  plan: Plan,
+): Promise<void> {
+  const { records } = network;
+  const { device_index, delete_on_termination, tags } = plan.wish;
+  const attached = {
+    Attachment: interfaceAttachment(instance_id, account, device_index, delete_on_termination),
+    Status: "in-use" as const,
+  };
+  if ("existing" in plan) {
+    await records.change(networkInterface, account, plan.existing.id, () => attached);
+    return;
   }
-  return made.map((one) => showForInstance(network, one));
+  const shape = interfaceShape(network, account, plan.wanted);
+  const primary = device_index === 0;
+  await records.create(networkInterface, account, {
+    ...shape,
+    ...attached,
+    MacAddress: primary ? macOf(instance_id) : shape.MacAddress,
+  }, {
+    id: primary
+      ? await idOf("eni-", instance_id)
+      : await idOf("eni-", instance_id, String(device_index)),
+    tags: tags ?? {},
+  });
 }
 
 /** As compute made them before it asked: an instance keeps its hardware address for life. */
