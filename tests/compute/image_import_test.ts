@@ -228,6 +228,31 @@ Deno.test("image files are brought in whole, or not at all", async (t) => {
     store.available_bytes = 2 ** 40;
   });
 
+  await t.step(
+    "an account that encrypts by default has encrypted images, which are not public",
+    async () => {
+      await ask("EnableEbsEncryptionByDefault", {});
+      await refused(
+        "disk.raw",
+        { name: "sealed image", public: true },
+        "InvalidParameterCombination",
+      );
+      const { image_id } = await bringIn("disk.raw", { name: "sealed image" });
+      images++;
+      await ask("DisableEbsEncryptionByDefault", {});
+      const { Images: [image] = [] } = await ask("DescribeImages", { ImageIds: [image_id] });
+      assert.equal(image?.Public, false);
+      const ebs = image?.BlockDeviceMappings?.[0]?.Ebs;
+      assert.equal(ebs?.Encrypted, true);
+      const { Snapshots: [snapshot] = [] } = await ask("DescribeSnapshots", {
+        SnapshotIds: [ebs?.SnapshotId ?? ""],
+      });
+      assert.equal(snapshot?.Encrypted, true);
+      assert.match(snapshot?.KmsKeyId ?? "", /alias\/aws\/ebs$/);
+      assert.equal(store.snapshots.get(ebs?.SnapshotId ?? "")?.encrypted, true);
+    },
+  );
+
   await t.step("a failure at any step leaves nothing", async () => {
     for (
       const step of [

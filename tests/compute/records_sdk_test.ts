@@ -339,9 +339,19 @@ Deno.test("compute's records follow EC2's rules over HTTPS", async (t) => {
     assert.equal((await other.call("GetEbsEncryptionByDefault", {})).EbsEncryptionByDefault, false);
     await call("DisableEbsEncryptionByDefault", {});
     await refused("InvalidParameterValue", "ModifyEbsDefaultKmsKeyId", { KmsKeyId: "a key" });
-    await call("ModifyEbsDefaultKmsKeyId", { KmsKeyId: "alias/mine" });
-    assert.equal((await call("GetEbsDefaultKmsKeyId", {})).KmsKeyId, "alias/mine");
-    await call("ResetEbsDefaultKmsKeyId", {});
+    // There is no key service: keys that only look like keys are not there.
+    for (const KmsKeyId of ["alias/mine", "12345678-1234-1234-1234-123456789012"]) {
+      await refused("InvalidParameterValue", "ModifyEbsDefaultKmsKeyId", { KmsKeyId });
+    }
+    const { KmsKeyId } = await call("GetEbsDefaultKmsKeyId", {});
+    assert.match(KmsKeyId ?? "", /^arn:aws:kms:[^:]+:\d{12}:alias\/aws\/ebs$/);
+    for (const name of ["alias/aws/ebs", KmsKeyId]) {
+      assert.deepEqual(
+        (await call("ModifyEbsDefaultKmsKeyId", { KmsKeyId: name })).KmsKeyId,
+        KmsKeyId,
+      );
+    }
+    assert.equal((await call("ResetEbsDefaultKmsKeyId", {})).KmsKeyId, KmsKeyId);
     await call("EnableSerialConsoleAccess", {});
     assert.equal((await call("GetSerialConsoleAccessStatus", {})).SerialConsoleAccessEnabled, true);
     await call("DisableSerialConsoleAccess", {});

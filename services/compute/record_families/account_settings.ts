@@ -4,7 +4,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
-import { invalidParameter } from "../../resources/errors.ts";
+import { invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { kind } from "../../resources/kind.ts";
 import type { Records } from "../../resources/records.ts";
 import { defaultNetwork } from "../../vpcd/contract.ts";
@@ -26,6 +26,22 @@ export const settingsOf = (records: Records, account: string): Readonly<Record<s
 
 export const defaultKey = (region: string, account: string) =>
   `arn:aws:kms:${region}:${account}:alias/aws/ebs`;
+
+/** Names by which an account's key for volumes may be asked for: there is no key service, and so no other key. */
+export const keyNames = (region: string, account: string): readonly string[] => [
+  defaultKey(region, account),
+  "alias/aws/ebs",
+];
+
+/** @throws AwsError when there is no such key */
+export function checkKey(name: string, region: string, account: string): void {
+  if (keyNames(region, account).includes(name)) return;
+  throw invalidValue(
+    `The key '${name}' does not exist. Leave KmsKeyId out: the key is ${
+      defaultKey(region, account)
+    }.`,
+  );
+}
 
 const burstable = ["t2", "t3", "t3a", "t4g"];
 
@@ -84,28 +100,14 @@ export function accountSettingActions({ operations: n, records, bus }: RecordFam
     }),
     GetEbsDefaultKmsKeyId: n.custom({
       reads: true,
-      run: (_input, call) => ({
-        KmsKeyId: of(call.account_id)["ebs_key"] ?? defaultKey(call.region, call.account_id),
-      }),
+      run: (_input, call) => ({ KmsKeyId: defaultKey(call.region, call.account_id) }),
     }),
     ModifyEbsDefaultKmsKeyId: n.custom({
-      check: (input) => {
-        const isKey =
-          /^(?:arn:aws:kms:[\w-]+:\d{12}:(?:key|alias)\/[\w/-]+|alias\/[\w/-]+|[0-9a-f-]{36})$/;
-        if (!isKey.test(input.KmsKeyId)) {
-          throw invalidParameter("kmsKeyId", input.KmsKeyId, "Expected a key's id, alias or ARN.");
-        }
-      },
-      run: async (input, call) => {
-        await set(call.account_id, { ebs_key: input.KmsKeyId });
-        return { KmsKeyId: input.KmsKeyId };
-      },
+      check: (input, call) => checkKey(input.KmsKeyId, call.region, call.account_id),
+      run: (_input, call) => ({ KmsKeyId: defaultKey(call.region, call.account_id) }),
     }),
     ResetEbsDefaultKmsKeyId: n.custom({
-      run: async (_input, call) => {
-        await set(call.account_id, { ebs_key: undefined });
-        return { KmsKeyId: defaultKey(call.region, call.account_id) };
-      },
+      run: (_input, call) => ({ KmsKeyId: defaultKey(call.region, call.account_id) }),
     }),
 
     EnableSerialConsoleAccess: n.custom({

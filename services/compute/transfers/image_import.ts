@@ -11,7 +11,7 @@ import { isAbsolute } from "node:path";
 import type { Bus } from "../../bus/bus.ts";
 import type { NodeConfig } from "../../config/node_config.ts";
 import { errorFields, type Log } from "../../log/log.ts";
-import { invalidParameter, invalidValue } from "../../resources/errors.ts";
+import { invalidCombination, invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import { checkTags } from "../../resources/tags.ts";
 import {
@@ -27,13 +27,19 @@ import { checkImageName, checkNameIsFree } from "../images/images.ts";
 import type { ComputeState } from "../state.ts";
 import { checkCapacity, gib } from "../volumes/volume_lifecycle.ts";
 import { snapshotType, volumeType } from "../volumes/volume_type.ts";
+import { defaultKey } from "../record_families/account_settings.ts";
+import {
+  chooseEncryption,
+  type Encryption,
+  encryptionDefaults,
+} from "../volumes/encryption_choice.ts";
 
 const sweep_ms = 60_000;
 
 export interface ImporterDependencies {
   readonly bus: Bus;
   readonly log: Log;
-  readonly config: Pick<NodeConfig, "node_id">;
+  readonly config: Pick<NodeConfig, "node_id" | "region">;
   readonly state: ComputeState;
 }
 
@@ -95,6 +101,7 @@ export class ImageImporter {
     signal: AbortSignal,
   ): Promise<{ readonly image_id: string }> {
     checkRequest(request);
+    this.#encryptionOf(request);
     const { bus, state } = this.dependencies;
     const ending = AbortSignal.any([signal, this.#stop.signal]);
     checkNameIsFree(state, request.account_id, request.name);
@@ -107,8 +114,24 @@ export class ImageImporter {
     return await work;
   }
 
+  /** As the account wants it always. @throws AwsError for an encrypted image that is to be public, as EC2 has none */
+  #encryptionOf({ account_id, public: isPublic }: ImportImageRequest): Encryption {
+    const { config, state } = this.dependencies;
+    const encryption = chooseEncryption(
+      {},
+      encryptionDefaults(state.records, config.region, account_id),
+    );
+    if (encryption.encrypted === true && isPublic === true) {
+      throw invalidCombination(
+        "The account encrypts by default, and an image with encrypted snapshots cannot be public.",
+      );
+    }
+    return encryption;
+  }
+
   #plan(request: ImportImageRequest, file: ImageFile): ImageRecord {
     const snapshot_id = newId(snapshotType.idPrefix);
+    const { encrypted } = this.#encryptionOf(request);
     const root = "/dev/xvda";
     return {
       image_id: newId(imageType.idPrefix),
@@ -123,9 +146,10 @@ export class ImageImporter {
         device: root,
         snapshot_id,
         size_gib: Math.ceil(file.virtual_size_bytes / gib),
+        ...(encrypted === true ? { encrypted } : {}),
         delete_on_termination: true,
       }],
-      public: request.public ?? true,
+      public: request.public ?? encrypted !== true,
       creation_date: new Date().toISOString(),
       importing: {
         node_id: this.dependencies.config.node_id,
@@ -145,6 +169,7 @@ export class ImageImporter {
     const { account_id, image_id, name, importing } = image;
     if (importing === undefined) throw new TypeError("an import plans what it makes");
     const { volume_id, snapshot_id } = importing;
+    const encrypted = image.block_devices[0]?.encrypted === true;
     const started = performance.now();
     const progress = (percent: number) =>
       bus.say<ImportProgress>(`compute.event.import.${image_id}`, { name, percent });
@@ -153,13 +178,19 @@ export class ImageImporter {
       const revision = state.images.table.get(state.images.keyOf(account_id, image_id))?.revision;
       checkNameIsFree(state, account_id, name, { image_id, revision: revision ?? 0 });
       progress(0);
-      await freezeFile(bus, file, { volume_id, snapshot_id }, progress, signal);
+      await freezeFile(bus, file, { volume_id, snapshot_id, encrypted }, progress, signal);
       await state.snapshots.create({
         snapshot_id,
         account_id,
         size_gib: image.block_devices[0]?.size_gib ?? 1,
         description: `Made by the import of ${name} as ${image_id}`,
         goes_with_images: true,
+        ...(encrypted
+          ? {
+            encrypted: true as const,
+            kms_key_id: defaultKey(this.dependencies.config.region, account_id),
+          }
+          : {}),
         state: "completed",
         start_time: image.creation_date,
         tags: {},

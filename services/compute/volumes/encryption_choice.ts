@@ -8,7 +8,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import { invalidCombination, invalidValue } from "../../resources/errors.ts";
 import type { Records } from "../../resources/records.ts";
-import { defaultKey, settingsOf } from "../record_families/account_settings.ts";
+import { defaultKey, keyNames, settingsOf } from "../record_families/account_settings.ts";
 
 export interface EncryptionRequest {
   readonly Encrypted?: boolean | undefined;
@@ -35,13 +35,10 @@ export function encryptionDefaults(
   region: string,
   account: string,
 ): EncryptionDefaults {
-  const settings = settingsOf(records, account);
-  const ours = defaultKey(region, account);
-  const key = settings["ebs_key"] ?? ours;
   return {
-    always: settings["ebs_encryption"] === "true",
-    key,
-    names: [key, ours, "alias/aws/ebs"],
+    always: settingsOf(records, account)["ebs_encryption"] === "true",
+    key: defaultKey(region, account),
+    names: keyNames(region, account),
   };
 }
 

@@ -4,7 +4,8 @@ import { invalidCombination, invalidValue } from "../../resources/errors.ts";
 import { baseline } from "./volume_lifecycle.ts";
 
 const limits = {
-  size_gib: 65_536,
+  /** What the block store can address; EC2's gp3 goes to 64 TiB. */
+  size_gib: 16_384,
   iops: 80_000,
   iopsPerGib: 500,
   throughput: 2000,
