@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { eventually } from "../../tests/kit/plain_machine.ts";
+import { until } from "../../tests/kit/until.ts";
 import { createLog } from "../log/log.ts";
 import { pathsOf } from "../config/node_config.ts";
 import { Announcer } from "./announcer.ts";
@@ -73,10 +73,10 @@ Deno.test("two nodes know each other as soon as the second speaks, without waiti
   await using net = await network();
   const one = await net.node("n-1");
   const two = await net.node("n-2");
-  await eventually(
+  await until(
     "both heard",
-    60_000,
     () => one.announcer.peers.size === 1 && two.announcer.peers.size === 1 ? true : undefined,
+    60_000,
   );
   assert.deepEqual(
     one.events.filter(({ event }) => event === "peer_heard").map(({ node_id }) => node_id),
@@ -111,10 +111,10 @@ Deno.test("what is no announcement is counted by its reason, and hearing goes on
   // One after the other: signatures are verified at the same time and may end in another order.
   for (const [at, datagram] of thrown.entries()) {
     await throwIn(datagram);
-    await eventually("it to be counted", 60_000, () => {
+    await until("it to be counted", () => {
       const { droppedTotal, peers } = one.announcer;
       return droppedTotal + peers.size === at + 1 ? true : undefined;
-    });
+    }, 60_000);
   }
   const { bad_signature = 0, malformed = 0, ...counted } = one.announcer.dropped;
   assert.deepEqual(counted, { too_large: 1, replayed: 1, other_key: 2 });
@@ -134,9 +134,9 @@ Deno.test("a flood from one address is cut off before its signatures are looked 
       port: net.port,
     });
   }
-  await eventually("most were cut off", 60_000, () => {
+  await until("most were cut off", () => {
     const { too_many = 0 } = one.announcer.dropped;
     return too_many > 200 ? true : undefined;
-  });
+  }, 60_000);
   assert.ok((one.announcer.dropped.malformed ?? 0) < 150);
 });

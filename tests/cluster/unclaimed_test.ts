@@ -12,7 +12,7 @@ import { serviceNamed } from "../../services/manifest.ts";
 import { ensureServerCertificate } from "../../tasks/init/certificates.ts";
 import { exists } from "../../tasks/init/write_file.ts";
 import { serviceCommand } from "../../tasks/supervisor/service_command.ts";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { startNetwork, type TestNetwork } from "./namespaces.ts";
 
 const repository = new URL("../..", import.meta.url).pathname;
@@ -71,10 +71,10 @@ async function startBox(network: TestNetwork, machine: number, directory: string
     heard: () =>
       new Set(lines.filter((one) => one.event === "peer_heard").map((one) => one.node_id)),
     async said(event: string) {
-      return await eventually(
+      return await until(
         `${event} of ${node_id}: ${JSON.stringify(lines.slice(-3))}`,
-        60_000,
         () => lines.find((one) => one.event === event),
+        60_000,
       );
     },
     async [Symbol.asyncDispose]() {
@@ -105,10 +105,10 @@ Deno.test({
       await using three = await startBox(network, 2, directory);
       const boxes = [one, two, three];
       for (const box of boxes) await box.said("service_ready");
-      await eventually(
+      await until(
         "each hears the other two",
-        120_000,
         () => boxes.every((box) => box.heard().size === 2) ? true : undefined,
+        120_000,
       );
       assert.deepEqual([...one.heard()].sort(), ["n-2", "n-3"]);
 
@@ -137,10 +137,10 @@ Deno.test({
 
       // A new address: said to the others, and asked to be put into the certificate.
       await network.addAddress(1, "10.77.0.22/24");
-      await eventually(
+      await until(
         "a certificate is asked for",
-        120_000,
         async () => await exists(two.files.certificateWanted) ? true : undefined,
+        120_000,
       );
       assert.equal(await Deno.readTextFile(two.files.certificateWanted), "10.77.0.22\n");
       assert.ok(!await exists(one.files.certificateWanted));

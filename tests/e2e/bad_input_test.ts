@@ -15,7 +15,8 @@ import {
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { pathsOf } from "../../services/config/node_config.ts";
-import { eventually, type Stack, startStack } from "../kit/stack.ts";
+import { type Stack, startStack } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 
 async function clientOf(stack: Stack, wrongSecret = false) {
   const paths = pathsOf(stack.dataDir);
@@ -153,10 +154,10 @@ Deno.test("nats-server killed under load: every answer is right or AWS's 503, an
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
     }
   });
-  await eventually("load", () => (outcomes.get("ok") ?? 0) > 50);
+  await untilWorks("load", () => (outcomes.get("ok") ?? 0) > 50);
   await stack.kill("nats");
   const before = outcomes.get("ok") ?? 0;
-  await eventually("answers after the kill", () => (outcomes.get("ok") ?? 0) > before + 50);
+  await untilWorks("answers after the kill", () => (outcomes.get("ok") ?? 0) > before + 50);
   stop = true;
   await Promise.all(load);
   const allowed = new Set(["ok", "ServiceUnavailable", "Unavailable"]);

@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { buildGuestImage } from "../../image/build.ts";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
 import { guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
-import { eventually } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 
 /** Several times what an idle two-core machine without KVM takes. */
 const boot_ms = 360_000;
@@ -101,10 +101,10 @@ Deno.test("a Debian guest is what people expect of a fresh instance", async (t) 
   );
 
   await t.step("the power button turns it off in good order", async () => {
-    await eventually(
+    await untilWorks(
       "the prompt on the console",
       async () => /login:/.test(await machine.console()),
-      { timeout_ms: boot_ms },
+      boot_ms,
     );
     const pressed = performance.now();
     await machine.powerDown(240_000);

@@ -4,7 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { awaitLogin, createKey, describeInstance, launch, ssh } from "../kit/instances.ts";
-import { eventually, startStack } from "../kit/stack.ts";
+import { startStack } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 
 const userData = `#!/bin/sh
 echo "user data ran on $(hostname)" > /var/tmp/user-data-ran
@@ -48,10 +49,10 @@ Deno.test("a Debian instance runs, is reached by SSH, and its volume moves to an
     console.log(`running after ${at()}`);
     await awaitLogin(stack, first, login);
     console.log(`logged in after ${at()}`);
-    const ran = await eventually(
+    const ran = await untilWorks(
       "user data to have run",
       () => ssh(stack, first, login, "cat /var/tmp/user-data-ran"),
-      { timeout_ms: 120_000, interval_ms: 1_000 },
+      120_000,
     );
     assert.match(ran, /user data ran on /);
     assert.equal((await ssh(stack, first, login, "sudo -n id -u")).trim(), "0");
@@ -102,10 +103,10 @@ print(u.urlopen(u.Request('http://169.254.169.254/latest/meta-data/instance-id',
     );
     await stack.aws("ec2", "wait", "volume-in-use", "--volume-ids", volume);
     const disk = `/dev/disk/by-id/virtio-${volume.replace("-", "")}`;
-    await eventually("the guest to see the volume", async () => {
+    await untilWorks("the guest to see the volume", async () => {
       await ssh(stack, first, login, `test -b ${disk}`);
       return true;
-    }, { interval_ms: 1_000 });
+    });
     await ssh(
       stack,
       first,

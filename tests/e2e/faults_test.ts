@@ -13,7 +13,8 @@ import {
   ssh,
 } from "../kit/instances.ts";
 import { smallest } from "../compute/launches.ts";
-import { eventually, type Stack, startStack } from "../kit/stack.ts";
+import { type Stack, startStack } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 interface Status {
@@ -21,12 +22,12 @@ interface Status {
 }
 
 async function awaitHealthy(stack: Stack): Promise<void> {
-  await eventually("every service to be well", async () => {
+  await untilWorks("every service to be well", async () => {
     const ran = await stack.hiveRaw(["status", "--json"]);
     const status: Status = JSON.parse(ran.stdout);
     return status.services.length === services.length &&
       status.services.every((service) => service.state === "ok");
-  }, { timeout_ms: 60_000 });
+  }, 60_000);
 }
 
 /** Registers the tiny guest, runs one with a volume attached, formatted and mounted at /mnt. */
@@ -79,16 +80,18 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
     `sh -c 'n=0; while [ ! -e /tmp/stop ]; do n=$((n+1)); echo "line $n" >> /mnt/log && sync /mnt/log && echo $n > /tmp/written || { echo failed at $n > /tmp/failed; break; }; sleep 0.05; done; touch /tmp/stopped' </dev/null >/dev/null 2>&1 &`,
   );
   const written = async () => Number(await ssh(stack, id, login, "cat /tmp/written"));
-  await eventually("the guest to write", async () => await written() > 0);
+  await untilWorks("the guest to write", async () => await written() > 0);
 
   for (const { name } of services) {
     await t.step(`kill -9 of ${name}`, async () => {
       await stack.kill(name);
       await awaitHealthy(stack);
       const before = await written();
-      await eventually("the guest to go on writing", async () => await written() > before + 5, {
-        timeout_ms: 120_000,
-      });
+      await untilWorks(
+        "the guest to go on writing",
+        async () => await written() > before + 5,
+        120_000,
+      );
       assert.equal(
         await ssh(stack, id, login, "cat /proc/sys/kernel/random/boot_id"),
         bootId,
@@ -103,7 +106,7 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
 
   await t.step("every line that the guest was told is on disk is there", async () => {
     await ssh(stack, id, login, "touch /tmp/stop");
-    await eventually("the writer to stop", async () => {
+    await untilWorks("the writer to stop", async () => {
       await ssh(stack, id, login, "test -e /tmp/stopped");
       return true;
     });

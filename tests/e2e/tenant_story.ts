@@ -10,7 +10,7 @@ import { createHash } from "node:crypto";
 import type { ActionName } from "../../services/resources/wire.ts";
 import type { Driver } from "../kit/ec2_drivers.ts";
 import type { SdkInput } from "../kit/ec2_scenario.ts";
-import { eventually } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 
 /** Where the guest writes 4 MiB each, in MiB: the start, the middle and the end of 1 GiB. */
 const places = [0, 512, 1020];
@@ -289,10 +289,10 @@ export class TenantStory {
   async #said(word: string): Promise<string> {
     let text = "";
     try {
-      return await eventually(`${this.#o.tenant}'s guest to say "${word}"`, async () => {
+      return await untilWorks(`${this.#o.tenant}'s guest to say "${word}"`, async () => {
         text = await this.#o.driver.console(this.instance);
         return new RegExp(`story: ${word} ([0-9a-f]{64})`).exec(text)?.[1];
-      }, { timeout_ms: 900_000, interval_ms: 1_000 });
+      }, 900_000);
     } catch (error) {
       console.log(`the console of ${this.#o.tenant}'s guest ends with:\n${text.slice(-2_000)}`);
       throw error;

@@ -13,7 +13,8 @@ import {
   type Login,
   ssh,
 } from "../kit/instances.ts";
-import { eventually, type Stack, startStack } from "../kit/stack.ts";
+import { type Stack, startStack } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 /** Files that the writer leaves behind it; older ones it deletes. */
@@ -72,14 +73,16 @@ class WritingGuest {
   /** It writes ten files more than it had. */
   async goesOn(): Promise<void> {
     const before = await this.written();
-    await eventually("the guest to go on writing", async () => await this.written() > before + 10, {
-      timeout_ms: 600_000,
-    });
+    await untilWorks(
+      "the guest to go on writing",
+      async () => await this.written() > before + 10,
+      600_000,
+    );
     await this.run("test ! -e /tmp/failed");
   }
 
   async #reaches(volume: string, state: string, attached: boolean): Promise<void> {
-    await eventually(`${volume} to be ${state}`, async () => {
+    await untilWorks(`${volume} to be ${state}`, async () => {
       const { Volumes } = await this.stack.aws<{ Volumes: Volume[] }>(
         "ec2",
         "describe-volumes",
@@ -88,7 +91,7 @@ class WritingGuest {
       );
       return Volumes[0]?.State === state && (!attached ||
         Volumes[0].Attachments[0]?.State === "attached");
-    }, { timeout_ms: 600_000 });
+    }, 600_000);
   }
 
   /** Attaches it and answers its device in the guest. */
@@ -142,9 +145,7 @@ async function start(stack: Stack): Promise<WritingGuest> {
   await guest.run(prepare);
   await guest.run(`cat >/tmp/writer <<'END'\n${writer}END\nchmod 700 /tmp/writer`);
   await guest.run("/tmp/writer </dev/null >/dev/null 2>&1 &");
-  await eventually("the guest to write", async () => await guest.written() > kept, {
-    timeout_ms: 600_000,
-  });
+  await untilWorks("the guest to write", async () => await guest.written() > kept, 600_000);
   return guest;
 }
 
@@ -164,9 +165,9 @@ Deno.test("a mounted ext4 grows, is frozen, cloned, restored and collected while
 
   await step("it grows, and the guest sees it and makes use of it", async () => {
     await stack.aws("ec2", "modify-volume", "--volume-id", volume, "--size", "2");
-    await eventually("the guest to see 2 GiB", async () => {
+    await untilWorks("the guest to see 2 GiB", async () => {
       return Number(await guest.run("cat /sys/block/vdb/size")) === 2 ** 31 / 512;
-    }, { timeout_ms: 600_000 });
+    }, 600_000);
     await guest.run("resize2fs /dev/vdb");
     assert.ok(Number(await guest.run("df -k /mnt | awk 'END { print $2 }'")) > 1.9 * 2 ** 20);
     await guest.goesOn();
@@ -224,10 +225,10 @@ Deno.test("a mounted ext4 grows, is frozen, cloned, restored and collected while
   });
 
   await step("the collector gives back what was deleted, while the guest writes", async () => {
-    await eventually("sparse chunks to be emptied", async () => {
+    await untilWorks("sparse chunks to be emptied", async () => {
       const status = JSON.parse(await stack.hive("volume", "status", volume, "--json"));
       return status.chunks_compacted > 0 && status.blocks_compacted > 0;
-    }, { timeout_ms: 600_000, interval_ms: 1_000 });
+    }, 600_000);
     await guest.goesOn();
   });
 

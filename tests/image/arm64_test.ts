@@ -9,7 +9,7 @@ import { imageCache } from "../../image/mkosi/run.ts";
 import { readBootState, tryOnce } from "../../tasks/hive/uboot/boot_choice.ts";
 import { readChoice, withChoice } from "../../tasks/hive/uboot/boot_variables.ts";
 import { formatStore, parseStore } from "../../tasks/hive/uboot/variable_store.ts";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { guestPartition } from "./guest_partition.ts";
 import { host, Machine } from "./machine.ts";
 import { administrator, answers, healthy, ports, runningVersion, seedCredential } from "./node.ts";
@@ -259,9 +259,9 @@ Deno.test({
     const file = `mulgaos_${version}.efi`;
     const variables = formatStore(withChoice([], { order: ["mulgaos_0.efi"], next: file }));
     await using pi = await RaspberryPi.start((await appliance()).raw, variables);
-    await eventually("the kernel's first lines", start_ms, async () => {
+    await until("the kernel's first lines", async () => {
       return /Kernel command line: .*\n/.test(await pi.said()) ? true : undefined;
-    }).catch(async (error) => {
+    }, start_ms).catch(async (error) => {
       throw new Error(`It said:\n${(await pi.said()).slice(-3_000)}`, { cause: error });
     });
     const said = await pi.said();

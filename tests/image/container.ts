@@ -4,7 +4,7 @@
  * systemd-nspawn with a network of its own, so that every port is free. Needs root.
  */
 import { join } from "node:path";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { type Ran, run } from "../kit/stack.ts";
 
 /** Where this machine gets Debian from. */
@@ -76,14 +76,14 @@ export class Container implements AsyncDisposable {
       stderr: "null",
     }).spawn();
     const { pid } = this.#process;
-    this.#first = await eventually("the host's first process", 60_000, async () => {
+    this.#first = await until("the host's first process", async () => {
       const { stdout } = await run(["pgrep", "--parent", String(pid)]);
       return stdout.trim().split("\n")[0] || undefined;
-    });
-    await eventually("the host to be up", 120_000, async () => {
+    }, 60_000);
+    await until("the host to be up", async () => {
       const { stdout } = await this.try("systemctl", "is-system-running");
       return /^(running|degraded)/.test(stdout) ? true : undefined;
-    });
+    }, 120_000);
   }
 
   /** Runs a program inside. */

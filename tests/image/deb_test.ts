@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
 import { buildDeb } from "../../image/deb/build.ts";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
 import { Container } from "./container.ts";
 
@@ -127,10 +127,10 @@ for (const [release, name, options] of kinds) {
           ...["ec2", "run-instances", "--image-id", image, "--instance-type", guestType],
           ...["--query", "Instances[0].InstanceId"],
         );
-        await eventually(`${guest} to be up`, 1_800_000, async () => {
+        await until(`${guest} to be up`, async () => {
           const { stdout } = await host.try("hive", "console", guest, "--no-attach");
           return stdout.includes(tinyGuestReady + guest) ? true : undefined;
-        });
+        }, 1_800_000);
       });
       await t.step("an upgrade keeps everything, and the guest runs on", async () => {
         const before = await guests(host);

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import config from "../../deno.json" with { type: "json" };
 import { type Appliance, buildAppliance } from "../../image/appliance/build.ts";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { host, Machine } from "./machine.ts";
 
 /** Many times what an idle two-core machine takes: every instruction is emulated. */
@@ -96,7 +96,7 @@ Deno.test({
             /--pinnedpubkey '(\S+)' https:\/\/([\d.]+):8443\/claim -d code=(\S+)/g,
           )].at(-1)
         );
-      const [, pin = "", , code = ""] = await eventually("the curl line", start_ms, line);
+      const [, pin = "", , code = ""] = await until("the curl line", line, start_ms);
       const box = `https://127.0.0.1:${machine.port(ports.control)}`;
       const pinned = ["-k", "--pinnedpubkey", pin];
       const status = await curl(...pinned, `${box}/status`);
@@ -117,16 +117,16 @@ Deno.test({
       assert.equal(claimed.az, "eu-north-1a", right.text);
       const since = machine.uptime_s();
       assert.match(
-        await eventually("the API", start_ms, () => caller(machine, claimed)),
+        await until("the API", () => caller(machine, claimed), start_ms),
         /:user\/admin$/,
       );
       console.log(`claim to API: ${(machine.uptime_s() - since).toFixed(0)} s`);
       await machine.says("Console  https://", start_ms);
       assert.equal((await machine.run("hostname")).trim(), "node7");
-      const again = await eventually("the control server", start_ms, async () => {
+      const again = await until("the control server", async () => {
         const { ok, text } = await curl("-k", `${box}/claim`, "-d", `code=${code}`);
         return ok ? text : undefined;
-      });
+      }, start_ms);
       assert.match(JSON.parse(again).error, /claimed already/);
       await machine.run("! test -e /var/lib/mulga/cluster/claim.json");
       assert.equal((await machine.run("systemctl --failed --plain --no-legend")).trim(), "");
@@ -180,10 +180,10 @@ ssh: {keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1kPNTGjfyW8Pfm0TYmjPDyKIBSdaA
         assert.equal(source, "mulga.yaml on the boot partition");
         assert.equal(hostname, "node3");
         const ca_certificate = await machine.run("cat /var/lib/mulga/tls/ca.crt");
-        const arn = await eventually(
+        const arn = await until(
           "the API",
-          start_ms,
           () => caller(machine, { ...key, ca_certificate }),
+          start_ms,
         );
         console.log(`power-on to API by mulga.yaml: ${machine.uptime_s().toFixed(0)} s`);
         assert.match(arn, /:user\/admin$/);
@@ -238,20 +238,20 @@ Deno.test({
 
         await put("#cloud-config\nmulga:\n  version: 1\n  hostname: node4\n");
         await machine.start();
-        await eventually("the medium's seed", start_ms, async () => {
+        await until("the medium's seed", async () => {
           const { source, hostname } = await record(machine);
           return hostname === "node4" && /user-data on the medium CIDATA/.test(source)
             ? true
             : undefined;
-        });
+        }, start_ms);
         await machine.cutPower();
 
         await put("#cloud-config\n");
         await machine.start();
-        await eventually("the credential's seed", start_ms, async () => {
+        await until("the credential's seed", async () => {
           const { source, hostname } = await record(machine);
           return hostname === "node5" && /credential/.test(source) ? true : undefined;
-        });
+        }, start_ms);
       });
     } finally {
       await Deno.remove(work, { recursive: true });

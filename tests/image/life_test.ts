@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 import { Machine } from "./machine.ts";
 import {
@@ -42,14 +42,14 @@ async function instanceIsUp(machine: Machine, client: Client, id: string): Promi
   const said = () => machine.run(`[ ! -e ${log} ] || tail -c 3000 ${log}`);
   try {
     // Nothing is typed into its firmware, which takes keys for a wish to choose what to start.
-    await eventually(`${id} to be ready`, 1_200_000, async () => {
+    await until(`${id} to be ready`, async () => {
       return (await said()).includes(`ready instance=${id}`) ? true : undefined;
-    });
+    }, 1_200_000);
   } catch (cause) {
     const processes = await machine.run("top -b -n 1 | head -15");
     throw new Error(`${id} said:\n${await said()}\nThe machine runs:\n${processes}`, { cause });
   }
-  await eventually(`${id}'s shell`, 300_000, async () => {
+  await until(`${id}'s shell`, async () => {
     // A number that its console, which keeps all that was ever said, has not shown yet.
     const asked = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     const said = await machine.run(
@@ -57,7 +57,7 @@ async function instanceIsUp(machine: Machine, client: Client, id: string): Promi
       90_000,
     );
     return said.includes(String(asked + 1)) ? true : undefined;
-  });
+  }, 300_000);
   // So that its next start is not taken for ready by what this one said.
   await machine.run(`truncate --size 0 ${log}`);
 }

@@ -12,7 +12,7 @@
 import { join } from "node:path";
 import { untilListening } from "../kit/listening.ts";
 import { freePort } from "../kit/nats.ts";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { qmp } from "../kit/qmp.ts";
 import { type Board, pcs, type Platform } from "./platform.ts";
 import { SerialShell } from "./serial_shell.ts";
@@ -263,7 +263,7 @@ export class Machine implements AsyncDisposable {
    */
   async says(text: string | RegExp, limit_ms: number, times = 1): Promise<void> {
     try {
-      await eventually(`${text} on the console`, limit_ms, async () => {
+      await until(`${text} on the console`, async () => {
         const said = await this.console();
         const found = typeof text === "string" ? said.split(text).length - 1 : [
           ...said.matchAll(
@@ -272,7 +272,7 @@ export class Machine implements AsyncDisposable {
         ]
           .length;
         return found >= times ? true : undefined;
-      });
+      }, limit_ms);
     } catch (cause) {
       const last = (await this.console()).split("\n").slice(-40).join("\n");
       throw new Error(`The console did not say ${text}; its last lines:\n${last}`, { cause });

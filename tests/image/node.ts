@@ -1,6 +1,6 @@
 /** A running appliance as its users see it: the AWS CLI from outside, `hive` on the machine. */
 import { join } from "node:path";
-import { eventually } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import type { Machine } from "./machine.ts";
 
 export const ports = { gateway: 9999, s3: 9002 } as const;
@@ -80,9 +80,9 @@ export async function administrator(machine: Machine): Promise<Client> {
 
 /** Waits until the API answers that client. */
 export async function answers(client: Client, limit_ms = up_ms): Promise<void> {
-  await eventually("an answer of the API", limit_ms, async () => {
+  await until("an answer of the API", async () => {
     return await client.aws("sts", "get-caller-identity").catch(() => undefined);
-  });
+  }, limit_ms);
 }
 
 /** Sizes and states of the disk, for messages. */

@@ -1,6 +1,7 @@
 /** Instances as a user of the AWS CLI handles them: launched, awaited, reached by SSH. */
 import { join } from "node:path";
-import { CommandFailed, eventually, type Ran, type Stack } from "./stack.ts";
+import { CommandFailed, type Ran, type Stack } from "./stack.ts";
+import { untilWorks } from "./until.ts";
 
 export interface DescribedInstance {
   readonly InstanceId: string;
@@ -99,9 +100,9 @@ export async function awaitLogin(
   login: Login,
   timeout_ms = 300_000,
 ): Promise<void> {
-  await eventually(
+  await untilWorks(
     `${id} to let ${login.user} in`,
     async () => (await sshRaw(stack, id, login, "true", 30_000)).code === 0,
-    { timeout_ms, interval_ms: 1_000 },
+    timeout_ms,
   );
 }

@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { freePort } from "./nats.ts";
 import { qmp } from "./qmp.ts";
+import { until } from "./until.ts";
 
 const arm = Deno.build.arch === "aarch64";
 const firmware = arm
@@ -20,21 +21,6 @@ async function command(program: string, args: readonly string[]): Promise<string
   const { success, stdout, stderr } = await new Deno.Command(program, { args: [...args] }).output();
   if (!success) throw new Error(`${program}: ${new TextDecoder().decode(stderr)}`);
   return new TextDecoder().decode(stdout);
-}
-
-/** Polls `holds` until it answers something, for `limit_ms` at most. */
-export async function eventually<T>(
-  what: string,
-  limit_ms: number,
-  holds: () => Promise<T | undefined> | T | undefined,
-): Promise<T> {
-  const limit = performance.now() + limit_ms;
-  for (;;) {
-    const found = await holds();
-    if (found !== undefined) return found;
-    if (performance.now() > limit) throw new Error(`${what} did not happen in ${limit_ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
 }
 
 export interface PlainMachine extends AsyncDisposable {
@@ -140,18 +126,14 @@ export async function plainMachine(options: {
     },
     console,
     says: async (text, limit_ms) => {
-      await eventually(`"${text}" on the console`, limit_ms, async () => {
+      await until(`"${text}" on the console`, async () => {
         const said = await console().catch(() => "");
         return said.includes(text) ? true : undefined;
-      });
+      }, limit_ms);
     },
     ssh,
     reachable: async (user, limit_ms) => {
-      await eventually(
-        `login as ${user}`,
-        limit_ms,
-        () => ssh(user, "true").catch(() => undefined),
-      );
+      await until(`login as ${user}`, () => ssh(user, "true").catch(() => undefined), limit_ms);
     },
     qmp: (execute, args) => qmp(at("qmp.sock"), execute, args),
     async powerDown(limit_ms) {

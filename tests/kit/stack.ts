@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { pathsOf } from "../../services/config/node_config.ts";
+import { untilWorks } from "./until.ts";
 
 const repository = new URL("../../", import.meta.url).pathname;
 
@@ -59,26 +60,6 @@ export async function mustRun(
   const ran = await run(command, options);
   if (ran.code !== 0) throw new CommandFailed(command, ran);
   return ran.stdout;
-}
-
-/** Waits until `probe` returns something; the error names what was waited for. */
-export async function eventually<T>(
-  what: string,
-  probe: () => Promise<T | undefined | false> | T | undefined | false,
-  options: { timeout_ms?: number; interval_ms?: number } = {},
-): Promise<T> {
-  const limit = performance.now() + (options.timeout_ms ?? 60_000);
-  let last: unknown;
-  for (;;) {
-    try {
-      const value = await probe();
-      if (value !== undefined && value !== false) return value;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > limit) throw new Error(`waited in vain for ${what}`, { cause: last });
-    await new Promise((resolve) => setTimeout(resolve, options.interval_ms ?? 200));
-  }
 }
 
 const deno = (task: string, ...args: string[]) => [
@@ -198,7 +179,7 @@ export async function startStack(options: { args?: readonly string[] } = {}): Pr
           // Gone with its parent.
         }
       }
-      await eventually("everything to be dead", async () => {
+      await untilWorks("everything to be dead", async () => {
         const left = await processesOf(dataDir);
         for (const { pid } of left) {
           try {

@@ -1,7 +1,8 @@
 /** The tiny guest on a plain QEMU machine: what nearly all other tests of instances lean on. */
 import assert from "node:assert/strict";
 import { serveInstanceMetadata } from "./instance_metadata.ts";
-import { eventually, guestAddress, guestMac, plainMachine } from "./plain_machine.ts";
+import { guestAddress, guestMac, plainMachine } from "./plain_machine.ts";
+import { until } from "./until.ts";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "./tiny_guest.ts";
 
 /** Five times what an idle two-core machine without KVM takes. */
@@ -67,10 +68,10 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
         serial: "vol11112222333344445",
       });
       const link = "/dev/disk/by-id/virtio-vol11112222333344445";
-      await eventually(
+      await until(
         "the disk's link",
-        120_000,
         () => machine.ssh("root", `test -b ${link}`).catch(() => undefined),
+        120_000,
       );
       const script = [
         `mkfs.ext4 -q ${link}`,
@@ -85,10 +86,10 @@ Deno.test("the tiny guest lets its key in, runs user data once, sees disks come 
         /^[0-9a-f]{64} {2}\/mnt\/file\n$/,
       );
       await machine.qmp("device_del", { id: "spare-disk" });
-      await eventually(
+      await until(
         "the link's end",
-        120_000,
         () => machine.ssh("root", `! test -e ${link} && ! test -e /dev/vdb`).catch(() => undefined),
+        120_000,
       );
     },
   );

@@ -16,7 +16,8 @@ import {
   volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
-import { eventually, guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
+import { guestAddress, guestMac, plainMachine } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { seeded } from "../kit/random.ts";
 import { tinyGuestImage } from "../kit/tiny_guest.ts";
 import { run, startEngine, type TestEngine } from "../viperblock/engine.ts";
@@ -62,10 +63,10 @@ class VerifiedLoad implements AsyncDisposable {
 
   /** @throws when fio was told of an error or read something else than it had written */
   async run(): Promise<void> {
-    await eventually(
+    await until(
       "qemu-nbd to serve",
-      patience_ms,
       () => run("nbdinfo", ["--size", this.#uri]).catch(() => undefined),
+      patience_ms,
     );
     for (; !this.#ended; this.passes++) {
       await run("timeout", [
@@ -144,14 +145,14 @@ Deno.test(`${deaths} deaths of the engine under fio and a guest's ext4 lose noth
         mounted,
         1 + random.below(60),
       ]] as const;
-      await eventually(`both clients to go on after death ${death - 1}`, patience_ms, async () => {
+      await until(`both clients to go on after death ${death - 1}`, async () => {
         if (failure !== undefined) throw failure;
         for (const [volume_id, writes] of wanted) {
           const metrics = await engine.ask(volumeMetrics, { volume_id });
           if ((metrics["writes"] ?? 0) < writes) return undefined;
         }
         return true;
-      });
+      }, patience_ms);
       await engine.kill();
       await engine.start();
       if (death % 10 === 0) {

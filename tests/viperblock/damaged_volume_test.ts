@@ -14,7 +14,7 @@ import {
   volumeMetrics,
 } from "../../services/viperblock/contract.ts";
 import { blockBytes } from "../../services/viperblock/format.ts";
-import { eventually } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 import { hive, qemuIo, refusal, run, startEngine } from "./engine.ts";
 import { batches, flipBit } from "./log_batches.ts";
 
@@ -31,7 +31,7 @@ Deno.test("a damaged volume is served for reading, says so everywhere, and goes 
   await qemuIo(engine.uri(volume_id), "write -P 7 0 64k", "flush");
   await qemuIo(engine.uri(volume_id), "write -P 8 1M 64k", "flush");
   const flushedAfter = (sequence: number) =>
-    eventually("the log's word for its last flush", async () => {
+    untilWorks("the log's word for its last flush", async () => {
       const found = await batches(directory, volume_id);
       const last = found.at(-1)?.header;
       return last?.dataCount === 0 && last.sequence > sequence + 1 ? found : undefined;

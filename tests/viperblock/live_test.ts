@@ -17,7 +17,7 @@ import { Table } from "../../services/state/table.ts";
 import { PackedChunks } from "../../services/viperblock/chunks/packed_chunks.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { testLog } from "../kit/nats.ts";
-import { eventually } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 import { qemuIo, startEngine, type TestEngine } from "./engine.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";
 
@@ -198,7 +198,7 @@ Deno.test("a volume is frozen and grows while it is written to", async (t) => {
     assert.ok(chunks >= 4);
     for (let at = 0; at < 16; at += 4) await qemuIo(uri, `write -P 4 ${at}M 3M`);
     await engine.ask(deleteSnapshot, { snapshot_id: "snap-sparse" });
-    await eventually("the sparse chunks gone", async () => {
+    await untilWorks("the sparse chunks gone", async () => {
       const { chunks_compacted = 0 } = await engine.ask(volumeMetrics, { volume_id });
       return chunks_compacted >= chunks ? true : undefined;
     });

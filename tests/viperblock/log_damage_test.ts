@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { blockBytes } from "../../services/viperblock/format.ts";
-import { eventually } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 import { type BareEngine, type BareOptions, startBare } from "./bare_engine.ts";
 import { batches, change, flipBit, type FoundBatch } from "./log_batches.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";
@@ -56,7 +56,7 @@ async function written(
         await client.flush();
       }
     }
-    const all = await eventually("the log's word for its last flush", async () => {
+    const all = await untilWorks("the log's word for its last flush", async () => {
       const found = await batches(`${directory}/log`, "vol-bare", options.key !== undefined);
       const last = found.at(-1)?.header;
       return last?.dataCount === 0 && last.sequence > 2 ? found : undefined;

@@ -10,7 +10,8 @@ import { pathsOf } from "../../services/config/node_config.ts";
 import { createLog } from "../../services/log/log.ts";
 import { serveInstanceMetadata } from "../kit/instance_metadata.ts";
 import { freePort } from "../kit/nats.ts";
-import { eventually, guestAddress, guestMac } from "../kit/plain_machine.ts";
+import { guestAddress, guestMac } from "../kit/plain_machine.ts";
+import { until } from "../kit/until.ts";
 import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
 import { type BareEngine, type BareOptions, startBare } from "./bare_engine.ts";
 import { qemuIo, run } from "./engine.ts";
@@ -92,12 +93,12 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
   try {
     await t.step("firmware and kernel come from the volume", async () => {
       const console = join(paths.service("compute"), "machines", instance_id, "console.log");
-      await eventually(
+      await until(
         "the guest's word that it is ready",
-        boot_ms,
         async () => (await Deno.readTextFile(console)).includes(tinyGuestReady) || undefined,
+        boot_ms,
       );
-      await eventually("SSH", 120_000, () => ssh("true").catch(() => undefined));
+      await until("SSH", () => ssh("true").catch(() => undefined), 120_000);
       assert.match(await ssh("cat /proc/partitions"), /262144 vda\n/);
       assert.match(await ssh("cat /sys/block/vda/serial"), /^volbare/);
       assert.match(await ssh("cat /sys/block/vda/queue/write_cache"), /write back/);
@@ -105,7 +106,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
 
     await t.step("a volume is plugged in and takes a file system", async () => {
       await machine.plug(second);
-      await eventually("vdb", 120_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await until("vdb", () => ssh("test -b /dev/vdb").catch(() => undefined), 120_000);
       await ssh("mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt");
       await ssh("dd if=/dev/urandom of=/mnt/first bs=64k count=64 && sync");
     });
@@ -122,25 +123,25 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
         Number((await ssh("cat /sys/block/vdb/stat")).trim().split(/\s+/)[6]);
       const before = await written();
       for (let epoch = 2; epoch <= 4; epoch++) {
-        await eventually(
+        await until(
           "something is written",
-          60_000,
           async () => await written() > before + epoch * 8000 || undefined,
+          60_000,
         );
         await data.kill();
-        await eventually(
+        await until(
           "the machine's word that a disk is away",
-          120_000,
           async () => await machine.status() === "disk_away" || undefined,
+          120_000,
         );
         data = await start({ ...dataOptions, epoch });
       }
       const [, , errors] = (await loading).trim().split("\n");
       // A quick disk may have had all of the load before the last engine was there.
-      await eventually(
+      await until(
         "the machine's word that all disks are there",
-        120_000,
         async () => await machine.status() === "running" || undefined,
+        120_000,
       );
       assert.equal(errors, "0");
       sum = await ssh("echo 3 >/proc/sys/vm/drop_caches; cat /mnt/load? | sha256sum");
@@ -151,10 +152,10 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       data.process.kill("SIGUSR1");
       const sectors = String(128 * mebibyte / 512);
       await machine.grow(second.volume_id, 128 * mebibyte);
-      await eventually(
+      await until(
         "the kernel's new size",
-        120_000,
         async () => (await ssh("cat /sys/block/vdb/size")).trim() === sectors || undefined,
+        120_000,
       );
       await ssh("resize2fs /dev/vdb");
       const kib = Number((await ssh("df -k /mnt | tail -n 1")).split(/\s+/)[1]);
@@ -166,9 +167,9 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       await ssh("umount /mnt");
       await machine.unplug(second.volume_id);
       assert.deepEqual(await machine.disks(), ["vol-00000000000000001"]);
-      await eventually("no vdb", 120_000, () => ssh("! test -e /dev/vdb").catch(() => undefined));
+      await until("no vdb", () => ssh("! test -e /dev/vdb").catch(() => undefined), 120_000);
       await machine.plug(second);
-      await eventually("vdb", 120_000, () => ssh("test -b /dev/vdb").catch(() => undefined));
+      await until("vdb", () => ssh("test -b /dev/vdb").catch(() => undefined), 120_000);
       await ssh("e2fsck -fn /dev/vdb && mount /dev/vdb /mnt");
       assert.equal(await ssh("cat /mnt/load? | sha256sum"), sum);
     });
@@ -197,7 +198,7 @@ Deno.test("a guest boots from a vhost-user-blk volume; another is plugged in, ou
       const { ready: { damage } } = await start({ ...thirdOptions, epoch: 2 });
       assert.equal(damage?.damaged_blocks, 1);
       await machine.plug(third);
-      await eventually("vdc", 120_000, () => ssh("test -b /dev/vdc").catch(() => undefined));
+      await until("vdc", () => ssh("test -b /dev/vdc").catch(() => undefined), 120_000);
       assert.equal(await ssh("cat /sys/block/vdc/ro"), "1\n");
       const byte = (block: number) =>
         ssh(`dd if=/dev/vdc bs=4k skip=${block} count=1 2>/dev/null | od -An -tx1 -N1`);

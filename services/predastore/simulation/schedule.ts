@@ -21,6 +21,7 @@ import { Fsck } from "../upkeep/fsck.ts";
 import type { IndexDatabase } from "../index/database.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { Store } from "../store.ts";
+import { bytesOf } from "../test_store.ts";
 import { Model } from "./model.ts";
 import { emptyDatabase } from "./spare_databases.ts";
 
@@ -89,15 +90,7 @@ const contents = new Map<number, Uint8Array<ArrayBuffer>>();
 function contentOf(seed: number): Uint8Array<ArrayBuffer> {
   let bytes = contents.get(seed);
   if (bytes === undefined) {
-    const words = new Uint32Array(Math.ceil(sizeOf(seed) / 4));
-    let state = (seed * 2654435761 + 1) >>> 0;
-    for (let at = 0; at < words.length; at++) {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
-      words[at] = state >>> 0;
-    }
-    bytes = new Uint8Array(words.buffer, 0, sizeOf(seed));
+    bytes = bytesOf(seed, sizeOf(seed));
     if (contents.size > 500) contents.clear();
     contents.set(seed, bytes);
   }
