@@ -21,6 +21,8 @@ export interface Job {
 export interface Measured {
   readonly iops: number;
   readonly p99_us: number;
+  /** How many were done. */
+  readonly operations: number;
 }
 
 /** Somebody whom fio can read and write. */
@@ -44,7 +46,11 @@ export async function measure(target: Target, job: Job, seconds: number): Promis
   ], { timeout_ms: 150_000 });
   const [result] = JSON.parse(text.slice(text.indexOf("{"))).jobs;
   const side = job.rw.includes("read") ? result.read : result.write;
-  return { iops: side.iops, p99_us: side.clat_ns.percentile["99.000000"] / 1000 };
+  return {
+    iops: side.iops,
+    p99_us: side.clat_ns.percentile["99.000000"] / 1000,
+    operations: side.total_ios,
+  };
 }
 
 const nbd = (uri: string): Target => ({
@@ -64,7 +70,7 @@ export async function startOurs(
   directory: string,
   content: string,
   cacheBytes: number,
-  more: Pick<BareOptions, "segmentBudget" | "cacheFiles"> = {},
+  more: Pick<BareOptions, "segmentBudget" | "cacheFiles" | "vhostSocket" | "key"> = {},
 ): Promise<Engine> {
   await Deno.mkdir(directory);
   const socket = `${directory}/socket`;

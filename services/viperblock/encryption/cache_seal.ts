@@ -4,23 +4,24 @@
  * changes, so no name ever meets two contents, wherever on the disk and however often it is kept.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { AesXts } from "../../../ffi/libcrypto_xts.ts";
+import { aesXts } from "../../../ffi/aes_xts.ts";
+import type { UnitCipher } from "../../../ffi/unit_cipher.ts";
 import { blockBytes, type ChunkName } from "../format.ts";
 import type { VolumeKey } from "./volume_key.ts";
 
 export class CacheSeal implements Disposable {
   readonly #key: VolumeKey;
-  readonly #ciphers = new Map<string, AesXts>();
+  readonly #ciphers = new Map<string, UnitCipher>();
 
   /** @param key of the volume that is mounted, whoever wrote the chunks */
   constructor(key: VolumeKey) {
     this.#key = key;
   }
 
-  #cipher(owner: string): AesXts {
+  #cipher(owner: string): UnitCipher {
     let cipher = this.#ciphers.get(owner);
     if (cipher === undefined) {
-      cipher = new AesXts(this.#key.forCacheOf(owner));
+      cipher = aesXts(this.#key.forCacheOf(owner));
       this.#ciphers.set(owner, cipher);
     }
     return cipher;

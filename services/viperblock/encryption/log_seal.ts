@@ -5,7 +5,8 @@
  * and ordered without the key; what it says and holds is not.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { AesXts } from "../../../ffi/libcrypto_xts.ts";
+import { aesXts } from "../../../ffi/aes_xts.ts";
+import type { UnitCipher } from "../../../ffi/unit_cipher.ts";
 import { batchDataBlocks, batchFixedBytes, blockBytes } from "../format.ts";
 import type { BatchHeader } from "../log/log_record.ts";
 import type { VolumeKey } from "./volume_key.ts";
@@ -13,13 +14,13 @@ import type { VolumeKey } from "./volume_key.ts";
 const entriesBytes = blockBytes - batchFixedBytes;
 
 export class LogSeal implements Disposable {
-  readonly #cipher: AesXts;
+  readonly #cipher: UnitCipher;
   #opened: Memory | undefined;
   readonly #memory: (length: number) => Memory;
 
   /** @param memory maps memory that lives as long as the engine */
   constructor(key: VolumeKey, memory: (length: number) => Memory) {
-    this.#cipher = new AesXts(key.forLog());
+    this.#cipher = aesXts(key.forLog());
     this.#memory = memory;
   }
 

@@ -4,7 +4,7 @@
  * (`key_ring.ts`); who discards it discards all that the volume has stored.
  */
 import { hkdfSync, randomBytes } from "node:crypto";
-import { xtsKeyBytes } from "../../../ffi/libcrypto_xts.ts";
+import { xtsKeyBytes } from "../../../ffi/aes_xts.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
