@@ -38,7 +38,7 @@ export function getObjectAttributes(call: S3Call): Response {
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
   const shown = parts?.slice(marker, marker + limit) ?? [];
   // As S3 does, nothing but their number is told of parts where the upload had no checksums.
-  const sums = checksum === undefined ? undefined : part_checksums ?? [];
+  const sums = part_checksums;
   const wants = (name: string) => asked.includes(name);
   const version = shownVersion(bucket, object.version);
   return xmlResponse("GetObjectAttributesResponse", [

@@ -22,6 +22,7 @@ import {
   badDigest,
   type ClaimedChecksum,
   claimedChecksum,
+  defaultAlgorithm,
   startChecksum,
   trailedChecksum,
 } from "./checksums.ts";
@@ -86,6 +87,13 @@ export interface BodyOptions {
   /** A checksum to compute even though the client names none: that of its multipart upload. */
   readonly checksum?: Algorithm;
 }
+
+/**
+ * What is computed of a body that brings no checksum: nothing of the system's own, which is checksummed in
+ * the store.
+ */
+export const usualChecksum = (call: S3Call): Pick<BodyOptions, "checksum"> =>
+  isSystem(call) ? {} : { checksum: defaultAlgorithm };
 
 /**
  * Prepares a body for the store; `from` where it is not the request's own, but a part of it.

@@ -8,7 +8,8 @@ import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta } from "../index/rows.ts";
-import { crc64nvme, CrcCombiner, type CrcName } from "./crc.ts";
+import { CrcCombiner, type CrcName } from "./crc.ts";
+import { crc64nvme } from "./crc64.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -22,8 +23,24 @@ export const algorithms = {
 } as const;
 export type Algorithm = keyof typeof algorithms;
 
+/** What S3 computes of a body whose client sends no checksum. */
+export const defaultAlgorithm: Algorithm = "CRC64NVME";
+
 export function isAlgorithm(name: string): name is Algorithm {
   return Object.hasOwn(algorithms, name);
+}
+
+/**
+ * The algorithm that `x-amz-checksum-algorithm` asks for, of an upload in parts or a copy.
+ * @throws AwsError `InvalidRequest`
+ */
+export function askedAlgorithm(headers: Headers): Algorithm | undefined {
+  const algorithm = headers.get("x-amz-checksum-algorithm")?.toUpperCase();
+  if (algorithm === undefined || isAlgorithm(algorithm)) return algorithm;
+  throw new AwsError(
+    "InvalidRequest",
+    "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+  );
 }
 
 export const checksumHeader = (algorithm: string) => `x-amz-checksum-${algorithm.toLowerCase()}`;

@@ -4,15 +4,17 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ChecksumMeta, ObjectRow, PartRow, UploadRow } from "../index/rows.ts";
 import type { Precondition } from "../objects/objects.ts";
 import { sequenceOfUpload } from "../objects/uploads.ts";
-import { incomingBody, readDocument } from "./body.ts";
+import { incomingBody, readDocument, usualChecksum } from "./body.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import {
   type Algorithm,
+  askedAlgorithm,
   badDigest,
   checksumHeader,
   claimedChecksum,
   combineChecksums,
+  defaultAlgorithm,
   isAlgorithm,
 } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
@@ -60,13 +62,7 @@ function checksumType(algorithm: Algorithm, asked: string | null): ChecksumMeta[
 
 export async function createMultipartUpload(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  const algorithm = call.headers.get("x-amz-checksum-algorithm")?.toUpperCase();
-  if (algorithm !== undefined && !isAlgorithm(algorithm)) {
-    throw new AwsError(
-      "InvalidRequest",
-      "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
-    );
-  }
+  const algorithm = askedAlgorithm(call.headers);
   const checksum = algorithm === undefined ? undefined : {
     algorithm,
     type: checksumType(algorithm, call.headers.get(typeHeader)),
@@ -130,6 +126,12 @@ function partNumber(call: S3Call): number {
   return number;
 }
 
+/** What parts are summed by when they bring no checksum. */
+function algorithmOf({ checksum }: UploadRow): Algorithm {
+  const begun = checksum?.algorithm;
+  return begun !== undefined && isAlgorithm(begun) ? begun : defaultAlgorithm;
+}
+
 /** A part's checksum is of the kind that its upload was begun with. @throws AwsError `InvalidRequest` */
 function checkKind(upload: UploadRow, headers: Headers): void {
   const [begun, claimed] = [upload.checksum?.algorithm, claimedChecksum(headers)?.algorithm];
@@ -150,7 +152,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
     headers: {},
     user: {},
     seal: upload.meta.seal,
-    ...(upload.checksum === undefined ? {} : { checksum: upload.checksum.algorithm as Algorithm }),
+    ...(upload.checksum === undefined ? usualChecksum(call) : { checksum: algorithmOf(upload) }),
   });
   const bucket = ownBucket(call);
   const stored = await call.store.uploads.putPart(bucket, upload, number, body);
@@ -180,7 +182,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
       user: {},
       ...(upload.meta.seal === undefined ? {} : { seal: upload.meta.seal }),
     },
-    upload.checksum?.algorithm,
+    algorithmOf(upload),
   );
   const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
   const headers = new Headers();
@@ -351,11 +353,11 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   if (before !== undefined) return completed(call, bucket, before);
   const upload = uploadOf(call);
   const type = knownType(call.headers.get(typeHeader));
-  if (type !== undefined && type !== upload.checksum?.type) {
+  if (type !== undefined && type !== (upload.checksum?.type ?? "FULL_OBJECT")) {
     throw new AwsError(
       "InvalidRequest",
       `The upload was created using the ${
-        upload.checksum?.type ?? "null"
+        upload.checksum?.type ?? "FULL_OBJECT"
       } checksum mode. The complete request must use the same checksum mode.`,
     );
   }
@@ -376,8 +378,9 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
       meta: {
         ...upload.meta,
         upload: upload.id,
-        ...(checksum === undefined ? {} : {
-          checksum,
+        ...(checksum === undefined ? {} : { checksum }),
+        // What was computed unasked is told of the whole only.
+        ...(checksum === undefined || upload.checksum === undefined ? {} : {
           part_checksums: parts.map((part) => part.checksum?.value ?? ""),
         }),
       },
@@ -434,13 +437,14 @@ function wholeChecksum(
   upload: UploadRow,
   parts: readonly PartRow[],
 ): ChecksumMeta | undefined {
-  const algorithm = upload.checksum?.algorithm;
-  if (upload.checksum === undefined || algorithm === undefined || !isAlgorithm(algorithm)) {
-    return undefined;
+  const algorithm = algorithmOf(upload);
+  if (upload.checksum === undefined) {
+    // A client may sum its parts as it likes when it began without saying how: then nothing is known of the whole.
+    if (parts.some((part) => part.checksum?.algorithm !== algorithm)) return undefined;
   }
   const checksum = combineChecksums(
     algorithm,
-    upload.checksum.type,
+    upload.checksum?.type ?? "FULL_OBJECT",
     parts.map((part) => {
       if (part.checksum?.algorithm !== algorithm) throw invalidPart(upload, part);
       return { value: part.checksum.value, size: part.size };
@@ -481,7 +485,10 @@ export function listParts(call: S3Call): Response {
         element("LastModified", new Date(part.modified_ms).toISOString()),
         element("ETag", quoted(part.etag)),
         element("Size", part.size),
-        part.checksum && element(`Checksum${part.checksum.algorithm}`, part.checksum.value),
+        part.checksum &&
+          (upload.checksum !== undefined || part.checksum.algorithm !== defaultAlgorithm)
+          ? element(`Checksum${part.checksum.algorithm}`, part.checksum.value)
+          : undefined,
       ])
     ),
     element("Initiator", [

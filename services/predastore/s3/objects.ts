@@ -6,7 +6,7 @@ import type { BucketRow, ObjectMeta, ObjectRow, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
-import { incomingBody, largestPut_bytes, readDocument } from "./body.ts";
+import { incomingBody, largestPut_bytes, readDocument, usualChecksum } from "./body.ts";
 import {
   accessDenied,
   bucketOfMany,
@@ -19,7 +19,14 @@ import {
   wholeNumber,
 } from "./call.ts";
 import { checkKey, copySourceTarget } from "./target.ts";
-import { checksumHeader, isAlgorithm, startChecksum } from "./checksums.ts";
+import {
+  type Algorithm,
+  askedAlgorithm,
+  checksumHeader,
+  defaultAlgorithm,
+  isAlgorithm,
+  startChecksum,
+} from "./checksums.ts";
 import {
   checkCopySource,
   deleteCondition,
@@ -213,7 +220,7 @@ export async function putObject(call: S3Call): Promise<Response> {
   const condition = writeCondition(call.headers);
   const options = newObject(call, bucket);
   requireDigest(call, options.lock, "Put Object");
-  using body = incomingBody(call, options);
+  using body = incomingBody(call, { ...options, ...usualChecksum(call) });
   const stored = await call.store.objects.put(bucket, call.key, body, condition);
   return new Response(null, { headers: storedHeaders(bucket, call.key, stored) });
 }
@@ -292,16 +299,14 @@ export function copiedBody(
   source: ObjectRow,
   range: ByteRange,
   given: Given,
-  algorithm: string | undefined,
+  algorithm: Algorithm,
 ): IncomingBody & Disposable {
   const { seal, ...meta } = given;
   const md5 = new Digest("md5");
-  const checksum = algorithm !== undefined && isAlgorithm(algorithm)
-    ? startChecksum(algorithm)
-    : undefined;
+  const checksum = startChecksum(algorithm);
   return {
     chunks: call.store.objects.read(source, range.from, range.to),
-    digests: checksum === undefined ? [md5] : [md5, checksum],
+    digests: [md5, checksum],
     expected_bytes: range.to - range.from,
     ...(seal === undefined ? {} : { seal }),
     async finish() {
@@ -309,19 +314,17 @@ export function copiedBody(
         etag: (await md5.finish()).toHex(),
         meta: {
           ...meta,
-          ...(checksum === undefined ? {} : {
-            checksum: {
-              algorithm: checksum.algorithm,
-              type: "FULL_OBJECT",
-              value: (await checksum.finish()).toBase64(),
-            },
-          }),
+          checksum: {
+            algorithm,
+            type: "FULL_OBJECT",
+            value: (await checksum.finish()).toBase64(),
+          },
         },
       };
     },
     [Symbol.dispose]() {
       md5[Symbol.dispose]();
-      checksum?.[Symbol.dispose]();
+      checksum[Symbol.dispose]();
     },
   };
 }
@@ -340,6 +343,12 @@ function copiedMeta({ meta }: ObjectRow, given: Given): Pick<ObjectMeta, "header
     headers: redirect === undefined ? headers : { ...headers, [redirectHeader]: redirect },
     user: meta.user,
   };
+}
+
+/** That of the source, which a copy keeps. */
+function knownAlgorithm({ meta }: ObjectRow): Algorithm | undefined {
+  const name = meta.checksum?.algorithm;
+  return name !== undefined && isAlgorithm(name) ? name : undefined;
 }
 
 export async function copyObject(call: S3Call): Promise<Response> {
@@ -380,8 +389,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
   }
   const { tags: newTags, ...rest } = given;
   const tags = tagDirective === "COPY" ? source.meta.tags : newTags;
-  const algorithm = call.headers.get("x-amz-checksum-algorithm")?.toUpperCase() ??
-    source.meta.checksum?.algorithm;
+  const algorithm = askedAlgorithm(call.headers) ?? knownAlgorithm(source) ?? defaultAlgorithm;
   using body = copiedBody(
     call,
     source,

@@ -1,5 +1,5 @@
 /** PostObject: a browser's form with a file, as the signed policy in it allows. */
-import { incomingBody, largestPut_bytes } from "./body.ts";
+import { incomingBody, largestPut_bytes, usualChecksum } from "./body.ts";
 import { accessDenied, DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checkKey } from "./target.ts";
 import { newObject, storedHeaders } from "./objects.ts";
@@ -74,7 +74,11 @@ export async function postObject(call: S3Call): Promise<Response> {
   };
   const bucket = ownBucket(as);
   const most = Math.min(signed.most_bytes, largestPut_bytes);
-  const options = { ...newObject(as, bucket), user: userMetadata(fields) };
+  const options = {
+    ...newObject(as, bucket),
+    user: userMetadata(fields),
+    ...usualChecksum(as),
+  };
   using body = incomingBody(as, options, within(form.file, most));
   const { finish } = body;
   const stored = await call.store.objects.put(
