@@ -167,6 +167,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["errors in S3's own form, with their details", /^errors tell their details/],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
     [
+      "random requests to every operation, with anything in targets, headers and documents: no fault of ours",
+      /^hostile requests:/,
+    ],
+    [
       "what a refusal tells besides its code: elements that clients show",
       /^refusals tell/,
       /^form upload: what a refusal tells/,
@@ -225,7 +229,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
   ],
   "Consistency": [
     [
-      "every crash point of put, overwrite, delete, multipart completion, tagging, compaction",
+      "every crash point of put, overwrite, delete, multipart completion, tagging, moves to another class, compaction",
       /^a crash at any operation/,
     ],
     ["random crash schedules", /^random histories/, /^once lost/],

@@ -16,6 +16,9 @@ export class Model {
   /** Versions that were acknowledged and not deleted: by key, the ids with what they hold. */
   readonly versions = new Map<string, Map<string, number>>();
 
+  /** Contents that were given another class, by key; another content begins with the usual one. */
+  readonly moved = new Map<string, number>();
+
   #at(key: string): { sure: number; open: Set<number> } {
     let known = this.#keys.get(key);
     if (known === undefined) this.#keys.set(key, known = { sure: 0, open: new Set() });
@@ -46,6 +49,7 @@ export class Model {
       copy.#keys.set(key, { sure, open: new Set(open) });
     }
     for (const [key, versions] of this.versions) copy.versions.set(key, new Map(versions));
+    for (const [key, content] of this.moved) copy.moved.set(key, content);
     return copy;
   }
 

@@ -20,6 +20,7 @@ import {
 import { Fsck } from "../upkeep/fsck.ts";
 import type { IndexDatabase } from "../index/database.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
+import type { LifecycleRule } from "../objects/settings.ts";
 import { Store } from "../store.ts";
 import { bytesOf } from "../test_store.ts";
 import { Model } from "./model.ts";
@@ -30,6 +31,8 @@ export type Step =
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
   | { readonly kind: "tag"; readonly key: string }
+  /** Lifecycle rules move whatever is there to another class. */
+  | { readonly kind: "move" }
   /** The second bucket has another code from now on. */
   | { readonly kind: "code"; readonly code: Code }
   | { readonly kind: "compact" }
@@ -79,6 +82,16 @@ interface Branch {
   readonly index: IndexFiles | undefined;
   readonly tearing: Tearing;
 }
+
+const movedTo = "STANDARD_IA";
+/** A rule that speaks of sizes moves objects of any. */
+const moving: LifecycleRule = {
+  id: "moving",
+  enabled: true,
+  filter: { prefix: "", tags: [], above_bytes: -1 },
+  transitions: [{ storage_class: movedTo, at_ms: 0 }],
+  noncurrent_transitions: [{ storage_class: movedTo, days: 0 }],
+};
 
 const sizes = [0, 900, 17_000, 30_000, 50_000];
 export const sizeOf = (seed: number) => sizes[seed % sizes.length] ?? 0;
@@ -327,6 +340,10 @@ class Run {
         }));
         return;
       }
+      case "move": {
+        for (const { id } of store.index.buckets.all()) await this.#moveAll(store, id);
+        return;
+      }
       case "code": {
         const { code } = step;
         await store.buckets.set(this.#named(store, "second"), (now) => ({ ...now, code }));
@@ -339,6 +356,19 @@ class Run {
       case "repair":
         await store.scrub.run();
         await store.repair.run();
+    }
+  }
+
+  async #moveAll(store: Store, id: number): Promise<void> {
+    const bucket = store.index.buckets.findById(id);
+    if (bucket === undefined) return;
+    await store.buckets.set(bucket, (now) => ({ ...now, lifecycle: [moving] }));
+    await store.lifecycle.run();
+    for (const key of this.model.keys.keys()) {
+      const object = store.objects.find(bucket, key);
+      // What came while the rules were looked at stays as it is.
+      if (object?.meta.storage_class !== movedTo) continue;
+      this.model.moved.set(key, Number(object.etag));
     }
   }
 
@@ -395,6 +425,7 @@ class Run {
       if (object !== undefined) {
         there.push(key);
         await this.#sameBytes(store, object, found, `${when}: ${key}`);
+        this.#checkClass(object, `${when}: ${key}`);
       }
       this.model.settle(key, found);
     }
@@ -413,6 +444,16 @@ class Run {
           if (version.marker !== true) throw new Error(`${when}: ${id} is no delete marker`);
         } else await this.#sameBytes(store, version, seed, `${when}: version ${id} of ${key}`);
       }
+    }
+  }
+
+  /** A class that was given stays; a crash may have kept one from being given, and leaves nothing in between. */
+  #checkClass({ key, etag, meta: { storage_class } }: ObjectRow, what: string): void {
+    if (this.model.moved.get(key) === Number(etag) && storage_class !== movedTo) {
+      throw new Error(`${what} was moved to ${movedTo} and is ${storage_class ?? "STANDARD"}`);
+    }
+    if (storage_class !== undefined && storage_class !== movedTo) {
+      throw new Error(`${what} has the class ${storage_class}, which it was never given`);
     }
   }
 

@@ -22,6 +22,12 @@ export const scenarios: Readonly<Record<string, readonly (readonly Step[])[]>> =
     [put("a", 6), put("b", 12)],
     [{ kind: "tag", key: "a" }, { kind: "tag", key: "b" }],
   ],
+  "move to another class": [
+    [put("a", 6), put("b", 12)],
+    [{ kind: "move" }, put("c", 13)],
+    [put("a", 11), { kind: "tag", key: "b" }],
+    [{ kind: "move" }, { kind: "compact" }],
+  ],
   "compaction": [
     [put("a", 6), put("b", 14), put("c", 13)],
     [put("b", 11), put("d", 14)],
@@ -41,7 +47,7 @@ export function randomSchedule(seed: number): Schedule {
   const random = randomFrom(seed);
   const schedule = plainSchedule(seed, random);
   // So that seeds which once found something are still the histories that they were.
-  return seed % 4 === 2 ? withSecondBucket(schedule, random) : schedule;
+  return seed % 4 === 2 ? withMoves(withSecondBucket(schedule, random), random) : schedule;
 }
 
 /** Three directories, which are more than the usual code needs, and two buckets of changing codes. */
@@ -56,6 +62,14 @@ function withSecondBucket(schedule: Schedule, random: Random): Schedule {
     index === at ? [...group, { kind: "code", code: any() }] : group
   );
   return { ...schedule, ...any(), second: any(), directories: 3, groups };
+}
+
+/** Rules that move what is there, beside one group of steps in three. */
+function withMoves(schedule: Schedule, random: Random): Schedule {
+  const groups = schedule.groups.map((group): readonly Step[] =>
+    random(3) === 0 ? [...group, { kind: "move" }] : group
+  );
+  return { ...schedule, groups };
 }
 
 function plainSchedule(seed: number, random: Random): Schedule {
