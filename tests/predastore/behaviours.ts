@@ -179,6 +179,15 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions to classes that need a restore, SigV4A",
       /what is not served is refused/,
       /asks for something that is not served/,
+      /goes by its own name/,
+      /^on the wire: a delete whose/,
+      /^on the wire: what is not served of an object/,
+    ],
+    [
+      "encodings, names of other kinds of buckets, parts without their checksum: as on the wire at AWS",
+      /^on the wire: Content-Encoding/,
+      /^on the wire: names that are kept/,
+      /^on the wire: a part of an upload/,
     ],
     [
       "uploads that trickle hold nobody up, and are cut off when they stop",

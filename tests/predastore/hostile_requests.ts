@@ -1,12 +1,6 @@
 /** Requests that a hostile client might send: of the right form often enough to get past the first check, and wrong anywhere. */
 import type { Random } from "../kit/random.ts";
-
-export interface HostileRequest {
-  readonly method: string;
-  readonly target: string;
-  readonly headers: readonly (readonly [string, string])[];
-  readonly body?: Uint8Array<ArrayBuffer> | undefined;
-}
+import type { Sent } from "./open_door.ts";
 
 /** What is there to be named. */
 export interface Known {
@@ -389,7 +383,7 @@ function valueOf(random: Random, name: string): string {
   return fitting !== undefined && random.below(3) > 0 ? random.pick(fitting) : random.pick(values);
 }
 
-export function hostileRequest(random: Random, known: Known): HostileRequest {
+export function hostileRequest(random: Random, known: Known): Sent {
   // Every other one names what is there, and asks for it as one does.
   const sensible = random.below(2) === 0;
   let kind = sensible

@@ -4,94 +4,23 @@
  * it threw would be a connection that is dropped.
  */
 import assert from "node:assert/strict";
-import { createLog } from "../../services/log/log.ts";
-import { delegateHeaders } from "../../services/predastore/contract.ts";
-import { Door } from "../../services/predastore/s3/door.ts";
-import { testStore } from "../../services/predastore/test_store.ts";
 import { Random } from "../kit/random.ts";
 import { type HostileRequest, hostileRequest, type Known } from "./hostile_requests.ts";
 
 const requests = Number(Deno.env.get("REQUESTS") ?? 6_000);
 const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 
-interface Asked {
-  readonly status: number;
-  readonly text: string;
-}
-
-/** The door of a store with an object, versions of it, and an upload. */
-async function hostileDoor() {
-  const made = await testStore();
-  const errors: string[] = [];
-  const log = createLog("test", {
-    write: (line) => {
-      if (line.includes('"level":"error"')) errors.push(line);
-    },
-  });
-  const door = new Door({
-    store: made.store,
-    region: "ap-southeast-2",
-    log,
-    lookup: () => Promise.reject(new Error("nobody signs here")),
-    authorize: () => Promise.resolve(true),
-    weigh: () => Promise.resolve({ allowed: true, by_resource: true }),
-  });
-  const handle = door.handler("delegate");
-  const ask = async ({ method, target, headers, body }: HostileRequest): Promise<Asked> => {
-    const sent = new Headers({
-      [delegateHeaders.accountId]: "123456789012",
-      [delegateHeaders.principalArn]: "arn:aws:iam::123456789012:user/test",
-      [delegateHeaders.accessKeyId]: "AKIATEST",
-      [delegateHeaders.target]: target,
-      host: "localhost:9002",
-    });
-    for (const [name, value] of headers) {
-      try {
-        sent.append(name, value);
-      } catch {
-        // What can be no header never arrives.
-      }
-    }
-    if (!sent.has("content-length")) sent.set("content-length", String(body?.length ?? 0));
-    const request = new Request("http://localhost/", {
-      method,
-      headers: sent,
-      ...(body === undefined ? {} : { body }),
-    });
-    const response = await handle(request);
-    return { status: response.status, text: await response.text() };
-  };
-  return {
-    ask,
-    errors,
-    async [Symbol.asyncDispose]() {
-      door[Symbol.dispose]();
-      await made[Symbol.asyncDispose]();
-    },
-  };
-}
-
 /** Buckets and objects as clients left them; made again now and then, since requests remove them too. */
-async function known(
-  ask: (request: HostileRequest) => Promise<Asked>,
-  random: Random,
-): Promise<Known> {
-  const put = (target: string, body?: string, ...headers: [string, string][]) =>
-    ask({
-      method: "PUT",
-      target,
-      headers,
-      body: body === undefined ? undefined : new TextEncoder().encode(body),
-    });
-  await put("/first");
-  await put("/locked", undefined, ["x-amz-bucket-object-lock-enabled", "true"]);
-  await put("/first/key", "content", ["x-amz-tagging", "a=b"]);
-  await put("/first/large", "x".repeat(40_000 + random.below(3)));
-  await put("/locked/key", "locked");
-  const versions = await ask({ method: "GET", target: "/locked?versions", headers: [] });
-  const upload = await ask({ method: "POST", target: "/first/parts?uploads", headers: [] });
+async function known({ say }: OpenDoor, random: Random): Promise<Known> {
+  await say("PUT /first");
+  await say("PUT /locked", { "x-amz-bucket-object-lock-enabled": "true" });
+  await say("PUT /first/key", { "x-amz-tagging": "a=b" }, "content");
+  await say("PUT /first/large", {}, "x".repeat(40_000 + random.below(3)));
+  await say("PUT /locked/key", {}, "locked");
+  const versions = await say("GET /locked?versions");
+  const upload = await say("POST /first/parts?uploads");
   const uploadId = /<UploadId>([^<]*)</.exec(upload.text)?.[1] ?? "";
-  await put(`/first/parts?partNumber=1&uploadId=${encodeURIComponent(uploadId)}`, "part");
+  await say(`PUT /first/parts?partNumber=1&uploadId=${encodeURIComponent(uploadId)}`, {}, "part");
   return { versionId: /<VersionId>([^<]*)</.exec(versions.text)?.[1] ?? "", uploadId };
 }
 
@@ -102,11 +31,11 @@ Deno.test({
   fn: async () => {
     console.log(`SEED=${seed}`);
     const random = new Random(seed);
-    await using door = await hostileDoor();
+    await using door = await openDoor();
     const statuses = new Map<number, number>();
     let now: Known = { versionId: "", uploadId: "" };
     for (let at = 0; at < requests; at++) {
-      if (at % 100 === 0) now = await known(door.ask, random);
+      if (at % 100 === 0) now = await known(door, random);
       const request = hostileRequest(random, now);
       const told = () =>
         `SEED=${seed}, request ${at}: ${request.method} ${request.target} ${

@@ -11,7 +11,8 @@ import { refuseUnserved } from "./object_headers.ts";
 import { document, element, parseXml, text, xmlResponse } from "./xml.ts";
 
 /** Names that the system keeps for itself. */
-const reserved = /^mulga-|^xn--|^sthree-|-s3alias$|--ol-s3$|^\d+\.\d+\.\d+\.\d+$/;
+const reserved =
+  /^mulga-|^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|--x-s3$|--table-s3$|\.mrap$|^\d+\.\d+\.\d+\.\d+$/;
 
 /** @throws AwsError `InvalidBucketName` */
 export function checkBucketName(name: string, system: boolean): void {

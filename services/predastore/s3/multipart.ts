@@ -132,13 +132,20 @@ function algorithmOf({ checksum }: UploadRow): Algorithm {
   return begun !== undefined && isAlgorithm(begun) ? begun : defaultAlgorithm;
 }
 
-/** A part's checksum is of the kind that its upload was begun with. @throws AwsError `InvalidRequest` */
+/**
+ * A part's checksum is of the kind that its upload was begun with, and is there where that of the whole is made of
+ * the parts' own. @throws AwsError `InvalidRequest`
+ */
 function checkKind(upload: UploadRow, headers: Headers): void {
-  const [begun, claimed] = [upload.checksum?.algorithm, claimedChecksum(headers)?.algorithm];
-  if (begun === undefined || claimed === undefined || begun === claimed) return;
+  const { algorithm: begun, type } = upload.checksum ?? {};
+  const claimed = claimedChecksum(headers)?.algorithm;
+  if (begun === undefined || begun === claimed) return;
+  if (claimed === undefined && type === "FULL_OBJECT") return;
   throw new AwsError(
     "InvalidRequest",
-    `Checksum Type mismatch occurred, expected checksum Type: ${begun.toLowerCase()}, actual checksum Type: ${claimed.toLowerCase()}`,
+    `Checksum Type mismatch occurred, expected checksum Type: ${begun.toLowerCase()}, actual checksum Type: ${
+      claimed?.toLowerCase() ?? "null"
+    }`,
   );
 }
 

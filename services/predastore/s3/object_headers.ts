@@ -60,8 +60,8 @@ export function objectHeaders(from: Headers): Given {
     if (value === null) continue;
     if (name === "content-encoding") {
       // `aws-chunked` is how the body travels, not how the object is encoded.
-      value = value.split(",").map((one) => one.trim())
-        .filter((one) => one !== "" && one.toLowerCase() !== "aws-chunked").join(",");
+      value = value.split(",").filter((one) => one.trim().toLowerCase() !== "aws-chunked")
+        .join(",").trim();
       if (value === "") continue;
     }
     headers[name] = value;

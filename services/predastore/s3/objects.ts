@@ -13,6 +13,7 @@ import {
   DetailedError,
   invalidArgument,
   mayIn,
+  notImplemented,
   ownBucket,
   type S3Call,
   sourceBucket,
@@ -431,8 +432,14 @@ export function copyResult(stored: StoredObject) {
   ];
 }
 
+/** Conditions on deletes that S3 has for directory buckets only: one that is not looked at must not be ignored. */
+const unservedConditions = ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+/** The same where many are deleted. */
+const unservedElements = ["LastModifiedTime", "Size"];
+
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
+  for (const name of unservedConditions) if (call.headers.has(name)) throw notImplemented(name);
   const version = askedVersion(call.query);
   checkBypass(call.headers, bucket);
   const bypass = await bypasses(call);
@@ -504,11 +511,17 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
     const node = one as XmlNode;
     const key = text(node, "Key");
     if (key === undefined || key === "") throw malformedXml();
-    return { key, version: text(node, "VersionId"), etag: text(node, "ETag") };
+    return {
+      key,
+      version: text(node, "VersionId"),
+      etag: text(node, "ETag"),
+      unserved: unservedElements.find((name) => node[name] !== undefined),
+    };
   });
-  const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
+  const answers = await Promise.all(objects.map(async ({ key, version, etag, unserved }) => {
     try {
       checkKey(key);
+      if (unserved !== undefined) throw notImplemented(unserved);
       const asked = version === undefined ? undefined : listedVersion(version);
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";

@@ -187,6 +187,7 @@ export const served: Readonly<Record<string, Handler>> = {
 
 /** Sub-resources of a bucket, as AWS's operation names call them. */
 const bucketSubresources: Readonly<Record<string, string>> = {
+  abac: "BucketAbac",
   accelerate: "BucketAccelerateConfiguration",
   acl: "BucketAcl",
   analytics: "BucketAnalyticsConfiguration",
@@ -196,7 +197,10 @@ const bucketSubresources: Readonly<Record<string, string>> = {
   inventory: "BucketInventoryConfiguration",
   lifecycle: "BucketLifecycleConfiguration",
   logging: "BucketLogging",
+  metadataAnnotationTable: "BucketMetadataAnnotationTableConfiguration",
   metadataConfiguration: "BucketMetadataConfiguration",
+  metadataInventoryTable: "BucketMetadataInventoryTableConfiguration",
+  metadataJournalTable: "BucketMetadataJournalTableConfiguration",
   metadataTable: "BucketMetadataTableConfiguration",
   metrics: "BucketMetricsConfiguration",
   notification: "BucketNotificationConfiguration",
@@ -215,7 +219,9 @@ const bucketSubresources: Readonly<Record<string, string>> = {
 /** Sub-resources of an object. */
 const objectSubresources: Readonly<Record<string, string>> = {
   acl: "ObjectAcl",
+  annotation: "ObjectAnnotation",
   attributes: "ObjectAttributes",
+  encryption: "ObjectEncryption",
   "legal-hold": "ObjectLegalHold",
   retention: "ObjectRetention",
   tagging: "ObjectTagging",
@@ -224,9 +230,10 @@ const objectSubresources: Readonly<Record<string, string>> = {
 
 const verbs: Readonly<Record<string, string>> = { GET: "Get", PUT: "Put", DELETE: "Delete" };
 
-/** Sub-resources of which a bucket has many, each with an id; asked for without one, all are listed. */
+/** Sub-resources of which there are many, each with an id or a name; asked for without one, all are listed. */
 const listed: Readonly<Record<string, string>> = {
   analytics: "ListBucketAnalyticsConfigurations",
+  annotation: "ListObjectAnnotations",
   "intelligent-tiering": "ListBucketIntelligentTieringConfigurations",
   inventory: "ListBucketInventoryConfigurations",
   metrics: "ListBucketMetricsConfigurations",
@@ -235,7 +242,14 @@ const listed: Readonly<Record<string, string>> = {
 /** Names that do not follow from the sub-resource. */
 const irregular: Readonly<Record<string, string>> = {
   DeleteBucketLifecycleConfiguration: "DeleteBucketLifecycle",
+  PutBucketMetadataAnnotationTableConfiguration: "UpdateBucketMetadataAnnotationTableConfiguration",
+  PutBucketMetadataInventoryTableConfiguration: "UpdateBucketMetadataInventoryTableConfiguration",
+  PutBucketMetadataJournalTableConfiguration: "UpdateBucketMetadataJournalTableConfiguration",
+  PutObjectEncryption: "UpdateObjectEncryption",
 };
+
+/** Sub-resources of a bucket that are made by POST. */
+const created = ["metadataConfiguration", "metadataTable"];
 
 const methodNotAllowed = () =>
   new AwsError(
@@ -251,10 +265,14 @@ function subresource(
 ): string | undefined {
   for (const [name, suffix] of Object.entries(of)) {
     if (!query.has(name)) continue;
-    const verb = verbs[method];
+    const verb = method === "POST" && created.includes(name) ? "Create" : verbs[method];
     if (verb === undefined) throw methodNotAllowed();
     const list = listed[name];
-    if (list !== undefined && method === "GET" && !query.has("id")) return list;
+    if (
+      list !== undefined && method === "GET" && !query.has("id") && !query.has("annotationName")
+    ) {
+      return list;
+    }
     return irregular[verb + suffix] ?? verb + suffix;
   }
   return undefined;
@@ -328,7 +346,9 @@ function objectOperation(method: string, query: URLSearchParams, headers: Header
 export function operationOf(method: string, target: Target, headers: Headers): string {
   if (target.bucket === "") {
     if (method !== "GET") throw methodNotAllowed();
-    return "ListBuckets";
+    return target.query.get("x-id") === "ListDirectoryBuckets"
+      ? "ListDirectoryBuckets"
+      : "ListBuckets";
   }
   return target.key === ""
     ? bucketOperation(method, target.query, headers)

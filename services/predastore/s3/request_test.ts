@@ -1,5 +1,7 @@
+import * as s3 from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { AwsError } from "../../aws/errors.ts";
+import { NormalizedSchema, operationsOf } from "../../aws/schema/smithy_schema.ts";
 import { parseTarget } from "./target.ts";
 import { notModified, writeCondition } from "./conditions.ts";
 import { operationOf, served } from "./operations.ts";
@@ -94,6 +96,27 @@ Deno.test("each request is known by AWS's name of its operation", () => {
     code("MethodNotAllowed"),
   );
   assert.equal(Object.keys(served).length, 85);
+});
+
+Deno.test("what is served is told from what is not: every operation of Amazon's client goes by its own name", () => {
+  for (const { name, http, input } of operationsOf(s3)) {
+    // This one goes to a host of Lambda's own.
+    if (name === "WriteGetObjectResponse" || http === undefined) continue;
+    const [method, uri] = http;
+    const [path = "", literal = ""] = uri.split("?");
+    const query = new URLSearchParams(literal);
+    const headers = new Headers();
+    for (const [, member] of NormalizedSchema.of(input).structIterator()) {
+      const { httpQuery, httpHeader } = member.getMergedTraits() as Record<string, unknown>;
+      const given = typeof httpQuery === "string" &&
+        ["uploadId", "partNumber", "id", "annotationName"].includes(httpQuery);
+      if (given) query.set(httpQuery, "1");
+      if (httpHeader === "x-amz-copy-source") headers.set(httpHeader, "b/k");
+    }
+    const bucket = /^List(Directory)?Buckets$/.test(name) ? "" : "b";
+    const key = path.includes("{Key") ? "k" : "";
+    assert.equal(operationOf(method, { bucket, key, query }, headers), name, `${method} ${uri}`);
+  }
 });
 
 Deno.test("XML is escaped for any reader, and hostile XML is refused", () => {

@@ -1,0 +1,110 @@
+/** Small things of S3's that clients see on the wire: what headers mean, and what is refused rather than ignored. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { type OpenDoor, openDoor } from "./open_door.ts";
+
+const codeOf = (text: string) => /<Code>([^<]*)</.exec(text)?.[1];
+const messageOf = (text: string) => /<Message>([^<]*)</.exec(text)?.[1];
+
+async function withDoor(work: (door: OpenDoor) => Promise<void>): Promise<void> {
+  await using door = await openDoor();
+  await door.say("PUT /bucket");
+  await work(door);
+}
+
+Deno.test("on the wire: a delete whose conditions are not served deletes nothing", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/key", {}, "x");
+    for (
+      const [name, value] of [
+        ["x-amz-if-match-size", "999"],
+        ["x-amz-if-match-last-modified-time", "Thu, 01 Jan 1970 00:00:00 GMT"],
+      ] as const
+    ) {
+      const refused = await say("DELETE /bucket/key", { [name]: value });
+      assert.equal(refused.status, 501, name);
+      assert.equal(codeOf(refused.text), "NotImplemented");
+    }
+    for (
+      const condition of [
+        "<Size>999</Size>",
+        "<LastModifiedTime>Thu, 01 Jan 1970 00:00:00 GMT</LastModifiedTime>",
+      ]
+    ) {
+      const body = `<Delete><Object><Key>key</Key>${condition}</Object></Delete>`;
+      const answer = await say("POST /bucket?delete", {
+        "content-md5": createHash("md5").update(body).digest("base64"),
+      }, body);
+      assert.equal(answer.status, 200);
+      assert.equal(codeOf(answer.text), "NotImplemented", answer.text);
+    }
+    assert.equal((await say("GET /bucket/key")).text, "x");
+  }));
+
+Deno.test("on the wire: Content-Encoding comes back as it was sent, but for aws-chunked", () =>
+  withDoor(async ({ say, store }) => {
+    for (
+      const [sent, kept] of [
+        ["deflate, gzip", "deflate, gzip"],
+        ["gzip,br", "gzip,br"],
+        ["gzip, aws-chunked", "gzip"],
+        ["aws-chunked, gzip", "gzip"],
+        ["aws-chunked,deflate, gzip", "deflate, gzip"],
+        ["aws-chunked", undefined],
+        ["aws-chunked, aws-chunked", undefined],
+      ] as const
+    ) {
+      await say("PUT /bucket/key", { "content-encoding": sent }, "x");
+      // This door leaves the header out, so that its peer unpacks nothing.
+      const bucket = store.buckets.find("bucket");
+      assert.ok(bucket !== undefined);
+      const object = store.objects.find(bucket, "key");
+      assert.equal(object?.meta.headers["content-encoding"], kept, sent);
+    }
+  }));
+
+Deno.test("on the wire: a part of an upload that sums each part brings its checksum", () =>
+  withDoor(async ({ say }) => {
+    const begin = async (headers: Record<string, string>) => {
+      const { text } = await say("POST /bucket/key?uploads", headers);
+      const id = /<UploadId>([^<]*)</.exec(text)?.[1] ?? "";
+      return await say(`PUT /bucket/key?partNumber=1&uploadId=${encodeURIComponent(id)}`, {}, "x");
+    };
+    const refused = await begin({ "x-amz-checksum-algorithm": "SHA256" });
+    assert.equal(refused.status, 400);
+    assert.equal(codeOf(refused.text), "InvalidRequest");
+    assert.equal(
+      messageOf(refused.text),
+      "Checksum Type mismatch occurred, expected checksum Type: sha256, actual checksum Type: null",
+    );
+    // That of the whole is made from what is computed of each.
+    assert.equal(
+      (await begin({
+        "x-amz-checksum-algorithm": "CRC32",
+        "x-amz-checksum-type": "FULL_OBJECT",
+      })).status,
+      200,
+    );
+  }));
+
+Deno.test("on the wire: names that are kept for other kinds of buckets are refused", () =>
+  withDoor(async ({ say }) => {
+    const names = ["a--x-s3", "a--table-s3", "a--ol-s3", "a.mrap", "a-s3alias", "amzn-s3-demo-a"];
+    for (const name of [...names, "xn--a", "sthree-a"]) {
+      const answer = await say(`PUT /${name}`);
+      assert.equal(codeOf(answer.text), "InvalidBucketName", name);
+    }
+  }));
+
+Deno.test("on the wire: what is not served of an object overwrites nothing", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/key", {}, "x");
+    for (
+      const target of ["key?annotation&annotationName=a", "key?encryption", "key?renameObject"]
+    ) {
+      const answer = await say(`PUT /bucket/${target}`, {}, "<Other/>");
+      assert.equal(codeOf(answer.text), "NotImplemented", target);
+    }
+    assert.equal((await say("GET /bucket/key")).text, "x");
+    assert.equal(codeOf((await say("GET /bucket?abac")).text), "NotImplemented");
+  }));
