@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { Random } from "../kit/random.ts";
-import { type HostileRequest, hostileRequest, type Known } from "./hostile_requests.ts";
+import { hostileRequest, type Known } from "./hostile_requests.ts";
+import { type OpenDoor, openDoor } from "./open_door.ts";
 
 const requests = Number(Deno.env.get("REQUESTS") ?? 6_000);
 const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
