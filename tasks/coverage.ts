@@ -5,12 +5,12 @@
  * (audit entries, or its log where it is a process of its own). With `--check` it fails when the table
  * in the repository is another one.
  */
-import { parseArgs } from "node:util";
 import { queryService } from "../services/aws/schema/catalog.ts";
 import { computeRecordActions } from "../services/compute/contract.ts";
 import { ownedActions } from "../services/gateway/dispatch.ts";
 import { vpcdActions } from "../services/vpcd/contract.ts";
 import type { RecordedCalls } from "../tests/kit/recorded_calls.ts";
+import { CommandError, parse, runCommand } from "./terminal/command.ts";
 
 const repository = new URL("../", import.meta.url).pathname;
 const table = `${repository}services/gateway/COVERAGE.md`;
@@ -58,47 +58,46 @@ async function callsOf(path: string): Promise<RecordedCalls> {
   }
 }
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: { check: { type: "boolean" }, help: { type: "boolean" } },
-});
-if (values.help === true) {
-  console.log(
-    "deno task coverage [--check]: run the client tests, write services/gateway/COVERAGE.md",
-  );
-  Deno.exit(0);
-}
+type Answered = ReadonlyMap<string, readonly string[]>;
 
 /** Operation to the tests in which it was answered at least once; a refusal alone proves too little. */
-const answered = new Map<string, string[]>();
-for (const path of await clientTests()) {
-  console.error(`running ${path}`);
-  for (const [name, { answered: count }] of Object.entries(await callsOf(path))) {
-    if (count > 0) answered.set(name, [...answered.get(name) ?? [], path]);
+async function answeredCalls(): Promise<Answered> {
+  const answered = new Map<string, string[]>();
+  for (const path of await clientTests()) {
+    console.error(`running ${path}`);
+    for (const [name, { answered: count }] of Object.entries(await callsOf(path))) {
+      if (count > 0) answered.set(name, [...answered.get(name) ?? [], path]);
+    }
   }
+  return answered;
 }
 
-const records: ReadonlySet<string> = new Set([...vpcdActions, ...computeRecordActions]);
-const rows: string[] = [];
-const counts: Record<string, { real: number; record: number; untested: number; refused: number }> =
-  {};
-for (const [service, actions] of Object.entries(ownedActions)) {
-  const count = counts[service] = { real: 0, record: 0, untested: 0, refused: 0 };
-  for (const action of [...actions].sort()) {
-    const tests = answered.get(`${service}:${action}`) ?? [];
-    const kind = tests.length === 0
-      ? "untested"
-      : service === "ec2" && records.has(action)
-      ? "record"
-      : "real";
-    count[kind]++;
-    rows.push(`| ${service} | ${action} | ${kind} | ${tests.join(", ")} |`);
+type Counts = Record<string, { real: number; record: number; untested: number; refused: number }>;
+
+function rowsOf(answered: Answered): { readonly rows: readonly string[]; readonly counts: Counts } {
+  const records: ReadonlySet<string> = new Set([...vpcdActions, ...computeRecordActions]);
+  const rows: string[] = [];
+  const counts: Counts = {};
+  for (const [service, actions] of Object.entries(ownedActions)) {
+    const count = counts[service] = { real: 0, record: 0, untested: 0, refused: 0 };
+    for (const action of [...actions].sort()) {
+      const tests = answered.get(`${service}:${action}`) ?? [];
+      const kind = tests.length === 0
+        ? "untested"
+        : service === "ec2" && records.has(action)
+        ? "record"
+        : "real";
+      count[kind]++;
+      rows.push(`| ${service} | ${action} | ${kind} | ${tests.join(", ")} |`);
+    }
+    const known = queryService(service)?.actions.length ?? actions.size;
+    count.refused = known - actions.size;
   }
-  const known = queryService(service)?.actions.length ?? actions.size;
-  count.refused = known - actions.size;
+  return { rows, counts };
 }
 
-const text = `# What the gateway answers
+function tableOf(rows: readonly string[], counts: Counts): string {
+  return `# What the gateway answers
 
 Made by \`deno task coverage\` from the dispatch table and from the audit entries of the tests that call
 through an AWS client over HTTPS. \`real\` has an effect on a guest, a disk or an account; \`record\` keeps
@@ -109,19 +108,34 @@ answered with \`UnsupportedOperation\` and its name.
 | Service | real | record | untested | refused |
 | --- | --- | --- | --- | --- |
 ${
-  Object.entries(counts).map(([service, count]) =>
-    `| ${service} | ${count.real} | ${count.record} | ${count.untested} | ${count.refused} |`
-  ).join("\n")
-}
+    Object.entries(counts).map(([service, count]) =>
+      `| ${service} | ${count.real} | ${count.record} | ${count.untested} | ${count.refused} |`
+    ).join("\n")
+  }
 
 | Service | Operation | Kind | Tests |
 | --- | --- | --- | --- |
 ${rows.join("\n")}
 `;
-if (values.check === true) {
-  if (await Deno.readTextFile(table).catch(() => "") !== text) {
-    console.error("services/gateway/COVERAGE.md is out of date; run deno task coverage.");
-    Deno.exit(1);
+}
+
+await runCommand(async () => {
+  const parsed = parse({
+    name: "deno task coverage",
+    summary:
+      "Runs the tests that call the EC2 API and makes services/gateway/COVERAGE.md from them.",
+    options: {
+      check: { type: "boolean", help: "Change nothing; fail when the table is another one" },
+    },
+  }, Deno.args);
+  if (parsed === undefined) return;
+  const { rows, counts } = rowsOf(await answeredCalls());
+  const text = tableOf(rows, counts);
+  if (parsed.options.check !== true) await Deno.writeTextFile(table, text);
+  else if (await Deno.readTextFile(table).catch(() => "") !== text) {
+    throw new CommandError(
+      "services/gateway/COVERAGE.md is out of date; `deno task coverage` makes it anew.",
+    );
   }
-} else await Deno.writeTextFile(table, text);
-console.log(JSON.stringify(counts));
+  console.log(JSON.stringify(counts));
+});

@@ -14,11 +14,17 @@ await runCommand(async () => {
   }
   const [name, ...args] = Deno.args;
   const usage = `Usage: deno task sim <${names.sort().join("|")}> [options]`;
-  if (name === undefined || name === "--help" || name === "-h") {
-    console.log(usage);
-    return name === undefined ? 2 : 0;
+  if (name === "--help" || name === "-h") {
+    console.log(
+      `Runs a store on simulated disks that crash as a seed says.\n\n${usage}\n\n` +
+        "`deno task sim <name> --help` tells the options of one.",
+    );
+    return 0;
   }
-  if (!names.includes(name)) throw new CommandError(usage, 2);
+  if (name === undefined || !names.includes(name)) {
+    const what = name === undefined ? "Which simulation?" : `There is no simulation "${name}".`;
+    throw new CommandError(`${what} ${usage}`, 2);
+  }
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", new URL(`${name}_sim.ts`, folder).pathname, ...args],
     stdin: "inherit",

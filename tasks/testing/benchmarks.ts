@@ -5,6 +5,7 @@
  */
 import { repository } from "../stack/repository.ts";
 import { linesOf } from "../supervisor/log_file.ts";
+import { CommandError } from "../terminal/command.ts";
 import { table } from "../terminal/table.ts";
 import { Progress } from "../terminal/progress.ts";
 
@@ -28,6 +29,7 @@ export function figureOf(line: string): Figure | undefined {
 /**
  * @param rest handed to each benchmark
  * @returns the exit code
+ * @throws CommandError for a name that no benchmark has
  */
 export async function runBenchmarks(
   names: readonly string[],
@@ -35,11 +37,18 @@ export async function runBenchmarks(
   rest: readonly string[] = [],
 ): Promise<number> {
   const folder = `${repository}/tests/bench`;
-  const files = [...Deno.readDirSync(folder)].map((entry) => entry.name)
-    .filter((name) => name.endsWith("_bench.ts"))
-    .filter((name) => names.length === 0 || names.some((wanted) => name.includes(wanted))).sort();
+  const all = [...Deno.readDirSync(folder)].map((entry) => entry.name)
+    .filter((name) => name.endsWith("_bench.ts")).sort();
+  const unknown = names.find((wanted) => !all.some((name) => name.includes(wanted)));
+  if (unknown !== undefined) {
+    const known = all.map((name) => name.replace(/_bench\.ts$/, "")).join(", ");
+    throw new CommandError(`There is no benchmark "${unknown}"; there are ${known}.`, 2);
+  }
+  const files = all.filter((name) =>
+    names.length === 0 || names.some((wanted) => name.includes(wanted))
+  );
   const figures: (Figure & { readonly bench: string })[] = [];
-  let failed = files.length === 0 ? 1 : 0;
+  let failed = 0;
   for (const file of files) {
     using progress = new Progress(file.replace(/_bench\.ts$/, ""));
     const child = new Deno.Command(Deno.execPath(), {

@@ -2,10 +2,7 @@
  * Crash schedules of the object store on a simulated disk, as many as wanted: every crash point of every
  * scenario in every variant first, then random histories, each with up to 64 crashes beside it. A failure
  * prints the seed that gives it again.
- *
- * `deno task sim predastore [--schedules N] [--seed S] [--only]`; `--only` runs the one random history of the seed.
  */
-import { parseArgs } from "node:util";
 import {
   runBranching,
   runSchedule,
@@ -16,27 +13,38 @@ import {
   scenarios,
   variantsOf,
 } from "../../services/predastore/simulation/schedules.ts";
+import { CommandError, parse } from "../../tasks/terminal/command.ts";
 import { Progress } from "../../tasks/terminal/progress.ts";
 
-const { values } = parseArgs({
-  args: Deno.args,
-  options: {
-    schedules: { type: "string", default: "10000" },
-    seed: { type: "string" },
-    only: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
-});
-if (values.help) {
-  console.log("deno task sim predastore [--schedules N] [--seed S] [--only]");
-  Deno.exit(0);
+/** What was asked for; ends the process where that is help, or not understood. */
+function asked() {
+  try {
+    const parsed = parse({
+      name: "deno task sim predastore",
+      summary: "Runs the object store on a simulated disk that crashes as a seed says.",
+      options: {
+        schedules: { type: "string", value: "N", help: "How many crash schedules (10000)" },
+        seed: { type: "string", value: "N", help: "The first seed; a random one by default" },
+        only: { type: "boolean", help: "Run only the one random history of the seed" },
+      },
+      notes: ["A failure prints the seed that gives it again: --seed=N --only shows it alone."],
+    }, Deno.args);
+    if (parsed === undefined) Deno.exit(0);
+    const { options } = parsed;
+    const seed = Number(options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+    const wanted = Number(options.schedules ?? 10_000);
+    if (!Number.isInteger(seed) || !Number.isInteger(wanted)) {
+      throw new CommandError("--seed and --schedules are whole numbers.", 2);
+    }
+    return { seed, wanted, only: options.only === true };
+  } catch (error) {
+    if (!(error instanceof CommandError)) throw error;
+    console.error(error.message);
+    Deno.exit(error.exitCode);
+  }
 }
-const seed = Number(values.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-const wanted = Number(values.schedules);
-if (!Number.isInteger(seed) || !Number.isInteger(wanted)) {
-  console.error("--seed and --schedules are whole numbers.");
-  Deno.exit(2);
-}
+
+const { seed, wanted, only } = asked();
 
 // SQLite's files go to memory where that can be: they are copied at each schedule.
 const folder = await Deno.makeTempDir({
@@ -72,7 +80,7 @@ async function runHistory(one: number): Promise<void> {
 try {
   using progress = new Progress("crash schedules");
   const tell = () => progress.update(`${done} of ${wanted}, ${failed} failed, seed ${seed}`);
-  if (values.only) await runHistory(seed);
+  if (only) await runHistory(seed);
   else {
     for (const [name, groups] of Object.entries(scenarios)) {
       for (const variant of variantsOf(groups, seed)) {
