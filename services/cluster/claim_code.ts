@@ -1,7 +1,7 @@
 /**
  * The claim code: what somebody at the box reads off its screen, and so proves to be there.
  *
- * Forty random bits in letters and digits that are not mistaken for each other, kept until the box is
+ * Eight random letters and digits, almost forty bits, of which none is mistaken for another, kept until the box is
  * claimed, so that a restart does not make a code on a photo useless. It is compared in constant time
  * and can be tried a few times a minute only.
  */

@@ -81,7 +81,7 @@ export function readWish(wish: ClaimWish): Wanted {
 const forms = { region, az: zone, hostname } as const;
 
 abstract class Desk implements ClaimDesk {
-  // A person mistypes a few times; forty bits at this pace take longer than the building stands.
+  // A person mistypes a few times; a code tried at this pace outlasts the building.
   readonly #allowance = new Allowance({
     burst: 5,
     perSecond: 1 / 12,
