@@ -168,16 +168,23 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
   }
 
   /**
-   * The account's own record, asked of the server when the local copy has none yet.
-   * @throws AwsError malformed or not found, in the type's own codes
+   * The account's own record, asked of the server when the local copy has none yet; undefined when there is none.
+   * @throws AwsError malformed, in the type's own code; `ServiceUnavailable` when nobody can tell
    */
-  async require(account: string, id: string): Promise<R> {
+  async find(account: string, id: string): Promise<R | undefined> {
     checkId(this.type.idPrefix, id, this.type.errors);
     const record = this.get(account, id) ??
       (await this.table.read(this.keyOf(account, id)))?.value;
-    if (record === undefined || this.type.gone?.(record) === true) {
-      throw notFound([id], this.type.errors);
-    }
+    return record === undefined || this.type.gone?.(record) === true ? undefined : record;
+  }
+
+  /**
+   * The same, where it must be there.
+   * @throws AwsError as `find`, or not found in the type's own code
+   */
+  async require(account: string, id: string): Promise<R> {
+    const record = await this.find(account, id);
+    if (record === undefined) throw notFound([id], this.type.errors);
     return record;
   }
 

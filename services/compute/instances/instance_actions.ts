@@ -113,9 +113,7 @@ export function instanceActions(dependencies: RunDependencies) {
     const unique = [...new Set(ids ?? [])];
     if (unique.length === 0) throw missingParameter("InstanceId");
     for (const id of unique) checkId(instanceType.idPrefix, id, instanceType.errors);
-    const found = await Promise.all(
-      unique.map((id) => instances.require(call.account_id, id).catch(() => undefined)),
-    );
+    const found = await Promise.all(unique.map((id) => instances.find(call.account_id, id)));
     const missing = unique.filter((_, at) => found[at] === undefined);
     if (missing.length > 0) throw notFound(missing, instanceType.errors);
     return found.filter((one) => one !== undefined);

@@ -162,7 +162,7 @@ export const routeTableActions = ({ operations: n, records }: Network) => {
       } else {
         const gateway = await records.require(internetGateway, call.account_id, id).catch(
           (error) => {
-            if (!(error instanceof AwsError)) throw error;
+            if (!(error instanceof AwsError) || error.status >= 500) throw error;
             throw new AwsError(
               "InvalidGatewayID.NotFound",
               `The gateway ID '${id}' does not exist`,
