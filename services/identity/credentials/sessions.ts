@@ -64,7 +64,7 @@ export async function createSession(
 async function removeEnded(state: State): Promise<void> {
   const before_ms = Date.now() - kept_ms;
   const ended: string[] = [];
-  for (const row of state.sessions.list()) {
+  for (const row of state.sessions.rows()) {
     if (row.value.expires_ms < before_ms) ended.push(row.key);
     if (ended.length === removedAtOnce) break;
   }
