@@ -63,8 +63,8 @@ export class Presence implements AsyncDisposable {
       },
     }, async (request, { remoteAddr }) => {
       const reply = await app.fetch(request, { from: remoteAddr.hostname });
-      // A claim changes what the screen has to say.
-      if (request.method === "POST") void this.refresh();
+      // A claim changes what the screen has to say. What is refused must not make the node speak: anybody may send that.
+      if (request.method === "POST" && reply.ok) void this.refresh();
       return reply;
     });
   }
