@@ -9,6 +9,10 @@
  *
  * When NATS is away, reads go on from the last known state and writes fail with
  * `ServiceUnavailable`.
+ *
+ * A deleted row leaves a marker in its bucket, some 100 bytes, so that who was away hears that it is gone; and its
+ * revision in every copy. Nothing removes either yet: a bucket whose keys are never used again (sessions,
+ * client tokens) grows by that much with each.
  */
 import { jetstream, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
 import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
