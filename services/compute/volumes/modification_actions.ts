@@ -127,6 +127,14 @@ export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
 
     DescribeVolumesModifications: {
       run: async (input, call) => {
+        for (const id of input.VolumeIds ?? []) {
+          const { modification } = await volumes.require(call.account_id, id);
+          if (modification !== undefined) continue;
+          throw new AwsError(
+            "InvalidVolumeModification.NotFound",
+            `Modification for volume '${id}' does not exist.`,
+          );
+        }
         const page = await volumes.describe({
           action: "DescribeVolumesModifications",
           ids: input.VolumeIds,

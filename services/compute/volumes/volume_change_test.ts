@@ -125,7 +125,7 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     await refused("MissingParameter", {});
     await refused("InvalidVolume.NotFound", { VolumeId: newId("vol-"), Size: 9 });
     await refused("DryRunOperation", { Size: 9, DryRun: true });
-    assert.equal(await modification(VolumeId), undefined);
+    await assert.rejects(modification(VolumeId), { code: "InvalidVolumeModification.NotFound" });
     assert.equal(store.volumes.get(VolumeId)?.size_bytes, 8 * gib);
   });
 
