@@ -13,8 +13,8 @@ export type DebianArchitecture = "amd64" | "arm64";
 /** Debian asks for an address; the project has none of its own. */
 export const maintainer = "MulgaOS <mulgaos@example.org>";
 
-/** Wanted by the operator's command, and not by what serves. */
-const onlyForOperator = new Set(["openssh-client"]);
+/** What serves does without: wanted by the operator's command, or makes what serves quicker on one release. */
+const recommended = new Set(["openssh-client", "libipsec-mb1"]);
 const onlyForImages = new Set(guestImagePackages.map((one) => one.name));
 
 function relation(need: PackageNeed): string {
@@ -24,7 +24,7 @@ function relation(need: PackageNeed): string {
 /** What must be installed with it, on either release. */
 export function depends(architecture: DebianArchitecture): string[] {
   const wanted = packages.filter((need) =>
-    need.set === "run" && !onlyForImages.has(need.name) && !onlyForOperator.has(need.name) &&
+    need.set === "run" && !onlyForImages.has(need.name) && !recommended.has(need.name) &&
     (need.architecture === undefined || need.architecture === architecture)
   );
   // What the releases name differently has the same reason: either will do, the newer one first.
@@ -39,6 +39,14 @@ export function depends(architecture: DebianArchitecture): string[] {
     "systemd (>= 252)",
     ...[...byReason.values()].map((needs) => needs.map(relation).reverse().join(" | ")),
   ];
+}
+
+/** What is installed with it where the release has it. */
+export function recommends(architecture: DebianArchitecture): string[] {
+  return packages.filter((need) =>
+    recommended.has(need.name) &&
+    (need.architecture === undefined || need.architecture === architecture)
+  ).map(relation);
 }
 
 /** Debian's form of a version: `1.0.0-rc.1` is older than `1.0.0`. */
@@ -57,7 +65,7 @@ Architecture: ${architecture}
 Maintainer: ${maintainer}
 Installed-Size: ${installed_kib}
 Depends: ${depends(architecture).join(", ")}
-Recommends: ${[...onlyForOperator].join(", ")}
+Recommends: ${recommends(architecture).join(", ")}
 Section: admin
 Priority: optional
 Description: AWS-compatible private cloud on this machine

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { services } from "../../services/manifest.ts";
-import { control, debianVersion, depends } from "./control.ts";
+import { control, debianVersion, depends, recommends } from "./control.ts";
 import { maintainerScripts } from "./maintainer_scripts.ts";
 
 Deno.test("the package asks for what serving needs, in the names of both releases", () => {
@@ -11,6 +11,12 @@ Deno.test("the package asks for what serving needs, in the names of both release
   // What only builds guest images has no place on a server.
   assert.ok(!asked.some((one) => /mkosi|systemd-repart|uidmap/.test(one)));
   assert.ok(depends("arm64").includes("qemu-efi-aarch64"));
+});
+
+Deno.test("what only one release has, and serving does without, is recommended and not asked for", () => {
+  assert.ok(!depends("amd64").some((one) => one.includes("libipsec-mb1")));
+  assert.ok(recommends("amd64").includes("libipsec-mb1"));
+  assert.deepEqual(recommends("arm64"), ["openssh-client"]);
 });
 
 Deno.test("a version before a release sorts before it", () => {

@@ -62,6 +62,13 @@ export const packages: readonly PackageNeed[] = [
   { name: "liburing2", reason: "io_uring for the block engine", set: "run" },
   { name: "libssl3", reason: "MD5 at full speed for S3's ETags", releases: [12], set: "run" },
   { name: "libssl3t64", reason: "MD5 at full speed for S3's ETags", releases: [13], set: "run" },
+  {
+    name: "libipsec-mb1",
+    reason: "encryption at rest at full speed beside OpenSSL 3.0; not needed, only quicker",
+    releases: [12],
+    architecture: "amd64",
+    set: "run",
+  },
   { name: "socat", reason: "carries a guest's metadata connection", set: "run" },
   { name: "swtpm", reason: "the TPM of guests whose image wants one", set: "run" },
   { name: "openssh-client", reason: "`hive ssh`", set: "run" },
