@@ -144,13 +144,17 @@ export class Operations {
     };
     const answer = (record: KindRecord<S>, input: Input<A>): Output<A> =>
       this.#answer(one, how.answer, record, input);
+    const make = async (id: string, input: Input<A>, call: Call) =>
+      await this.records.create(one, call.account_id, await shapeOf(input, call), {
+        id,
+        tags: tagsOf(one, input),
+      });
     const work = async (id: string, input: Input<A>, call: Call, again: boolean) => {
       const made = again ? this.records.of(one).get(call.account_id, id) : undefined;
-      const record = made ??
-        await this.records.create(one, call.account_id, await shapeOf(input, call), {
-          id,
-          tags: tagsOf(one, input),
-        });
+      const record = made ?? await (one.unique === undefined
+        ? make(id, input, call)
+        // What only one account may have is chosen by one account at a time.
+        : this.records.serialised(`all of ${one.name}`, () => make(id, input, call)));
       await how.after?.(record, input, call);
       return answer(this.records.get(one, call.account_id, id) ?? record, input);
     };

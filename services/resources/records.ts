@@ -273,16 +273,16 @@ export class Records implements AsyncDisposable, OtherRecords {
     }));
   }
 
-  /** Runs a change of an account's records when those before it are done. */
-  async serialised<T>(account: string, work: () => Promise<T>): Promise<T> {
-    const before = this.#locks.get(account) ?? Promise.resolve();
+  /** Runs a change when those before it in the queue are done; each account is one. */
+  async serialised<T>(queue: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#locks.get(queue) ?? Promise.resolve();
     const mine = before.catch(() => {}).then(work);
     const settled = mine.catch(() => {});
-    this.#locks.set(account, settled);
+    this.#locks.set(queue, settled);
     try {
       return await mine;
     } finally {
-      if (this.#locks.get(account) === settled) this.#locks.delete(account);
+      if (this.#locks.get(queue) === settled) this.#locks.delete(queue);
     }
   }
 

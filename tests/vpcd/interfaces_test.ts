@@ -358,6 +358,24 @@ Deno.test("groups, interfaces and addresses follow EC2's rules over HTTPS", asyn
     assert.deepEqual(left.map((one) => [one.NetworkInterfaceId, one.Status]), [[eni, "available"]]);
   });
 
+  await t.step("of two accounts that ask for one address at once, one gets it", async () => {
+    for (let n = 1; n <= 5; n++) {
+      const Address = `100.64.77.${n}`;
+      const asked = await Promise.allSettled([
+        call("AllocateAddress", { Domain: "vpc", Address }),
+        other.call("AllocateAddress", { Domain: "vpc", Address }),
+      ]);
+      assert.equal(asked.filter((one) => one.status === "fulfilled").length, 1, Address);
+      const [mine, theirs] = asked;
+      if (mine.status === "fulfilled") {
+        await call("ReleaseAddress", { AllocationId: mine.value.AllocationId });
+      }
+      if (theirs.status === "fulfilled") {
+        await other.call("ReleaseAddress", { AllocationId: theirs.value.AllocationId });
+      }
+    }
+  });
+
   await t.step("elastic addresses", async () => {
     const made = await call("AllocateAddress", { Domain: "vpc" });
     const AllocationId = made.AllocationId ?? "";
