@@ -100,8 +100,8 @@ export class VolumeCommands implements Commands {
     return true;
   }
 
-  writeBlock(block: number, from: Uint8Array, at: number): boolean {
-    return this.#log.put(block, from, at);
+  writeBlock(block: number, from: Uint8Array, at: number, address?: number): boolean {
+    return this.#log.put(block, from, at, address);
   }
 
   writePart(id: number, offset: number, from: Uint8Array, at: number, length: number): boolean {

@@ -9,6 +9,7 @@
  * A client that breaks the protocol loses its connection and nothing else. A connection is gone only
  * when none of its requests is under way any more.
  */
+import { isLow } from "../../../ffi/copy.ts";
 import { closeFile, mapMemory, type Memory, shutdownSocket, unmap } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import type { RequestQueue } from "../machine/machine.ts";
@@ -36,8 +37,8 @@ const requestHeaderBytes = 28;
 export interface Commands {
   /** The request's fields are set; its slot is not. */
   read(request: number): boolean;
-  /** A whole block of a write. */
-  writeBlock(block: number, from: Uint8Array, at: number): boolean;
+  /** A whole block of a write. @param address where it lies, if that is below 4 GiB; otherwise 0 or nothing */
+  writeBlock(block: number, from: Uint8Array, at: number, address?: number): boolean;
   /** A part of a block of write `request`. */
   writePart(request: number, offset: number, from: Uint8Array, at: number, length: number): boolean;
   /** All of the write's payload was taken. */
@@ -55,6 +56,7 @@ export class Connection {
   readonly #served: Export;
   readonly #input: Memory;
   readonly #inputView: DataView;
+  readonly #isLow: boolean;
   readonly #receiveKind: number;
   readonly #replies: Replies;
 
@@ -92,7 +94,8 @@ export class Connection {
     this.#commands = commands;
     this.#throttle = throttle;
     this.#served = served;
-    this.#input = mapMemory(receiveBytes);
+    this.#input = mapMemory(receiveBytes, { low: true });
+    this.#isLow = isLow(this.#input.address + receiveBytes);
     this.#inputView = new DataView(this.#input.buffer);
   }
 
@@ -364,6 +367,7 @@ export class Connection {
           this.#writeOffset / blockBytes,
           this.#input.bytes,
           this.#start,
+          this.#isLow ? this.#input.address + this.#start : 0,
         )
         : this.#commands.writePart(
           request,

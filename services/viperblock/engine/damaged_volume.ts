@@ -269,7 +269,7 @@ export class DamagedVolume implements Commands {
     this.#seal?.[Symbol.dispose]();
     this.#machine.ring.close();
     for (const segment of this.#places.segments.values()) this.#machine.disk.close(segment.fd);
-    this.#places.segments.clear();
+    this.#places.forgetSegments();
   }
 
   release(): void {

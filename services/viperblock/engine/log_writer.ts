@@ -10,6 +10,7 @@
  * started again and replays, and clients repeat what they had no answer to. When there is no segment to go
  * on with, `put` and `hole` answer false and the caller waits.
  */
+import { copyLow, isLow } from "../../../ffi/copy.ts";
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
@@ -82,6 +83,7 @@ export class LogWriter {
   /** What goes to the disk: sealed, of an encrypted volume, while `#memory` still answers reads. */
   readonly #out: Memory;
   readonly #words: Uint32Array;
+  readonly #isLow: boolean;
   readonly #state = new Uint8Array(buffers);
   readonly #segmentOf = new Float64Array(buffers);
   readonly #positionOf = new Int32Array(buffers);
@@ -147,6 +149,7 @@ export class LogWriter {
     const { seal } = options;
     this.#out = seal === undefined ? this.#memory : machine.memory(buffers * bufferBytes, kind);
     this.#words = new Uint32Array(this.#memory.buffer);
+    this.#isLow = isLow(this.#memory.address + this.#memory.length);
     for (let i = 0; i < buffers; i++) {
       prepareHeader(
         this.#memory.bytes.subarray(i * bufferBytes, i * bufferBytes + blockBytes),
@@ -231,13 +234,15 @@ export class LogWriter {
 
   /**
    * Puts one block into the log. A block of zeros becomes a hole and takes no space.
+   * @param address where it lies, if that is below 4 GiB; otherwise 0
    * @returns false when there is no room now; nothing was done then
    */
-  put(block: number, source: Uint8Array, from: number): boolean {
+  put(block: number, source: Uint8Array, from: number, address = 0): boolean {
     if (!this.#open()) return false;
     const base = this.#buffer * this.#bufferBytes;
     const at = base + (this.#data + 1) * blockBytes;
-    this.#memory.bytes.set(source.subarray(from, from + blockBytes), at);
+    if (address > 0 && this.#isLow) copyLow(this.#memory.address + at, address, blockBytes);
+    else this.#memory.bytes.set(source.subarray(from, from + blockBytes), at);
     const checksum = crc32cOf(this.#memory, at, blockBytes);
     if (checksum === zeroBlockChecksum && this.#isZero(at)) return this.hole(block, 1);
     const segment = this.#segment as Segment;

@@ -29,6 +29,12 @@ export interface Segment {
 
 export const noBlock = 0xffff_ffff;
 
+/**
+ * Segments that are found without asking the table, a power of two: a block that is written again leaves one segment
+ * for another, each time.
+ */
+const recentSegments = 128;
+
 export class Chunk {
   live = 0;
   /** A snapshot names it: whether it is needed is not for this volume alone to say. */
@@ -49,15 +55,16 @@ export class Places {
   /** Chunks by number. The numbers of dead ones are used again only by the next mount. */
   readonly chunks: (Chunk | undefined)[] = [];
   readonly #freeNumbers: number[] = [];
-  #lastSegment: Segment | undefined;
+  readonly #recent: (Segment | undefined)[] = new Array(recentSegments).fill(undefined);
   readonly #release = (container: number) => this.#lose(container);
 
   /** @param segmentLength blocks of the segments that are made */
   constructor(readonly map: BlockMap, readonly segmentLength: number = segmentBlocks) {}
 
   segment(number: number): Segment | undefined {
-    if (this.#lastSegment?.number === number) return this.#lastSegment;
-    return this.#lastSegment = this.segments.get(number);
+    const recent = this.#recent[number & (recentSegments - 1)];
+    if (recent?.number === number) return recent;
+    return this.#recent[number & (recentSegments - 1)] = this.segments.get(number);
   }
 
   addSegment(number: number, file: OpenFile, firstSequence: number, epoch: number): Segment {
@@ -75,13 +82,21 @@ export class Places {
       lastSequence: firstSequence - 1,
     };
     this.segments.set(number, segment);
+    this.#recent[number & (recentSegments - 1)] = segment;
     return segment;
+  }
+
+  /** Forgets all of them; who closes their files has them. */
+  forgetSegments(): void {
+    this.segments.clear();
+    this.#recent.fill(undefined);
   }
 
   /** Forgets the segment and returns its file. */
   removeSegment(segment: Segment): OpenFile {
     this.segments.delete(segment.number);
-    if (this.#lastSegment === segment) this.#lastSegment = undefined;
+    const at = segment.number & (recentSegments - 1);
+    if (this.#recent[at] === segment) this.#recent[at] = undefined;
     return { path: segment.path, fd: segment.fd };
   }
 

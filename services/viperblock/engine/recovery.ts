@@ -182,7 +182,7 @@ export function recover(
     return result;
   } catch (error) {
     for (const file of files) disk.close(file.fd);
-    places.segments.clear();
+    places.forgetSegments();
     throw error;
   } finally {
     machine.release(buffer);

@@ -334,7 +334,7 @@ export class Volume {
     ring.close();
     for (const file of this.#log.spares) disk.close(file.fd);
     for (const segment of this.#places.segments.values()) disk.close(segment.fd);
-    this.#places.segments.clear();
+    this.#places.forgetSegments();
     this.#chunkCache.close();
   }
 
