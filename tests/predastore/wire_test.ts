@@ -108,3 +108,29 @@ Deno.test("on the wire: what is not served of an object overwrites nothing", () 
     assert.equal((await say("GET /bucket/key")).text, "x");
     assert.equal(codeOf((await say("GET /bucket?abac")).text), "NotImplemented");
   }));
+
+Deno.test("on the wire: what makes a version takes no version id", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/key", {}, "x");
+    for (
+      const [line, headers] of [
+        ["PUT /bucket/new?versionId=null", {}],
+        ["PUT /bucket/new?versionId=null", { "x-amz-copy-source": "bucket/key" }],
+        ["POST /bucket/new?uploads&versionId=null", {}],
+      ] as const
+    ) {
+      const answer = await say(line, headers);
+      assert.equal(answer.status, 400, line);
+      assert.equal(codeOf(answer.text), "InvalidArgument");
+      assert.equal(messageOf(answer.text), "This operation does not accept a version-id.");
+    }
+    assert.equal((await say("GET /bucket/new")).status, 404);
+  }));
+
+Deno.test("on the wire: a bucket of an account's own namespace is not made in everybody's", () =>
+  withDoor(async ({ say }) => {
+    const own = { "x-amz-bucket-namespace": "account-regional" };
+    const refused = await say("PUT /a-123456789012-ap-southeast-2-an", own);
+    assert.equal(codeOf(refused.text), "NotImplemented");
+    assert.equal((await say("PUT /other", { "x-amz-bucket-namespace": "global" })).status, 200);
+  }));

@@ -53,6 +53,59 @@ Deno.test("objects go after their days and not before, by prefix, size and tag",
   assert.deepEqual(store.keys(), ["other"]);
 });
 
+Deno.test("objects go only where prefix, tags and both sizes of a filter fit, and none before", async () => {
+  const tags = [{ key: "a", value: "b" }, { key: "c", value: "d" }];
+  const filter = { prefix: "in/", tags, above_bytes: 99, below_bytes: 101 };
+  await using store = await aged({ expire_days: 1, filter }, false);
+  const { objects } = store.test.store;
+  const tag = (key: string, many: number) =>
+    objects.annotate(store.bucket, key, undefined, () => ({ tags: tags.slice(0, many) }));
+  for (const key of ["in/all", "in/one-tag", "out/all", "in/untagged"]) await store.put(key);
+  await tag("in/all", 2);
+  await tag("in/one-tag", 1);
+  await tag("out/all", 2);
+  for (const [key, size] of [["in/small", 99], ["in/large", 101]] as const) {
+    await objects.put(store.bucket, key, bodyOf(bytesOf(1, size)));
+    await tag(key, 2);
+  }
+  const all = store.keys();
+  await store.pass(1);
+  assert.deepEqual(store.keys(), all);
+  await store.pass(1);
+  assert.deepEqual(store.keys(), all.filter((key) => key !== "in/all"));
+});
+
+Deno.test("from a date on objects go, and uploads are given up after their days and not before", async () => {
+  await using store = await aged(
+    { expire_at_ms: Date.UTC(2026, 0, 12), abort_uploads_days: 3 },
+    false,
+  );
+  await store.put("k");
+  await store.test.store.uploads.create(store.bucket, "u", { headers: {}, user: {} });
+  await store.pass(1);
+  assert.deepEqual(store.keys(), ["k"]);
+  await store.pass(1);
+  assert.deepEqual(store.keys(), []);
+  await store.pass(1);
+  assert.equal(store.test.store.lifecycle.uploads_aborted, 0);
+  await store.pass(1);
+  assert.equal(store.test.store.lifecycle.uploads_aborted, 1);
+});
+
+Deno.test("the newest noncurrent versions stay, and the others go once they were replaced long enough ago", async () => {
+  await using store = await aged({ noncurrent_days: 2, noncurrent_kept: 2 }, true);
+  for (let seed = 1; seed <= 4; seed++) await store.put("k", seed);
+  await store.pass(1);
+  await store.put("k", 5);
+  await store.pass(1);
+  // Of the four that are noncurrent, two are among the newest and none has been so for two days.
+  assert.equal(store.versions().length, 5);
+  await store.pass(1);
+  assert.equal(store.versions().length, 3);
+  await store.pass(30);
+  assert.equal(store.versions().length, 3);
+});
+
 Deno.test("with versions, what expires is hidden, then goes, and its marker goes last", async () => {
   await using store = await aged(
     { expire_days: 1, noncurrent_days: 3, noncurrent_kept: 1 },

@@ -34,6 +34,7 @@ const harmless: Readonly<Record<string, readonly string[]>> = {
   "x-amz-server-side-encryption-aws-kms-key-id": [],
   "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
   "x-amz-write-offset-bytes": [],
+  "x-amz-bucket-namespace": ["global"],
 };
 
 /** @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported` */

@@ -236,6 +236,10 @@ export function newObject(
   call: S3Call,
   bucket: BucketRow,
 ): Given {
+  const version = call.query.get("versionId");
+  if (version !== null) {
+    throw invalidArgument("This operation does not accept a version-id.", "versionId", version);
+  }
   const lock = newLock(call, bucket.settings);
   const seal = sealFor(call);
   return {
