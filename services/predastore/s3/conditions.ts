@@ -23,7 +23,7 @@ const otherValue = (header: string) =>
 
 function matches(header: string, etag: string): boolean {
   return header.split(",").some((one) => {
-    const tag = one.trim().replace(/^W\//, "").replace(/^"(.*)"$/, "$1");
+    const tag = one.trim().replace(/^W\//, "").replace(/^"/, "").replace(/"$/, "");
     return tag === "*" || tag === etag;
   });
 }

@@ -2,6 +2,7 @@ import * as s3 from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { AwsError } from "../../aws/errors.ts";
 import { NormalizedSchema, operationsOf } from "../../aws/schema/smithy_schema.ts";
+import type { ObjectRow } from "../index/rows.ts";
 import { parseTarget } from "./target.ts";
 import { notModified, writeCondition } from "./conditions.ts";
 import { operationOf, served } from "./operations.ts";
@@ -67,6 +68,15 @@ Deno.test("If-Match wins over dates, and If-None-Match over If-Modified-Since", 
     () => writeCondition(new Headers({ "if-none-match": '"e"' })),
     code("NotImplemented"),
   );
+});
+
+Deno.test("ETags in conditions may lack either quote or both", () => {
+  const current = { etag: "e1" } as ObjectRow;
+  const condition = (value: string) => writeCondition(new Headers({ "if-match": value }));
+  for (const value of ['"e1"', "e1", 'e1"', '"e1', 'W/"e1"']) condition(value)(current);
+  for (const value of ['"e2"', "e", '""', '"e1""']) {
+    assert.throws(() => condition(value)(current), code("PreconditionFailed"), value);
+  }
 });
 
 Deno.test("each request is known by AWS's name of its operation", () => {
