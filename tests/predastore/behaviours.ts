@@ -88,6 +88,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^conditions on reads/,
       /^conditional writes/,
       /^If-Match wins/,
+      /^ETags in conditions/,
     ],
     ["tags", /^tagging of objects/],
     [
@@ -126,6 +127,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256: header, trailer, composite, whole",
       /every checksum algorithm/,
       /CRCs have the catalogue/,
+      /^on the wire: an algorithm that/,
     ],
     [
       "CRC-64/NVME of what comes without a checksum",

@@ -421,7 +421,7 @@ export function hostileRequest(random: Random, known: Known): Sent {
   if (kind === "" && method === "PUT" && key === "" && random.below(2) === 0) kind = "create";
   if (kind === "delete" || (kind !== "" && random.below(2) === 0)) {
     // Asked for by many operations; that of an empty body is not looked at here.
-    sent.push(["x-amz-sdk-checksum-algorithm", "CRC32"], ["x-amz-checksum-algorithm", "CRC32"]);
+    sent.push(["x-amz-checksum-algorithm", "CRC32"]);
   }
   const document = documents[kind];
   const text = document === undefined ? random.pick(odd) : mutated(random, document);

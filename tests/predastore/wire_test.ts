@@ -117,6 +117,7 @@ Deno.test("on the wire: what makes a version takes no version id", () =>
         ["PUT /bucket/new?versionId=null", {}],
         ["PUT /bucket/new?versionId=null", { "x-amz-copy-source": "bucket/key" }],
         ["POST /bucket/new?uploads&versionId=null", {}],
+        ["PUT /bucket/new?partNumber=1&uploadId=u&versionId=null", {}],
       ] as const
     ) {
       const answer = await say(line, headers);
@@ -125,6 +126,27 @@ Deno.test("on the wire: what makes a version takes no version id", () =>
       assert.equal(messageOf(answer.text), "This operation does not accept a version-id.");
     }
     assert.equal((await say("GET /bucket/new")).status, 404);
+  }));
+
+Deno.test("on the wire: an algorithm that a client names is that of the checksum which it sends", () =>
+  withDoor(async ({ say }) => {
+    const put = (headers: Record<string, string>) => say("PUT /bucket/key", headers, "x");
+    const named = { "x-amz-sdk-checksum-algorithm": "CRC32" };
+    const missing = await put(named);
+    assert.equal(missing.status, 400);
+    assert.equal(
+      messageOf(missing.text),
+      "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+    );
+    const other = await put({ ...named, "x-amz-checksum-sha1": "EfatjsUqKYSrqv18O1FlA3hcIHI=" });
+    assert.equal(
+      messageOf(other.text),
+      "Value for x-amz-sdk-checksum-algorithm header is invalid.",
+    );
+    const unknown = await put({ "x-amz-sdk-checksum-algorithm": "MD4" });
+    assert.equal(codeOf(unknown.text), "InvalidRequest");
+    assert.equal((await say("GET /bucket/key")).status, 404);
+    assert.equal((await put({ ...named, "x-amz-checksum-crc32": "jNwWgw==" })).status, 200);
   }));
 
 Deno.test("on the wire: a bucket of an account's own namespace is not made in everybody's", () =>

@@ -131,18 +131,15 @@ export function claimedChecksum(headers: Headers): ClaimedChecksum | undefined {
       "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
     );
   }
-  const wanted = headers.get("x-amz-sdk-checksum-algorithm")?.toUpperCase();
-  if (found.length === 0 && wanted !== undefined) {
-    // The client says how it would have summed; it is computed for it.
-    if (!isAlgorithm(wanted)) {
-      throw new AwsError(
-        "InvalidRequest",
-        "Value for x-amz-sdk-checksum-algorithm header is invalid.",
-      );
-    }
-    return { algorithm: wanted, value: undefined };
-  }
-  return found[0];
+  const [only] = found;
+  const named = headers.get("x-amz-sdk-checksum-algorithm")?.toUpperCase();
+  if (named === undefined || named === only?.algorithm) return only;
+  throw new AwsError(
+    "InvalidRequest",
+    only === undefined && isAlgorithm(named)
+      ? "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
+      : "Value for x-amz-sdk-checksum-algorithm header is invalid.",
+  );
 }
 
 /** The checksum that a trailer brought, or `claimed`'s own. */

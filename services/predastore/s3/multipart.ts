@@ -20,7 +20,14 @@ import {
 import { writeCondition } from "./conditions.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellAbortion, tellExpiry } from "./expiration.ts";
-import { copiedBody, copyResult, copySource, newObject, tellSource } from "./objects.ts";
+import {
+  copiedBody,
+  copyResult,
+  copySource,
+  newObject,
+  takesNoVersion,
+  tellSource,
+} from "./objects.ts";
 import { locationOf } from "./location.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -150,6 +157,7 @@ function checkKind(upload: UploadRow, headers: Headers): void {
 }
 
 export async function uploadPart(call: S3Call): Promise<Response> {
+  takesNoVersion(call);
   const upload = uploadOf(call);
   const number = partNumber(call);
   refuseUnserved(call.headers);

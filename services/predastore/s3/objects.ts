@@ -231,15 +231,19 @@ type Given =
   & Pick<ObjectMeta, "headers" | "user" | "tags" | "lock" | "storage_class">
   & { readonly seal?: Seal };
 
+/** What makes a version cannot be about one. @throws AwsError `InvalidArgument` */
+export function takesNoVersion({ query }: S3Call): void {
+  const version = query.get("versionId");
+  if (version === null) return;
+  throw invalidArgument("This operation does not accept a version-id.", "versionId", version);
+}
+
 /** What a new object gets besides its data: from the headers, and from what its bucket gives. */
 export function newObject(
   call: S3Call,
   bucket: BucketRow,
 ): Given {
-  const version = call.query.get("versionId");
-  if (version !== null) {
-    throw invalidArgument("This operation does not accept a version-id.", "versionId", version);
-  }
+  takesNoVersion(call);
   const lock = newLock(call, bucket.settings);
   const seal = sealFor(call);
   return {
