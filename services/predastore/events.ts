@@ -52,7 +52,8 @@ export function recordOf(
 ): S3Event {
   return {
     Records: [{
-      eventVersion: "2.3",
+      // AWS numbers records by their kind: lifecycle's came later, with what they alone have.
+      eventVersion: event.name.startsWith("LifecycleExpiration:") ? "2.3" : "2.1",
       eventSource: "aws:s3",
       awsRegion: bucket.region,
       eventTime: new Date(event.at_ms).toISOString(),

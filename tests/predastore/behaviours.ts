@@ -40,7 +40,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /what is moved by its days/,
     ],
     ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
-    ["notification configuration, events on NATS", /^notification:/],
+    ["notification configuration, events on NATS", /^notification:/, /^events: a record/],
     ["object lock configuration", /^object lock: needs a bucket/],
     ["encryption configuration", /^encryption:/],
     ["an erasure code of its own: asked for, told, set, refused", /^bucket codes:/],
