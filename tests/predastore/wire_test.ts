@@ -87,6 +87,19 @@ Deno.test("on the wire: a part of an upload that sums each part brings its check
     );
   }));
 
+Deno.test("on the wire: a part that is copied tells only a checksum that was asked for", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/source", {}, "x");
+    const copied = async (headers: Record<string, string>) => {
+      const { text } = await say("POST /bucket/key?uploads", headers);
+      const id = /<UploadId>([^<]*)</.exec(text)?.[1] ?? "";
+      const target = `/bucket/key?partNumber=1&uploadId=${encodeURIComponent(id)}`;
+      return (await say(`PUT ${target}`, { "x-amz-copy-source": "bucket/source" })).text;
+    };
+    assert.doesNotMatch(await copied({}), /Checksum/);
+    assert.match(await copied({ "x-amz-checksum-algorithm": "SHA1" }), /<ChecksumSHA1>/);
+  }));
+
 Deno.test("on the wire: names that are kept for other kinds of buckets are refused", () =>
   withDoor(async ({ say }) => {
     const names = ["a--x-s3", "a--table-s3", "a--ol-s3", "a.mrap", "a-s3alias", "amzn-s3-demo-a"];

@@ -430,7 +430,7 @@ export function tellSource(headers: Headers, source: ObjectRow): void {
   }
 }
 
-export function copyResult(stored: StoredObject) {
+function copyResult(stored: StoredObject) {
   const { checksum } = stored.meta;
   return [
     element("LastModified", new Date(stored.modified_ms).toISOString()),
