@@ -89,6 +89,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^conditional writes/,
       /^If-Match wins/,
       /^ETags in conditions/,
+      /^on the wire: a key deleted since/,
     ],
     ["tags", /^tagging of objects/],
     [
@@ -132,6 +133,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     [
       "CRC-64/NVME of what comes without a checksum",
       /^default checksums:/,
+      /^on the wire: parts may bring another/,
       /^long runs are folded/,
     ],
     [

@@ -124,9 +124,9 @@ Deno.test(
         assert.equal(attributes.Checksum?.ChecksumCRC64NVME, expected);
       },
 
-      "parts that are summed otherwise make an object without one": async (s3) => {
+      "parts that are summed otherwise make an object that has it all the same": async (s3) => {
         const where = { Bucket, Key: "otherwise" };
-        // The client says nothing when it begins, as many do, and then sums each part by CRC-32.
+        // The client says nothing when it begins, as many do, and then sums each part in its own way.
         const { UploadId } = await s3.send(new CreateMultipartUploadCommand(where));
         const part = await s3.send(
           new UploadPartCommand({
@@ -137,14 +137,19 @@ Deno.test(
             ChecksumAlgorithm: "SHA256",
           }),
         );
+        assert.ok(part.ChecksumSHA256 !== undefined);
+        assert.equal(part.ChecksumCRC64NVME, undefined);
+        const { ETag, ChecksumSHA256 } = part;
         const done = await s3.send(
           new CompleteMultipartUploadCommand({
             ...where,
             UploadId,
-            MultipartUpload: { Parts: [{ PartNumber: 1, ETag: part.ETag }] },
+            MultipartUpload: { Parts: [{ PartNumber: 1, ETag, ChecksumSHA256 }] },
           }),
         );
-        assert.equal(done.ChecksumType, undefined);
+        assert.equal(done.ChecksumType, "FULL_OBJECT");
+        const expected = await summed(s3, new TextEncoder().encode("part"));
+        assert.equal(done.ChecksumCRC64NVME, expected);
       },
 
       "a copy has the algorithm of its source, or the one it asks for": async (s3) => {
@@ -156,7 +161,6 @@ Deno.test(
           return await told(s3, "copy");
         };
         assert.ok((await copy("parts")).ChecksumCRC64NVME !== undefined);
-        // This one was made without a checksum.
         assert.ok((await copy("otherwise")).ChecksumCRC64NVME !== undefined);
         assert.ok((await copy("parts", { ChecksumAlgorithm: "CRC32" })).ChecksumCRC32);
       },

@@ -100,6 +100,51 @@ Deno.test("on the wire: a part that is copied tells only a checksum that was ask
     assert.match(await copied({ "x-amz-checksum-algorithm": "SHA1" }), /<ChecksumSHA1>/);
   }));
 
+Deno.test("on the wire: parts may bring another checksum than that which their object is given", () =>
+  withDoor(async ({ say }) => {
+    const { text } = await say("POST /bucket/key?uploads");
+    const id = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+    const part = await say(`PUT /bucket/key?partNumber=1&uploadId=${id}`, {
+      "x-amz-checksum-crc32": "jNwWgw==",
+    }, "x");
+    assert.equal(part.headers.get("x-amz-checksum-crc32"), "jNwWgw==");
+    assert.equal(part.headers.get("x-amz-checksum-crc64nvme"), null);
+    const done = await say(
+      `POST /bucket/key?uploadId=${id}`,
+      {},
+      `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${
+        part.headers.get("etag")
+      }</ETag><ChecksumCRC32>jNwWgw==</ChecksumCRC32></Part></CompleteMultipartUpload>`,
+    );
+    assert.match(done.text, /<ChecksumCRC64NVME>Lb1nAmRU5LE=</);
+    assert.match(done.text, /<ChecksumType>FULL_OBJECT</);
+  }));
+
+Deno.test("on the wire: a key deleted since an upload began is a conflict for If-None-Match", () =>
+  withDoor(async ({ say }) => {
+    const begin = async () => {
+      const { text } = await say("POST /bucket/key?uploads");
+      const id = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+      const part = await say(`PUT /bucket/key?partNumber=1&uploadId=${id}`, {}, "x");
+      const etag = part.headers.get("etag");
+      return () =>
+        say(
+          `POST /bucket/key?uploadId=${id}`,
+          { "if-none-match": "*" },
+          `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part></CompleteMultipartUpload>`,
+        );
+    };
+    await say("PUT /bucket/key", {}, "x");
+    const complete = await begin();
+    assert.equal((await complete()).status, 412);
+    await say("DELETE /bucket/key");
+    const conflict = await complete();
+    assert.equal(conflict.status, 409, conflict.text);
+    assert.equal(codeOf(conflict.text), "ConditionalRequestConflict");
+    const again = await begin();
+    assert.equal((await again()).status, 200);
+  }));
+
 Deno.test("on the wire: names that are kept for other kinds of buckets are refused", () =>
   withDoor(async ({ say }) => {
     const names = ["a--x-s3", "a--table-s3", "a--ol-s3", "a.mrap", "a-s3alias", "amzn-s3-demo-a"];

@@ -64,6 +64,8 @@ export interface ChecksumMeta {
   /** Base64, with `-N` when composite. */
   readonly value: string;
   readonly type: "FULL_OBJECT" | "COMPOSITE";
+  /** Of a part: the value that its object's is made of, where its client chose another algorithm for the part. */
+  readonly whole?: string;
 }
 
 export interface ObjectRecord {

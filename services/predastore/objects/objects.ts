@@ -24,6 +24,7 @@ import type { SealedSource } from "../encryption/sealed_body.ts";
 import type { Sealing } from "../encryption/sealing.ts";
 import type { BucketSettings } from "./settings.ts";
 import { newVersionId } from "./version_id.ts";
+import { RecentDeletions } from "./recent_deletions.ts";
 
 export interface StoredObject {
   readonly etag: string;
@@ -66,6 +67,8 @@ function inside(whole: Bytes): SealedSource {
 }
 
 export class Objects {
+  /** Of keys of which nothing is left. */
+  readonly deletions = new RecentDeletions();
   readonly #index: ObjectIndex;
   readonly #directories: Directories;
   readonly #progress: Progress;
@@ -268,6 +271,7 @@ export class Objects {
         ([locations]) => {
           heard = (locations ?? []).map(({ directory }) => directory);
           this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle, cause);
+          if (version === undefined) this.deletions.note(bucket.id, key, sequence);
         },
       );
       return heard;

@@ -86,6 +86,8 @@ export interface BodyOptions {
   readonly seal?: Seal | undefined;
   /** A checksum to compute even though the client names none: that of its multipart upload. */
   readonly checksum?: Algorithm;
+  /** Computed besides a checksum of another algorithm that the client names. */
+  readonly whole?: Algorithm;
 }
 
 /**
@@ -141,7 +143,10 @@ export function incomingBody(
   const md5 = isSystem(call) && md5Claim === undefined ? undefined : new Digest("md5");
   const sha256 = sha256Claim === undefined ? undefined : new Digest("sha256");
   const checksum = claimed === undefined ? undefined : startChecksum(claimed.algorithm);
-  const digests = [md5, sha256, checksum].filter((one) => one !== undefined) as BodyDigest[];
+  const whole = options.whole === undefined || claimed?.algorithm === options.whole
+    ? undefined
+    : startChecksum(options.whole);
+  const digests = [md5, sha256, checksum, whole].filter((one) => one !== undefined) as BodyDigest[];
 
   async function* chunks(): AsyncGenerator<Uint8Array> {
     let size = 0;
@@ -197,7 +202,12 @@ export function incomingBody(
         const value = (await checksum.finish()).toBase64();
         const said = trailedChecksum(claimed, trailers);
         if (said !== undefined && said !== value) throw badDigest(claimed.algorithm);
-        made = { algorithm: claimed.algorithm, type: "FULL_OBJECT", value };
+        made = {
+          algorithm: claimed.algorithm,
+          type: "FULL_OBJECT",
+          value,
+          ...(whole === undefined ? {} : { whole: (await whole.finish()).toBase64() }),
+        };
       }
       return {
         etag: md5Value?.toHex() ?? crypto.randomUUID().replaceAll("-", ""),
@@ -215,6 +225,7 @@ export function incomingBody(
       md5?.[Symbol.dispose]();
       sha256?.[Symbol.dispose]();
       checksum?.[Symbol.dispose]();
+      whole?.[Symbol.dispose]();
     },
   };
 }

@@ -4,7 +4,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ChecksumMeta, ObjectRow, PartRow, UploadRow } from "../index/rows.ts";
 import type { Precondition } from "../objects/objects.ts";
 import { sequenceOfUpload } from "../objects/uploads.ts";
-import { incomingBody, readDocument, usualChecksum } from "./body.ts";
+import { type BodyOptions, incomingBody, readDocument, usualChecksum } from "./body.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import {
@@ -149,6 +149,12 @@ function checkKind(upload: UploadRow, headers: Headers): void {
   );
 }
 
+/** A part may bring any checksum where its upload named none: the object's is made of the default's. */
+function usualPart(call: S3Call): Pick<BodyOptions, "checksum" | "whole"> {
+  const { checksum } = usualChecksum(call);
+  return checksum === undefined ? {} : { checksum, whole: checksum };
+}
+
 export async function uploadPart(call: S3Call): Promise<Response> {
   takesNoVersion(call);
   const upload = uploadOf(call);
@@ -160,7 +166,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
     headers: {},
     user: {},
     seal: upload.meta.seal,
-    ...(upload.checksum === undefined ? usualChecksum(call) : { checksum: algorithmOf(upload) }),
+    ...(upload.checksum === undefined ? usualPart(call) : { checksum: algorithmOf(upload) }),
   });
   const bucket = ownBucket(call);
   const stored = await call.store.uploads.putPart(bucket, upload, number, body);
@@ -348,7 +354,10 @@ function completeCondition(call: S3Call, bucket: BucketRow, upload: UploadRow): 
     }
     if (!call.headers.has("if-none-match")) return;
     const marker = call.store.objects.latest(bucket, upload.key);
-    if (marker !== undefined && marker.sequence > begun) throw conflict("If-None-Match");
+    if (
+      (marker !== undefined && marker.sequence > begun) ||
+      call.store.objects.deletions.isDeletedSince(bucket.id, upload.key, begun)
+    ) throw conflict("If-None-Match");
   };
 }
 
@@ -447,16 +456,19 @@ function wholeChecksum(
   parts: readonly PartRow[],
 ): ChecksumMeta | undefined {
   const algorithm = algorithmOf(upload);
-  if (upload.checksum === undefined) {
-    // A client may sum its parts as it likes when it began without saying how: then nothing is known of the whole.
-    if (parts.some((part) => part.checksum?.algorithm !== algorithm)) return undefined;
+  const valueOf = ({ checksum }: PartRow) =>
+    checksum?.algorithm === algorithm ? checksum.value : checksum?.whole;
+  // The system's own parts have none, nor have those of before there was a default.
+  if (upload.checksum === undefined && parts.some((part) => valueOf(part) === undefined)) {
+    return undefined;
   }
   const checksum = combineChecksums(
     algorithm,
     upload.checksum?.type ?? "FULL_OBJECT",
     parts.map((part) => {
-      if (part.checksum?.algorithm !== algorithm) throw invalidPart(upload, part);
-      return { value: part.checksum.value, size: part.size };
+      const value = valueOf(part);
+      if (value === undefined) throw invalidPart(upload, part);
+      return { value, size: part.size };
     }),
   );
   const claimed = call.headers.get(checksumHeader(algorithm));
