@@ -109,6 +109,7 @@ Deno.test("on the wire: parts may bring another checksum than that which their o
     }, "x");
     assert.equal(part.headers.get("x-amz-checksum-crc32"), "jNwWgw==");
     assert.equal(part.headers.get("x-amz-checksum-crc64nvme"), null);
+    assert.doesNotMatch((await say(`GET /bucket/key?uploadId=${id}`)).text, /Checksum/);
     const done = await say(
       `POST /bucket/key?uploadId=${id}`,
       {},
@@ -143,6 +144,17 @@ Deno.test("on the wire: a key deleted since an upload began is a conflict for If
     assert.equal(codeOf(conflict.text), "ConditionalRequestConflict");
     const again = await begin();
     assert.equal((await again()).status, 200);
+  }));
+
+Deno.test("on the wire: an encoding of lists is url or none at all", () =>
+  withDoor(async ({ say }) => {
+    for (const list of ["", "list-type=2&", "versions&", "uploads&"]) {
+      for (const value of ["", "value"]) {
+        const answer = await say(`GET /bucket?${list}encoding-type=${value}`);
+        assert.equal(answer.status, 400, list);
+        assert.equal(messageOf(answer.text), "Invalid Encoding Method specified in Request");
+      }
+    }
   }));
 
 Deno.test("on the wire: names that are kept for other kinds of buckets are refused", () =>
