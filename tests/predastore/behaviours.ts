@@ -196,7 +196,8 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "encodings, names of other kinds of buckets, parts without their checksum, version ids where none is taken: as on the wire at AWS",
       /^on the wire: Content-Encoding/,
       /^on the wire: names that are kept/,
-      /^on the wire: a part (of an upload|that is copied)/,
+      /^on the wire: a part (of an upload|tells only)/,
+      /^on the wire: a (delete marker that|version of a copy)/,
       /^on the wire: what makes a version/,
     ],
     [

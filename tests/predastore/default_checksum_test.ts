@@ -71,7 +71,7 @@ Deno.test(
         assert.equal(plain.ChecksumCRC64NVME, undefined);
       },
 
-      "an upload in parts: of the whole, told for each part that is sent but not listed": async (
+      "an upload in parts: of the whole, and told of no part": async (
         s3,
         test,
       ) => {
@@ -85,7 +85,7 @@ Deno.test(
         const one = await silent.send(
           new UploadPartCommand({ ...upload, PartNumber: 1, Body: first }),
         );
-        assert.equal(one.ChecksumCRC64NVME, await summed(s3, first));
+        assert.equal(one.ChecksumCRC64NVME, undefined);
         await silent.send(new PutObjectCommand({ Bucket, Key: "last", Body: last }));
         const two = await silent.send(
           new UploadPartCopyCommand({ ...upload, PartNumber: 2, CopySource: "bucket/last" }),

@@ -87,7 +87,7 @@ Deno.test("on the wire: a part of an upload that sums each part brings its check
     );
   }));
 
-Deno.test("on the wire: a part that is copied tells only a checksum that was asked for", () =>
+Deno.test("on the wire: a part tells only a checksum that was asked for, also a copied one", () =>
   withDoor(async ({ say }) => {
     await say("PUT /bucket/source", {}, "x");
     const copied = async (headers: Record<string, string>) => {
@@ -97,6 +97,10 @@ Deno.test("on the wire: a part that is copied tells only a checksum that was ask
       return (await say(`PUT ${target}`, { "x-amz-copy-source": "bucket/source" })).text;
     };
     assert.doesNotMatch(await copied({}), /Checksum/);
+    const { text } = await say("POST /bucket/key?uploads");
+    const id = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+    const sent = await say(`PUT /bucket/key?partNumber=1&uploadId=${id}`, {}, "x");
+    assert.equal(sent.headers.get("x-amz-checksum-crc64nvme"), null);
     assert.match(await copied({ "x-amz-checksum-algorithm": "SHA1" }), /<ChecksumSHA1>/);
   }));
 
@@ -154,6 +158,52 @@ Deno.test("on the wire: an encoding of lists is url or none at all", () =>
         assert.equal(answer.status, 400, list);
         assert.equal(messageOf(answer.text), "Invalid Encoding Method specified in Request");
       }
+    }
+  }));
+
+Deno.test("on the wire: a delete marker that is met instead of an object is named in headers", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /kept", { "x-amz-bucket-object-lock-enabled": "true" });
+    await say("PUT /kept/key", {}, "x");
+    const marker = (await say("DELETE /kept/key")).headers.get("x-amz-version-id") ?? "";
+    const copy = (source: string) => say("PUT /bucket/copy", { "x-amz-copy-source": source });
+    const hidden = await copy("kept/key");
+    assert.equal(codeOf(hidden.text), "NoSuchKey");
+    assert.equal(hidden.headers.get("x-amz-delete-marker"), "true");
+    assert.equal(hidden.headers.get("x-amz-version-id"), marker);
+    for (const version of [undefined, marker]) {
+      const query = version === undefined ? "" : `&versionId=${version}`;
+      const answer = await say(`PUT /kept/key?acl${query}`, { "x-amz-acl": "private" });
+      assert.equal(answer.status, 405);
+      assert.equal(answer.headers.get("allow"), "DELETE");
+      assert.equal(
+        answer.headers.get("x-amz-delete-marker"),
+        version === undefined ? null : "true",
+      );
+      assert.equal(answer.headers.get("x-amz-version-id"), version ?? null);
+    }
+  }));
+
+Deno.test("on the wire: a version of a copy's source that can be none is told of as in the header", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/key", {}, "x");
+    const { text } = await say("POST /bucket/parts?uploads");
+    const id = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+    const part = `PUT /bucket/parts?partNumber=1&uploadId=${id}`;
+    for (
+      const [line, version, code, value] of [
+        ["PUT /bucket/copy", "", "InvalidArgument", ""],
+        ["PUT /bucket/copy", "abc", "InvalidRequest", undefined],
+        [part, "", "InvalidArgument", ""],
+        [part, "abc", "InvalidArgument", "abc"],
+      ] as const
+    ) {
+      const answer = await say(line, { "x-amz-copy-source": `bucket/key?versionId=${version}` });
+      assert.equal(answer.status, 400);
+      assert.equal(codeOf(answer.text), code, line);
+      if (value === undefined) continue;
+      assert.match(answer.text, /<ArgumentName>x-amz-copy-source</);
+      assert.ok(answer.text.includes(`<ArgumentValue>${value}</ArgumentValue>`), answer.text);
     }
   }));
 

@@ -173,7 +173,10 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   const headers = new Headers({ etag: quoted(stored.etag) });
   tellSeal(headers, upload.meta.seal);
   const { checksum } = stored.meta;
-  if (checksum !== undefined) headers.set(checksumHeader(checksum.algorithm), checksum.value);
+  const asked = upload.checksum !== undefined || claimedChecksum(call.headers) !== undefined;
+  if (asked && checksum !== undefined) {
+    headers.set(checksumHeader(checksum.algorithm), checksum.value);
+  }
   return new Response(null, { headers });
 }
 

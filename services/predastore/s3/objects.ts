@@ -46,6 +46,7 @@ import { storageClassHeader } from "./storage_class.ts";
 import {
   askedVersion,
   checkedVersion,
+  isVersion,
   meantObject,
   noSuchVersion,
   shownVersion,
@@ -264,10 +265,19 @@ export function copySource(call: S3Call): ObjectRow {
       "x-amz-copy-source",
     );
   }
-  const version = askedVersion(source.query);
-  const object = copied(call, source, version);
+  const object = copied(call, source, sourceVersion(call, source.query));
   checkCopySource(call.headers, object);
   return object;
+}
+
+/** The version that the source names. S3 has other words for one that can be none where an object is copied whole. */
+function sourceVersion({ query }: S3Call, source: URLSearchParams): string | undefined {
+  const version = source.get("versionId");
+  if (version === null) return undefined;
+  if (version !== "" && !isVersion(version) && !query.has("uploadId")) {
+    throw new AwsError("InvalidRequest", "Invalid Request");
+  }
+  return checkedVersion(version, "x-amz-copy-source");
 }
 
 /** What is not there is the source, whatever the request's own bucket and key are called. */
@@ -292,6 +302,7 @@ function copied(
       throw new DetailedError(error.code, error.message, {
         status: error.status,
         elements: { ...(error instanceof DetailedError ? error.elements : {}), ...elements },
+        headers: error instanceof DetailedError ? error.headers : {},
       });
     }
     if (error.code !== "MethodNotAllowed") throw error;

@@ -4,14 +4,20 @@ import { sequenceOf } from "../objects/version_id.ts";
 import { httpDate } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, noSuchKey, type S3Call } from "./call.ts";
 
-/** @throws AwsError `InvalidArgument` for what can be no version id */
-export function checkedVersion(version: string): string {
+/**
+ * @param argument where it stands in the request
+ * @throws AwsError `InvalidArgument` for what can be no version id
+ */
+export function checkedVersion(version: string, argument = "versionId"): string {
   if (version === "") {
-    throw invalidArgument("Version id cannot be the empty string", "versionId", version);
+    throw invalidArgument("Version id cannot be the empty string", argument, version);
   }
-  if (version === "null" || sequenceOf(version) !== undefined) return version;
-  throw invalidArgument("Invalid version id specified", "versionId", version);
+  if (isVersion(version)) return version;
+  throw invalidArgument("Invalid version id specified", argument, version);
 }
+
+export const isVersion = (version: string) =>
+  version === "null" || sequenceOf(version) !== undefined;
 
 export const noSuchVersion = (version: string) =>
   new DetailedError("NoSuchVersion", "The specified version does not exist.", {
@@ -44,8 +50,14 @@ export function shownVersion(
 /** For those who are about a version's tags, lock or ACL: it must be there, and hold data. */
 export function standing(version: string | undefined, now: ObjectRow | undefined): ObjectRow {
   if (now === undefined) throw version === undefined ? noSuchKey() : noSuchVersion(version);
-  if (now.marker === true) throw isDeleteMarker();
-  return now;
+  if (now.marker !== true) return now;
+  throw isDeleteMarker({
+    allow: "DELETE",
+    ...(version === undefined ? {} : {
+      "x-amz-delete-marker": "true",
+      "x-amz-version-id": now.version ?? "null",
+    }),
+  });
 }
 
 /** The version that a request is about, for which a delete marker does not count as nothing. */
