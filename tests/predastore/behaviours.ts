@@ -198,6 +198,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^on the wire: names that are kept/,
       /^on the wire: a part (of an upload|tells only)/,
       /^on the wire: a (delete marker that|version of a copy)/,
+      /^on the wire: an object's ACL/,
       /^on the wire: what makes a version/,
     ],
     [

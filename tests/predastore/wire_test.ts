@@ -207,6 +207,20 @@ Deno.test("on the wire: a version of a copy's source that can be none is told of
     }
   }));
 
+Deno.test("on the wire: an object's ACL is of a version, which is told", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /kept", { "x-amz-bucket-object-lock-enabled": "true" });
+    const version = (await say("PUT /kept/key", {}, "x")).headers.get("x-amz-version-id");
+    const asked = await say("GET /kept/key?acl");
+    const put = await say("PUT /kept/key?acl", { "x-amz-acl": "private" });
+    for (const { status, headers } of [asked, put]) {
+      assert.equal(status, 200);
+      assert.equal(headers.get("x-amz-version-id"), version);
+    }
+    await say("PUT /bucket/key", {}, "x");
+    assert.equal((await say("GET /bucket/key?acl")).headers.get("x-amz-version-id"), null);
+  }));
+
 Deno.test("on the wire: names that are kept for other kinds of buckets are refused", () =>
   withDoor(async ({ say }) => {
     const names = ["a--x-s3", "a--table-s3", "a--ol-s3", "a.mrap", "a-s3alias", "amzn-s3-demo-a"];

@@ -7,7 +7,8 @@ import { owner } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { done, maybeNode, nodes } from "./document.ts";
-import { askedVersion, meantObject, meantVersion } from "./version_ids.ts";
+import { askedVersion, meantObject, meantVersion, shownVersion } from "./version_ids.ts";
+import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { element, malformedXml, parseXml, Raw, text, xmlResponse } from "./xml.ts";
 
 const xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"';
@@ -78,10 +79,17 @@ export function getBucketAcl(call: S3Call): Response {
   return acl(ownBucket(call).account_id);
 }
 
+/** Tells which version an answer is about, in a bucket that keeps them. */
+function ofVersion(answer: Response, bucket: BucketRow, object: ObjectRow): Response {
+  const version = shownVersion(bucket, object.version);
+  if (version !== undefined) answer.headers.set("x-amz-version-id", version);
+  return answer;
+}
+
 export function getObjectAcl(call: S3Call): Response {
   const bucket = ownBucket(call);
-  meantObject(call, bucket, call.key, askedVersion(call.query));
-  return acl(bucket.account_id);
+  const object = meantObject(call, bucket, call.key, askedVersion(call.query));
+  return ofVersion(acl(bucket.account_id), bucket, object);
 }
 
 /** Only what it is anyway may be set. */
@@ -120,7 +128,7 @@ export async function putBucketAcl(call: S3Call): Promise<Response> {
 
 export async function putObjectAcl(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  meantVersion(call, bucket);
+  const object = meantVersion(call, bucket);
   await checkAcl(call, bucket.account_id);
-  return done();
+  return ofVersion(done(), bucket, object);
 }
