@@ -7,8 +7,7 @@ import { owner } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { done, maybeNode, nodes } from "./document.ts";
-import { askedVersion, meantObject, meantVersion, shownVersion } from "./version_ids.ts";
-import type { BucketRow, ObjectRow } from "../index/rows.ts";
+import { askedVersion, meantObject, meantVersion, tellVersion } from "./version_ids.ts";
 import { element, malformedXml, parseXml, Raw, text, xmlResponse } from "./xml.ts";
 
 const xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"';
@@ -79,17 +78,12 @@ export function getBucketAcl(call: S3Call): Response {
   return acl(ownBucket(call).account_id);
 }
 
-/** Tells which version an answer is about, in a bucket that keeps them. */
-function ofVersion(answer: Response, bucket: BucketRow, object: ObjectRow): Response {
-  const version = shownVersion(bucket, object.version);
-  if (version !== undefined) answer.headers.set("x-amz-version-id", version);
-  return answer;
-}
-
 export function getObjectAcl(call: S3Call): Response {
   const bucket = ownBucket(call);
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
-  return ofVersion(acl(bucket.account_id), bucket, object);
+  const answer = acl(bucket.account_id);
+  tellVersion(answer.headers, bucket, object);
+  return answer;
 }
 
 /** Only what it is anyway may be set. */
@@ -130,5 +124,7 @@ export async function putObjectAcl(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const object = meantVersion(call, bucket);
   await checkAcl(call, bucket.account_id);
-  return ofVersion(done(), bucket, object);
+  const answer = done();
+  tellVersion(answer.headers, bucket, object);
+  return answer;
 }

@@ -1,6 +1,5 @@
 /** Tags of buckets and of objects. */
 import { AwsError } from "../../aws/errors.ts";
-import type { ObjectRow } from "../index/rows.ts";
 import type { Tag } from "../objects/settings.ts";
 import {
   accessDenied,
@@ -13,7 +12,7 @@ import {
 } from "./call.ts";
 import { objectArn } from "./permissions.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
-import { askedVersion, meantVersion, shownVersion, standing } from "./version_ids.ts";
+import { askedVersion, meantVersion, standing, tellVersion } from "./version_ids.ts";
 import { element, malformedXml, parseXml, type XmlNode, xmlResponse } from "./xml.ts";
 
 const mostObjectTags = 10;
@@ -116,13 +115,6 @@ export async function deleteBucketTagging(call: S3Call): Promise<Response> {
   return done(204);
 }
 
-function versionHeaders(call: S3Call, object: Pick<ObjectRow, "version">): Headers {
-  const headers = new Headers();
-  const shown = shownVersion(ownBucket(call), object.version);
-  if (shown !== undefined) headers.set("x-amz-version-id", shown);
-  return headers;
-}
-
 async function setTags(call: S3Call, tags: readonly Tag[], status: number): Promise<Response> {
   const bucket = ownBucket(call);
   const version = askedVersion(call.query);
@@ -130,7 +122,7 @@ async function setTags(call: S3Call, tags: readonly Tag[], status: number): Prom
     const { lock } = standing(version, now).meta;
     return { tags, ...(lock === undefined ? {} : { lock }) };
   });
-  return new Response(null, { status, headers: versionHeaders(call, object) });
+  return new Response(null, { status, headers: tellVersion(new Headers(), bucket, object) });
 }
 
 /** What policies may look at of tags that a request brings. */
@@ -166,6 +158,6 @@ export function getObjectTagging(call: S3Call): Response {
   return xmlResponse(
     "Tagging",
     tagging(object.meta.tags ?? []),
-    versionHeaders(call, object),
+    tellVersion(new Headers(), bucket, object),
   );
 }

@@ -47,6 +47,17 @@ export function shownVersion(
   return version ?? (bucket.settings.versioning === undefined ? undefined : "null");
 }
 
+/** Tells which version an answer is about, in a bucket that keeps them. */
+export function tellVersion(
+  headers: Headers,
+  bucket: Pick<BucketRow, "settings">,
+  { version }: Pick<ObjectRow, "version">,
+): Headers {
+  const shown = shownVersion(bucket, version);
+  if (shown !== undefined) headers.set("x-amz-version-id", shown);
+  return headers;
+}
+
 /** For those who are about a version's tags, lock or ACL: it must be there, and hold data. */
 export function standing(version: string | undefined, now: ObjectRow | undefined): ObjectRow {
   if (now === undefined) throw version === undefined ? noSuchKey() : noSuchVersion(version);
