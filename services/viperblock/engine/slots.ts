@@ -57,8 +57,9 @@ export class Slots {
 
   /** A slot of at least `bytes`, or -1 when there is none now. */
   take(bytes: number): number {
-    for (const [number, each] of classes.entries()) {
-      if (each.bytes < bytes) continue;
+    // By number: an iterator's pairs would be garbage of each read.
+    for (let number = 0; number < classes.length; number++) {
+      if ((classes[number] as (typeof classes)[number]).bytes < bytes) continue;
       const slot = this.#free[number]?.pop();
       if (slot !== undefined) return slot;
     }
