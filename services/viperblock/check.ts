@@ -41,6 +41,8 @@ export async function checkStored(
     inherited,
     isMounted,
     live: await mounted?.liveMap(),
+    log: () => mounted?.openLog(),
+    liveAgain: async () => await mounted?.liveMap(),
     held: async () => {
       const held = await mounted?.held();
       return held === undefined ? undefined : new Set(held.keys);

@@ -85,7 +85,7 @@ export interface CheckReport {
    * had, only the map with which the mount began (`last_unmount`).
    */
   readonly as_of: "complete" | "now" | "last_unmount";
-  /** Of the mapped bytes those in a mounted volume's log, which are checked when they are read and not here. */
+  /** Of the mapped bytes those in a mounted volume's log. */
   readonly log_bytes: number;
   /** Chunks that it needs, and what they take in the object store. */
   readonly chunks: number;
@@ -121,7 +121,7 @@ export const createVolume = subject<CreateVolumeRequest, BlockVolume>(
   1_800_000,
 );
 export const describeVolume = subject<{ volume_id: string }, BlockVolume>("ebs.volume.describe");
-/** Reads all that a volume or snapshot has in the object store, and of a damaged one the log; changes nothing. */
+/** Reads all that a volume or snapshot has in the object store, and of a mounted one the log; changes nothing. */
 export const checkVolume = subject<{ id: string }, CheckReport>("ebs.volume.check", 600_000);
 /** What a mounted volume has done since its engine began, and what it takes; `IncorrectState` otherwise. */
 export const volumeMetrics = subject<

@@ -2,13 +2,14 @@
  * Reads all that a volume or snapshot has in the object store, and says exactly what is wrong with it:
  * which maps and chunks are missing or not what was written, and which blocks of the volume that
  * concerns. Nothing of it is changed. Of a mounted volume the map is the one that it has now, and the engine's books are
- * held against it as well; what is in its log only was checked when it was opened, and is again with every read. Of one that
- * was found damaged then the report says what was found. Where the map itself is damaged, the report says what can be
+ * held against it as well, and what is in its log only is read from the log's files. Of one that
+ * was found damaged when it was opened the report says what was found. Where the map itself is damaged, the report says what can be
  * made anew of it, and what cannot.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
-import { checksumAt, containerAt, indexAt, leafBlocks } from "./maps/block_map.ts";
+import { checksumAt, containerAt, indexAt, leafBlocks, livesAt } from "./maps/block_map.ts";
 import { readChunkHeader } from "./chunks/chunk_record.ts";
+import { checkedBlocks, type CheckedLog, pause } from "./log/checked_log.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
 import {
   type BlockRange,
@@ -33,6 +34,7 @@ import { openStoredMap, readStoredMap, type StoredMap } from "./maps/stored_map.
 
 /** Damage that is named one by one; beyond that it is only counted. */
 const named = 1000;
+const unchecked = "its log could not be checked, for its engine ended meanwhile: check it again";
 
 interface Place {
   readonly block: number;
@@ -40,8 +42,12 @@ interface Place {
   readonly checksum: number;
 }
 
-/** The blocks of a map by the chunk that they live in. */
-function placesByChunk({ blocks }: StoredMap, sizeBlocks: number): Map<number, Place[]> {
+/** The blocks of a map by what they live in: a chunk, or a segment of the log. */
+function placesIn(
+  kind: "chunks" | "log",
+  { blocks }: StoredMap,
+  sizeBlocks: number,
+): Map<number, Place[]> {
   const places = new Map<number, Place[]>();
   for (let block = 0; block < sizeBlocks;) {
     const leaf = blocks.leaf(block);
@@ -49,8 +55,8 @@ function placesByChunk({ blocks }: StoredMap, sizeBlocks: number): Map<number, P
     if (leaf !== undefined) {
       for (; block < end; block++) {
         const container = containerAt(leaf, block);
-        if (container === hole || !isChunk(container)) continue;
-        const number = chunkNumber(container);
+        if (container === hole || isChunk(container) !== (kind === "chunks")) continue;
+        const number = kind === "chunks" ? chunkNumber(container) : container;
         const place = { block, index: indexAt(leaf, block), checksum: checksumAt(leaf, block) };
         const there = places.get(number);
         if (there === undefined) places.set(number, [place]);
@@ -114,7 +120,73 @@ export interface Checked {
   readonly live?: Uint8Array<ArrayBuffer> | undefined;
   /** Chunks that a mounted volume needs by now: others may have gone since its map was read. */
   readonly held?: () => Promise<ReadonlySet<string> | undefined>;
+  /** A mounted volume's log, and the map that it has by then. */
+  readonly log?: (() => CheckedLog | undefined) | undefined;
+  readonly liveAgain?: (() => Promise<Uint8Array<ArrayBuffer> | undefined>) | undefined;
   readonly books: readonly string[];
+}
+
+interface LogPlace extends Place {
+  readonly segment: number;
+  readonly why: string;
+}
+
+/** Those of the places in one segment that do not hold what the map says, found with reads of many blocks. */
+async function* wrongIn(log: CheckedLog, segment: number, unsorted: readonly Place[]) {
+  const places = unsorted.toSorted((a, b) => a.index - b.index);
+  for (let at = 0; at < places.length;) {
+    const began = performance.now();
+    const first = (places[at] as Place).index;
+    let end = at + 1;
+    while (end < places.length && (places[end] as Place).index < first + checkedBlocks) end++;
+    const some = places.slice(at, end);
+    const bytes = await log.read(segment, first, (some.at(-1) as Place).index + 1 - first);
+    for (const place of some) {
+      // Where the disk cannot read them all, each has a chance of its own.
+      const from = bytes === undefined ? 0 : (place.index - first) * blockBytes;
+      const block = (bytes ?? await log.read(segment, place.index, 1))
+        ?.subarray(from, from + blockBytes);
+      if (block?.length !== blockBytes) {
+        yield { ...place, segment, why: `segment ${segment} of its log cannot be read there` };
+      } else if (crc32c(block) !== place.checksum) {
+        const why = `segment ${segment} of its log does not match its checksum there`;
+        yield { ...place, segment, why };
+      }
+    }
+    at = end;
+    await pause(began);
+  }
+}
+
+/**
+ * What is wrong with the blocks that a mounted volume's map has in its log, as extents. The engine goes on: a block that is
+ * wrong counts only when a map of afterwards has it in the same place. No segment's number is used twice, so
+ * the place was that block's the whole time.
+ */
+async function checkLog(
+  whole: StoredMap,
+  sizeBlocks: number,
+  { log: openLog, liveAgain }: Checked,
+): Promise<Pick<DamageReport, "damage" | "damaged_blocks">> {
+  const list = new DamageList();
+  const segments = placesIn("log", whole, sizeBlocks);
+  const suspects: LogPlace[] = [];
+  if (segments.size > 0) {
+    using log = openLog?.();
+    for (const [segment, places] of log === undefined ? [] : segments) {
+      for await (const wrong of wrongIn(log as CheckedLog, segment, places)) suspects.push(wrong);
+    }
+    if (log === undefined) list.say(unchecked);
+  }
+  if (suspects.length > 0) {
+    const now = await liveAgain?.();
+    const blocks = now && openStoredMap(now, sizeBlocks).blocks;
+    if (blocks === undefined) list.say(unchecked);
+    for (const { block, segment, index, why } of suspects.sort((a, b) => a.block - b.block)) {
+      if (blocks && livesAt(blocks.leaf(block), block, segment, index)) list.add(block, why);
+    }
+  }
+  return list.report("");
 }
 
 interface OpenedMap {
@@ -153,7 +225,7 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
   let [chunks, chunk_bytes, inChunks] = [0, 0, 0];
   let bad = unknown.reduce((sum, { count }) => sum + count, 0);
   const isUnknown = (block: number) => firstWithin(unknown, { first: block, count: 1 }) >= 0;
-  for (const [number, all] of placesByChunk(whole, sizeBlocks)) {
+  for (const [number, all] of placesIn("chunks", whole, sizeBlocks)) {
     const places = unknown.length === 0 ? all : all.filter(({ block }) => !isUnknown(block));
     if (places.length === 0) continue;
     inChunks += places.length;
@@ -172,6 +244,11 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
       bad++;
       if (damage.length < named) damage.push(wrong);
     }
+  }
+  if (liveMap !== undefined) {
+    const inLog = await checkLog(whole, sizeBlocks, checked);
+    bad += inLog.damaged_blocks;
+    damage.push(...inLog.damage);
   }
   const mapped = whole.blocks.mappedBlocks;
   return {

@@ -16,6 +16,7 @@ import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { DamageReport } from "../damage.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import { checkpointName, chunkBytes, type ChunkName } from "../format.ts";
+import { CheckedLog } from "../log/checked_log.ts";
 import {
   type FromWorker,
   type HeldChunks,
@@ -351,6 +352,12 @@ export class MountedVolume {
     const bytes = await Deno.readFile(join(this.#o.directory, checkpointName));
     const { key, volumeId } = this.#o;
     return key === undefined ? bytes : openCheckpoint(key, volumeId, bytes);
+  }
+
+  /** Its log's files, to be read beside the engine; undefined when that has ended. */
+  openLog(): CheckedLog | undefined {
+    const { directory, volumeId, key } = this.#o;
+    return this.#over ? undefined : new CheckedLog({ directory, volumeId, key });
   }
 
   /** No saved map but its own names these chunks of it any more: they may be compacted. */

@@ -45,7 +45,7 @@ const fsckCommand: HiveCommand = {
         console.log(
           `  It is mounted: this is its map as it is now. ${
             bytes(report.log_bytes)
-          } of it are in the log, which is checked with every read.`,
+          } of it are in the log, which was read, too.`,
         );
       } else if (report.as_of === "last_unmount") {
         console.log(
@@ -53,9 +53,13 @@ const fsckCommand: HiveCommand = {
         );
       }
       for (const { block, blocks = 1, why } of report.damage) {
-        if (block === undefined) console.log(`  ${why}`);
-        else if (blocks === 1) console.log(`  block ${block}: ${why}`);
-        else console.log(`  blocks ${block} to ${block + blocks - 1}: ${why}`);
+        if (block === undefined) {
+          console.log(`  ${why}`);
+          continue;
+        }
+        const end = block + blocks;
+        const which = blocks === 1 ? `block ${block}` : `blocks ${block} to ${end - 1}`;
+        console.log(`  ${which}: ${why} (bytes ${block * 4096} to ${end * 4096 - 1})`);
       }
       for (const sentence of report.books) console.log(`  ${sentence}`);
     }
