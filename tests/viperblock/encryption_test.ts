@@ -33,15 +33,27 @@ async function* filesBelow(path: string): AsyncGenerator<string> {
   }
 }
 
-/** Files in which a run of that byte lies: longer than any table or padding makes one. */
+/**
+ * Files in which a run of that byte lies: longer than any table or padding makes one. The engine makes and renames files
+ * meanwhile: where one is gone, all are searched again, so that none is missed under its new name.
+ */
 async function filesWith(engine: TestEngine, pattern: number): Promise<string[]> {
   const run = Buffer.alloc(256, pattern);
-  const found: string[] = [];
-  for await (const path of filesBelow(engine.node.paths.root)) {
-    if (path.startsWith(engine.node.paths.bin)) continue;
-    if (Buffer.from(await Deno.readFile(path)).includes(run)) found.push(path);
+  const search = async () => {
+    const found: string[] = [];
+    for await (const path of filesBelow(engine.node.paths.root)) {
+      if (path.startsWith(engine.node.paths.bin)) continue;
+      if (Buffer.from(await Deno.readFile(path)).includes(run)) found.push(path);
+    }
+    return found;
+  };
+  for (let tries = 1;; tries++) {
+    try {
+      return await search();
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound) || tries === 20) throw error;
+    }
   }
-  return found;
 }
 
 const sound = async (engine: TestEngine, id: string) => {
