@@ -1,5 +1,12 @@
 /** Volumes and snapshots through the AWS CLI as users run it: filters, pages, dry runs, refusals. */
 import assert from "node:assert/strict";
+import {
+  CopyVolumesCommand,
+  DescribeLockedSnapshotsCommand,
+  EC2Client,
+  LockSnapshotCommand,
+  UnlockSnapshotCommand,
+} from "@aws-sdk/client-ec2";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
 
 Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) => {
@@ -33,6 +40,8 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
     assert.notEqual(code, 0, args.join(" "));
     assert.ok(err.includes(`(${error})`), `${args.join(" ")}: ${err}`);
   };
+  // Operations that are younger than Debian's CLI go by the SDK.
+  const sdk = new EC2Client({ ...cloud.settings(), maxAttempts: 1 });
   const create = ["create-volume", "--availability-zone", az, "--size"];
   const absent = "vol-0123456789abcdef0";
   const noSnapshot = "snap-0123456789abcdef0";
@@ -92,9 +101,12 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
     await aws("modify-volume", "--volume-id", volume, "--size", "3");
     const [change] = (await aws(...changes, "--volume-ids", volume)).VolumesModifications;
     assert.deepEqual([change.OriginalSize, change.TargetSize], [1, 3]);
-    const copied = await aws("copy-volumes", "--source-volume-id", made[1] ?? "");
-    assert.equal(copied.Volumes[0].SourceVolumeId, made[1]);
-    await refused("InvalidVolume.NotFound", "copy-volumes", "--source-volume-id", absent);
+    const copied = await sdk.send(new CopyVolumesCommand({ SourceVolumeId: made[1] }));
+    assert.equal(copied.Volumes?.[0]?.SourceVolumeId, made[1]);
+    await assert.rejects(
+      sdk.send(new CopyVolumesCommand({ SourceVolumeId: absent })),
+      { name: "InvalidVolume.NotFound" },
+    );
   });
 
   await t.step("snapshots are made, filtered, shared and held by what stands on them", async () => {
@@ -141,17 +153,6 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
   await t.step("what this cloud does not have is refused by its name", async () => {
     for (
       const args of [
-        [
-          "lock-snapshot",
-          "--snapshot-id",
-          noSnapshot,
-          "--lock-mode",
-          "governance",
-          "--lock-duration",
-          "1",
-        ],
-        ["unlock-snapshot", "--snapshot-id", noSnapshot],
-        ["describe-locked-snapshots"],
         ["list-snapshots-in-recycle-bin"],
         ["restore-snapshot-from-recycle-bin", "--snapshot-id", noSnapshot],
         ["modify-snapshot-tier", "--snapshot-id", noSnapshot],
@@ -160,5 +161,11 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
         ["enable-volume-io", "--volume-id", volume],
       ]
     ) await refused("UnsupportedOperation", ...args);
+    const unsupported = { name: "UnsupportedOperation" };
+    const lock = { SnapshotId: noSnapshot, LockMode: "governance", LockDuration: 1 } as const;
+    await assert.rejects(sdk.send(new LockSnapshotCommand(lock)), unsupported);
+    const unlock = new UnlockSnapshotCommand({ SnapshotId: noSnapshot });
+    await assert.rejects(sdk.send(unlock), unsupported);
+    await assert.rejects(sdk.send(new DescribeLockedSnapshotsCommand({})), unsupported);
   });
 });
