@@ -13,7 +13,7 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
   await using cloud = await startEc2Cloud();
   const { az, region } = cloud.node.config;
   const run = async (...args: string[]) => {
-    const { code, stdout, stderr } = await new Deno.Command("aws", {
+    const { code, stdout, stderr } = await new Deno.Command("/usr/bin/aws", {
       args: ["--output", "json", "ec2", ...args],
       env: {
         AWS_ACCESS_KEY_ID: cloud.admin.access_key_id,
