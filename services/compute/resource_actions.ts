@@ -114,9 +114,7 @@ export class ResourceSide {
         taggable(snapshots),
         taggable(images),
         taggable(keyPairs),
-        ...state.records.kinds.filter((one) =>
-          !["account-settings", "fast-snapshot-restore", "quota-request"].includes(one.name)
-        )
+        ...state.records.kinds.filter((one) => one.untagged !== true)
           .map((one) => taggable(state.records.of(one))),
       ],
       bus,

@@ -61,6 +61,8 @@ export interface KindTable<S extends object> {
   /** Accounts besides the owner's that see the record. */
   readonly sharedWith?: (record: KindRecord<S>) => readonly string[];
   readonly page?: PageLimits;
+  /** AWS has no tags for it. */
+  readonly untagged?: true;
 }
 
 export interface Kind<S extends object> extends KindTable<S> {

@@ -27,6 +27,7 @@ export const quotaRequest = kind<RequestShape>({
   owner: null,
   notFound: "NoSuchResourceException",
   quota: { most: 100, code: "QuotaExceededException" },
+  untagged: true,
 });
 
 const services = {

@@ -16,6 +16,7 @@ export const computeSettings = kind<{ readonly Values: Readonly<Record<string, s
   id: "SettingsId",
   owner: null,
   notFound: "InvalidSettings.NotFound",
+  untagged: true,
 });
 
 export const settingsId = `settings-${"0".repeat(17)}`;

@@ -24,4 +24,5 @@ export const fastRestore = kind<FastRestoreShape>({
   // EC2's own limit for an account in a region.
   quota: { most: 5, code: "FastSnapshotRestoreLimitExceeded" },
   page: { minimum: 1, maximum: 200, above: "refuse" },
+  untagged: true,
 });
