@@ -1,6 +1,7 @@
 /** GetObjectAttributes: what is known of an object, as its asker lists it. */
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
+import { checksumElements, checksumValue } from "./checksum_answers.ts";
 import { refuseCustomerKey } from "./encryption.ts";
 import { shownClass } from "./storage_class.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
@@ -46,8 +47,7 @@ export function getObjectAttributes(call: S3Call): Response {
     wants("Checksum") && checksum !== undefined
       ? element("Checksum", [
         // Of how many parts one is made, ObjectParts tells.
-        element(`Checksum${checksum.algorithm}`, checksum.value.replace(/-\d+$/, "")),
-        element("ChecksumType", checksum.type),
+        checksumElements({ ...checksum, value: checksum.value.replace(/-\d+$/, "") }),
       ])
       : undefined,
     wants("ObjectParts") && parts !== undefined
@@ -62,7 +62,7 @@ export function getObjectAttributes(call: S3Call): Response {
             element("Part", [
               element("PartNumber", marker + at + 1),
               element("Size", size),
-              checksum && element(`Checksum${checksum.algorithm}`, sums[marker + at]),
+              checksum && checksumValue({ ...checksum, value: sums[marker + at] ?? "" }),
             ])
           ),
         ],

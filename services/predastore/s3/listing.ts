@@ -10,6 +10,7 @@ import { keyBytes } from "../index/columns.ts";
 import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { owner, quoted } from "./answer_parts.ts";
+import { checksumKind } from "./checksum_answers.ts";
 import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { shownClass } from "./storage_class.ts";
 import { urlEncode } from "./url_encoding.ts";
@@ -123,8 +124,7 @@ function contents(object: ListedObject, encode: (text: string) => string, withOw
     element("Key", encode(object.key)),
     element("LastModified", new Date(object.modified_ms).toISOString()),
     element("ETag", quoted(object.etag)),
-    object.checksum && element("ChecksumAlgorithm", object.checksum.algorithm),
-    object.checksum && element("ChecksumType", object.checksum.type),
+    checksumKind(object.checksum),
     element("Size", object.size),
     withOwner === undefined ? undefined : owner(withOwner),
     element("StorageClass", shownClass(object.storage_class)),
@@ -281,8 +281,7 @@ export function listMultipartUploads(call: S3Call): Response {
         owner(bucket.account_id),
         element("StorageClass", shownClass(upload.meta.storage_class)),
         element("Initiated", new Date(upload.created_ms).toISOString()),
-        upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
-        upload.checksum && element("ChecksumType", upload.checksum.type),
+        checksumKind(upload.checksum),
       ])
     ),
     commonPrefixes(prefixes, encode),

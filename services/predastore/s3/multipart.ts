@@ -17,10 +17,12 @@ import {
   defaultAlgorithm,
   isAlgorithm,
 } from "./checksums.ts";
+import { checksumElements, checksumKind, checksumValue, typeHeader } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellAbortion, tellExpiry } from "./expiration.ts";
-import { copiedBody, copySource, newObject, takesNoVersion, tellSource } from "./objects.ts";
+import { copiedBody, copySource, tellSource } from "./copy_source.ts";
+import { newObject, takesNoVersion } from "./put_object.ts";
 import { locationOf } from "./location.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -39,8 +41,6 @@ import {
 
 const mostParts = 10_000;
 const leastPart_bytes = 5 << 20;
-
-const typeHeader = "x-amz-checksum-type";
 
 function knownType(asked: string | null): ChecksumMeta["type"] | undefined {
   if (asked === null || asked === "FULL_OBJECT" || asked === "COMPOSITE") return asked ?? undefined;
@@ -80,7 +80,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
   tellSeal(headers, meta.seal);
   if (checksum !== undefined) {
     headers.set("x-amz-checksum-algorithm", checksum.algorithm);
-    headers.set("x-amz-checksum-type", checksum.type);
+    headers.set(typeHeader, checksum.type);
   }
   return xmlResponse(
     "InitiateMultipartUploadResult",
@@ -209,7 +209,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   return xmlResponse("CopyPartResult", [
     element("LastModified", new Date(stored.modified_ms).toISOString()),
     element("ETag", quoted(stored.etag)),
-    upload.checksum && checksum && element(`Checksum${checksum.algorithm}`, checksum.value),
+    upload.checksum && checksumValue(checksum),
   ], headers);
 }
 
@@ -439,8 +439,7 @@ function completed(
     element("Bucket", bucket.name),
     element("Key", call.key),
     element("ETag", quoted(stored.etag)),
-    checksum && element(`Checksum${checksum.algorithm}`, checksum.value),
-    checksum && element("ChecksumType", checksum.type),
+    checksumElements(checksum),
   ], headers);
 }
 
@@ -510,8 +509,7 @@ export function listParts(call: S3Call): Response {
         element("ETag", quoted(part.etag)),
         element("Size", part.size),
         // As S3 does, nothing is told where the upload named no algorithm, whatever its parts brought.
-        upload.checksum && part.checksum &&
-        element(`Checksum${part.checksum.algorithm}`, part.checksum.value),
+        upload.checksum && checksumValue(part.checksum),
       ])
     ),
     element("Initiator", [
@@ -520,7 +518,6 @@ export function listParts(call: S3Call): Response {
     ]),
     owner(bucket.account_id),
     element("StorageClass", shownClass(upload.meta.storage_class)),
-    upload.checksum && element("ChecksumAlgorithm", upload.checksum.algorithm),
-    upload.checksum && element("ChecksumType", upload.checksum.type),
+    checksumKind(upload.checksum),
   ], headers);
 }

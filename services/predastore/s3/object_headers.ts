@@ -8,7 +8,7 @@ import { frontReplyHeaders } from "../../gateway/contract.ts";
 import type { BucketRow, ObjectMeta, ObjectRow } from "../index/rows.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { invalidArgument, isAnonymous, notImplemented, ownBucket, type S3Call } from "./call.ts";
-import { checksumHeader } from "./checksums.ts";
+import { asksChecksum, tellChecksum } from "./checksum_answers.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
@@ -90,11 +90,8 @@ const overrides: Readonly<Record<string, string>> = {
 const isCurrent = (call: S3Call, bucket: BucketRow, { key, sequence }: ObjectRow) =>
   !call.query.has("versionId") || call.store.objects.find(bucket, key)?.sequence === sequence;
 
-export const asksChecksum = (headers: Headers) =>
-  headers.get("x-amz-checksum-mode")?.toUpperCase() === "ENABLED";
-
 /** The headers that describe an object in the answer to GET and HEAD. */
-export function describe(call: S3Call, object: ObjectRow, whole: boolean): Headers {
+export function describe(call: S3Call, object: ObjectRow): Headers {
   const headers = new Headers({
     "accept-ranges": "bytes",
     "content-type": defaultContentType,
@@ -134,10 +131,7 @@ export function describe(call: S3Call, object: ObjectRow, whole: boolean): Heade
   tellLock(headers, lock);
   tellSeal(headers, seal);
   tellClass(headers, storage_class);
-  if (whole && checksum !== undefined && asksChecksum(call.headers)) {
-    headers.set(checksumHeader(checksum.algorithm), checksum.value);
-    headers.set("x-amz-checksum-type", checksum.type);
-  }
+  if (asksChecksum(call.headers)) tellChecksum(headers, checksum);
   const encoding = headers.get("content-encoding");
   if (encoding !== null) headers.set(frontReplyHeaders.contentEncoding, encoding);
   return headers;

@@ -21,8 +21,11 @@ import {
 } from "./buckets.ts";
 import type { S3Call } from "./call.ts";
 import type { Target } from "./target.ts";
+import { copyObject } from "./copy_object.ts";
 import { deleteBucketCors, getBucketCors, putBucketCors } from "./cors.ts";
+import { deleteObject, deleteObjects } from "./delete_object.ts";
 import { deleteBucketEncryption, getBucketEncryption, putBucketEncryption } from "./encryption.ts";
+import { getObject, headObject } from "./get_object.ts";
 import {
   deleteBucketLifecycle,
   getBucketLifecycleConfiguration,
@@ -65,14 +68,7 @@ import {
   putObjectLockConfiguration,
   putObjectRetention,
 } from "./object_lock.ts";
-import {
-  copyObject,
-  deleteObject,
-  deleteObjects,
-  getObject,
-  headObject,
-  putObject,
-} from "./objects.ts";
+import { putObject } from "./put_object.ts";
 import { postObject } from "./post_object.ts";
 import {
   deleteBucketOwnershipControls,

@@ -2,7 +2,7 @@
 import { incomingBody, largestPut_bytes, usualChecksum } from "./body.ts";
 import { accessDenied, DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checkKey } from "./target.ts";
-import { newObject, storedHeaders } from "./objects.ts";
+import { newObject, storedHeaders } from "./put_object.ts";
 import { locationOf } from "./location.ts";
 import { permissionsOf } from "./permissions.ts";
 import { readForm, type SignedForm, verifyForm } from "./post_form.ts";

@@ -4,6 +4,7 @@ import { keyBytes } from "../index/columns.ts";
 import type { BucketRow, ListedVersion } from "../index/rows.ts";
 import { sequenceOf } from "../objects/version_id.ts";
 import { owner, quoted } from "./answer_parts.ts";
+import { checksumKind } from "./checksum_answers.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
 import { afterPrefix, commonPrefixes, encoder, encodingType, maxKeys } from "./listing.ts";
@@ -145,8 +146,7 @@ export function listObjectVersions(call: S3Call): Response {
         element("LastModified", new Date(one.modified_ms).toISOString()),
         one.marker ? undefined : [
           element("ETag", quoted(one.etag)),
-          one.checksum && element("ChecksumAlgorithm", one.checksum.algorithm),
-          one.checksum && element("ChecksumType", one.checksum.type),
+          checksumKind(one.checksum),
           element("Size", one.size),
           element("StorageClass", shownClass(one.storage_class)),
         ],

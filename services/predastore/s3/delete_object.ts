@@ -1,0 +1,146 @@
+/** DeleteObject and DeleteObjects. */
+import { AwsError } from "../../aws/errors.ts";
+import { errorFields } from "../../log/log.ts";
+import type { BucketRow } from "../index/rows.ts";
+import { readDocument } from "./body.ts";
+import {
+  accessDenied,
+  bucketOfMany,
+  mayIn,
+  notImplemented,
+  ownBucket,
+  type S3Call,
+} from "./call.ts";
+import { deleteCondition } from "./conditions.ts";
+import { bypasses, checkBypass, checkLock } from "./object_lock.ts";
+import { objectArn } from "./permissions.ts";
+import { checkKey } from "./target.ts";
+import { askedVersion, checkedVersion, noSuchVersion } from "./version_ids.ts";
+import {
+  children,
+  element,
+  malformedXml,
+  parseXml,
+  text,
+  type XmlNode,
+  xmlResponse,
+} from "./xml.ts";
+
+/** Conditions on deletes that S3 has for directory buckets only: one that is not looked at must not be ignored. */
+const unservedConditions = ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
+/** The same where many are deleted. */
+const unservedElements = ["LastModifiedTime", "Size"];
+
+export async function deleteObject(call: S3Call): Promise<Response> {
+  const bucket = ownBucket(call);
+  for (const name of unservedConditions) if (call.headers.has(name)) throw notImplemented(name);
+  const version = askedVersion(call.query);
+  checkBypass(call.headers, bucket);
+  const bypass = await bypasses(call);
+  const gone = await deleteOne(
+    call,
+    bucket,
+    call.key,
+    version,
+    call.headers.get("if-match"),
+    bypass,
+  );
+  const headers = new Headers();
+  if (gone.marker) headers.set("x-amz-delete-marker", "true");
+  if (gone.version !== undefined) headers.set("x-amz-version-id", gone.version);
+  return new Response(null, { status: 204, headers });
+}
+
+/** @returns whether a delete marker was made or removed, and the version that was */
+async function deleteOne(
+  call: S3Call,
+  bucket: BucketRow,
+  key: string,
+  version: string | undefined,
+  ifMatch: string | null,
+  bypass: boolean,
+): Promise<{ readonly marker: boolean; readonly version?: string }> {
+  const condition = deleteCondition(ifMatch);
+  if (version === undefined) {
+    const { marker } = await call.store.objects.delete(bucket, key, condition);
+    return marker === undefined ? { marker: false } : { marker: true, version: marker };
+  }
+  const { marker } = await call.store.objects.deleteVersion(bucket, key, version, (found) => {
+    condition?.(found);
+    checkLock(found, bypass);
+  });
+  return { marker, version };
+}
+
+const deletedAtOnce = 1000;
+
+/** In a list, what can be no version id is one that is not there. */
+function listedVersion(version: string): string {
+  try {
+    return checkedVersion(version);
+  } catch {
+    throw noSuchVersion(version);
+  }
+}
+
+export async function deleteObjects(call: S3Call): Promise<Response> {
+  const bucket = bucketOfMany(call);
+  checkBypass(call.headers, bucket);
+  if (
+    !call.headers.has("content-md5") &&
+    ![...call.headers.keys()].some((name) => name.startsWith("x-amz-checksum-")) &&
+    !call.headers.has("x-amz-trailer")
+  ) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+    );
+  }
+  const root = parseXml(await readDocument(call), "Delete");
+  const wanted = children(root, "Object");
+  if (wanted.length === 0 || wanted.length > deletedAtOnce) throw malformedXml();
+  const quiet = text(root, "Quiet") === "true";
+  const objects = wanted.map((one) => {
+    if (typeof one !== "object" || one === null) throw malformedXml();
+    const node = one as XmlNode;
+    const key = text(node, "Key");
+    if (key === undefined || key === "") throw malformedXml();
+    return {
+      key,
+      version: text(node, "VersionId"),
+      etag: text(node, "ETag"),
+      unserved: unservedElements.find((name) => node[name] !== undefined),
+    };
+  });
+  const answers = await Promise.all(objects.map(async ({ key, version, etag, unserved }) => {
+    try {
+      checkKey(key);
+      if (unserved !== undefined) throw notImplemented(unserved);
+      const asked = version === undefined ? undefined : listedVersion(version);
+      const resource = objectArn(bucket.name, key);
+      const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
+      if (!await mayIn(call, bucket, { action, resource })) throw accessDenied();
+      const bypass = await bypasses(call, key);
+      const gone = await deleteOne(call, bucket, key, asked, etag ?? null, bypass);
+      if (quiet) return undefined;
+      return element("Deleted", [
+        element("Key", key),
+        asked === undefined ? undefined : element("VersionId", asked),
+        gone.marker ? element("DeleteMarker", true) : undefined,
+        gone.marker ? element("DeleteMarkerVersionId", gone.version) : undefined,
+      ]);
+    } catch (error) {
+      const known = error instanceof AwsError
+        ? error
+        : new AwsError("InternalError", "We encountered an internal error. Please try again.");
+      if (known !== error) call.log.error("delete_failed", { key, ...errorFields(error) });
+      return element("Error", [
+        element("Key", key),
+        version === undefined ? undefined : element("VersionId", version),
+        element("Code", known.code),
+        element("Message", known.message),
+      ]);
+    }
+  }));
+  return xmlResponse("DeleteResult", answers);
+}

@@ -1,0 +1,148 @@
+/** GetObject and HeadObject. */
+import { AwsError } from "../../aws/errors.ts";
+import { errorFields } from "../../log/log.ts";
+import { reusedAfter } from "../extents/piece_memory.ts";
+import type { ObjectRow } from "../index/rows.ts";
+import { DetailedError, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { asksChecksum, tellChecksum, untellChecksum } from "./checksum_answers.ts";
+import { notModified, rangeHolds } from "./conditions.ts";
+import { refuseCustomerKey } from "./encryption.ts";
+import { describe } from "./object_headers.ts";
+import { type ByteRange, parseRange } from "./ranges.ts";
+import { askedVersion, meantObject } from "./version_ids.ts";
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+function found(call: S3Call): ObjectRow {
+  return meantObject(call, ownBucket(call), call.key, askedVersion(call.query));
+}
+
+/** What of the object is asked for: a range, one part, or all. */
+function wantedRange(call: S3Call, object: ObjectRow): {
+  readonly range: ByteRange | undefined;
+  readonly parts: number | undefined;
+  /** Which part is asked for. */
+  readonly part?: number;
+} {
+  const number = wholeNumber(call, "partNumber", 1, 10_000);
+  const asked = call.headers.get("range");
+  if (number === undefined) {
+    const header = rangeHolds(call.headers, object) ? asked : null;
+    return { range: parseRange(header, object.size), parts: undefined };
+  }
+  if (asked !== null) {
+    throw new AwsError(
+      "InvalidRequest",
+      "Cannot specify both Range header and partNumber query parameter",
+    );
+  }
+  const parts = object.meta.parts ?? [object.size];
+  if (number > parts.length) {
+    throw new DetailedError(
+      "InvalidPartNumber",
+      "The requested partnumber is not satisfiable",
+      {
+        status: 416,
+        elements: {
+          PartNumberRequested: String(number),
+          ActualPartCount: String(parts.length),
+        },
+      },
+    );
+  }
+  const from = parts.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  return {
+    range: { from, to: from + (parts[number - 1] ?? 0) },
+    parts: object.meta.parts === undefined ? undefined : parts.length,
+    part: number,
+  };
+}
+
+/** What is made of the parts' checksums says nothing of one of them, but its own does. */
+function tellPartChecksum(call: S3Call, object: ObjectRow, part: number, headers: Headers): void {
+  const { checksum, part_checksums } = object.meta;
+  const value = part_checksums?.[part - 1];
+  if (checksum?.type !== "COMPOSITE" || value === undefined || !asksChecksum(call.headers)) return;
+  tellChecksum(headers, { ...checksum, value });
+}
+
+function prepareRead(call: S3Call): {
+  readonly object: ObjectRow;
+  readonly status: number;
+  readonly headers: Headers;
+  readonly range: ByteRange;
+} {
+  const object = found(call);
+  refuseCustomerKey(call.headers);
+  const headers = describe(call, object);
+  if (notModified(call.headers, object)) {
+    headers.delete("content-type");
+    return { object, status: 304, headers, range: { from: 0, to: 0 } };
+  }
+  const { range, parts, part } = wantedRange(call, object);
+  if (parts !== undefined) headers.set("x-amz-mp-parts-count", String(parts));
+  if (range === undefined) {
+    headers.set("content-length", String(object.size));
+    return { object, status: 200, headers, range: { from: 0, to: object.size } };
+  }
+  headers.set("content-length", String(range.to - range.from));
+  if (range.to > range.from) {
+    headers.set("content-range", `bytes ${range.from}-${range.to - 1}/${object.size}`);
+  }
+  if (range.from > 0 || range.to < object.size) {
+    // A checksum of the whole says nothing of a part.
+    untellChecksum(headers);
+  }
+  if (part !== undefined) tellPartChecksum(call, object, part, headers);
+  return { object, status: 206, headers, range };
+}
+
+export function headObject(call: S3Call): Response {
+  const { status, headers } = prepareRead(call);
+  return new Response(null, { status, headers });
+}
+
+/**
+ * How far behind the HTTP server may be with sending. While a piece of 512 KiB is made it has one that it has
+ * not looked at, 64 KiB of the one before, and 470 KiB in itself; two pieces are made ahead of it. That is below
+ * 2 MiB; `tests/predastore/stalling_reader_test.ts` tells where it is not.
+ */
+const unsent_bytes = 5 << 19;
+
+/** The first bytes are read before the answer begins, so that what is lost is an error and no stub. */
+export async function getObject(call: S3Call): Promise<Response> {
+  const { object, status, headers, range } = prepareRead(call);
+  if (status === 304) return new Response(null, { status, headers });
+  if (range.from === range.to) return new Response(new Uint8Array(0), { status, headers });
+  const memory = reusedAfter(unsent_bytes);
+  const pieces = call.store.objects.read(object, range.from, range.to, memory);
+  const first = await pieces.next();
+  if (first.done === true) return new Response(new Uint8Array(0), { status, headers });
+  if (first.value.length === range.to - range.from) {
+    await pieces.return(undefined);
+    return new Response(first.value, { status, headers });
+  }
+  let ready: Bytes | undefined = first.value;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        if (ready !== undefined) {
+          controller.enqueue(ready);
+          ready = undefined;
+          return;
+        }
+        const { value, done } = await pieces.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        // The status is sent already: breaking off is the only honest answer.
+        call.log.error("read_failed", { key: call.key, ...errorFields(error) });
+        controller.error(error);
+      }
+    },
+    async cancel() {
+      await pieces.return(undefined);
+    },
+  }, { highWaterMark: 0 });
+  return new Response(body, { status, headers });
+}
