@@ -35,6 +35,8 @@ import { openStoredMap, readStoredMap, type StoredMap } from "./maps/stored_map.
 /** Damage that is named one by one; beyond that it is only counted. */
 const named = 1000;
 const unchecked = "its log could not be checked, for its engine ended meanwhile: check it again";
+const uncheckedChunks =
+  "its chunks could not all be checked, for its engine ended meanwhile: check it again";
 
 interface Place {
   readonly block: number;
@@ -224,6 +226,7 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
   const damage: CheckedDamage[] = [...found];
   let [chunks, chunk_bytes, inChunks] = [0, 0, 0];
   let bad = unknown.reduce((sum, { count }) => sum + count, 0);
+  let engineEnded = false;
   const isUnknown = (block: number) => firstWithin(unknown, { first: block, count: 1 }) >= 0;
   for (const [number, all] of placesIn("chunks", whole, sizeBlocks)) {
     const places = unknown.length === 0 ? all : all.filter(({ block }) => !isUnknown(block));
@@ -233,8 +236,15 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
     const key = chunk === undefined ? `chunk ${number}` : chunkKey(chunk.name);
     const read = chunk === undefined ? undefined : await readChunk(store, key);
     const bytes = read instanceof DamagedData ? undefined : read;
-    // It was emptied since the map was read, and what it held is somewhere else by now.
-    if (read === undefined && held !== undefined && (await held())?.has(key) === false) continue;
+    if (read === undefined && held !== undefined) {
+      const needed = await held();
+      // It was emptied since the map was read, and what it held is somewhere else by now.
+      if (needed?.has(key) === false) continue;
+      if (needed === undefined && liveMap !== undefined) {
+        engineEnded = true;
+        continue;
+      }
+    }
     chunks++;
     chunk_bytes += bytes?.length ?? 0;
     const wrongs = read instanceof DamagedData
@@ -245,6 +255,7 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
       if (damage.length < named) damage.push(wrong);
     }
   }
+  if (engineEnded) damage.push({ why: uncheckedChunks });
   if (liveMap !== undefined) {
     const inLog = await checkLog(whole, sizeBlocks, checked);
     bad += inLog.damaged_blocks;

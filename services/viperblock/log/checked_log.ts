@@ -21,7 +21,13 @@ import {
 } from "../../../ffi/libc.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { batchVersion, blockBytes, logFilePattern, sealedBatchVersion } from "../format.ts";
+import {
+  batchVersion,
+  blockBytes,
+  logFilePattern,
+  sealedBatchVersion,
+  segmentBlocks,
+} from "../format.ts";
 import { type BatchHeader, decodeHeader } from "./log_record.ts";
 
 /** Of one read: it is over soon, also on a disk that turns. */
@@ -30,6 +36,15 @@ export const checkedBlocks = 128;
 /** The disk is the guests' for at least as long as it was ours. */
 export const pause = (began: number) =>
   new Promise<void>((resolve) => setTimeout(resolve, performance.now() - began));
+
+/** How its files are read. */
+export const checkedFiles = {
+  open: (path: string): number => openFile(path, openFlags.readOnly | openFlags.direct),
+  close: closeFile,
+  /** Reads until so many bytes or the end of the file; returns how many came. */
+  read: (fd: number, into: Memory, length: number, offset: number): number =>
+    readAt(fd, into, 0, length, offset),
+};
 
 interface CheckedSegment {
   readonly path: string;
@@ -41,10 +56,25 @@ export interface CheckedLogOptions {
   readonly volumeId: string;
   /** Of an encrypted volume. */
   readonly key?: VolumeKey | undefined;
+  /** The machine's own unless given. */
+  readonly files?: typeof checkedFiles;
+}
+
+const nothing = new Uint8Array(0);
+
+/** What is in the directory: nothing, when the volume has been unmounted and it has gone. */
+function entriesOf(directory: string): Deno.DirEntry[] {
+  try {
+    return [...Deno.readDirSync(directory)];
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
 }
 
 export class CheckedLog implements Disposable {
   readonly #o: CheckedLogOptions;
+  readonly #files: typeof checkedFiles;
   readonly #segments = new Map<number, CheckedSegment>();
   /** Files that do not begin with a header: not used yet, or damaged. */
   #unnamed: string[] = [];
@@ -56,6 +86,7 @@ export class CheckedLog implements Disposable {
   /** Finds the segments that there are. */
   constructor(options: CheckedLogOptions) {
     this.#o = options;
+    this.#files = options.files ?? checkedFiles;
     const mapped = (length: number) => {
       const memory = mapMemory(length);
       this.#memories.push(memory);
@@ -64,7 +95,7 @@ export class CheckedLog implements Disposable {
     this.#window = mapped(checkedBlocks * blockBytes);
     this.#seal = options.key === undefined ? undefined : new LogSeal(options.key, mapped);
     try {
-      for (const { name } of Deno.readDirSync(options.directory)) {
+      for (const { name } of entriesOf(options.directory)) {
         if (!logFilePattern.test(name)) continue;
         const path = join(options.directory, name);
         const header = this.#header(this.#blocks(path, 0, 1), 0, 0);
@@ -99,16 +130,26 @@ export class CheckedLog implements Disposable {
   /** Looks for the newest batch of each file that does not say at its beginning what it is. */
   async #nameFiles(): Promise<void> {
     for (const path of this.#unnamed.splice(0)) {
+      if (this.#fd(path) === undefined) continue;
       let newest: BatchHeader | undefined;
-      for (let first = 0;; first += checkedBlocks) {
-        const began = performance.now();
-        const count = checkedBlocks;
-        const bytes = this.#blocks(path, first, count);
-        for (let i = 0; bytes !== undefined && (i + 1) * blockBytes <= bytes.length; i++) {
+      const look = (bytes: Uint8Array<ArrayBuffer>, first: number) => {
+        for (let i = 0; (i + 1) * blockBytes <= bytes.length; i++) {
           const header = this.#header(bytes, i, first + i);
           if (header !== undefined && header.sequence > (newest?.sequence ?? 0)) newest = header;
         }
-        if (bytes === undefined || bytes.length < count * blockBytes) break;
+      };
+      for (let first = 0, isAll = false; !isAll && first < segmentBlocks; first += checkedBlocks) {
+        const began = performance.now();
+        const bytes = this.#blocks(path, first, checkedBlocks);
+        if (bytes !== undefined) {
+          look(bytes, first);
+          isAll = bytes.length < checkedBlocks * blockBytes;
+        } else {
+          // The disk cannot read some of them; the others may say it.
+          for (let block = first; block < first + checkedBlocks; block++) {
+            look(this.#blocks(path, block, 1) ?? nothing, block);
+          }
+        }
         await pause(began);
       }
       if (newest !== undefined) {
@@ -125,16 +166,13 @@ export class CheckedLog implements Disposable {
     return header?.position === position ? header : undefined;
   }
 
-  /** Whole blocks of a file; undefined where it has gone, or where its disk cannot read it. */
-  #blocks(path: string, first: number, count: number): Uint8Array<ArrayBuffer> | undefined {
+  /** The file, opened; undefined where it has gone, or where its disk cannot even say that. */
+  #fd(path: string): number | undefined {
+    if (this.#open?.path === path) return this.#open.fd;
+    this.#close();
     try {
-      if (this.#open?.path !== path) {
-        this.#close();
-        this.#open = { path, fd: openFile(path, openFlags.readOnly | openFlags.direct) };
-      }
-      const { fd } = this.#open;
-      const got = readAt(fd, this.#window, 0, count * blockBytes, first * blockBytes);
-      return this.#window.bytes.subarray(0, got - got % blockBytes);
+      this.#open = { path, fd: this.#files.open(path) };
+      return this.#open.fd;
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       if (error.errno === errnos.ENOENT || error.errno === errnos.EIO) return undefined;
@@ -142,8 +180,22 @@ export class CheckedLog implements Disposable {
     }
   }
 
+  /** Whole blocks of a file; undefined where it has gone, or where its disk cannot read them. */
+  #blocks(path: string, first: number, count: number): Uint8Array<ArrayBuffer> | undefined {
+    const fd = this.#fd(path);
+    if (fd === undefined) return undefined;
+    try {
+      const got = this.#files.read(fd, this.#window, count * blockBytes, first * blockBytes);
+      return this.#window.bytes.subarray(0, got - got % blockBytes);
+    } catch (error) {
+      // A sector that cannot be read is EIO, or ENODATA, EILSEQ, EREMOTEIO, ETIMEDOUT: each disk has its own word for it.
+      if (error instanceof SystemError && error.call === "pread") return undefined;
+      throw error;
+    }
+  }
+
   #close(): void {
-    if (this.#open !== undefined) closeFile(this.#open.fd);
+    if (this.#open !== undefined) this.#files.close(this.#open.fd);
     this.#open = undefined;
   }
 

@@ -348,8 +348,12 @@ export class MountedVolume {
     this.#send({ kind: "checkpoint" });
     const ok = await Promise.race([promise, this.#ended.promise.then(() => false)]);
     if (!ok) return undefined;
-    // One that has taken its place by now is newer still.
-    const bytes = await Deno.readFile(join(this.#o.directory, checkpointName));
+    // One that has taken its place by now is newer still; none is there when it has been unmounted since.
+    const bytes = await Deno.readFile(join(this.#o.directory, checkpointName)).catch((error) => {
+      if (this.#over && error instanceof Deno.errors.NotFound) return undefined;
+      throw error;
+    });
+    if (bytes === undefined) return undefined;
     const { key, volumeId } = this.#o;
     return key === undefined ? bytes : openCheckpoint(key, volumeId, bytes);
   }
