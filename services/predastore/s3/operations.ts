@@ -48,14 +48,10 @@ import {
   putBucketRequestPayment,
   restoreObject,
 } from "./unconfigured.ts";
-import {
-  abortMultipartUpload,
-  completeMultipartUpload,
-  createMultipartUpload,
-  listParts,
-  uploadPart,
-  uploadPartCopy,
-} from "./multipart.ts";
+import { completeMultipartUpload } from "./complete_upload.ts";
+import { uploadPartCopy } from "./copy_part.ts";
+import { abortMultipartUpload, createMultipartUpload, listParts } from "./multipart.ts";
+import { uploadPart } from "./upload_part.ts";
 import {
   getBucketNotificationConfiguration,
   putBucketNotificationConfiguration,

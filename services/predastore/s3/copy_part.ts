@@ -1,0 +1,73 @@
+/** The parts of an upload, by copying from another object. */
+import { AwsError } from "../../aws/errors.ts";
+import { quoted } from "./answer_parts.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { checksumValue } from "./checksum_answers.ts";
+import { copiedBody, copySource, tellSource } from "./copy_source.ts";
+import { tellSeal } from "./encryption.ts";
+import { algorithmOf, uploadOf } from "./multipart.ts";
+import { refuseUnserved } from "./object_headers.ts";
+import type { ByteRange } from "./ranges.ts";
+import { partNumber } from "./upload_part.ts";
+import { element, xmlResponse } from "./xml.ts";
+
+export async function uploadPartCopy(call: S3Call): Promise<Response> {
+  const upload = uploadOf(call);
+  const number = partNumber(call);
+  refuseUnserved(call.headers);
+  const source = copySource(call);
+  const header = call.headers.get("x-amz-copy-source-range");
+  let range = { from: 0, to: source.size };
+  if (header !== null) {
+    range = copiedRange(header, source.size);
+  }
+  using body = copiedBody(
+    call,
+    source,
+    range,
+    {
+      headers: {},
+      user: {},
+      ...(upload.meta.seal === undefined ? {} : { seal: upload.meta.seal }),
+    },
+    algorithmOf(upload),
+  );
+  const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
+  const headers = new Headers();
+  tellSource(headers, source);
+  tellSeal(headers, upload.meta.seal);
+  const { checksum } = stored.meta;
+  return xmlResponse("CopyPartResult", [
+    element("LastModified", new Date(stored.modified_ms).toISOString()),
+    element("ETag", quoted(stored.etag)),
+    upload.checksum && checksumValue(checksum),
+  ], headers);
+}
+
+/** @throws AwsError `InvalidArgument`, `InvalidRequest` for what is not within the source */
+function copiedRange(header: string, size: number): ByteRange {
+  const match = /^bytes=(\d+)-(\d+)$/.exec(header);
+  const [from, last] = [Number(match?.[1]), Number(match?.[2])];
+  const name = "x-amz-copy-source-range";
+  if (match === null || from > last) {
+    throw invalidArgument(
+      `The ${name} value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy`,
+      name,
+      header,
+    );
+  }
+  if (from >= size) {
+    throw new AwsError(
+      "InvalidRequest",
+      "The specified copy range is invalid for the source object size",
+    );
+  }
+  if (last >= size) {
+    throw invalidArgument(
+      `Range specified is not valid for source object of size: ${size}`,
+      name,
+      header,
+    );
+  }
+  return { from, to: last + 1 };
+}

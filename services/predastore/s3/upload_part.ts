@@ -1,0 +1,73 @@
+/** The parts of an upload, by their bytes. */
+import { AwsError } from "../../aws/errors.ts";
+import type { UploadRow } from "../index/rows.ts";
+import { quoted } from "./answer_parts.ts";
+import { type BodyOptions, incomingBody, usualChecksum } from "./body.ts";
+import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { checksumHeader, claimedChecksum } from "./checksums.ts";
+import { tellSeal } from "./encryption.ts";
+import { algorithmOf, mostParts, uploadOf } from "./multipart.ts";
+import { refuseUnserved } from "./object_headers.ts";
+import { requireDigest } from "./object_lock.ts";
+import { takesNoVersion } from "./put_object.ts";
+
+export function partNumber(call: S3Call): number {
+  const text = call.query.get("partNumber") ?? "";
+  const number = Number(text);
+  if (!/^\d{1,5}$/.test(text) || number < 1 || number > mostParts) {
+    throw invalidArgument(
+      `Part number must be an integer between 1 and ${mostParts}, inclusive`,
+      "partNumber",
+      call.query.get("partNumber") ?? "",
+    );
+  }
+  return number;
+}
+
+/**
+ * A part's checksum is of the kind that its upload was begun with, and is there where that of the whole is made of
+ * the parts' own. @throws AwsError `InvalidRequest`
+ */
+function checkKind(upload: UploadRow, headers: Headers): void {
+  const { algorithm: begun, type } = upload.checksum ?? {};
+  const claimed = claimedChecksum(headers)?.algorithm;
+  if (begun === undefined || begun === claimed) return;
+  if (claimed === undefined && type === "FULL_OBJECT") return;
+  throw new AwsError(
+    "InvalidRequest",
+    `Checksum Type mismatch occurred, expected checksum Type: ${begun.toLowerCase()}, actual checksum Type: ${
+      claimed?.toLowerCase() ?? "null"
+    }`,
+  );
+}
+
+/** A part may bring any checksum where its upload named none: the object's is made of the default's. */
+function usualPart(call: S3Call): Pick<BodyOptions, "checksum" | "whole"> {
+  const { checksum } = usualChecksum(call);
+  return checksum === undefined ? {} : { checksum, whole: checksum };
+}
+
+export async function uploadPart(call: S3Call): Promise<Response> {
+  takesNoVersion(call);
+  const upload = uploadOf(call);
+  const number = partNumber(call);
+  refuseUnserved(call.headers);
+  checkKind(upload, call.headers);
+  requireDigest(call, upload.meta.lock, "Put Part");
+  using body = incomingBody(call, {
+    headers: {},
+    user: {},
+    seal: upload.meta.seal,
+    ...(upload.checksum === undefined ? usualPart(call) : { checksum: algorithmOf(upload) }),
+  });
+  const bucket = ownBucket(call);
+  const stored = await call.store.uploads.putPart(bucket, upload, number, body);
+  const headers = new Headers({ etag: quoted(stored.etag) });
+  tellSeal(headers, upload.meta.seal);
+  const { checksum } = stored.meta;
+  const asked = upload.checksum !== undefined || claimedChecksum(call.headers) !== undefined;
+  if (asked && checksum !== undefined) {
+    headers.set(checksumHeader(checksum.algorithm), checksum.value);
+  }
+  return new Response(null, { headers });
+}
