@@ -12,7 +12,7 @@ import { policyByArn } from "./iam/managed_policies.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { allowsEverywhere, type Decision, evaluateAll } from "./policy/evaluate.ts";
 import { contextOf, type Principal, principalOf } from "./principals.ts";
-import { weighForAnonymous, weighResource } from "./resource_policy.ts";
+import { type OwnDecisions, weighForAnonymous, weighResource } from "./resource_policy.ts";
 import type { PolicyHolder, RoleRecord, SessionRecord, State, UserRecord } from "./state.ts";
 
 const denyAll = parsePolicy(
@@ -55,7 +55,7 @@ function policiesOfUser(state: State, user: UserRecord): readonly Policy[] {
   );
 }
 
-/** The sets of policies of which each must allow. */
+/** The sets of policies of which each must allow: the first is its own, all others only limit it. */
 export function policySetsOf(state: State, who: Principal): readonly (readonly Policy[])[] {
   const sets: (readonly Policy[])[] = [];
   const bound = (holder: UserRecord | RoleRecord) => {
@@ -79,26 +79,36 @@ export function policySetsOf(state: State, who: Principal): readonly (readonly P
 
 const resourceForm = /^(\*|arn:aws[a-z-]*:[^:\s]+:[^:\s]*:[^:\s]*:.+)$/s;
 
+type Asked = Omit<AuthorizeRequest, "principal_arn">;
+
+const nothing: OwnDecisions = { all: "implicit_deny", limits: "implicit_deny" };
+
+function decideOwn(
+  state: State,
+  who: Principal | undefined,
+  { action, resource, conditions }: Asked,
+  call: CallContext,
+): OwnDecisions {
+  if (who === undefined || typeof action !== "string") return nothing;
+  // What is no action or no ARN matches no statement: not even one that denies, so it is refused.
+  if (!/^[A-Za-z0-9-]+:[A-Za-z0-9]+$/.test(action)) return nothing;
+  if (typeof resource !== "string" || !resourceForm.test(resource)) return nothing;
+  const owner = resource.split(":")[4] ?? "";
+  if (/^\d{12}$/.test(owner) && owner !== who.account_id) return nothing;
+  if (who.kind === "root") return { all: "allowed", limits: "allowed" };
+  const asked = { action, resource, context: contextOf(who, conditions, call) };
+  const sets = policySetsOf(state, who);
+  return { all: evaluateAll(sets, asked), limits: evaluateAll(sets.slice(1), asked) };
+}
+
+/** What a principal may by its own policies, its boundary and its session's. */
 export function decide(
   state: State,
   who: Principal | undefined,
-  request: Omit<AuthorizeRequest, "principal_arn">,
+  request: Asked,
   call: CallContext,
 ): Decision {
-  if (who === undefined || typeof request.action !== "string") return "implicit_deny";
-  // What is no action or no ARN matches no statement: not even one that denies, so it is refused.
-  if (!/^[A-Za-z0-9-]+:[A-Za-z0-9]+$/.test(request.action)) return "implicit_deny";
-  if (typeof request.resource !== "string" || !resourceForm.test(request.resource)) {
-    return "implicit_deny";
-  }
-  const owner = request.resource.split(":")[4] ?? "";
-  if (/^\d{12}$/.test(owner) && owner !== who.account_id) return "implicit_deny";
-  if (who.kind === "root") return "allowed";
-  return evaluateAll(policySetsOf(state, who), {
-    action: request.action,
-    resource: request.resource,
-    context: contextOf(who, request.conditions, call),
-  });
+  return decideOwn(state, who, request, call).all;
 }
 
 export function authorizeRequest(
@@ -110,14 +120,14 @@ export function authorizeRequest(
   const who = typeof request?.principal_arn === "string"
     ? principalOf(state, request.principal_arn, call.access_key_id)
     : undefined;
-  const own = decide(state, who, request, call);
+  const own = decideOwn(state, who, request, call);
   const { resource_policy } = request;
   if (resource_policy !== undefined && who !== undefined) {
     const { decision, by_resource } = weighResource(who, own, resource_policy, request, call);
     if (decision === "allowed") return { allowed: true, by_resource };
     return { allowed: false, reason: decision };
   }
-  const decision = own;
+  const decision = own.all;
   if (decision !== "allowed" || who === undefined) {
     return { allowed: false, reason: decision === "allowed" ? "implicit_deny" : decision };
   }

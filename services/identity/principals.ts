@@ -112,8 +112,10 @@ export function ownerOf(state: State, key: KeyRecord): Principal | undefined {
 
 /** As the policy of a role or another resource sees it. */
 export function askerOf(who: Principal): Asker {
-  const arns = who.kind === "role" ? [who.arn, roleArn(who.role)] : [who.arn];
-  return { account_id: who.account_id, arns };
+  const { account_id, arn } = who;
+  return who.kind === "role"
+    ? { account_id, arn, role_arn: roleArn(who.role) }
+    : { account_id, arn };
 }
 
 const principalTypes = {

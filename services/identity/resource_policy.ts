@@ -1,13 +1,17 @@
 /**
  * Weighs the policy of a resource with what the caller's own policies say.
  *
- * A denial in either wins. Within the resource's own account one that allows is enough; a caller of
- * another account needs both. A policy that cannot be read denies: its owner may have meant it to.
+ * A denial in either wins. A caller of another account needs both to allow. Within the resource's own
+ * account one that allows is enough, as on AWS: the resource's to whom it names by its ARN; to whom it
+ * names by its role or as anybody within what bounds the role or user and narrows its session; and to an
+ * account as a whole it says only that the account may give it. A policy that cannot be read denies: its
+ * owner may have meant it to.
  */
 import type { CallContext } from "../bus/subject.ts";
 import type { AuthorizeDecision, AuthorizeRequest, ResourcePolicy } from "./contract.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { type Decision, evaluateResource } from "./policy/evaluate.ts";
+import type { Naming } from "./policy/principal.ts";
 import { anonymousContext, askerOf, contextOf, type Principal } from "./principals.ts";
 
 const mending: ReadonlySet<string> = new Set([
@@ -31,10 +35,23 @@ function policyOf(document: string): Policy | undefined {
   return policy;
 }
 
-/** @param own what the caller's own policies say */
+/** What the caller's side says without the resource's. */
+export interface OwnDecisions {
+  /** All its policies together. */
+  readonly all: Decision;
+  /** Only those that bound it and narrow its session. */
+  readonly limits: Decision;
+}
+
+/** Whether an allowing policy of its own account's resource is enough for a caller whom it names so. */
+export function isEnough(naming: Naming, limits: Decision): boolean {
+  if (naming === "by_itself") return true;
+  return (naming === "by_role" || naming === "as_anybody") && limits === "allowed";
+}
+
 export function weighResource(
   who: Principal,
-  own: Decision,
+  own: OwnDecisions,
   of: ResourcePolicy,
   request: Pick<AuthorizeRequest, "action" | "resource" | "conditions">,
   call: CallContext,
@@ -50,13 +67,15 @@ export function weighResource(
     action: request.action,
     resource: request.resource,
     context: contextOf(who, request.conditions, call),
-  }).decision;
-  const by_resource = said === "allowed";
-  if (own === "explicit_deny" || said === "explicit_deny") {
+  });
+  if ([own.all, own.limits, said.decision].includes("explicit_deny")) {
     return { decision: "explicit_deny", by_resource: false };
   }
-  const allowed = local ? own === "allowed" || by_resource : own === "allowed" && by_resource;
-  return { decision: allowed ? "allowed" : "implicit_deny", by_resource: allowed && by_resource };
+  const mine = own.all === "allowed";
+  const theirs = said.decision === "allowed";
+  const by_resource = theirs && (local ? mine || isEnough(said.naming, own.limits) : mine);
+  const allowed = by_resource || (local && mine);
+  return { decision: allowed ? "allowed" : "implicit_deny", by_resource };
 }
 
 /** Who signs nothing has no policies of its own: the resource's alone says whether it may. */
@@ -66,7 +85,7 @@ export function weighForAnonymous(
 ): AuthorizeDecision {
   const policy = resource_policy === undefined ? undefined : policyOf(resource_policy.document);
   if (policy === undefined) return { allowed: false, reason: "implicit_deny" };
-  const nobody = { account_id: "", arns: [] };
+  const nobody = { account_id: "" };
   const { decision } = evaluateResource(policy, nobody, {
     action,
     resource,

@@ -6,6 +6,7 @@ import { type Decision, evaluateAll, evaluateResource } from "./policy/evaluate.
 import type { Asker } from "./policy/principal.ts";
 import { askerOf, contextOf, type Principal } from "./principals.ts";
 import { policySetsOf } from "./decisions.ts";
+import { isEnough } from "./resource_policy.ts";
 import { roleArn, type RoleRecord } from "./records.ts";
 import type { State } from "./state.ts";
 
@@ -22,8 +23,9 @@ function trustOf(role: RoleRecord): Policy {
 
 /**
  * A caller of the role's own account that the trust policy names by its ARN needs no permission of its
- * own, unless something denies it; one that is trusted through its account does, and one of another
- * account always.
+ * own, unless something denies it; nor does one that it names by the role that it has taken, within what
+ * bounds that role and narrows the session. One that is trusted through its account needs one, and one of
+ * another account always.
  */
 export function mayAssume(
   state: State,
@@ -39,15 +41,18 @@ export function mayAssume(
   };
   const trusted = evaluateResource(trustOf(role), askerOf(caller), request);
   if (trusted.decision !== "allowed") return trusted.decision;
-  const own = evaluateAll(policySetsOf(state, caller), request);
-  if (own === "explicit_deny") return own;
-  const named = trusted.naming === "directly" && caller.account_id === role.account_id;
+  const [identity = [], ...limits] = policySetsOf(state, caller);
+  const own = evaluateAll([identity, ...limits], request);
+  if (own === "explicit_deny" || caller.account_id !== role.account_id) return own;
+  // Whoever trusts anybody has named nobody.
+  const named = trusted.naming !== "as_anybody" &&
+    isEnough(trusted.naming, evaluateAll(limits, request));
   return named ? "allowed" : own;
 }
 
 /** Whether the role trusts a service, for example `ec2.amazonaws.com`. */
 export function trustsService(role: RoleRecord, service: string): boolean {
-  const asker: Asker = { account_id: "", arns: [], service };
+  const asker: Asker = { account_id: "", service };
   const request = {
     action: "sts:AssumeRole",
     resource: roleArn(role),

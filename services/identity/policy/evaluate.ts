@@ -4,7 +4,7 @@
  */
 import type { Policy, Statement } from "./document.ts";
 import { holds } from "./conditions.ts";
-import { type Asker, type Naming, naming } from "./principal.ts";
+import { type Asker, type Naming, naming, namings } from "./principal.ts";
 import { type Context, matches, matchesArn, type Pattern } from "./pattern.ts";
 
 export interface Request {
@@ -41,8 +41,8 @@ export function evaluateAll(sets: readonly (readonly Policy[])[], request: Reque
 }
 
 /**
- * What a resource's own policy says of an asker, and how strongly it names it: an asker that is named
- * directly needs no policy of its own, one that is trusted through its account does.
+ * What a resource's own policy says of an asker, and how strongly the statements that allow name it:
+ * whether the asker needs a policy of its own besides depends on that.
  */
 export function evaluateResource(
   policy: Policy,
@@ -55,7 +55,7 @@ export function evaluateResource(
     const how = naming(statement.principals, asker);
     if (how === "not" || !applies(statement, request)) continue;
     if (statement.effect === "Deny") return { decision: "explicit_deny", naming: how };
-    if (best !== "directly") best = how;
+    if (namings.indexOf(how) > namings.indexOf(best)) best = how;
   }
   return { decision: best === "not" ? "implicit_deny" : "allowed", naming: best };
 }

@@ -20,14 +20,17 @@ export interface Principals {
 /** Who asks, as a resource's policy sees it. */
 export interface Asker {
   readonly account_id: string;
-  /** The ARNs by which it is known: a session by its own and by its role's. */
-  readonly arns: readonly string[];
+  /** Its own; who signs nothing has none. */
+  readonly arn?: string;
+  /** Of a role's session: the role, by which it is known too. */
+  readonly role_arn?: string;
   /** Of a service that asks for itself; it has no account then. */
   readonly service?: string;
 }
 
-/** How a statement names the asker: by itself, through its account, or not at all. */
-export type Naming = "directly" | "by_account" | "not";
+/** How a statement names the asker, from the weakest to the strongest. */
+export const namings = ["not", "by_account", "as_anybody", "by_role", "by_itself"] as const;
+export type Naming = typeof namings[number];
 
 const account = /^\d{12}$/;
 const root = /^arn:aws:iam::(\d{12}):root$/;
@@ -74,15 +77,14 @@ function addIdentity(
 export function naming(principals: Principals, asker: Asker): Naming {
   const named = plainNaming(principals, asker);
   if (!principals.negated) return named;
-  return named === "not" ? "directly" : "not";
+  return named === "not" ? "as_anybody" : "not";
 }
 
-function plainNaming(principals: Principals, asker: Asker): Naming {
-  if (asker.service !== undefined) {
-    return principals.services.includes(asker.service) ? "directly" : "not";
-  }
-  if (principals.arns.some((arn) => asker.arns.includes(arn))) return "directly";
-  // "*" trusts every account; whether one of its identities may is then that account's to say.
-  if (principals.everybody || principals.accounts.includes(asker.account_id)) return "by_account";
-  return "not";
+function plainNaming({ arns, accounts, everybody, services }: Principals, asker: Asker): Naming {
+  const { service, arn, role_arn, account_id } = asker;
+  if (service !== undefined) return services.includes(service) ? "by_itself" : "not";
+  if (arn !== undefined && arns.includes(arn)) return "by_itself";
+  if (role_arn !== undefined && arns.includes(role_arn)) return "by_role";
+  if (everybody) return "as_anybody";
+  return accounts.includes(account_id) ? "by_account" : "not";
 }
