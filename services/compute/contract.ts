@@ -16,6 +16,8 @@ export const buckets = {
   records: "ec2_records",
 } as const;
 
+export type VolumeType = "gp2" | "gp3" | "io1" | "io2" | "sc1" | "st1" | "standard";
+
 export type InstanceState =
   | "pending"
   | "running"
@@ -137,6 +139,7 @@ export interface InstanceSettings {
 
 export interface PlannedVolume {
   readonly volume_id: string;
+  readonly volume_type?: VolumeType;
   readonly size_gib: number;
   readonly iops?: number;
   readonly throughput?: number;
@@ -171,10 +174,13 @@ export interface VolumeRecord {
   readonly account_id: string;
   readonly az: string;
   readonly size_gib: number;
-  readonly volume_type: "gp3";
+  readonly volume_type: VolumeType;
+  /** What the block store holds it to; EC2 shows some types' otherwise. */
   readonly iops: number;
   /** MiB/s. */
   readonly throughput: number;
+  /** MiB/s at which it was to be filled from its snapshot; kept for who asks. */
+  readonly initialization_rate?: number;
   readonly snapshot_id?: string;
   /** The volume that it is a copy of. */
   readonly source_volume_id?: string;
@@ -196,6 +202,8 @@ export interface VolumeRecord {
 }
 
 export interface VolumeShape {
+  /** Absent of modifications from before there were others than gp3. */
+  readonly volume_type?: VolumeType;
   readonly size_gib: number;
   readonly iops: number;
   /** MiB/s. */
@@ -292,6 +300,11 @@ export interface ImageBlockDevice {
   readonly snapshot_id?: string;
   readonly encrypted?: true;
   readonly size_gib: number;
+  /** gp3 where there is none. */
+  readonly volume_type?: VolumeType;
+  readonly iops?: number;
+  /** MiB/s. */
+  readonly throughput?: number;
   readonly delete_on_termination: boolean;
 }
 

@@ -207,6 +207,7 @@ Deno.test("a volume is copied as it is at that moment, in use or not", async (t)
   const { VolumeId = "" } = await call("CreateVolume", {
     AvailabilityZone: testConfig.az,
     Size: 8,
+    VolumeType: "gp3",
     Iops: 3500,
   });
   const volume = async (id: string) =>
@@ -259,7 +260,7 @@ Deno.test("a volume is copied as it is at that moment, in use or not", async (t)
     await refused("InvalidParameterValue", "CopyVolumes", { SourceVolumeId: VolumeId, Size: 1 });
     await refused("UnknownVolumeType", "CopyVolumes", {
       SourceVolumeId: VolumeId,
-      VolumeType: "io2",
+      VolumeType: "gp4" as never,
     });
     await refused("InvalidParameterValue", "CopyVolumes", {
       SourceVolumeId: VolumeId,

@@ -29,7 +29,11 @@ Deno.test("a volume grows and is frozen, copied, made an image of and launched f
     soon(`${id} stored`, async () => await snapshotState(id) === "completed");
 
   const { VolumeId = "" } = await ec2.send(
-    new Ec2.CreateVolumeCommand({ AvailabilityZone: cloud.node.config.az, Size: 1 }),
+    new Ec2.CreateVolumeCommand({
+      AvailabilityZone: cloud.node.config.az,
+      Size: 1,
+      VolumeType: "gp3",
+    }),
   );
   const volume = async () =>
     (await ec2.send(new Ec2.DescribeVolumesCommand({ VolumeIds: [VolumeId] }))).Volumes?.[0];

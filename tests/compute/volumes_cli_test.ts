@@ -68,7 +68,7 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
       "--no-paginate",
     );
     await refused("InvalidParameterValue", ...create, "16385");
-    await refused("UnknownVolumeType", ...create, "1", "--volume-type", "io2", "--iops", "100");
+    await refused("UnknownVolumeType", ...create, "1", "--volume-type", "gp4");
     await refused("DryRunOperation", ...create, "1", "--dry-run");
     assert.equal((await aws("describe-volumes")).Volumes.length, 3);
   });

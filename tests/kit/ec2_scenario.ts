@@ -35,8 +35,13 @@ export interface Caller {
   readonly client: sdk.EC2Client;
   /** Calls, after a dry run of the same where the operation knows one. */
   call<A extends ActionName>(action: A, input: SdkInput<A>): Promise<SdkOutput<A>>;
-  /** The call is refused with the code. */
-  refused<A extends ActionName>(code: string, action: A, input: SdkInput<A>): Promise<void>;
+  /** The call is refused with the code, in these words where they are given. */
+  refused<A extends ActionName>(
+    code: string,
+    action: A,
+    input: SdkInput<A>,
+    message?: string,
+  ): Promise<void>;
 }
 
 export interface Scenario extends Caller, AsyncDisposable {
@@ -92,9 +97,10 @@ function callerOf(
         });
       }
     },
-    refused: async (code, action, input) => {
+    refused: async (code, action, input, message) => {
       await assert.rejects(send(action, input), (error: Error) => {
         assert.equal(error.name, code, `${action}: ${error.message}`);
+        if (message !== undefined) assert.equal(error.message, message);
         return true;
       });
     },

@@ -13,12 +13,23 @@ import { incorrectState, invalidValue, missingParameter } from "../../resources/
 import { newId } from "../../resources/ids.ts";
 import type { Resources } from "../../resources/resource.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
-import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
+import type { ImageBlockDevice, InstanceRecord, VolumeRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { checkImageName, checkNameIsFree } from "./images.ts";
 import { freezeVolume, volumesOf } from "../snapshots/snapshot_actions.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
+import { shownPerformance } from "../volumes/volume_performance.ts";
+
+/** The volume's type and what was asked for with it, for those that are made of the image. */
+function deviceSpeed(volume: VolumeRecord) {
+  const { Iops, Throughput } = shownPerformance(volume);
+  return {
+    volume_type: volume.volume_type,
+    ...(Iops === undefined || volume.volume_type === "gp2" ? {} : { iops: Iops }),
+    ...(Throughput === undefined ? {} : { throughput: Throughput }),
+  };
+}
 
 export function imageCreationActions(
   bus: Bus,
@@ -87,6 +98,7 @@ export function imageCreationActions(
               device,
               snapshot_id: snapshot.snapshot_id,
               size_gib: volume.size_gib,
+              ...deviceSpeed(volume),
               ...(volume.encrypted === true ? { encrypted: true } : {}),
               delete_on_termination: instance.attachments.find((each) =>
                 each.device === device

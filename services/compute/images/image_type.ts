@@ -29,7 +29,8 @@ export const imageType: ResourceType<ImageRecord> = {
     "block-device-mapping.snapshot-id": (image) =>
       devices(image).map((device) => device.snapshot_id),
     "block-device-mapping.volume-size": (image) => devices(image).map((device) => device.size_gib),
-    "block-device-mapping.volume-type": (image) => devices(image).map(() => "gp3"),
+    "block-device-mapping.volume-type": (image) =>
+      devices(image).map(({ volume_type }) => volume_type ?? "gp3"),
     "creation-date": (image) => image.creation_date,
     "description": (image) => image.description,
     "ena-support": () => false,
@@ -85,9 +86,11 @@ export function showImage(image: ImageRecord): Shown {
       Ebs: {
         DeleteOnTermination: device.delete_on_termination,
         Encrypted: device.encrypted === true,
+        ...(device.iops === undefined ? {} : { Iops: device.iops }),
         ...(device.snapshot_id === undefined ? {} : { SnapshotId: device.snapshot_id }),
+        ...(device.throughput === undefined ? {} : { Throughput: device.throughput }),
         VolumeSize: device.size_gib,
-        VolumeType: "gp3",
+        VolumeType: device.volume_type ?? "gp3",
       },
     })),
     BootMode: image.boot_mode,

@@ -21,7 +21,7 @@ import { imageType, showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 import { snapshotType } from "../volumes/volume_type.ts";
-import { checkPerformance, checkVolumeType } from "../volumes/volume_performance.ts";
+import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
 
 /** @throws AwsError `InvalidAMIName.Malformed` */
 export function checkImageName(name: string): void {
@@ -95,7 +95,6 @@ async function blockDevice(
       `The device '${device}' needs an Ebs block; there are no instance stores.`,
     );
   }
-  checkVolumeType(ebs.VolumeType);
   if (ebs.SnapshotId !== undefined && (ebs.Encrypted !== undefined || ebs.KmsKeyId !== undefined)) {
     throw new AwsError(
       "InvalidBlockDeviceMapping",
@@ -115,11 +114,15 @@ async function blockDevice(
       `Volume of size ${size_gib}GB is smaller than snapshot '${snapshot.snapshot_id}', expect size>= ${snapshot.size_gib}GB`,
     );
   }
-  checkPerformance(size_gib, ebs.Iops, ebs.Throughput);
+  const volume_type = typeNamed(ebs.VolumeType);
+  performanceOf({ volume_type, size_gib, iops: ebs.Iops, throughput: ebs.Throughput });
   return {
     device,
     ...(ebs.Encrypted === true || snapshot?.encrypted === true ? { encrypted: true } : {}),
     size_gib,
+    volume_type,
+    ...(ebs.Iops === undefined ? {} : { iops: ebs.Iops }),
+    ...(ebs.Throughput === undefined ? {} : { throughput: ebs.Throughput }),
     delete_on_termination: ebs.DeleteOnTermination ?? true,
     ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
   };

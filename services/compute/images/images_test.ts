@@ -79,13 +79,13 @@ Deno.test("images over the bus", async (t) => {
         Encrypted: false,
         SnapshotId: snapshot,
         VolumeSize: 2,
-        VolumeType: "gp3",
+        VolumeType: "gp2",
       }],
       ["/dev/sdb", {
         DeleteOnTermination: false,
         Encrypted: false,
         VolumeSize: 3,
-        VolumeType: "gp3",
+        VolumeType: "gp2",
       }],
     ]);
     await ask("DeregisterImage", { ImageId: id });

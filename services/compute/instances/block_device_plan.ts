@@ -5,9 +5,9 @@
  * `NoDevice`; any other device is a volume more. The root volume is always there and sits in slot 0.
  */
 import { AwsError } from "../../aws/errors.ts";
-import { invalidValue, missingParameter, unsupported } from "../../resources/errors.ts";
+import { missingParameter, unsupported } from "../../resources/errors.ts";
 import type { Input } from "../../resources/wire.ts";
-import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
+import type { ImageBlockDevice, ImageRecord, VolumeType } from "../contract.ts";
 import {
   type Encryption,
   type EncryptionRequest,
@@ -15,13 +15,14 @@ import {
 } from "../volumes/encryption_choice.ts";
 import { diskSlots } from "../machines/hypervisor.ts";
 import { checkDevice } from "../volumes/volume_attachment.ts";
-import { checkPerformance } from "../volumes/volume_performance.ts";
+import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
 
 type Mapping = NonNullable<Input<"RunInstances">["BlockDeviceMappings"]>[number];
 
 export interface DevicePlan {
   readonly device: string;
   readonly slot: number;
+  readonly volume_type: VolumeType;
   readonly size_gib: number;
   readonly iops: number;
   readonly throughput: number;
@@ -41,10 +42,7 @@ export type EncryptionOf = (
   snapshotId: string | undefined,
 ) => Encryption;
 
-type Planned = ImageBlockDevice & Encryption & {
-  readonly iops?: number;
-  readonly throughput?: number;
-};
+type Planned = ImageBlockDevice & Encryption;
 
 /** @throws AwsError for what cannot be made */
 export function planDevices(
@@ -100,13 +98,11 @@ export function planDevices(
   if (root === undefined) throw invalidMapping("The image has no root device");
   const rest = [...devices.values()].filter((device) => device !== root);
   return [root, ...rest].map((device, slot) => {
-    const { iops, throughput } = checkPerformance(device.size_gib, device.iops, device.throughput);
     return {
       device: device.device,
       slot,
       size_gib: device.size_gib,
-      iops,
-      throughput,
+      ...performanceOf({ ...device, volume_type: device.volume_type ?? "gp3" }),
       ...(device.snapshot_id === undefined ? {} : { snapshot_id: device.snapshot_id }),
       ...sameEncryption(device),
       delete_on_termination: device.delete_on_termination,
@@ -122,11 +118,17 @@ function merge(
   encryptionOf: (asked: EncryptionRequest, snapshotId: string | undefined) => Encryption,
 ): Planned {
   const ebs = mapping.Ebs ?? {};
-  if (ebs.VolumeType !== undefined && ebs.VolumeType !== "gp3") {
-    throw invalidValue(
-      `Value (${ebs.VolumeType}) for parameter volumeType is invalid. The supported type is gp3.`,
+  // What an image's device leaves out is as it was before there were other types.
+  const own = ofImage && (ofImage.volume_type ?? "gp3");
+  const volume_type = ebs.VolumeType === undefined && own !== undefined
+    ? own
+    : typeNamed(ebs.VolumeType);
+  if (ebs.Throughput !== undefined && volume_type !== "gp3") {
+    throw invalidMapping(
+      `throughput cannot be specified with the volumeType of device '${name}'`,
     );
   }
+  const { iops, throughput } = own === volume_type ? ofImage ?? {} : {} as Partial<Planned>;
   if (
     ofImage !== undefined && ebs.SnapshotId !== undefined && ebs.SnapshotId !== ofImage.snapshot_id
   ) {
@@ -152,10 +154,15 @@ function merge(
     delete_on_termination: ebs.DeleteOnTermination ?? ofImage?.delete_on_termination ?? true,
     ...(snapshot_id === undefined ? {} : { snapshot_id }),
     ...encryptionOf(ebs, snapshot_id),
-    ...(ebs.Iops === undefined ? {} : { iops: ebs.Iops }),
-    ...(ebs.Throughput === undefined ? {} : { throughput: ebs.Throughput }),
+    volume_type,
+    ...speeds(ebs.Iops ?? iops, ebs.Throughput ?? throughput),
   };
 }
+
+const speeds = (iops: number | undefined, throughput: number | undefined) => ({
+  ...(iops === undefined ? {} : { iops }),
+  ...(throughput === undefined ? {} : { throughput }),
+});
 
 const invalidMapping = (message: string) => new AwsError("InvalidBlockDeviceMapping", message);
 

@@ -270,6 +270,7 @@ function plan(
     })),
     planned_volumes: devices.map((device) => ({
       volume_id: device.volume_id,
+      volume_type: device.volume_type,
       size_gib: device.size_gib,
       iops: device.iops,
       throughput: device.throughput,

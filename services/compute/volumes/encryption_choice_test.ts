@@ -147,6 +147,7 @@ Deno.test("a copy that has to be encrypted is pending meanwhile, and what fails 
   await t.step("a copy that cannot be made is an error that can be deleted", async () => {
     const held = hold("ebs.snapshot.copy");
     const made = await copy();
+    await held.asked;
     held.reject(new AwsError("IncorrectState", "the source is damaged"));
     await until("it has failed", async () => await stateOf(made) === "error");
     await ask("DeleteSnapshot", { SnapshotId: made });
@@ -181,6 +182,7 @@ Deno.test("a copy that has to be encrypted is pending meanwhile, and what fails 
     });
     const volume = async () => (await ask("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes;
     await assert.rejects(ask("DeleteVolume", { VolumeId }), { code: "IncorrectState" });
+    await held.asked;
     held.reject(new AwsError("InvalidSnapshot.NotFound", "it went meanwhile"));
     await until("it has failed", async () => (await volume())?.[0]?.State === "error");
     store.before = () => {};

@@ -7,34 +7,43 @@ import type { ActionTable, Call } from "../../resources/actions.ts";
 import { incorrectState, invalidValue, missingParameter } from "../../resources/errors.ts";
 import type { Attributes } from "../../resources/filters.ts";
 import type { Input, Output } from "../../resources/wire.ts";
-import type { VolumeModification, VolumeRecord } from "../contract.ts";
+import type { VolumeModification, VolumeRecord, VolumeShape } from "../contract.ts";
 import type { Quotas } from "../quotas/quotas.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
-import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
+import {
+  changedPerformance,
+  refuseMultiAttach,
+  shownPerformance,
+  typeNamed,
+} from "./volume_performance.ts";
 
 type Shown = NonNullable<Output<"DescribeVolumesModifications">["VolumesModifications"]>[number];
 
 function showModification({ volume_id }: VolumeRecord, of: VolumeModification): Shown {
+  const [original, target] = [shapeOf(of.original), shapeOf(of.target)];
+  const [before, after] = [shownPerformance(original), shownPerformance(target)];
   return {
     VolumeId: volume_id,
     ModificationState: of.state,
     ...(of.message === undefined ? {} : { StatusMessage: of.message }),
     OriginalSize: of.original.size_gib,
-    OriginalIops: of.original.iops,
-    OriginalThroughput: of.original.throughput,
-    OriginalVolumeType: "gp3",
+    ...(before.Iops === undefined ? {} : { OriginalIops: before.Iops }),
+    ...(before.Throughput === undefined ? {} : { OriginalThroughput: before.Throughput }),
+    OriginalVolumeType: original.volume_type,
     OriginalMultiAttachEnabled: false,
     TargetSize: of.target.size_gib,
-    TargetIops: of.target.iops,
-    TargetThroughput: of.target.throughput,
-    TargetVolumeType: "gp3",
+    ...(after.Iops === undefined ? {} : { TargetIops: after.Iops }),
+    ...(after.Throughput === undefined ? {} : { TargetThroughput: after.Throughput }),
+    TargetVolumeType: target.volume_type,
     TargetMultiAttachEnabled: false,
     Progress: of.state === "completed" ? 100 : 0,
     StartTime: of.start_time,
     ...(of.end_time === undefined ? {} : { EndTime: of.end_time }),
   };
 }
+
+const shapeOf = ({ volume_type = "gp3", ...rest }: VolumeShape) => ({ volume_type, ...rest });
 
 /** What the volume is to be. @throws AwsError */
 function targetOf(input: Input<"ModifyVolume">, volume: VolumeRecord) {
@@ -46,11 +55,12 @@ function targetOf(input: Input<"ModifyVolume">, volume: VolumeRecord) {
   }
   return {
     size_gib,
-    ...checkPerformance(
+    ...changedPerformance(volume, {
+      volume_type: input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType),
       size_gib,
-      input.Iops ?? volume.iops,
-      input.Throughput ?? volume.throughput,
-    ),
+      iops: input.Iops,
+      throughput: input.Throughput,
+    }),
   };
 }
 
@@ -69,14 +79,18 @@ function checkState(volume: VolumeRecord): void {
 const attributes: Attributes<VolumeRecord> = {
   "volume-id": (volume) => volume.volume_id,
   "modification-state": (volume) => volume.modification?.state,
-  "original-iops": (volume) => volume.modification?.original.iops,
+  "original-iops": ({ modification }) =>
+    modification && shownPerformance(shapeOf(modification.original)).Iops,
   "original-size": (volume) => volume.modification?.original.size_gib,
-  "original-volume-type": () => "gp3",
+  "original-volume-type": ({ modification }) =>
+    modification && shapeOf(modification.original).volume_type,
   "originalMultiAttachEnabled": () => false,
   "start-time": (volume) => volume.modification?.start_time,
-  "target-iops": (volume) => volume.modification?.target.iops,
+  "target-iops": ({ modification }) =>
+    modification && shownPerformance(shapeOf(modification.target)).Iops,
   "target-size": (volume) => volume.modification?.target.size_gib,
-  "target-volume-type": () => "gp3",
+  "target-volume-type": ({ modification }) =>
+    modification && shapeOf(modification.target).volume_type,
   "targetMultiAttachEnabled": () => false,
 };
 
@@ -87,10 +101,10 @@ export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
       resources: (input, call) => [volumes.arnOf(call, input.VolumeId)],
       check: async (input, call: Call) => {
         const volume = await volumes.require(call.account_id, input.VolumeId);
-        checkVolumeType(input.VolumeType);
-        if (input.MultiAttachEnabled === true) {
-          throw invalidValue("gp3 volumes cannot be attached to several instances at once.");
-        }
+        refuseMultiAttach(
+          input.MultiAttachEnabled,
+          input.VolumeType === undefined ? volume.volume_type : typeNamed(input.VolumeType),
+        );
         if (
           input.Size === undefined && input.Iops === undefined && input.Throughput === undefined &&
           input.VolumeType === undefined
@@ -111,7 +125,12 @@ export function modificationActions(keeper: VolumeKeeper, quotas: Quotas) {
             ...now,
             modification: {
               state: "modifying",
-              original: { size_gib: now.size_gib, iops: now.iops, throughput: now.throughput },
+              original: {
+                volume_type: now.volume_type,
+                size_gib: now.size_gib,
+                iops: now.iops,
+                throughput: now.throughput,
+              },
               target: targetOf(input, now),
               start_time: new Date().toISOString(),
             },

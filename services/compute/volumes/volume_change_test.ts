@@ -13,7 +13,7 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
   await using world = await startResourceSide();
   const { ask, store, instances, plugger } = world;
   const create = async (Size = 8) =>
-    (await ask("CreateVolume", { AvailabilityZone: az, Size })).VolumeId ?? "";
+    (await ask("CreateVolume", { AvailabilityZone: az, Size, VolumeType: "gp3" })).VolumeId ?? "";
   const instance = instanceRecord({ account_id: alice });
   await instances.ensure(instance);
   const attached = async (Device: string) => {
@@ -120,8 +120,9 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     await refused("InvalidParameterValue", { Size: 7 });
     await refused("InvalidParameterValue", { Size: 65_537 });
     await refused("InvalidParameterValue", { Iops: 100 });
-    await refused("InvalidParameterCombination", { Iops: 10_000 });
-    await refused("UnknownVolumeType", { VolumeType: "io2" });
+    await refused("InvalidParameterValue", { Iops: 10_000 });
+    await refused("InvalidParameterValue", { VolumeType: "io1", Iops: 401 });
+    await refused("UnknownVolumeType", { VolumeType: "gp4" });
     await refused("MissingParameter", {});
     await refused("InvalidVolume.NotFound", { VolumeId: newId("vol-"), Size: 9 });
     await refused("DryRunOperation", { Size: 9, DryRun: true });

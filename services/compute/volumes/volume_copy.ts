@@ -4,7 +4,7 @@
  * in between is a snapshot of the block store's that no account sees.
  */
 import type { ActionTable, Call } from "../../resources/actions.ts";
-import { incorrectState, invalidCombination, invalidValue } from "../../resources/errors.ts";
+import { incorrectState, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
@@ -15,7 +15,7 @@ import type { ComputeState } from "../state.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
 import { showVolume, volumeType } from "./volume_type.ts";
-import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
+import { changedPerformance, refuseMultiAttach, typeNamed } from "./volume_performance.ts";
 
 /** What the copy is to be. @throws AwsError */
 function shapeOf(input: Input<"CopyVolumes">, source: VolumeRecord) {
@@ -30,11 +30,12 @@ function shapeOf(input: Input<"CopyVolumes">, source: VolumeRecord) {
   }
   return {
     size_gib,
-    ...checkPerformance(
+    ...changedPerformance(source, {
+      volume_type: input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType),
       size_gib,
-      input.Iops ?? source.iops,
-      input.Throughput ?? source.throughput,
-    ),
+      iops: input.Iops,
+      throughput: input.Throughput,
+    }),
   };
 }
 
@@ -55,13 +56,9 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quo
         volumes.arnOf(call, input.SourceVolumeId),
       ],
       check: async (input, call) => {
-        checkVolumeType(input.VolumeType);
-        if (input.MultiAttachEnabled === true) {
-          throw invalidCombination("gp3 volumes cannot be attached to several instances at once.");
-        }
         tagsOf(input);
         const source = await volumes.require(call.account_id, input.SourceVolumeId);
-        shapeOf(input, source);
+        refuseMultiAttach(input.MultiAttachEnabled, shapeOf(input, source).volume_type);
         encryptionOf(input, call, source);
       },
       run: (input, call) =>

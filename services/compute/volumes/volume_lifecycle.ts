@@ -18,7 +18,7 @@ import {
   describeSnapshot,
   unmountVolume,
 } from "../../viperblock/contract.ts";
-import type { InstanceRecord, VolumeAttachment, VolumeRecord } from "../contract.ts";
+import type { InstanceRecord, VolumeAttachment, VolumeRecord, VolumeType } from "../contract.ts";
 import { delay } from "../delay.ts";
 import type { Encryption } from "./encryption_choice.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
@@ -41,8 +41,11 @@ export interface NewVolume extends Encryption {
   readonly volume_id: string;
   readonly account_id: string;
   readonly size_gib: number;
+  /** gp3 with what that has at least, unless given. */
+  readonly volume_type?: VolumeType;
   readonly iops?: number;
   readonly throughput?: number;
+  readonly initialization_rate?: number;
   readonly snapshot_id?: string;
   /** Copied from this volume: what that was when the copy was asked for. */
   readonly source_volume_id?: string;
@@ -84,7 +87,7 @@ export async function planVolume(
     ...(source_volume_id === undefined ? {} : { source_volume_id }),
     ...(attachment === undefined ? {} : { attachment }),
     az: config.az,
-    volume_type: "gp3",
+    volume_type: plan.volume_type ?? "gp3",
     create_time: new Date().toISOString(),
     state: "creating",
   });

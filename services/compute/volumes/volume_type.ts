@@ -5,6 +5,7 @@ import { showTags } from "../../resources/tags.ts";
 import type { Output } from "../../resources/wire.ts";
 import { buckets, type SnapshotRecord, type VolumeRecord } from "../contract.ts";
 import { showEncryption } from "./encryption_choice.ts";
+import { shownPerformance } from "./volume_performance.ts";
 import { zoneId } from "../../resources/zone_names.ts";
 
 export const volumeType: ResourceType<VolumeRecord> = {
@@ -101,15 +102,17 @@ export function showVolume(volume: VolumeRecord): Shown {
     CreateTime: volume.create_time,
     ...showEncryption(volume),
     ...(volume.fast_restored === true ? { FastRestored: true } : {}),
-    Iops: volume.iops,
+    ...shownPerformance(volume),
     MultiAttachEnabled: false,
     Size: volume.size_gib,
     SnapshotId: volume.snapshot_id ?? "",
     ...(volume.source_volume_id === undefined ? {} : { SourceVolumeId: volume.source_volume_id }),
     State: volume.state,
     Tags: showTags(volume.tags),
-    Throughput: volume.throughput,
     VolumeId: volume.volume_id,
+    ...(volume.initialization_rate === undefined
+      ? {}
+      : { VolumeInitializationRate: volume.initialization_rate }),
     VolumeType: volume.volume_type,
   };
 }

@@ -1,13 +1,13 @@
 /**
  * CreateVolume, DeleteVolume, DescribeVolumes, DescribeVolumeStatus, AttachVolume, DetachVolume.
  *
- * gp3 is the one type. IOPS and throughput are checked against gp3's rules, and the block store holds the
- * volume to them.
+ * A volume's type decides which sizes and speeds it may have; the block store holds it to them.
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import {
   invalidCombination,
+  invalidParameter,
   invalidValue,
   missingParameter,
   unsupported,
@@ -22,7 +22,7 @@ import { requireCompleted, usableSnapshot } from "../snapshots/snapshot_permissi
 import type { ComputeState } from "../state.ts";
 import { checkAttach, checkDevice } from "./volume_attachment.ts";
 import type { VolumeKeeper } from "./volume_keeper.ts";
-import { checkPerformance, checkVolumeType } from "./volume_performance.ts";
+import { performanceOf, refuseMultiAttach, typeNamed } from "./volume_performance.ts";
 import { checkCapacity, type NewVolume } from "./volume_lifecycle.ts";
 import { describeVolumeStatus } from "./volume_status.ts";
 import { showAttachment, showVolume } from "./volume_type.ts";
@@ -44,20 +44,37 @@ function checkCreate(input: CreateInput, az: string): void {
       `The zone '${input.AvailabilityZoneId}' does not exist.`,
     );
   }
-  checkVolumeType(input.VolumeType);
-  if (input.Size === undefined && input.SnapshotId === undefined) {
-    throw missingParameter("size/snapshot");
-  }
-  if (input.MultiAttachEnabled === true) {
-    throw invalidCombination("gp3 volumes cannot be attached to several instances at once.");
-  }
+  const type = typeNamed(input.VolumeType);
+  if (input.Size === undefined && !hasSnapshot(input)) throw missingParameter("size/snapshot");
+  refuseMultiAttach(input.MultiAttachEnabled, type);
   if (input.OutpostArn !== undefined) throw unsupported("There are no Outposts here.");
-  if (input.VolumeInitializationRate !== undefined) {
-    throw unsupported("Volumes need no initialization: their blocks are read as they are needed.");
-  }
+  checkInitialization(input);
   tagsFromSpecifications(input.TagSpecifications, ["volume"]);
-  if (input.Size !== undefined) checkPerformance(input.Size, input.Iops, input.Throughput);
+  if (input.Size !== undefined) performanceOf(requested(input, input.Size));
 }
+
+const hasSnapshot = ({ SnapshotId: id }: CreateInput) => id !== undefined && id !== "";
+
+/** A volume's blocks are read as they are needed, as quickly as any: the rate is kept, and decides nothing. */
+function checkInitialization(input: CreateInput): void {
+  const rate = input.VolumeInitializationRate;
+  if (rate === undefined) return;
+  if (!hasSnapshot(input)) {
+    throw invalidCombination(
+      "The parameter VolumeInitializationRate can only be used with the parameter SnapshotId.",
+    );
+  }
+  if (rate < 100 || rate > 300) {
+    throw invalidParameter("volumeInitializationRate", rate, "Expected: 100 to 300.");
+  }
+}
+
+const requested = (input: CreateInput, size_gib: number) => ({
+  volume_type: typeNamed(input.VolumeType),
+  size_gib,
+  iops: input.Iops,
+  throughput: input.Throughput,
+});
 
 /** The snapshot that the volume is to begin with. @throws AwsError unless the account may use it, and all of it is there */
 async function sourceOf(
@@ -88,7 +105,10 @@ async function planOf(
     volume_id: id,
     account_id: account,
     size_gib,
-    ...checkPerformance(size_gib, input.Iops, input.Throughput),
+    ...performanceOf(requested(input, size_gib)),
+    ...(input.VolumeInitializationRate === undefined
+      ? {}
+      : { initialization_rate: input.VolumeInitializationRate }),
     ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
     ...chooseEncryption(input, encryptionDefaults(state.records, region, account), snapshot),
     tags: tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {},
