@@ -186,6 +186,7 @@ export class Store implements AsyncDisposable {
       this.repair.stop(),
     ]);
     await this.directories.close();
+    await this.index.end();
     this.index.flush();
     this.index.beforeCommit(() => this.progress.storePositions(true));
     this.index.transaction(() => {});

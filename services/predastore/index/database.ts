@@ -4,14 +4,17 @@
  * Writers of the same turn go into one transaction; when one of them fails, each is run alone, so that
  * only the one that failed hears of it. The file is not synced at each commit: after a power cut it is
  * consistent at some earlier moment, and recovery reads on from there. An error in a transaction rolls
- * all of it back.
+ * all of it back. What is committed stands in SQLite's log first; `checkpoints.ts` brings it into the file.
  */
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { Checkpoints } from "./checkpoints.ts";
 import type { Bytes } from "./columns.ts";
 import { schema, schemaVersion, tables } from "./schema.ts";
 
 /** 64 MiB of index are checked at each start. */
 const checkedPages = 16_384;
+/** How long a transaction that cannot wait in the queue waits for a checkpoint that is ending. */
+const lockWait_ms = 10_000;
 
 export type Row = Record<string, unknown>;
 export type Value = string | number | bigint | Bytes | null;
@@ -23,17 +26,26 @@ interface Queued {
 
 export class IndexDatabase implements Disposable {
   readonly #db: DatabaseSync;
+  /** Undefined for a database in memory, which has no log. */
+  readonly checkpoints: Checkpoints | undefined;
   readonly #statements = new Map<string, StatementSync>();
   #queue: Queued[] = [];
   #scheduled = false;
+  #held = false;
   /** Runs inside each transaction, after the work. */
   beforeCommit: () => void = () => {};
 
   constructor(path: string) {
-    this.#db = new DatabaseSync(path);
+    this.#db = new DatabaseSync(path, { timeout: lockWait_ms });
     this.#db.exec("pragma journal_mode = wal; pragma synchronous = normal;");
     this.#db.exec("pragma cache_size = -16384; pragma temp_store = memory;");
     this.#db.exec(schema);
+    if (path === ":memory:") return;
+    this.#db.exec("pragma wal_autocheckpoint = 0");
+    this.checkpoints = new Checkpoints(path, {
+      hold: () => this.#hold(),
+      checkpoint: () => this.#checkpoint(),
+    });
   }
 
   /**
@@ -74,11 +86,26 @@ export class IndexDatabase implements Disposable {
   write(work: () => void): Promise<void> {
     const done = Promise.withResolvers<void>();
     this.#queue.push({ work, done });
-    if (!this.#scheduled) {
-      this.#scheduled = true;
-      setImmediate(() => this.flush());
-    }
+    this.#schedule();
     return done.promise;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#held) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      if (this.#held) this.#scheduled = false;
+      else this.flush();
+    });
+  }
+
+  /** Lets transactions wait in the queue until what is returned is called. */
+  #hold(): () => void {
+    this.#held = true;
+    return () => {
+      this.#held = false;
+      if (this.#queue.length > 0) this.#schedule();
+    };
   }
 
   /** Runs what waits now. */
@@ -119,12 +146,23 @@ export class IndexDatabase implements Disposable {
       this.run("rollback");
       throw error;
     }
+    this.checkpoints?.committed();
+  }
+
+  #checkpoint(): void {
+    const row = this.one("pragma wal_checkpoint(truncate)");
+    if (row?.["busy"] !== 0) throw new Error("the index's log is in use");
   }
 
   /** Returns when all that was committed survives a power cut. */
-  makeDurable(): void {
+  async makeDurable(): Promise<void> {
     this.flush();
-    this.one("pragma wal_checkpoint(truncate)");
+    await this.checkpoints?.makeDurable();
+  }
+
+  /** Returns when no other thread uses the file; it can be closed then. */
+  async end(): Promise<void> {
+    await this.checkpoints?.end();
   }
 
   value(name: string): string | undefined {
@@ -156,6 +194,7 @@ export class IndexDatabase implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.checkpoints?.[Symbol.dispose]();
     this.flush();
     this.#db.close();
   }

@@ -67,8 +67,13 @@ export class ObjectIndex implements Disposable {
   }
 
   /** Returns when all that was committed survives a power cut. */
-  makeDurable(): void {
-    this.#database.makeDurable();
+  makeDurable(): Promise<void> {
+    return this.#database.makeDurable();
+  }
+
+  /** Returns when no other thread uses the file; it can be closed then. */
+  end(): Promise<void> {
+    return this.#database.end();
   }
 
   /** Has `work` run inside each transaction from now on, after what the transaction is for. */

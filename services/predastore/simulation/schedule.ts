@@ -172,8 +172,8 @@ class Run {
     if (index !== "lost") {
       // What was made durable is never found older.
       const makeDurable = store.index.makeDurable.bind(store.index);
-      store.index.makeDurable = () => {
-        makeDurable();
+      store.index.makeDurable = async () => {
+        await makeDurable();
         if (!disk.crashed) copyIndex(this.#folder);
       };
     }
@@ -228,8 +228,8 @@ class Run {
     const { makeDurable } = store.index;
     // What was made durable is never found older.
     let old = readIndex(this.#folder);
-    store.index.makeDurable = () => {
-      makeDurable.call(store.index);
+    store.index.makeDurable = async () => {
+      await makeDurable.call(store.index);
       old = readIndex(this.#folder);
     };
     const branching = randomFrom(seed ^ 0xb4a7c4);

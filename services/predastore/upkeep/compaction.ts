@@ -166,7 +166,7 @@ export class Compactor {
       return;
     }
     // An index that is found after a power cut must not name what is removed now.
-    index.makeDurable();
+    await index.makeDurable();
     await directory.removeSegment(segment);
     await index.write(() => index.segments.forget(directory.number, segment));
     this.segments_removed++;

@@ -1,0 +1,39 @@
+/**
+ * The thread of `checkpoints.ts`: a connection of its own that copies the log into the file.
+ *
+ * It does one checkpoint for each message and answers with what came of it. It waits for locks, since nobody is
+ * served here.
+ */
+import { DatabaseSync } from "node:sqlite";
+
+/** What is to be done: `passive` goes beside writers, `truncate` keeps them out and empties the log. */
+export interface CheckpointOrder {
+  readonly path: string;
+  readonly mode: "passive" | "truncate";
+}
+
+export type CheckpointReply =
+  | {
+    /** Somebody was in the way, and something is left in the log. */
+    readonly busy: boolean;
+  }
+  | { readonly error: string };
+
+const lockWait_ms = 10_000;
+
+const scope = self as unknown as {
+  onmessage: (event: MessageEvent<CheckpointOrder>) => void;
+  postMessage(reply: CheckpointReply): void;
+};
+
+let database: DatabaseSync | undefined;
+
+scope.onmessage = ({ data: { path, mode } }) => {
+  try {
+    database ??= new DatabaseSync(path, { timeout: lockWait_ms });
+    const row = database.prepare(`pragma wal_checkpoint(${mode})`).get();
+    scope.postMessage({ busy: row?.["busy"] !== 0 });
+  } catch (error) {
+    scope.postMessage({ error: error instanceof Error ? error.message : String(error) });
+  }
+};
