@@ -14,7 +14,7 @@ import type { ObjectEvent, WaitingEvent } from "./index/outbox.ts";
 import type { BucketRow } from "./index/rows.ts";
 import type { Cause } from "./objects/cause.ts";
 import type { NotificationRule } from "./objects/settings.ts";
-import { formEncode } from "./s3/url_encoding.ts";
+import { urlEncode } from "./s3/url_encoding.ts";
 
 const atOnce = 100;
 const acknowledged_ms = 5_000;
@@ -68,7 +68,7 @@ export function recordOf(
           arn: `arn:aws:s3:::${bucket.name}`,
         },
         object: {
-          key: formEncode(event.key),
+          key: urlEncode(event.key),
           ...(event.size === undefined ? {} : { size: event.size }),
           ...(event.etag === undefined ? {} : { eTag: event.etag }),
           ...(event.version === undefined ? {} : { versionId: event.version }),

@@ -313,7 +313,7 @@ Deno.test({
         const listed = await s3.send(
           new ListObjectsV2Command({ Bucket, Prefix: "enc/", EncodingType: "url" }),
         );
-        assert.equal(listed.Contents?.[0]?.Key, "enc/a%20b%2Bc%2A%28d%29~%27%C3%A9%26.txt");
+        assert.equal(listed.Contents?.[0]?.Key, "enc/a+b%2Bc*%28d%29%7E%27%C3%A9%26.txt");
         assert.equal(listed.EncodingType, "url");
       },
 

@@ -67,6 +67,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "list v1 and v2: prefix, delimiter, start, stable tokens, encoding",
       /^listings encode keys/,
       /^on the wire: an encoding of lists/,
+      /^lists:/,
       /^listings page by prefix/,
       /^pages of any size/,
       /^a page over many keys/,

@@ -252,7 +252,7 @@ Deno.test(
           new ListObjectsV2Command({ Bucket: "keys", EncodingType: "url" }),
         );
         assert.deepEqual(
-          listed.Contents?.map(({ Key }) => decodeURIComponent(Key ?? "")),
+          listed.Contents?.map(({ Key }) => decodeURIComponent((Key ?? "").replaceAll("+", "%20"))),
           keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b))),
         );
         for (const key of keys) {

@@ -319,7 +319,7 @@ Deno.test({
         // A page may go on behind an upload that has ended meanwhile.
         assertAnswer(await uploads("listed", UploadId), 200, { Upload: undefined });
         assertAnswer(await answered(s3, new ListObjectsCommand({ Bucket, MaxKeys: -1 })), 400, {
-          ArgumentName: "max-keys",
+          ArgumentName: "maxKeys",
           ArgumentValue: "-1",
         });
         const { headers } = await answered(s3, new ListObjectsV2Command({ Bucket }));

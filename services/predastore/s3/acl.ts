@@ -3,7 +3,7 @@
  * what every question is answered, and what alone may be set.
  */
 import { AwsError } from "../../aws/errors.ts";
-import { owner } from "./answer_parts.ts";
+import { canonicalId, owner } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { done, maybeNode, nodes } from "./document.ts";
@@ -19,9 +19,7 @@ function acl(account_id: string): Response {
       "AccessControlList",
       element("Grant", [
         new Raw(
-          `<Grantee ${xsi}><ID>${
-            account_id.padStart(64, "0")
-          }</ID><DisplayName>${account_id}</DisplayName></Grantee>`,
+          `<Grantee ${xsi}><ID>${canonicalId(account_id)}</ID></Grantee>`,
         ),
         element("Permission", "FULL_CONTROL"),
       ]),
@@ -110,7 +108,7 @@ async function checkAcl(call: S3Call, account_id: string): Promise<void> {
   }
   const ours = grants.every((grant) =>
     text(grant, "Permission") === "FULL_CONTROL" &&
-    text(maybeNode(grant, "Grantee") ?? {}, "ID") === account_id.padStart(64, "0")
+    text(maybeNode(grant, "Grantee") ?? {}, "ID") === canonicalId(account_id)
   );
   if (grants.length !== 1 || !ours) throw unsupported();
 }

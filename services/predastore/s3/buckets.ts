@@ -8,6 +8,7 @@ import { owner } from "./answer_parts.ts";
 import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { refuseUnserved } from "./object_headers.ts";
+import { bucketArn } from "./permissions.ts";
 import { document, element, parseXml, text, xmlResponse } from "./xml.ts";
 
 /** Names that the system keeps for itself. */
@@ -22,10 +23,22 @@ export function checkBucketName(name: string, system: boolean): void {
   throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
 }
 
+/** Only buckets of the endpoint's own region can be asked for. @throws AwsError `InvalidArgument` */
+function checkRegion({ query, region }: S3Call): void {
+  const asked = query.get("bucket-region");
+  if (asked === null || asked.toLowerCase() === region) return;
+  throw invalidArgument(
+    /^[a-z]+(-[a-z]+)+-\d+$/i.test(asked)
+      ? "Requests with bucket-region specified must be made to the corresponding regional endpoint"
+      : `Argument value ${asked} is not a valid AWS Region`,
+    "bucket-region",
+  );
+}
+
 export function listBuckets(call: S3Call): Response {
   const limit = wholeNumber(call, "max-buckets", 1, 10_000) ?? 10_000;
   const prefix = call.query.get("prefix") ?? "";
-  const region = call.query.get("bucket-region");
+  checkRegion(call);
   const token = call.query.get("continuation-token");
   let after = "";
   if (token !== null) {
@@ -35,11 +48,11 @@ export function listBuckets(call: S3Call): Response {
       throw invalidArgument("The continuation token provided is incorrect", "continuation-token");
     }
   }
+  // The region is told to those who page or choose.
+  const paged = ["max-buckets", "prefix", "continuation-token", "bucket-region"]
+    .some((name) => call.query.has(name));
   const all = call.store.index.buckets.ofAccount(call.account_id)
-    .filter((bucket) =>
-      bucket.name.startsWith(prefix) && bucket.name > after &&
-      (region === null || bucket.region === region)
-    );
+    .filter((bucket) => bucket.name.startsWith(prefix) && bucket.name > after);
   const page = all.slice(0, limit);
   const last = page.at(-1);
   return xmlResponse("ListAllMyBucketsResult", [
@@ -50,7 +63,8 @@ export function listBuckets(call: S3Call): Response {
         element("Bucket", [
           element("Name", bucket.name),
           element("CreationDate", new Date(bucket.created_ms).toISOString()),
-          element("BucketRegion", bucket.region),
+          paged ? element("BucketRegion", bucket.region) : undefined,
+          element("BucketArn", bucketArn(bucket.name)),
         ])
       ),
     ),
@@ -138,6 +152,7 @@ export function headBucket(call: S3Call): Response {
       "content-type": "application/xml",
       "x-amz-bucket-region": bucket.region,
       "x-amz-access-point-alias": "false",
+      "x-amz-bucket-arn": bucketArn(bucket.name),
       ...tellCode(call, bucket),
     },
   });

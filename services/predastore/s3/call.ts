@@ -146,26 +146,40 @@ export function invalidArgument(message: string, name?: string, value?: string):
   return new DetailedError("InvalidArgument", message, { elements });
 }
 
-/** A whole number of the query. @throws AwsError `InvalidArgument` */
+const leastInteger = -(2 ** 31);
+export const mostInteger = 2 ** 31 - 1;
+
+/**
+ * A number of the query, which S3 reads for its value: `-0` is 0 and `0005` is 5. An empty one is none.
+ * @throws AwsError `InvalidArgument`
+ */
+export function integer({ query }: Pick<S3Call, "query">, name: string): number | undefined {
+  const value = query.get(name);
+  if (value === null || value === "") return undefined;
+  const number = /^-?\d+$/.test(value) ? Number(value) + 0 : NaN;
+  if (number >= leastInteger && number <= mostInteger) return number;
+  throw invalidArgument(`Provided ${name} not an integer or within integer range`, name, value);
+}
+
+/**
+ * One that must be within bounds.
+ * @param named how the refusal calls it
+ * @throws AwsError `InvalidArgument`
+ */
 export function wholeNumber(
   call: Pick<S3Call, "query">,
   name: string,
   from: number,
   to: number,
+  named = name,
 ): number | undefined {
-  const value = call.query.get(name);
-  if (value === null || value === "") return undefined;
-  const number = Number(value);
-  if (!/^\d{1,15}$/.test(value) || number < from || number > to) {
-    throw invalidArgument(
-      /^-?\d+$/.test(value)
-        ? `Argument ${name} must be an integer between ${from} and ${to}`
-        : `Provided ${name} not an integer or within integer range`,
-      name,
-      value,
-    );
-  }
-  return number;
+  const number = integer(call, name);
+  if (number === undefined || (number >= from && number <= to)) return number;
+  throw invalidArgument(
+    `Argument ${named} must be an integer between ${from} and ${to}`,
+    named,
+    String(number),
+  );
 }
 
 /** Small documents that some calls carry. @throws AwsError `MalformedXML` when it is too long */

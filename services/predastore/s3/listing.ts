@@ -9,9 +9,16 @@
 import { keyBytes } from "../index/columns.ts";
 import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
-import { owner, quoted } from "./answer_parts.ts";
+import { initiator, owner, quoted } from "./answer_parts.ts";
 import { checksumKind } from "./checksum_answers.ts";
-import { invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import {
+  integer,
+  invalidArgument,
+  mostInteger,
+  ownBucket,
+  type S3Call,
+  wholeNumber,
+} from "./call.ts";
 import { shownClass } from "./storage_class.ts";
 import { urlEncode } from "./url_encoding.ts";
 import { element, xmlResponse } from "./xml.ts";
@@ -103,10 +110,11 @@ export function listObjects(store: Store, bucket: number, request: ListRequest):
   return { objects, prefixes, truncated: false, last };
 }
 
+/** @throws AwsError `InvalidArgument` for an encoding that is none */
 export function encoder(call: S3Call): (text: string) => string {
   const encoding = call.query.get("encoding-type");
   if (encoding === null) return (text) => text;
-  if (encoding !== "url") {
+  if (encoding.toLowerCase() !== "url") {
     throw invalidArgument(
       "Invalid Encoding Method specified in Request",
       "encoding-type",
@@ -116,8 +124,9 @@ export function encoder(call: S3Call): (text: string) => string {
   return urlEncode;
 }
 
+/** Told back as it was asked for. */
 export const encodingType = (call: S3Call) =>
-  call.query.get("encoding-type") === "url" ? element("EncodingType", "url") : undefined;
+  element("EncodingType", call.query.get("encoding-type") ?? undefined);
 
 function contents(object: ListedObject, encode: (text: string) => string, withOwner?: string) {
   return element("Contents", [
@@ -135,23 +144,47 @@ export const commonPrefixes = (prefixes: readonly string[], encode: (text: strin
   prefixes.map((prefix) => element("CommonPrefixes", element("Prefix", encode(prefix))));
 
 const longestPage = 1000;
-export const maxKeys = (call: S3Call, name: string) =>
-  Math.min(longestPage, wholeNumber(call, name, 0, 2 ** 31 - 1) ?? longestPage);
+/** How much a page holds, whatever was asked for. */
+export const pageOf = (asked: number) => Math.min(longestPage, asked);
+
+/** What a page may hold, as it was asked for. @throws AwsError `InvalidArgument` */
+const maxKeys = (call: S3Call) =>
+  wholeNumber(call, "max-keys", 0, mostInteger, "maxKeys") ?? longestPage;
+
+/** Each version of the listing has parameters that the other one refuses. @throws AwsError `InvalidArgument` */
+function refuseOthers(call: S3Call, of: Readonly<Record<string, string>>): void {
+  integer(call, "max-keys");
+  for (const [name, message] of Object.entries(of)) {
+    if (call.query.has(name)) throw invalidArgument(message, name);
+  }
+}
+
+const ofV2 = {
+  "continuation-token": "continuation-token only supported in REST.GET.BUCKET with list-type=2",
+  "start-after": "startAfter only supported in REST.GET.BUCKET with list-type=2",
+};
+const ofV1 = { marker: "Marker unsupported with REST.GET.BUCKET in list-type=2" };
 
 export function listObjectsV1(call: S3Call): Response {
+  refuseOthers(call, ofV2);
   const bucket = ownBucket(call);
   const encode = encoder(call);
   const prefix = call.query.get("prefix") ?? "";
   const delimiter = call.query.get("delimiter") ?? "";
   const marker = call.query.get("marker") ?? "";
-  const limit = maxKeys(call, "max-keys");
-  const page = listObjects(call.store, bucket.id, { prefix, delimiter, after: marker, limit });
+  const asked = maxKeys(call);
+  const page = listObjects(call.store, bucket.id, {
+    prefix,
+    delimiter,
+    after: marker,
+    limit: pageOf(asked),
+  });
   return xmlResponse("ListBucketResult", [
     element("Name", bucket.name),
     element("Prefix", encode(prefix)),
     element("Marker", encode(marker)),
     page.truncated && delimiter !== "" ? element("NextMarker", encode(page.last)) : undefined,
-    element("MaxKeys", limit),
+    element("MaxKeys", asked),
     delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
     encodingType(call),
     element("IsTruncated", page.truncated),
@@ -181,28 +214,37 @@ function readToken(token: string): string {
 }
 
 export function listObjectsV2(call: S3Call): Response {
+  refuseOthers(call, ofV1);
   const bucket = ownBucket(call);
   const encode = encoder(call);
   const prefix = call.query.get("prefix") ?? "";
   const delimiter = call.query.get("delimiter") ?? "";
   const token = call.query.get("continuation-token");
   const startAfter = call.query.get("start-after") ?? "";
-  const limit = maxKeys(call, "max-keys");
   if (token === "") throw wrongToken();
   const after = token === null ? startAfter : readToken(token);
-  const page = listObjects(call.store, bucket.id, { prefix, delimiter, after, limit });
+  const asked = maxKeys(call);
+  const page = listObjects(call.store, bucket.id, {
+    prefix,
+    delimiter,
+    after,
+    limit: pageOf(asked),
+  });
   const fetchOwner = call.query.get("fetch-owner") === "true";
   return xmlResponse("ListBucketResult", [
     element("Name", bucket.name),
     element("Prefix", encode(prefix)),
-    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
-    element("MaxKeys", limit),
-    encodingType(call),
-    element("KeyCount", page.objects.length + page.prefixes.length),
-    element("IsTruncated", page.truncated),
-    token === null ? undefined : element("ContinuationToken", token),
+    // Where a token says where to go on, this says nothing.
+    call.query.has("start-after") && token === null
+      ? element("StartAfter", encode(startAfter))
+      : undefined,
+    element("ContinuationToken", token ?? undefined),
     page.truncated ? element("NextContinuationToken", tokenOf(page.last)) : undefined,
-    call.query.has("start-after") ? element("StartAfter", encode(startAfter)) : undefined,
+    element("KeyCount", page.objects.length + page.prefixes.length),
+    element("MaxKeys", asked),
+    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    encodingType(call),
+    element("IsTruncated", page.truncated),
     page.objects.map((object) =>
       contents(object, encode, fetchOwner ? bucket.account_id : undefined)
     ),
@@ -226,7 +268,7 @@ export function listMultipartUploads(call: S3Call): Response {
   if (idMarker !== "" && !isMarkerOf(call, keyMarker, idMarker)) {
     throw invalidArgument("Invalid uploadId marker", "upload-id-marker", idMarker);
   }
-  const limit = maxKeys(call, "max-uploads");
+  const limit = pageOf(wholeNumber(call, "max-uploads", 0, mostInteger) ?? longestPage);
   const uploads: ReturnType<typeof call.store.index.uploads.listFrom> = [];
   const prefixes: string[] = [];
   let truncated = false;
@@ -274,10 +316,7 @@ export function listMultipartUploads(call: S3Call): Response {
       element("Upload", [
         element("Key", encode(upload.key)),
         element("UploadId", upload.id),
-        element("Initiator", [
-          element("ID", bucket.account_id.padStart(64, "0")),
-          element("DisplayName", bucket.account_id),
-        ]),
+        initiator(bucket.account_id),
         owner(bucket.account_id),
         element("StorageClass", shownClass(upload.meta.storage_class)),
         element("Initiated", new Date(upload.created_ms).toISOString()),

@@ -1,7 +1,7 @@
 /** Multipart uploads: begun, found again, listed and given up. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ChecksumMeta, UploadRow } from "../index/rows.ts";
-import { owner, quoted } from "./answer_parts.ts";
+import { initiator, owner, quoted } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { type Algorithm, askedAlgorithm, defaultAlgorithm, isAlgorithm } from "./checksums.ts";
 import { checksumKind, checksumValue, typeHeader } from "./checksum_answers.ts";
@@ -122,10 +122,7 @@ export function listParts(call: S3Call): Response {
         upload.checksum && checksumValue(part.checksum),
       ])
     ),
-    element("Initiator", [
-      element("ID", bucket.account_id.padStart(64, "0")),
-      element("DisplayName", bucket.account_id),
-    ]),
+    initiator(bucket.account_id),
     owner(bucket.account_id),
     element("StorageClass", shownClass(upload.meta.storage_class)),
     checksumKind(upload.checksum),

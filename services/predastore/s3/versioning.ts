@@ -5,9 +5,9 @@ import type { BucketRow, ListedVersion } from "../index/rows.ts";
 import { sequenceOf } from "../objects/version_id.ts";
 import { owner, quoted } from "./answer_parts.ts";
 import { checksumKind } from "./checksum_answers.ts";
-import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { integer, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
-import { afterPrefix, commonPrefixes, encoder, encodingType, maxKeys } from "./listing.ts";
+import { afterPrefix, commonPrefixes, encoder, encodingType, pageOf } from "./listing.ts";
 import { shownClass } from "./storage_class.ts";
 import { checkedVersion } from "./version_ids.ts";
 import { element, text, xmlResponse } from "./xml.ts";
@@ -64,20 +64,15 @@ function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
   const delimiter = call.query.get("delimiter") ?? "";
   const keyMarker = call.query.get("key-marker") ?? "";
   const versionMarker = call.query.get("version-id-marker") ?? "";
-  if (versionMarker !== "" && keyMarker === "") {
-    throw invalidArgument(
-      "A version-id marker cannot be specified without a key marker.",
-      "version-id-marker",
-      versionMarker,
-    );
-  }
   const versions: ListedVersion[] = [];
   const prefixes: string[] = [];
   let next = { key: "", version: "" };
   let start: Uint8Array<ArrayBuffer> | undefined = keyBytes(prefix);
   // Nothing of the marker's key itself is below 0; without a marker all of the first key is below infinity.
   let below = Number.MAX_SAFE_INTEGER;
-  if (keyMarker !== "" && Buffer.compare(keyBytes(keyMarker), start) >= 0) {
+  // No key comes before the first one: a version of it is behind all there is.
+  if (versionMarker !== "" && keyMarker === "") start = undefined;
+  if (keyMarker !== "" && start !== undefined && Buffer.compare(keyBytes(keyMarker), start) >= 0) {
     start = keyBytes(keyMarker);
     below = versionMarker === "" ? 0 : markerSequence(call, bucket, keyMarker, versionMarker);
     const group = delimiter === "" || !keyMarker.startsWith(prefix)
@@ -117,16 +112,35 @@ function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
 }
 
 function markerSequence(call: S3Call, bucket: BucketRow, key: string, version: string): number {
-  if (version !== "null") return sequenceOf(checkedVersion(version)) ?? 0;
+  if (version !== "null") return sequenceOf(version) ?? 0;
   return call.store.objects.find(bucket, key, "null")?.sequence ?? 0;
 }
 
+/** A version to go on behind is one of a key. @throws AwsError `InvalidArgument` */
+function checkMarkers({ query }: S3Call): void {
+  const version = query.get("version-id-marker");
+  if (version === null) return;
+  if (!query.has("key-marker")) {
+    throw invalidArgument(
+      "A version-id marker cannot be specified without a key marker.",
+      "version-id-marker",
+      version,
+    );
+  }
+  if (version === "") {
+    throw invalidArgument("A version-id marker cannot be empty.", "version-id-marker", version);
+  }
+  checkedVersion(version, "version-id-marker");
+}
+
 export function listObjectVersions(call: S3Call): Response {
+  const asked = integer(call, "max-keys") ?? 1000;
+  checkMarkers(call);
   const bucket = ownBucket(call);
   const encode = encoder(call);
-  const limit = maxKeys(call, "max-keys");
-  const { versions, prefixes, truncated, next } = page(call, bucket, limit);
-  const delimiter = call.query.get("delimiter") ?? "";
+  if (asked < 0) throw invalidArgument("max-keys cannot be negative", "max-keys");
+  const { versions, prefixes, truncated, next } = page(call, bucket, pageOf(asked));
+  const delimiter = call.query.get("delimiter");
   return xmlResponse("ListVersionsResult", [
     element("Name", bucket.name),
     element("Prefix", encode(call.query.get("prefix") ?? "")),
@@ -134,8 +148,8 @@ export function listObjectVersions(call: S3Call): Response {
     element("VersionIdMarker", call.query.get("version-id-marker") ?? ""),
     truncated ? element("NextKeyMarker", encode(next.key)) : undefined,
     truncated && next.version !== "" ? element("NextVersionIdMarker", next.version) : undefined,
-    element("MaxKeys", limit),
-    delimiter === "" ? undefined : element("Delimiter", encode(delimiter)),
+    element("MaxKeys", asked),
+    delimiter === null ? undefined : element("Delimiter", encode(delimiter)),
     encodingType(call),
     element("IsTruncated", truncated),
     versions.map((one) =>
@@ -148,9 +162,9 @@ export function listObjectVersions(call: S3Call): Response {
           element("ETag", quoted(one.etag)),
           checksumKind(one.checksum),
           element("Size", one.size),
-          element("StorageClass", shownClass(one.storage_class)),
         ],
         owner(bucket.account_id),
+        one.marker ? undefined : element("StorageClass", shownClass(one.storage_class)),
       ])
     ),
     commonPrefixes(prefixes, encode),
