@@ -30,7 +30,7 @@ const symbols = {
 let opened: Deno.DynamicLibrary<typeof symbols> | undefined;
 const crypto = () => (opened ??= Deno.dlopen(library, symbols)).symbols;
 
-export type DigestName = "md5" | "sha1" | "sha256";
+export type DigestName = "md5" | "sha1" | "sha256" | "sha512";
 
 /** Below this a trip to another thread costs more than the hash. */
 const inlineBytes = 16 * 1024;

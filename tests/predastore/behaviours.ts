@@ -98,6 +98,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "GetObjectAttributes; checksums of parts",
       /^GetObjectAttributes/,
       /attributes of parts/,
+      /^uploads on the wire: attributes/,
       /checksums of parts are told/,
     ],
     ["presigned URLs", /^presigned URLs/, /expired or changed presigned/],
@@ -119,6 +120,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "create, part, list, complete with checks (also again), abort",
       /completes again what was completed/,
       /^multipart uploads are checked/,
+      /^uploads on the wire: (a part|checksums of|the checksum of|the size|where an)/,
       /^a multipart object is its parts/,
     ],
     ["part copy", /^parts are copied from/, /part copy of ranges/],
@@ -127,8 +129,9 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
   ],
   "Checksums and bodies": [
     [
-      "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256: header, trailer, composite, whole",
+      "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256, SHA-512, MD5: header, trailer, composite, whole; XXHash is refused",
       /every checksum algorithm/,
+      /^uploads on the wire: (MD5|a later kind|a checksum's header)/,
       /CRCs have the catalogue/,
       /^on the wire: an algorithm that/,
     ],

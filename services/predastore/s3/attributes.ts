@@ -1,4 +1,5 @@
 /** GetObjectAttributes: what is known of an object, as its asker lists it. */
+import { AwsError } from "../../aws/errors.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
 import { checksumElements, checksumValue } from "./checksum_answers.ts";
@@ -22,22 +23,22 @@ export function getObjectAttributes(call: S3Call): Response {
   const bucket = ownBucket(call);
   const asked = (call.headers.get("x-amz-object-attributes") ?? "").split(",")
     .map((one) => one.trim()).filter((one) => one !== "");
-  if (asked.length === 0 || asked.some((one) => !known.includes(one))) {
-    throw invalidArgument(
-      "Invalid attribute name specified.",
-      "x-amz-object-attributes",
-      asked.find((one) => !known.includes(one)),
+  if (asked.length === 0) {
+    throw new AwsError(
+      "InvalidRequest",
+      "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
     );
+  }
+  const unknown = asked.find((one) => !known.includes(one));
+  if (unknown !== undefined) {
+    throw invalidArgument("Invalid attribute name specified.", "x-amz-object-attributes", unknown);
   }
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
   refuseCustomerKey(call.headers);
   const { checksum, parts, part_checksums } = object.meta;
-  const limit = Math.min(
-    mostParts,
-    numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts,
-  );
+  const limit = numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts;
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
-  const shown = parts?.slice(marker, marker + limit) ?? [];
+  const shown = parts?.slice(marker, marker + Math.min(limit, mostParts)) ?? [];
   // As S3 does, nothing but their number is told of parts where the upload had no checksums.
   const sums = part_checksums;
   const wants = (name: string) => asked.includes(name);
@@ -57,7 +58,7 @@ export function getObjectAttributes(call: S3Call): Response {
           element("PartNumberMarker", marker),
           element("NextPartNumberMarker", shown.length === 0 ? 0 : marker + shown.length),
           element("MaxParts", limit),
-          element("IsTruncated", marker + shown.length < parts.length),
+          element("IsTruncated", limit > 0 && marker + shown.length < parts.length),
           shown.map((size, at) =>
             element("Part", [
               element("PartNumber", marker + at + 1),

@@ -8,6 +8,7 @@ import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta } from "../index/rows.ts";
+import { invalidArgument, notImplemented } from "./call.ts";
 import { CrcCombiner, type CrcName } from "./crc.ts";
 import { crc64nvme } from "./crc64.ts";
 
@@ -18,10 +19,33 @@ export const algorithms = {
   CRC32: 4,
   CRC32C: 4,
   CRC64NVME: 8,
+  MD5: 16,
   SHA1: 20,
   SHA256: 32,
+  SHA512: 64,
 } as const;
 export type Algorithm = keyof typeof algorithms;
+
+/** Those of AWS's that are not computed here: what names one is refused rather than left unchecked. */
+const uncomputed = { XXHASH128: 16, XXHASH3: 8, XXHASH64: 8 } as const;
+const lengths = { ...algorithms, ...uncomputed };
+/** By any of AWS's names. */
+export type Named = keyof typeof lengths;
+
+export const isNamed = (name: string): name is Named => Object.hasOwn(lengths, name);
+
+/** Names that came after uploads could be begun without one. */
+export const isLater = (name: Named) => /^(MD5|SHA512|XXHASH\d+)$/.test(name);
+
+/** By libcrypto's names. */
+const hashes = { MD5: "md5", SHA1: "sha1", SHA256: "sha256", SHA512: "sha512" } as const;
+const isHash = (name: Algorithm): name is keyof typeof hashes => Object.hasOwn(hashes, name);
+
+/** Of which kinds the checksum of an object in parts can be; the usual one first. */
+export function typesOf(algorithm: Algorithm): readonly ChecksumMeta["type"][] {
+  if (isHash(algorithm)) return ["COMPOSITE"];
+  return algorithm === "CRC64NVME" ? ["FULL_OBJECT"] : ["COMPOSITE", "FULL_OBJECT"];
+}
 
 /** What S3 computes of a body whose client sends no checksum. */
 export const defaultAlgorithm: Algorithm = "CRC64NVME";
@@ -36,11 +60,20 @@ export function isAlgorithm(name: string): name is Algorithm {
  */
 export function askedAlgorithm(headers: Headers): Algorithm | undefined {
   const algorithm = headers.get("x-amz-checksum-algorithm")?.toUpperCase();
-  if (algorithm === undefined || isAlgorithm(algorithm)) return algorithm;
+  if (algorithm === undefined) return undefined;
+  if (isNamed(algorithm)) return computed(algorithm);
   throw new AwsError(
     "InvalidRequest",
-    "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]",
+    `Checksum algorithm provided is unsupported. Please try again with any of the valid types: [${
+      Object.keys(lengths).sort().join(", ")
+    }]`,
   );
+}
+
+/** @throws AwsError `NotImplemented` */
+function computed(name: Named): Algorithm {
+  if (isAlgorithm(name)) return name;
+  throw notImplemented(`the checksum algorithm ${name}`);
 }
 
 export const checksumHeader = (algorithm: string) => `x-amz-checksum-${algorithm.toLowerCase()}`;
@@ -58,8 +91,8 @@ function bigEndian(value: bigint, bytes: number): Bytes {
 }
 
 export function startChecksum(algorithm: Algorithm): RunningChecksum {
-  if (algorithm === "SHA1" || algorithm === "SHA256") {
-    const digest = new Digest(algorithm === "SHA1" ? "sha1" : "sha256");
+  if (isHash(algorithm)) {
+    const digest = new Digest(hashes[algorithm]);
     return {
       algorithm,
       update: (bytes) => digest.update(bytes),
@@ -90,53 +123,77 @@ export interface ClaimedChecksum {
   readonly value: string | undefined;
 }
 
-function checkForm(algorithm: Algorithm, value: string): string {
-  let bytes: Uint8Array | undefined;
+/** Whether `value` can be a checksum by that name. */
+export function isWellFormed(name: Named, value: string): boolean {
   try {
-    bytes = Uint8Array.fromBase64(value);
+    return Uint8Array.fromBase64(value, { lastChunkHandling: "strict" }).length === lengths[name];
   } catch {
-    bytes = undefined;
+    return false;
   }
-  if (bytes?.length !== algorithms[algorithm]) {
-    throw new AwsError(
-      "InvalidRequest",
-      `Value for ${checksumHeader(algorithm)} header is invalid.`,
-    );
+}
+
+export const invalidChecksum = (name: string, where = "header") =>
+  new AwsError("InvalidRequest", `Value for ${checksumHeader(name)} ${where} is invalid.`);
+
+const severalChecksums = () =>
+  new AwsError(
+    "InvalidRequest",
+    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+  );
+
+/** Headers of that name which bring no checksum. */
+const besides = ["x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"];
+
+/** The one checksum that the headers bring, its form unchecked. @throws AwsError `InvalidRequest`, `InvalidArgument` */
+export function headerChecksum(headers: Headers): { name: Named; value: string } | undefined {
+  const found: { name: string; value: string }[] = [];
+  for (const [header, value] of headers) {
+    if (!header.startsWith("x-amz-checksum-") || besides.includes(header)) continue;
+    const [, second] = value.split(/, ?/);
+    if (second !== undefined) {
+      throw invalidArgument("Only one value may be specified.", header, second);
+    }
+    found.push({ name: header.slice("x-amz-checksum-".length).toUpperCase(), value });
   }
-  return value;
+  if (found.length > 1) throw severalChecksums();
+  const [only] = found;
+  if (only === undefined) return undefined;
+  const { name, value } = only;
+  if (isNamed(name)) return { name, value };
+  throw new AwsError(
+    "InvalidRequest",
+    "The algorithm type you specified in x-amz-checksum- header is invalid.",
+  );
 }
 
 /** @throws AwsError `InvalidRequest` for a malformed value, or more than one checksum */
 export function claimedChecksum(headers: Headers): ClaimedChecksum | undefined {
   const found: ClaimedChecksum[] = [];
-  for (const name of Object.keys(algorithms) as Algorithm[]) {
-    const value = headers.get(checksumHeader(name));
-    if (value !== null) found.push({ algorithm: name, value: checkForm(name, value) });
+  const sent = headerChecksum(headers);
+  if (sent !== undefined) {
+    if (!isWellFormed(sent.name, sent.value)) throw invalidChecksum(sent.name);
+    found.push({ algorithm: computed(sent.name), value: sent.value });
   }
   const trailers = (headers.get("x-amz-trailer") ?? "").toLowerCase().split(",")
     .map((name) => name.trim()).filter((name) => name !== "");
   for (const trailer of trailers) {
     const algorithm = trailer.replace(/^x-amz-checksum-/, "").toUpperCase();
-    if (!isAlgorithm(algorithm)) {
-      throw new AwsError(
-        "InvalidRequest",
-        "The value specified in the x-amz-trailer header is not supported",
-      );
+    if (trailer.startsWith("x-amz-checksum-") && isNamed(algorithm)) {
+      found.push({ algorithm: computed(algorithm), value: undefined });
+      continue;
     }
-    found.push({ algorithm, value: undefined });
-  }
-  if (found.length > 1) {
     throw new AwsError(
       "InvalidRequest",
-      "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+      "The value specified in the x-amz-trailer header is not supported",
     );
   }
+  if (found.length > 1) throw severalChecksums();
   const [only] = found;
   const named = headers.get("x-amz-sdk-checksum-algorithm")?.toUpperCase();
   if (named === undefined || named === only?.algorithm) return only;
   throw new AwsError(
     "InvalidRequest",
-    only === undefined && isAlgorithm(named)
+    only === undefined
       ? "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
       : "Value for x-amz-sdk-checksum-algorithm header is invalid.",
   );
@@ -147,8 +204,11 @@ export function trailedChecksum(
   claimed: ClaimedChecksum,
   trailers: ReadonlyMap<string, string>,
 ): string | undefined {
-  const value = trailers.get(checksumHeader(claimed.algorithm));
-  return value === undefined ? claimed.value : checkForm(claimed.algorithm, value);
+  const { algorithm } = claimed;
+  const value = trailers.get(checksumHeader(algorithm));
+  if (value === undefined) return claimed.value;
+  if (!isWellFormed(algorithm, value)) throw invalidChecksum(algorithm, "trailing header");
+  return value;
 }
 
 export function badDigest(algorithm: Algorithm): AwsError {
@@ -177,8 +237,8 @@ export function combineChecksums(
     Buffer.concat(parts.map((part) => Uint8Array.fromBase64(part.value))),
   );
   let value: Bytes;
-  if (algorithm === "SHA1" || algorithm === "SHA256") {
-    value = new Uint8Array(createHash(algorithm.toLowerCase()).update(joined).digest());
+  if (isHash(algorithm)) {
+    value = new Uint8Array(createHash(hashes[algorithm]).update(joined).digest());
   } else if (algorithm === "CRC64NVME") value = bigEndian(crc64nvme(joined), 8);
   else value = bigEndian(BigInt((algorithm === "CRC32" ? crc32 : crc32c)(joined)), 4);
   return { algorithm, type, value: `${value.toBase64()}-${parts.length}` };

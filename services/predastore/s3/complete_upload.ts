@@ -8,18 +8,21 @@ import { quoted } from "./answer_parts.ts";
 import { readDocument } from "./body.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import {
-  type Algorithm,
   badDigest,
-  checksumHeader,
   combineChecksums,
-  isAlgorithm,
+  headerChecksum,
+  invalidChecksum,
+  isLater,
+  isNamed,
+  isWellFormed,
+  type Named,
 } from "./checksums.ts";
 import { checksumElements, typeHeader } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { locationOf } from "./location.ts";
-import { algorithmOf, knownType, mostParts, uploadOf } from "./multipart.ts";
+import { algorithmOf, knownType, mostParts, otherKind, uploadOf } from "./multipart.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
   children,
@@ -36,7 +39,7 @@ const leastPart_bytes = 5 << 20;
 interface ChosenPart {
   readonly number: number;
   readonly etag: string;
-  readonly checksums: ReadonlyMap<Algorithm, string>;
+  readonly checksum: { readonly name: Named; readonly value: string } | undefined;
 }
 
 function chosenParts(document: string, upload_id: string): ChosenPart[] {
@@ -53,14 +56,7 @@ function chosenParts(document: string, upload_id: string): ChosenPart[] {
     if (number < 1) {
       throw invalidArgument("PartNumber must be >= 1", "PartNumber", String(number));
     }
-    const checksums = new Map<Algorithm, string>();
-    for (const name of Object.keys(node)) {
-      const algorithm = name.replace(/^Checksum/, "");
-      if (name !== algorithm && isAlgorithm(algorithm)) {
-        checksums.set(algorithm, text(node, name) ?? "");
-      }
-    }
-    return { number, etag, checksums };
+    return { number, etag, checksum: chosenChecksum(node) };
   });
   if (parts.length === 0 || parts.length > mostParts) throw malformedXml();
   for (const [at, part] of parts.entries()) {
@@ -75,12 +71,38 @@ function chosenParts(document: string, upload_id: string): ChosenPart[] {
   return parts;
 }
 
+/** The checksum that a chosen part is told to have. @throws AwsError `InvalidArgument` */
+function chosenChecksum(part: XmlNode): ChosenPart["checksum"] {
+  const found: { name: Named; value: string }[] = [];
+  for (const element of Object.keys(part)) {
+    const name = element.replace(/^Checksum/, "");
+    if (name !== element && isNamed(name)) found.push({ name, value: text(part, element) ?? "" });
+  }
+  const [only, ...more] = found;
+  if (only === undefined) return undefined;
+  if (more.length === 0 && isWellFormed(only.name, only.value)) return only;
+  throw invalidArgument(
+    "Invalid Base64 or multiple checksums present in request",
+    "Checksum",
+    found.map(({ name, value }) => `${name}:${value};`).sort().join(""),
+  );
+}
+
 const invalidPart = (upload: UploadRow, part: { readonly number: number; readonly etag: string }) =>
   new DetailedError(
     "InvalidPart",
     "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
     { elements: { UploadId: upload.id, PartNumber: String(part.number), ETag: part.etag } },
   );
+
+/** Whether a part was stored with that checksum. Later kinds are kept only where the upload named theirs. */
+const hasChecksum = (
+  upload: UploadRow,
+  { checksum }: PartRow,
+  { name, value }: NonNullable<ChosenPart["checksum"]>,
+) =>
+  (upload.checksum !== undefined || !isLater(name)) && checksum?.algorithm === name &&
+  checksum.value === value;
 
 function matchParts(
   upload: UploadRow,
@@ -92,16 +114,21 @@ function matchParts(
     const part = byNumber.get(wanted.number);
     if (part === undefined || part.etag !== wanted.etag) throw invalidPart(upload, wanted);
     const { algorithm: begun, type } = upload.checksum ?? {};
-    if (type === "COMPOSITE" && !wanted.checksums.has(begun as Algorithm)) {
+    const { checksum } = wanted;
+    if (checksum === undefined && type === "COMPOSITE") {
       throw new AwsError(
         "InvalidRequest",
         `The upload was created using a ${begun?.toLowerCase()} checksum. The complete request must include the checksum for each part. It was missing for part ${wanted.number} in the request.`,
       );
     }
-    for (const [algorithm, value] of wanted.checksums) {
-      if (part.checksum?.algorithm !== algorithm || part.checksum.value !== value) {
-        throw invalidPart(upload, wanted);
-      }
+    if (checksum !== undefined && begun !== undefined && checksum.name !== begun) {
+      throw new AwsError(
+        "BadDigest",
+        `The ${checksum.name.toLowerCase()} you specified for part ${wanted.number} did not match what we received.`,
+      );
+    }
+    if (checksum !== undefined && !hasChecksum(upload, part, checksum)) {
+      throw invalidPart(upload, wanted);
     }
     return part;
   });
@@ -165,6 +192,8 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const before = completedBefore(call, bucket, chosen);
   if (before !== undefined) return completed(call, bucket, before);
   const upload = uploadOf(call);
+  const claimed = claimedWhole(call.headers, upload);
+  const claimedSize = sizeOfWhole(call.headers);
   const type = knownType(call.headers.get(typeHeader));
   if (type !== undefined && type !== (upload.checksum?.type ?? "FULL_OBJECT")) {
     throw new AwsError(
@@ -177,14 +206,16 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const stored = await call.store.uploads.complete(bucket, upload, (all) => {
     const parts = matchParts(upload, chosen, all);
     const size = parts.reduce((sum, part) => sum + part.size, 0);
-    const claimedSize = call.headers.get("x-amz-mp-object-size");
-    if (claimedSize !== null && Number(claimedSize) !== size) {
+    if (claimedSize !== undefined && claimedSize !== size) {
       throw new AwsError(
         "InvalidRequest",
         `The provided 'x-amz-mp-object-size' header value ${claimedSize} does not match what was computed: ${size}`,
       );
     }
-    const checksum = wholeChecksum(call, upload, parts);
+    const checksum = wholeChecksum(upload, parts);
+    if (claimed !== undefined && upload.checksum !== undefined && claimed !== checksum?.value) {
+      throw badDigest(algorithmOf(upload));
+    }
     return {
       parts,
       etag: multipartEtag(parts),
@@ -244,8 +275,35 @@ function withoutChecksum(headers: Headers): Headers {
   return made;
 }
 
+/**
+ * The checksum that the client says the object has: of one made of the parts' own, with their number. Where the
+ * upload named no algorithm it is compared with nothing, as at S3. @throws AwsError `InvalidRequest`
+ */
+function claimedWhole(headers: Headers, { checksum }: UploadRow): string | undefined {
+  const claimed = headerChecksum(headers);
+  if (claimed === undefined) return undefined;
+  const { name, value } = claimed;
+  if (!isWellFormed(name, value.replace(/-\d+$/, ""))) throw invalidChecksum(name);
+  if (checksum === undefined ? isLater(name) : name !== checksum.algorithm) {
+    throw otherKind(checksum?.algorithm, name);
+  }
+  return value;
+}
+
+/** @throws AwsError `InvalidRequest` */
+function sizeOfWhole(headers: Headers): number | undefined {
+  const value = headers.get("x-amz-mp-object-size");
+  if (value === null) return undefined;
+  if (/^\d{1,15}$/.test(value)) return Number(value);
+  throw new AwsError(
+    "InvalidRequest",
+    `Value for x-amz-mp-object-size header is ${
+      /^-\d+$/.test(value) ? "less than zero" : "invalid"
+    }: '${value}'`,
+  );
+}
+
 function wholeChecksum(
-  call: S3Call,
   upload: UploadRow,
   parts: readonly PartRow[],
 ): ChecksumMeta | undefined {
@@ -256,7 +314,7 @@ function wholeChecksum(
   if (upload.checksum === undefined && parts.some((part) => valueOf(part) === undefined)) {
     return undefined;
   }
-  const checksum = combineChecksums(
+  return combineChecksums(
     algorithm,
     upload.checksum?.type ?? "FULL_OBJECT",
     parts.map((part) => {
@@ -265,9 +323,4 @@ function wholeChecksum(
       return { value, size: part.size };
     }),
   );
-  const claimed = call.headers.get(checksumHeader(algorithm));
-  if (claimed !== null && claimed.replace(/-\d+$/, "") !== checksum.value.replace(/-\d+$/, "")) {
-    throw badDigest(algorithm);
-  }
-  return checksum;
 }

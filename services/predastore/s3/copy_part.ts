@@ -3,7 +3,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumValue } from "./checksum_answers.ts";
-import { copiedBody, copySource, tellSource } from "./copy_source.ts";
+import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
 import { tellSeal } from "./encryption.ts";
 import { algorithmOf, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
@@ -12,9 +12,10 @@ import { partNumber } from "./upload_part.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 export async function uploadPartCopy(call: S3Call): Promise<Response> {
-  const upload = uploadOf(call);
   const number = partNumber(call);
   refuseUnserved(call.headers);
+  namedSource(call);
+  const upload = uploadOf(call);
   const source = copySource(call);
   const header = call.headers.get("x-amz-copy-source-range");
   let range = { from: 0, to: source.size };

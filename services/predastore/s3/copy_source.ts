@@ -8,20 +8,23 @@ import { type Algorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource } from "./conditions.ts";
 import type { Given } from "./put_object.ts";
 import type { ByteRange } from "./ranges.ts";
-import { copySourceTarget } from "./target.ts";
+import { copySourceTarget, type Target } from "./target.ts";
 import { checkedVersion, isVersion, meantObject } from "./version_ids.ts";
+
+/** What `x-amz-copy-source` names, be it there or not. @throws AwsError `InvalidArgument` */
+export function namedSource({ headers }: S3Call): Target {
+  const source = copySourceTarget(headers.get("x-amz-copy-source") ?? "");
+  if (source.bucket !== "" && source.key !== "") return source;
+  throw invalidArgument(
+    "Invalid copy source object key",
+    "x-amz-copy-source",
+    "x-amz-copy-source",
+  );
+}
 
 /** The object that `x-amz-copy-source` names, its conditions checked. */
 export function copySource(call: S3Call): ObjectRow {
-  const header = call.headers.get("x-amz-copy-source") ?? "";
-  const source = copySourceTarget(header);
-  if (source.bucket === "" || source.key === "") {
-    throw invalidArgument(
-      "Invalid copy source object key",
-      "x-amz-copy-source",
-      "x-amz-copy-source",
-    );
-  }
+  const source = namedSource(call);
   const object = copied(call, source, sourceVersion(call, source.query));
   checkCopySource(call.headers, object);
   return object;

@@ -3,7 +3,13 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ChecksumMeta, UploadRow } from "../index/rows.ts";
 import { initiator, owner, quoted } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
-import { type Algorithm, askedAlgorithm, defaultAlgorithm, isAlgorithm } from "./checksums.ts";
+import {
+  type Algorithm,
+  askedAlgorithm,
+  defaultAlgorithm,
+  isAlgorithm,
+  typesOf,
+} from "./checksums.ts";
 import { checksumKind, checksumValue, typeHeader } from "./checksum_answers.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellAbortion } from "./expiration.ts";
@@ -14,21 +20,20 @@ import { element, xmlResponse } from "./xml.ts";
 export const mostParts = 10_000;
 
 export function knownType(asked: string | null): ChecksumMeta["type"] | undefined {
-  if (asked === null || asked === "FULL_OBJECT" || asked === "COMPOSITE") return asked ?? undefined;
+  const type = asked?.toUpperCase();
+  if (type === undefined || type === "FULL_OBJECT" || type === "COMPOSITE") return type;
   throw new AwsError("InvalidRequest", `Value for ${typeHeader} header is invalid.`);
 }
 
 /** How the whole object's checksum is made, when the client does not say. */
 function checksumType(algorithm: Algorithm, asked: string | null): ChecksumMeta["type"] {
-  const type = knownType(asked) ?? (algorithm === "CRC64NVME" ? "FULL_OBJECT" : "COMPOSITE");
-  const sha = algorithm === "SHA1" || algorithm === "SHA256";
-  if ((type === "FULL_OBJECT" && sha) || (type === "COMPOSITE" && algorithm === "CRC64NVME")) {
-    throw new AwsError(
-      "InvalidRequest",
-      `The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
-    );
-  }
-  return type;
+  const types = typesOf(algorithm);
+  const type = knownType(asked) ?? types[0];
+  if (type !== undefined && types.includes(type)) return type;
+  throw new AwsError(
+    "InvalidRequest",
+    `The ${type} checksum type cannot be used with the ${algorithm.toLowerCase()} checksum algorithm.`,
+  );
 }
 
 export async function createMultipartUpload(call: S3Call): Promise<Response> {
@@ -83,6 +88,15 @@ export function uploadOf(call: S3Call): UploadRow {
     });
   }
 }
+
+/** For a checksum of another kind than that which the upload was begun with. */
+export const otherKind = (begun: string | undefined, given: string | undefined) =>
+  new AwsError(
+    "InvalidRequest",
+    `Checksum Type mismatch occurred, expected checksum Type: ${
+      begun?.toLowerCase() ?? "null"
+    }, actual checksum Type: ${given?.toLowerCase() ?? "null"}`,
+  );
 
 /** What parts are summed by when they bring no checksum. */
 export function algorithmOf({ checksum }: UploadRow): Algorithm {

@@ -1,12 +1,11 @@
 /** The parts of an upload, by their bytes. */
-import { AwsError } from "../../aws/errors.ts";
 import type { UploadRow } from "../index/rows.ts";
 import { quoted } from "./answer_parts.ts";
 import { type BodyOptions, incomingBody, usualChecksum } from "./body.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader, claimedChecksum } from "./checksums.ts";
 import { tellSeal } from "./encryption.ts";
-import { algorithmOf, mostParts, uploadOf } from "./multipart.ts";
+import { algorithmOf, mostParts, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
 import { takesNoVersion } from "./put_object.ts";
@@ -33,12 +32,7 @@ function checkKind(upload: UploadRow, headers: Headers): void {
   const claimed = claimedChecksum(headers)?.algorithm;
   if (begun === undefined || begun === claimed) return;
   if (claimed === undefined && type === "FULL_OBJECT") return;
-  throw new AwsError(
-    "InvalidRequest",
-    `Checksum Type mismatch occurred, expected checksum Type: ${begun.toLowerCase()}, actual checksum Type: ${
-      claimed?.toLowerCase() ?? "null"
-    }`,
-  );
+  throw otherKind(begun, claimed);
 }
 
 /** A part may bring any checksum where its upload named none: the object's is made of the default's. */
@@ -49,8 +43,8 @@ function usualPart(call: S3Call): Pick<BodyOptions, "checksum" | "whole"> {
 
 export async function uploadPart(call: S3Call): Promise<Response> {
   takesNoVersion(call);
-  const upload = uploadOf(call);
   const number = partNumber(call);
+  const upload = uploadOf(call);
   refuseUnserved(call.headers);
   checkKind(upload, call.headers);
   requireDigest(call, upload.meta.lock, "Put Part");
