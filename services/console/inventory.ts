@@ -40,9 +40,9 @@ export class Tables implements AsyncDisposable {
 
   static async open(bus: Bus, log: Log): Promise<Tables> {
     const [instances, volumes, images] = await Promise.all([
-      Table.open<Loose<InstanceRecord>>(bus, buckets.instances, log),
-      Table.open<Loose<VolumeRecord>>(bus, buckets.volumes, log),
-      Table.open<Loose<ImageRecord>>(bus, buckets.images, log),
+      Table.follow<Loose<InstanceRecord>>(bus, buckets.instances, log),
+      Table.follow<Loose<VolumeRecord>>(bus, buckets.volumes, log),
+      Table.follow<Loose<ImageRecord>>(bus, buckets.images, log),
     ]);
     return new Tables(instances, volumes, images);
   }

@@ -11,7 +11,7 @@ await runService("metadata", async ({ bus, config, log, name, onStop, paths, rep
   const directory = paths.service(name);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   const tokens = new Tokens(await tokenKey(join(directory, "token.key")));
-  const instances = await Table.open<InstanceRecord>(bus, buckets.instances, log);
+  const instances = await Table.follow<InstanceRecord>(bus, buckets.instances, log);
   const servers = new MetadataServers({
     instances,
     node_id: config.node_id,

@@ -10,9 +10,8 @@
  * When NATS is away, reads go on from the last known state and writes fail with
  * `ServiceUnavailable`.
  *
- * A deleted row leaves a marker in its bucket, some 100 bytes, so that who was away hears that it is gone; and its
- * revision in every copy. Nothing removes either yet: a bucket whose keys are never used again (sessions,
- * client tokens) grows by that much with each.
+ * A deleted row leaves a marker in its bucket, some 100 bytes, so that who was away hears that it is gone.
+ * Whoever may write a bucket removes them after a week (`markers.ts`).
  */
 import { jetstream, JetStreamApiError, type JetStreamClient } from "@nats-io/jetstream";
 import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
@@ -20,6 +19,7 @@ import { crc32 } from "node:zlib";
 import { AwsError, unavailable } from "../aws/errors.ts";
 import { type Bus, reconnect_wait_ms } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
+import { sweepMarkers } from "./markers.ts";
 
 export interface Row<T> {
   readonly key: string;
@@ -44,12 +44,20 @@ export class Conflict extends Error {
   }
 }
 
+interface Deletion {
+  readonly key: string;
+  readonly revision: number;
+  readonly heard_ms: number;
+}
+
 /** A stored value does not match its checksum or format. */
 export class CorruptRow extends Error {
   override readonly name = "CorruptRow";
 }
 
 const wrongLastSequence = 10071;
+/** How long after a deletion a repeated write of before may still be on its way. */
+const repetition_ms = 3_600_000;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
@@ -81,12 +89,15 @@ export class Table<T> implements AsyncDisposable {
   readonly #rows = new Map<string, Row<T>>();
   /** Newest revision seen of each key, deletions included: what is older is a repetition. */
   readonly #seen = new Map<string, number>();
+  /** Deletions, oldest first, until no repetition of what was before them can come any more. */
+  readonly #deletions: Deletion[] = [];
   readonly #watchers = new Set<(change: Change<T>) => void>();
   readonly #waiting = new Map<() => void, number>();
   #applied = 0;
   #stopped = false;
   readonly #bus: Bus;
   #stop: () => void = () => {};
+  #stopSweeping: () => void = () => {};
 
   private constructor(readonly bucket: string, kv: KV, bus: Bus, log: Log) {
     this.#kv = kv;
@@ -96,11 +107,26 @@ export class Table<T> implements AsyncDisposable {
 
   /** Opens the bucket, making it if need be, and waits until the local copy is complete. */
   static async open<T>(bus: Bus, bucket: string, log: Log): Promise<Table<T>> {
+    return await Table.#open<T>(bus, bucket, log, true);
+  }
+
+  /** The same of a bucket that others write. */
+  static async follow<T>(bus: Bus, bucket: string, log: Log): Promise<Table<T>> {
+    return await Table.#open<T>(bus, bucket, log, false);
+  }
+
+  static async #open<T>(bus: Bus, bucket: string, log: Log, writes: boolean): Promise<Table<T>> {
     // Long: with a sync for every write, a burst of them on a slow disk waits its turn.
     const js: JetStreamClient = jetstream(bus.connection, { timeout: 20_000 });
     const kv = await new Kvm(js).create(bucket, { history: 1 });
     const table = new Table<T>(bucket, kv, bus, log.with({ bucket }));
     await table.#watch();
+    if (writes) {
+      table.#stopSweeping = sweepMarkers(kv, js, (removed, error) => {
+        if (error !== undefined) log.warn("markers_stay", { bucket, ...errorFields(error) });
+        else if (removed > 0) log.info("markers_removed", { bucket, removed });
+      });
+    }
     return table;
   }
 
@@ -147,6 +173,8 @@ export class Table<T> implements AsyncDisposable {
       this.#rows.set(entry.key, row);
     } else {
       this.#rows.delete(entry.key);
+      this.#forgetDeletions();
+      this.#deletions.push({ key: entry.key, revision: entry.revision, heard_ms: Date.now() });
     }
     for (const watcher of this.#watchers) {
       try {
@@ -154,6 +182,14 @@ export class Table<T> implements AsyncDisposable {
       } catch (error) {
         this.#log.error("table_watcher_failed", { key: entry.key, ...errorFields(error) });
       }
+    }
+  }
+
+  #forgetDeletions(): void {
+    for (let oldest = this.#deletions[0]; oldest !== undefined; oldest = this.#deletions[0]) {
+      if (oldest.heard_ms > Date.now() - repetition_ms) return;
+      this.#deletions.shift();
+      if (this.#seen.get(oldest.key) === oldest.revision) this.#seen.delete(oldest.key);
     }
   }
 
@@ -297,6 +333,7 @@ export class Table<T> implements AsyncDisposable {
 
   // deno-lint-ignore require-await
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopSweeping();
     this.#stop();
     this.#end();
   }

@@ -79,6 +79,8 @@ export function subjectPermissions(name: string, bus: BusPermissions): SubjectPe
         readyEvent(name),
         ...writes.map((of) => `$KV.${of}.>`),
         ...(usesJetStream ? ["$JS.API.INFO"] : []),
+        // The markers of what was deleted: whoever may delete may remove them too.
+        ...writes.map((of) => `$JS.API.STREAM.PURGE.KV_${of}`),
         ...buckets.flatMap((of) => streamSubjects(`KV_${of}`)),
         ...streams.flatMap(streamSubjects),
       ]),
