@@ -29,6 +29,7 @@ import { instanceType, type ShowContext } from "./instances/instance_resource.ts
 import { sizeOf } from "./instances/instance_types.ts";
 import { answerViews, instanceViewActions } from "./instances/instance_views.ts";
 import type { InstanceDependencies } from "./instances/launch.ts";
+import { GuestFreezer } from "./machines/guest_freezer.ts";
 import { machinePaths } from "./machines/machine_paths.ts";
 import { MachinePlugger } from "./machines/machine_plugger.ts";
 import { addressBucket, type AddressClaim, UserNetwork } from "./machines/network.ts";
@@ -37,6 +38,7 @@ import { quiesceNode } from "./instances/quiesce.ts";
 import { type Bounds, Reconciler, usualBounds } from "./instances/reconcile.ts";
 import { ResourceGroupsTagging } from "./resource_groups_tagging.ts";
 import { ResourceSide } from "./resource_actions.ts";
+import { answerFreezes } from "./snapshots/still_guest.ts";
 import { openState } from "./open_state.ts";
 import { ServiceQuotas } from "./quotas/service_quotas.ts";
 import { answerUsage } from "./quotas/usage.ts";
@@ -120,6 +122,13 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
     };
   };
   await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
+  const freezer = new GuestFreezer({
+    paths,
+    log,
+    find: (instanceId) => reconciler.machines.find(instanceId),
+  });
+  await freezer.recover();
+  answerFreezes(bus, config.node_id, freezer);
   resources.start();
   reconciler.start();
   const following = network.follow(instances);
@@ -173,6 +182,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       clearInterval(housekeeping);
       await following.close();
       await resources.stop();
+      await freezer.stop();
       objects[Symbol.dispose]();
       await reconciler.stop();
       for (const one of [state, instances, claims, nodes]) await one[Symbol.asyncDispose]();

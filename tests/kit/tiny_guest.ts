@@ -4,7 +4,7 @@
  * and launched like any other. What it does at boot is in `tiny_guest/etc/rc`: DHCP, instance metadata
  * by IMDSv2, the key pair for `root` and `debian`, user data once per instance. It says
  * `tiny-guest: ready instance=i-…` on the serial console when SSH answers, follows hot-plugged disks
- * (`/dev/disk/by-id/virtio-SERIAL`) and the power button. Its root is in memory; `/data` is a
+ * (`/dev/disk/by-id/virtio-SERIAL`) and the power button, and runs QEMU's guest agent where the machine has a channel for it. Its root is in memory; `/data` is a
  * partition of the root volume.
  *
  * The image is made once per recipe and architecture below `~/.cache/mulga/tiny-guest`, from Debian
@@ -47,15 +47,23 @@ const contents: Readonly<Record<string, readonly RegExp[]>> = {
     /^usr\/sbin\/(mke2fs|mkfs\.ext4|e2fsck|fsck\.ext4|resize2fs)$/,
     /^etc\/mke2fs\.conf$/,
   ],
+  "libatomic1": [/\/libatomic\.so\.1/],
   "libblkid1": [/\/libblkid\.so\.1/],
   "libc6": [/\/ld-linux[^/]*\.so/, /\/lib(c|m|resolv)\.so\.6$/, /\/libresolv\.so\.2$/],
+  "libcap2": [/\/libcap\.so\.2/],
   "libcom-err2": [/\/libcom_err\.so\.2/],
   "libcrypt1": [/\/libcrypt\.so\.1/],
   "libext2fs2t64": [/\/lib(ext2fs|e2p)\.so\.2/],
+  "libglib2.0-0t64": [/\/lib(glib|gmodule)-2\.0\.so\.0/],
   "libgmp10": [/\/libgmp\.so\.10/],
+  "libnuma1": [/\/libnuma\.so\.1/],
+  "libpcre2-8-0": [/\/libpcre2-8\.so\.0/],
   "libtomcrypt1": [/\/libtomcrypt\.so\.1/],
   "libtommath1": [/\/libtommath\.so\.1/],
+  "libudev1": [/\/libudev\.so\.1/],
+  "liburing2": [/\/liburing\.so\.2/],
   "libuuid1": [/\/libuuid\.so\.1/],
+  "qemu-guest-agent": [/^usr\/sbin\/qemu-ga$/],
   "zlib1g": [/\/libz\.so\.1/],
 };
 

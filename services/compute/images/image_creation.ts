@@ -4,10 +4,9 @@
  *
  * As in EC2 a guest that runs is rebooted, unless `NoReboot` is said: its snapshots are taken while it is down, after it
  * has shut its file systems down by itself. They are on record before it is told to, and whoever finds them there takes
- * them. With `NoReboot` the guest runs on, and what the image holds is what a power cut at that moment would have
- * left: the volumes' flushed content and more.
+ * them. With `NoReboot` the guest runs on. Where it has an agent its file systems stand still for the moment of the
+ * snapshots; otherwise the image holds what a power cut at that moment would have left.
  */
-import type { Bus } from "../../bus/bus.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import { incorrectState, invalidValue, missingParameter } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
@@ -16,7 +15,7 @@ import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { ImageBlockDevice, InstanceRecord, VolumeRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { checkImageName, checkNameIsFree } from "./images.ts";
-import { freezeVolume, volumesOf } from "../snapshots/snapshot_actions.ts";
+import { freezeVolumes, volumesOf } from "../snapshots/snapshot_actions.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 import { shownPerformance } from "../volumes/volume_performance.ts";
@@ -32,7 +31,6 @@ function deviceSpeed(volume: VolumeRecord) {
 }
 
 export function imageCreationActions(
-  bus: Bus,
   state: ComputeState,
   instances: Resources<InstanceRecord>,
   keeper: SnapshotKeeper,
@@ -86,26 +84,27 @@ export function imageCreationActions(
         }
         const reboots = instance.state === "running" && input.NoReboot !== true;
         const description = `Created by CreateImage(${instance.instance_id}) for ${image_id}`;
-        const devices: ImageBlockDevice[] = await Promise.all(
-          chosen.map(async ({ device, volume }) => {
-            const snapshot = await freezeVolume(bus, state, keeper, volume, {
-              snapshot_id: newId("snap-"),
-              ...(reboots ? { awaits_reboot_of: instance.instance_id } : {}),
-              description,
-              tags: tags["snapshot"] ?? {},
-            });
-            return {
-              device,
-              snapshot_id: snapshot.snapshot_id,
-              size_gib: volume.size_gib,
-              ...deviceSpeed(volume),
-              ...(volume.encrypted === true ? { encrypted: true } : {}),
-              delete_on_termination: instance.attachments.find((each) =>
-                each.device === device
-              )?.delete_on_termination ?? true,
-            };
-          }),
-        );
+        const wanted = chosen.map(({ device, volume }) => ({
+          device,
+          volume,
+          rest: {
+            snapshot_id: newId("snap-"),
+            ...(reboots ? { awaits_reboot_of: instance.instance_id } : {}),
+            description,
+            tags: tags["snapshot"] ?? {},
+          },
+        }));
+        await freezeVolumes(keeper, wanted);
+        const devices = wanted.map(({ device, volume, rest }): ImageBlockDevice => ({
+          device,
+          snapshot_id: rest.snapshot_id,
+          size_gib: volume.size_gib,
+          ...deviceSpeed(volume),
+          ...(volume.encrypted === true ? { encrypted: true } : {}),
+          delete_on_termination:
+            instance.attachments.find((each) => each.device === device)?.delete_on_termination ??
+              true,
+        }));
         const root = instance.root_device_name;
         const image = await images.ensure({
           image_id,

@@ -63,6 +63,8 @@ export interface Machine {
   unplug(volumeId: string): Promise<void>;
   /** Tells the guest that the disk has grown to that size; repeating it is no error. */
   grow(volumeId: string, size_bytes: number): Promise<void>;
+  /** Whether a program in the guest listens to the channel for its agent. */
+  hasAgent(): Promise<boolean>;
   /** Volumes that are plugged in now. */
   disks(): Promise<readonly string[]>;
   /** What is on its screen now. @throws NoScreen */

@@ -7,6 +7,10 @@ export interface MachinePaths {
   readonly qmp: string;
   readonly pid: string;
   readonly firmwareVariables: string;
+  /** The host's end of the channel to the agent in the guest. */
+  readonly agentSocket: string;
+  /** There while the guest may be frozen. */
+  readonly frozen: string;
   readonly consoleSocket: string;
   readonly consoleLog: string;
   /** What fell off the front of the log. */
@@ -33,6 +37,8 @@ export function machinePaths(paths: Paths, instanceId: string): MachinePaths {
     qmp: paths.qmp(instanceId),
     pid: join(directory, "qemu.pid"),
     firmwareVariables: join(directory, "firmware_variables.fd"),
+    agentSocket: join(dirname(paths.qmp(instanceId)), `${instanceId}.agent`),
+    frozen: join(directory, "frozen"),
     consoleSocket: paths.machineConsole(instanceId),
     consoleLog: join(directory, "console.log"),
     consoleOlder: join(directory, "console.older.log"),

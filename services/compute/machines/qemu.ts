@@ -53,6 +53,8 @@ export class QemuHypervisor implements Hypervisor {
     await Deno.mkdir(paths.directory, { recursive: true, mode: 0o750 });
     await Deno.mkdir(dirname(paths.qmp), { recursive: true });
     await copyOnce(firmware.variables, paths.firmwareVariables);
+    // What an earlier machine's guest was told goes with it.
+    await Deno.remove(paths.frozen).catch(ignoreMissing);
     if (spec.tpm) await startTpm(paths);
     const started = performance.now();
     const { success, stderr } = await new Deno.Command(programs[spec.architecture], {
@@ -107,7 +109,8 @@ export class QemuHypervisor implements Hypervisor {
     const paths = machinePaths(this.#paths, instanceId);
     await endTpm(paths);
     const { control, server } = paths.tpm;
-    for (const path of [paths.directory, paths.qmp, paths.consoleSocket, control, server]) {
+    const sockets = [paths.qmp, paths.agentSocket, paths.consoleSocket, control, server];
+    for (const path of [paths.directory, ...sockets]) {
       await Deno.remove(path, { recursive: true }).catch(ignoreMissing);
     }
   }

@@ -27,6 +27,9 @@ import type { Firmware } from "./qemu_firmware.ts";
 /** Translated code that TCG keeps per guest; its own default is a gigabyte. */
 const translationBuffer_mib = 256;
 
+/** QEMU's name of the channel to the agent in the guest. */
+export const agentChardev = "agent";
+
 export interface QemuOptions {
   readonly accelerator: "kvm" | "tcg";
   readonly disks: DiskDoor;
@@ -67,6 +70,35 @@ function rootPorts(): string[] {
       "io-reserve": 0,
     }),
   ]).flat();
+}
+
+/**
+ * The channel by which qemu-guest-agent is spoken to: it looks for a port of this name. The device has a place of
+ * its own at the end of the bus, so that no other one moves; one port, since each costs the guest two queues.
+ */
+function agentChannel(paths: MachinePaths): string[] {
+  return [
+    "-chardev",
+    `socket,id=${agentChardev},path=${optionValue(paths.agentSocket)},server=on,wait=off`,
+    "-device",
+    JSON.stringify({
+      driver: "virtio-serial-pci",
+      id: "channels",
+      bus: "pcie.0",
+      addr: "0x1e",
+      max_ports: 2,
+      "disable-legacy": "on",
+    }),
+    "-device",
+    JSON.stringify({
+      driver: "virtserialport",
+      bus: "channels.0",
+      // Port 0 is the console's.
+      nr: 1,
+      chardev: agentChardev,
+      name: "org.qemu.guest_agent.0",
+    }),
+  ];
 }
 
 export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[] {
@@ -149,6 +181,7 @@ export function qemuArguments(spec: MachineSpec, options: QemuOptions): string[]
       : []),
     ...["-object", "rng-random,id=entropy,filename=/dev/urandom"],
     ...["-device", "virtio-rng-pci,rng=entropy,max-bytes=65536,period=1000"],
+    ...agentChannel(paths),
     ...["-object", "iothread,id=disks"],
     ...rootPorts(),
     ...spec.network,

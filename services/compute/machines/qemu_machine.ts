@@ -14,6 +14,7 @@ import {
   UnplugRefused,
 } from "./hypervisor.ts";
 import type { Picture } from "./jpeg.ts";
+import { agentChardev } from "./qemu_arguments.ts";
 import type { MachinePaths } from "./machine_paths.ts";
 import {
   blockdev,
@@ -49,6 +50,13 @@ const connectBound_ms = 10_000;
 
 /** Events after which the status may be another. */
 const telling = new Set(["STOP", "RESUME", "SHUTDOWN", "RESET", "BLOCK_IO_ERROR", "POWERDOWN"]);
+
+interface Chardev {
+  readonly label: string;
+  readonly filename: string;
+  /** Whether the guest's end is open, where the device knows. */
+  readonly "frontend-open"?: boolean;
+}
 
 /** A socket without a listener: its QEMU is gone. */
 export function isNobodyThere(error: unknown): boolean {
@@ -226,6 +234,13 @@ export class QemuMachine implements Machine {
     }
   }
 
+  async hasAgent(): Promise<boolean> {
+    // A machine that an older release started has no such channel.
+    return (await this.#chardevs()).some((one) =>
+      one.label === agentChardev && one["frontend-open"] === true
+    );
+  }
+
   async disks(): Promise<readonly string[]> {
     const devices = await this.#execute<{ name: string }[]>("qom-list", {
       path: "/machine/peripheral",
@@ -263,7 +278,7 @@ export class QemuMachine implements Machine {
     return backends.length > 0 && backends.every(({ share }) => share === true);
   }
 
-  async #chardevs(): Promise<readonly { readonly label: string; readonly filename: string }[]> {
+  async #chardevs(): Promise<readonly Chardev[]> {
     return await this.#execute("query-chardev");
   }
 

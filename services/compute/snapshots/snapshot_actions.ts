@@ -6,7 +6,6 @@
  * begun is never forgotten.
  */
 import { AwsError } from "../../aws/errors.ts";
-import type { Bus } from "../../bus/bus.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import {
   incorrectState,
@@ -36,6 +35,7 @@ import {
   usableSnapshot,
 } from "./snapshot_permissions.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
+import { whileStill } from "./still_guest.ts";
 import type { ComputeState } from "../state.ts";
 
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
@@ -61,40 +61,62 @@ export function showSnapshot(
   };
 }
 
+/** A snapshot that is to be made; with `awaits_reboot_of` it is only put on record, and the keeper takes it later. */
+export interface NewSnapshot {
+  readonly volume: VolumeRecord;
+  readonly rest: Pick<SnapshotRecord, "snapshot_id" | "tags"> & Partial<SnapshotRecord>;
+}
+
 /**
- * Freezes a volume; the record says `pending` until the keeper hears that it is stored.
- * @param rest with `awaits_reboot_of` it is only put on record: the keeper takes it later
+ * Freezes volumes of one instance, all at once and while its guest stands still, where that has an agent; the records
+ * say `pending` until the keeper hears that they are stored.
+ * @throws AwsError and leaves no snapshot
  */
-export async function freezeVolume(
-  bus: Bus,
-  state: ComputeState,
+export async function freezeVolumes(
   keeper: SnapshotKeeper,
-  volume: VolumeRecord,
-  rest: Pick<SnapshotRecord, "snapshot_id" | "tags"> & Partial<SnapshotRecord>,
-): Promise<SnapshotRecord> {
-  if (volume.state !== "available" && volume.state !== "in-use") {
-    throw incorrectState(`The volume '${volume.volume_id}' is '${volume.state}'.`);
+  wanted: readonly NewSnapshot[],
+): Promise<readonly SnapshotRecord[]> {
+  const { snapshots } = keeper.state;
+  for (const { volume } of wanted) {
+    if (volume.state !== "available" && volume.state !== "in-use") {
+      throw incorrectState(`The volume '${volume.volume_id}' is '${volume.state}'.`);
+    }
   }
-  const record = await state.snapshots.ensure({
-    ...rest,
-    account_id: volume.account_id,
-    volume_id: volume.volume_id,
-    ...sameEncryption(volume),
-    size_gib: volume.size_gib,
-    state: "pending",
-    start_time: new Date().toISOString(),
-  });
-  if (record.awaits_reboot_of !== undefined) return record;
-  try {
-    await bus.ask(createSnapshot, {
+  const freeze = async ({ volume, rest }: NewSnapshot): Promise<SnapshotRecord> => {
+    const record = await snapshots.ensure({
+      ...rest,
+      account_id: volume.account_id,
       volume_id: volume.volume_id,
-      snapshot_id: record.snapshot_id,
+      ...sameEncryption(volume),
+      size_gib: volume.size_gib,
+      state: "pending",
+      start_time: new Date().toISOString(),
     });
-  } catch (error) {
-    await keeper.remove(volume.account_id, record.snapshot_id);
-    throw error;
+    if (record.awaits_reboot_of === undefined) {
+      const { snapshot_id } = record;
+      await keeper.bus.ask(createSnapshot, { volume_id: volume.volume_id, snapshot_id });
+    }
+    return record;
+  };
+  const guest = wanted.find(({ volume, rest }) =>
+    volume.attachment !== undefined && rest.awaits_reboot_of === undefined
+  )?.volume.attachment;
+  const made = await whileStill(
+    keeper,
+    guest,
+    async () => await Promise.allSettled(wanted.map(freeze)),
+  );
+  const failure = made.find((one) => one.status === "rejected");
+  if (failure !== undefined) {
+    await Promise.all(
+      wanted.map(({ volume, rest }) => keeper.remove(volume.account_id, rest.snapshot_id)),
+    );
+    throw failure.reason;
   }
-  return await keeper.look(record);
+  const records = made.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+  return await Promise.all(
+    records.map((one) => one.awaits_reboot_of === undefined ? keeper.look(one) : one),
+  );
 }
 
 /** The volumes of an instance that a set of snapshots is to hold. */
@@ -114,7 +136,6 @@ export async function volumesOf(
 }
 
 export function snapshotActions(
-  bus: Bus,
   state: ComputeState,
   instances: Resources<InstanceRecord>,
   keeper: SnapshotKeeper,
@@ -143,13 +164,13 @@ export function snapshotActions(
       run: async (input, call) => {
         const volume = await volumes.require(call.account_id, input.VolumeId);
         quotas.checkSnapshots(call.account_id, 1);
-        return showSnapshot(
-          await freezeVolume(bus, state, keeper, volume, {
-            snapshot_id: newId("snap-"),
-            tags: tagsOf(input.TagSpecifications),
-            ...(input.Description === undefined ? {} : { description: input.Description }),
-          }),
-        );
+        const rest = {
+          snapshot_id: newId("snap-"),
+          tags: tagsOf(input.TagSpecifications),
+          ...(input.Description === undefined ? {} : { description: input.Description }),
+        };
+        const [made] = await freezeVolumes(keeper, [{ volume, rest }]);
+        return showSnapshot(made as SnapshotRecord);
       },
     },
 
@@ -172,17 +193,19 @@ export function snapshotActions(
         if (chosen.length === 0) throw invalidValue("The instance has no volume that is included.");
         quotas.checkSnapshots(call.account_id, chosen.length);
         // All at once: their moments are as close together as the volumes' engines take orders.
-        const made = await Promise.all(
-          chosen.map(({ volume }) =>
-            freezeVolume(bus, state, keeper, volume, {
+        const made = await freezeVolumes(
+          keeper,
+          chosen.map(({ volume }) => ({
+            volume,
+            rest: {
               snapshot_id: newId("snap-"),
               tags: {
                 ...(input.CopyTagsFromSource === "volume" ? volume.tags : {}),
                 ...tagsOf(input.TagSpecifications),
               },
               ...(input.Description === undefined ? {} : { description: input.Description }),
-            })
-          ),
+            },
+          })),
         );
         return {
           Snapshots: made.map((snapshot) => {

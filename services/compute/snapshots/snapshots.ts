@@ -20,6 +20,7 @@ import type { Resources } from "../../resources/resource.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import type { ComputeState } from "../state.ts";
+import { whileStill } from "./still_guest.ts";
 
 const sweep_ms = 60_000;
 const firstLook_ms = 100;
@@ -85,7 +86,15 @@ export class SnapshotKeeper {
   ): Promise<void> {
     const waiting = [...this.state.snapshots.all(account_id)]
       .filter((one) => one.awaits_reboot_of === instance_id && one.state === "pending");
-    await Promise.all(waiting.map((snapshot) => this.#freezeDown(snapshot)));
+    const guest = this.instances.get(account_id, instance_id);
+    // One that heard no power button runs on.
+    const taken = await whileStill(
+      this,
+      waiting.length === 0 ? undefined : guest,
+      async () => await Promise.allSettled(waiting.map((snapshot) => this.#freezeDown(snapshot))),
+    );
+    const failure = taken.find((one) => one.status === "rejected");
+    if (failure !== undefined) throw failure.reason;
     if (waiting.length > 0) await this.settleImages();
   }
 
