@@ -261,17 +261,27 @@ export interface ImageRecord {
   readonly architecture: "x86_64" | "arm64";
   /** `disabled` by its owner: nobody launches it, and nobody else sees it. */
   readonly state: "pending" | "available" | "failed" | "disabled";
-  readonly boot_mode: "uefi";
+  /** As it was said; guests boot with UEFI in any case. */
+  readonly boot_mode?: "uefi" | "uefi-preferred";
+  /** Drivers that it was said to have; kept for who asks. */
+  readonly ena?: true;
+  readonly sriov?: "simple";
+  /** Its instances have metadata with session tokens only, unless a launch says otherwise. */
+  readonly imds?: "v2.0";
   /** Its instances have a TPM. */
   readonly tpm?: "v2.0";
   readonly root_device_name: string;
   /** The first is the root device's. */
   readonly block_devices: readonly ImageBlockDevice[];
   readonly public: boolean;
+  /** Accounts that may launch it, besides its own. */
+  readonly shared_with?: readonly string[];
   /** ISO 8601. */
   readonly creation_date: string;
   /** Made of an instance: available when its snapshots are stored. */
   readonly awaits_snapshots?: true;
+  /** The instance that it was made of. */
+  readonly source_instance_id?: string;
   /** What it is a copy of. */
   readonly source?: { readonly image_id: string; readonly region: string };
   /** From when on it is deprecated, ISO 8601 to the minute: still usable, shown to its owner alone. */

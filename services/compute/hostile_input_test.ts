@@ -207,6 +207,10 @@ class Inputs {
       ImageId: this.id("ami-"),
       ...this.some({ DeleteAssociatedSnapshots: true }),
     }),
+    DescribeImageAttribute: () => ({
+      ImageId: this.id("ami-"),
+      Attribute: this.sane("launchPermission" as const, () => this.text() as "kernel"),
+    }),
     DescribeSnapshotAttribute: () => ({
       SnapshotId: this.id("snap-"),
       Attribute: this.sane("createVolumePermission" as const, () => "productCodes"),
@@ -346,6 +350,27 @@ class Inputs {
         new TextEncoder().encode(this.text()).toBase64(),
       ]),
     }),
+    ModifyImageAttribute: () => ({
+      ImageId: this.id("ami-"),
+      ...this.some({
+        Attribute: this.sane("launchPermission", () => this.text()),
+        Description: { Value: this.text() },
+        ImdsSupport: { Value: this.sane("v2.0", () => this.text()) },
+      }),
+      ...this.sane(
+        { OperationType: "add" as const, UserIds: this.many(() => bob) },
+        () =>
+          this.some({
+            OperationType: this.random.pick(["add", "remove"] as const),
+            UserGroups: this.many(() => this.sane("all", () => this.text())),
+            UserIds: this.many(() => this.sane(alice, () => this.text())),
+            LaunchPermission: this.some({
+              Add: this.many(() => this.some({ UserId: this.sane(bob, () => this.text()) })),
+              Remove: this.many(() => this.some({ Group: "all" as const })),
+            }),
+          }, 0.4),
+      ),
+    }),
     ModifySnapshotAttribute: () => ({
       SnapshotId: this.id("snap-"),
       ...this.some({
@@ -373,6 +398,10 @@ class Inputs {
     ModifyVolumeAttribute: () => ({
       VolumeId: this.id("vol-"),
       ...this.some({ AutoEnableIO: this.some({ Value: true }) }),
+    }),
+    ResetImageAttribute: () => ({
+      ImageId: this.id("ami-"),
+      Attribute: this.sane("launchPermission" as const, () => this.text() as never),
     }),
     ResetSnapshotAttribute: () => ({
       SnapshotId: this.id("snap-"),

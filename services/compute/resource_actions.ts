@@ -13,6 +13,8 @@ import { imageCreationActions } from "./images/image_creation.ts";
 import { imageCopyActions } from "./images/image_copy.ts";
 import { imageStateActions } from "./images/image_states.ts";
 import { imageActions } from "./images/images.ts";
+import { imageAttributeActions } from "./images/image_attributes.ts";
+import { imageRegistrationActions } from "./images/image_registration.ts";
 import { type HostSize, instanceTypeActions } from "./instances/instance_types.ts";
 import { keyPairActions } from "./keys/key_pairs.ts";
 import { Quotas } from "./quotas/quotas.ts";
@@ -123,7 +125,9 @@ export class ResourceSide {
     this.actions = {
       ...keyPairActions(state),
       ...imageActions(state, this.snapshots),
+      ...imageAttributeActions(state),
       ...imageCopyActions(state, this.snapshots),
+      ...imageRegistrationActions(state),
       ...imageStateActions(state),
       ...volumeActions(this.keeper, state, quotas),
       ...modificationActions(this.keeper, quotas),

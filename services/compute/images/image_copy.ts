@@ -58,6 +58,17 @@ function copiedTags(source: ImageRecord, account: string): Tags {
   );
 }
 
+/** What was said of the machine that it makes. */
+function traitsOf({ boot_mode, ena, imds, sriov, tpm }: ImageRecord): Partial<ImageRecord> {
+  return {
+    ...(boot_mode === undefined ? {} : { boot_mode }),
+    ...(ena === undefined ? {} : { ena }),
+    ...(imds === undefined ? {} : { imds }),
+    ...(sriov === undefined ? {} : { sriov }),
+    ...(tpm === undefined ? {} : { tpm }),
+  };
+}
+
 export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
   const { images, snapshots, tokens } = state;
 
@@ -117,8 +128,7 @@ export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
         architecture: source.architecture,
         state: "pending",
         awaits_snapshots: true,
-        boot_mode: source.boot_mode,
-        ...(source.tpm === undefined ? {} : { tpm: source.tpm }),
+        ...traitsOf(source),
         root_device_name: source.root_device_name,
         block_devices,
         public: false,

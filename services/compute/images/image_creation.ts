@@ -8,34 +8,25 @@
  * snapshots; otherwise the image holds what a power cut at that moment would have left.
  */
 import type { ActionTable } from "../../resources/actions.ts";
-import { incorrectState, invalidValue, missingParameter } from "../../resources/errors.ts";
+import { incorrectState, missingParameter } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Resources } from "../../resources/resource.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
-import type { ImageBlockDevice, InstanceRecord, VolumeRecord } from "../contract.ts";
+import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
+import { rootFirst } from "./image_registration.ts";
 import { checkImageName, checkNameIsFree } from "./images.ts";
-import { freezeVolumes, volumesOf } from "../snapshots/snapshot_actions.ts";
+import { instanceDevices } from "./instance_devices.ts";
+import { freezeVolumes } from "../snapshots/snapshot_actions.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
-import { shownPerformance } from "../volumes/volume_performance.ts";
-
-/** The volume's type and what was asked for with it, for those that are made of the image. */
-function deviceSpeed(volume: VolumeRecord) {
-  const { Iops, Throughput } = shownPerformance(volume);
-  return {
-    volume_type: volume.volume_type,
-    ...(Iops === undefined || volume.volume_type === "gp2" ? {} : { iops: Iops }),
-    ...(Throughput === undefined ? {} : { throughput: Throughput }),
-  };
-}
 
 export function imageCreationActions(
   state: ComputeState,
   instances: Resources<InstanceRecord>,
   keeper: SnapshotKeeper,
 ) {
-  const { images, volumes } = state;
+  const { images } = state;
   const reboot = async ({ account_id, instance_id }: InstanceRecord) => {
     const told = await instances.modify(
       account_id,
@@ -55,9 +46,6 @@ export function imageCreationActions(
       check: async (input, call) => {
         if (input.Name === undefined || input.Name === "") throw missingParameter("name");
         checkImageName(input.Name);
-        if ((input.BlockDeviceMappings ?? []).some((mapping) => mapping.Ebs !== undefined)) {
-          throw invalidValue("Block devices of the image are those of the instance.");
-        }
         tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
         const instance = await instances.require(call.account_id, input.InstanceId);
         if (instance.state !== "running" && instance.state !== "stopped") {
@@ -66,6 +54,7 @@ export function imageCreationActions(
           );
         }
         checkNameIsFree(state, call.account_id, input.Name);
+        await instanceDevices(state, instance, input.BlockDeviceMappings);
       },
       run: async (input, call) => {
         const account = call.account_id;
@@ -73,20 +62,16 @@ export function imageCreationActions(
         checkNameIsFree(state, account, input.Name);
         const tags = tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
         const image_id = newId(imageType.idPrefix);
-        const left = new Set(
-          (input.BlockDeviceMappings ?? []).filter((mapping) => mapping.NoDevice !== undefined)
-            .map((mapping) => mapping.DeviceName),
+        const { frozen, added } = await instanceDevices(
+          state,
+          instance,
+          input.BlockDeviceMappings,
         );
-        const chosen = (await volumesOf(volumes, instance, {}))
-          .filter(({ device }) => !left.has(device));
-        if (!chosen.some(({ device }) => device === instance.root_device_name)) {
-          throw invalidValue("The image needs the instance's root volume.");
-        }
         const reboots = instance.state === "running" && input.NoReboot !== true;
         const description = `Created by CreateImage(${instance.instance_id}) for ${image_id}`;
-        const wanted = chosen.map(({ device, volume }) => ({
-          device,
+        const wanted = frozen.map(({ volume, shape }) => ({
           volume,
+          shape,
           rest: {
             snapshot_id: newId("snap-"),
             ...(reboots ? { awaits_reboot_of: instance.instance_id } : {}),
@@ -95,15 +80,9 @@ export function imageCreationActions(
           },
         }));
         await freezeVolumes(keeper, wanted);
-        const devices = wanted.map(({ device, volume, rest }): ImageBlockDevice => ({
-          device,
+        const devices = wanted.map(({ shape, rest }): ImageBlockDevice => ({
+          ...shape,
           snapshot_id: rest.snapshot_id,
-          size_gib: volume.size_gib,
-          ...deviceSpeed(volume),
-          ...(volume.encrypted === true ? { encrypted: true } : {}),
-          delete_on_termination:
-            instance.attachments.find((each) => each.device === device)?.delete_on_termination ??
-              true,
         }));
         const root = instance.root_device_name;
         const image = await images.ensure({
@@ -117,9 +96,8 @@ export function imageCreationActions(
           boot_mode: "uefi",
           ...(instance.tpm === undefined ? {} : { tpm: instance.tpm }),
           root_device_name: root,
-          block_devices: devices.sort((a, b) =>
-            Number(b.device === root) - Number(a.device === root)
-          ),
+          block_devices: rootFirst(root, [...devices, ...added]),
+          source_instance_id: instance.instance_id,
           public: false,
           creation_date: new Date().toISOString(),
           tags: tags["image"] ?? {},

@@ -2,8 +2,8 @@
  * What an owner says of an image: EnableImage and DisableImage, its deprecation, and its protection
  * from being deregistered. Each is one change of the record and may be repeated.
  *
- * A disabled image is nobody's to launch and its owner's alone to see; enabling it again does not make it
- * public again. A deprecated one stays usable by who knows its id.
+ * A disabled image is nobody's to launch and its owner's alone to see; enabling it again does not share it
+ * again. A deprecated one stays usable by who knows its id.
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
@@ -97,7 +97,7 @@ export function imageStateActions({ images }: ComputeState) {
   });
   return {
     DisableImage: changing(
-      (image) => ({ ...image, state: "disabled" as const, public: false }),
+      ({ shared_with: _, ...image }) => ({ ...image, state: "disabled" as const, public: false }),
       true,
     ),
     EnableImage: changing((image) => ({ ...image, state: "available" as const }), true),

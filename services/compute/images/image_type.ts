@@ -33,7 +33,7 @@ export const imageType: ResourceType<ImageRecord> = {
       devices(image).map(({ volume_type }) => volume_type ?? "gp3"),
     "creation-date": (image) => image.creation_date,
     "description": (image) => image.description,
-    "ena-support": () => false,
+    "ena-support": (image) => image.ena === true,
     "hypervisor": () => "xen",
     "image-id": (image) => image.image_id,
     "image-type": () => "machine",
@@ -51,8 +51,8 @@ export const imageType: ResourceType<ImageRecord> = {
     "root-device-type": () => "ebs",
     "source-image-id": (image) => image.source?.image_id,
     "source-image-region": (image) => image.source?.region,
-    "source-instance-id": none,
-    "sriov-net-support": none,
+    "source-instance-id": (image) => image.source_instance_id,
+    "sriov-net-support": (image) => image.sriov,
     "state": (image) => image.state,
     "state-reason-code": none,
     "state-reason-message": none,
@@ -61,14 +61,20 @@ export const imageType: ResourceType<ImageRecord> = {
   page: { minimum: 1, maximum: 1000, above: "refuse" },
   ownerless: true,
   // An image that is still being brought in, or is disabled, is nobody else's business.
-  shared: (image) => image.public && image.state === "available",
+  // No account in particular: whether there is anybody.
+  shared: (image, account) =>
+    image.state === "available" &&
+    (image.public ||
+      (account === ""
+        ? image.shared_with !== undefined
+        : image.shared_with?.includes(account) === true)),
 };
 
 /** Whether the image may not be deregistered now. */
 export const isProtected = ({ deregistration_protection: held }: ImageRecord): boolean =>
   held !== undefined && (held.until === undefined || Date.parse(held.until) > Date.now());
 
-function showProtection(held: DeregistrationProtection | undefined): string {
+export function showProtection(held: DeregistrationProtection | undefined): string {
   if (held === undefined) return "disabled";
   if (held.until === undefined) {
     return held.cooldown ? "enabled-with-cooldown" : "enabled-without-cooldown";
@@ -78,27 +84,33 @@ function showProtection(held: DeregistrationProtection | undefined): string {
 
 type Shown = NonNullable<Output<"DescribeImages">["Images"]>[number];
 
+export function showDevices(image: ImageRecord): Shown["BlockDeviceMappings"] {
+  return image.block_devices.map((device) => ({
+    DeviceName: device.device,
+    Ebs: {
+      DeleteOnTermination: device.delete_on_termination,
+      Encrypted: device.encrypted === true,
+      ...(device.iops === undefined ? {} : { Iops: device.iops }),
+      ...(device.snapshot_id === undefined ? {} : { SnapshotId: device.snapshot_id }),
+      ...(device.throughput === undefined ? {} : { Throughput: device.throughput }),
+      VolumeSize: device.size_gib,
+      VolumeType: device.volume_type ?? "gp3",
+    },
+  }));
+}
+
 export function showImage(image: ImageRecord): Shown {
   return {
     Architecture: image.architecture,
-    BlockDeviceMappings: image.block_devices.map((device) => ({
-      DeviceName: device.device,
-      Ebs: {
-        DeleteOnTermination: device.delete_on_termination,
-        Encrypted: device.encrypted === true,
-        ...(device.iops === undefined ? {} : { Iops: device.iops }),
-        ...(device.snapshot_id === undefined ? {} : { SnapshotId: device.snapshot_id }),
-        ...(device.throughput === undefined ? {} : { Throughput: device.throughput }),
-        VolumeSize: device.size_gib,
-        VolumeType: device.volume_type ?? "gp3",
-      },
-    })),
-    BootMode: image.boot_mode,
+    BlockDeviceMappings: showDevices(image),
+    ...(image.boot_mode === undefined ? {} : { BootMode: image.boot_mode }),
     CreationDate: image.creation_date,
     ...(image.deprecation_time === undefined ? {} : { DeprecationTime: image.deprecation_time }),
     DeregistrationProtection: showProtection(image.deregistration_protection),
     ...(image.description === undefined ? {} : { Description: image.description }),
+    ...(image.ena === true ? { EnaSupport: true } : {}),
     Hypervisor: "xen",
+    ...(image.imds === undefined ? {} : { ImdsSupport: image.imds }),
     ImageId: image.image_id,
     ImageLocation: `${image.account_id}/${image.name}`,
     ImageType: "machine",
@@ -108,6 +120,10 @@ export function showImage(image: ImageRecord): Shown {
     Public: image.public,
     RootDeviceName: image.root_device_name,
     RootDeviceType: "ebs",
+    ...(image.sriov === undefined ? {} : { SriovNetSupport: image.sriov }),
+    ...(image.source_instance_id === undefined
+      ? {}
+      : { SourceInstanceId: image.source_instance_id }),
     ...(image.source === undefined ? {} : {
       SourceImageId: image.source.image_id,
       SourceImageRegion: image.source.region,

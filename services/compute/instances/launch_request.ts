@@ -148,7 +148,8 @@ export function checkLaunch(input: RunInput, catalog: LaunchCatalog): LaunchRequ
       catalog.encryptionOf,
     ),
     metadata_options: {
-      http_tokens: input.MetadataOptions?.HttpTokens ?? "optional",
+      http_tokens: input.MetadataOptions?.HttpTokens ??
+        (image.imds === undefined ? "optional" : "required"),
       http_endpoint: input.MetadataOptions?.HttpEndpoint ?? "enabled",
       instance_metadata_tags: input.MetadataOptions?.InstanceMetadataTags ?? "disabled",
     },
@@ -156,7 +157,7 @@ export function checkLaunch(input: RunInput, catalog: LaunchCatalog): LaunchRequ
     tags: tags["instance"] ?? {},
     volume_tags: tags["volume"] ?? {},
     interfaces: readInterfaces(input),
-    settings: readSettings(input),
+    settings: { ...(image.imds === undefined ? {} : { hop_limit: 2 }), ...readSettings(input) },
   };
 }
 

@@ -72,6 +72,13 @@ export function requireCompleted(snapshot: SnapshotRecord): void {
   throw incorrectState(`The snapshot '${snapshot.snapshot_id}' is '${snapshot.state}'.`);
 }
 
+/** An account or a group that is none: EC2 has the same words for images and snapshots. */
+export const invalidItem = (value: string, type: "userId" | "userGroup") =>
+  new AwsError(
+    "InvalidAMIAttributeItemValue",
+    `Invalid attribute item value "${value}" for ${type} item type.`,
+  );
+
 interface Change {
   readonly add: ReadonlySet<string>;
   readonly remove: ReadonlySet<string>;
@@ -81,9 +88,16 @@ interface Change {
 function changeOf(input: Input<"ModifySnapshotAttribute">): Change {
   const { CreateVolumePermission: permission, OperationType, UserIds, GroupNames } = input;
   const names = (list: readonly { UserId?: string | undefined; Group?: string | undefined }[]) =>
-    list.flatMap(({ UserId, Group }) => [UserId, Group].filter((name) => name !== undefined));
+    list.flatMap(({ UserId, Group }) => {
+      if (UserId !== undefined && !/^\d{12}$/.test(UserId)) throw invalidItem(UserId, "userId");
+      if (Group !== undefined && Group !== "all") throw invalidItem(Group, "userGroup");
+      return [UserId, Group].filter((name) => name !== undefined);
+    });
   const [add, remove] = [names(permission?.Add ?? []), names(permission?.Remove ?? [])];
-  const named = [...UserIds ?? [], ...GroupNames ?? []];
+  const named = names([
+    ...(UserIds ?? []).map((UserId) => ({ UserId })),
+    ...(GroupNames ?? []).map((Group) => ({ Group })),
+  ]);
   if (named.length > 0) {
     if (permission !== undefined) {
       throw invalidCombination("Name accounts in CreateVolumePermission or beside it, not both.");
@@ -94,10 +108,6 @@ function changeOf(input: Input<"ModifySnapshotAttribute">): Change {
     (OperationType === "add" ? add : remove).push(...named);
   }
   if (add.length + remove.length === 0) throw missingParameter("createVolumePermission");
-  for (const name of [...add, ...remove]) {
-    if (name === "all" || /^\d{12}$/.test(name)) continue;
-    throw new AwsError("InvalidAMIAttributeItemValue", `Invalid attribute item value "${name}"`);
-  }
   return { add: new Set(add), remove: new Set(remove) };
 }
 
