@@ -14,6 +14,10 @@ type Promised = readonly [what: string, ...tests: readonly RegExp[]];
 const promises: Readonly<Record<string, readonly Promised[]>> = {
   "Buckets": [
     ["create, head, list, delete, location; names", /buckets are made, found, listed/],
+    [
+      "what in a query chooses an operation: one at a time, with its own methods, on a key's path too",
+      /^selectors:/,
+    ],
     ["versioning and its suspension", /^versioning: every put/, /^versioning: suspended/],
     ["tags", /^tagging of buckets/],
     ["CORS, preflight, headers of answers", /^CORS:/],

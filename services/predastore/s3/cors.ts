@@ -11,6 +11,8 @@ import { element, malformedXml, text, xmlResponse } from "./xml.ts";
 
 const methods = ["GET", "PUT", "HEAD", "POST", "DELETE"];
 const mostRules = 100;
+/** What a preflight may ask for at all, as it is written. */
+const askable = [...methods, "PATCH", "OPTIONS"];
 
 export async function putBucketCors(call: S3Call): Promise<Response> {
   ownBucket(call);
@@ -114,19 +116,23 @@ function grant(headers: Headers, rule: CorsRule, origin: string): void {
 export function preflight(store: Store, bucket: string, key: string, asked: Headers): Response {
   const origin = asked.get("origin");
   const method = asked.get("access-control-request-method");
-  if (origin === null) {
+  if (origin === null || origin === "") {
     throw new AwsError(
       "BadRequest",
       "Insufficient information. Origin request header needed.",
     );
   }
-  const refused = (message: string, kind = "BUCKET", Method = method ?? "OPTIONS") =>
+  // A method that is none at all is refused before the bucket is looked for.
+  if (method !== null && method !== "" && !askable.includes(method)) {
+    throw new AwsError("BadRequest", `Invalid Access-Control-Request-Method: ${method}`);
+  }
+  const refused = (message: string, kind = "BUCKET", Method = method || "OPTIONS") =>
     new DetailedError("AccessForbidden", `CORSResponse: ${message}`, {
       status: 403,
       elements: { Method, ResourceType: kind },
     });
   const row = store.buckets.find(bucket);
-  if (row === undefined) throw refused("Bucket not found", "BUCKET", "OPTIONS");
+  if (row === undefined) throw refused("Bucket not found");
   const rules = row.settings.cors;
   if (rules === undefined) throw refused("CORS is not enabled for this bucket.");
   if (method === null) {

@@ -5,7 +5,8 @@ import { NormalizedSchema, operationsOf } from "../../aws/schema/smithy_schema.t
 import type { ObjectRow } from "../index/rows.ts";
 import { parseTarget } from "./target.ts";
 import { notModified, writeCondition } from "./conditions.ts";
-import { operationOf, served } from "./operations.ts";
+import { operationOf } from "./operation_names.ts";
+import { served } from "./operations.ts";
 import { parseRange } from "./ranges.ts";
 import { children, escapeXml, parseXml, text } from "./xml.ts";
 
