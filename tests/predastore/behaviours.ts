@@ -59,6 +59,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /an object comes back with its bytes/,
       /^user metadata that is no plain text/,
     ],
+    [
+      "what is asked of objects, and refused: parts, checksums, attributes, lists of what to delete",
+      /^questions:/,
+    ],
     ["keys of every kind", /keys of every kind/, /a key is every byte/],
     ["copy", /^copies keep or replace/, /^copies: a source may be encoded/],
     ["expected owners of buckets, and of what is copied", /^expected owners:/],

@@ -35,8 +35,8 @@ Deno.test("on the wire: a delete whose conditions are not served deletes nothing
       const answer = await say("POST /bucket?delete", {
         "content-md5": createHash("md5").update(body).digest("base64"),
       }, body);
-      assert.equal(answer.status, 200);
-      assert.equal(codeOf(answer.text), "NotImplemented", answer.text);
+      assert.equal(answer.status, 400);
+      assert.equal(codeOf(answer.text), "MalformedXML", answer.text);
     }
     assert.equal((await say("GET /bucket/key")).text, "x");
   }));

@@ -19,20 +19,29 @@ function numberOf(header: string | null, name: string): number | undefined {
   return Number(header);
 }
 
-export function getObjectAttributes(call: S3Call): Response {
-  const bucket = ownBucket(call);
-  const asked = (call.headers.get("x-amz-object-attributes") ?? "").split(",")
-    .map((one) => one.trim()).filter((one) => one !== "");
-  if (asked.length === 0) {
-    throw new AwsError(
-      "InvalidRequest",
-      "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
-    );
-  }
-  const unknown = asked.find((one) => !known.includes(one));
+/**
+ * The names of what is asked for: commas at the end are none, and between two there is an empty name.
+ * @throws AwsError `InvalidArgument`, `InvalidRequest` where nothing is asked for
+ */
+function askedAttributes({ headers }: S3Call): readonly string[] {
+  const header = headers.get("x-amz-object-attributes");
+  const names = header === null || /^,+$/.test(header)
+    ? []
+    : header.replace(/,+$/, "").split(",").map((one) => one.trim());
+  const unknown = names.find((one) => !known.includes(one));
   if (unknown !== undefined) {
     throw invalidArgument("Invalid attribute name specified.", "x-amz-object-attributes", unknown);
   }
+  if (names.length > 0) return names;
+  throw new AwsError(
+    "InvalidRequest",
+    "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+  );
+}
+
+export function getObjectAttributes(call: S3Call): Response {
+  const bucket = ownBucket(call);
+  const asked = askedAttributes(call);
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
   refuseCustomerKey(call.headers);
   const { checksum, parts, part_checksums } = object.meta;

@@ -94,6 +94,9 @@ export interface BodyOptions {
  * What is computed of a body that brings no checksum: nothing of the system's own, which is checksummed in
  * the store.
  */
+/** An object's MD5 that does not fit is told in hex, a document's as it was sent. */
+type Told = "hex" | "sent";
+
 export const usualChecksum = (call: S3Call): Pick<BodyOptions, "checksum"> =>
   isSystem(call) ? {} : { checksum: defaultAlgorithm };
 
@@ -105,6 +108,7 @@ export function incomingBody(
   call: S3Call,
   options: BodyOptions,
   from?: AsyncIterable<Uint8Array>,
+  told: Told = "hex",
 ): IncomingBody & Disposable {
   const { headers, verified } = call;
   checkForm(verified?.payload_hash);
@@ -191,8 +195,8 @@ export function incomingBody(
           "The Content-MD5 you specified did not match what we received.",
           {
             elements: {
-              ExpectedDigest: Uint8Array.fromBase64(md5Claim).toHex(),
               CalculatedDigest: md5Text,
+              ExpectedDigest: told === "sent" ? md5Claim : Uint8Array.fromBase64(md5Claim).toHex(),
             },
           },
         );
@@ -232,7 +236,7 @@ export function incomingBody(
 
 /** A small document as text, held against what the client said of it. */
 export async function readDocument(call: S3Call): Promise<string> {
-  using body = incomingBody(call, { headers: {}, user: {} });
+  using body = incomingBody(call, { headers: {}, user: {} }, undefined, "sent");
   const parts: Uint8Array<ArrayBuffer>[] = [];
   let size = 0;
   for await (const chunk of body.chunks) {

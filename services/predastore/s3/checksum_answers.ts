@@ -1,13 +1,17 @@
 /** A stored checksum as answers tell it: in headers of an object's own answer, in elements of a document. */
+import { AwsError } from "../../aws/errors.ts";
 import type { ChecksumMeta } from "../index/rows.ts";
 import { checksumHeader } from "./checksums.ts";
 import { element } from "./xml.ts";
 
 export const typeHeader = "x-amz-checksum-type";
 
-/** Whether a read asks to be told; writes are told always. */
-export const asksChecksum = (headers: Headers) =>
-  headers.get("x-amz-checksum-mode")?.toUpperCase() === "ENABLED";
+/** Whether a read asks to be told; writes are told always. @throws AwsError `InvalidRequest` */
+export function asksChecksum(headers: Headers): boolean {
+  const mode = headers.get("x-amz-checksum-mode");
+  if (mode === null || mode.toUpperCase() === "ENABLED") return mode !== null;
+  throw new AwsError("InvalidRequest", "Value for x-amz-checksum-mode header is invalid.");
+}
 
 export function tellChecksum(headers: Headers, checksum: ChecksumMeta | undefined): void {
   if (checksum === undefined) return;

@@ -22,7 +22,8 @@ import { writeCondition } from "./conditions.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { locationOf } from "./location.ts";
-import { algorithmOf, knownType, mostParts, otherKind, uploadOf } from "./multipart.ts";
+import { algorithmOf, knownType, otherKind, uploadOf } from "./multipart.ts";
+import { mostParts } from "./part_number.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
   children,

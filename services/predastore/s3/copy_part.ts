@@ -8,7 +8,7 @@ import { tellSeal } from "./encryption.ts";
 import { algorithmOf, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
-import { partNumber } from "./upload_part.ts";
+import { partNumber } from "./part_number.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 export async function uploadPartCopy(call: S3Call): Promise<Response> {

@@ -11,6 +11,7 @@ import {
   ownBucket,
   type S3Call,
 } from "./call.ts";
+import { claimedChecksum } from "./checksums.ts";
 import { deleteCondition } from "./conditions.ts";
 import { bypasses, checkBypass, checkLock } from "./object_lock.ts";
 import { objectArn } from "./permissions.ts";
@@ -28,8 +29,6 @@ import {
 
 /** Conditions on deletes that S3 has for directory buckets only: one that is not looked at must not be ignored. */
 const unservedConditions = ["x-amz-if-match-last-modified-time", "x-amz-if-match-size"];
-/** The same where many are deleted. */
-const unservedElements = ["LastModifiedTime", "Size"];
 
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
@@ -83,39 +82,55 @@ function listedVersion(version: string): string {
   }
 }
 
+interface WantedDeletions {
+  readonly quiet: boolean;
+  readonly objects: readonly {
+    readonly key: string;
+    readonly version: string | undefined;
+    readonly etag: string | undefined;
+  }[];
+}
+
+/** Whether a node has no other children than these. */
+const only = (node: XmlNode, ...names: readonly string[]) =>
+  Object.keys(node).every((name) => names.includes(name) || /^(@|#|xmlns)/.test(name));
+
+/** What a document wants deleted. @throws AwsError for one that S3's schema does not know */
+function wantedDeletions(document: string): WantedDeletions {
+  if (document === "") throw new AwsError("MissingRequestBodyError", "Request Body is empty");
+  const root = parseXml(document, "Delete");
+  const wanted = children(root, "Object");
+  if (wanted.length === 0 || wanted.length > deletedAtOnce) throw malformedXml();
+  if (!only(root, "Object", "Quiet")) throw malformedXml();
+  const quiet = text(root, "Quiet") === "true";
+  const objects = wanted.map((one) => {
+    if (typeof one !== "object" || one === null) throw malformedXml();
+    const node = one as XmlNode;
+    // A size or a time to compare with is for directory buckets.
+    if (!only(node, "Key", "VersionId", "ETag")) throw malformedXml();
+    const key = text(node, "Key");
+    if (key === undefined) throw malformedXml();
+    return { key, version: text(node, "VersionId"), etag: text(node, "ETag") };
+  });
+  if (objects.some(({ key }) => key === "")) {
+    throw new AwsError("UserKeyMustBeSpecified", "User key must be specified.");
+  }
+  return { quiet, objects };
+}
+
 export async function deleteObjects(call: S3Call): Promise<Response> {
   const bucket = bucketOfMany(call);
   checkBypass(call.headers, bucket);
-  if (
-    !call.headers.has("content-md5") &&
-    ![...call.headers.keys()].some((name) => name.startsWith("x-amz-checksum-")) &&
-    !call.headers.has("x-amz-trailer")
-  ) {
+  if (claimedChecksum(call.headers) === undefined && !call.headers.has("content-md5")) {
     throw new AwsError(
       "InvalidRequest",
       "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
     );
   }
-  const root = parseXml(await readDocument(call), "Delete");
-  const wanted = children(root, "Object");
-  if (wanted.length === 0 || wanted.length > deletedAtOnce) throw malformedXml();
-  const quiet = text(root, "Quiet") === "true";
-  const objects = wanted.map((one) => {
-    if (typeof one !== "object" || one === null) throw malformedXml();
-    const node = one as XmlNode;
-    const key = text(node, "Key");
-    if (key === undefined || key === "") throw malformedXml();
-    return {
-      key,
-      version: text(node, "VersionId"),
-      etag: text(node, "ETag"),
-      unserved: unservedElements.find((name) => node[name] !== undefined),
-    };
-  });
-  const answers = await Promise.all(objects.map(async ({ key, version, etag, unserved }) => {
+  const { objects, quiet } = wantedDeletions(await readDocument(call));
+  const answers = await Promise.all(objects.map(async ({ key, version, etag }) => {
     try {
       checkKey(key);
-      if (unserved !== undefined) throw notImplemented(unserved);
       const asked = version === undefined ? undefined : listedVersion(version);
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";

@@ -242,7 +242,6 @@ export class Door implements Disposable {
       response = errorReply(told, {
         ...named,
         method: request.method,
-        path: from.target.split("?", 1)[0] ?? "",
         request_id: from.request_id,
       });
       await discard(request);

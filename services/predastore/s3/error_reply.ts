@@ -19,7 +19,6 @@ export function publicError(error: unknown): AwsError {
 
 interface About {
   readonly method: string;
-  readonly path: string;
   readonly bucket: string;
   readonly key: string;
   readonly request_id: string;
@@ -56,7 +55,6 @@ export function errorReply(
   about: About,
 ): Response {
   const headers = new Headers({ "content-type": "application/xml" });
-  if (error instanceof RangeNotSatisfiable) headers.set("content-range", `bytes */${error.size}`);
   if (error instanceof DetailedError) {
     for (const [name, value] of Object.entries(error.headers)) headers.set(name, value);
   }
@@ -69,7 +67,6 @@ export function errorReply(
     element("Code", error.code),
     element("Message", error.message),
     ...Object.entries(elements).map(([name, value]) => element(name, value)),
-    element("Resource", about.path),
     element("RequestId", about.request_id),
     element("HostId", about.request_id),
   ];

@@ -3,11 +3,12 @@ import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
 import type { ObjectRow } from "../index/rows.ts";
-import { DetailedError, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import { DetailedError, ownBucket, type S3Call } from "./call.ts";
 import { asksChecksum, tellChecksum, untellChecksum } from "./checksum_answers.ts";
 import { notModified, rangeHolds } from "./conditions.ts";
 import { refuseCustomerKey } from "./encryption.ts";
 import { describe } from "./object_headers.ts";
+import { partNumber } from "./part_number.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import { askedVersion, meantObject } from "./version_ids.ts";
 
@@ -24,9 +25,8 @@ function wantedRange(call: S3Call, object: ObjectRow): {
   /** Which part is asked for. */
   readonly part?: number;
 } {
-  const number = wholeNumber(call, "partNumber", 1, 10_000);
   const asked = call.headers.get("range");
-  if (number === undefined) {
+  if (!call.query.has("partNumber")) {
     const header = rangeHolds(call.headers, object) ? asked : null;
     return { range: parseRange(header, object.size), parts: undefined };
   }
@@ -36,25 +36,26 @@ function wantedRange(call: S3Call, object: ObjectRow): {
       "Cannot specify both Range header and partNumber query parameter",
     );
   }
+  const part = partNumber(call);
   const parts = object.meta.parts ?? [object.size];
-  if (number > parts.length) {
+  if (part > parts.length) {
     throw new DetailedError(
       "InvalidPartNumber",
       "The requested partnumber is not satisfiable",
       {
         status: 416,
         elements: {
-          PartNumberRequested: String(number),
+          PartNumberRequested: String(part),
           ActualPartCount: String(parts.length),
         },
       },
     );
   }
-  const from = parts.slice(0, number - 1).reduce((sum, size) => sum + size, 0);
+  const from = parts.slice(0, part - 1).reduce((sum, size) => sum + size, 0);
   return {
-    range: { from, to: from + (parts[number - 1] ?? 0) },
+    range: { from, to: from + (parts[part - 1] ?? 0) },
     parts: object.meta.parts === undefined ? undefined : parts.length,
-    part: number,
+    part,
   };
 }
 

@@ -17,8 +17,6 @@ import { newObject } from "./put_object.ts";
 import { shownClass } from "./storage_class.ts";
 import { element, xmlResponse } from "./xml.ts";
 
-export const mostParts = 10_000;
-
 export function knownType(asked: string | null): ChecksumMeta["type"] | undefined {
   const type = asked?.toUpperCase();
   if (type === undefined || type === "FULL_OBJECT" || type === "COMPOSITE") return type;

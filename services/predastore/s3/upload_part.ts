@@ -2,26 +2,14 @@
 import type { UploadRow } from "../index/rows.ts";
 import { quoted } from "./answer_parts.ts";
 import { type BodyOptions, incomingBody, usualChecksum } from "./body.ts";
-import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader, claimedChecksum } from "./checksums.ts";
 import { tellSeal } from "./encryption.ts";
-import { algorithmOf, mostParts, otherKind, uploadOf } from "./multipart.ts";
+import { algorithmOf, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
+import { partNumber } from "./part_number.ts";
 import { takesNoVersion } from "./put_object.ts";
-
-export function partNumber(call: S3Call): number {
-  const text = call.query.get("partNumber") ?? "";
-  const number = Number(text);
-  if (!/^\d{1,5}$/.test(text) || number < 1 || number > mostParts) {
-    throw invalidArgument(
-      `Part number must be an integer between 1 and ${mostParts}, inclusive`,
-      "partNumber",
-      call.query.get("partNumber") ?? "",
-    );
-  }
-  return number;
-}
 
 /**
  * A part's checksum is of the kind that its upload was begun with, and is there where that of the whole is made of
