@@ -6,10 +6,10 @@
  */
 import { DatabaseSync } from "node:sqlite";
 
-/** What is to be done: `passive` goes beside writers, `truncate` keeps them out and empties the log. */
+/** What is to be done: `passive` goes beside writers, `restart` keeps them out and has the log begin anew. */
 export interface CheckpointOrder {
   readonly path: string;
-  readonly mode: "passive" | "truncate";
+  readonly mode: "passive" | "restart";
 }
 
 export type CheckpointReply =

@@ -3,17 +3,18 @@
  *
  * SQLite itself does it inside a commit, once for each thousand pages, with two syncs of the disk and a write for each page
  * that changed: the more keys, the more pages, and whoever is served waits for all of it. Here a thread of its own
- * copies while writers go on, then writers wait for the little that came meanwhile, since only an empty log begins
- * anew. Readers never wait. The thread ends when the log has not been full for a while, since it takes 16 MiB.
+ * copies while writers go on, then writers wait for the little that came meanwhile, since only a log that is copied
+ * whole begins anew. Its file keeps its length: writing into it then is no change of the file system, which
+ * would wait for the thread's syncs. Readers never wait. The thread ends when the log has not been full for a while, since it takes 16 MiB.
  *
  * Should the thread fail, the log is copied here, as SQLite would.
  */
 import type { CheckpointOrder, CheckpointReply } from "./checkpoint_worker.ts";
 
-/** A log that is as long is copied; the syncs of a checkpoint are shared by all that is in it. */
-const longLog_bytes = 32 << 20;
+/** With so many pages to copy a checkpoint begins, 32 MiB: its syncs are shared by all of them. */
+const many = 8192;
 /** What may be left when writers are made to wait. */
-const shortLog_bytes = 1 << 20;
+const few = 256;
 const mostPasses = 4;
 /** Transactions between two looks at the log's size. */
 const lookEach = 8;
@@ -24,15 +25,16 @@ export interface LoggedDatabase {
   hold(): () => void;
   /** Copies the log on this thread. */
   checkpoint(): void;
+  /** How many pages of the log are not in the file yet. */
+  waiting(): number;
 }
 
 export class Checkpoints implements Disposable {
   readonly #path: string;
   readonly #database: LoggedDatabase;
-  readonly #long_bytes: number;
   #transactions = 0;
-  /** The length from which on the log is copied next. */
-  #due_bytes: number;
+  /** With so many pages the next one begins. */
+  #due = many;
   #running: Promise<void> | undefined;
   #worker: Worker | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
@@ -40,18 +42,9 @@ export class Checkpoints implements Disposable {
   /** Checkpoints that the thread has done since the start. */
   beside = 0;
 
-  constructor(path: string, database: LoggedDatabase, long_bytes = longLog_bytes) {
+  constructor(path: string, database: LoggedDatabase) {
     this.#path = path;
     this.#database = database;
-    this.#due_bytes = this.#long_bytes = long_bytes;
-  }
-
-  #logBytes(): number {
-    try {
-      return Deno.statSync(`${this.#path}-wal`).size;
-    } catch {
-      return 0;
-    }
   }
 
   /** A transaction was committed. */
@@ -59,12 +52,12 @@ export class Checkpoints implements Disposable {
     if (++this.#transactions < lookEach) return;
     this.#transactions = 0;
     if (this.#running !== undefined || this.#closed) return;
-    const bytes = this.#logBytes();
-    if (bytes < this.#due_bytes) return;
+    const waiting = this.#database.waiting();
+    if (waiting < this.#due) return;
     this.#begin().then(
-      () => this.#due_bytes = this.#long_bytes,
-      // A full disk, say: it is tried again when the log has grown by as much.
-      () => this.#due_bytes = bytes + this.#long_bytes,
+      () => this.#due = many,
+      // A full disk, say: it is tried again when as much has come again.
+      () => this.#due = waiting + many,
     );
   }
 
@@ -76,14 +69,12 @@ export class Checkpoints implements Disposable {
     clearTimeout(this.#idle);
     try {
       for (let pass = 0; pass < mostPasses; pass++) {
-        const begun = this.#logBytes();
         await this.#ask("passive");
-        // The log does not get shorter by it: what came while it was copied is what is left.
-        if (this.#logBytes() - begun < shortLog_bytes) break;
+        if (this.#database.waiting() < few) break;
       }
       const release = this.#database.hold();
       try {
-        await this.#ask("truncate");
+        await this.#ask("restart");
       } finally {
         release();
       }
@@ -112,7 +103,7 @@ export class Checkpoints implements Disposable {
     worker.postMessage(order);
     const reply = await answer.promise;
     if ("error" in reply) throw new Error(`the index's log is not copied: ${reply.error}`);
-    if (mode === "truncate" && reply.busy) throw new Error("the index's log is in use");
+    if (mode === "restart" && reply.busy) throw new Error("the index's log is in use");
   }
 
   #endWorker(): void {
@@ -125,7 +116,7 @@ export class Checkpoints implements Disposable {
   async makeDurable(): Promise<void> {
     // One that runs may have begun before the last commit.
     await this.#running?.catch(() => {});
-    if (this.#logBytes() < shortLog_bytes) this.#database.checkpoint();
+    if (this.#database.waiting() < few) this.#database.checkpoint();
     else await this.#begin();
   }
 

@@ -13,6 +13,8 @@ import { schema, schemaVersion, tables } from "./schema.ts";
 
 /** 64 MiB of index are checked at each start. */
 const checkedPages = 16_384;
+/** A log that has been longer is cut when it begins anew. */
+const longestLog_bytes = 64 << 20;
 /** How long a transaction that cannot wait in the queue waits for a checkpoint that is ending. */
 const lockWait_ms = 10_000;
 
@@ -41,10 +43,11 @@ export class IndexDatabase implements Disposable {
     this.#db.exec("pragma cache_size = -16384; pragma temp_store = memory;");
     this.#db.exec(schema);
     if (path === ":memory:") return;
-    this.#db.exec("pragma wal_autocheckpoint = 0");
+    this.#db.exec(`pragma wal_autocheckpoint = 0; pragma journal_size_limit = ${longestLog_bytes}`);
     this.checkpoints = new Checkpoints(path, {
       hold: () => this.#hold(),
       checkpoint: () => this.#checkpoint(),
+      waiting: () => this.#waiting(),
     });
   }
 
@@ -150,8 +153,14 @@ export class IndexDatabase implements Disposable {
   }
 
   #checkpoint(): void {
-    const row = this.one("pragma wal_checkpoint(truncate)");
+    const row = this.one("pragma wal_checkpoint(restart)");
     if (row?.["busy"] !== 0) throw new Error("the index's log is in use");
+  }
+
+  /** Pages of the log that are not in the file. */
+  #waiting(): number {
+    const row = this.one("pragma wal_checkpoint(noop)");
+    return Number(row?.["log"]) - Number(row?.["checkpointed"]);
   }
 
   /** Returns when all that was committed survives a power cut. */
