@@ -197,7 +197,7 @@ async function start(service: Service): Promise<void> {
         events_told: teller.told,
         events_waiting: store.index.outbox.count(),
         expired: store.lifecycle.expired,
-        repair_queue: store.index.extents.journalled().length,
+        repair_queue: store.index.extents.countJournalled(),
         ...(scrubbed_ms === undefined ? {} : { scrub_age_ms: Date.now() - scrubbed_ms }),
         segments_compacted: store.compactor.segments_removed,
       },

@@ -74,6 +74,10 @@ export class BucketTable {
     return this.#find("id", id);
   }
 
+  exists(id: number): boolean {
+    return this.#database.one("select 1 from buckets where id = ?", id) !== undefined;
+  }
+
   ofAccount(account: string): BucketRow[] {
     return this.#database.all("select * from buckets where account_id = ? order by name", account)
       .map((row) => this.#bucketRow(row));
@@ -137,9 +141,7 @@ export class BucketTable {
     this.#asked.clear();
     this.#objects.dropAll(id);
     this.#settings.drop(id);
-    for (const upload of this.#database.all("select id from uploads where bucket = ?", id)) {
-      this.#uploads.applyGone(upload["id"] as string);
-    }
+    this.#uploads.dropAll(id);
     this.#segments.accountRecords(this.#locations(id), -1);
     this.#database.run("delete from buckets where id = ?", id);
   }

@@ -85,6 +85,16 @@ export class IndexDatabase implements Disposable {
     return this.#statement(sql).all(...values) as Row[];
   }
 
+  /** The different values of a table's column that an index begins with: one seek for each, not a look at every row. */
+  *distinct<T extends Value>(table: string, column: string): Generator<T> {
+    const first = `select ${column} as it from ${table} order by ${column} limit 1`;
+    const next =
+      `select ${column} as it from ${table} where ${column} > ? order by ${column} limit 1`;
+    for (let row = this.one(first); row !== undefined; row = this.one(next, row["it"] as T)) {
+      yield row["it"] as T;
+    }
+  }
+
   /** Runs `work` in a transaction shared with whoever comes in the same turn; returns after it. */
   write(work: () => void): Promise<void> {
     const done = Promise.withResolvers<void>();

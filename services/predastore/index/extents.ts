@@ -13,7 +13,7 @@ import {
   unpackLocations,
 } from "../extents/layout.ts";
 import { type Bytes, keyBytes, keyText, optional, parsed } from "./columns.ts";
-import type { IndexDatabase } from "./database.ts";
+import type { IndexDatabase, Row } from "./database.ts";
 import { addedCopies } from "./records.ts";
 import type { ExtentRecord, ExtentRow } from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
@@ -104,11 +104,14 @@ export class ExtentTable {
     }
   }
 
-  /** Extents with shards that are known to be missing or damaged. */
-  journalled(): number[] {
-    return this.#database.all("select extent from missing order by extent").map((row) =>
-      row["extent"] as number
-    );
+  /** Extents with shards that are known to be missing or damaged, in order. */
+  journalled(): Generator<number> {
+    return this.#database.distinct<number>("missing", "extent");
+  }
+
+  /** How many those are. */
+  countJournalled(): number {
+    return this.#database.one("select count(*) as count from missing")?.["count"] as number;
   }
 
   isJournalled(extent: number): boolean {
@@ -138,14 +141,33 @@ export class ExtentTable {
     return this.isInObject(extent);
   }
 
-  /** Whether a version of the object of that name is made of this extent. */
+  /**
+   * Whether a version of the object of that name is made of this extent. Versions are newer than what they are made of,
+   * and most often the next one is it.
+   */
   isInObject({ id, bucket, key }: ExtentRecord): boolean {
-    return this.#database.all(
-      `select extents from objects where bucket = ?1 and key = ?2 union all
-       select extents from versions where bucket = ?1 and key = ?2`,
+    const names = (row: Row | undefined) =>
+      parsed<[number, number][]>(row?.["extents"])?.some(([one]) => one === id) === true;
+    const bytes = keyBytes(key);
+    const current = this.#database.one(
+      "select extents from objects where bucket = ? and key = ?",
       bucket,
-      keyBytes(key),
-    ).some((row) => parsed<[number, number][]>(row["extents"])?.some(([one]) => one === id));
+      bytes,
+    );
+    if (names(current)) return true;
+    for (let [after, limit] = [id, 1];; limit = 100) {
+      const rows = this.#database.all(
+        `select sequence, extents from versions where bucket = ? and key = ? and sequence > ?
+         order by sequence limit ?`,
+        bucket,
+        bytes,
+        after,
+        limit,
+      );
+      if (rows.some(names)) return true;
+      if (rows.length < limit) return false;
+      after = rows.at(-1)?.["sequence"] as number;
+    }
   }
 
   /** Ids above `after`, in order. */

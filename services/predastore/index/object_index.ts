@@ -120,17 +120,16 @@ export class ObjectIndex implements Disposable {
     ) {
       this.uploads.applyGone(row["id"] as string);
     }
-    for (
-      const row of this.#database.all(
-        `select distinct bucket from (select bucket from objects union select bucket from versions
-           union select bucket from settings) where bucket not in (select id from buckets)`,
-      )
-    ) this.buckets.applyGone(row["bucket"] as number);
-    for (
-      const row of this.#database.all(
-        "select distinct upload from parts where upload not in (select id from uploads)",
-      )
-    ) this.uploads.applyGone(row["upload"] as string);
+    const buckets = new Set<number>();
+    for (const table of ["objects", "versions", "settings"]) {
+      for (const bucket of this.#database.distinct<number>(table, "bucket")) {
+        if (!this.buckets.exists(bucket)) buckets.add(bucket);
+      }
+    }
+    for (const bucket of buckets) this.buckets.applyGone(bucket);
+    for (const upload of [...this.#database.distinct<string>("parts", "upload")]) {
+      if (!this.uploads.exists(upload)) this.uploads.applyGone(upload);
+    }
     this.marks.clear();
   }
 

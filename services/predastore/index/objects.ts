@@ -11,6 +11,7 @@
  */
 import type { Location } from "../segments/blob_directory.ts";
 import type { Cause } from "../objects/cause.ts";
+import { sequenceOf } from "../objects/version_id.ts";
 import { packLocations, unpackLocations } from "../extents/layout.ts";
 import { type Bytes, json, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
@@ -28,6 +29,7 @@ import type {
 } from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
 import type { UploadTable } from "./uploads.ts";
+import { VersionListing } from "./version_listing.ts";
 
 type Table = "objects" | "versions";
 
@@ -42,6 +44,7 @@ export class ObjectTable {
   readonly #extents: ExtentTable;
   readonly #uploads: UploadTable;
   readonly #outbox: Outbox;
+  readonly #versions: VersionListing;
   /** Buckets that have rows in `versions`, or had some since the start. */
   readonly #versioned: Set<number>;
 
@@ -59,9 +62,8 @@ export class ObjectTable {
     this.#extents = extents;
     this.#uploads = uploads;
     this.#outbox = outbox;
-    this.#versioned = new Set(
-      database.all("select distinct bucket from versions").map((row) => row["bucket"] as number),
-    );
+    this.#versions = new VersionListing(database);
+    this.#versioned = new Set(database.distinct<number>("versions", "bucket"));
   }
 
   #row(row: Row): ObjectRow {
@@ -100,14 +102,10 @@ export class ObjectTable {
     const current = this.find(bucket, key);
     if (current !== undefined && (current.version ?? "null") === version) return current;
     if (!this.#versioned.has(bucket)) return undefined;
-    const row = this.#database.one(
-      `select * from versions where bucket = ? and key = ? and version is ?
-       order by sequence desc limit 1`,
-      bucket,
-      keyBytes(key),
-      version === "null" ? null : version,
-    );
-    return row === undefined ? undefined : this.#row(row);
+    const found = version === "null"
+      ? this.#nullVersion(bucket, keyBytes(key))
+      : this.#versionRow(bucket, keyBytes(key), version);
+    return found === undefined ? undefined : this.#row(found.row);
   }
 
   /** The highest version of a key, also a delete marker. */
@@ -172,39 +170,7 @@ export class ObjectTable {
     below: number,
     limit: number,
   ): ListedVersion[] {
-    const part = (table: Table) =>
-      `select key, sequence, version, marker, size, modified_ms, etag, checksum, storage_class
-       from ${table}
-       where bucket = ?1 and (key > ?2 or (key = ?2 and sequence < ?3))`;
-    const sql = this.#versioned.has(bucket)
-      ? `${part("objects")} union all ${part("versions")} order by key, sequence desc limit ?4`
-      : `${part("objects")} order by key limit ?4`;
-    return this.#database.all(sql, bucket, start, below, limit).map((row) => {
-      const key = row["key"] as Bytes;
-      return {
-        key: keyText(key),
-        sequence: row["sequence"] as number,
-        version: (row["version"] as string | null) ?? "null",
-        marker: row["marker"] === 1,
-        latest: !this.#versioned.has(bucket) || !this.#hasNewer(bucket, key, row),
-        size: row["size"] as number,
-        modified_ms: row["modified_ms"] as number,
-        etag: row["etag"] as string,
-        ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
-        ...optional("storage_class", row["storage_class"] as string | null),
-      };
-    });
-  }
-
-  #hasNewer(bucket: number, key: Bytes, row: Row): boolean {
-    const sequence = row["sequence"] as number;
-    return this.#database.one(
-      `select 1 from objects where bucket = ?1 and key = ?2 and sequence > ?3 union all
-       select 1 from versions where bucket = ?1 and key = ?2 and sequence > ?3 limit 1`,
-      bucket,
-      key,
-      sequence,
-    ) !== undefined;
+    return this.#versions.page(bucket, start, below, limit, this.#versioned.has(bucket));
   }
 
   apply(
@@ -386,6 +352,11 @@ export class ObjectTable {
   }
 
   #versionRow(bucket: number, key: Bytes, version: string): { table: Table; row: Row } | undefined {
+    const sequence = sequenceOf(version);
+    if (sequence !== undefined) {
+      const found = this.#at(bucket, key, sequence);
+      return found?.row["version"] === version ? found : undefined;
+    }
     for (const table of ["objects", "versions"] as const) {
       const row = this.#database.one(
         `select * from ${table} where bucket = ? and key = ? and version = ?`,
@@ -414,8 +385,13 @@ export class ObjectTable {
   /** Removes all of a bucket. */
   dropAll(bucket: number): void {
     for (const table of ["objects", "versions"] as const) {
-      for (const row of this.#database.all(`select * from ${table} where bucket = ?`, bucket)) {
-        this.#drop(table, row);
+      for (;;) {
+        const rows = this.#database.all(
+          `select * from ${table} where bucket = ? limit 200`,
+          bucket,
+        );
+        for (const row of rows) this.#drop(table, row);
+        if (rows.length === 0) break;
       }
     }
     this.#versioned.delete(bucket);

@@ -100,7 +100,11 @@ export class Outbox {
   }
 
   count(): number {
-    return this.#database.one("select count(*) as count from events")?.["count"] as number;
+    // They are numbered without gaps, and go from the first on.
+    const row = this.#database.one(
+      `select coalesce((select max(id) from events) - (select min(id) from events) + 1, 0) as count`,
+    );
+    return row?.["count"] as number;
   }
 
   /** All up to `id` were told. */

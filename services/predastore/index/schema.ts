@@ -18,6 +18,8 @@ create table if not exists objects (bucket integer, key blob, sequence integer, 
 create table if not exists versions (bucket integer, key blob, sequence integer, revision integer,
   version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
   storage_class text, meta text, extents text, record blob, primary key (bucket, key, sequence)) without rowid;
+create index if not exists versions_without_id on versions (bucket, key, sequence)
+  where version is null;
 create table if not exists extents (id integer primary key, bucket integer, key blob, size integer,
   k integer, m integer, layout blob, upload text, revision integer, record blob);
 create table if not exists uploads (id text primary key, bucket integer, key blob,

@@ -54,8 +54,8 @@ export class UploadTable {
 
   /** Every upload, with the number of its record. */
   *all(): Generator<UploadRow & { readonly sequence: number }> {
-    for (const { id } of this.#database.all("select id from uploads")) {
-      const upload = this.find(id as string);
+    for (const id of this.#database.distinct<string>("uploads", "id")) {
+      const upload = this.find(id);
       if (upload === undefined) continue;
       // Its number is the first part of its id.
       yield { ...upload, sequence: parseInt(upload.id.split(".", 1)[0] ?? "", 36) };
@@ -65,6 +65,10 @@ export class UploadTable {
   find(id: string): UploadRow | undefined {
     const row = this.#database.one("select * from uploads where id = ?", id);
     return row === undefined ? undefined : this.#uploadRow(row);
+  }
+
+  exists(id: string): boolean {
+    return this.#database.one("select 1 from uploads where id = ?", id) !== undefined;
   }
 
   /** Uploads of a bucket after a key and upload id, ordered by key and then id. */
@@ -160,6 +164,18 @@ export class UploadTable {
       packLocations(all),
     );
     this.#segments.accountRecords(all, 1);
+  }
+
+  /** All uploads of a bucket are gone. */
+  dropAll(bucket: number): void {
+    for (;;) {
+      const uploads = this.#database.all(
+        "select id from uploads where bucket = ? limit 500",
+        bucket,
+      );
+      for (const { id } of uploads) this.applyGone(id as string);
+      if (uploads.length === 0) return;
+    }
   }
 
   applyGone(upload: string): void {

@@ -71,7 +71,7 @@ export async function storeStatus(store: Store): Promise<Omit<StoreStatus, "requ
     shards_missing: missing,
     repair: {
       running: store.repair.running,
-      queued_extents: store.index.extents.journalled().length,
+      queued_extents: store.index.extents.countJournalled(),
       shards_repaired: store.repair.shards_repaired,
       records_repaired: store.repair.records_repaired,
       unrepaired: store.repair.unrepaired,
