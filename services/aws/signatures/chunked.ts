@@ -8,7 +8,7 @@
  */
 import { createHash, createHmac, type Hash, timingSafeEqual } from "node:crypto";
 import { AwsError } from "../errors.ts";
-import { credentialScope, type Verified } from "./sigv4.ts";
+import { credentialScope, signatureMismatch, type Verified } from "./sigv4.ts";
 
 /** How a body announced itself in `x-amz-content-sha256`. */
 export interface ChunkedMode {
@@ -46,6 +46,8 @@ const emptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b785
 /** A chunk header is a hex size and a signature; trailers are a few checksums. */
 const longestLine = 1_024;
 const longestTrailer = 8_192;
+/** Every chunk is as long as that but for the last. */
+const shortestChunk = 8_192;
 const cr = 13;
 const lf = 10;
 const nothing: readonly Uint8Array[] = [];
@@ -72,6 +74,31 @@ function same(expected: string, given: string): boolean {
     timingSafeEqual(Buffer.from(expected, "latin1"), Buffer.from(given, "latin1"));
 }
 
+/** A chunk that is too short was followed by another. */
+export class ShortChunk extends AwsError {
+  /** @param chunk the one behind it, counted from 1 */
+  constructor(readonly chunk: number, readonly size: number) {
+    super(
+      "InvalidChunkSizeError",
+      `Only the last chunk is allowed to have a size less than ${shortestChunk} bytes`,
+      { status: 403 },
+    );
+  }
+}
+
+const unexpectedEnd = () =>
+  new AwsError("IncompleteBody", "The request body terminated unexpectedly");
+const otherLength = () =>
+  new AwsError(
+    "IncompleteBody",
+    "You did not provide the number of bytes specified by the Content-Length HTTP header",
+  );
+const malformedTrailer = () =>
+  new AwsError(
+    "MalformedTrailerError",
+    "The request contained trailing data that was not well-formed or did not conform to our published schema.",
+  );
+
 type Expecting = "header" | "data" | "data_end" | "trailer" | "done" | "failed";
 
 export class AwsChunkedDecoder {
@@ -83,6 +110,8 @@ export class AwsChunkedDecoder {
   /** A header, separator or trailer line that the last slice ended in the middle of. */
   #line = "";
   #left = 0;
+  #chunk = 0;
+  #size = shortestChunk;
   #received = 0;
   #last = false;
   #hash: Hash | undefined;
@@ -111,7 +140,7 @@ export class AwsChunkedDecoder {
 
   /** Takes the next slice of the body; returns views of the payload in it. */
   push(bytes: Uint8Array): readonly Uint8Array[] {
-    if (this.#expecting === "failed") throw this.#fail("IncompleteBody", "The body was refused.");
+    if (this.#expecting === "failed") throw unexpectedEnd();
     let found: Uint8Array[] | undefined;
     for (let at = 0; at < bytes.length;) {
       if (this.#expecting === "data") {
@@ -136,49 +165,35 @@ export class AwsChunkedDecoder {
    * @throws AwsError `IncompleteBody` when the body ended early or has another length than declared
    */
   finish(): ReadonlyMap<string, string> {
-    if (this.#expecting !== "done") {
-      throw this.#fail(
-        "IncompleteBody",
-        "The request body terminated before its last chunk was complete.",
-      );
-    }
+    if (this.#expecting !== "done") throw this.#fail(unexpectedEnd());
     if (this.#decodedLength !== undefined && this.#received !== this.#decodedLength) {
-      throw this.#fail(
-        "IncompleteBody",
-        `You did not provide the number of bytes specified by the x-amz-decoded-content-length HTTP header: ${this.#received} instead of ${this.#decodedLength}.`,
-      );
+      throw this.#fail(otherLength());
     }
     return this.#trailers;
   }
 
-  #fail(code: string, message: string, status = 400): AwsError {
+  #fail(error: AwsError): AwsError {
     this.#expecting = "failed";
-    return new AwsError(code, message, { status });
+    return error;
   }
 
   /** Takes bytes up to a line's end; acts on the line when it is whole. */
   #takeLine(bytes: Uint8Array, from: number): number {
-    if (this.#expecting === "done") {
-      throw this.#fail("InvalidRequest", "The body goes on after its last chunk.");
-    }
+    if (this.#expecting === "done") throw this.#fail(unexpectedEnd());
     const end = bytes.indexOf(lf, from);
     const to = end < 0 ? bytes.length : end + 1;
-    if (this.#line.length + to - from > longestLine) {
-      throw this.#fail("InvalidRequest", "A line of the chunked body's framing is too long.");
-    }
+    if (this.#line.length + to - from > longestLine) throw this.#fail(unexpectedEnd());
     let part = "";
     for (let at = from; at < to; at++) part += String.fromCharCode(bytes[at] ?? 0);
     this.#line += part;
     if (end < 0) return to;
     const line = this.#line;
     this.#line = "";
-    if (line.charCodeAt(line.length - 2) !== cr) {
-      throw this.#fail("InvalidRequest", "A line of the chunked body's framing must end in CR LF.");
-    }
+    if (line.charCodeAt(line.length - 2) !== cr) throw this.#fail(unexpectedEnd());
     const text = line.slice(0, -2);
     if (this.#expecting === "header") this.#header(text);
     else if (this.#expecting === "data_end") {
-      if (text !== "") throw this.#fail("InvalidRequest", "A chunk is longer than its size says.");
+      if (text !== "") throw this.#fail(unexpectedEnd());
       this.#expecting = "header";
     } else this.#trailerLine(text);
     return to;
@@ -187,18 +202,18 @@ export class AwsChunkedDecoder {
   #header(text: string): void {
     const match = /^([0-9a-fA-F]{1,12})(?:;chunk-signature=([0-9a-f]{64}))?$/.exec(text);
     if (match === null || (this.#signing !== undefined) !== (match[2] !== undefined)) {
-      throw this.#fail("InvalidChunkSizeError", "A chunk's header is malformed.");
+      throw this.#fail(unexpectedEnd());
     }
     this.#left = Number.parseInt(match[1] ?? "", 16);
     this.#given = match[2] ?? "";
+    this.#chunk++;
+    if (this.#left > 0 && this.#size < shortestChunk) {
+      throw this.#fail(new ShortChunk(this.#chunk, this.#size));
+    }
+    this.#size = this.#left;
     if (
       this.#decodedLength !== undefined && this.#received + this.#left > this.#decodedLength
-    ) {
-      throw this.#fail(
-        "IncompleteBody",
-        "The body is longer than the x-amz-decoded-content-length HTTP header says.",
-      );
-    }
+    ) throw this.#fail(otherLength());
     if (this.#signing !== undefined) this.#hash = createHash("sha256");
     if (this.#left === 0) {
       this.#last = true;
@@ -213,18 +228,10 @@ export class AwsChunkedDecoder {
         this.#previous,
         this.#hash?.digest("hex") ?? "",
       );
-      if (!same(expected, this.#given)) throw this.#mismatch("a chunk");
+      if (!same(expected, this.#given)) throw this.#fail(signatureMismatch());
       this.#previous = expected;
     }
     this.#expecting = this.#last ? "trailer" : "data_end";
-  }
-
-  #mismatch(of: string): AwsError {
-    return this.#fail(
-      "SignatureDoesNotMatch",
-      `The signature of ${of} of the body does not match the one we calculated. Check your AWS Secret Access Key and signing method.`,
-      403,
-    );
   }
 
   #trailerLine(text: string): void {
@@ -234,35 +241,28 @@ export class AwsChunkedDecoder {
     const name = text.slice(0, Math.max(0, colon)).trim().toLowerCase();
     const value = text.slice(colon + 1).trim();
     if (!this.#mode.trailer || name === "" || this.#trailerSize > longestTrailer) {
-      throw this.#malformedTrailer();
+      throw this.#fail(malformedTrailer());
     }
     if (name === "x-amz-trailer-signature") {
-      if (this.#signing === undefined || this.#trailerSigned) throw this.#malformedTrailer();
+      if (this.#signing === undefined || this.#trailerSigned) throw this.#fail(malformedTrailer());
       const digest = createHash("sha256").update(this.#trailerText, "latin1").digest("hex");
       const expected = trailerSignature(this.#signing, this.#previous, digest);
-      if (!same(expected, value)) throw this.#mismatch("the trailer");
+      if (!same(expected, value)) throw this.#fail(signatureMismatch());
       this.#trailerSigned = true;
       return;
     }
     if (this.#trailerSigned || !this.#announced.has(name) || this.#trailers.has(name)) {
-      throw this.#malformedTrailer();
+      throw this.#fail(malformedTrailer());
     }
     this.#trailers.set(name, value);
     this.#trailerText += `${name}:${value}\n`;
-  }
-
-  #malformedTrailer(): AwsError {
-    return this.#fail(
-      "MalformedTrailerError",
-      "The request contained trailing data that was not well-formed or did not conform to the x-amz-trailer header.",
-    );
   }
 
   #endOfTrailers(): void {
     const complete = [...this.#announced].every((name) => this.#trailers.has(name));
     const unsigned = this.#signing !== undefined && this.#mode.trailer && !this.#trailerSigned &&
       this.#trailers.size > 0;
-    if (this.#mode.trailer && (!complete || unsigned)) throw this.#malformedTrailer();
+    if (!complete || unsigned) throw this.#fail(malformedTrailer());
     this.#expecting = "done";
   }
 }

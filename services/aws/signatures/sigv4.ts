@@ -412,6 +412,13 @@ function sameSignature(expected: Uint8Array, given: string): boolean {
   return hexSignature.test(given) && timingSafeEqual(expected, Buffer.from(given, "hex"));
 }
 
+export const signatureMismatch = () =>
+  new AwsError(
+    "SignatureDoesNotMatch",
+    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+    { status: 403 },
+  );
+
 /**
  * Verifies a signed or presigned request.
  * @throws AwsError `MissingAuthenticationToken`, `IncompleteSignature` (S3:
@@ -472,11 +479,7 @@ export async function verify(
       }
     }
   }
-  throw new AwsError(
-    "SignatureDoesNotMatch",
-    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
-    { status: 403 },
-  );
+  throw signatureMismatch();
 }
 
 /** Each service has its own name for an access key that does not exist, and for one that has ended. */

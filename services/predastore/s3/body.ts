@@ -35,11 +35,14 @@ const entityTooLarge = (proposed: number) =>
     elements: { ProposedSize: String(proposed), MaxSizeAllowed: String(largestPut_bytes) },
   });
 
-function lengthOf(value: string | null, name: string): number | undefined {
+const missingLength = () =>
+  new AwsError("MissingContentLength", "You must provide the Content-Length HTTP header.", {
+    status: 411,
+  });
+
+function lengthOf(value: string | null): number | undefined {
   if (value === null) return undefined;
-  if (!/^\d{1,15}$/.test(value)) {
-    throw new AwsError("InvalidArgument", `The ${name} header is not a length.`);
-  }
+  if (!/^\d{1,15}$/.test(value)) throw missingLength();
   return Number(value);
 }
 
@@ -113,20 +116,13 @@ export function incomingBody(
   const { headers, verified } = call;
   checkForm(verified?.payload_hash);
   const mode = chunkedMode(verified?.payload_hash);
-  const contentLength = lengthOf(headers.get("content-length"), "Content-Length");
-  const expected = mode === undefined
-    ? contentLength
-    : lengthOf(headers.get("x-amz-decoded-content-length"), "x-amz-decoded-content-length");
+  const expected = lengthOf(
+    headers.get(mode === undefined ? "content-length" : "x-amz-decoded-content-length"),
+  );
   if (
     expected === undefined && from === undefined && !isSystem(call) &&
-    !headers.has("transfer-encoding")
-  ) {
-    throw new AwsError(
-      "MissingContentLength",
-      "You must provide the Content-Length HTTP header.",
-      { status: 411 },
-    );
-  }
+    (mode !== undefined || !headers.has("transfer-encoding"))
+  ) throw missingLength();
   if ((expected ?? 0) > largestPut_bytes) throw entityTooLarge(expected ?? 0);
   const md5Claim = claimedMd5(headers);
   const claimed: ClaimedChecksum | undefined = claimedChecksum(headers) ??

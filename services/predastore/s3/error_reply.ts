@@ -1,5 +1,6 @@
 /** An error as S3 tells it, and the code for each fault that has no code of its own. */
 import { AwsError } from "../../aws/errors.ts";
+import { ShortChunk } from "../../aws/signatures/chunked.ts";
 import { DataLost } from "../extents/extent_reader.ts";
 import { DetailedError } from "./call.ts";
 import { RangeNotSatisfiable } from "./ranges.ts";
@@ -46,6 +47,9 @@ function usual(code: string, { method, bucket, key }: About): Readonly<Record<st
 function told(error: AwsError): Readonly<Record<string, string>> {
   if (error instanceof RangeNotSatisfiable) {
     return { RangeRequested: error.asked, ActualObjectSize: String(error.size) };
+  }
+  if (error instanceof ShortChunk) {
+    return { Chunk: String(error.chunk), BadChunkSize: String(error.size) };
   }
   return error instanceof DetailedError ? error.elements : {};
 }
