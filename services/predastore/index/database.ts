@@ -32,6 +32,8 @@ export class IndexDatabase implements Disposable {
   readonly checkpoints: Checkpoints | undefined;
   readonly #statements = new Map<string, StatementSync>();
   #queue: Queued[] = [];
+  readonly #ends: { committing(): void; rolledBack(): void }[] = [];
+  inTransaction = false;
   #scheduled = false;
   #held = false;
   /** Runs inside each transaction, after the work. */
@@ -151,15 +153,25 @@ export class IndexDatabase implements Disposable {
 
   transaction(work: () => void): void {
     this.run("begin immediate");
+    this.inTransaction = true;
     try {
       work();
       this.beforeCommit();
+      for (const { committing } of this.#ends) committing();
       this.run("commit");
     } catch (error) {
+      for (const { rolledBack } of this.#ends) rolledBack();
       this.run("rollback");
       throw error;
+    } finally {
+      this.inTransaction = false;
     }
     this.checkpoints?.committed();
+  }
+
+  /** What is done inside each transaction before it is committed, and when it is not. */
+  atEnd(committing: () => void, rolledBack: () => void): void {
+    this.#ends.push({ committing, rolledBack });
   }
 
   #checkpoint(): void {
@@ -202,6 +214,7 @@ export class IndexDatabase implements Disposable {
   empty(): void {
     this.flush();
     this.beforeCommit = () => {};
+    this.#ends.length = 0;
     this.transaction(() => {
       for (const table of tables) this.run(`delete from ${table}`);
     });

@@ -28,6 +28,7 @@ import type {
   ObjectRow,
 } from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
+import { Sums } from "./sums.ts";
 import type { UploadTable } from "./uploads.ts";
 import { VersionListing } from "./version_listing.ts";
 
@@ -45,6 +46,8 @@ export class ObjectTable {
   readonly #uploads: UploadTable;
   readonly #outbox: Outbox;
   readonly #versions: VersionListing;
+  /** Objects and bytes of each bucket. */
+  readonly #counts: Sums;
   /** Buckets that have rows in `versions`, or had some since the start. */
   readonly #versioned: Set<number>;
 
@@ -63,6 +66,14 @@ export class ObjectTable {
     this.#uploads = uploads;
     this.#outbox = outbox;
     this.#versions = new VersionListing(database);
+    this.#counts = new Sums(database, (bucket, [objects = 0, bytes = 0]) => {
+      database.run(
+        "update buckets set objects = objects + ?, bytes = bytes + ? where id = ?",
+        objects,
+        bytes,
+        bucket,
+      );
+    });
     this.#versioned = new Set(database.distinct<number>("versions", "bucket"));
   }
 
@@ -127,19 +138,29 @@ export class ObjectTable {
   }
 
   #at(bucket: number, key: Bytes, sequence: number): { table: Table; row: Row } | undefined {
-    const tables: readonly Table[] = this.#versioned.has(bucket)
-      ? ["objects", "versions"]
-      : ["objects"];
-    for (const table of tables) {
-      const row = this.#database.one(
-        `select * from ${table} where bucket = ? and key = ? and sequence = ?`,
-        bucket,
-        key,
-        sequence,
-      );
-      if (row !== undefined) return { table, row };
-    }
-    return undefined;
+    const current = this.#current(bucket, key);
+    return current?.row["sequence"] === sequence ? current : this.#versionAt(bucket, key, sequence);
+  }
+
+  #current(bucket: number, key: Bytes): { table: Table; row: Row } | undefined {
+    const row = this.#database.one(
+      "select * from objects where bucket = ? and key = ?",
+      bucket,
+      key,
+    );
+    return row === undefined ? undefined : { table: "objects", row };
+  }
+
+  /** One that is not current. */
+  #versionAt(bucket: number, key: Bytes, sequence: number): { table: Table; row: Row } | undefined {
+    if (!this.#versioned.has(bucket)) return undefined;
+    const row = this.#database.one(
+      "select * from versions where bucket = ? and key = ? and sequence = ?",
+      bucket,
+      key,
+      sequence,
+    );
+    return row === undefined ? undefined : { table: "versions", row };
   }
 
   /** Objects of a bucket with keys after (or from) `start`, in the order of their bytes. */
@@ -187,22 +208,25 @@ export class ObjectTable {
       if (this.#marks.isDeletedAfter(bucket, key, object.version ?? "", sequence)) return;
     }
     if (object.version !== undefined || object.marker === true) this.#versioned.add(bucket);
-    const same = this.#at(bucket, key, sequence);
+    const current = this.#current(bucket, key);
+    const same = current?.row["sequence"] === sequence
+      ? current
+      : this.#versionAt(bucket, key, sequence);
     if (same !== undefined) {
       this.#reapply(same, object, locations);
     } else {
-      const replaced = object.version === undefined ? this.#nullVersion(bucket, key) : undefined;
+      const replaced = object.version !== undefined
+        ? undefined
+        : current?.row["version"] === null
+        ? current
+        : this.#nullBehind(bucket, key);
       if (replaced !== undefined) {
         if ((replaced.row["sequence"] as number) > sequence) return;
         this.#drop(replaced.table, replaced.row);
       }
       // Where there is a current one still, the higher of the two will be.
-      const taken = this.#database.one(
-        "select 1 from objects where bucket = ? and key = ?",
-        bucket,
-        key,
-      );
-      const table = object.marker === true || taken !== undefined ? "versions" : "objects";
+      const taken = current !== undefined && replaced !== current;
+      const table = object.marker === true || taken ? "versions" : "objects";
       if (table === "versions") this.#versioned.add(bucket);
       this.#insert(table, object, sequence, locations);
       this.#outbox.noteMade(object, sequence, cause);
@@ -214,19 +238,19 @@ export class ObjectTable {
   }
 
   #nullVersion(bucket: number, key: Bytes): { table: Table; row: Row } | undefined {
-    const tables: readonly Table[] = this.#versioned.has(bucket)
-      ? ["objects", "versions"]
-      : ["objects"];
-    for (const table of tables) {
-      const row = this.#database.one(
-        `select * from ${table} where bucket = ? and key = ? and version is null
-         order by sequence desc limit 1`,
-        bucket,
-        key,
-      );
-      if (row !== undefined) return { table, row };
-    }
-    return undefined;
+    const current = this.#current(bucket, key);
+    return current?.row["version"] === null ? current : this.#nullBehind(bucket, key);
+  }
+
+  #nullBehind(bucket: number, key: Bytes): { table: Table; row: Row } | undefined {
+    if (!this.#versioned.has(bucket)) return undefined;
+    const row = this.#database.one(
+      `select * from versions where bucket = ? and key = ? and version is null
+       order by sequence desc limit 1`,
+      bucket,
+      key,
+    );
+    return row === undefined ? undefined : { table: "versions", row };
   }
 
   /** The same version again: another copy of its record, or a record with other tags, lock or class. */
@@ -288,16 +312,7 @@ export class ObjectTable {
       packLocations(locations),
     );
     this.#segments.accountRecords(locations, 1);
-    this.#count(object.bucket, table === "objects" ? 1 : 0, object.size);
-  }
-
-  #count(bucket: number, objects: number, bytes: number): void {
-    this.#database.run(
-      "update buckets set objects = objects + ?, bytes = bytes + ? where id = ?",
-      objects,
-      bytes,
-      bucket,
-    );
+    this.#counts.add(object.bucket, table === "objects" ? 1 : 0, object.size);
   }
 
   /** Puts the highest version of a key where a plain read sees it, unless it is a delete marker. */
@@ -328,7 +343,7 @@ export class ObjectTable {
       ...which,
     );
     this.#database.run(`delete from ${from} ${where}`, ...which);
-    this.#count(bucket, to === "objects" ? 1 : -1, 0);
+    this.#counts.add(bucket, to === "objects" ? 1 : -1, 0);
   }
 
   /** A version was deleted for good; without an id, the null version. */
@@ -379,7 +394,7 @@ export class ObjectTable {
       row["key"] as Bytes,
       row["sequence"] as number,
     );
-    this.#count(bucket, table === "objects" ? -1 : 0, -(row["size"] as number));
+    this.#counts.add(bucket, table === "objects" ? -1 : 0, -(row["size"] as number));
   }
 
   /** Removes all of a bucket. */

@@ -9,22 +9,29 @@ import type { Location } from "../segments/blob_directory.ts";
 import { shardPayload, shardSpan } from "../extents/layout.ts";
 import type { IndexDatabase } from "./database.ts";
 import type { ExtentRecord } from "./rows.ts";
+import { Sums } from "./sums.ts";
 
 export class SegmentTable {
   readonly #database: IndexDatabase;
 
+  /** Live bytes by directory and segment. */
+  readonly #live: Sums;
+
   constructor(database: IndexDatabase) {
     this.#database = database;
+    this.#live = new Sums(database, (id, [bytes = 0]) => {
+      database.run(
+        `insert into segments values (?, ?, ?)
+         on conflict do update set live = live + excluded.live`,
+        Math.floor(id / 2 ** 32),
+        id % 2 ** 32,
+        bytes,
+      );
+    });
   }
 
   #account(directory: number, segment: number, bytes: number): void {
-    this.#database.run(
-      `insert into segments values (?, ?, ?)
-       on conflict do update set live = live + excluded.live`,
-      directory,
-      segment,
-      bytes,
-    );
+    this.#live.add(directory * 2 ** 32 + segment, bytes);
   }
 
   /** Counts the copies of a record in (1) or out (-1). */
@@ -36,21 +43,18 @@ export class SegmentTable {
 
   /** Counts the shards of an extent in (1) or out (-1). */
   accountShards(extent: ExtentRecord, sign: 1 | -1): void {
-    const sums = new Map<number, number>();
     for (const stripe of extent.stripes) {
       for (const [shard, place] of stripe.shards.entries()) {
         if (place === undefined) continue;
-        const id = place.directory * 2 ** 32 + place.segment;
-        sums.set(id, (sums.get(id) ?? 0) + shardSpan(shardPayload(stripe, extent.k, shard)));
+        const bytes = shardSpan(shardPayload(stripe, extent.k, shard));
+        this.#account(place.directory, place.segment, sign * bytes);
       }
-    }
-    for (const [id, bytes] of sums) {
-      this.#account(Math.floor(id / 2 ** 32), id % 2 ** 32, sign * bytes);
     }
   }
 
   /** Live bytes of every segment of a directory that holds any. */
   liveBytes(directory: number): Map<number, number> {
+    this.#live.flush();
     const live = new Map<number, number>();
     for (
       const row of this.#database.all(
@@ -65,6 +69,7 @@ export class SegmentTable {
 
   /** Its file was removed. */
   forget(directory: number, segment: number): void {
+    this.#live.flush();
     this.#database.run(
       "delete from segments where directory = ? and segment = ?",
       directory,
@@ -74,6 +79,7 @@ export class SegmentTable {
 
   /** The highest segment of a directory that anything was counted in. */
   highest(directory: number): number {
+    this.#live.flush();
     const row = this.#database.one(
       "select max(segment) as top from segments where directory = ?",
       directory,

@@ -174,3 +174,57 @@ Deno.test("which version an extent belongs to is found without the others", asyn
     assert.ok(index.extents.isInObject({ ...about, id: 10 + rows - 1 }));
   });
 });
+
+/** Counts the statements that it runs. */
+class CountingDatabase extends IndexDatabase {
+  statements = 0;
+  override run(...args: Parameters<IndexDatabase["run"]>) {
+    this.statements++;
+    return super.run(...args);
+  }
+  override one(...args: Parameters<IndexDatabase["one"]>) {
+    this.statements++;
+    return super.one(...args);
+  }
+  override all(...args: Parameters<IndexDatabase["all"]>) {
+    this.statements++;
+    return super.all(...args);
+  }
+}
+
+Deno.test("writers that share a transaction take two statements each, and their counts are right", () => {
+  const database = new CountingDatabase(":memory:");
+  using index = new ObjectIndex(database);
+  const about = { id: bucket, name: "many", account_id: "123456789012", created_ms: 1 };
+  index.transaction(() => index.buckets.apply({ ...about, region: "r" }, 1, located(1)));
+  const statementsOf = (writers: number, first: number) => {
+    const before = database.statements;
+    index.transaction(() => {
+      for (let at = first; at < first + writers; at++) keys(index, at);
+    });
+    return database.statements - before;
+  };
+  // What a bucket is asked for the first time is remembered.
+  statementsOf(1, 0);
+  const one = statementsOf(1, 1);
+  assert.equal(statementsOf(33, 2) - one, 32 * 2);
+  assert.deepEqual(index.wrongCounts(), []);
+  assert.deepEqual([...index.segments.liveBytes(1)], [[1, 36 * 4096]]);
+});
+
+Deno.test("counts of a transaction that fails are forgotten with it", async () => {
+  using index = new ObjectIndex(new IndexDatabase(":memory:"));
+  const about = { id: bucket, name: "many", account_id: "123456789012", created_ms: 1 };
+  index.transaction(() => index.buckets.apply({ ...about, region: "r" }, 1, located(1)));
+  const results = await Promise.allSettled([
+    index.write(() => keys(index, 1)),
+    index.write(() => {
+      keys(index, 2);
+      throw new Error("refused");
+    }),
+    index.write(() => keys(index, 3)),
+  ]);
+  assert.deepEqual(results.map(({ status }) => status), ["fulfilled", "rejected", "fulfilled"]);
+  assert.deepEqual(index.wrongCounts(), []);
+  assert.deepEqual([...index.segments.liveBytes(1)], [[1, 3 * 4096]]);
+});
