@@ -74,6 +74,14 @@ export class NotAuthentic extends Error {
   override readonly name = "NotAuthentic";
 }
 
+/** Takes what is sealed, in order. */
+export interface SealedSink {
+  /** Memory for what comes next: for at least one byte of it and at most `wanted`. */
+  room(wanted: number): Promise<Bytes>;
+  /** So many bytes of it are filled. */
+  filled(count: number): Promise<void>;
+}
+
 export class AesGcm implements Disposable {
   readonly #key: Bytes;
   readonly #vaes: VaesGcm | undefined;
@@ -138,6 +146,27 @@ export class AesGcm implements Disposable {
     this.#begin(nonce, true);
     await this.#run(plain, sealed);
     this.#finishSeal(sealed.subarray(plain.length));
+  }
+
+  /** As `seal`, into memory that `sink` gives part by part. */
+  async sealInto(nonce: Bytes, plain: Bytes, sink: SealedSink): Promise<void> {
+    this.#begin(nonce, true);
+    for (let at = 0; at < plain.length;) {
+      const room = await sink.room(plain.length - at);
+      await this.#run(plain.subarray(at, at + room.length), room);
+      at += room.length;
+      await sink.filled(room.length);
+    }
+    if (this.#released) throw new Error("the cipher was released");
+    const tag = new Uint8Array(gcmTagBytes);
+    this.#finishSeal(tag);
+    // It may be cut in two as well.
+    for (let at = 0; at < tag.length;) {
+      const room = await sink.room(tag.length - at);
+      room.set(tag.subarray(at, at + room.length));
+      at += room.length;
+      await sink.filled(room.length);
+    }
   }
 
   #finishSeal(tag: Bytes): void {

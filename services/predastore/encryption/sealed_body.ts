@@ -11,6 +11,7 @@ import {
   gcmNonceBytes,
   gcmTagBytes,
   NotAuthentic,
+  type SealedSink,
 } from "../../../ffi/libcrypto_gcm.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import { freeMemory, freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
@@ -48,18 +49,19 @@ interface Gathering {
 }
 
 /**
- * Seals a body as it comes. What is yielded is valid until the next is asked for. The digests work on other
+ * Seals a body as it comes, into memory that `sink` gives. The digests work on other
  * threads and may fall behind by the pieces that are in memory; when this ends they have read everything.
  *
  * @param expected how long the body will be, where that is known
  */
-export async function* sealBody(
+export async function sealBody(
   { cipher, pieceBytes }: SealedAs,
   chunks: AsyncIterable<Uint8Array>,
   digests: readonly BodyDigest[],
+  sink: SealedSink,
   onBytes: (count: number) => void,
   expected = pieceBytes,
-): AsyncGenerator<Bytes> {
+): Promise<void> {
   const nothing = Promise.resolve();
   const places = bodiesNow < fewBodies ? plainPiecesOfFew : plainPieces;
   // Pieces that lie one behind the other are hashed in one trip.
@@ -70,11 +72,10 @@ export async function* sealBody(
     together?.subarray(at * pieceBytes, (at + 1) * pieceBytes) ??
       new Uint8Array(Math.max(1, Math.min(pieceBytes, expected)));
   const round: Gathering[] = [];
-  const sealed: Bytes[] = [];
   let piece = 0;
   let filled = 0;
   /** The piece that is being sealed while the next is gathered. */
-  let sealing: Promise<Bytes> | undefined;
+  let sealing = nothing;
 
   /** Memory for what comes next, once nobody reads in it any more. */
   const room = async (): Promise<Gathering> => {
@@ -89,26 +90,18 @@ export async function* sealBody(
     memory.set(mine.memory);
     mine.memory = memory;
   };
-  const seal = async (plain: Bytes, into: Bytes, nonce: Bytes): Promise<Bytes> => {
-    await cipher.seal(nonce, plain, into);
-    return into;
-  };
-  /** Begins to seal what is gathered, when what was begun before has ended; gives that. */
-  const begin = async (mine: Gathering): Promise<Bytes | undefined> => {
+  /** Begins to seal what is gathered, when what was begun before has ended. */
+  const begin = async (mine: Gathering): Promise<void> => {
     const plain = mine.memory.subarray(0, filled);
     const hashing = digests.map((digest) => digest.update(plain));
-    const before = await sealing;
-    const length = filled + gcmTagBytes;
-    const slot = piece % 2;
-    const into = (sealed[slot]?.length ?? 0) >= length ? sealed[slot] : new Uint8Array(length);
-    sealed[slot] = into as Bytes;
-    sealing = seal(plain, (into as Bytes).subarray(0, length), nonceOf(piece++));
+    mine.read = Promise.all([sealing, ...hashing]);
+    mine.read.catch(() => {});
+    await sealing;
+    sealing = cipher.sealInto(nonceOf(piece++), plain, sink);
     mine.read = Promise.all([sealing, ...hashing]);
     // Awaited with the next piece, or at the end; until then a failure is nobody's.
-    sealing.catch(() => {});
     mine.read.catch(() => {});
     filled = 0;
-    return before;
   };
 
   bodiesNow++;
@@ -124,25 +117,19 @@ export async function* sealBody(
         filled += count;
         at += count;
         if (filled < pieceBytes) continue;
-        const ready = await begin(mine);
+        await begin(mine);
         mine = undefined;
-        if (ready !== undefined) yield ready;
       }
     }
-    if (mine !== undefined) {
-      const ready = await begin(mine);
-      if (ready !== undefined) yield ready;
-    }
-    const last = await sealing;
-    if (last !== undefined) yield last;
+    if (mine !== undefined) await begin(mine);
     await Promise.all(round.map(({ read }) => read));
     // Only here: after a failure nobody knows who still reads in it.
     new Set(round.map(({ memory }) => memory.buffer)).forEach((buffer) =>
       freeMemory(new Uint8Array(buffer))
     );
-    sealed.forEach(freeMemory);
   } finally {
     bodiesNow--;
+    // Nobody seals into the sink's memory any more.
     await Promise.allSettled(round.map(({ read }) => read));
   }
 }

@@ -10,7 +10,7 @@
  * key is lost is not started: nothing sealed could be read again.
  */
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
-import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../../ffi/libcrypto_gcm.ts";
+import { AesGcm, gcmNonceBytes, gcmTagBytes, type SealedSink } from "../../../ffi/libcrypto_gcm.ts";
 import {
   type MasterKeyBytes,
   MasterKeyError,
@@ -125,18 +125,19 @@ export class Sealing {
     return new AesGcm(derive(this.#objectKey(seal), `body ${body}`, 32));
   }
 
-  /** Seals a body as it comes; `digests` are fed what it was. */
-  async *seal(
+  /** Seals a body as it comes, into `sink`; `digests` are fed what it was. */
+  async seal(
     seal: Seal,
     body: number,
     chunks: AsyncIterable<Uint8Array>,
     digests: readonly BodyDigest[],
+    sink: SealedSink,
     onBytes: (count: number) => void,
     expected?: number,
-  ): AsyncGenerator<Bytes> {
+  ): Promise<void> {
     using cipher = this.#cipher(seal, body);
     const as = { cipher, pieceBytes: pieceBytesOf(seal) };
-    yield* sealBody(as, chunks, digests, onBytes, expected);
+    await sealBody(as, chunks, digests, sink, onBytes, expected);
   }
 
   /** A range of a sealed body. */

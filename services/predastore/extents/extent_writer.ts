@@ -103,37 +103,46 @@ export class ExtentWriter {
 
   /** Takes a copy of `chunk`; waits when too much is on its way. */
   async push(chunk: Uint8Array): Promise<void> {
-    this.#size += chunk.length;
+    for (let at = 0; at < chunk.length;) {
+      const room = await this.room(chunk.length - at);
+      room.set(
+        room.length === chunk.length ? chunk : chunk.subarray(at, at + room.length),
+      );
+      at += room.length;
+      await this.filled(room.length);
+    }
+  }
+
+  /** Memory for what comes next: for at least one byte of it and at most `wanted`. Whoever fills it tells by `filled`. */
+  async room(wanted: number): Promise<Bytes> {
     if (this.#small !== undefined) {
-      const used = this.#smallUsed + chunk.length;
+      const used = this.#smallUsed + wanted;
       if (used <= inlineBytes) {
         if (used > this.#small.length) this.#small = grown(this.#small);
-        this.#small.set(chunk, this.#smallUsed);
-        this.#smallUsed = used;
-        return;
+        return this.#small.subarray(this.#smallUsed, used);
       }
       const held = this.#small.subarray(0, this.#smallUsed);
       this.#small = undefined;
-      await this.#gather(held);
+      this.#size -= held.length;
+      await this.push(held);
     }
-    await this.#gather(chunk);
+    if (this.#buffer === undefined) this.#startStripe();
+    const buffer = this.#buffer as unknown as Bytes;
+    const shard = Math.floor(this.#filled / this.#shardBytes);
+    const within = this.#filled - shard * this.#shardBytes;
+    const start = this.#shardStart(shard) + pageBytes + within;
+    return buffer.subarray(start, start + Math.min(wanted, this.#shardBytes - within));
   }
 
-  async #gather(chunk: Uint8Array): Promise<void> {
-    for (let at = 0; at < chunk.length;) {
-      if (this.#buffer === undefined) this.#startStripe();
-      const buffer = this.#buffer as unknown as Bytes;
-      const shard = Math.floor(this.#filled / this.#shardBytes);
-      const within = this.#filled - shard * this.#shardBytes;
-      const count = Math.min(chunk.length - at, this.#shardBytes - within);
-      buffer.set(
-        at === 0 && count === chunk.length ? chunk : chunk.subarray(at, at + count),
-        this.#shardStart(shard) + pageBytes + within,
-      );
-      this.#filled += count;
-      at += count;
-      if (this.#filled === this.#capacity) await this.#sendStripe();
+  /** So many bytes of what `room` gave last are filled; waits when too much is on its way. */
+  async filled(count: number): Promise<void> {
+    this.#size += count;
+    if (this.#small !== undefined) {
+      this.#smallUsed += count;
+      return;
     }
+    this.#filled += count;
+    if (this.#filled === this.#capacity) await this.#sendStripe();
   }
 
   #shardStart(shard: number): number {

@@ -5,6 +5,7 @@
  * be is checked once all was read; a body that fails is given up, and its shards are dead space. Nothing
  * written here is part of an object before a record says so.
  */
+import type { SealedSink } from "../../../ffi/libcrypto_gcm.ts";
 import type { BlobDirectory } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
@@ -117,20 +118,26 @@ export class Bodies {
     };
     try {
       let admitted = expected ?? admittedStep;
-      const chunks = seal === undefined ? body.chunks : this.#sealingOf().seal(
-        seal,
-        id,
-        body.chunks,
-        body.digests,
-        count,
-        body.expected_bytes,
-      );
-      for await (const chunk of chunks) {
-        await writer.push(chunk);
-        if (writer.size > admitted) {
-          admitted += admittedStep;
-          admissions.push(await this.#directories.admit(admittedStep, code));
+      const admitMore = async () => {
+        if (writer.size <= admitted) return;
+        admitted += admittedStep;
+        admissions.push(await this.#directories.admit(admittedStep, code));
+      };
+      if (seal === undefined) {
+        for await (const chunk of body.chunks) {
+          await writer.push(chunk);
+          await admitMore();
         }
+      } else {
+        const sink: SealedSink = {
+          room: (wanted) => writer.room(wanted),
+          async filled(bytes) {
+            await writer.filled(bytes);
+            await admitMore();
+          },
+        };
+        const { chunks, digests, expected_bytes } = body;
+        await this.#sealingOf().seal(seal, id, chunks, digests, sink, count, expected_bytes);
       }
       const written = await writer.finish();
       if (seal === undefined) size = written.size;
