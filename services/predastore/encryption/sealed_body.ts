@@ -14,6 +14,7 @@ import {
   type SealedSink,
 } from "../../../ffi/libcrypto_gcm.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
+import type { BodySource } from "./body_source.ts";
 import { freeMemory, freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -29,10 +30,12 @@ function nonceOf(piece: number): Bytes {
   return nonce;
 }
 
-/** Pieces of plain text in memory at once: one is filled, the others wait for the digests. */
-const plainPieces = 3;
+/** Pieces that are gathered before they are hashed in one trip to another thread, and sealed. */
+const piecesTogether = 2;
+/** Memory for so many of them at once: one is filled, the others wait for the digests. */
+const places = 2;
 /** With few bodies at once there may be more, so that no digest waits for the thread that receives. */
-const plainPiecesOfFew = 6;
+const placesOfFew = 3;
 const fewBodies = 4;
 /** Bodies that are being sealed. */
 let bodiesNow = 0;
@@ -44,91 +47,78 @@ export interface SealedAs {
 
 /** Plain text that is gathered; its memory is free again when everybody has read it. */
 interface Gathering {
-  memory: Bytes;
+  memory: ArrayBuffer;
   read: Promise<unknown>;
 }
 
 /**
- * Seals a body as it comes, into memory that `sink` gives. The digests work on other
- * threads and may fall behind by the pieces that are in memory; when this ends they have read everything.
+ * Seals a body as it comes, into memory that `sink` gives. The digests work on other threads and may fall
+ * behind by what is in memory; when this ends they have read everything.
  *
  * @param expected how long the body will be, where that is known
  */
 export async function sealBody(
   { cipher, pieceBytes }: SealedAs,
-  chunks: AsyncIterable<Uint8Array>,
+  source: BodySource,
   digests: readonly BodyDigest[],
   sink: SealedSink,
   onBytes: (count: number) => void,
   expected = pieceBytes,
 ): Promise<void> {
   const nothing = Promise.resolve();
-  const places = bodiesNow < fewBodies ? plainPiecesOfFew : plainPieces;
-  // Pieces that lie one behind the other are hashed in one trip.
-  const together = expected >= places * pieceBytes
-    ? new Uint8Array(places * pieceBytes)
-    : undefined;
-  const memoryOf = (at: number): Bytes =>
-    together?.subarray(at * pieceBytes, (at + 1) * pieceBytes) ??
-      new Uint8Array(Math.max(1, Math.min(pieceBytes, expected)));
+  const most = bodiesNow < fewBodies ? placesOfFew : places;
+  const whole = piecesTogether * pieceBytes;
   const round: Gathering[] = [];
   let piece = 0;
-  let filled = 0;
-  /** The piece that is being sealed while the next is gathered. */
+  /** What is being sealed while more is gathered. */
   let sealing = nothing;
 
-  /** Memory for what comes next, once nobody reads in it any more. */
-  const room = async (): Promise<Gathering> => {
-    const at = piece % places;
-    const mine = round[at] ??= { memory: memoryOf(at), read: nothing };
+  /** Fills memory that nobody reads in any more, as far as the body reaches. */
+  const gather = async (mine: Gathering): Promise<Bytes> => {
     await mine.read;
-    return mine;
+    let read = await source.fill(mine.memory, 0);
+    if (read.filled === read.memory.byteLength && read.filled < whole) {
+      // More came than was expected.
+      const memory = new ArrayBuffer(whole);
+      new Uint8Array(memory).set(new Uint8Array(read.memory));
+      read = await source.fill(memory, read.filled);
+    }
+    mine.memory = read.memory;
+    return new Uint8Array(read.memory, 0, read.filled);
   };
-  /** More came than was expected. */
-  const grow = (mine: Gathering): void => {
-    const memory = new Uint8Array(pieceBytes);
-    memory.set(mine.memory);
-    mine.memory = memory;
-  };
-  /** Begins to seal what is gathered, when what was begun before has ended. */
-  const begin = async (mine: Gathering): Promise<void> => {
-    const plain = mine.memory.subarray(0, filled);
-    const hashing = digests.map((digest) => digest.update(plain));
-    mine.read = Promise.all([sealing, ...hashing]);
-    mine.read.catch(() => {});
-    await sealing;
-    sealing = cipher.sealInto(nonceOf(piece++), plain, sink);
-    mine.read = Promise.all([sealing, ...hashing]);
-    // Awaited with the next piece, or at the end; until then a failure is nobody's.
-    mine.read.catch(() => {});
-    filled = 0;
+  const seal = async (plain: Bytes): Promise<void> => {
+    for (let at = 0; at < plain.length; at += pieceBytes) {
+      await cipher.sealInto(nonceOf(piece++), plain.subarray(at, at + pieceBytes), sink);
+    }
   };
 
   bodiesNow++;
   try {
-    let mine: Gathering | undefined;
-    for await (const chunk of chunks) {
-      onBytes(chunk.length);
-      for (let at = 0; at < chunk.length;) {
-        mine ??= await room();
-        if (filled === mine.memory.length) grow(mine);
-        const count = Math.min(chunk.length - at, mine.memory.length - filled);
-        mine.memory.set(chunk.subarray(at, at + count), filled);
-        filled += count;
-        at += count;
-        if (filled < pieceBytes) continue;
-        await begin(mine);
-        mine = undefined;
-      }
+    for (let at = 0, ended = false; !ended; at++) {
+      // One byte more than is expected, to see the end at once.
+      const mine = round[at % most] ??= {
+        memory: new ArrayBuffer(Math.min(whole, expected + 1)),
+        read: nothing,
+      };
+      const plain = await gather(mine);
+      ended = plain.length < whole;
+      if (plain.length === 0) break;
+      onBytes(plain.length);
+      const hashing = digests.map((digest) => digest.update(plain));
+      mine.read = Promise.all([sealing, ...hashing]);
+      // Awaited when the memory is used again, or at the end; until then a failure is nobody's.
+      mine.read.catch(() => {});
+      await sealing;
+      sealing = seal(plain);
+      mine.read = Promise.all([sealing, ...hashing]);
+      mine.read.catch(() => {});
     }
-    if (mine !== undefined) await begin(mine);
     await Promise.all(round.map(({ read }) => read));
     // Only here: after a failure nobody knows who still reads in it.
-    new Set(round.map(({ memory }) => memory.buffer)).forEach((buffer) =>
-      freeMemory(new Uint8Array(buffer))
-    );
+    for (const { memory } of round) freeMemory(new Uint8Array(memory));
   } finally {
     bodiesNow--;
+    await source.close();
     // Nobody seals into the sink's memory any more.
     await Promise.allSettled(round.map(({ read }) => read));
   }

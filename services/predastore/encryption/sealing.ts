@@ -19,6 +19,7 @@ import {
 } from "../../config/key_file.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { Seal } from "../index/rows.ts";
+import type { BodySource } from "./body_source.ts";
 import type { PieceMemory } from "../extents/piece_memory.ts";
 import {
   openBody,
@@ -129,7 +130,7 @@ export class Sealing {
   async seal(
     seal: Seal,
     body: number,
-    chunks: AsyncIterable<Uint8Array>,
+    source: BodySource,
     digests: readonly BodyDigest[],
     sink: SealedSink,
     onBytes: (count: number) => void,
@@ -137,7 +138,7 @@ export class Sealing {
   ): Promise<void> {
     using cipher = this.#cipher(seal, body);
     const as = { cipher, pieceBytes: pieceBytesOf(seal) };
-    await sealBody(as, chunks, digests, sink, onBytes, expected);
+    await sealBody(as, source, digests, sink, onBytes, expected);
   }
 
   /** A range of a sealed body. */

@@ -18,6 +18,7 @@ import { packLayout } from "../extents/layout.ts";
 import type { Progress } from "../index/progress.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "../segments/record.ts";
 import type { ExtentMeta } from "../index/recovery.ts";
+import { type BodySource, copied } from "../encryption/body_source.ts";
 import { sealedLength, type Sealing } from "../encryption/sealing.ts";
 
 /** An unknown length is admitted and looked at again in steps of this. */
@@ -26,6 +27,8 @@ const admittedStep = 64 << 20;
 /** A body on its way in, with what is to be computed of it. */
 export interface IncomingBody {
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** The same bytes, where they can be read into memory of the reader's; then `chunks` gives nothing. */
+  readonly source?: () => BodySource | undefined;
   readonly digests: readonly BodyDigest[];
   readonly expected_bytes?: number;
   /** The key under which it is to be sealed. */
@@ -136,8 +139,9 @@ export class Bodies {
             await admitMore();
           },
         };
-        const { chunks, digests, expected_bytes } = body;
-        await this.#sealingOf().seal(seal, id, chunks, digests, sink, count, expected_bytes);
+        const source = body.source?.() ?? copied(body.chunks);
+        const { digests, expected_bytes } = body;
+        await this.#sealingOf().seal(seal, id, source, digests, sink, count, expected_bytes);
       }
       const written = await writer.finish();
       if (seal === undefined) size = written.size;

@@ -6,6 +6,7 @@
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsChunkedDecoder, chunkedMode } from "../../aws/signatures/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
+import type { BodySource } from "../encryption/body_source.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
@@ -26,7 +27,7 @@ import {
   startChecksum,
   trailedChecksum,
 } from "./checksums.ts";
-import { incomplete, rawBody } from "./raw_body.ts";
+import { filledBody, incomplete, rawBody } from "./raw_body.ts";
 
 export const largestPut_bytes = 5 * 2 ** 30;
 
@@ -162,8 +163,25 @@ export function incomingBody(
     }
   }
 
+  /** As it comes into the reader's memory, where nothing is taken off. */
+  function source(): BodySource | undefined {
+    if (from !== undefined || decoder !== undefined) return undefined;
+    const raw = filledBody(call);
+    let size = 0;
+    return raw && {
+      async fill(memory, filled) {
+        const read = await raw.fill(memory, filled);
+        size += read.filled - filled;
+        if (size > largestPut_bytes) throw entityTooLarge(size);
+        return read;
+      },
+      close: () => raw.close(),
+    };
+  }
+
   return {
     chunks: chunks(),
+    source,
     digests,
     ...(expected === undefined ? {} : { expected_bytes: expected }),
     ...(options.seal === undefined ? {} : { seal: options.seal }),

@@ -3,9 +3,10 @@
  *
  * A long body is read into memory of ours (a BYOB reader), which goes round: left to itself the HTTP
  * server makes 64 KiB of fresh memory for each read, and a read brings one TLS record of 16 KiB. That was
- * half of all that receiving costs. So a piece is valid until the next one is asked for.
+ * half of all that receiving costs.
  */
 import { AwsError } from "../../aws/errors.ts";
+import type { BodySource } from "../encryption/body_source.ts";
 import { freeMemory } from "../extents/piece_memory.ts";
 import type { S3Call } from "./call.ts";
 
@@ -29,84 +30,104 @@ function tooSlow(): AwsError {
   );
 }
 
-/** A body that is read; `next` gives a piece, or nothing at its end. */
-interface Source {
-  next(moved: () => void): Promise<Uint8Array | undefined>;
-  cancel(): Promise<void>;
-}
+type Incoming = Pick<S3Call, "request" | "watch">;
 
-function asItComes(body: ReadableStream<Uint8Array>): Source {
-  const reader = body.getReader();
-  return {
-    async next(moved) {
-      const { value } = await reader.read();
-      moved();
-      return value;
-    },
-    cancel: () => reader.cancel(),
-  };
-}
-
-function gathered(reader: ReadableStreamBYOBReader, length: number): Source {
-  let memory = new ArrayBuffer(Math.min(length, gathered_bytes));
-  return {
-    async next(moved) {
-      let filled = 0;
-      while (filled < memory.byteLength) {
-        const { value, done } = await reader.read(new Uint8Array(memory, filled));
-        // A read takes the memory and gives it back under another name, but not when it is cut off.
-        if (value === undefined) return undefined;
-        memory = value.buffer;
-        if (done) break;
-        moved();
-        filled += value.length;
-      }
-      if (filled > 0) return new Uint8Array(memory, 0, filled);
-      freeMemory(new Uint8Array(memory));
-      return undefined;
-    },
-    cancel: () => reader.cancel(),
-  };
-}
-
-function sourceOf(body: ReadableStream<Uint8Array>, headers: Headers): Source {
+/** The reader of a long body; undefined for one that comes as it is. */
+function byobReader({ body, headers }: Request): ReadableStreamBYOBReader | undefined {
   const length = Number(headers.get("content-length") ?? gathered_bytes);
-  if (!(length > short_bytes)) return asItComes(body);
-  let reader: ReadableStreamBYOBReader;
+  if (body === null || !(length > short_bytes)) return undefined;
   try {
-    reader = body.getReader({ mode: "byob" });
+    return body.getReader({ mode: "byob" });
   } catch (error) {
     // One that the server has whole already.
-    if (error instanceof TypeError) return asItComes(body);
+    if (error instanceof TypeError) return undefined;
     throw error;
   }
-  return gathered(reader, length);
 }
 
-/** @throws AwsError `IncompleteBody`, `RequestTimeout` */
-export async function* rawBody(
-  call: Pick<S3Call, "request" | "watch">,
-): AsyncGenerator<Uint8Array> {
-  const { body, headers } = call.request;
-  if (body === null) return;
-  const source = sourceOf(body, headers);
+/**
+ * A long body, to be read into the caller's memory; undefined for others, which `rawBody` gives.
+ * What is read throws `IncompleteBody` or `RequestTimeout`.
+ */
+export function filledBody({ request, watch }: Incoming): BodySource | undefined {
+  const reader = byobReader(request);
+  if (reader === undefined) return undefined;
   let late = false;
-  const watched = call.watch.begin(() => {
+  let ended = false;
+  const cancel = () => void reader.cancel().catch(() => {});
+  const watched = watch.begin(() => {
     late = true;
-    void source.cancel().catch(() => {});
+    cancel();
+  });
+  return {
+    async fill(memory, filled) {
+      try {
+        while (!ended && filled < memory.byteLength) {
+          const { value, done } = await reader.read(new Uint8Array(memory, filled));
+          if (late) throw tooSlow();
+          // A read takes the memory and gives it back under another name, but not when it is cut off.
+          if (value === undefined) throw incomplete();
+          memory = value.buffer;
+          filled += value.length;
+          watched.progress();
+          ended = done;
+        }
+        return { memory, filled };
+      } catch (cause) {
+        throw cause instanceof AwsError ? cause : incomplete(cause);
+      }
+    },
+    close() {
+      watched.end();
+      if (!ended) cancel();
+    },
+  };
+}
+
+/** The pieces of a body, each valid until the next one is asked for. @throws AwsError `IncompleteBody`, `RequestTimeout` */
+export async function* rawBody(call: Incoming): AsyncGenerator<Uint8Array> {
+  const source = filledBody(call);
+  if (source === undefined) {
+    yield* asItComes(call);
+    return;
+  }
+  const length = Number(call.request.headers.get("content-length") ?? gathered_bytes);
+  let memory = new ArrayBuffer(Math.min(length, gathered_bytes));
+  try {
+    while (true) {
+      const read = await source.fill(memory, 0);
+      memory = read.memory;
+      if (read.filled === 0) break;
+      yield new Uint8Array(memory, 0, read.filled);
+    }
+    freeMemory(new Uint8Array(memory));
+  } finally {
+    source.close();
+  }
+}
+
+async function* asItComes({ request, watch }: Incoming): AsyncGenerator<Uint8Array> {
+  if (request.body === null) return;
+  const reader = request.body.getReader();
+  let late = false;
+  const cancel = () => void reader.cancel().catch(() => {});
+  const watched = watch.begin(() => {
+    late = true;
+    cancel();
   });
   let ended = false;
   try {
     while (!ended) {
-      const piece = await source.next(watched.progress);
+      const { value } = await reader.read();
       if (late) throw tooSlow();
-      if (piece === undefined) ended = true;
-      else yield piece;
+      watched.progress();
+      if (value === undefined) ended = true;
+      else yield value;
     }
   } catch (cause) {
     throw cause instanceof AwsError ? cause : incomplete(cause);
   } finally {
     watched.end();
-    if (!ended) void source.cancel().catch(() => {});
+    if (!ended) cancel();
   }
 }
