@@ -228,11 +228,13 @@ export interface SnapshotRecord {
   readonly description?: string;
   /** Made by an import and for images alone: it goes with the last image that stands on it. */
   readonly goes_with_images?: true;
-  /** The volume that it was taken of; an import has none. */
+  /** The volume that it was taken of; an import and a copy have none. */
   readonly volume_id?: string;
   readonly encrypted?: true;
   /** What is shown as its key. */
   readonly kms_key_id?: string;
+  /** How long the copying was allowed to take; kept for who asks. */
+  readonly completion_minutes?: number;
   /** While it is pending: the snapshot whose content is being copied and encrypted for it. */
   readonly copy_of?: string;
   /** While it is pending: it is taken when the guest of this instance is down for a reboot. */

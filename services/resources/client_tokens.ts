@@ -59,7 +59,8 @@ export class ClientTokens implements AsyncDisposable {
 
   /**
    * Does the work of a request once for each client token; without a token simply does it.
-   * @throws AwsError `IdempotentParameterMismatch` for a token that was used with other parameters
+   * @throws AwsError `IdempotentParameterMismatch` for a token that was used with other parameters, or whose
+   * resource is no more
    */
   async once<Value, Result>(
     context: CallContext,
@@ -80,11 +81,11 @@ export class ClientTokens implements AsyncDisposable {
     if (claim.parameters !== parameters) {
       throw new AwsError(
         "IdempotentParameterMismatch",
-        "The client token you have provided was used with other parameters. Use a new token, or the same parameters.",
+        "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
       );
     }
     const value = claim.value as Value;
-    if (claim.state === "done") return await request.again(value);
+    if (claim.state === "done") return await shownAgain(() => request.again(value));
     try {
       const result = await request.work(value);
       await this.table.modify(key, (now) => ({ ...(now ?? claim), state: "done" }));
@@ -136,6 +137,20 @@ export class ClientTokens implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.table[Symbol.asyncDispose]();
+  }
+}
+
+/** What a token has made may be gone since: the token is used up, and its holder has to take another one. */
+async function shownAgain<Result>(again: () => Promise<Result>): Promise<Result> {
+  try {
+    return await again();
+  } catch (error) {
+    if (!(error instanceof AwsError) || !error.code.endsWith("NotFound")) throw error;
+    throw new AwsError(
+      "IdempotentParameterMismatch",
+      "The client token you have provided is associated with a resource that is already deleted. Please use a different client token for the new request.",
+      { cause: error },
+    );
   }
 }
 

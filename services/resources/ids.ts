@@ -29,6 +29,8 @@ export interface IdErrors {
   readonly malformed: string;
   /** As AWS words it, for example `volume`. */
   readonly noun: string;
+  /** As a Describe names the parameter of ids, where it is not the noun's. */
+  readonly describedAs?: string;
   /** AWS's sentence for a missing id, where it is not the usual one. */
   readonly missing?: (id: string) => string;
 }
@@ -39,12 +41,17 @@ export function isId(prefix: string, id: string): boolean {
 }
 
 /** @throws AwsError with the resource's own code */
-export function checkId(prefix: string, id: string, errors: IdErrors): void {
+export function checkId(
+  prefix: string,
+  id: string,
+  errors: IdErrors,
+  parameter = `${errors.noun}Id`,
+): void {
   if (!isId(prefix, id)) {
     throw new AwsError(
       errors.malformed,
       errors.malformed === "InvalidParameterValue"
-        ? `Value (${id}) for parameter ${errors.noun}Id is invalid. Expected: '${prefix}...'.`
+        ? `Value (${id}) for parameter ${parameter} is invalid. Expected: '${prefix}...'.`
         : `Invalid id: "${id}" (expecting "${prefix}...")`,
     );
   }

@@ -16,6 +16,8 @@ export interface PageLimits {
   readonly maximum: number;
   /** EC2 refuses what is above the maximum of some actions and caps it for others. */
   readonly above: "refuse" | "cap";
+  /** A size of 0 is none: some clients send it for the usual one. */
+  readonly zeroIsNone?: true;
   /** As AWS's message names the parameter of ids: `volumeSet`. Absent where ids may be paged. */
   readonly idsParameter?: string;
 }
@@ -79,7 +81,9 @@ export function pageSize(
   limits: PageLimits,
   hasIds: boolean,
 ): number {
-  if (maxResults === undefined) return limits.maximum;
+  if (maxResults === undefined || (maxResults === 0 && limits.zeroIsNone === true)) {
+    return limits.maximum;
+  }
   if (hasIds && limits.idsParameter !== undefined) {
     throw invalidCombination(
       `The parameter ${limits.idsParameter} cannot be used with the parameter maxResults`,

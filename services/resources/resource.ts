@@ -294,7 +294,7 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     const found: Row<R>[] = [];
     const missing: string[] = [];
     for (const id of ids) {
-      checkId(this.type.idPrefix, id, this.type.errors);
+      checkId(this.type.idPrefix, id, this.type.errors, this.type.errors.describedAs);
       const row = this.#visibleRow(account, id) ??
         await this.table.read(this.keyOf(account, id));
       if (row === undefined || this.type.gone?.(row.value) === true) missing.push(id);

@@ -38,6 +38,8 @@ import type { SnapshotKeeper } from "./snapshots.ts";
 import { whileStill } from "./still_guest.ts";
 import type { ComputeState } from "../state.ts";
 
+const mostDescribed = 255;
+
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
 
 /** @param viewer an account that sees it without owning it: tags are their owner's */
@@ -57,6 +59,9 @@ export function showSnapshot(
     Progress: snapshot.state === "pending" ? "0%" : "100%",
     StorageTier: "standard",
     Tags: viewer === snapshot.account_id ? showTags(snapshot.tags) : [],
+    ...(snapshot.completion_minutes === undefined
+      ? {}
+      : { CompletionDurationMinutes: snapshot.completion_minutes }),
     ...(snapshot.completion_time === undefined ? {} : { CompletionTime: snapshot.completion_time }),
   };
 }
@@ -157,7 +162,8 @@ export function snapshotActions(
         volumes.arnOf(call, input.VolumeId),
       ],
       check: async (input, call) => {
-        if (input.OutpostArn !== undefined) throw unsupported("There are no Outposts here.");
+        checkPlace(input);
+        checkDescription(input.Description);
         tagsOf(input.TagSpecifications);
         await volumes.require(call.account_id, input.VolumeId);
       },
@@ -180,6 +186,8 @@ export function snapshotActions(
         instances.arnOf(call, input.InstanceSpecification.InstanceId ?? "*"),
       ],
       check: async (input, call) => {
+        checkPlace(input);
+        checkDescription(input.Description);
         tagsOf(input.TagSpecifications);
         await instances.require(call.account_id, input.InstanceSpecification.InstanceId ?? "");
       },
@@ -287,6 +295,8 @@ export function snapshotActions(
         ) {
           if (input[name] !== undefined) throw unsupported(`${name} is not offered. Leave it out.`);
         }
+        checkDescription(input.Description);
+        checkDuration(input.CompletionDurationMinutes);
         tagsOf(input.TagSpecifications);
         const source = await usableSnapshot(state, call.account_id, input.SourceSnapshotId);
         encryptionOf(input, call, source);
@@ -298,9 +308,11 @@ export function snapshotActions(
         const copy = await keeper.beginCopy(source.snapshot_id, source, {
           snapshot_id: newId("snap-"),
           account_id: call.account_id,
-          ...(source.volume_id === undefined ? {} : { volume_id: source.volume_id }),
           ...encryptionOf(input, call, source),
           size_gib: source.size_gib,
+          ...(input.CompletionDurationMinutes === undefined
+            ? {}
+            : { completion_minutes: input.CompletionDurationMinutes }),
           ...(input.Description === undefined ? {} : { description: input.Description }),
           tags: tagsOf(input.TagSpecifications),
         });
@@ -312,15 +324,43 @@ export function snapshotActions(
       resources: (input, call) => [snapshots.arnOf(call, input.SnapshotId)],
       check: async (input, call) => {
         await snapshots.require(call.account_id, input.SnapshotId);
-        if (keeper.isUsed(input.SnapshotId)) throw inUse(input.SnapshotId);
+        const image = keeper.userOf(input.SnapshotId);
+        if (image !== undefined) throw inUse(input.SnapshotId, image);
       },
       run: async (input, call) => {
-        if (!await keeper.remove(call.account_id, input.SnapshotId)) throw inUse(input.SnapshotId);
+        if (!await keeper.remove(call.account_id, input.SnapshotId)) {
+          throw inUse(input.SnapshotId, keeper.userOf(input.SnapshotId) ?? "an AMI");
+        }
         return {};
       },
     },
   } satisfies ActionTable;
 }
 
-const inUse = (id: string) =>
-  new AwsError("InvalidSnapshot.InUse", `The snapshot ${id} is currently in use by an AMI.`);
+const inUse = (id: string, image: string) =>
+  new AwsError("InvalidSnapshot.InUse", `The snapshot ${id} is currently in use by ${image}`);
+
+/** @throws AwsError for what is to be kept elsewhere than in the region */
+function checkPlace(
+  { OutpostArn, Location }: { OutpostArn?: string | undefined; Location?: string | undefined },
+): void {
+  if (OutpostArn !== undefined) throw unsupported("There are no Outposts here.");
+  if (Location === "local") throw unsupported("There are no Local Zones here.");
+}
+
+function checkDescription(text: string | undefined): void {
+  if ((text ?? "").length > mostDescribed) {
+    throw invalidValue(`Description is longer than ${mostDescribed} characters`);
+  }
+}
+
+/** A copy is there at once, or as soon as it is encrypted; how long it may take is kept and shown. */
+function checkDuration(minutes: number | undefined): void {
+  if (minutes === undefined) return;
+  if (minutes >= 15 && minutes <= 2880 && minutes % 15 === 0) return;
+  throw invalidParameter(
+    "completionDurationMinutes",
+    minutes,
+    "Expected: 15 to 2880, in steps of 15.",
+  );
+}

@@ -69,7 +69,7 @@ export async function usableSnapshot(
 /** @throws AwsError unless all of it is stored */
 export function requireCompleted(snapshot: SnapshotRecord): void {
   if (snapshot.state === "completed") return;
-  throw incorrectState(`The snapshot '${snapshot.snapshot_id}' is '${snapshot.state}'.`);
+  throw incorrectState(`Snapshot is in invalid state - ${snapshot.state}`);
 }
 
 /** An account or a group that is none: EC2 has the same words for images and snapshots. */

@@ -244,12 +244,18 @@ export class SnapshotKeeper {
     }
   }
 
-  /** Whether an image of anybody's stands on it. */
-  isUsed(snapshotId: string): boolean {
+  /** An image of anybody's that stands on it. */
+  userOf(snapshotId: string): string | undefined {
     for (const image of this.state.images.all()) {
-      if (image.block_devices.some((device) => device.snapshot_id === snapshotId)) return true;
+      if (image.block_devices.some((device) => device.snapshot_id === snapshotId)) {
+        return image.image_id;
+      }
     }
-    return false;
+    return undefined;
+  }
+
+  isUsed(snapshotId: string): boolean {
+    return this.userOf(snapshotId) !== undefined;
   }
 
   /**

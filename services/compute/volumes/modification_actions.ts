@@ -49,9 +49,7 @@ const shapeOf = ({ volume_type = "gp3", ...rest }: VolumeShape) => ({ volume_typ
 function targetOf(input: Input<"ModifyVolume">, volume: VolumeRecord) {
   const size_gib = input.Size ?? volume.size_gib;
   if (size_gib < volume.size_gib) {
-    throw invalidValue(
-      `New size cannot be smaller than existing size: ${size_gib} GiB is less than ${volume.size_gib} GiB.`,
-    );
+    throw invalidValue("New size cannot be smaller than existing size");
   }
   return {
     size_gib,

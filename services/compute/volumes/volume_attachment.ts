@@ -71,9 +71,7 @@ export function freeSlot(attachments: readonly Attachment[], isRoot: boolean): n
 /** @throws AwsError unless the instance is in a state in which volumes come and go */
 export function checkAttachable(instance: InstanceRecord): void {
   if (instance.state !== "running" && instance.state !== "stopped") {
-    throw incorrectState(
-      `Instance '${instance.instance_id}' is '${instance.state}' and not 'running' or 'stopped'.`,
-    );
+    throw incorrectState(`Instance '${instance.instance_id}' is not 'running'.`);
   }
 }
 

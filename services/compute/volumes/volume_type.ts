@@ -15,6 +15,7 @@ export const volumeType: ResourceType<VolumeRecord> = {
     notFound: "InvalidVolume.NotFound",
     malformed: "InvalidParameterValue",
     noun: "volume",
+    describedAs: "volumes",
     missing: (id) => `The volume '${id}' does not exist.`,
   },
   bucket: buckets.volumes,
@@ -40,7 +41,7 @@ export const volumeType: ResourceType<VolumeRecord> = {
     "volume-id": (volume) => volume.volume_id,
     "volume-type": (volume) => volume.volume_type,
   },
-  page: { ...usualLimits, above: "cap", idsParameter: "volumeSet" },
+  page: { ...usualLimits, above: "cap", zeroIsNone: true, idsParameter: "volumeSet" },
 };
 
 export const snapshotType: ResourceType<SnapshotRecord> = {
@@ -68,7 +69,7 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
     "volume-id": (snapshot) => snapshot.volume_id ?? "vol-ffffffff",
     "volume-size": (snapshot) => snapshot.size_gib,
   },
-  page: { ...usualLimits, above: "cap", idsParameter: "snapshotSet" },
+  page: { ...usualLimits, above: "cap", zeroIsNone: true, idsParameter: "snapshotSet" },
   ownerless: true,
   // No account in particular: whether there is anybody.
   shared: (snapshot, account) =>

@@ -199,6 +199,11 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
       },
       run: async (input, call) => {
         const volume = await volumes.require(call.account_id, input.VolumeId);
+        // An instance may have gone before its volume is free of it.
+        if (
+          input.InstanceId !== undefined && input.InstanceId !== "" &&
+          input.InstanceId !== volume.attachment?.instance_id
+        ) await instances.require(call.account_id, input.InstanceId);
         const node = volume.attachment?.node_id ?? config.node_id;
         const detached = await keeper.detach(
           {

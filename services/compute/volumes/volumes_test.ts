@@ -122,7 +122,7 @@ Deno.test("volumes over the bus", async (t) => {
     const [id = ""] = ids;
     await ask("DeleteVolume", { VolumeId: id });
     await until("the deletion", () => world.state.volumes.get(alice, id) === undefined);
-    await assert.rejects(ask("CreateVolume", request), { code: "InvalidVolume.NotFound" });
+    await assert.rejects(ask("CreateVolume", request), { code: "IdempotentParameterMismatch" });
   });
 
   await t.step("attach and detach follow EC2's rules", async () => {
