@@ -114,14 +114,16 @@ export function viewAddress(address: number, length: number): Memory {
  * Maps anonymous, zeroed memory.
  * @param options.low try below 4 GiB, where an address is a plain u32 argument of a fast FFI call
  * @param options.populate touch every page now rather than at first use
- * @param options.huge in pages of 2 MiB where the kernel has them, touched now: a disk then gets a large write as
- * a few pieces and not one for each page
+ * @param options.huge in pages of 2 MiB where the kernel has them, touched now unless `populate` is false: a disk then gets
+ * a large write as a few pieces and not one for each page, and what is looked for in no order is found sooner
  */
 export function mapMemory(
   length: number,
   options: { low?: boolean; populate?: boolean; huge?: boolean } = {},
 ): Memory {
-  if (options.huge === true) return mapHuge(length, options.low === true);
+  if (options.huge === true) {
+    return mapHuge(length, options.low === true, options.populate !== false);
+  }
   const flags = mapPrivateAnonymous | (options.populate === true ? mapPopulate : mapNoReserve);
   return viewMemory(mapAnonymous(length, flags, options.low === true), length);
 }
@@ -136,7 +138,7 @@ function mapAnonymous(length: number, flags: number, low: boolean): Deno.Pointer
   throw new SystemError("mmap", lastErrno(), `${length} bytes`);
 }
 
-function mapHuge(length: number, low: boolean): Memory {
+function mapHuge(length: number, low: boolean, populate: boolean): Memory {
   const whole = Math.ceil(length / 4096) * 4096;
   const pointer = mapAnonymous(whole + hugePageBytes, mapPrivateAnonymous | mapNoReserve, low);
   const from = Deno.UnsafePointer.value(pointer);
@@ -149,7 +151,7 @@ function mapHuge(length: number, low: boolean): Memory {
   }
   adviseHugePages(at, whole);
   // A kernel that does not know this gives them at first use.
-  c.madvise(at, BigInt(whole), advicePopulateWrite);
+  if (populate) c.madvise(at, BigInt(whole), advicePopulateWrite);
   return viewMemory(at, length);
 }
 

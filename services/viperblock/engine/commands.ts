@@ -64,6 +64,10 @@ export class VolumeCommands implements Commands {
     this.sync = parts.sync;
   }
 
+  expect(blocks: Float64Array, count: number): void {
+    this.#reader.expect(blocks, count);
+  }
+
   read(id: number): boolean {
     const offset = this.#requests.offset[id] as number;
     const end = offset + (this.#requests.length[id] as number);

@@ -23,6 +23,7 @@ import {
   nbdMagic,
 } from "./nbd_protocol.ts";
 import { hello, Negotiation } from "./nbd_negotiation.ts";
+import { mostExpected } from "./read_cache.ts";
 import { Replies } from "./replies.ts";
 import type { Requests } from "./requests.ts";
 import type { Throttle } from "./throttle.ts";
@@ -46,6 +47,8 @@ export interface Commands {
   flush(request: number): void;
   zero(request: number): boolean;
   blockStatus(request: number): boolean;
+  /** These are about to be asked for: what is known of them may be fetched from memory meanwhile. */
+  expect?(blocks: Float64Array, count: number): void;
 }
 
 export class Connection {
@@ -59,6 +62,7 @@ export class Connection {
   readonly #isLow: boolean;
   readonly #receiveKind: number;
   readonly #replies: Replies;
+  readonly #ahead = new Float64Array(mostExpected);
 
   fd = -1;
   #negotiation: Negotiation | undefined;
@@ -194,7 +198,23 @@ export class Connection {
       return;
     }
     this.#end += result;
-    if (!this.#closing) this.#consume();
+    if (this.#closing) return;
+    if (this.#negotiation === undefined) this.#lookAhead();
+    this.#consume();
+  }
+
+  /** Says which blocks the requests that have come begin with. Nothing of it is believed: each is validated when it is taken. */
+  #lookAhead(): void {
+    const view = this.#inputView;
+    const end = this.#end - requestHeaderBytes;
+    let count = 0;
+    for (let at = this.#start + this.#writeLeft; at <= end && count < mostExpected;) {
+      const type = view.getUint16(at + 6);
+      this.#ahead[count++] = (view.getUint32(at + 16) * 4294967296 + view.getUint32(at + 20)) /
+        blockBytes;
+      at += requestHeaderBytes + (type === nbdCommand.write ? view.getUint32(at + 24) : 0);
+    }
+    if (count > 1) this.#commands.expect?.(this.#ahead, count);
   }
 
   #consume(): void {

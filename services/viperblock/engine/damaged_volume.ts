@@ -9,7 +9,8 @@ import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
-import { ReadCache } from "./read_cache.ts";
+import { releaseSlotsAndCache, slotsAndCache } from "./read_memory.ts";
+import type { ReadCache } from "./read_cache.ts";
 import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { allAllocated, allAllocatedBytes } from "./extent_status.ts";
@@ -20,7 +21,7 @@ import { Reader } from "./reader.ts";
 import { Requests } from "./requests.ts";
 import { encryptionOf } from "./recovery.ts";
 import { type Rescue, salvage } from "./salvage.ts";
-import { Slots } from "./slots.ts";
+import type { Slots } from "./slots.ts";
 import { Throttle } from "./throttle.ts";
 import { Ticker } from "./ticker.ts";
 import type { Inside, VolumeOptions } from "./volume.ts";
@@ -74,8 +75,8 @@ export class DamagedVolume implements Commands {
     this.#seal?.endReplay((memory) => machine.release(memory));
     this.#unknown = unknown;
     this.#ticker = new Ticker(machine);
-    this.#slots = new Slots(machine, encryption !== undefined);
-    this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
+    const cacheBytes = Math.max(blockBytes, options.cacheBytes);
+    [this.#slots, this.#cache] = slotsAndCache(machine, cacheBytes, encryption !== undefined);
     this.#reader = new Reader({
       ring: machine.ring,
       places: this.#places,
@@ -274,7 +275,6 @@ export class DamagedVolume implements Commands {
 
   release(): void {
     this.#door.release();
-    this.#machine.release(this.#cache.memory);
-    this.#machine.release(this.#slots.memory);
+    releaseSlotsAndCache(this.#slots, this.#cache);
   }
 }

@@ -5,39 +5,48 @@
  * Since a place is never written twice under the same name, nothing here ever becomes wrong: a block
  * that is overwritten lives elsewhere, and the old copy ages away. The exceptions are containers that
  * a caller gives back for reuse under a new name, which is why names are never reused.
- * All state is in typed arrays; looking up and inserting allocate nothing.
+ * All state is in typed arrays; looking up and inserting allocate nothing. What is known of an entry lies together, since
+ * entries are looked up in no order: each array of its own would be one more line of memory to wait for.
  */
 import type { Memory } from "../../../ffi/libc.ts";
 import { blockBytes } from "../format.ts";
 
+/** Blocks that are looked for together at most. */
+export const mostExpected = 64;
+
+// Words of an entry: where its block lives, the next entry of its bucket, its neighbours in the order of use.
+const entryWords = 8;
+const containerWord = 0;
+const indexWord = 1;
+const chainWord = 2;
+const newerWord = 3;
+const olderWord = 4;
+
 export class ReadCache {
-  readonly #memory: Memory;
+  readonly memory: Memory;
+  readonly #from: number;
   readonly #capacity: number;
   readonly #mask: number;
   readonly #buckets: Int32Array;
-  readonly #chain: Int32Array;
-  readonly #containers: Uint32Array;
-  readonly #indexes: Uint32Array;
-  readonly #newer: Int32Array;
-  readonly #older: Int32Array;
+  readonly #entries: Int32Array;
+  readonly #expected = new Int32Array(mostExpected);
+  /** Nobody needs it; without it nothing would have to be read. */
+  #touched = 0;
   #used = 0;
   #newest = -1;
   #oldest = -1;
   hits = 0;
   misses = 0;
 
-  /** @param memory whole blocks; its length is the cache's bound */
-  constructor(memory: Memory) {
-    this.#memory = memory;
-    this.#capacity = Math.floor(memory.length / blockBytes);
+  /** @param memory from `from` to its end the cache's; whole blocks of that are its bound */
+  constructor(memory: Memory, from = 0) {
+    this.memory = memory;
+    this.#from = from;
+    this.#capacity = Math.floor((memory.length - from) / blockBytes);
     const buckets = 2 ** Math.ceil(Math.log2(Math.max(2, this.#capacity)));
     this.#mask = buckets - 1;
     this.#buckets = new Int32Array(buckets).fill(-1);
-    this.#chain = new Int32Array(this.#capacity);
-    this.#containers = new Uint32Array(this.#capacity);
-    this.#indexes = new Uint32Array(this.#capacity);
-    this.#newer = new Int32Array(this.#capacity);
-    this.#older = new Int32Array(this.#capacity);
+    this.#entries = new Int32Array(this.#capacity * entryWords);
   }
 
   #bucket(container: number, index: number): number {
@@ -45,29 +54,55 @@ export class ReadCache {
     return (mixed ^ (mixed >>> 15)) & this.#mask;
   }
 
+  /** The entry's first word, or -1. */
   #find(container: number, index: number): number {
+    const entries = this.#entries;
+    // Chunks' numbers have the highest bit, which is a sign here.
+    const signed = container | 0;
     let at = this.#buckets[this.#bucket(container, index)] as number;
-    while (
-      at >= 0 && (this.#indexes[at] !== index || this.#containers[at] !== container)
-    ) at = this.#chain[at] as number;
+    while (at >= 0 && (entries[at + indexWord] !== index || entries[at] !== signed)) {
+      at = entries[at + chainWord] as number;
+    }
     return at;
   }
 
   #unlink(at: number): void {
-    const newer = this.#newer[at] as number;
-    const older = this.#older[at] as number;
-    if (newer >= 0) this.#older[newer] = older;
+    const entries = this.#entries;
+    const newer = entries[at + newerWord] as number;
+    const older = entries[at + olderWord] as number;
+    if (newer >= 0) entries[newer + olderWord] = older;
     else this.#newest = older;
-    if (older >= 0) this.#newer[older] = newer;
+    if (older >= 0) entries[older + newerWord] = newer;
     else this.#oldest = newer;
   }
 
   #link(at: number): void {
-    this.#newer[at] = -1;
-    this.#older[at] = this.#newest;
-    if (this.#newest >= 0) this.#newer[this.#newest] = at;
+    const entries = this.#entries;
+    entries[at + newerWord] = -1;
+    entries[at + olderWord] = this.#newest;
+    if (this.#newest >= 0) entries[this.#newest + newerWord] = at;
     this.#newest = at;
     if (this.#oldest < 0) this.#oldest = at;
+  }
+
+  #offset(at: number): number {
+    return this.#from + at / entryWords * blockBytes;
+  }
+
+  /** These are about to be looked up: what has to be waited for is asked for together. Changes nothing. */
+  expect(containers: Uint32Array, indexes: Int32Array, count: number): void {
+    const entries = this.#entries;
+    const n = Math.min(count, mostExpected);
+    for (let i = 0; i < n; i++) {
+      this.#expected[i] = this
+        .#buckets[this.#bucket(containers[i] as number, indexes[i] as number)] as number;
+    }
+    let touched = 0;
+    for (let i = 0; i < n; i++) {
+      const at = this.#expected[i] as number;
+      if (at >= 0) touched ^= entries[at + indexWord] as number;
+    }
+    this.#touched = touched;
   }
 
   /** Byte offset in the cache's memory, or -1. What is found becomes the most recently used. */
@@ -82,7 +117,7 @@ export class ReadCache {
       this.#unlink(at);
       this.#link(at);
     }
-    return at * blockBytes;
+    return this.#offset(at);
   }
 
   /** Whether the block is here; changes nothing. */
@@ -91,43 +126,48 @@ export class ReadCache {
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#memory.bytes;
-  }
-
-  get memory(): Memory {
-    return this.#memory;
+    return this.memory.bytes;
   }
 
   /** Keeps a copy of the block at `from` of `source`. */
   insert(container: number, index: number, source: Uint8Array, from: number): void {
     if (this.#capacity === 0 || this.#find(container, index) >= 0) return;
     let at: number;
-    if (this.#used < this.#capacity) at = this.#used++;
+    if (this.#used < this.#capacity) at = this.#used++ * entryWords;
     else {
       at = this.#oldest;
       this.#unlink(at);
       this.#unchain(at);
     }
-    this.#containers[at] = container;
-    this.#indexes[at] = index;
+    const entries = this.#entries;
     const bucket = this.#bucket(container, index);
-    this.#chain[at] = this.#buckets[bucket] as number;
+    entries[at + containerWord] = container;
+    entries[at + indexWord] = index;
+    entries[at + chainWord] = this.#buckets[bucket] as number;
     this.#buckets[bucket] = at;
     this.#link(at);
-    this.#memory.bytes.set(source.subarray(from, from + blockBytes), at * blockBytes);
+    copyBlock(this.bytes, this.#offset(at), source, from);
   }
 
   #unchain(entry: number): void {
+    const entries = this.#entries;
     const bucket = this.#bucket(
-      this.#containers[entry] as number,
-      this.#indexes[entry] as number,
+      entries[entry + containerWord] as number,
+      entries[entry + indexWord] as number,
     );
+    const next = entries[entry + chainWord] as number;
     let at = this.#buckets[bucket] as number;
     if (at === entry) {
-      this.#buckets[bucket] = this.#chain[entry] as number;
+      this.#buckets[bucket] = next;
       return;
     }
-    while (this.#chain[at] !== entry) at = this.#chain[at] as number;
-    this.#chain[at] = this.#chain[entry] as number;
+    while (entries[at + chainWord] !== entry) at = entries[at + chainWord] as number;
+    entries[at + chainWord] = next;
   }
+}
+
+/** Copies a block; within one memory without a view, which would be garbage of each copy. */
+export function copyBlock(to: Uint8Array, at: number, source: Uint8Array, from: number): void {
+  if (to === source) to.copyWithin(at, from, from + blockBytes);
+  else to.set(source.subarray(from, from + blockBytes), at);
 }

@@ -15,7 +15,7 @@ import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
 import type { ChunkCache, KeptChunk } from "./chunk_cache.ts";
-import type { ReadCache } from "./read_cache.ts";
+import { copyBlock, mostExpected, type ReadCache } from "./read_cache.ts";
 import { DiskReads } from "./disk_reads.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
 import type { LogWriter } from "./log_writer.ts";
@@ -56,6 +56,8 @@ export class Reader {
   readonly #freePieces = new Int32Array(pieceCapacity);
   readonly #disk = new DiskReads(pieceCapacity, (piece) => this.#read(piece));
   #pieces = pieceCapacity;
+  readonly #expectedContainer = new Uint32Array(mostExpected);
+  readonly #expectedIndex = new Int32Array(mostExpected);
 
   constructor(options: ReaderOptions) {
     this.#o = options;
@@ -70,6 +72,23 @@ export class Reader {
   /** Whether a read of that many blocks may begin: each may need a piece of its own. */
   hasRoom(blocks: number): boolean {
     return this.#pieces >= blocks;
+  }
+
+  /**
+   * Touches what is known of blocks that are about to be read or written. Each of these places in memory has to be waited for when it is
+   * looked at by itself, one after another for each request; asked for together, they come together.
+   */
+  expect(blocks: Float64Array, count: number): void {
+    const { places, cache } = this.#o;
+    const n = Math.min(count, mostExpected);
+    const { sizeBlocks } = places.map;
+    for (let i = 0; i < n; i++) {
+      const block = Math.floor(blocks[i] as number);
+      const leaf = block < sizeBlocks ? places.map.leaf(block) : undefined;
+      this.#expectedContainer[i] = leaf === undefined ? hole : containerAt(leaf, block);
+      this.#expectedIndex[i] = leaf === undefined ? 0 : indexAt(leaf, block);
+    }
+    cache.expect(this.#expectedContainer, this.#expectedIndex, n);
   }
 
   /** Begins the read of request `id`, whose slot is taken. `done` may be called before this returns. */
@@ -100,7 +119,7 @@ export class Reader {
       slots.checksum[column + i] = checksum;
       const cached = cache.lookup(container, index);
       if (cached >= 0) {
-        to.set(cache.bytes.subarray(cached, cached + blockBytes), at);
+        copyBlock(to, at, cache.bytes, cached);
         // Blocks of a fetched window are in the cache before anybody has looked at them.
         if (isChunk(container) && !this.#matches(at, checksum)) {
           this.#fail(id, block, container, index);

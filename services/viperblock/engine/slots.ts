@@ -30,11 +30,18 @@ export class Slots {
   readonly #class: Uint8Array;
   readonly #free: number[][] = [];
 
-  /** @param low below 4 GiB, where there is room: for volumes whose blocks are opened in their slots */
-  constructor(readonly machine: Machine, low = false) {
+  /** Bytes of all slots: what follows in the memory is whose it was asked for. */
+  readonly bytes: number;
+
+  /**
+   * @param low below 4 GiB, where there is room: for volumes whose blocks are opened in their slots
+   * @param beside bytes behind the slots in the same memory, which can be copied into them without a view
+   */
+  constructor(readonly machine: Machine, low = false, beside = 0) {
     const slots = classes.reduce((sum, each) => sum + each.count, 0);
     const bytes = classes.reduce((sum, each) => sum + each.bytes * each.count, 0);
-    this.memory = machine.memory(bytes, { low });
+    this.bytes = bytes;
+    this.memory = machine.memory(bytes + beside, { low, huge: true, populate: false });
     this.start = new Float64Array(slots);
     this.firstBlock = new Int32Array(slots);
     this.#class = new Uint8Array(slots);

@@ -24,7 +24,8 @@ import {
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
-import { ReadCache } from "./read_cache.ts";
+import { releaseSlotsAndCache, slotsAndCache } from "./read_memory.ts";
+import type { ReadCache } from "./read_cache.ts";
 import { audit } from "./audit.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
@@ -43,7 +44,7 @@ import { Places } from "./places.ts";
 import { Reader } from "./reader.ts";
 import { encryptionOf, recover } from "./recovery.ts";
 import { Requests } from "./requests.ts";
-import { Slots } from "./slots.ts";
+import type { Slots } from "./slots.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import { Throttle } from "./throttle.ts";
 import { Ticker } from "./ticker.ts";
@@ -146,8 +147,8 @@ export class Volume {
     this.#seal = log;
     this.#replayed = recovered.batches;
     this.#ticker = new Ticker(machine, () => this.#log.markWhenQuiet());
-    this.#slots = new Slots(machine, options.key !== undefined);
-    this.#cache = new ReadCache(machine.memory(Math.max(blockBytes, options.cacheBytes)));
+    const cacheBytes = Math.max(blockBytes, options.cacheBytes);
+    [this.#slots, this.#cache] = slotsAndCache(machine, cacheBytes, options.key !== undefined);
     this.#log = new LogWriter(machine, this.#places, {
       volumeId: options.volumeId,
       epoch: options.epoch,
@@ -320,9 +321,8 @@ export class Volume {
   release(): void {
     this.#door.release();
     const { machine } = this.#slots;
-    machine.release(this.#cache.memory);
     for (const memory of this.#log.memories) machine.release(memory);
-    machine.release(this.#slots.memory);
+    releaseSlotsAndCache(this.#slots, this.#cache);
     this.#chunkCache.release();
   }
 
