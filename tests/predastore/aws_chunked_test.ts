@@ -41,7 +41,7 @@ const badTrailer = [
 ] as const;
 const badSignature = [
   "SignatureDoesNotMatch",
-  "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
+  "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
 ] as const;
 
 type Case = readonly [

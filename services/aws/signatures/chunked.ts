@@ -8,7 +8,8 @@
  */
 import { createHash, createHmac, type Hash, timingSafeEqual } from "node:crypto";
 import { AwsError } from "../errors.ts";
-import { credentialScope, signatureMismatch, type Verified } from "./sigv4.ts";
+import { signatureDiffers } from "./s3_claims.ts";
+import { credentialScope, type Verified } from "./sigv4.ts";
 
 /** How a body announced itself in `x-amz-content-sha256`. */
 export interface ChunkedMode {
@@ -52,21 +53,34 @@ const cr = 13;
 const lf = 10;
 const nothing: readonly Uint8Array[] = [];
 
-function chain(signing: ChunkSigning, kind: "PAYLOAD" | "TRAILER", previous: string, of: string) {
-  const text = `AWS4-HMAC-SHA256-${kind}\n${signing.amz_date}\n${
+function chainText(
+  signing: ChunkSigning,
+  kind: "PAYLOAD" | "TRAILER",
+  previous: string,
+  of: string,
+): string {
+  return `AWS4-HMAC-SHA256-${kind}\n${signing.amz_date}\n${
     credentialScope(signing.scope)
   }\n${previous}\n${of}`;
-  return createHmac("sha256", signing.signing_key).update(text).digest();
+}
+
+const chunkText = (signing: ChunkSigning, previous: string, data_sha256: string) =>
+  chainText(signing, "PAYLOAD", previous, `${emptySha256}\n${data_sha256}`);
+const trailerText = (signing: ChunkSigning, previous: string, trailer_sha256: string) =>
+  chainText(signing, "TRAILER", previous, trailer_sha256);
+
+function signatureOf({ signing_key }: ChunkSigning, text: string): string {
+  return createHmac("sha256", signing_key).update(text).digest("hex");
 }
 
 /** The signature of one chunk, given the one before it (first: the request's own). */
 export function chunkSignature(signing: ChunkSigning, previous: string, data_sha256: string) {
-  return chain(signing, "PAYLOAD", previous, `${emptySha256}\n${data_sha256}`).toString("hex");
+  return signatureOf(signing, chunkText(signing, previous, data_sha256));
 }
 
 /** The signature over the trailers, written as `name:value\n` each. */
 export function trailerSignature(signing: ChunkSigning, previous: string, trailer_sha256: string) {
-  return chain(signing, "TRAILER", previous, trailer_sha256).toString("hex");
+  return signatureOf(signing, trailerText(signing, previous, trailer_sha256));
 }
 
 function same(expected: string, given: string): boolean {
@@ -223,15 +237,17 @@ export class AwsChunkedDecoder {
 
   #endOfData(): void {
     if (this.#signing !== undefined) {
-      const expected = chunkSignature(
-        this.#signing,
-        this.#previous,
-        this.#hash?.digest("hex") ?? "",
-      );
-      if (!same(expected, this.#given)) throw this.#fail(signatureMismatch());
-      this.#previous = expected;
+      const text = chunkText(this.#signing, this.#previous, this.#hash?.digest("hex") ?? "");
+      this.#previous = this.#signatureOver(this.#signing, text, this.#given);
     }
     this.#expecting = this.#last ? "trailer" : "data_end";
+  }
+
+  /** @throws AwsError `SignatureDoesNotMatch` where the given one is not that */
+  #signatureOver(signing: ChunkSigning, text: string, given: string): string {
+    const expected = signatureOf(signing, text);
+    if (same(expected, given)) return expected;
+    throw this.#fail(signatureDiffers({ scope: signing.scope, signature: given }, text));
   }
 
   #trailerLine(text: string): void {
@@ -246,8 +262,11 @@ export class AwsChunkedDecoder {
     if (name === "x-amz-trailer-signature") {
       if (this.#signing === undefined || this.#trailerSigned) throw this.#fail(malformedTrailer());
       const digest = createHash("sha256").update(this.#trailerText, "latin1").digest("hex");
-      const expected = trailerSignature(this.#signing, this.#previous, digest);
-      if (!same(expected, value)) throw this.#fail(signatureMismatch());
+      this.#signatureOver(
+        this.#signing,
+        trailerText(this.#signing, this.#previous, digest),
+        value,
+      );
       this.#trailerSigned = true;
       return;
     }

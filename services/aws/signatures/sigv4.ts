@@ -15,6 +15,18 @@
 import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 import type { SigningGrant, SigningScope } from "../../identity/contract.ts";
 import { AwsError } from "../errors.ts";
+import {
+  algorithm,
+  authorizationFields,
+  checkTime,
+  type Claim,
+  parseCredential,
+  type Read,
+  readClaim,
+  withToken,
+} from "./claims.ts";
+import { DetailedError } from "../detailed_error.ts";
+import { readS3Claim, signatureDiffers, unknownAccessKey } from "./s3_claims.ts";
 import { canonicalQuery, doubleEncodedPath, onceEncodedPaths } from "./uri_encoding.ts";
 
 export type { SigningGrant, SigningScope };
@@ -26,11 +38,6 @@ export interface SignedRequest {
   /** The `Host` header, or over HTTP/2 `:authority`. */
   readonly authority: string;
   readonly headers: Headers;
-}
-
-/** The same with its headers read once: each look into `Headers` costs more than a hash. */
-interface Read extends Omit<SignedRequest, "headers"> {
-  readonly headers: ReadonlyMap<string, string>;
 }
 
 export interface VerifyOptions {
@@ -59,29 +66,9 @@ export interface Verified {
   readonly signing_key: Uint8Array;
 }
 
-/** What the caller claims, before anything is believed. */
-interface Claim {
-  readonly scope: SigningScope;
-  readonly signed_headers: readonly string[];
-  readonly signature: string;
-  readonly amz_date: string;
-  readonly presigned: boolean;
-  readonly expires_s: number;
-}
-
-/** Of what form a session token can be at all; whether it is one, identity says. */
-const sessionToken = /^[A-Za-z0-9+/=_-]{1,4096}$/;
-
-const algorithm = "AWS4-HMAC-SHA256";
-/** How far a clock may be off. */
-const skew_ms = 15 * 60_000;
 const unsignedPayload = "UNSIGNED-PAYLOAD";
 const emptySha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-const scopePart = /^[A-Za-z0-9_.\-]{1,64}$/;
-const accessKeyId = /^[A-Za-z0-9_\-]{1,128}$/;
-const headerName = /^[a-z0-9!#$%&'*+\-.^_`|~]{1,128}$/;
 const hexSignature = /^[0-9a-f]{64}$/;
-const amzDate = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
 
 /** `20261121/us-east-1/s3/aws4_request` */
 export function credentialScope(scope: SigningScope): string {
@@ -116,206 +103,6 @@ export function claimedScope(request: SignedRequest): SigningScope | undefined {
   return scope && withToken(scope, query.get("X-Amz-Security-Token") ?? undefined);
 }
 
-/** The `Name=value` parts of an Authorization header; a name given twice is there as `undefined`. */
-function authorizationFields(authorization: string): ReadonlyMap<string, string | undefined> {
-  const fields = new Map<string, string | undefined>();
-  const space = authorization.indexOf(" ");
-  for (const part of authorization.slice(space + 1).split(",")) {
-    const equals = part.indexOf("=");
-    if (equals < 0) continue;
-    const name = part.slice(0, equals).trim();
-    fields.set(name, fields.has(name) ? undefined : part.slice(equals + 1).trim());
-  }
-  return fields;
-}
-
-function parseCredential(text: string): SigningScope | undefined {
-  const parts = text.split("/");
-  const [access_key_id = "", date = "", region = "", service = "", end] = parts;
-  if (
-    parts.length !== 5 || end !== "aws4_request" || !accessKeyId.test(access_key_id) ||
-    !/^\d{8}$/.test(date) || !scopePart.test(region) || !scopePart.test(service)
-  ) return undefined;
-  return { access_key_id, date, region, service };
-}
-
-function incomplete(message: string, service: string | undefined, presigned: boolean): AwsError {
-  if (service !== "s3") return new AwsError("IncompleteSignature", message);
-  return new AwsError(
-    presigned ? "AuthorizationQueryParametersError" : "AuthorizationHeaderMalformed",
-    message,
-  );
-}
-
-function readClaim(request: Read): Claim {
-  const at = request.target.indexOf("?");
-  const query = new URLSearchParams(at < 0 ? "" : request.target.slice(at + 1));
-  const authorization = request.headers.get("authorization");
-  const inQuery = query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature") ||
-    query.has("X-Amz-Credential");
-  if (authorization !== undefined && inQuery) {
-    throw new AwsError(
-      "InvalidArgument",
-      "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
-    );
-  }
-  if (inQuery) return readQueryClaim(query);
-  if (authorization === undefined) {
-    throw new AwsError("MissingAuthenticationToken", "Request is missing Authentication Token", {
-      status: 403,
-    });
-  }
-  return readHeaderClaim(authorization, request.headers);
-}
-
-function readHeaderClaim(authorization: string, headers: Read["headers"]): Claim {
-  const space = authorization.indexOf(" ");
-  const scheme = space < 0 ? authorization : authorization.slice(0, space);
-  const named = authorizationFields(authorization);
-  const credential = named.get("Credential");
-  const scope = credential === undefined ? undefined : parseCredential(credential);
-  const fail = (message: string) => incomplete(message, scope?.service, false);
-  if (scheme !== algorithm || authorization.length > 8_192) {
-    throw fail(`Authorization header requires '${algorithm}' as its algorithm.`);
-  }
-  for (const name of ["Credential", "Signature", "SignedHeaders"]) {
-    if (named.get(name) === undefined) {
-      throw fail(`Authorization header requires exactly one '${name}' parameter.`);
-    }
-  }
-  if (scope === undefined) {
-    throw fail(
-      "Credential must have the form <access-key-id>/<yyyymmdd>/<region>/<service>/aws4_request.",
-    );
-  }
-  const date = headers.get("x-amz-date") ?? fromHttpDate(headers.get("date"));
-  if (date === undefined) {
-    throw fail(
-      "Authorization header requires existence of either a 'X-Amz-Date' or 'Date' header.",
-    );
-  }
-  return {
-    scope: withToken(scope, headers.get("x-amz-security-token")),
-    signed_headers: readSignedHeaders(named.get("SignedHeaders") ?? "", fail),
-    signature: named.get("Signature") ?? "",
-    amz_date: date,
-    presigned: false,
-    expires_s: 0,
-  };
-}
-
-function readQueryClaim(query: URLSearchParams): Claim {
-  const credential = query.get("X-Amz-Credential");
-  const scope = credential === null ? undefined : parseCredential(credential);
-  const fail = (message: string) => incomplete(message, scope?.service, true);
-  const one = (name: string): string => {
-    const values = query.getAll(name);
-    if (values.length !== 1) {
-      throw fail(
-        scope?.service === "s3" && values.length === 0
-          ? "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
-          : `Query-string authentication requires exactly one ${name} parameter.`,
-      );
-    }
-    return values[0] ?? "";
-  };
-  if (one("X-Amz-Algorithm") !== algorithm) {
-    throw fail(`X-Amz-Algorithm only supports "${algorithm}"`);
-  }
-  one("X-Amz-Credential");
-  if (scope === undefined) {
-    throw fail(
-      'Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".',
-    );
-  }
-  // S3 demands an expiry; elsewhere a query signature without one lives as long as a header's.
-  const expires = query.has("X-Amz-Expires") || scope.service === "s3"
-    ? one("X-Amz-Expires")
-    : "900";
-  if (!/^-?\d{1,15}$/.test(expires)) throw fail("X-Amz-Expires should be a number");
-  if (Number(expires) < 0) throw fail("X-Amz-Expires must be non-negative");
-  if (Number(expires) === 0) throw fail("X-Amz-Expires must be at least 1 (second)");
-  if (Number(expires) > 604_800) {
-    throw fail(
-      "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
-    );
-  }
-  return {
-    scope: withToken(scope, query.get("X-Amz-Security-Token") ?? undefined),
-    signed_headers: readSignedHeaders(one("X-Amz-SignedHeaders"), fail),
-    signature: one("X-Amz-Signature"),
-    amz_date: one("X-Amz-Date"),
-    presigned: true,
-    expires_s: Number(expires),
-  };
-}
-
-/** A token that can be none names no session: identity refuses it as it refuses any wrong one. */
-function withToken(scope: SigningScope, token: string | undefined): SigningScope {
-  if (token === undefined || token === "") return scope;
-  return { ...scope, session_token: sessionToken.test(token) ? token : "malformed" };
-}
-
-function readSignedHeaders(text: string, fail: (message: string) => AwsError): string[] {
-  const names = text.split(";");
-  const wellFormed = names.length <= 100 &&
-    names.every((name, at) => headerName.test(name) && (at === 0 || name > (names[at - 1] ?? "")));
-  if (!wellFormed) throw fail("SignedHeaders must be lower-case header names, sorted.");
-  return names;
-}
-
-function fromHttpDate(text: string | undefined): string | undefined {
-  if (text === undefined) return undefined;
-  const at = Date.parse(text);
-  return Number.isNaN(at) ? undefined : new Date(at).toISOString().replace(/[-:]|\.\d{3}/g, "");
-}
-
-function checkTime(claim: Claim, now: Date): void {
-  const s3 = claim.scope.service === "s3";
-  const fields = amzDate.exec(claim.amz_date)?.slice(1).map(Number);
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = fields ?? [];
-  const signed = Date.UTC(year, month - 1, day, hour, minute, second);
-  if (fields === undefined || Number.isNaN(signed)) {
-    throw incomplete(
-      "Date must be in ISO-8601 'basic format', for example 20261121T100000Z.",
-      claim.scope.service,
-      claim.presigned,
-    );
-  }
-  if (claim.amz_date.slice(0, 8) !== claim.scope.date) {
-    throw new AwsError(
-      "SignatureDoesNotMatch",
-      `Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '${claim.scope.date}' != '${
-        claim.amz_date.slice(0, 8)
-      }'.`,
-      { status: 403 },
-    );
-  }
-  const age = now.getTime() - signed;
-  if (claim.presigned) {
-    const early = age < -skew_ms;
-    if (!early && age <= claim.expires_s * 1_000) return;
-    throw s3
-      ? new AwsError("AccessDenied", early ? "Request is not yet valid" : "Request has expired", {
-        status: 403,
-      })
-      : new AwsError("RequestExpired", "Request has expired.");
-  }
-  if (Math.abs(age) <= skew_ms) return;
-  throw s3
-    ? new AwsError(
-      "RequestTimeTooSkewed",
-      "The difference between the request time and the current time is too large.",
-      { status: 403 },
-    )
-    : new AwsError(
-      "RequestExpired",
-      `Request has expired. It was signed at ${claim.amz_date}; this node's clock says ${
-        now.toISOString().replace(/[-:]|\.\d{3}/g, "")
-      }.`,
-    );
-}
-
 /** A header that changes what the request means must be covered by the signature. */
 function checkCovered(request: Read, claim: Claim): void {
   const signed = new Set(claim.signed_headers);
@@ -326,12 +113,19 @@ function checkCovered(request: Read, claim: Claim): void {
   if (!signed.has("host") && !signed.has(":authority")) {
     throw fail("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.");
   }
-  for (const name of request.headers.keys()) {
-    // Clients may add a session token after signing, and repeat a presigned payload's hash.
-    if (!name.startsWith("x-amz-") || signed.has(name) || name === "x-amz-security-token") continue;
-    if (claim.presigned && name === "x-amz-content-sha256") continue;
-    throw fail(`There were headers present in the request which were not signed: ${name}`);
-  }
+  // Clients may add a session token after signing, and repeat a presigned payload's hash.
+  const missing = [...request.headers.keys()].filter((name) =>
+    name.startsWith("x-amz-") && !signed.has(name) && name !== "x-amz-security-token" &&
+    !(claim.presigned && name === "x-amz-content-sha256")
+  );
+  if (missing.length === 0) return;
+  const names = missing.sort().join(", ");
+  const message = "There were headers present in the request which were not signed";
+  if (claim.scope.service !== "s3") throw fail(`${message}: ${names}`);
+  throw new DetailedError("AccessDenied", message, {
+    status: 403,
+    elements: { HeadersNotSigned: names },
+  });
 }
 
 function declaredHash(request: Read, claim: Claim): string | undefined {
@@ -412,7 +206,7 @@ function sameSignature(expected: Uint8Array, given: string): boolean {
   return hexSignature.test(given) && timingSafeEqual(expected, Buffer.from(given, "hex"));
 }
 
-export const signatureMismatch = () =>
+const signatureMismatch = () =>
   new AwsError(
     "SignatureDoesNotMatch",
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",
@@ -437,7 +231,9 @@ export async function verify(
     authority: sent.authority,
     headers: new Map(sent.headers),
   };
-  const claim = readClaim(request);
+  const now = options.now ?? new Date();
+  const s3 = options.service?.includes("s3") ?? claimedScope(sent)?.service === "s3";
+  const claim = s3 ? readS3Claim(request, now) : readClaim(request);
   const { scope } = claim;
   if (options.service !== undefined && !options.service.includes(scope.service)) {
     throw new AwsError(
@@ -446,7 +242,7 @@ export async function verify(
       { status: 403 },
     );
   }
-  checkTime(claim, options.now ?? new Date());
+  if (!s3) checkTime(claim, now);
   checkCovered(request, claim);
   const declared = declaredHash(request, claim);
   const payload = payloadLine(claim, declared, options.body_sha256);
@@ -454,7 +250,7 @@ export async function verify(
   try {
     grant = await lookup(scope);
   } catch (cause) {
-    throw unknownKey(cause, scope.service);
+    throw unknownKey(cause, scope);
   }
   const signing_key: Uint8Array = Buffer.from(grant.key, "base64");
   const head = `${algorithm}\n${claim.amz_date}\n${credentialScope(scope)}\n`;
@@ -479,11 +275,16 @@ export async function verify(
       }
     }
   }
+  if (s3) {
+    const [canonical = ""] = canonicalRequests(request, claim, payload, options.normalise_path);
+    const digest = createHash("sha256").update(canonical, "latin1").digest("hex");
+    throw signatureDiffers(claim, head + digest, canonical);
+  }
   throw signatureMismatch();
 }
 
 /** Each service has its own name for an access key that does not exist, and for one that has ended. */
-function unknownKey(cause: unknown, service: string): unknown {
+function unknownKey(cause: unknown, { service, access_key_id }: SigningScope): unknown {
   if (!(cause instanceof AwsError)) return cause;
   if (cause.code === "ExpiredToken" && service === "s3") {
     return new AwsError("ExpiredToken", "The provided token has expired.", { cause });
@@ -492,13 +293,7 @@ function unknownKey(cause: unknown, service: string): unknown {
     return new AwsError("RequestExpired", "Request has expired.", { cause });
   }
   if (cause.code !== "InvalidClientTokenId") return cause;
-  if (service === "s3") {
-    return new AwsError(
-      "InvalidAccessKeyId",
-      "The AWS Access Key Id you provided does not exist in our records.",
-      { status: 403, cause },
-    );
-  }
+  if (service === "s3") return unknownAccessKey(access_key_id, cause);
   if (service === "ec2") {
     return new AwsError(
       "AuthFailure",

@@ -5,6 +5,7 @@
  * it. Nothing here is believed before the signature is verified; the door does that in between.
  */
 import type { SigningGrant, SigningScope, Verified } from "../../aws/signatures/sigv4.ts";
+import { DetailedError } from "../../aws/detailed_error.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index/rows.ts";
@@ -12,6 +13,8 @@ import { noSuchBucket } from "../objects/commits.ts";
 import type { Store } from "../store.ts";
 import type { Permission } from "./permissions.ts";
 import type { Target } from "./target.ts";
+
+export { DetailedError };
 
 export interface S3Call extends Target {
   readonly store: Store;
@@ -104,28 +107,6 @@ export const ownBucket = (call: S3Call): BucketRow =>
 /** The bucket that the call copies from, which has an owner of its own. @throws AwsError as `ownBucket` */
 export const sourceBucket = (call: S3Call, name: string): BucketRow =>
   openBucket(call, name, "x-amz-source-expected-bucket-owner");
-
-type Named = Readonly<Record<string, string>>;
-
-/** A refusal that tells more: in elements of its document, which SDKs hand on, and in headers. */
-export class DetailedError extends AwsError {
-  readonly elements: Named;
-  readonly headers: Named;
-
-  constructor(
-    code: string,
-    message: string,
-    { status = 400, elements = {}, headers = {} }: {
-      readonly status?: number;
-      readonly elements?: Named;
-      readonly headers?: Named;
-    },
-  ) {
-    super(code, message, { status });
-    this.elements = elements;
-    this.headers = headers;
-  }
-}
 
 export const accessDenied = () => new AwsError("AccessDenied", "Access Denied", { status: 403 });
 export const noSuchKey = () =>

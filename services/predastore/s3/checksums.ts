@@ -166,25 +166,8 @@ export function headerChecksum(headers: Headers): { name: Named; value: string }
   );
 }
 
-/** Headers of that family which are no checksum. */
-const about = ["type", "algorithm", "mode"];
-
-/** @throws AwsError `InvalidRequest` */
-function refuseUnknown(headers: Headers): void {
-  for (const name of headers.keys()) {
-    const [, algorithm] = /^x-amz-checksum-(.*)$/.exec(name) ?? [];
-    if (algorithm === undefined || about.includes(algorithm)) continue;
-    if (isAlgorithm(algorithm.toUpperCase())) continue;
-    throw new AwsError(
-      "InvalidRequest",
-      "The algorithm type you specified in x-amz-checksum- header is invalid.",
-    );
-  }
-}
-
 /** @throws AwsError `InvalidRequest` for a malformed value, more than one checksum, or one that is none */
 export function claimedChecksum(headers: Headers): ClaimedChecksum | undefined {
-  refuseUnknown(headers);
   const found: ClaimedChecksum[] = [];
   const sent = headerChecksum(headers);
   if (sent !== undefined) {

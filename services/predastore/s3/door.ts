@@ -8,8 +8,8 @@
  * stops coming for a minute is cut off, so that a slow client holds nothing but its own connection.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { isSigned } from "../../aws/signatures/s3_claims.ts";
 import {
-  claimedScope,
   type SigningGrant,
   type SigningScope,
   type Verified,
@@ -371,11 +371,7 @@ export class Door implements Disposable {
       headers: request.headers,
     };
     // A malformed signature is told as such; none at all is an anonymous request.
-    const query = from.target.split("?")[1] ?? "";
-    if (
-      claimedScope(signed) === undefined && !request.headers.has("authorization") &&
-      !/(^|&)X-Amz-(Algorithm|Signature|Credential)=/i.test(query)
-    ) return anonymous(request, this.#options.region);
+    if (!isSigned(signed)) return anonymous(request, this.#options.region);
     return await verify(signed, this.#options.lookup, { service: ["s3"] });
   }
 
