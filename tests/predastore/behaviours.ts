@@ -194,6 +194,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^hostile requests:/,
     ],
     [
+      "random aws-chunked bodies over TLS: stored as they were meant or not at all",
+      /^hostile bodies:/,
+    ],
+    [
       "what a refusal tells besides its code: elements that clients show",
       /^refusals tell/,
       /^form upload: what a refusal tells/,

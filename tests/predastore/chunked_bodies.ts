@@ -1,5 +1,6 @@
 /** Requests with `aws-chunked` bodies made by hand, over TLS: right, or wrong wherever a test makes them so. */
 import { createHash, createHmac } from "node:crypto";
+import { Agent, request as https } from "node:https";
 import {
   chunkedMode,
   chunkSignature,
@@ -55,25 +56,14 @@ function framed({ form, chunks, trailers = [] }: ChunkedPut, signing: ChunkSigni
   return new Uint8Array(Buffer.concat(parts));
 }
 
-function inSlices(body: Bytes, size: number): ReadableStream<Bytes> {
-  let at = 0;
-  return new ReadableStream({
-    pull(controller) {
-      if (at >= body.length) return controller.close();
-      controller.enqueue(body.slice(at, at + size));
-      at += size;
-    },
-  });
-}
-
 /** Sends such requests to a predastore. Dispose of it. */
 export class ChunkedClient implements Disposable {
   readonly #test: TestPredastore;
-  readonly #http: Deno.HttpClient;
+  readonly #agent: Agent;
 
   constructor(test: TestPredastore) {
     this.#test = test;
-    this.#http = Deno.createHttpClient({ caCerts: [test.ca] });
+    this.#agent = new Agent({ ca: test.ca, keepAlive: true });
   }
 
   async put(request: ChunkedPut): Promise<Came> {
@@ -111,24 +101,38 @@ export class ChunkedClient implements Disposable {
     const signature = createHmac("sha256", signing_key).update(text.join("\n")).digest("hex");
     const whole = framed(request, { signing_key, scope, signature, amz_date });
     const body = request.spoil?.(whole) ?? whole;
-    const answer = await fetch(`${this.#test.endpoint}${request.target}`, {
-      method: "PUT",
-      client: this.#http,
-      headers: [
-        ...headers,
-        [
-          "authorization",
-          `AWS4-HMAC-SHA256 Credential=${scope.access_key_id}/${
-            credentialScope(scope)
-          },SignedHeaders=${signedNames},Signature=${signature}`,
-        ],
-      ],
-      body: request.slices === undefined ? body : inSlices(body, request.slices),
+    return await this.#send(request, body, {
+      ...Object.fromEntries(headers),
+      authorization: `AWS4-HMAC-SHA256 Credential=${scope.access_key_id}/${
+        credentialScope(scope)
+      },SignedHeaders=${signedNames},Signature=${signature}`,
     });
-    return { status: answer.status, headers: answer.headers, text: await answer.text() };
+  }
+
+  #send({ target, slices }: ChunkedPut, body: Bytes, headers: Record<string, string>) {
+    const { promise, resolve, reject } = Promise.withResolvers<Came>();
+    const sent = https(`${this.#test.endpoint}${target}`, {
+      method: "PUT",
+      agent: this.#agent,
+      headers: slices === undefined ? { ...headers, "content-length": body.length } : headers,
+    }, (answer) => {
+      const parts: Uint8Array[] = [];
+      answer.on("data", (part: Uint8Array) => parts.push(part)).on("error", reject);
+      answer.on("end", () =>
+        resolve({
+          status: answer.statusCode ?? 0,
+          headers: new Headers(answer.headers as Record<string, string>),
+          text: Buffer.concat(parts).toString(),
+        }));
+    });
+    sent.on("error", reject);
+    const size = slices ?? body.length;
+    for (let at = 0; at < body.length; at += size) sent.write(body.subarray(at, at + size));
+    sent.end();
+    return promise;
   }
 
   [Symbol.dispose](): void {
-    this.#http.close();
+    this.#agent.destroy();
   }
 }
