@@ -16,6 +16,7 @@ const library = Deno.dlopen("libc.so.6", {
   open: { parameters: ["buffer", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   pread: { parameters: ["i32", "pointer", "usize", "i64"], result: "isize" },
+  lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
   fallocate: { parameters: ["i32", "i32", "i64", "i64"], result: "i32" },
   fdatasync: { parameters: ["i32"], result: "i32" },
   posix_fadvise: { parameters: ["i32", "i64", "i64", "i32"], result: "i32" },
@@ -45,6 +46,7 @@ export const errnos = {
   ENOENT: 2,
   EINTR: 4,
   EIO: 5,
+  ENXIO: 6,
   EAGAIN: 11,
   ENOMEM: 12,
   EBUSY: 16,
@@ -214,6 +216,24 @@ export function readAt(fd: number, into: Memory, at: number, length: number, off
     got += read;
   }
   return got;
+}
+
+export interface FileExtent {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * The first part of a file at or after `offset` that may hold anything but zeros; undefined when there is none. What was only set aside
+ * and never written is left out where the file system knows it, and may be read as data where it does not.
+ */
+export function writtenExtent(fd: number, offset: number): FileExtent | undefined {
+  const seekData = 3;
+  const seekHole = 4;
+  const from = Number(c.lseek(fd, BigInt(offset), seekData));
+  if (from < 0) return lastErrno() === errnos.ENXIO ? undefined : { from: offset, to: Infinity };
+  const to = Number(c.lseek(fd, BigInt(from), seekHole));
+  return { from, to: to < 0 ? Infinity : to };
 }
 
 export function allocateFile(fd: number, length: number): void {

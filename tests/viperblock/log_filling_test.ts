@@ -1,11 +1,12 @@
 /**
- * kill -9 of the engine while it makes its log files ready, which it does from the moment that it serves. What is
+ * kill -9 of the engine while it makes its log files ready, which it does once it is written to. What is
  * half made must never be taken for a log: the kernel refuses to read beside a write of zeros that was cut off.
  */
 import assert from "node:assert/strict";
 import { logFilePattern, segmentBytes } from "../../services/viperblock/format.ts";
 import { until } from "../kit/until.ts";
 import { startBare } from "./bare_engine.ts";
+import { qemuIo } from "./engine.ts";
 
 const rounds = 8;
 
@@ -36,13 +37,16 @@ Deno.test("kill -9 while a log file is being filled leaves none that is not whol
         sizeBytes: 64 << 20,
         epoch: round + 1,
       });
-      // The first file is only set aside; after that one is filled after the other.
+      // The first two files are only set aside; after that one is filled after the other.
+      const uri = `nbd+unix:///vol-bare?socket=${directory}/socket`;
+      const written = qemuIo(uri, "write 0 4M", "write 4M 4M").catch(() => {});
       const isBeingFilled = () => {
         const sizes = [...logSizes(log).values()];
         return sizes.some((size) => 0 < size && size < segmentBytes) || sizes.length > 3;
       };
       await until("a log file is being filled", isBeingFilled);
       await engine.kill();
+      await written;
       for (const [name, size] of logSizes(log)) {
         if (logFilePattern.test(name)) assert.equal(size, segmentBytes, `${name} is half made`);
         else if (size < segmentBytes) cut++;

@@ -26,6 +26,7 @@ export interface ClosingParts {
   readonly places: Places;
   readonly snapshotter: Snapshotter;
   readonly chunkCache: { readonly idle: boolean } | undefined;
+  readonly maintenance: { dropSpares(): void };
   /** Where the map goes at an unmount. */
   readonly mapKey: string;
   readonly post: (message: FromWorker) => void;
@@ -41,6 +42,7 @@ export class Closing {
   readonly #places: Places;
   readonly #snapshotter: Snapshotter;
   readonly #chunkCache: ClosingParts["chunkCache"];
+  readonly #maintenance: ClosingParts["maintenance"];
   readonly #mapKey: string;
   readonly #post: (message: FromWorker) => void;
   #underWay = false;
@@ -58,6 +60,7 @@ export class Closing {
     this.#places = parts.places;
     this.#snapshotter = parts.snapshotter;
     this.#chunkCache = parts.chunkCache;
+    this.#maintenance = parts.maintenance;
     this.#mapKey = parts.mapKey;
     this.#post = parts.post;
   }
@@ -123,6 +126,7 @@ export class Closing {
   #stopped(): void {
     this.#step = "over";
     this.#finished = true;
+    this.#maintenance.dropSpares();
     this.#post({ kind: "stopped" });
   }
 

@@ -16,6 +16,11 @@ import type { Places, Segment } from "./places.ts";
 
 /** Files that are kept ready, so that the log never waits for one under load. */
 const wantedSpares = 3;
+/**
+ * Until this part of a segment was written one is enough: it is only set aside, which takes no time, and what was never written
+ * costs the next opening nothing, while each file of zeros is read by it from end to end.
+ */
+const firstPart = 1 / 8;
 /** Freed files beyond these, and beyond a quarter of the budget, are removed. */
 const minimumKept = 4;
 /** A checkpoint is worth it when it frees this many times its own bytes. */
@@ -130,6 +135,14 @@ export class Maintenance {
     }
   }
 
+  /** The volume is stopped: the next opening would only read and remove them. */
+  dropSpares(): void {
+    for (const { fd, path } of this.#o.log.spares.splice(0)) {
+      this.#o.machine.disk.close(fd);
+      this.#o.post({ kind: "drop_file", path });
+    }
+  }
+
   /** Once each turn. @param stalled something waits for room */
   advance(stalled: boolean): void {
     const { log, places, segmentBudget } = this.#o;
@@ -142,7 +155,8 @@ export class Maintenance {
     }
     if (this.#refusedAt > 0 || this.#starvedSince > 0) this.tick();
     const segments = places.segments.size;
-    if (log.spares.length < wantedSpares && !this.#reuse()) {
+    const isYoung = log.writtenBytes < firstPart * places.segmentLength * blockBytes;
+    if (log.spares.length < (isYoung ? 1 : wantedSpares) && !this.#reuse()) {
       if (this.#refusedAt === 0 && segments + log.spares.length < segmentBudget) {
         this.wantSegment();
       }

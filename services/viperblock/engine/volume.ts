@@ -301,6 +301,7 @@ export class Volume {
       places: this.#places,
       snapshotter: this.#snapshotter,
       chunkCache: this.#chunkCache,
+      maintenance: this.#maintenance,
       mapKey: mapKey(options.volumeId, options.epoch),
       post,
     });

@@ -178,12 +178,15 @@ function withoutVoid(found: readonly Batch[]): Batch[] {
   );
 }
 
+const nothing = new Uint8Array(0);
+
 /** The batches of the newest segment that the file holds. */
 function batchesOf(file: LogFile, options: DamagedLogOptions): Batch[] {
   let found: Batch[] = [];
   let newest = -1;
   for (let position = 0; position < segmentBlocks;) {
-    const block = file.read(position, 1);
+    position = Math.max(position, file.written(position));
+    const block = position < segmentBlocks ? file.read(position, 1) : nothing;
     if (block.length < blockBytes) break;
     const batch = batchAt(file, block, position, options);
     const segment = batch?.header.segment ?? -1;

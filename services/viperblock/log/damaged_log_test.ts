@@ -1,6 +1,7 @@
 /** What is told of a log in which durable batches are missing, and what its end hides. */
 import assert from "node:assert/strict";
 import { crc32c } from "../../../ffi/crc32c.ts";
+import { writtenIn } from "../machine/found_disk.ts";
 import { DamagedLog, type LostBatches } from "./damaged_log.ts";
 import { batchVersion, blockBytes } from "../format.ts";
 import { firstEntryWord, headerWord, prepareHeader, sealHeader } from "./log_record.ts";
@@ -42,7 +43,9 @@ function told(made: readonly Made[], change: (bytes: Uint8Array) => void) {
     change(bytes);
     const read = (first: number, count: number) =>
       bytes.slice(first * blockBytes, (first + count) * blockBytes);
-    return { path: `log-${number}`, read };
+    const written = (first: number) =>
+      (writtenIn(bytes, first * blockBytes)?.from ?? Infinity) / blockBytes;
+    return { path: `log-${number}`, read, written };
   });
   const log = new DamagedLog(files, { volumeId: "vol-1", sizeBlocks: 1000 });
   const blocks: number[] = [];

@@ -11,6 +11,7 @@ import {
   DamagedData,
   segmentBlocks,
 } from "../format.ts";
+import { writtenIn } from "../machine/found_disk.ts";
 import type { LogFile } from "./log_file.ts";
 import { replay, type Replayed } from "./replay.ts";
 
@@ -80,6 +81,10 @@ class MemoryFile implements LogFile {
   read(first: number, count: number): Uint8Array<ArrayBuffer> {
     const all = this.bytes.subarray(0, this.bytes.length - this.bytes.length % blockBytes);
     return all.slice(first * blockBytes, (first + count) * blockBytes);
+  }
+  written(first: number): number {
+    const from = writtenIn(this.bytes, first * blockBytes)?.from;
+    return from === undefined ? Infinity : from / blockBytes;
   }
 }
 

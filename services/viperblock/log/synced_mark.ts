@@ -45,6 +45,12 @@ export function syncedMark(
 ): MissingBatches | undefined {
   let missing: MissingBatches | undefined;
   for (let position = first; position < end;) {
+    // What was never written holds no header, and most of a young log is that.
+    const written = file.written(position);
+    if (written > position) {
+      position = written;
+      continue;
+    }
     const bytes = file.read(position, Math.min(step, end - position));
     const count = Math.floor(bytes.length / blockBytes);
     if (count === 0) return missing;

@@ -1,7 +1,8 @@
 /**
  * The files of a volume's directory. Log segments are made ready before the log needs them: written
  * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. The first
- * one of an opening is waited for by guests: its space is only set aside, which takes no time. A
+ * one of an opening is waited for by guests: its space is only set aside, which takes no time. So is that of the second, which is all
+ * that most volumes need beside it, and an opening need not read what was never written. A
  * file that would eat into the node's reserve is refused.
  *
  * A log file gets its name when it is whole, and what a crash left half made is removed before the next one is made and
@@ -22,6 +23,8 @@ import {
 import type { FileHandle, FileSystem } from "../machine/file_system.ts";
 import { NoSpace, type VolumeFiles } from "../mounts/orders.ts";
 
+/** Log files of an opening that are only set aside. */
+const onlySetAside = 2;
 /** Log files that must still fit beside the reserve when one for the cache is made. */
 const logFilesFirst = 8;
 
@@ -46,7 +49,7 @@ export class LocalFiles implements VolumeFiles {
   readonly #caches = new Set<string>();
   /** What an earlier process did not get whole. */
   readonly #halfMade = new Set<string>();
-  #isFirst = true;
+  #made = 0;
   #checkpoint: FileHandle | undefined;
 
   constructor(options: LocalFilesOptions) {
@@ -76,9 +79,7 @@ export class LocalFiles implements VolumeFiles {
     try {
       const file = await system.create(made, true);
       try {
-        const isFirst = this.#isFirst;
-        this.#isFirst = false;
-        if (!isFirst || !await system.allocate(made, this.#segmentBytes)) {
+        if (this.#made++ >= onlySetAside || !await system.allocate(made, this.#segmentBytes)) {
           for (let at = 0; at < this.#segmentBytes; at += zeros.length) {
             await file.write(zeros.subarray(0, Math.min(zeros.length, this.#segmentBytes - at)));
           }

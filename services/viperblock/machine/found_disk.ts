@@ -2,8 +2,8 @@
  * The log files as one crash leaves them, for an opening that only looks: what it removes is gone for
  * it alone, and the disk that it was taken from goes on as if nothing had happened.
  */
-import type { Memory } from "../../../ffi/libc.ts";
-import { checkpointName, logFilePattern } from "../format.ts";
+import type { FileExtent, Memory } from "../../../ffi/libc.ts";
+import { blockBytes, checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
 import { type StoredBytes, storedBytes } from "./stored_bytes.ts";
 
@@ -14,6 +14,22 @@ export interface DamagedPlace {
   readonly at: number;
   readonly count: number;
   readonly bits: number;
+}
+
+/** What a disk may say at most is not written: every block of zeros, whether it was written or not. */
+export function writtenIn(bytes: Uint8Array, offset: number): FileExtent | undefined {
+  const isZero = (at: number) => {
+    for (let i = at; i < Math.min(bytes.length, at + blockBytes); i++) {
+      if (bytes[i] !== 0) return false;
+    }
+    return true;
+  };
+  let from = offset - offset % blockBytes;
+  while (from < bytes.length && isZero(from)) from += blockBytes;
+  if (from >= bytes.length) return undefined;
+  let to = from + blockBytes;
+  while (to < bytes.length && !isZero(to)) to += blockBytes;
+  return { from: Math.max(from, offset), to };
 }
 
 export class FoundDisk implements LogDisk {
@@ -71,6 +87,10 @@ export class FoundDisk implements LogDisk {
     const bytes = this.bytes(fd).subarray(offset, offset + length);
     into.bytes.set(bytes);
     return bytes.length;
+  }
+
+  written(fd: number, offset: number) {
+    return writtenIn(this.bytes(fd), offset);
   }
 
   sync(): void {}

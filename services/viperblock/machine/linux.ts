@@ -9,6 +9,7 @@ import {
   readAt,
   syncFileData,
   unmap,
+  writtenExtent,
 } from "../../../ffi/libc.ts";
 import { Ring } from "../../../ffi/liburing.ts";
 import { cacheFilePattern, checkpointName, logFilePattern } from "../format.ts";
@@ -63,6 +64,10 @@ class Directory implements LogDisk {
 
   read(fd: number, into: Parameters<LogDisk["read"]>[1], length: number, offset: number): number {
     return readAt(fd, into, 0, length, offset);
+  }
+
+  written(fd: number, offset: number) {
+    return writtenExtent(fd, offset);
   }
 
   sync(fd: number): void {

@@ -3,7 +3,7 @@
  * and a clock. `linux.ts` is the real one, `simulated.ts` the one that a seed drives and that tears,
  * reorders, fails and crashes; nothing else in the engine touches a disk or asks for the time.
  */
-import type { Memory } from "../../../ffi/libc.ts";
+import type { FileExtent, Memory } from "../../../ffi/libc.ts";
 
 import type { StoredBytes } from "./stored_bytes.ts";
 
@@ -44,6 +44,8 @@ export interface LogDisk {
   remove(path: string): void;
   /** Reads until `length` bytes or the end of the file; returns how many came. */
   read(fd: number, into: Memory, length: number, offset: number): number;
+  /** The first part of a file at or after `offset` that may hold anything but zeros; undefined when there is none. */
+  written(fd: number, offset: number): FileExtent | undefined;
   /** Makes all that was written to the file durable. */
   sync(fd: number): void;
   /** The paths of the chunk cache's files. */

@@ -15,7 +15,7 @@ import {
   newLogFilePattern,
 } from "../format.ts";
 import type { FileHandle, FileSystem } from "./file_system.ts";
-import { type DamagedPlace, FoundDisk } from "./found_disk.ts";
+import { type DamagedPlace, FoundDisk, writtenIn } from "./found_disk.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
 import { type StoredBytes, storedBytes } from "./stored_bytes.ts";
 import type { Chance, World } from "./simulated_world.ts";
@@ -227,6 +227,10 @@ export class SimulatedDisk implements LogDisk, FileSystem {
     const bytes = this.file(fd).bytes.subarray(offset, offset + length);
     into.bytes.set(bytes);
     return bytes.length;
+  }
+
+  written(fd: number, offset: number) {
+    return writtenIn(this.file(fd).bytes, offset);
   }
 
   sync(fd: number): void {
