@@ -150,7 +150,13 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
   register(bus, table, authorization);
   new ResourceGroupsTagging(resources.taggable, options.authorize).register(bus);
   new ServiceQuotas(resources.quotas, state.records).register(bus);
-  const direct = new DirectSnapshots({ bus, log, state, ...authorization });
+  const direct = new DirectSnapshots({
+    bus,
+    log,
+    state,
+    keeper: resources.snapshots,
+    ...authorization,
+  });
   direct.register();
   answerOthers(options, reconciler);
   answerViews(options, reconciler.machines);

@@ -237,6 +237,8 @@ export interface SnapshotRecord {
   readonly completion_minutes?: number;
   /** While it is pending: the snapshot whose content is being copied and encrypted for it. */
   readonly copy_of?: string;
+  /** While it is being asked of the block store: until when whoever does so has time. ISO 8601. */
+  readonly making_until?: string;
   /** While it is pending: it is taken when the guest of this instance is down for a reboot. */
   readonly awaits_reboot_of?: string;
   /** Accounts that may make volumes and copies of it, besides its own. */

@@ -34,7 +34,9 @@ import {
 } from "../../viperblock/contract.ts";
 import type { directActions, SnapshotRecord } from "../contract.ts";
 import { demand } from "../demand.ts";
+import { makingContext } from "./snapshot_making.ts";
 import { usableSnapshot } from "./snapshot_permissions.ts";
+import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "../state.ts";
 
 type In<T> = Wire<T>;
@@ -82,6 +84,7 @@ export interface DirectOptions {
   readonly bus: Bus;
   readonly log: Log;
   readonly state: ComputeState;
+  readonly keeper: SnapshotKeeper;
   readonly authorize?: RegisterOptions["authorize"];
 }
 
@@ -174,23 +177,31 @@ export class DirectSnapshots {
       input,
       choose: () => newId("snap-"),
       work: async (snapshot_id) => {
-        await this.#ask(openSnapshot, {
-          snapshot_id,
-          size_bytes: size_gib * 2 ** 30,
-          ...(parent === undefined ? {} : { parent_id: parent.snapshot_id }),
-          ...(encryption.encrypted === true ? { encrypted: true } : {}),
-        }, call);
-        const record = await state.snapshots.ensure({
+        const { keeper } = this.#o;
+        const begun = await keeper.begin({
           snapshot_id,
           account_id: call.account_id,
           ...encryption,
           size_gib,
           ...(input.Description === undefined ? {} : { description: input.Description }),
-          state: "pending",
           written: { timeout_min },
-          start_time: new Date().toISOString(),
           tags,
         });
+        try {
+          await this.#ask(openSnapshot, {
+            snapshot_id,
+            size_bytes: size_gib * 2 ** 30,
+            ...(parent === undefined ? {} : { parent_id: parent.snapshot_id }),
+            ...(encryption.encrypted === true ? { encrypted: true } : {}),
+          }, makingContext(begun, keeper.clock(), call));
+        } catch (error) {
+          // What is only away is asked again with the same token, or forgotten when its time is over.
+          if (error instanceof AwsError && error.status < 500) {
+            await keeper.remove(call.account_id, snapshot_id);
+          }
+          throw error;
+        }
+        const record = await keeper.made(begun);
         this.#heard.set(snapshot_id, Date.now());
         return this.#started(record, input.ParentSnapshotId);
       },
@@ -414,6 +425,7 @@ export class DirectSnapshots {
   async sweep(now_ms = Date.now()): Promise<void> {
     for (const record of this.#o.state.snapshots.all()) {
       if (record.state !== "pending" || record.written === undefined) continue;
+      if (record.making_until !== undefined) continue;
       const { snapshot_id } = record;
       const heard_ms = this.#heard.get(snapshot_id) ?? this.#started_ms;
       if (now_ms - heard_ms < record.written.timeout_min * 60_000) continue;

@@ -35,6 +35,7 @@ import {
   usableSnapshot,
 } from "./snapshot_permissions.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
+import { makingContext } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 import type { ComputeState } from "../state.ts";
 
@@ -88,19 +89,24 @@ export async function freezeVolumes(
     }
   }
   const freeze = async ({ volume, rest }: NewSnapshot): Promise<SnapshotRecord> => {
-    const record = await snapshots.ensure({
+    const wish = {
       ...rest,
       account_id: volume.account_id,
       volume_id: volume.volume_id,
       ...sameEncryption(volume),
       size_gib: volume.size_gib,
-      state: "pending",
-      start_time: new Date().toISOString(),
-    });
-    if (record.awaits_reboot_of === undefined) {
-      const { snapshot_id } = record;
-      await keeper.bus.ask(createSnapshot, { volume_id: volume.volume_id, snapshot_id });
+    };
+    if (rest.awaits_reboot_of !== undefined) {
+      const start_time = new Date().toISOString();
+      return await snapshots.ensure({ ...wish, state: "pending", start_time });
     }
+    const record = await keeper.begin(wish);
+    const { snapshot_id } = record;
+    await keeper.bus.ask(
+      createSnapshot,
+      { volume_id: volume.volume_id, snapshot_id },
+      makingContext(record, keeper.clock()),
+    );
     return record;
   };
   const guest = wanted.find(({ volume, rest }) =>
@@ -120,7 +126,7 @@ export async function freezeVolumes(
   }
   const records = made.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
   return await Promise.all(
-    records.map((one) => one.awaits_reboot_of === undefined ? keeper.look(one) : one),
+    records.map((one) => one.awaits_reboot_of === undefined ? keeper.made(one) : one),
   );
 }
 

@@ -6,7 +6,7 @@
  * store no longer needs the snapshot's chunks for volumes that were cloned from it: tried at once,
  * and again with every sweep.
  */
-import { AwsError } from "../../aws/errors.ts";
+import { AwsError, unavailable } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import {
@@ -20,6 +20,7 @@ import type { Resources } from "../../resources/resource.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import type { ComputeState } from "../state.ts";
+import { isMakersTime, makingUntil, withoutMaker } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 
 const sweep_ms = 60_000;
@@ -37,6 +38,8 @@ export class SnapshotKeeper {
   readonly #stop = new AbortController();
   readonly #stopped = Promise.withResolvers<void>();
   readonly #watched = new Set<string>();
+  /** Milliseconds since 1970. */
+  clock: () => number = Date.now;
 
   constructor(
     readonly bus: Bus,
@@ -119,6 +122,71 @@ export class SnapshotKeeper {
     if (taken.state === "pending") this.#watch(taken);
   }
 
+  /**
+   * Puts a snapshot on record that its caller is about to ask of the block store. Repeating it is no error.
+   * @throws AwsError while an earlier one of this id is on its way out
+   */
+  async begin(wanted: Omit<SnapshotRecord, "state" | "start_time">): Promise<SnapshotRecord> {
+    const { snapshots } = this.state;
+    const making_until = makingUntil(this.clock());
+    const start_time = new Date().toISOString();
+    const record = await snapshots.ensure({
+      ...wanted,
+      making_until,
+      state: "pending",
+      start_time,
+    });
+    if (record.making_until === making_until) return record;
+    const { account_id, snapshot_id } = record;
+    if (record.state === "deleting") {
+      throw unavailable(`The snapshot ${snapshot_id}, which is removed,`);
+    }
+    return await snapshots.modify(
+      account_id,
+      snapshot_id,
+      (now) => now.making_until === undefined ? now : { ...now, making_until },
+    );
+  }
+
+  /**
+   * The block store has it: from now on it is its caller's.
+   * @throws AwsError when it was removed meanwhile, and leaves nothing
+   */
+  async made(record: SnapshotRecord): Promise<SnapshotRecord> {
+    const { account_id, snapshot_id } = record;
+    const state = await this.#stateOf(snapshot_id);
+    let made: SnapshotRecord;
+    try {
+      made = await this.#settled(record, state ?? "error");
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+      // Whoever removed the record may have been too early for the block store's.
+      const { snapshots } = this.state;
+      const row = await snapshots.table.modify(
+        snapshots.keyOf(account_id, snapshot_id),
+        (now) => ({ ...(now ?? record), state: "deleting" }),
+      );
+      this.#finishLater(row.value);
+      throw error;
+    }
+    if (made.state === "pending" && made.written === undefined) this.#watch(made);
+    return made;
+  }
+
+  async #settled(
+    { account_id, snapshot_id }: SnapshotRecord,
+    state: "pending" | "completed" | "error",
+  ): Promise<SnapshotRecord> {
+    const settled = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
+      if (now.state !== "pending") return now;
+      if (state === "pending") return now.making_until === undefined ? now : withoutMaker(now);
+      const { copy_of: _, ...rest } = withoutMaker(now);
+      return { ...rest, state, completion_time: new Date().toISOString() };
+    });
+    if (settled.state !== "pending") await this.settleImages();
+    return settled;
+  }
+
   /** Asks the block store how far it is, and goes on asking in the background. */
   async look(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
     const seen = await this.#settle(snapshot);
@@ -130,23 +198,27 @@ export class SnapshotKeeper {
     const state = snapshot.copy_of === undefined
       ? await this.#stateOf(snapshot.snapshot_id)
       : await this.#copy(snapshot.snapshot_id, snapshot.copy_of);
-    if (state === "pending") return snapshot;
     const { account_id, snapshot_id } = snapshot;
-    const settled = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
-      if (now.state !== "pending") return now;
-      const { copy_of: _, ...rest } = now;
-      return { ...rest, state, completion_time: new Date().toISOString() };
-    });
-    await this.settleImages();
-    return settled;
+    const now = await this.state.snapshots.find(account_id, snapshot_id) ?? snapshot;
+    if (now.making_until === undefined) {
+      return state === "pending" ? now : await this.#settled(now, state ?? "error");
+    }
+    if (isMakersTime(now, this.clock())) return now;
+    // Nobody has heard of one that is not there, or of one that somebody was to write.
+    const isWanted = state !== undefined && now.written === undefined;
+    if (!isWanted && await this.remove(account_id, snapshot_id)) {
+      return { ...now, state: "deleting" };
+    }
+    return await this.#settled(now, state ?? "error");
   }
 
-  async #stateOf(snapshot_id: string): Promise<"pending" | "completed" | "error"> {
+  /** @returns undefined when the block store knows of none */
+  async #stateOf(snapshot_id: string): Promise<"pending" | "completed" | "error" | undefined> {
     try {
       return (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
     } catch (error) {
       if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
-      return "error";
+      return undefined;
     }
   }
 

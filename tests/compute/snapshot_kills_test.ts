@@ -1,0 +1,323 @@
+/**
+ * A snapshot that is being made when compute dies, at every place where it can: between any two writes and questions,
+ * and while one of them is on its way. The block engine and the state store are real; dying is the end of
+ * compute's connection, after which nothing that it still does has an effect.
+ */
+import assert from "node:assert/strict";
+import { Bus } from "../../services/bus/bus.ts";
+import { openState } from "../../services/compute/open_state.ts";
+import { instanceType } from "../../services/compute/instances/instance_resource.ts";
+import { Quotas } from "../../services/compute/quotas/quotas.ts";
+import { DirectSnapshots } from "../../services/compute/snapshots/direct_snapshots.ts";
+import { snapshotActions } from "../../services/compute/snapshots/snapshot_actions.ts";
+import { SnapshotKeeper } from "../../services/compute/snapshots/snapshots.ts";
+import { newId } from "../../services/resources/ids.ts";
+import { Resources } from "../../services/resources/resource.ts";
+import { createVolume, mountVolume } from "../../services/viperblock/contract.ts";
+import { openTables, type Tables } from "../../services/viperblock/records.ts";
+import { callerOf } from "../kit/compute.ts";
+import { testLog } from "../kit/nats.ts";
+import { startNode, type TestNode } from "../kit/node.ts";
+import { until } from "../kit/until.ts";
+
+const account = "111111111111";
+/** Longer than whoever makes a snapshot has. */
+const afterwards_ms = 24 * 3_600_000;
+
+interface Cut {
+  /** The step at which it dies, counted from zero. */
+  readonly step: number;
+  /** Whether the step's answer is waited for. */
+  readonly answered: boolean;
+}
+
+/** One life of compute's snapshots. */
+async function live(node: TestNode, cut?: Cut) {
+  const bus = await Bus.connect({
+    service: "compute",
+    url: `nats://127.0.0.1:${node.config.ports.nats}`,
+    seed: await Deno.readFile(node.paths.nkey("compute")),
+    log: testLog,
+  });
+  const state = await openState(bus, testLog);
+  const instances = await Resources.open(instanceType, bus, testLog);
+  const dead = Promise.withResolvers<"dead">();
+  let isDead = false;
+  let isSpared = false;
+  let steps = 0;
+  const die = async () => {
+    isDead = true;
+    await bus.connection.close();
+    dead.resolve("dead");
+    await new Promise(() => {});
+  };
+  const counted =
+    <Args extends unknown[], Result>(work: (...args: Args) => Promise<Result>) =>
+    async (...args: Args): Promise<Result> => {
+      if (isDead) await new Promise(() => {});
+      const isLast = !isSpared && steps++ === cut?.step;
+      const working = work(...args);
+      if (isLast && cut?.answered === false) {
+        working.catch(() => {});
+        // It has left, and may be done before, after or while the next life begins.
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        await bus.connection.flush();
+        await die();
+      }
+      const result = await working;
+      if (isLast) await die();
+      return result;
+    };
+  const ask = bus.ask.bind(bus) as (...args: unknown[]) => Promise<unknown>;
+  let asked = 0;
+  Object.assign(bus, {
+    ask: counted((...args: unknown[]) => {
+      asked++;
+      return ask(...args);
+    }),
+  });
+  for (const table of [state.snapshots.table, state.tokens.table]) {
+    Object.assign(table, {
+      create: counted(table.create.bind(table) as (...args: unknown[]) => Promise<unknown>),
+      update: counted(table.update.bind(table) as (...args: unknown[]) => Promise<unknown>),
+      delete: counted(table.delete.bind(table)),
+    });
+  }
+  const keeper = new SnapshotKeeper(bus, testLog, state, instances);
+  const quotas = new Quotas(state, instances);
+  const actions = snapshotActions(state, instances, keeper, quotas);
+  const direct = new DirectSnapshots({ bus, log: testLog, state, keeper });
+  return {
+    state,
+    keeper,
+    actions,
+    direct,
+    dead: dead.promise,
+    /** Questions to the block engine. */
+    get asked() {
+      return asked;
+    },
+    /** Nothing ends it any more. @returns whether it lives */
+    spare: () => {
+      isSpared = true;
+      return !isDead;
+    },
+    async [Symbol.asyncDispose]() {
+      await keeper.stop();
+      quotas[Symbol.dispose]();
+      // What its connection took down with it has nothing to close.
+      if (isDead) return;
+      await state[Symbol.asyncDispose]();
+      await instances[Symbol.asyncDispose]();
+      await bus.drain();
+    },
+  };
+}
+
+type Life = Awaited<ReturnType<typeof live>>;
+
+/** Ids of snapshots that the engine has anything of. */
+async function known(engine: Tables): Promise<string[]> {
+  // The tables follow the store; what was written before this is asked is what counts.
+  const rows = async (table: Tables["snapshots"] | Tables["volumes"]) => {
+    const found: string[] = [];
+    for (const { key } of table.list()) if (await table.read(key) !== undefined) found.push(key);
+    return found;
+  };
+  const written = (await rows(engine.volumes)).flatMap((key) => {
+    const match = /^vol-direct-(.*)$/.exec(key);
+    return match === null ? [] : [`snap-${match[1]}`];
+  });
+  return [...new Set([...await rows(engine.snapshots), ...written])].sort();
+}
+
+const recorded = ({ state }: Life) =>
+  [...state.snapshots.all(account)].map(({ snapshot_id }) => snapshot_id).sort();
+
+/** Waits until compute and the engine know of the same snapshots, each of them settled. */
+async function agreed(life: Life, engine: Tables): Promise<readonly string[]> {
+  return await until("both know of the same snapshots", async () => {
+    life.keeper.sweep();
+    const records = [...life.state.snapshots.all(account)];
+    const isSettled = records.every((one) =>
+      one.state === "completed" ||
+      one.state === "pending" && one.written !== undefined && one.making_until === undefined
+    );
+    const ids = recorded(life);
+    return isSettled && ids.join() === (await known(engine)).join() ? ids : undefined;
+  });
+}
+
+async function removeAll(life: Life, engine: Tables): Promise<void> {
+  for (const id of recorded(life)) await life.keeper.remove(account, id);
+  await until("none is left", async () => {
+    life.keeper.sweep();
+    return recorded(life).length === 0 && (await known(engine)).length === 0;
+  });
+}
+
+async function startWorld() {
+  const node = await startNode();
+  await (await node.start("predastore")).healthy();
+  const viperblock = await node.start("viperblock");
+  await viperblock.healthy();
+  const engine = await openTables(await node.bus("viperblock"), testLog);
+  const operator = await node.bus("operator");
+  const volume_id = newId("vol-");
+  await operator.ask(createVolume, { volume_id, size_bytes: 2 ** 30 });
+  await operator.ask(mountVolume, { volume_id });
+  await using life = await live(node);
+  await life.state.volumes.ensure({
+    volume_id,
+    account_id: account,
+    az: node.config.az,
+    size_gib: 1,
+    volume_type: "gp3",
+    iops: 3000,
+    throughput: 125,
+    create_time: new Date().toISOString(),
+    state: "available",
+    tags: {},
+  });
+  return {
+    node,
+    engine,
+    volume_id,
+    /** Questions that the engine has done with. */
+    answered: () => viperblock.log().match(/"answer(ed|_failed|_refused)".*"ebs\./g)?.length ?? 0,
+    async [Symbol.asyncDispose]() {
+      await engine[Symbol.asyncDispose]();
+      await node[Symbol.asyncDispose]();
+    },
+  };
+}
+
+type World = Awaited<ReturnType<typeof startWorld>>;
+
+const call = () => ({ ...callerOf(account), region: "ap-southeast-2" }) as never;
+
+/** Lets `make` die at every step it has, and lets `check` look at what the next life makes of it. */
+async function dieEverywhere(
+  { node, engine, answered: done }: World,
+  make: (life: Life) => Promise<unknown>,
+  check: (life: Life, cut: Cut) => Promise<void>,
+): Promise<number> {
+  for (let step = 0;; step++) {
+    for (const answered of [false, true]) {
+      const cut = { step, answered };
+      const before = done();
+      {
+        await using first = await live(node, cut);
+        const making = make(first);
+        making.catch(() => {});
+        await Promise.race([first.dead, making]);
+        if (first.spare()) {
+          await removeAll(first, engine);
+          return step;
+        }
+        // The next life's clock goes ahead: what takes minutes at most is over then.
+        await until("the engine has done all", () => done() >= before + first.asked);
+      }
+      await using next = await live(node);
+      try {
+        await check(next, cut);
+        await removeAll(next, engine);
+      } catch (cause) {
+        throw new Error(`after a death at step ${step}, answered: ${answered}`, { cause });
+      }
+    }
+  }
+}
+
+Deno.test("CreateSnapshot dies at any step: what the engine has is on record, and what it has not is on none", async () => {
+  await using world = await startWorld();
+  const { engine, volume_id } = world;
+  const make = (life: Life) => life.actions.CreateSnapshot.run({ VolumeId: volume_id }, call());
+  const steps = await dieEverywhere(world, make, async (life) => {
+    life.keeper.clock = () => Date.now() + afterwards_ms;
+    assert.ok((await agreed(life, engine)).length <= 1);
+    // Another try is another snapshot.
+    await make(life);
+    assert.ok((await agreed(life, engine)).length <= 2);
+  });
+  assert.ok(steps >= 3, `${steps} steps`);
+});
+
+Deno.test("StartSnapshot dies at any step: what nobody was told of goes, and a repeat makes the same one", async () => {
+  await using world = await startWorld();
+  const { engine } = world;
+  const start = (ClientToken?: string) => (life: Life) =>
+    life.direct.startSnapshot({ VolumeSize: 1, ...(ClientToken ? { ClientToken } : {}) }, call());
+  const alone = await dieEverywhere(world, start(), async (life, { step }) => {
+    life.keeper.clock = () => Date.now() + afterwards_ms;
+    const left = await agreed(life, engine);
+    assert.ok(left.length <= 1, `${left} at ${step}`);
+  });
+  assert.ok(alone >= 3, `${alone} steps`);
+
+  let token = "token-0";
+  const make = (life: Life) => start(token)(life);
+  const withToken = await dieEverywhere(world, make, async (life) => {
+    const { SnapshotId } = await make(life) as { SnapshotId: string };
+    assert.deepEqual(await agreed(life, engine), [SnapshotId]);
+    assert.equal((await make(life) as { SnapshotId: string }).SnapshotId, SnapshotId);
+    assert.deepEqual(await agreed(life, engine), [SnapshotId]);
+    token = crypto.randomUUID();
+  });
+  assert.ok(withToken > alone, `${withToken} steps`);
+});
+
+/** Begins a snapshot whose maker stops before it asks the engine. */
+async function stopBeforeAsking(maker: Life, other: Life, volume_id: string) {
+  const { bus } = maker.keeper;
+  const asked = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  const ask = bus.ask.bind(bus);
+  Object.assign(bus, {
+    ask: async (...args: Parameters<typeof ask>) => {
+      asked.resolve();
+      await goOn.promise;
+      return await ask(...args);
+    },
+  });
+  const making = maker.actions.CreateSnapshot.run({ VolumeId: volume_id }, call());
+  making.catch(() => {});
+  await asked.promise;
+  const id = await until("on record", () => recorded(other)[0]);
+  return { id, making, goOn: () => goOn.resolve() };
+}
+
+Deno.test("a keeper leaves a snapshot alone while somebody has time to make it", async () => {
+  await using world = await startWorld();
+  const { node, engine, volume_id } = world;
+  await using maker = await live(node);
+  await using other = await live(node);
+  const { id, making, goOn } = await stopBeforeAsking(maker, other, volume_id);
+  const seen = await other.keeper.look(await other.state.snapshots.require(account, id));
+  assert.equal(seen.state, "pending");
+  goOn();
+  assert.equal((await making).SnapshotId, id);
+  assert.deepEqual(await agreed(other, engine), [id]);
+});
+
+Deno.test("a snapshot that is deleted while it is made, or that is made too late, is not there afterwards", async () => {
+  await using world = await startWorld();
+  const { node, engine, volume_id } = world;
+  await using other = await live(node);
+  const ends: ((id: string) => Promise<unknown>)[] = [
+    (id) => other.keeper.remove(account, id),
+    async (id) => {
+      other.keeper.clock = () => Date.now() + afterwards_ms;
+      await other.keeper.look(await other.state.snapshots.require(account, id));
+    },
+  ];
+  for (const end of ends) {
+    await using maker = await live(node);
+    const { id, making, goOn } = await stopBeforeAsking(maker, other, volume_id);
+    await end(id);
+    await until("it is gone", () => recorded(other).length === 0);
+    goOn();
+    await assert.rejects(making, { code: "InvalidSnapshot.NotFound" });
+    assert.deepEqual(await agreed(other, engine), []);
+  }
+});
