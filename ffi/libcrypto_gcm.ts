@@ -102,6 +102,11 @@ export class AesGcm implements Disposable {
     if (this.#context === null) throw new Error(`${library} has no memory left`);
   }
 
+  /** Whether a run of so many bytes is worked on by the calling thread. */
+  atOnce(bytes: number): boolean {
+    return this.#vaes !== undefined || bytes <= inlineBytes();
+  }
+
   #begin(nonce: Bytes, sealing: boolean): void {
     if (this.#released || this.#busy) throw new Error("the cipher is in use or released");
     if (nonce.length !== gcmNonceBytes) throw new RangeError("a nonce has 12 bytes");

@@ -197,7 +197,12 @@ export async function* openBody(
         opening = open(piece++, parts, used);
         opening.catch(() => {});
         [parts, used, gathered] = [[], [], 0];
-        if (ready !== undefined) yield ready;
+        if (cipher.atOnce(pieceBytes)) {
+          // Nothing is gained by opening ahead, and what was opened last is still in the processor's cache.
+          const opened = await opening;
+          opening = undefined;
+          yield opened;
+        } else if (ready !== undefined) yield ready;
       }
     }
     const ready = await opening;
