@@ -122,6 +122,23 @@ print(u.urlopen(u.Request('http://169.254.169.254/latest/meta-data/instance-id',
     assert.equal(mapping?.Ebs.Status, "attached");
   });
 
+  await t.step("its snapshot is of file systems that stand still, and it goes on", async () => {
+    const root = (await describeInstance(stack, first)).BlockDeviceMappings
+      .find((one) => one.Ebs.VolumeId !== volume)?.Ebs.VolumeId ?? "";
+    const frozen = new RegExp(`"guest_frozen".*"${first}"`);
+    // The agent is the last that a guest starts, and one under emulation may be slow to answer.
+    await untilWorks("the guest's agent to hold it still", async () => {
+      const { SnapshotId } = await stack.aws<{ SnapshotId: string }>(
+        ...["ec2", "create-snapshot", "--volume-id", root],
+      );
+      await stack.aws("ec2", "wait", "snapshot-completed", "--snapshot-ids", SnapshotId);
+      await stack.aws("ec2", "delete-snapshot", "--snapshot-id", SnapshotId);
+      assert.match(await Deno.readTextFile(`${stack.dataDir}/logs/compute.log`), frozen);
+      return true;
+    }, 120_000);
+    assert.equal(await ssh(stack, first, login, "sudo touch /root/thawed && echo yes"), "yes\n");
+  });
+
   const verify = (instance: string) =>
     ssh(
       stack,
