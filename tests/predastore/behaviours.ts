@@ -34,6 +34,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     [
       "lifecycle in the background: expiration, and transitions to classes at hand; told in headers",
       /^lifecycle:/,
+      /^lifecycle on the wire:/,
       /objects go after their days/,
       /objects go only where/,
       /from a date on objects go/,

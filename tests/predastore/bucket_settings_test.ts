@@ -379,19 +379,25 @@ Deno.test({
         );
         assert.deepEqual((await get()).Rules, Rules);
         // Clients that compare what they set with what is there want it back as they wrote it.
-        const Written = [{}, { And: { Prefix: "a" } }, { Prefix: "" }].map((Filter, at) => ({
+        const Tags = [{ Key: "a", Value: "b" }];
+        const Written = [
+          {},
+          { And: { Prefix: "a", Tags } },
+          { And: { Prefix: "", Tags } },
+          { Prefix: "" },
+        ].map((Filter, at) => ({
           ID: `${at}`,
           Status: "Disabled" as const,
           Filter,
           Expiration: { Days: 1 },
         }));
-        const written = [...Written, {
+        const old = [{
           ID: "before 2016",
           Status: "Disabled" as const,
           Prefix: "a",
           Expiration: { Days: 1 },
         }];
-        for (const set of [written, Rules]) {
+        for (const set of [Written, old, Rules]) {
           await s3.send(
             new PutBucketLifecycleConfigurationCommand({
               Bucket,

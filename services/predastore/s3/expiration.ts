@@ -3,8 +3,8 @@ import type { BucketRow } from "../index/rows.ts";
 import { abortion, enabledRules, type Ending, expiry } from "../objects/expiry.ts";
 import { httpDate } from "./answer_parts.ts";
 
-/** The rule's id as headers can carry it. */
-const named = ({ rule }: Ending) => encodeURIComponent(rule);
+/** The rule's id, as far as headers can carry it. */
+const named = ({ rule }: Ending) => /^[ !#-~]*$/.test(rule) ? rule : encodeURIComponent(rule);
 
 /** @param object a current version */
 export function tellExpiry(

@@ -23,39 +23,61 @@ const minimumHeader = "x-amz-transition-default-minimum-object-size";
 /** The one difference between them is in classes that are not served. */
 const minima = ["all_storage_classes_128K", "varies_by_storage_class"] as const;
 
+const longestPrefix_bytes = 1024;
+const largestSize_bytes = 1_099_511_627_776_000;
+
+const invalid = (message: string) => new AwsError("InvalidRequest", message);
+
 function tagsIn(node: XmlNode) {
-  return nodes(node, "Tag").map((one) => ({
-    key: requiredText(one, "Key"),
-    value: requiredText(one, "Value"),
-  }));
+  return nodes(node, "Tag").map((one) => {
+    const [key, value] = [requiredText(one, "Key"), requiredText(one, "Value")];
+    if (key.length < 1 || key.length > 128) {
+      throw invalid("A Tag's Key must be a length between 1 and 128.");
+    }
+    if (value.length > 256) {
+      throw invalid("A Tag's Value must be a length between 0 and 256.");
+    }
+    return { key, value };
+  });
+}
+
+function prefixIn(node: XmlNode): string | undefined {
+  const prefix = text(node, "Prefix");
+  if (new TextEncoder().encode(prefix).length <= longestPrefix_bytes) return prefix;
+  throw invalid(`The maximum size of a prefix is ${longestPrefix_bytes}`);
+}
+
+function sizeIn(node: XmlNode, name: string, least: number): number | undefined {
+  const value = text(node, name);
+  if (value === undefined) return undefined;
+  if (!/^-?\d{1,18}$/.test(value)) throw malformedXml();
+  const size = Number(value);
+  if (size >= least && size <= largestSize_bytes) return size;
+  throw invalid(`'${name}' should be between ${least} and ${largestSize_bytes}.`);
 }
 
 function filterOf(rule: XmlNode): LifecycleFilter {
   const filter = maybeNode(rule, "Filter");
+  const old = prefixIn(rule);
+  if ((filter === undefined) === (old === undefined)) throw malformedXml();
   // Until 2016 the prefix stood in the rule itself.
-  if (filter === undefined) {
-    const prefix = text(rule, "Prefix");
-    if (prefix === undefined) throw malformedXml();
-    return { prefix, tags: [], form: "rule" };
-  }
+  if (filter === undefined) return { prefix: old ?? "", tags: [], form: "rule" };
   const and = maybeNode(filter, "And");
-  // More than one condition stands in And.
+  // More than one condition stands in And, and nothing else.
   if (Object.values(filter).flat().length > 1) throw malformedXml();
+  if (and !== undefined && Object.values(and).flat().length < 2) throw malformedXml();
   const inner = and ?? filter;
   const tags = tagsIn(inner);
   if (new Set(tags.map(({ key }) => key)).size < tags.length) {
-    throw new AwsError("InvalidRequest", "Duplicate Tag Keys are not allowed.");
+    throw invalid("Duplicate Tag Keys are not allowed.");
   }
-  const size = (name: string) => {
-    const value = text(inner, name);
-    if (value === undefined) return undefined;
-    if (!/^\d{1,15}$/.test(value)) throw malformedXml();
-    return Number(value);
-  };
-  const above = size("ObjectSizeGreaterThan");
-  const below = size("ObjectSizeLessThan");
+  const above = sizeIn(inner, "ObjectSizeGreaterThan", 0);
+  const below = sizeIn(inner, "ObjectSizeLessThan", 1);
+  if (above !== undefined && below !== undefined && below <= above) {
+    throw invalid("'ObjectSizeLessThan' has to be a value greater than 'ObjectSizeGreaterThan'.");
+  }
   return {
-    prefix: text(inner, "Prefix") ?? "",
+    prefix: prefixIn(inner) ?? "",
     tags,
     ...(and !== undefined ? { form: "and" } : {}),
     ...(Object.keys(filter).length === 0 ? { form: "empty" } : {}),
@@ -64,7 +86,44 @@ function filterOf(rule: XmlNode): LifecycleFilter {
   };
 }
 
-function ruleOf(node: XmlNode, at: number): LifecycleRule {
+/** What filters by more than a name is of objects: uploads and delete markers have no tags and no size. */
+function checkFilter(action: string, { tags, above_bytes, below_bytes }: LifecycleFilter): void {
+  if (tags.length > 0) throw invalid(`${action} cannot be specified with Tags.`);
+  if (above_bytes !== undefined || below_bytes !== undefined) {
+    throw invalid(`${action} cannot be specified with Object Size.`);
+  }
+}
+
+/** Rules of both forms do not stand together, and those of the old one have prefixes apart. */
+function checkForms(rules: readonly LifecycleRule[]): void {
+  const old = rules.filter(({ filter }) => filter.form === "rule");
+  if (old.length > 0 && old.length < rules.length) {
+    throw invalid(
+      rules[0] === old[0]
+        ? "Filter element can only be used in Lifecycle V2."
+        : "Base level prefix cannot be used in Lifecycle V2, prefixes are only supported in the Filter.",
+    );
+  }
+  if (old.some(({ noncurrent_kept }) => noncurrent_kept !== undefined)) {
+    throw invalid("NewerNoncurrentVersions element can only be used in Lifecycle V2.");
+  }
+  const prefixes = {
+    Expiration: old.filter((one) => (one.expire_days ?? one.expire_at_ms) !== undefined),
+    NoncurrentVersionExpiration: old.filter((one) => one.noncurrent_days !== undefined),
+  };
+  for (const [action, same] of Object.entries(prefixes)) {
+    const sorted = same.map(({ filter }) => filter.prefix).toSorted();
+    for (const [at, prefix] of sorted.entries()) {
+      const next = sorted[at + 1];
+      if (next?.startsWith(prefix) !== true) continue;
+      throw invalid(
+        `Found overlapping prefixes '${prefix}' and '${next}' for same action type '${action}'`,
+      );
+    }
+  }
+}
+
+function ruleOf(node: XmlNode): LifecycleRule {
   const expiration = maybeNode(node, "Expiration");
   const noncurrent = maybeNode(node, "NoncurrentVersionExpiration");
   const abort = maybeNode(node, "AbortIncompleteMultipartUpload");
@@ -79,9 +138,7 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
     undefined,
     "for NoncurrentVersionExpiration action ",
   );
-  const kept = noncurrent === undefined
-    ? undefined
-    : count(noncurrent, "NewerNoncurrentVersions", 100);
+  const kept = noncurrent === undefined ? undefined : count(noncurrent, "NewerNoncurrentVersions");
   const abort_days = abort === undefined ? undefined : count(
     abort,
     "DaysAfterInitiation",
@@ -95,23 +152,19 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
   if (noncurrent !== undefined && noncurrent_days === undefined) throw malformedXml();
   if (abort !== undefined && abort_days === undefined) throw malformedXml();
   const filter = filterOf(node);
-  const moves = transitionsOf(node, filter, { days, date });
+  const moves = transitionsOf(node, filter, { days, date, noncurrent_days });
   if (
     expiration === undefined && noncurrent === undefined && abort === undefined &&
     moves.transitions === undefined && moves.noncurrent_transitions === undefined
   ) {
-    throw new AwsError("InvalidRequest", "At least one action needs to be specified in a rule");
+    throw invalid("At least one action needs to be specified in a rule");
   }
-  if ((markers || abort !== undefined) && filter.tags.length > 0) {
-    throw new AwsError(
-      "InvalidRequest",
-      `${
-        markers ? "ExpiredObjectDeleteMarker" : "AbortIncompleteMultipartUpload"
-      } cannot be specified with Tags.`,
-    );
+  if (expiration !== undefined && text(expiration, "ExpiredObjectDeleteMarker") !== undefined) {
+    checkFilter("ExpiredObjectDeleteMarker", filter);
   }
+  if (abort !== undefined) checkFilter("AbortIncompleteMultipartUpload", filter);
   return {
-    id: text(node, "ID") ?? `rule-${at + 1}-${crypto.randomUUID().slice(0, 8)}`,
+    id: text(node, "ID") || btoa(crypto.randomUUID()),
     enabled: oneOf(text(node, "Status"), "Enabled", "Disabled") === "Enabled",
     filter,
     ...(days === undefined ? {} : { expire_days: days }),
@@ -127,18 +180,25 @@ function ruleOf(node: XmlNode, at: number): LifecycleRule {
 export async function putBucketLifecycleConfiguration(call: S3Call): Promise<Response> {
   ownBucket(call);
   const root = await readRoot(call, "LifecycleConfiguration");
-  const lifecycle = nodes(root, "Rule").map(ruleOf);
+  const lifecycle = nodes(root, "Rule").map((node) => ruleOf(node));
   if (lifecycle.length === 0 || lifecycle.length > mostRules) throw malformedXml();
+  checkForms(lifecycle);
   const ids = lifecycle.map(({ id }) => id);
-  if (ids.some((id) => id.length > longestId)) {
-    throw invalidArgument("ID length should not exceed allowed limit of 255");
+  const long = ids.find((id) => id.length > longestId);
+  if (long !== undefined) {
+    throw invalidArgument("ID length should not exceed allowed limit of 255", "ID", long);
   }
-  if (new Set(ids).size < ids.length) {
-    throw invalidArgument("Rule ID must be unique. Found same ID for more than one rule");
+  const twice = ids.find((id, at) => ids.indexOf(id) < at);
+  if (twice !== undefined) {
+    throw invalidArgument(
+      "Rule ID must be unique. Found same ID for more than one rule",
+      "ID",
+      twice,
+    );
   }
   const minimum = call.headers.get(minimumHeader) ?? minima[0];
   if (!minima.some((one) => one === minimum)) {
-    throw invalidArgument(`The value of ${minimumHeader} must be one of ${minima.join(", ")}.`);
+    throw invalid(`Invalid TransitionDefaultMinimumObjectSize found: ${minimum}`);
   }
   await setBucket(call, () => ({
     lifecycle,
@@ -158,7 +218,9 @@ function shownFilter({ prefix, tags, above_bytes, below_bytes, form }: Lifecycle
     below_bytes === undefined ? undefined : element("ObjectSizeLessThan", below_bytes),
   ].filter((one) => one !== undefined);
   if (form === "and") {
-    return element("Filter", element("And", parts.length === 0 ? element("Prefix", "") : parts));
+    // Where one condition is left, the other was a prefix of nothing.
+    const whole = parts.length < 2 ? [element("Prefix", ""), ...parts] : parts;
+    return element("Filter", element("And", whole));
   }
   if (parts.length === 0) return element("Filter", element("Prefix", ""));
   return element("Filter", parts.length === 1 ? parts : element("And", parts));

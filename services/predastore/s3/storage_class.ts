@@ -23,13 +23,16 @@ export function askedClass(headers: Headers): string | undefined {
   if (atHand.includes(asked)) return asked;
   throw new DetailedError(
     "InvalidStorageClass",
-    `The storage class you specified is not valid; there are ${atHand.join(", ")}.`,
+    "The storage class you specified is not valid",
     { elements: { StorageClassRequested: asked } },
   );
 }
 
 /** Classes that lifecycle rules may move objects to. */
 export const movable: readonly string[] = atHand.slice(2);
+
+/** Whether objects can have it. */
+export const isClass = (name: string) => atHand.some((one) => one === name);
 
 /** As documents have it. */
 export const shownClass = (kept: string | undefined): string => kept ?? standard;

@@ -12,7 +12,7 @@ import type {
 } from "../objects/settings.ts";
 import { invalidArgument, notImplemented } from "./call.ts";
 import { count, nodes, requiredText } from "./document.ts";
-import { movable } from "./storage_class.ts";
+import { isClass, movable } from "./storage_class.ts";
 import { element, malformedXml, text, type XmlNode } from "./xml.ts";
 
 const archives = ["GLACIER", "DEEP_ARCHIVE"];
@@ -32,8 +32,9 @@ function classOf(node: XmlNode, action: string): string {
   if (archives.includes(storage_class)) {
     throw notImplemented(`Lifecycle ${action} to ${storage_class}`);
   }
-  if (!movable.includes(storage_class)) throw malformedXml();
-  return storage_class;
+  if (movable.includes(storage_class)) return storage_class;
+  if (!isClass(storage_class)) throw malformedXml();
+  throw invalidArgument(`Invalid target Storage class for ${action} action`);
 }
 
 function daysOf(node: XmlNode, name: string): number | undefined {
@@ -54,19 +55,31 @@ function checkDays(days: number, name: string, action: string, storage_class: st
   );
 }
 
-function checkDifferent(all: readonly { readonly storage_class: string }[], action: string): void {
+function checkDifferent(
+  all: readonly { readonly storage_class: string }[],
+  action: string,
+  filter: LifecycleFilter,
+): void {
   if (new Set(all.map(({ storage_class }) => storage_class)).size === all.length) return;
   throw new AwsError(
     "InvalidRequest",
-    `'StorageClass' must be different for '${action}' actions in same 'Rule'`,
+    `'StorageClass' must be different for '${action}' actions in same 'Rule' with ${shown(filter)}`,
   );
 }
+
+/** A filter in messages. */
+const shown = ({ prefix, form }: LifecycleFilter) =>
+  form === "rule" ? `prefix '${prefix}'` : `filter '(prefix=${prefix})'`;
 
 /** @param expires what the same rule says of expiration, which has to come later */
 export function transitionsOf(
   rule: XmlNode,
   filter: LifecycleFilter,
-  expires: { readonly days: number | undefined; readonly date: string | undefined },
+  expires: {
+    readonly days: number | undefined;
+    readonly date: string | undefined;
+    readonly noncurrent_days: number | undefined;
+  },
 ): Pick<LifecycleRule, "transitions" | "noncurrent_transitions"> {
   const transitions = nodes(rule, "Transition").map((node): Transition => {
     const storage_class = classOf(node, "Transition");
@@ -79,14 +92,18 @@ export function transitionsOf(
     ) {
       throw new AwsError(
         "InvalidRequest",
-        `Found mixed 'Date' and 'Days' based Expiration and Transition actions in lifecycle rule for prefix '${filter.prefix}'`,
+        `Found mixed 'Date' and 'Days' based Expiration and Transition actions in lifecycle rule for ${
+          shown(filter)
+        }`,
       );
     }
     if (days !== undefined) {
       checkDays(days, "Days", "Transition", storage_class);
       if (expires.days !== undefined && expires.days <= days) {
         throw invalidArgument(
-          `'Days' in the Expiration action for prefix '${filter.prefix}' must be greater than 'Days' in the Transition action`,
+          `'Days' in the Expiration action for ${
+            shown(filter)
+          } must be greater than 'Days' in the Transition action`,
         );
       }
       return { storage_class, days };
@@ -99,12 +116,19 @@ export function transitionsOf(
       const days = daysOf(node, "NoncurrentDays");
       if (days === undefined) throw malformedXml();
       checkDays(days, "NoncurrentDays", "NoncurrentVersionTransition", storage_class);
-      const kept = count(node, "NewerNoncurrentVersions", 100);
+      if (expires.noncurrent_days !== undefined && expires.noncurrent_days <= days) {
+        throw invalidArgument(
+          `'NoncurrentDays' in the NoncurrentVersionExpiration action for ${
+            shown(filter)
+          } must be greater than 'NoncurrentDays' in the NoncurrentVersionTransition action`,
+        );
+      }
+      const kept = count(node, "NewerNoncurrentVersions");
       return { storage_class, days, ...(kept === undefined ? {} : { kept }) };
     },
   );
-  checkDifferent(transitions, "Transition");
-  checkDifferent(noncurrent, "NoncurrentVersionTransition");
+  checkDifferent(transitions, "Transition", filter);
+  checkDifferent(noncurrent, "NoncurrentVersionTransition", filter);
   return {
     ...(transitions.length === 0 ? {} : { transitions }),
     ...(noncurrent.length === 0 ? {} : { noncurrent_transitions: noncurrent }),
