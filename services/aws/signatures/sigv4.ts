@@ -284,7 +284,7 @@ export async function verify(
 }
 
 /** Each service has its own name for an access key that does not exist, and for one that has ended. */
-function unknownKey(cause: unknown, { service, access_key_id }: SigningScope): unknown {
+export function unknownKey(cause: unknown, { service, access_key_id }: SigningScope): unknown {
   if (!(cause instanceof AwsError)) return cause;
   if (cause.code === "ExpiredToken" && service === "s3") {
     return new AwsError("ExpiredToken", "The provided token has expired.", { cause });

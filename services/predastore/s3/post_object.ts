@@ -5,7 +5,9 @@ import { checkKey } from "./target.ts";
 import { newObject, storedHeaders } from "./put_object.ts";
 import { locationOf } from "./location.ts";
 import { permissionsOf } from "./permissions.ts";
-import { readForm, type SignedForm, verifyForm } from "./post_form.ts";
+import { readForm } from "./post_form.ts";
+import { checkPolicy, type LengthRange } from "./post_policy.ts";
+import { type FormSignature, isSignedForm, neededField, verifyForm } from "./post_signature.ts";
 import { rawBody } from "./raw_body.ts";
 import { quoted } from "./answer_parts.ts";
 import { queryOfTags, tagsOfDocument } from "./tagging.ts";
@@ -16,10 +18,10 @@ import { element, xmlResponse } from "./xml.ts";
 const asHeader =
   /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|x-amz-(storage-class|website-redirect-location|server-side-encryption|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
 
-function headersOf(fields: ReadonlyMap<string, string>, fileType: string | undefined): Headers {
+function headersOf(fields: ReadonlyMap<string, string>): Headers {
   const headers = new Headers();
   for (const [name, value] of fields) {
-    if (!asHeader.test(name)) continue;
+    if (!asHeader.test(name) || value === "") continue;
     try {
       headers.set(name === "acl" ? "x-amz-acl" : name, value);
     } catch {
@@ -28,30 +30,23 @@ function headersOf(fields: ReadonlyMap<string, string>, fileType: string | undef
   }
   const tagging = fields.get("tagging");
   if (tagging !== undefined) headers.set("x-amz-tagging", queryOfTags(tagsOfDocument(tagging)));
-  if (!headers.has("content-type") && fileType !== undefined) {
-    headers.set("content-type", fileType);
-  }
   return headers;
 }
 
 export async function postObject(call: S3Call): Promise<Response> {
   const form = await readForm(call.headers.get("content-type") ?? "", rawBody(call));
   const { fields } = form;
-  const signed = fields.has("policy")
-    ? await verifyForm(form, call.bucket, call.lookup)
-    : unsigned(call);
-  const asked = fields.get("key");
-  if (asked === undefined || asked === "") {
-    throw invalidArgument(
-      "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.",
-      "key",
-      "",
-    );
-  }
-  const name = form.file_name?.split(/[/\\]/).at(-1);
-  const key = name === undefined ? asked : asked.replaceAll("${filename}", name);
+  const signed = isSignedForm(fields) ? await verifyForm(fields, call.lookup) : unsigned(call);
+  const key = neededField(fields, "key");
+  const range: LengthRange = isSignedForm(fields)
+    ? checkPolicy(
+      neededField(fields, "policy"),
+      new Map([...fields, ["bucket", call.bucket]]),
+      Date.now(),
+    )
+    : { least_bytes: 0, most_bytes: Infinity };
   checkKey(key);
-  const headers = headersOf(fields, form.file_type);
+  const headers = headersOf(fields);
   const target = { bucket: call.bucket, key, query: new URLSearchParams() };
   for (const permission of permissionsOf("PutObject", target, headers)) {
     if (!await call.mayAs(signed.grant, signed.scope, permission, headers)) throw accessDenied();
@@ -73,7 +68,7 @@ export async function postObject(call: S3Call): Promise<Response> {
     },
   };
   const bucket = ownBucket(as);
-  const most = Math.min(signed.most_bytes, largestPut_bytes);
+  const most = Math.min(range.most_bytes, largestPut_bytes);
   const options = {
     ...newObject(as, bucket),
     user: userMetadata(fields),
@@ -87,14 +82,14 @@ export async function postObject(call: S3Call): Promise<Response> {
     {
       ...body,
       finish: async (size) => {
-        if (size < signed.least_bytes) {
+        if (size < range.least_bytes) {
           throw new DetailedError(
             "EntityTooSmall",
             "Your proposed upload is smaller than the minimum allowed size",
             {
               elements: {
                 ProposedSize: String(size),
-                MinSizeAllowed: String(signed.least_bytes),
+                MinSizeAllowed: String(range.least_bytes),
               },
             },
           );
@@ -109,10 +104,9 @@ export async function postObject(call: S3Call): Promise<Response> {
 }
 
 /** A form without a policy is what it is: nobody's, who may what the bucket's policy lets everybody. */
-function unsigned({ verified }: S3Call): SignedForm {
+function unsigned({ verified }: S3Call): FormSignature {
   if (verified === undefined) throw accessDenied();
-  const { grant, scope, signing_key, amz_date } = verified;
-  return { grant, scope, signing_key, amz_date, least_bytes: 0, most_bytes: Infinity };
+  return verified;
 }
 
 async function* within(file: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
@@ -140,8 +134,8 @@ function answer(
   const location = locationOf(call, key);
   headers.set("location", location);
   const redirect = fields.get("success_action_redirect") ?? fields.get("redirect");
-  if (redirect !== undefined && URL.canParse(redirect)) {
-    const to = new URL(redirect);
+  const to = redirect === undefined ? null : URL.parse(redirect);
+  if (to !== null && /^https?:$/.test(to.protocol)) {
     to.searchParams.set("bucket", call.bucket);
     to.searchParams.set("key", key);
     to.searchParams.set("etag", quoted(etag));
