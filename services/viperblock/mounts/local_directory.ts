@@ -17,6 +17,7 @@ import { type BlockStore, mapParts, type SavedMap } from "../maps/map_objects.ts
 import { rebuildMap } from "../maps/rebuilt_map.ts";
 import { storedMapBytes } from "../maps/stored_map.ts";
 import type { VolumeRow } from "../records.ts";
+import { clearDirectory } from "./left_caches.ts";
 
 const markName = "mounted.json";
 
@@ -36,9 +37,8 @@ export async function fillDirectory(
   store: BlockStore,
   { row, directory, key, inherited }: Filled,
 ): Promise<Rescue | undefined> {
-  await Deno.remove(directory, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  // What a volume kept of chunks when it was mounted here before is found again by its engine.
+  await clearDirectory(directory);
   await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
   const { map } = row;
   let rescue: Rescue | undefined;

@@ -20,6 +20,7 @@ import type { ChunkName } from "../format.ts";
 import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, mapOwner, readMap, type SavedMap } from "../maps/map_objects.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
+import { LeftCaches } from "./left_caches.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
 
@@ -47,6 +48,7 @@ export interface MountsOptions {
 export class Mounts {
   readonly #o: MountsOptions;
   readonly #mounted = new Map<string, MountedVolume>();
+  readonly #left: LeftCaches;
   readonly #turns = new Turns();
   readonly #down = new Map<string, string>();
   #stopping = false;
@@ -54,6 +56,7 @@ export class Mounts {
 
   constructor(options: MountsOptions) {
     this.#o = options;
+    this.#left = new LeftCaches(options.directory);
     this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
   }
 
@@ -173,9 +176,16 @@ export class Mounts {
     const directory = this.#directory(value.volume_id);
     const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
     let rescue: Rescue | undefined;
+    // Those that are left are not to be given up while the directory is filled.
+    this.#left.taken(value.volume_id);
     if (value.mounted_on === undefined || value.map_lost === true) {
       const filled = { row: value, directory, key, inherited: this.#inherited(value.map) };
-      rescue = await fillDirectory(this.#o.store, filled);
+      try {
+        rescue = await fillDirectory(this.#o.store, filled);
+      } catch (error) {
+        if (value.mounted_on === undefined) await this.#left.leave(value.volume_id);
+        throw error;
+      }
     } else await checkMark(value, directory);
     const { map_lost: _, ...kept } = value;
     const taken = await this.#o.tables.volumes.update(
@@ -206,7 +216,7 @@ export class Mounts {
       store: this.#o.store,
       log: this.#o.log,
       cacheBytes: this.#o.cacheBytes(this.#mounted.size),
-      cacheFiles: this.#cacheFiles(this.#mounted.size + 1),
+      cacheFiles: this.#cacheFiles(this.#shares + 1),
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
@@ -237,9 +247,14 @@ export class Mounts {
 
   /** Bytes of the disk that chunks are kept in; whoever needs them gets them back. */
   get keptBytes(): number {
-    let kept = 0;
+    let kept = this.#left.bytes;
     for (const volume of this.#mounted.values()) kept += volume.keptBytes;
     return kept;
+  }
+
+  /** Those that are not mounted any more count as one, all together. */
+  get #shares(): number {
+    return this.#mounted.size + (this.#left.any ? 1 : 0);
   }
 
   /**
@@ -247,8 +262,12 @@ export class Mounts {
    * @param exactly somebody needs the room
    */
   shareCache(exactly = false): void {
-    const files = this.#cacheFiles(Math.max(1, this.#mounted.size));
+    const files = this.#cacheFiles(Math.max(1, this.#shares));
     for (const volume of this.#mounted.values()) volume.allowCache(files, exactly);
+    // What is left of volumes that nobody uses goes before anything else does.
+    this.#left.shrink(exactly ? 0 : files).catch((error) =>
+      this.#o.log.warn("kept_chunks_not_removed", errorFields(error))
+    );
   }
 
   /** The row says why a volume is served for reading only, as long as it is. */
@@ -357,8 +376,22 @@ export class Mounts {
     return row?.state === "ok" && row.mounted_on === this.#o.nodeId && row.set_aside === undefined;
   }
 
+  /** What volumes that are not mounted here have on this disk: chunks that were kept, and what an end amid an unmount did not remove. */
+  async #findLeft(): Promise<void> {
+    for (const { key, value } of this.#o.tables.volumes.list()) {
+      if (value.mounted_on !== undefined || value.state !== "ok") continue;
+      try {
+        await this.#left.leave(key);
+      } catch (error) {
+        this.#o.log.warn("directory_not_cleared", { volume_id: key, ...errorFields(error) });
+      }
+    }
+    this.shareCache();
+  }
+
   /** Serves again, after a restart, what the table says is mounted here. */
   async restore(): Promise<void> {
+    await this.#findLeft();
     const mine = this.#o.tables.volumes.list()
       .filter(({ value }) =>
         value.mounted_on === this.#o.nodeId && value.state === "ok" && value.set_aside === undefined
@@ -403,7 +436,8 @@ export class Mounts {
         const { mounted_on: _, ...rest } = value;
         return { ...rest, map };
       });
-      await Deno.remove(this.#directory(volumeId), { recursive: true });
+      await this.#left.leave(volumeId);
+      this.shareCache();
       this.#o.log.info("volume_unmounted", {
         volume_id: volumeId,
         mapped_blocks: map.mapped_blocks,
@@ -439,6 +473,7 @@ export class Mounts {
 
   /** Removes what a volume that is not mounted may have left here. */
   async forget(volumeId: string): Promise<void> {
+    this.#left.taken(volumeId);
     await Deno.remove(this.#directory(volumeId), { recursive: true }).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
