@@ -5,6 +5,8 @@
 export class AwsError extends Error {
   override readonly name = "AwsError";
   readonly status: number;
+  /** AWS's word for why, in APIs whose errors have one besides their code. */
+  readonly reason?: string;
 
   /**
    * @param code AWS's own error code, for example `InvalidVolume.NotFound`
@@ -14,10 +16,11 @@ export class AwsError extends Error {
   constructor(
     readonly code: string,
     message: string,
-    options: { status?: number; cause?: unknown } = {},
+    options: { status?: number; reason?: string; cause?: unknown } = {},
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.status = options.status ?? 400;
+    if (options.reason !== undefined) this.reason = options.reason;
   }
 }
 

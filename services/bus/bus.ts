@@ -246,7 +246,8 @@ export class Bus implements AsyncDisposable {
         const headers = natsHeaders();
         headers.set("mulga-error", error.code);
         headers.set("mulga-status", String(error.status));
-        message.respond(encoder.encode(JSON.stringify({ message: error.message })), { headers });
+        const { message: text, reason } = error;
+        message.respond(encoder.encode(JSON.stringify({ message: text, reason })), { headers });
       }
     });
   }
@@ -306,6 +307,7 @@ export class Bus implements AsyncDisposable {
       const body = JSON.parse(decoder.decode(reply.data));
       throw new AwsError(code, body.message, {
         status: Number(reply.headers?.get("mulga-status")),
+        reason: body.reason,
       });
     }
     const header = reply.headers?.get(itemsHeader) ?? "";

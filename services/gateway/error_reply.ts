@@ -36,7 +36,8 @@ export function errorReply(
 ): Response {
   const status = error.status >= 400 && error.status <= 599 ? error.status : 500;
   if (form === "json") {
-    return new Response(JSON.stringify({ __type: error.code, message: error.message }), {
+    const { code: __type, message, reason: Reason } = error;
+    return new Response(JSON.stringify({ __type, message, Reason }), {
       status,
       headers: {
         "content-type": "application/x-amz-json-1.1",

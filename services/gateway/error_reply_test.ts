@@ -18,6 +18,15 @@ Deno.test("each caller gets errors in the form that its SDK reads", () => {
   ) assert.equal(errorFormOf(service, new Headers(headers)), expected, service);
 });
 
+Deno.test("a reason is said where the API's errors have one", async () => {
+  const error = new AwsError("ValidationException", "no", { reason: "INVALID_SNAPSHOT_ID" });
+  assert.deepEqual(await errorReply("json", "ebs", error, "req-1").json(), {
+    __type: "ValidationException",
+    message: "no",
+    Reason: "INVALID_SNAPSHOT_ID",
+  });
+});
+
 Deno.test("every form has code, message, status and the request's id, and stays well-formed", async () => {
   const error = new AwsError("Some.Code", 'a <b> & "c"\u0001', { status: 404 });
   const body = async (form: "ec2" | "query" | "json" | "s3") => {

@@ -10,10 +10,14 @@ const blockBytes = 524_288;
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest();
 const blockOf = (fill: number) => new Uint8Array(blockBytes).fill(fill);
 
-const failed = (name: string, status?: number) => (error: unknown) => {
+const failed = (name: string, status?: number, reason?: string) => (error: unknown) => {
   assert.ok(error instanceof Error);
   assert.equal(error.name, name, String(error));
-  const { $metadata } = error as { $metadata?: { httpStatusCode?: number } };
+  const { $metadata, Reason } = error as {
+    $metadata?: { httpStatusCode?: number };
+    Reason?: string;
+  };
+  if (reason !== undefined) assert.equal(Reason, reason, String(error));
   if (status !== undefined) assert.equal($metadata?.httpStatusCode, status);
   return true;
 };
@@ -52,16 +56,52 @@ Deno.test("a snapshot is written, sealed, listed, compared and read through the 
     new Ebs.StartSnapshotCommand({ ...ask, Tags: [{ Key: "team", Value: "blue" }] }),
   );
   assert.equal(again.SnapshotId, first);
+  await assert.rejects(
+    ebs.send(new Ebs.StartSnapshotCommand({ ...ask, VolumeSize: 2 })),
+    failed("ConflictException", 409),
+  );
+  assert.equal(started.$metadata.httpStatusCode, 201);
   const written = await put(first, 3, blockOf(7));
+  assert.equal(written.$metadata.httpStatusCode, 201);
   assert.equal(written.Checksum, sha256(blockOf(7)).toString("base64"));
   await put(first, 2047, blockOf(8));
 
   // What is wrong is refused, and nothing of it is kept.
-  await assert.rejects(put(first, 0, blockOf(1), "AAAA"), failed("ValidationException", 400));
-  await assert.rejects(put(first, 2048, blockOf(1)), failed("ValidationException"));
+  await assert.rejects(
+    put(first, 0, blockOf(1), "AAAA"),
+    failed("ValidationException", 400, "INVALID_BLOCK"),
+  );
+  await assert.rejects(
+    put(first, 2048, blockOf(1)),
+    failed("ValidationException", 400, "INVALID_BLOCK"),
+  );
   await assert.rejects(
     put("snap-0123456789abcdef0", 0, blockOf(1)),
-    failed("ResourceNotFoundException", 404),
+    failed("ResourceNotFoundException", 404, "SNAPSHOT_NOT_FOUND"),
+  );
+  await assert.rejects(
+    put("snap-zz", 0, blockOf(1)),
+    failed("ValidationException", 400, "INVALID_SNAPSHOT_ID"),
+  );
+  await assert.rejects(
+    ebs.send(new Ebs.StartSnapshotCommand({ VolumeSize: 65_537 })),
+    failed("ValidationException", 400, "INVALID_VOLUME_SIZE"),
+  );
+  await assert.rejects(
+    ebs.send(
+      new Ebs.StartSnapshotCommand({ VolumeSize: 1, Tags: [{ Key: "aws:x", Value: "y" }] }),
+    ),
+    failed("ValidationException", 400, "INVALID_TAG"),
+  );
+  await assert.rejects(
+    ebs.send(
+      new Ebs.StartSnapshotCommand({
+        VolumeSize: 1,
+        Encrypted: true,
+        KmsKeyArn: "arn:aws:kms:us-east-1:123456789012:key/none",
+      }),
+    ),
+    failed("ValidationException", 400, "INVALID_CUSTOMER_KEY"),
   );
   await assert.rejects(
     ebs.send(new Ebs.ListSnapshotBlocksCommand({ SnapshotId: first })),
@@ -82,7 +122,8 @@ Deno.test("a snapshot is written, sealed, listed, compared and read through the 
   await assert.rejects(complete(first, 3), failed("ValidationException"));
   await assert.rejects(complete(first, 2, "AAAA"), failed("ValidationException"));
   const all = sha256(new Uint8Array([...sha256(blockOf(7)), ...sha256(blockOf(8))]));
-  assert.equal((await complete(first, 2, all.toString("base64"))).Status, "completed");
+  const completed = await complete(first, 2, all.toString("base64"));
+  assert.deepEqual([completed.Status, completed.$metadata.httpStatusCode], ["completed", 202]);
   const described = await ec2.send(new Ec2.DescribeSnapshotsCommand({ SnapshotIds: [first] }));
   assert.equal(described.Snapshots?.[0]?.State, "completed");
   assert.deepEqual(described.Snapshots?.[0]?.Tags, [{ Key: "team", Value: "blue" }]);
@@ -109,7 +150,11 @@ Deno.test("a snapshot is written, sealed, listed, compared and read through the 
         BlockToken: block?.BlockToken,
       }),
     ),
-    failed("ValidationException"),
+    failed("ValidationException", 400, "INVALID_BLOCK_TOKEN"),
+  );
+  await assert.rejects(
+    ebs.send(new Ebs.ListSnapshotBlocksCommand({ SnapshotId: first, NextToken: "mine" })),
+    failed("ValidationException", 400, "INVALID_PAGE_TOKEN"),
   );
 
   const next = await ebs.send(

@@ -53,6 +53,43 @@ Deno.test("a request grows the root, leaves a device out and adds others", () =>
   );
 });
 
+Deno.test("a device has its image's type and speed, unless the request names others", () => {
+  const root = { device: "/dev/xvda", snapshot_id: "snap-root", size_gib: 8 };
+  const typed = {
+    root_device_name: "/dev/xvda",
+    block_devices: [
+      {
+        ...root,
+        volume_type: "gp3",
+        iops: 4000,
+        throughput: 300,
+        delete_on_termination: true,
+      },
+    ],
+  } as const;
+  const made = (mappings?: Parameters<typeof planDevices>[1]) =>
+    planDevices(typed, mappings, (id) => sizes[id])
+      .map((device) => [device.volume_type, device.iops, device.throughput]);
+  const of = (Ebs: object) => [{ DeviceName: "/dev/xvda", Ebs }];
+  assert.deepEqual(made(), [["gp3", 4000, 300]]);
+  assert.deepEqual(made(of({ VolumeSize: 9 })), [["gp3", 4000, 300]]);
+  assert.deepEqual(made(of({ Throughput: 200 })), [["gp3", 4000, 200]]);
+  // Another type has nothing of the image's speed.
+  assert.deepEqual(made(of({ VolumeType: "io1", Iops: 100 })), [["io1", 100, 25]]);
+  assert.deepEqual(made(of({ VolumeType: "gp2" })), [["gp2", 3000, 128]]);
+  assert.deepEqual(made([{ DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1 } }])[1], [
+    "gp2",
+    3000,
+    128,
+  ]);
+  // An image of before there were types.
+  assert.deepEqual(plan().map((device) => device.volume_type), ["gp3", "gp3"]);
+  refused("InvalidParameterCombination", of({ VolumeType: "io2" }));
+  refused("InvalidParameterCombination", of({ VolumeType: "gp2", Iops: 100 }));
+  refused("InvalidBlockDeviceMapping", of({ VolumeType: "gp2", Throughput: 125 }));
+  refused("UnknownVolumeType", of({ VolumeType: "gp4" }));
+});
+
 Deno.test("what cannot be made is refused by name", () => {
   refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", Ebs: { VolumeSize: 7 } }]);
   refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", NoDevice: "" }]);

@@ -35,6 +35,7 @@ import {
 import type { directActions, SnapshotRecord } from "../contract.ts";
 import { demand } from "../demand.ts";
 import { makingContext } from "./snapshot_making.ts";
+import { inOurWords, type Invalid, invalid, notFound } from "./direct_errors.ts";
 import { usableSnapshot } from "./snapshot_permissions.ts";
 import type { SnapshotKeeper } from "./snapshots.ts";
 import type { ComputeState } from "../state.ts";
@@ -46,32 +47,6 @@ const largest_gib = 16_384;
 const usualTimeout_min = 60;
 const tokensServe_ms = 7 * 24 * 3_600_000;
 const sweep_ms = 60_000;
-
-const invalid = (message: string, cause?: unknown) =>
-  new AwsError("ValidationException", message, { cause });
-const notFound = (id: string) =>
-  new AwsError("ResourceNotFoundException", `The snapshot '${id}' does not exist.`, {
-    status: 404,
-  });
-
-/** Viperblock speaks EC2's codes; this API has its own. */
-function inOurWords(error: unknown, snapshotId: string): unknown {
-  if (!(error instanceof AwsError)) return error;
-  switch (error.code) {
-    case "InvalidSnapshot.NotFound":
-      return notFound(snapshotId);
-    case "InvalidParameterValue":
-    case "IncorrectState":
-      return invalid(error.message, error);
-    case "InsufficientVolumeCapacity":
-      return new AwsError("ServiceQuotaExceededException", error.message, {
-        status: 402,
-        cause: error,
-      });
-    default:
-      return error;
-  }
-}
 
 /** Names a block of a snapshot; who may read the snapshot may have it. */
 function blockToken(snapshotId: string, index: number): string {
@@ -118,7 +93,9 @@ export class DirectSnapshots {
     call: CallContext,
   ): Promise<SnapshotRecord> {
     const snapshotId = id ?? "";
-    if (!isId("snap-", snapshotId)) throw invalid(`'${snapshotId}' is no snapshot id.`);
+    if (!isId("snap-", snapshotId)) {
+      throw invalid(`'${snapshotId}' is no snapshot id.`, "INVALID_SNAPSHOT_ID");
+    }
     await this.#demand(action, snapshotId, call);
     try {
       const found = await usableSnapshot(this.#o.state, call.account_id, snapshotId);
@@ -133,11 +110,12 @@ export class DirectSnapshots {
     on: Subject<Input, Output>,
     input: NoInfer<Input>,
     call: CallContext,
+    reason?: Invalid,
   ): Promise<Output> {
     try {
       return await this.#o.bus.ask(on, input, call);
     } catch (error) {
-      throw inOurWords(error, input.snapshot_id);
+      throw inOurWords(error, input.snapshot_id, reason);
     }
   }
 
@@ -147,7 +125,7 @@ export class DirectSnapshots {
   ): Promise<Out<Ebs.StartSnapshotCommandOutput>> {
     const size_gib = input.VolumeSize ?? 0;
     if (!Number.isInteger(size_gib) || size_gib < 1 || size_gib > largest_gib) {
-      throw invalid(`VolumeSize must be from 1 to ${largest_gib} GiB.`);
+      throw invalid(`VolumeSize must be from 1 to ${largest_gib} GiB.`, "INVALID_VOLUME_SIZE");
     }
     const timeout_min = input.Timeout ?? usualTimeout_min;
     if (!Number.isInteger(timeout_min) || timeout_min < 10 || timeout_min > 4_320) {
@@ -158,21 +136,27 @@ export class DirectSnapshots {
     try {
       tags = checkTags(input.Tags ?? []);
     } catch (cause) {
-      throw cause instanceof AwsError ? invalid(cause.message, cause) : cause;
+      throw cause instanceof AwsError ? invalid(cause.message, "INVALID_TAG", cause) : cause;
     }
     const parent = input.ParentSnapshotId === undefined
       ? undefined
       : await this.#usable("StartSnapshot", input.ParentSnapshotId, call);
     if (parent === undefined) await this.#demand("StartSnapshot", "*", call);
     else if (parent.size_gib > size_gib) {
-      throw invalid("VolumeSize must be at least that of the parent snapshot.");
+      throw invalid(
+        "VolumeSize must be at least that of the parent snapshot.",
+        "INVALID_VOLUME_SIZE",
+      );
     }
     const { state } = this.#o;
     if (parent !== undefined && (input.Encrypted !== undefined || input.KmsKeyArn !== undefined)) {
-      throw invalid("Encrypted and KmsKeyArn are those of the parent snapshot. Leave them out.");
+      throw invalid(
+        "Encrypted and KmsKeyArn are those of the parent snapshot. Leave them out.",
+        "INVALID_DEPENDENCY_REQUEST",
+      );
     }
     const encryption = this.#encryption(input, call, parent);
-    return await state.tokens.once<string, Out<Ebs.StartSnapshotCommandOutput>>(call, {
+    const once = state.tokens.once<string, Out<Ebs.StartSnapshotCommandOutput>>(call, {
       action: "StartSnapshot",
       input,
       choose: () => newId("snap-"),
@@ -211,6 +195,9 @@ export class DirectSnapshots {
           input.ParentSnapshotId,
         ),
     });
+    return await once.catch((error) => {
+      throw inOurWords(error, "");
+    });
   }
 
   #encryption(
@@ -226,7 +213,10 @@ export class DirectSnapshots {
         parent,
       );
     } catch (cause) {
-      throw cause instanceof AwsError ? invalid(cause.message, cause) : cause;
+      const reason = cause instanceof AwsError && cause.code === "InvalidParameterValue"
+        ? "INVALID_CUSTOMER_KEY"
+        : "INVALID_DEPENDENCY_REQUEST";
+      throw cause instanceof AwsError ? invalid(cause.message, reason, cause) : cause;
     }
   }
 
@@ -258,18 +248,33 @@ export class DirectSnapshots {
       throw invalid(`The snapshot '${snapshot_id}' is not being written.`);
     }
     const block_index = Number(input.BlockIndex);
-    if (!Number.isInteger(block_index) || block_index < 0) throw invalid("BlockIndex is invalid.");
-    if (input.ChecksumAlgorithm !== "SHA256") throw invalid("ChecksumAlgorithm must be SHA256.");
+    if (!Number.isInteger(block_index) || block_index < 0) {
+      throw invalid("BlockIndex is invalid.", "INVALID_BLOCK");
+    }
+    if (input.ChecksumAlgorithm !== "SHA256") {
+      throw invalid("ChecksumAlgorithm must be SHA256.", "INVALID_BLOCK");
+    }
     const data = String(input.BlockData ?? "");
     const bytes = Uint8Array.fromBase64(data);
     if (bytes.length !== directBlockBytes || input.DataLength !== directBlockBytes) {
-      throw invalid(`A block must have ${directBlockBytes} bytes, and DataLength say so.`);
+      throw invalid(
+        `A block must have ${directBlockBytes} bytes, and DataLength say so.`,
+        "INVALID_BLOCK",
+      );
     }
     const checksum = sha256(bytes);
     if (checksum !== input.Checksum) {
-      throw invalid(`The checksum of the block is ${checksum}, not ${input.Checksum}.`);
+      throw invalid(
+        `The checksum of the block is ${checksum}, not ${input.Checksum}.`,
+        "INVALID_BLOCK",
+      );
     }
-    await this.#ask(writeSnapshotBlock, { snapshot_id, block_index, data }, call);
+    await this.#ask(
+      writeSnapshotBlock,
+      { snapshot_id, block_index, data },
+      call,
+      "INVALID_BLOCK",
+    );
     this.#heard.set(snapshot_id, Date.now());
     return { Checksum: checksum, ChecksumAlgorithm: "SHA256" };
   }
@@ -331,7 +336,8 @@ export class DirectSnapshots {
     };
     let from = input.StartingBlockIndex ?? 0;
     if (input.NextToken !== undefined) {
-      const refused = () => invalid("NextToken is not one that an earlier answer gave.");
+      const refused = () =>
+        invalid("NextToken is not one that an earlier answer gave.", "INVALID_PAGE_TOKEN");
       from = Number(readToken(query, input.NextToken, refused));
     }
     for (const one of [record, first]) {
@@ -410,7 +416,7 @@ export class DirectSnapshots {
     if (
       !Number.isInteger(block_index) || input.BlockToken !== blockToken(snapshot_id, block_index)
     ) {
-      throw invalid("BlockToken is not the one of this block.");
+      throw invalid("BlockToken is not the one of this block.", "INVALID_BLOCK_TOKEN");
     }
     const { data } = await this.#ask(readSnapshotBlock, { snapshot_id, block_index }, call);
     return {
