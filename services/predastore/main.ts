@@ -87,6 +87,7 @@ async function start(service: Service): Promise<void> {
     parity_shards: storage.parity_shards,
     reserve_bytes: storage.reserve_bytes,
     log,
+    onRecovering: () => service.startGetsOn(),
   });
   service.onStop(() => store[Symbol.asyncDispose]());
   for (const { path } of store.directories.online) {

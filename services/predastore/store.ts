@@ -47,6 +47,8 @@ export interface StoreOptions {
   readonly sealing?: Sealing;
   /** The clock; the machine's own unless given. */
   readonly now?: () => number;
+  /** Called while the opening takes long, as long as it gets on. */
+  readonly onRecovering?: () => void;
   /** 1 GiB unless given. */
   readonly segment_bytes?: number;
 }
@@ -157,6 +159,7 @@ export class Store implements AsyncDisposable {
       this.reader,
       this.codes.usual,
       this.options.log,
+      this.options.onRecovering,
     );
     this.progress.startFrom(this.#recovery.highest_sequence);
     this.index.beforeCommit(() => this.progress.storePositions(false));

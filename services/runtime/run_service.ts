@@ -45,6 +45,8 @@ export interface Service {
   readonly stopping: AbortSignal;
   /** Called for every health check; merge what is worth telling. */
   reportHealth(report: () => Pick<Health, "status" | "facts"> & { detail?: string }): void;
+  /** A start that takes long gets on: systemd is not to end it. */
+  startGetsOn(): void;
   /** Runs `work` at stop, last registered first. */
   onStop(work: () => Promise<void> | void): void;
 }
@@ -91,6 +93,7 @@ export async function runService(
       log,
       stopping: stop.signal,
       reportHealth: (made) => report = made,
+      startGetsOn: () => void systemd?.getsOn(),
       onStop: (work) => stops.push(work),
     });
     // Health is answered last: who hears it knows that everything before it stands.

@@ -8,6 +8,9 @@
  * and with a worse reason.
  */
 
+/** How long a start that gets on may be silent. */
+const getsOn_us = 300_000_000;
+
 export class ServiceManager {
   readonly #socket: Deno.DatagramConn;
   readonly #to: Deno.UnixAddr;
@@ -48,6 +51,11 @@ export class ServiceManager {
     if (this.#watchdog_ms === undefined) return;
     // Three words in the time of one: a machine under load may lose two.
     this.#pulse = setInterval(() => void this.#say("WATCHDOG=1"), this.#watchdog_ms / 3);
+  }
+
+  /** The start takes longer than the unit gives it, and is getting on. */
+  async getsOn(): Promise<void> {
+    await this.#say(`EXTEND_TIMEOUT_USEC=${getsOn_us}`);
   }
 
   /** The stop is on its way and has its own bound. */

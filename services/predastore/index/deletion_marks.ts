@@ -2,32 +2,50 @@
  * Marks that deletions leave while records are read back, so that the order in which the directories are
  * read does not matter: a deletion may be read before what it deletes.
  *
- * Marks are made only while `recovering`, and stand in temporary tables: a crash forgets them together
- * with the recovery that made them, and the next one makes them again.
+ * Marks are made only while `recovering`. They stand in tables, since there may be as many as keys; what a
+ * recovery left that was broken off goes when the next one begins, and that makes them again.
  */
 import type { Bytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 
 export class DeletionMarks {
   readonly #database: IndexDatabase;
-  /** While records are read back. */
-  recovering = false;
+  #recovering = false;
+  /** Where nothing was marked nothing is looked up: most recoveries read no deletion at all. */
+  #any = { gone: false, graves: false };
 
   constructor(database: IndexDatabase) {
     this.#database = database;
   }
 
+  /** While records are read back. */
+  get recovering(): boolean {
+    return this.#recovering;
+  }
+
+  begin(): void {
+    this.clear();
+    this.#recovering = true;
+  }
+
+  end(): void {
+    this.#recovering = false;
+  }
+
   /** An upload's id, or `bucket <id>`: neither is ever used again. */
   markGone(id: string): void {
+    this.#any.gone = true;
     this.#database.run("insert or ignore into gone values (?)", id);
   }
 
   isGone(id: string): boolean {
-    return this.#database.one("select 1 from gone where id = ?", id) !== undefined;
+    return this.#any.gone &&
+      this.#database.one("select 1 from gone where id = ?", id) !== undefined;
   }
 
   /** A version was deleted at `sequence`; "" is the null version, of which newer ones stand. */
   markDeleted(bucket: number, key: Bytes, version: string, sequence: number): void {
+    this.#any.graves = true;
     this.#database.run(
       `insert into graves values (?, ?, ?, ?)
        on conflict do update set sequence = max(sequence, excluded.sequence)`,
@@ -39,6 +57,7 @@ export class DeletionMarks {
   }
 
   isDeletedAfter(bucket: number, key: Bytes, version: string, sequence: number): boolean {
+    if (!this.#any.graves) return false;
     const grave = this.#database.one(
       "select sequence from graves where bucket = ? and key = ? and version = ?",
       bucket,
@@ -48,7 +67,22 @@ export class DeletionMarks {
     return grave !== undefined && (grave["sequence"] as number) > sequence;
   }
 
+  /** An extent was read back; whether anything is made of it is seen in the end. */
+  markReplayed(extent: number): void {
+    this.#database.run("insert or ignore into replayed values (?)", extent);
+  }
+
+  /** Extents that were read back, in order. */
+  replayed(limit: number, after = -1): number[] {
+    return this.#database.all(
+      "select extent from replayed where extent > ? order by extent limit ?",
+      after,
+      limit,
+    ).map((row) => row["extent"] as number);
+  }
+
   clear(): void {
-    this.#database.execute("delete from graves; delete from gone;");
+    this.#any = { gone: false, graves: false };
+    for (const table of ["graves", "gone", "replayed"]) this.#database.run(`delete from ${table}`);
   }
 }

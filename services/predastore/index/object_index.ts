@@ -130,7 +130,6 @@ export class ObjectIndex implements Disposable {
     for (const upload of [...this.#database.distinct<string>("parts", "upload")]) {
       if (!this.uploads.exists(upload)) this.uploads.applyGone(upload);
     }
-    this.marks.clear();
   }
 
   /** The highest number that any row names, as of the stored positions at least. */

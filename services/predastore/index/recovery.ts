@@ -11,7 +11,7 @@
  * does not matter.
  */
 import { errorFields, type Log } from "../../log/log.ts";
-import { before, type BlobDirectory, type Location } from "../segments/blob_directory.ts";
+import { before, type Location } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
@@ -25,7 +25,14 @@ import type {
   UploadRecord,
 } from "./rows.ts";
 import { shardPayload, unpackLayout } from "../extents/layout.ts";
-import { type Durable, recordTypes, smallRecord } from "../segments/record.ts";
+import {
+  type Durable,
+  type RecordHeader,
+  type RecordType,
+  recordTypes,
+  smallRecord,
+} from "../segments/record.ts";
+import { Reading, type Tail } from "./reading.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
 
 const decoder = new TextDecoder();
@@ -66,13 +73,20 @@ export interface RecoveryReport {
 }
 
 const batch = 1000;
-
-/** What of one directory is to be read. */
-interface Tail {
-  readonly directory: BlobDirectory;
-  readonly segments: readonly number[];
-  readonly from: Durable;
-}
+/** What is read first, and what last; extents come between. */
+const firstTypes = new Set<RecordType>([
+  recordTypes.bucket,
+  recordTypes.bucketGone,
+  recordTypes.refused,
+  recordTypes.settings,
+  recordTypes.upload,
+]);
+const lastTypes = new Set<RecordType>([
+  recordTypes.object,
+  recordTypes.tombstone,
+  recordTypes.part,
+  recordTypes.uploadGone,
+]);
 
 /**
  * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
@@ -116,13 +130,13 @@ export async function recover(
   reader: ExtentReader,
   usual: Code,
   log: Log,
+  onProgress: () => void = () => {},
 ): Promise<RecoveryReport> {
   const durable = new Map<number, Durable>();
   let records = 0;
   let extents_refused = 0;
   let objects_refused = 0;
   let highest_sequence = index.highestSequence();
-  const replayed = new Set<number>();
   /** Revisions of extents, which are numbered over all of them. */
   const refused = new Set<number>();
   const newlyRefused: number[] = [];
@@ -130,15 +144,11 @@ export async function recover(
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
 
-  async function* scan(): AsyncGenerator<ScannedRecord> {
-    for (const { directory, segments, from } of tails) {
-      for (const segment of segments) {
-        yield* scanSegment(directory, segment, segment === from.segment ? from.offset : 0);
-      }
-    }
-  }
+  const reading = await Reading.of(tails, log, onProgress);
   const pass = async (
+    types: ReadonlySet<RecordType>,
     apply: (record: ScannedRecord) => (() => void) | undefined | Promise<void>,
+    hear: (header: RecordHeader, directory: number) => void = () => {},
   ) => {
     let waiting: { readonly record: ScannedRecord; readonly work: () => void }[] = [];
     const flush = () => {
@@ -152,28 +162,35 @@ export async function recover(
         }
       });
     };
-    for await (const record of scan()) {
-      try {
-        const work = await apply(record);
-        if (work !== undefined) waiting.push({ record, work });
-      } catch (error) {
-        log.error("record_unreadable", { ...record.location, ...errorFields(error) });
+    for (const { directory, segments, from } of tails) {
+      for (const segment of segments) {
+        const start = segment === from.segment ? from.offset : 0;
+        const wanted = (header: RecordHeader) => {
+          hear(header, directory.number);
+          return types.has(header.type);
+        };
+        reading.begins(start);
+        for await (const record of scanSegment(directory, segment, start, wanted)) {
+          try {
+            const work = apply(record);
+            if (typeof work === "function") waiting.push({ record, work });
+            else if (work !== undefined) await work;
+          } catch (error) {
+            log.error("record_unreadable", { ...record.location, ...errorFields(error) });
+          }
+          if (waiting.length < batch) continue;
+          flush();
+          reading.cameTo(record.location.offset);
+        }
+        reading.ended(directory.number, segment);
       }
-      if (waiting.length >= batch) flush();
     }
     flush();
   };
 
-  index.marks.recovering = true;
+  index.marks.begin();
   try {
-    await pass((record) => {
-      records++;
-      highest_sequence = Math.max(highest_sequence, record.header.sequence);
-      const { directory } = record.location;
-      const known = durable.get(directory);
-      if (known === undefined || before(known, record.header.durable)) {
-        durable.set(directory, record.header.durable);
-      }
+    await pass(firstTypes, (record) => {
       const { sequence, type } = record.header;
       switch (type) {
         case recordTypes.bucket: {
@@ -197,6 +214,13 @@ export async function recover(
         }
         default:
           return undefined;
+      }
+    }, (header, directory) => {
+      records++;
+      highest_sequence = Math.max(highest_sequence, header.sequence);
+      const known = durable.get(directory);
+      if (known === undefined || before(known, header.durable)) {
+        durable.set(directory, header.durable);
       }
     });
 
@@ -234,11 +258,10 @@ export async function recover(
       return true;
     };
     const checked = new Set<number>();
-    await pass((record) => {
-      if (record.header.type !== recordTypes.extent) return undefined;
+    await pass(new Set([recordTypes.extent]), (record) => {
       const extent = extentOf(readMeta<ExtentMeta>(record));
       const apply = () => {
-        replayed.add(extent.id);
+        index.marks.markReplayed(extent.id);
         index.extents.apply(extent, record.header.sequence, [record.location]);
       };
       if (refused.has(record.header.sequence)) return undefined;
@@ -257,7 +280,7 @@ export async function recover(
       });
     });
 
-    await pass((record) => {
+    await pass(lastTypes, (record) => {
       const { sequence, type } = record.header;
       switch (type) {
         case recordTypes.object: {
@@ -308,25 +331,25 @@ export async function recover(
       directories.applied(copies);
     }
     index.transaction(() => index.sweepRecovered());
-    let ids = [...replayed];
-    while (ids.length > 0) {
-      const now = ids.slice(0, batch);
-      ids = ids.slice(batch);
+    for (let ids = index.marks.replayed(batch); ids.length > 0;) {
       index.transaction(() => {
-        for (const id of now) {
+        for (const id of ids) {
           const extent = index.extents.find(id);
           if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
           else if (short.has(id)) index.extents.noteMissing(id);
         }
       });
+      ids = index.marks.replayed(batch, ids.at(-1));
+      if (ids.length > 0) await reading.breathe();
     }
     index.transaction(() => {
       for (const { directory } of tails) {
         index.segments.setPosition(directory.number, directory.activeSegment, 0);
       }
+      index.marks.clear();
     });
   } finally {
-    index.marks.recovering = false;
+    index.marks.end();
     index.outbox.muted = false;
   }
   return { records, extents_refused, objects_refused, highest_sequence };

@@ -2,8 +2,8 @@
  * The tables of the index.
  *
  * There are no migrations: a file of another version counts as unsound, and the index is made again from
- * the segments. `schemaVersion` therefore changes with every change of a table. The temporary tables hold
- * marks of deletions and live for one recovery.
+ * the segments. `schemaVersion` therefore changes with every change of a table; a new table or index is made when a file that lacks
+ * it is opened. The last tables hold what a recovery remembers, and are empty else.
  */
 export const schema = `
 create table if not exists meta (name text primary key, value text) without rowid;
@@ -34,14 +34,15 @@ create table if not exists missing (extent integer primary key, shards integer);
 create table if not exists events (id integer primary key autoincrement, body text);
 create table if not exists positions (directory integer primary key, segment integer,
   offset integer);
-create temp table graves (bucket integer, key blob, version text, sequence integer,
+create table if not exists graves (bucket integer, key blob, version text, sequence integer,
   primary key (bucket, key, version)) without rowid;
-create temp table gone (id text primary key) without rowid;
+create table if not exists gone (id text primary key) without rowid;
+create table if not exists replayed (extent integer primary key);
 `;
 
 /** The name of each table. */
 export const tables: readonly string[] = [
-  ...schema.matchAll(/create (?:temp )?table (?:if not exists )?(\w+)/g),
+  ...schema.matchAll(/create table if not exists (\w+)/g),
 ].map(([, name]) => name as string);
 
 export const schemaVersion = "4";

@@ -28,11 +28,13 @@ export interface ScannedRecord {
 /**
  * Every whole record of a segment from `from` on, in order. What is torn or rotten is stepped over
  * page by page. Small records come with their payload, checked; a shard's payload is not read.
+ * @param wanted hears of each record, and says whether it is to be read
  */
 export async function* scanSegment(
   directory: BlobDirectory,
   segment: number,
   from = 0,
+  wanted: (header: RecordHeader) => boolean = () => true,
 ): AsyncGenerator<ScannedRecord> {
   const { storeId, number } = directory;
   const size = await directory.segmentSize(segment);
@@ -74,11 +76,15 @@ export async function* scanSegment(
       at = (Math.floor(at / pageBytes) + 1) * pageBytes;
       continue;
     }
+    const span = recordSpan(header);
+    if (!wanted(header)) {
+      at += span;
+      continue;
+    }
     const metaEnd = headerBytes + header.metaBytes;
     const payload = header.type === recordTypes.shard
       ? undefined
       : bytes.slice(metaEnd, metaEnd + header.payloadBytes);
-    const span = recordSpan(header);
     if (payload === undefined || crc32c(payload) === header.payloadCrc) {
       yield {
         header,
