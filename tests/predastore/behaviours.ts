@@ -47,7 +47,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
     ["notification configuration, events on NATS", /^notification:/, /^events: a record/],
     ["object lock configuration", /^object lock: needs a bucket/],
-    ["encryption configuration", /^encryption:/],
+    [
+      "encryption configuration; what requests ask of it otherwise",
+      /^encryption:/,
+      /^encryption on the wire:/,
+    ],
     ["an erasure code of its own: asked for, told, set, refused", /^bucket codes:/],
     [
       "what is never configured here: acceleration, logs, payers, websites, replication and their kin",

@@ -3,7 +3,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
 import { checksumElements, checksumValue } from "./checksum_answers.ts";
-import { refuseCustomerKey } from "./encryption.ts";
+import { readsSealed } from "./encryption.ts";
 import { shownClass } from "./storage_class.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
@@ -43,7 +43,7 @@ export function getObjectAttributes(call: S3Call): Response {
   const bucket = ownBucket(call);
   const asked = askedAttributes(call);
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
-  refuseCustomerKey(call.headers);
+  readsSealed(call.headers);
   const { checksum, parts, part_checksums } = object.meta;
   const limit = numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts;
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;

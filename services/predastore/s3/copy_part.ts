@@ -4,7 +4,7 @@ import { quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumValue } from "./checksum_answers.ts";
 import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
-import { tellSeal } from "./encryption.ts";
+import { takesNoEncryption, tellSeal } from "./encryption.ts";
 import { algorithmOf, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -13,6 +13,7 @@ import { element, xmlResponse } from "./xml.ts";
 
 export async function uploadPartCopy(call: S3Call): Promise<Response> {
   const number = partNumber(call);
+  takesNoEncryption(call.headers);
   refuseUnserved(call.headers);
   namedSource(call);
   const upload = uploadOf(call);

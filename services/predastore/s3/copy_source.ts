@@ -6,6 +6,7 @@ import type { IncomingBody } from "../objects/bodies.ts";
 import { DetailedError, invalidArgument, type S3Call, sourceBucket } from "./call.ts";
 import { type Algorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource } from "./conditions.ts";
+import { copiesSealed } from "./encryption.ts";
 import type { Given } from "./put_object.ts";
 import type { ByteRange } from "./ranges.ts";
 import { copySourceTarget, type Target } from "./target.ts";
@@ -26,6 +27,7 @@ export function namedSource({ headers }: S3Call): Target {
 export function copySource(call: S3Call): ObjectRow {
   const source = namedSource(call);
   const object = copied(call, source, sourceVersion(call, source.query));
+  copiesSealed(call.headers);
   checkCopySource(call.headers, object);
   return object;
 }

@@ -6,7 +6,7 @@ import type { ObjectRow } from "../index/rows.ts";
 import { DetailedError, ownBucket, type S3Call } from "./call.ts";
 import { asksChecksum, tellChecksum, untellChecksum } from "./checksum_answers.ts";
 import { notModified, rangeHolds } from "./conditions.ts";
-import { refuseCustomerKey } from "./encryption.ts";
+import { readsSealed } from "./encryption.ts";
 import { describe } from "./object_headers.ts";
 import { partNumber } from "./part_number.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
@@ -74,7 +74,7 @@ function prepareRead(call: S3Call): {
   readonly range: ByteRange;
 } {
   const object = found(call);
-  refuseCustomerKey(call.headers);
+  readsSealed(call.headers);
   const headers = describe(call, object);
   if (notModified(call.headers, object)) {
     headers.delete("content-type");

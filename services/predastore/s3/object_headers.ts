@@ -9,7 +9,7 @@ import type { BucketRow, ObjectMeta, ObjectRow } from "../index/rows.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { invalidArgument, isAnonymous, notImplemented, ownBucket, type S3Call } from "./call.ts";
 import { asksChecksum, tellChecksum } from "./checksum_answers.ts";
-import { tellSeal } from "./encryption.ts";
+import { refuseKeys, tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
 import { askedClass, tellClass } from "./storage_class.ts";
@@ -30,16 +30,14 @@ export const defaultContentType = "binary/octet-stream";
 
 /** Values that change nothing, for headers that ask for what is not served. */
 const harmless: Readonly<Record<string, readonly string[]>> = {
-  "x-amz-server-side-encryption-customer-algorithm": [],
-  "x-amz-server-side-encryption-aws-kms-key-id": [],
-  "x-amz-copy-source-server-side-encryption-customer-algorithm": [],
   "x-amz-write-offset-bytes": [],
   "x-amz-bucket-namespace": ["global"],
 };
 
-/** @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported` */
+/** @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported`, and what encryption is refused with */
 export function refuseUnserved(headers: Headers): void {
   askedAcl(headers);
+  refuseKeys(headers);
   for (const [name, allowed] of Object.entries(harmless)) {
     const value = headers.get(name);
     if (value === null || allowed.includes(value)) continue;

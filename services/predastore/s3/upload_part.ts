@@ -4,7 +4,7 @@ import { quoted } from "./answer_parts.ts";
 import { type BodyOptions, incomingBody, usualChecksum } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader, claimedChecksum } from "./checksums.ts";
-import { tellSeal } from "./encryption.ts";
+import { takesNoEncryption, tellSeal } from "./encryption.ts";
 import { algorithmOf, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
@@ -33,6 +33,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   takesNoVersion(call);
   const number = partNumber(call);
   const upload = uploadOf(call);
+  takesNoEncryption(call.headers);
   refuseUnserved(call.headers);
   checkKind(upload, call.headers);
   requireDigest(call, upload.meta.lock, "Put Part");
