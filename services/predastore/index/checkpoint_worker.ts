@@ -6,10 +6,13 @@
  */
 import { DatabaseSync } from "node:sqlite";
 
-/** What is to be done: `passive` goes beside writers, `restart` keeps them out and has the log begin anew. */
+/**
+ * What is to be done: `close` ends the connection, so that whoever closes the file after it is the last one;
+ * `passive` goes beside writers, `restart` keeps them out and has the log begin anew.
+ */
 export interface CheckpointOrder {
   readonly path: string;
-  readonly mode: "passive" | "restart";
+  readonly mode: "passive" | "restart" | "close";
 }
 
 export type CheckpointReply =
@@ -30,6 +33,11 @@ let database: DatabaseSync | undefined;
 
 scope.onmessage = ({ data: { path, mode } }) => {
   try {
+    if (mode === "close") {
+      database?.close();
+      scope.postMessage({ busy: false });
+      return;
+    }
     database ??= new DatabaseSync(path, { timeout: lockWait_ms });
     const row = database.prepare(`pragma wal_checkpoint(${mode})`).get();
     scope.postMessage({ busy: row?.["busy"] !== 0 });

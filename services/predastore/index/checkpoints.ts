@@ -124,6 +124,7 @@ export class Checkpoints implements Disposable {
   async end(): Promise<void> {
     this.#closed = true;
     await this.#running?.catch(() => {});
+    if (this.#worker !== undefined) await this.#ask("close").catch(() => {});
     this.#endWorker();
   }
 

@@ -72,6 +72,24 @@ Deno.test("transactions that come while a checkpoint ends are all committed", as
   });
 });
 
+Deno.test("a file that is closed needs no log", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "mulga-index-" });
+  try {
+    const path = join(folder, "index.db");
+    const database = new IndexDatabase(path);
+    database.execute("create table filler (id integer primary key, bytes blob)");
+    await write(database, 8);
+    await database.makeDurable();
+    assert.equal(database.checkpoints?.beside, 1);
+    await write(database, 1);
+    await database.end();
+    database[Symbol.dispose]();
+    assert.deepEqual([...Deno.readDirSync(folder)].map(({ name }) => name), ["index.db"]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("without the thread the log is copied all the same", async () => {
   await withDatabase(async (database) => {
     const { Worker } = globalThis;

@@ -4,7 +4,9 @@
  * the storage classes that they are to have by then.
  *
  * What is found is checked again under its key's lock before it goes, so a new object is never mistaken for
- * the old one; what is locked stays. A pass may end anywhere: the next one finds what is left.
+ * the old one; what is locked stays. A pass may end anywhere: the next one finds what is left. It reads only keys that
+ * begin as some rule says, page by page, and looks up only what may be due; clients have the thread
+ * for most of the time.
  */
 import { errorFields, type Log } from "../../log/log.ts";
 import type { Buckets } from "./buckets.ts";
@@ -17,6 +19,32 @@ import type { LifecycleRule } from "./settings.ts";
 import type { Uploads } from "./uploads.ts";
 
 const pageRows = 500;
+/** After each page others have the thread for so many times as long as it took. */
+const pauses = 3;
+const longestPause_ms = 100;
+
+/** The prefixes of rules, without those that begin with another of them. */
+function prefixesOf(rules: readonly LifecycleRule[]): string[] {
+  const prefixes: string[] = [];
+  for (const prefix of rules.map(({ filter }) => filter.prefix).sort()) {
+    const last = prefixes.at(-1);
+    if (last === undefined || !prefix.startsWith(last)) prefixes.push(prefix);
+  }
+  return prefixes;
+}
+
+/** Rules as they would be without tags, which are not in a listing: what is not due by them is not due. */
+const withoutTags = (rules: readonly LifecycleRule[]) =>
+  rules.map((rule): LifecycleRule => ({ ...rule, filter: { ...rule.filter, tags: [] } }));
+
+/** What a listing tells of a version. */
+const listed = (row: ListedVersion) => ({
+  ...row,
+  meta: {
+    ...{ headers: {}, user: {} },
+    ...(row.storage_class === undefined ? {} : { storage_class: row.storage_class }),
+  },
+});
 
 export interface AgeingStore {
   readonly options: { readonly log: Log };
@@ -80,25 +108,36 @@ export class Lifecycle {
   }
 
   async #bucket(bucket: BucketRow, rules: readonly LifecycleRule[]): Promise<void> {
+    for (const prefix of prefixesOf(rules)) {
+      await this.#versions(bucket, rules, prefix);
+      if (this.#stopped) return;
+    }
+    await this.#abandonedUploads(bucket, rules);
+  }
+
+  async #versions(
+    bucket: BucketRow,
+    rules: readonly LifecycleRule[],
+    prefix: string,
+  ): Promise<void> {
     const { index } = this.#store;
-    let start = new Uint8Array(0);
+    const untagged = withoutTags(rules);
+    let start = new TextEncoder().encode(prefix);
     let below = Number.MAX_SAFE_INTEGER;
     /** Of the key that is looked at: how many noncurrent versions came, and when the last row was made. */
     let key = "";
     let noncurrent = 0;
     let newer_ms = 0;
-    let rowsOfKey = 0;
     for (;;) {
+      const began_ms = performance.now();
       const rows = index.objects.listVersionsFrom(bucket.id, start, below, pageRows);
       for (const row of rows) {
-        if (this.#stopped) return;
+        if (this.#stopped || !row.key.startsWith(prefix)) return;
         if (row.key !== key) {
           key = row.key;
           noncurrent = 0;
-          rowsOfKey = 0;
         }
-        rowsOfKey++;
-        if (row.latest) await this.#current(bucket, row, rules);
+        if (row.latest) await this.#current(bucket, row, rules, untagged);
         else {
           noncurrent++;
           await this.#noncurrent(bucket, row, rules, newer_ms, noncurrent);
@@ -107,16 +146,17 @@ export class Lifecycle {
         start = new TextEncoder().encode(row.key);
         below = row.sequence;
       }
-      if (rows.length < pageRows) break;
-      await new Promise((next) => setTimeout(next, 0));
+      if (rows.length < pageRows) return;
+      const pause_ms = Math.min(pauses * (performance.now() - began_ms), longestPause_ms);
+      await new Promise((next) => setTimeout(next, pause_ms));
     }
-    await this.#abandonedUploads(bucket, rules);
   }
 
   async #current(
     bucket: BucketRow,
     row: ListedVersion,
     rules: readonly LifecycleRule[],
+    untagged: readonly LifecycleRule[],
   ): Promise<void> {
     const now = this.#store.progress.now();
     if (row.marker) {
@@ -130,13 +170,16 @@ export class Lifecycle {
       if (next?.key === row.key) return;
       // A marker has no tags and no size, so rules that ask for those do not mean it.
       const due = rules.some((rule) =>
-        fits(rule.filter, { ...row, meta: { headers: {}, user: {} } }) &&
+        fits(rule.filter, listed(row)) &&
         (rule.expire_markers === true ||
           (rule.expire_days !== undefined && now >= dueAt(row.modified_ms, rule.expire_days)))
       );
       if (due) await this.#deleteVersion(bucket, row);
       return;
     }
+    const first = expiry(untagged, listed(row));
+    const mayEnd = first !== undefined && now >= first.at_ms;
+    if (!mayEnd && dueClass(untagged, listed(row), now) === undefined) return;
     const object = this.#store.objects.find(bucket, row.key);
     if (object === undefined || object.sequence !== row.sequence) return;
     const ending = expiry(rules, object);
@@ -162,6 +205,11 @@ export class Lifecycle {
     const moving = rules.some((rule) => rule.noncurrent_transitions !== undefined);
     if (!moving && !rules.some((rule) => rule.noncurrent_days !== undefined)) return;
     const now = this.#store.progress.now();
+    const soonest = Math.min(
+      ...rules.map((rule) => rule.noncurrent_days ?? Infinity),
+      ...rules.flatMap(({ noncurrent_transitions: moves = [] }) => moves.map(({ days }) => days)),
+    );
+    if (now < dueAt(newer_ms, soonest)) return;
     const object = this.#store.objects.find(bucket, row.key, row.version);
     if (object === undefined) return;
     const due = rules.some((rule) =>

@@ -196,3 +196,48 @@ Deno.test("what is moved by its days has another class and is otherwise the same
     "GLACIER_IR",
   );
 });
+
+Deno.test("a pass reads only keys of its rules' prefixes, and looks up only what may be due", async () => {
+  let now = noon;
+  await using test = await testStore(1, 0, { now: () => now });
+  const bucket = await test.bucket();
+  const about = { enabled: true, expire_days: 30 };
+  await test.store.buckets.set(bucket, () => ({
+    lifecycle: ["m/logs/", "m/", "x"].map((prefix) => ({
+      ...about,
+      id: prefix,
+      filter: { prefix, tags: [] },
+    })),
+  }));
+  const { index, objects, lifecycle } = test.store;
+  const meta = { headers: {}, user: {} };
+  index.transaction(() => {
+    for (let at = 0; at < 8000; at++) {
+      const key = `${at % 8 === 0 ? "m/logs" : "a"}/${at}`;
+      index.objects.apply(
+        { bucket: bucket.id, key, size: 0, modified_ms: noon, etag: "e", meta },
+        at + 1,
+        [],
+      );
+    }
+  });
+  let rows = 0;
+  let looked = 0;
+  const listVersionsFrom = index.objects.listVersionsFrom.bind(index.objects);
+  index.objects.listVersionsFrom = (...args) => {
+    const found = listVersionsFrom(...args);
+    rows += found.length;
+    return found;
+  };
+  const find = objects.find.bind(objects);
+  objects.find = (...args) => {
+    looked++;
+    return find(...args);
+  };
+  await lifecycle.run();
+  assert.ok(rows >= 1000 && rows < 2000, `${rows} rows were read for 1,000 keys`);
+  assert.equal(looked, 0);
+  now += 40 * day;
+  await lifecycle.run();
+  assert.equal(lifecycle.expired, 1000);
+});

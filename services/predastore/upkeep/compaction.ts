@@ -34,6 +34,9 @@ import { relocate, type ShardMove } from "./relocation.ts";
 
 /** A segment is worth compacting when less than this part of it lives. */
 const liveLimit = 0.4;
+/** Records that are copied at once, and what they may take of memory: a segment may be full of small ones that live. */
+const mostHeld = 256;
+const mostHeld_bytes = 4 << 20;
 
 /** What compaction needs of the store that it works in. */
 export interface CompactedStore {
@@ -96,12 +99,8 @@ export class Compactor {
     const epochs = epochsOf([directory]);
     const mayReturn = directories.mayReturn(progress.now());
     const shards = new Map<number, CompactedShard[]>();
-    const small: {
-      readonly record: SmallRecord;
-      readonly owner: RecordOwner | undefined;
-      readonly lock: string | undefined;
-      readonly from: Location;
-    }[] = [];
+    let small: LivingRecord[] = [];
+    let held_bytes = 0;
     for await (const record of scanSegment(directory, segment)) {
       if (this.#stopped) return;
       if (record.header.type === recordTypes.shard) {
@@ -129,6 +128,11 @@ export class Compactor {
           payload: record.payload,
         },
       });
+      held_bytes += record.location.bytes;
+      if (small.length < mostHeld && held_bytes < mostHeld_bytes) continue;
+      await this.#moveSmall(directory, small);
+      small = [];
+      held_bytes = 0;
     }
     // Extents whose shards moved get a record with their new places, in every directory that has one.
     for (const [id, moves] of shards) {
@@ -138,26 +142,7 @@ export class Compactor {
         await relocate(this.#store, extent, still, epochs);
       }
     }
-    while (small.length > 0) {
-      const candidates = small.splice(0, 256);
-      // A copy must not come to stand behind the tombstone of what it copies: nobody deletes meanwhile.
-      await this.#store.commits.locked(candidates.flatMap(({ lock }) => lock ?? []), async () => {
-        const batch = candidates.filter(({ owner, from }) =>
-          owner === undefined || index.records.uses(owner, from)
-        );
-        if (batch.length === 0) return;
-        await this.#store.commits.rewrite(
-          directory,
-          batch.map(({ record }) => record),
-          (locations) => {
-            for (const [at, { owner, from }] of batch.entries()) {
-              const to = locations[at];
-              if (owner !== undefined && to !== undefined) index.records.move(owner, from, to);
-            }
-          },
-        );
-      });
-    }
+    await this.#moveSmall(directory, small);
     await this.#store.objects.readersDone();
     if (this.#stopped) return;
     const left = index.segments.liveBytes(directory.number).get(segment) ?? 0;
@@ -172,6 +157,27 @@ export class Compactor {
     this.segments_removed++;
     this.bytes_freed += size;
     log.info("segment_compacted", { path: directory.path, segment, bytes: size });
+  }
+
+  async #moveSmall(directory: BlobDirectory, candidates: readonly LivingRecord[]): Promise<void> {
+    const { index, commits } = this.#store;
+    // A copy must not come to stand behind the tombstone of what it copies: nobody deletes meanwhile.
+    await commits.locked(candidates.flatMap(({ lock }) => lock ?? []), async () => {
+      const batch = candidates.filter(({ owner, from }) =>
+        owner === undefined || index.records.uses(owner, from)
+      );
+      if (batch.length === 0) return;
+      await commits.rewrite(
+        directory,
+        batch.map(({ record }) => record),
+        (locations) => {
+          for (const [at, { owner, from }] of batch.entries()) {
+            const to = locations[at];
+            if (owner !== undefined && to !== undefined) index.records.move(owner, from, to);
+          }
+        },
+      );
+    });
   }
 
   async #moveShard(
@@ -207,6 +213,14 @@ export class Compactor {
     const { stripe, shard } = meta;
     return { extent: extent.id, move: { stripe, shard, from: location, to } };
   }
+}
+
+/** A small record that is to be copied. */
+interface LivingRecord {
+  readonly record: SmallRecord;
+  readonly owner: RecordOwner | undefined;
+  readonly lock: string | undefined;
+  readonly from: Location;
 }
 
 interface CompactedShard extends ShardMove {

@@ -59,6 +59,39 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
   });
 }
 
+Deno.test("small records are copied as they are read, not held until the segment's end", async () => {
+  await using test = await testStore(1, 0, { segment_bytes: 16 << 20 });
+  const bucket = await test.bucket();
+  for (let at = 0; at < 1300; at++) {
+    await test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(at, at < 700 ? 12_000 : 100)));
+  }
+  await test.store.objects.put(bucket, "another segment", bodyOf(bytesOf(1, 12 << 20)));
+  const { commits, directories } = test.store;
+  const sizes: number[] = [];
+  const rewrite = commits.rewrite.bind(commits);
+  commits.rewrite = (to, records, apply) => {
+    sizes.push(records.reduce((sum, { payload }) => sum + (payload?.length ?? 0) + 512, 0));
+    assert.ok(records.length <= 256);
+    return rewrite(to, records, apply);
+  };
+  const [directory] = directories.online;
+  const first = (await directory?.segments())?.[0];
+  assert.ok(directory !== undefined && first !== undefined);
+  let readSince = 0;
+  const read = directory.read.bind(directory);
+  directory.read = (segment, ...rest) => {
+    if (sizes.length > 0 && segment === first) readSince++;
+    return read(segment, ...rest);
+  };
+  await test.store.compactor.compact(directory, first);
+  assert.ok(sizes.length >= 3 && Math.max(...sizes) < 5 << 20, `batches of ${sizes}`);
+  assert.ok(readSince > 0, "the segment is read on after the first batch");
+  for (const at of [0, 699, 700, 1299]) {
+    const object = test.store.objects.find(bucket, `k${at}`);
+    same(await contentOf(test.store, object), bytesOf(at, at < 700 ? 12_000 : 100));
+  }
+});
+
 Deno.test("a reader that began before compaction reads on to its end", async () => {
   await using test = await testStore(1, 0, { segment_bytes: 4 << 20 });
   const bucket = await test.bucket();
