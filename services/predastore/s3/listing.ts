@@ -275,26 +275,40 @@ export function listMultipartUploads(call: S3Call): Response {
   // Without an id marker, all uploads of the marker's key are behind us.
   let key: Bytes = keyBytes(keyMarker);
   let id = keyMarker !== "" && idMarker === "" ? "\u{10ffff}" : idMarker;
+  const first = keyBytes(prefix);
+  if (compare(key, first) < 0) {
+    key = first;
+    id = "";
+  }
+  let batch = longestPage;
   scan: for (;;) {
-    const rows = call.store.index.uploads.listFrom(bucket.id, key, id, longestPage);
+    const wanted = Math.min(batch, limit - uploads.length - prefixes.length + 1);
+    const rows = call.store.index.uploads.listFrom(bucket.id, key, id, wanted);
+    let jumped = false;
     for (const row of rows) {
+      if (!row.key.startsWith(prefix)) break scan;
       key = keyBytes(row.key);
       id = row.id;
-      if (!row.key.startsWith(prefix)) {
-        if (compare(key, keyBytes(prefix)) > 0) break scan;
-        continue;
-      }
       const group = delimiter === "" ? -1 : row.key.indexOf(delimiter, prefix.length);
       const common = group < 0 ? undefined : row.key.slice(0, group + delimiter.length);
-      if (common !== undefined && (prefixes.at(-1) === common || common === keyMarker)) continue;
-      if (uploads.length + prefixes.length === limit) {
+      if (common !== keyMarker && uploads.length + prefixes.length === limit) {
         truncated = limit > 0;
         break scan;
       }
-      if (common !== undefined) prefixes.push(common);
-      else uploads.push(row);
+      if (common === undefined) {
+        uploads.push(row);
+        continue;
+      }
+      if (common !== keyMarker) prefixes.push(common);
+      const behind = afterPrefix(keyBytes(common));
+      if (behind === undefined) break scan;
+      key = behind;
+      id = "";
+      jumped = true;
+      break;
     }
-    if (rows.length < longestPage) break;
+    if (!jumped && rows.length < wanted) break;
+    batch = jumped ? 4 : Math.min(longestPage, batch * 4);
   }
   const last = uploads.at(-1);
   const lastPrefix = prefixes.at(-1);

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { testStore } from "../test_store.ts";
-import { listObjects } from "./listing.ts";
+import type { S3Call } from "./call.ts";
+import { listMultipartUploads, listObjects } from "./listing.ts";
+import { listObjectVersions } from "./versioning.ts";
 
 const meta = { headers: {}, user: {} };
 
@@ -102,4 +104,60 @@ Deno.test("a page over many keys below few prefixes costs seeks and not scans", 
   });
   assert.equal(page.prefixes.length, 20);
   assert.ok(rows < 200, `${rows} rows were read for 20 prefixes`);
+});
+
+Deno.test("pages of versions and of uploads below few prefixes, or a prefix, cost seeks too", async () => {
+  await using test = await testStore();
+  const bucket = await test.bucket();
+  const { index } = test.store;
+  const many = 6000;
+  index.transaction(() => {
+    for (let at = 0; at < many; at++) {
+      const key = `${String(at % 20).padStart(2, "0")}/${at}`;
+      const about = { bucket: bucket.id, key, meta };
+      index.objects.apply({ ...about, size: 0, modified_ms: 0, etag: "e" }, at + 1, []);
+      index.uploads.apply({ ...about, id: `${at.toString(36)}.x`, created_ms: 0 }, []);
+    }
+  });
+  let rows = 0;
+  const { listVersionsFrom } = index.objects;
+  index.objects.listVersionsFrom = (...args) => {
+    const found = listVersionsFrom.apply(index.objects, args);
+    rows += found.length;
+    return found;
+  };
+  const { listFrom } = index.uploads;
+  index.uploads.listFrom = (...args) => {
+    const found = listFrom.apply(index.uploads, args);
+    rows += found.length;
+    return found;
+  };
+  const asked = async (list: (call: S3Call) => Response, query: Record<string, string>) => {
+    rows = 0;
+    const call: Partial<S3Call> = {
+      store: test.store,
+      bucket: bucket.name,
+      account_id: bucket.account_id,
+      query: new URLSearchParams(query),
+      headers: new Headers(),
+      shared: new Set(),
+    };
+    return await list(call as S3Call).text();
+  };
+  for (const list of [listObjectVersions, listMultipartUploads]) {
+    const whole = await asked(list, { delimiter: "/" });
+    assert.equal(whole.match(/<CommonPrefixes>/g)?.length, 20);
+    assert.ok(rows < 1200, `${rows} rows were read for 20 prefixes`);
+    const limit = list === listObjectVersions ? "max-keys" : "max-uploads";
+    const next = await asked(list, { delimiter: "/", [limit]: "3", "key-marker": "04/" });
+    assert.deepEqual([...next.matchAll(/<Prefix>(\d\d\/)</g)].map(([, name]) => name), [
+      "05/",
+      "06/",
+      "07/",
+    ]);
+    assert.ok(rows < 30, `${rows} rows were read for 3 prefixes`);
+    const below = await asked(list, { prefix: "19/", [limit]: "10" });
+    assert.equal(below.match(/<Key>19\/\d+</g)?.length, 10);
+    assert.ok(rows < 30, `${rows} rows were read for 10 of a prefix`);
+  }
 });

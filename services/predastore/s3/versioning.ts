@@ -83,8 +83,10 @@ function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
       below = Number.MAX_SAFE_INTEGER;
     }
   }
+  let batch = 256;
   while (start !== undefined) {
-    const rows = call.store.index.objects.listVersionsFrom(bucket.id, start, below, 256);
+    const wanted = Math.min(batch, limit - versions.length - prefixes.length + 1);
+    const rows = call.store.index.objects.listVersionsFrom(bucket.id, start, below, wanted);
     let jumped = false;
     for (const row of rows) {
       if (!row.key.startsWith(prefix)) return { versions, prefixes, truncated: false, next };
@@ -106,7 +108,9 @@ function page(call: S3Call, bucket: BucketRow, limit: number): VersionPage {
       start = keyBytes(row.key);
       below = row.sequence;
     }
-    if (!jumped && rows.length < 256) break;
+    if (!jumped && rows.length < wanted) break;
+    // As in a listing of objects: few where groups follow each other.
+    batch = jumped ? 4 : Math.min(1001, batch * 4);
   }
   return { versions, prefixes, truncated: false, next };
 }
