@@ -27,6 +27,8 @@ export interface IdErrors {
   readonly notFound: string;
   /** For example `InvalidParameterValue`. */
   readonly malformed: string;
+  /** For what begins as such an id does and is none, where that has a code of its own. */
+  readonly misshapen?: string;
   /** As AWS words it, for example `volume`. */
   readonly noun: string;
   /** As a Describe names the parameter of ids, where it is not the noun's. */
@@ -47,14 +49,16 @@ export function checkId(
   errors: IdErrors,
   parameter = `${errors.noun}Id`,
 ): void {
-  if (!isId(prefix, id)) {
-    throw new AwsError(
-      errors.malformed,
-      errors.malformed === "InvalidParameterValue"
-        ? `Value (${id}) for parameter ${parameter} is invalid. Expected: '${prefix}...'.`
-        : `Invalid id: "${id}" (expecting "${prefix}...")`,
-    );
+  if (isId(prefix, id)) return;
+  if (id.startsWith(prefix) && errors.misshapen !== undefined) {
+    throw new AwsError(errors.misshapen, `Invalid id: "${id}"`);
   }
+  throw new AwsError(
+    errors.malformed,
+    errors.malformed === "InvalidParameterValue"
+      ? `Value (${id}) for parameter ${parameter} is invalid. Expected: '${prefix}...'.`
+      : `Invalid id: "${id}" (expecting "${prefix}...")`,
+  );
 }
 
 /** AWS names one id or lists all that are missing. */

@@ -1,6 +1,6 @@
 /** Tags and `TagSpecifications`: EC2's rules, the same for every resource. */
 import { AwsError } from "../aws/errors.ts";
-import { invalidParameter, invalidValue, missingParameter } from "./errors.ts";
+import { invalidValue, missingParameter } from "./errors.ts";
 import type { Tag, TagSpecification } from "./wire.ts";
 
 export const tagLimits = { perResource: 50, key: 128, value: 256 } as const;
@@ -92,11 +92,7 @@ export function tagsFromSpecifications(
   for (const { ResourceType: type, Tags: tags } of specifications ?? []) {
     if (type === undefined) throw missingParameter("TagSpecification.ResourceType");
     if (!byType.has(type)) {
-      throw invalidParameter(
-        "TagSpecification.ResourceType",
-        type,
-        `This action tags ${allowed.join(", ")}.`,
-      );
+      throw invalidValue(`'${type}' is not a valid taggable resource type for this operation.`);
     }
     if (seen.has(type)) {
       throw invalidValue(`Tag specification resource type '${type}' is given more than once.`);

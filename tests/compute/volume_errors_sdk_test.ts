@@ -61,6 +61,28 @@ Deno.test("volumes and snapshots are refused in EC2's own words", async (t) => {
       "Value (snapshot) for parameter snapshotId is invalid. Expected: 'snap-...'.",
     );
     await refused(
+      "InvalidVolumeID.Malformed",
+      "DescribeVolumes",
+      { VolumeIds: ["vol-malformedvolume"] },
+      'Invalid id: "vol-malformedvolume"',
+    );
+    await refused(
+      "InvalidSnapshotID.Malformed",
+      "DescribeSnapshots",
+      { SnapshotIds: ["snap-malformedsnap"] },
+      'Invalid id: "snap-malformedsnap"',
+    );
+    await refused(
+      "InvalidParameterValue",
+      "CreateVolume",
+      {
+        AvailabilityZone,
+        Size: 1,
+        TagSpecifications: [{ ResourceType: "instance", Tags: [{ Key: "a", Value: "b" }] }],
+      },
+      "'instance' is not a valid taggable resource type for this operation.",
+    );
+    await refused(
       "InvalidVolume.NotFound",
       "CreateSnapshot",
       { VolumeId: "vol-abcd1234" },
@@ -125,6 +147,34 @@ Deno.test("volumes and snapshots are refused in EC2's own words", async (t) => {
       { VolumeId: other, InstanceId: stopping.instance_id, Device: "/dev/sdh" },
       `Instance '${stopping.instance_id}' is not 'running'.`,
     );
+  });
+
+  await t.step("a volume goes with its instance once it is said to", async () => {
+    const VolumeId = await create();
+    const instance = instanceRecord({ account_id: testAccount });
+    await world.instances.create(instance);
+    const InstanceId = instance.instance_id;
+    await call("AttachVolume", { VolumeId, InstanceId, Device: "/dev/sdf" });
+    const goes = async () =>
+      (await call("DescribeVolumes", {
+        Filters: [
+          { Name: "attachment.instance-id", Values: [InstanceId] },
+          { Name: "attachment.delete-on-termination", Values: ["true"] },
+        ],
+      })).Volumes?.map((volume) => volume.Attachments?.[0]?.DeleteOnTermination);
+    const set = (DeleteOnTermination: boolean) =>
+      call("ModifyInstanceAttribute", {
+        InstanceId,
+        BlockDeviceMappings: [{ DeviceName: "/dev/sdf", Ebs: { DeleteOnTermination } }],
+      });
+    assert.deepEqual(await goes(), []);
+    await set(true);
+    assert.deepEqual(await goes(), [true]);
+    await set(false);
+    assert.deepEqual(await goes(), []);
+    await set(true);
+    await world.side.keeper.letGo(testAccount, VolumeId, InstanceId);
+    await until("it is gone", () => world.state.volumes.get(testAccount, VolumeId) === undefined);
   });
 
   await t.step("a volume does not shrink", async () => {

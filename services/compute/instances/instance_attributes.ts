@@ -5,6 +5,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../../resources/errors.ts";
+import type { Input } from "../../resources/wire.ts";
 import { instanceInterfaces, modifyInterface } from "../../vpcd/contract.ts";
 import { instanceChanges, mustBeStopped, notTerminated } from "./instance_changes.ts";
 import { offeredSizes } from "./instance_types.ts";
@@ -30,8 +31,14 @@ const attributes = [
   "userData",
 ];
 
+/** Whether the request says that a device's volume ends with its instance. */
+function goesWith(input: Input<"ModifyInstanceAttribute">, device: string): boolean | undefined {
+  return input.BlockDeviceMappings?.find((one) => one.DeviceName === device)?.Ebs
+    ?.DeleteOnTermination;
+}
+
 export function instanceAttributeActions(families: RecordFamilies) {
-  const { operations: n, instances, bus, host } = families;
+  const { operations: n, instances, bus, host, state } = families;
   const { required, set } = instanceChanges(families);
   const booleans = {
     DisableApiStop: "disable_api_stop",
@@ -146,6 +153,23 @@ export function instanceAttributeActions(families: RecordFamilies) {
           if (value !== undefined) await set(call, id, { [name]: value.Value ?? false });
         }
         const behaviour = input.InstanceInitiatedShutdownBehavior?.Value;
+        // The volume's own record decides what becomes of it at the end of its instance.
+        for (const { device, volume_id } of instance.attachments) {
+          const goes = goesWith(input, device);
+          if (goes === undefined) continue;
+          await state.volumes.modify(
+            call.account_id,
+            volume_id,
+            ({ attachment, ...volume }) => ({
+              ...volume,
+              ...(attachment === undefined ? {} : {
+                attachment: attachment.instance_id !== id
+                  ? attachment
+                  : { ...attachment, delete_on_termination: goes },
+              }),
+            }),
+          );
+        }
         await instances.modify(call.account_id, id, (now) => {
           if (input.InstanceType !== undefined || input.UserData !== undefined) {
             mustBeStopped(now, "type and user data");
@@ -164,11 +188,8 @@ export function instanceAttributeActions(families: RecordFamilies) {
               : { instance_type: input.InstanceType.Value }),
             ...(input.BlockDeviceMappings === undefined ? {} : {
               attachments: now.attachments.map((one) => {
-                const wanted = input.BlockDeviceMappings?.find((other) =>
-                  other.DeviceName === one.device
-                );
-                const keep = wanted?.Ebs?.DeleteOnTermination;
-                return keep === undefined ? one : { ...one, delete_on_termination: keep };
+                const goes = goesWith(input, one.device);
+                return goes === undefined ? one : { ...one, delete_on_termination: goes };
               }),
             }),
           };

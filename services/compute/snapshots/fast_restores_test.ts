@@ -133,7 +133,7 @@ Deno.test("fast snapshot restores", async (t) => {
           }),
           { code },
         );
-      await refused("InvalidParameterValue", { SourceSnapshotIds: ["snap-zz"] });
+      await refused("InvalidSnapshotID.Malformed", { SourceSnapshotIds: ["snap-zz"] });
       await refused("MissingParameter", { SourceSnapshotIds: [] });
       await refused("MissingParameter", { AvailabilityZones: [] });
       await refused("InvalidParameterCombination", { AvailabilityZoneIds: ["apse2-az1"] });

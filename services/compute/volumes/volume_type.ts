@@ -14,6 +14,7 @@ export const volumeType: ResourceType<VolumeRecord> = {
   errors: {
     notFound: "InvalidVolume.NotFound",
     malformed: "InvalidParameterValue",
+    misshapen: "InvalidVolumeID.Malformed",
     noun: "volume",
     describedAs: "volumes",
     missing: (id) => `The volume '${id}' does not exist.`,
@@ -50,6 +51,7 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
   errors: {
     notFound: "InvalidSnapshot.NotFound",
     malformed: "InvalidParameterValue",
+    misshapen: "InvalidSnapshotID.Malformed",
     noun: "snapshot",
     missing: (id) => `The snapshot '${id}' does not exist.`,
   },

@@ -88,7 +88,8 @@ Deno.test("volumes over the bus", async (t) => {
     await refused("InvalidParameterDependency", { KmsKeyId: "alias/aws/ebs" });
     await refused("InvalidParameterValue", { Encrypted: true, KmsKeyId: "alias/other" });
     await refused("InvalidParameterCombination", { MultiAttachEnabled: true });
-    await refused("InvalidParameterValue", { SnapshotId: "snap-zz" });
+    await refused("InvalidSnapshotID.Malformed", { SnapshotId: "snap-zz" });
+    await refused("InvalidParameterValue", { SnapshotId: "zz" });
     await refused("InvalidSnapshot.NotFound", { SnapshotId: newId("snap-") });
     await refused("DryRunOperation", { DryRun: true });
     await refused("InvalidZone.NotFound", { DryRun: true, AvailabilityZone: "x" });
