@@ -46,7 +46,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
     ["notification configuration, events on NATS", /^notification:/, /^events: a record/],
-    ["object lock configuration", /^object lock: needs a bucket/],
+    [
+      "object lock configuration; what is refused where there is none",
+      /^object lock: needs a bucket/,
+      /^object lock on the wire:/,
+    ],
     [
       "encryption configuration; what requests ask of it otherwise",
       /^encryption:/,

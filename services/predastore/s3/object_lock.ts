@@ -3,11 +3,12 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ObjectRow } from "../index/rows.ts";
 import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
+import { readDocument } from "./body.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, notFound, oneOf, readRoot, requiredText, setBucket } from "./document.ts";
 import { objectArn } from "./permissions.ts";
 import { askedVersion, meantObject, standing } from "./version_ids.ts";
-import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts";
+import { element, malformedXml, parseXml, text, type XmlNode, xmlResponse } from "./xml.ts";
 
 const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);
 
@@ -30,7 +31,9 @@ function period(retention: XmlNode, name: "Days" | "Years", most: number): numbe
 
 export async function putObjectLockConfiguration(call: S3Call): Promise<Response> {
   ownBucket(call);
-  const root = await readRoot(call, "ObjectLockConfiguration");
+  const document = await readDocument(call);
+  if (document === "") throw new AwsError("MissingRequestBodyError", "Request Body is empty");
+  const root = parseXml(document, "ObjectLockConfiguration");
   if (text(root, "ObjectLockEnabled") !== "Enabled") throw malformedXml();
   const rule = maybeNode(root, "Rule");
   const retention = rule === undefined ? undefined : maybeNode(rule, "DefaultRetention");
@@ -117,7 +120,10 @@ export function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | 
   const until = call.headers.get(untilHeader);
   const hold = call.headers.get(holdHeader);
   if (mode === null && until === null && (hold === null || hold === "OFF")) return undefined;
-  if (settings.lock === undefined) throw noLock();
+  if (settings.lock === undefined) {
+    // Written otherwise than where the lock of an object that is there is meant.
+    throw invalidRequest("Bucket is missing ObjectLockConfiguration");
+  }
   if ((mode === null) !== (until === null)) {
     throw invalidArgument(
       `${untilHeader} and ${modeHeader} must both be supplied`,
@@ -205,7 +211,7 @@ async function change(
 }
 
 export async function putObjectRetention(call: S3Call): Promise<Response> {
-  lockedBucket(call);
+  ownBucket(call);
   const root = await readRoot(call, "Retention");
   const mode = text(root, "Mode");
   const until = text(root, "RetainUntilDate");
@@ -214,6 +220,7 @@ export async function putObjectRetention(call: S3Call): Promise<Response> {
     mode: oneOf(mode, "GOVERNANCE", "COMPLIANCE"),
     until_ms: instant(until),
   };
+  lockedBucket(call);
   const bypass = await bypasses(call);
   return await change(call, ({ retention: now, ...rest }) => {
     if (!mayChange(now, retention, Date.now(), bypass)) {
@@ -242,7 +249,7 @@ export function getObjectRetention(call: S3Call): Response {
 }
 
 export async function putObjectLegalHold(call: S3Call): Promise<Response> {
-  lockedBucket(call);
+  ownBucket(call);
   const root = await readRoot(call, "LegalHold");
   const status = oneOf(requiredText(root, "Status"), "ON", "OFF");
   return await change(call, (now) => ({ ...now, legal_hold: status === "ON" }));
