@@ -127,6 +127,8 @@ await runService("viperblock", async (service) => {
   service.onStop(async () => {
     await remoteDoor?.[Symbol.asyncDispose]();
     clearInterval(sharing);
+    references.stop();
+    snapshots.stop();
     await restores.stop();
     await mounts.stop();
     await tables[Symbol.asyncDispose]();

@@ -3,14 +3,15 @@
  * the collector never misses a reference that is being made.
  *
  * A deletion first marks its row, then removes objects and keys, then the row: one that was cut off is taken up again
- * at the next start (`resume`).
+ * at the next start (`resume`), until it is done.
  */
-import type { Log } from "../log/log.ts";
+import { errorFields, type Log } from "../log/log.ts";
 import { collect, keptBy, stillNeeded } from "./chunks/collector.ts";
 import type { KeyRing } from "./encryption/key_ring.ts";
 import type { BlockStore } from "./maps/map_objects.ts";
 import type { Mounts } from "./mounts/mounts.ts";
 import { type Tables, Turns } from "./records.ts";
+import { untilDone } from "./retries.ts";
 
 export interface ReferencesOptions {
   readonly tables: Tables;
@@ -18,6 +19,7 @@ export interface ReferencesOptions {
   readonly mounts: Mounts;
   readonly keys: KeyRing;
   readonly log: Log;
+  readonly firstPauseMs?: number;
 }
 
 const all = "references";
@@ -25,6 +27,7 @@ const all = "references";
 export class References {
   readonly #o: ReferencesOptions;
   readonly #turns = new Turns();
+  readonly #stopping = new AbortController();
 
   constructor(options: ReferencesOptions) {
     this.#o = options;
@@ -85,14 +88,38 @@ export class References {
     await this.#o.keys.discard(owners, needed);
   }
 
-  /** Takes up deletions that a crash cut off. */
+  /**
+   * Takes up deletions that a crash cut off. What the store does not answer is tried again, and hinders no other. Only what
+   * the crash left is meant: a row that was written since is somebody else's, maybe of a volume that is being filled unseen.
+   */
   async resume(): Promise<void> {
     const { volumes, snapshots } = this.#o.tables;
-    for (const { key, value } of volumes.list()) {
-      if (value.state === "deleting") await this.removeVolume(key);
-    }
-    for (const { key, value } of snapshots.list()) {
-      if (value.state === "deleting") await this.removeSnapshot(key);
-    }
+    const cutOff = [
+      ...volumes.list().map((row) => ({
+        row,
+        now: () => volumes.get(row.key),
+        remove: () => this.removeVolume(row.key),
+      })),
+      ...snapshots.list().map((row) => ({
+        row,
+        now: () => snapshots.get(row.key),
+        remove: () => this.removeSnapshot(row.key),
+      })),
+    ].filter(({ row }) => row.value.state === "deleting");
+    await Promise.all(cutOff.map(({ row, now, remove }) =>
+      untilDone(async () => {
+        if (now()?.revision === row.revision) await remove();
+      }, {
+        signal: this.#stopping.signal,
+        firstPauseMs: this.#o.firstPauseMs,
+        failed: (error) =>
+          this.#o.log.warn("deletion_waits", { id: row.key, ...errorFields(error) }),
+      })
+    ));
+  }
+
+  /** What is still to be deleted is left to the next start. */
+  stop(): void {
+    this.#stopping.abort();
   }
 }

@@ -24,6 +24,7 @@ import {
   type VolumeRow,
 } from "./records.ts";
 import type { References } from "./references.ts";
+import { untilDone } from "./retries.ts";
 
 export interface SnapshotsOptions {
   readonly tables: Tables;
@@ -31,10 +32,12 @@ export interface SnapshotsOptions {
   readonly log: Log;
   readonly references: References;
   readonly copies: EncryptedCopies;
+  readonly firstPauseMs?: number;
 }
 
 export class Snapshots {
   readonly #o: SnapshotsOptions;
+  readonly #stopping = new AbortController();
   /** Snapshots that are being copied, and when that is over. */
   readonly #copying = new Map<string, Promise<unknown>>();
 
@@ -96,7 +99,10 @@ export class Snapshots {
       void this.#finishFreeze(snapshotId, stored);
       return describedSnapshot(made.value);
     } catch (cause) {
-      await snapshots.delete(snapshotId);
+      // What cannot be taken back must not wait for ever.
+      await snapshots.delete(snapshotId).catch(() =>
+        void this.#finishFreeze(snapshotId, Promise.reject(cause))
+      );
       throw unavailable(`The volume '${volume.volume_id}'`, cause);
     }
   }
@@ -110,20 +116,31 @@ export class Snapshots {
     } catch (error) {
       log.error("snapshot_lost", { snapshot_id: snapshotId, ...errorFields(error) });
     }
-    try {
-      await this.#o.references.alone(async () => {
+    const isDone = await untilDone(() =>
+      this.#o.references.alone(async () => {
+        // Deleted meanwhile, nobody waits for it.
+        if (await tables.snapshots.read(snapshotId) === undefined) return;
         await tables.snapshots.modify(snapshotId, (row) => {
           if (row === undefined) throw snapshotNotFound(snapshotId);
           if (row.state !== "pending") return row;
           const { epoch: _, owners: __, ...rest } = row;
           return map === undefined ? { ...rest, state: "error" } : { ...rest, state: "ok", map };
         });
-      });
-      const duration_ms = Math.round(performance.now() - started);
-      if (map !== undefined) log.info("snapshot_stored", { snapshot_id: snapshotId, duration_ms });
-    } catch (error) {
-      log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) });
+      }), {
+      signal: this.#stopping.signal,
+      firstPauseMs: this.#o.firstPauseMs,
+      failed: (error) =>
+        log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) }),
+    });
+    const duration_ms = Math.round(performance.now() - started);
+    if (isDone && map !== undefined) {
+      log.info("snapshot_stored", { snapshot_id: snapshotId, duration_ms });
     }
+  }
+
+  /** What is not finished is left to the next start. */
+  stop(): void {
+    this.#stopping.abort();
   }
 
   /** Another name for the same frozen map, or a copy of all of it where only the copy is encrypted. */

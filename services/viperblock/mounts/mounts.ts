@@ -417,10 +417,17 @@ export class Mounts {
       const row = await this.#row(volumeId);
       if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
       const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
+      // Its engine has ended, and its row says that it is mounted here: it is served on, from what is on the disk.
+      const servedOn = (error: unknown): never => {
+        void this.#revive(volumeId);
+        throw error;
+      };
       if (volume.damage !== undefined) {
         const { value } = await this.#row(volumeId);
-        if (value.map_lost === true) await this.#giveUp(volumeId, volume);
-        else await this.#setAside(volumeId, volume);
+        const ended = value.map_lost === true
+          ? this.#giveUp(volumeId, volume)
+          : this.#setAside(volumeId, volume);
+        await ended.catch(servedOn);
         return false;
       }
       const map = await volume.unmount();
@@ -435,7 +442,7 @@ export class Mounts {
         }
         const { mounted_on: _, ...rest } = value;
         return { ...rest, map };
-      });
+      }).catch(servedOn);
       await this.#left.leave(volumeId);
       this.shareCache();
       this.#o.log.info("volume_unmounted", {
