@@ -13,7 +13,12 @@ import { snapshotActions } from "../../services/compute/snapshots/snapshot_actio
 import { SnapshotKeeper } from "../../services/compute/snapshots/snapshots.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { Resources } from "../../services/resources/resource.ts";
-import { createVolume, mountVolume } from "../../services/viperblock/contract.ts";
+import {
+  createSnapshot,
+  createVolume,
+  describeSnapshot,
+  mountVolume,
+} from "../../services/viperblock/contract.ts";
 import { openTables, type Tables } from "../../services/viperblock/records.ts";
 import { callerOf } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";
@@ -21,6 +26,8 @@ import { startNode, type TestNode } from "../kit/node.ts";
 import { until } from "../kit/until.ts";
 
 const account = "111111111111";
+/** A snapshot of somebody else's, to be copied; it stays. */
+const source_id = "snap-00000000000000001";
 /** Longer than whoever makes a snapshot has. */
 const afterwards_ms = 24 * 3_600_000;
 
@@ -128,7 +135,9 @@ async function known(engine: Tables): Promise<string[]> {
     const match = /^vol-direct-(.*)$/.exec(key);
     return match === null ? [] : [`snap-${match[1]}`];
   });
-  return [...new Set([...await rows(engine.snapshots), ...written])].sort();
+  const all = new Set([...await rows(engine.snapshots), ...written]);
+  all.delete(source_id);
+  return [...all].sort();
 }
 
 const recorded = ({ state }: Life) =>
@@ -166,7 +175,22 @@ async function startWorld() {
   const volume_id = newId("vol-");
   await operator.ask(createVolume, { volume_id, size_bytes: 2 ** 30 });
   await operator.ask(mountVolume, { volume_id });
+  await operator.ask(createSnapshot, { volume_id, snapshot_id: source_id });
+  await until(
+    "it is stored",
+    async () =>
+      (await operator.ask(describeSnapshot, { snapshot_id: source_id })).state === "completed",
+  );
   await using life = await live(node);
+  await life.state.snapshots.ensure({
+    snapshot_id: source_id,
+    account_id: "222222222222",
+    size_gib: 1,
+    shared_with: [account],
+    state: "completed",
+    start_time: new Date().toISOString(),
+    tags: {},
+  });
   await life.state.volumes.ensure({
     volume_id,
     account_id: account,
@@ -239,6 +263,22 @@ Deno.test("CreateSnapshot dies at any step: what the engine has is on record, an
     // Another try is another snapshot.
     await make(life);
     assert.ok((await agreed(life, engine)).length <= 2);
+  });
+  assert.ok(steps >= 3, `${steps} steps`);
+});
+
+Deno.test("CopySnapshot dies at any step: what the engine has is on record, and what it has not is on none", async () => {
+  await using world = await startWorld();
+  const { node, engine } = world;
+  const { region } = node.config;
+  const make = (life: Life) =>
+    life.actions.CopySnapshot.run(
+      { SourceRegion: region, SourceSnapshotId: source_id },
+      call(),
+    );
+  const steps = await dieEverywhere(world, make, async (life) => {
+    life.keeper.clock = () => Date.now() + afterwards_ms;
+    assert.ok((await agreed(life, engine)).length <= 1);
   });
   assert.ok(steps >= 3, `${steps} steps`);
 });

@@ -20,7 +20,7 @@ import type { Resources } from "../../resources/resource.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import type { ComputeState } from "../state.ts";
-import { isMakersTime, makingUntil, withoutMaker } from "./snapshot_making.ts";
+import { isMakersTime, makingContext, makingUntil, withoutMaker } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 
 const sweep_ms = 60_000;
@@ -245,29 +245,26 @@ export class SnapshotKeeper {
     source: Pick<SnapshotRecord, "encrypted"> | undefined,
     record: Omit<SnapshotRecord, "state" | "start_time" | "completion_time" | "copy_of">,
   ): Promise<SnapshotRecord> {
-    const { snapshot_id, encrypted } = record;
-    const start_time = new Date().toISOString();
+    const { account_id, snapshot_id, encrypted } = record;
     if (encrypted === true && source?.encrypted !== true) {
       const begun = await this.state.snapshots.ensure({
         ...record,
         state: "pending",
         copy_of: source_id,
-        start_time,
+        start_time: new Date().toISOString(),
       });
       if (begun.state === "pending") this.#watch(begun);
       return begun;
     }
-    await this.bus.ask(copySnapshot, {
-      source_id,
-      snapshot_id,
-      ...(encrypted === true ? { encrypted } : {}),
-    });
-    return await this.state.snapshots.ensure({
-      ...record,
-      state: "completed",
-      start_time,
-      completion_time: start_time,
-    });
+    const begun = await this.begin(record);
+    const question = { source_id, snapshot_id, ...(encrypted === true ? { encrypted } : {}) };
+    try {
+      await this.bus.ask(copySnapshot, question, makingContext(begun, this.clock()));
+    } catch (error) {
+      await this.remove(account_id, snapshot_id);
+      throw error;
+    }
+    return await this.made(begun);
   }
 
   #watch(snapshot: SnapshotRecord): void {
