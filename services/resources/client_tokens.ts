@@ -38,6 +38,14 @@ function hash(text: string): string {
   return createHash("sha256").update(text).digest("base64url");
 }
 
+/** Whether the request may be one that was made before: what it asks for is checked with the work alone then. */
+export const mayBeRepeated = (
+  { ClientToken, DryRun }: {
+    readonly ClientToken?: string | undefined;
+    readonly DryRun?: boolean | undefined;
+  },
+): boolean => ClientToken !== undefined && ClientToken !== "" && DryRun !== true;
+
 export interface TokenWork<Value, Result> {
   readonly action: ActionName | "StartSnapshot";
   /** The request's input; `ClientToken` and `DryRun` in it are left out of the comparison. */

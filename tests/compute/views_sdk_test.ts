@@ -67,8 +67,28 @@ Deno.test("the SDK sees a guest's screen, UEFI variables and endorsement keys", 
       .KeyValue ?? "";
   try {
     const guarded = await launch(await register("with a tpm", { TpmSupport: "v2.0" }));
-    const plain = await launch(await register("without one", {}));
+    const plain = await launch(
+      await register("without one", {
+        ImdsSupport: "v2.0",
+        BlockDeviceMappings: [{
+          DeviceName: "/dev/xvda",
+          Ebs: { SnapshotId, VolumeSize: 4, VolumeType: "io1", Iops: 100 },
+        }],
+      }),
+    );
     for (const id of [guarded, plain]) await reaches(id, "running");
+    const traits = async (id: string) => {
+      const instance = await shown(id);
+      const { Volumes: [root] = [] } = await ec2.send(
+        new Ec2.DescribeVolumesCommand({
+          VolumeIds: [instance?.BlockDeviceMappings?.[0]?.Ebs?.VolumeId ?? ""],
+        }),
+      );
+      const { HttpTokens, HttpPutResponseHopLimit } = instance?.MetadataOptions ?? {};
+      return [HttpTokens, HttpPutResponseHopLimit, root?.VolumeType, root?.Iops, root?.Size];
+    };
+    assert.deepEqual(await traits(guarded), ["optional", 1, "gp2", 100, 1]);
+    assert.deepEqual(await traits(plain), ["required", 2, "io1", 100, 4]);
     assert.deepEqual([(await shown(guarded))?.TpmSupport, (await shown(plain))?.TpmSupport], [
       "v2.0",
       undefined,

@@ -1,4 +1,5 @@
 /** What EC2 says, to the letter where programs read it, of volumes and snapshots that cannot be had. */
+import { CopyVolumesCommand, CreateVolumeCommand } from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
 import { instanceRecord, testConfig } from "../kit/compute.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
@@ -30,6 +31,28 @@ Deno.test("volumes and snapshots are refused in EC2's own words", async (t) => {
     // Drivers of volumes take another token then, and only then.
     await refused("IdempotentParameterMismatch", "CreateVolume", request);
     await call("CreateVolume", { ...request, ClientToken: "pvc-1-2" });
+  });
+
+  await t.step("a request that is repeated needs nothing of what it was made of", async () => {
+    const source = await create();
+    const { SnapshotId = "" } = await call("CreateSnapshot", { VolumeId: source });
+    const request = { AvailabilityZone, SnapshotId, ClientToken: "of-a-snapshot" };
+    const { VolumeId: first } = await call("CreateVolume", request);
+    const copying = { SourceVolumeId: source, ClientToken: "of-a-volume" };
+    const { Volumes: [copy] = [] } = await call("CopyVolumes", copying);
+    await call("DeleteSnapshot", { SnapshotId });
+    await until(
+      "the copy is there",
+      () => world.state.volumes.get(testAccount, copy?.VolumeId ?? "")?.state === "available",
+    );
+    await call("DeleteVolume", { VolumeId: source });
+    await until("its source is gone", () => !world.state.volumes.get(testAccount, source));
+    const send = ec2.client.send.bind(ec2.client);
+    assert.equal((await send(new CreateVolumeCommand(request))).VolumeId, first);
+    assert.equal(
+      (await send(new CopyVolumesCommand(copying))).Volumes?.[0]?.VolumeId,
+      copy?.VolumeId,
+    );
   });
 
   await t.step("a page of no size is a page of the usual size", async () => {

@@ -10,7 +10,9 @@ Deno.test("the request id of an answer finds the call in the log of every servic
   const refused = await stack.awsRaw("ec2", "describe-volumes", "--volume-ids", "vol-x", "--debug");
   const refusedId = /<RequestID>([^<]+)/i.exec(refused.stderr)?.[1];
   assert.ok(refusedId);
-  for (const [request, code] of [[id, undefined], [refusedId, "InvalidParameterValue"]] as const) {
+  for (
+    const [request, code] of [[id, undefined], [refusedId, "InvalidVolumeID.Malformed"]] as const
+  ) {
     const { stdout } = await stack.logs("--request", request);
     for (const service of ["gateway", "compute"]) {
       assert.ok(stdout.includes(service), `${service} knows ${request}:\n${stdout}`);

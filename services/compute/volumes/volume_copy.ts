@@ -6,6 +6,7 @@
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { incorrectState, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
+import { mayBeRepeated } from "../../resources/client_tokens.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
 import type { VolumeRecord } from "../contract.ts";
@@ -28,15 +29,14 @@ function shapeOf(input: Input<"CopyVolumes">, source: VolumeRecord) {
       `The size of a copy, ${size_gib} GiB, is smaller than its source's, ${source.size_gib} GiB.`,
     );
   }
-  return {
+  const performance = changedPerformance(source, {
+    volume_type: input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType),
     size_gib,
-    ...changedPerformance(source, {
-      volume_type: input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType),
-      size_gib,
-      iops: input.Iops,
-      throughput: input.Throughput,
-    }),
-  };
+    iops: input.Iops,
+    throughput: input.Throughput,
+  });
+  refuseMultiAttach(input.MultiAttachEnabled, performance.volume_type);
+  return { size_gib, ...performance };
 }
 
 export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quotas: Quotas) {
@@ -57,8 +57,9 @@ export function volumeCopyActions(keeper: VolumeKeeper, state: ComputeState, quo
       ],
       check: async (input, call) => {
         tagsOf(input);
+        if (mayBeRepeated(input)) return;
         const source = await volumes.require(call.account_id, input.SourceVolumeId);
-        refuseMultiAttach(input.MultiAttachEnabled, shapeOf(input, source).volume_type);
+        shapeOf(input, source);
         encryptionOf(input, call, source);
       },
       run: (input, call) =>

@@ -13,6 +13,7 @@ import {
   unsupported,
 } from "../../resources/errors.ts";
 import { checkId, newId } from "../../resources/ids.ts";
+import { mayBeRepeated } from "../../resources/client_tokens.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
 import { chooseEncryption, encryptionDefaults } from "./encryption_choice.ts";
@@ -124,7 +125,8 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
       resources: (_input, call) => [volumes.arnOf(call, "*")],
       check: async (input, call) => {
         checkCreate(input, config.az);
-        await planOf(state, call, "", input);
+        // What was made with a token is answered again although its snapshot may be gone.
+        if (!mayBeRepeated(input)) await planOf(state, call, "", input);
       },
       run: (input, call) =>
         state.tokens.once(call, {
