@@ -9,6 +9,8 @@ import { readDocument } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { done, notFound, setBucket } from "./document.ts";
 import { bucketArn } from "./permissions.ts";
+import { type Kind, kindsOf, matches } from "./policy_actions.ts";
+import { checkConditions } from "./policy_conditions.ts";
 import { blocksOf } from "./public_access.ts";
 import { isPublic } from "./public_policy.ts";
 import { element, xmlResponse } from "./xml.ts";
@@ -32,10 +34,13 @@ const list = (value: unknown): readonly unknown[] => Array.isArray(value) ? valu
 
 function statements(text: string): readonly Statement[] {
   let policy: { readonly Version?: unknown; readonly Statement?: unknown } | null;
+  if (!text.startsWith("{")) {
+    throw malformed("Policies must be valid JSON and the first byte must be '{'");
+  }
   try {
     policy = JSON.parse(text);
   } catch {
-    throw malformed("Policies must be valid JSON and the first byte must be '{'");
+    throw malformed("This policy contains invalid Json");
   }
   if (typeof policy !== "object" || policy === null || policy.Statement === undefined) {
     throw malformed("Missing required field Statement");
@@ -67,33 +72,47 @@ function checkPrincipal(principal: unknown): void {
   const known = kinds.length > 0 && kinds.every(([kind, given]) => {
     const form = Object.hasOwn(principalForms, kind) ? principalForms[kind] : undefined;
     return form !== undefined &&
+      list(given).length > 0 &&
       list(given).every((one) => typeof one === "string" && form.test(one));
   });
   if (!known) throw malformed("Invalid principal in policy");
 }
 
+/** What a resource is, in that bucket; nothing where it is none of it. Wildcards mean what they match. */
+function kindsOfResource(resource: unknown, bucket: string): readonly Kind[] {
+  const [, name = "", key] = /^arn:aws:s3:::([^/]*)(\/.*)?$/s.exec(String(resource)) ?? [];
+  if (name === "" || !matches(name, bucket)) return [];
+  if (key !== undefined) return ["object"];
+  return name.endsWith("*") ? ["bucket", "object"] : ["bucket"];
+}
+
 /** @throws AwsError `MalformedPolicy` */
 export function checkPolicy(text: string, bucket: string): void {
-  const arn = bucketArn(bucket);
   for (const one of statements(text)) {
     if (typeof one !== "object" || one === null) throw malformed("Invalid policy syntax.");
     if (one.Effect !== "Allow" && one.Effect !== "Deny") {
       throw malformed(`Invalid effect: ${String(one.Effect)}`);
     }
     checkPrincipal(one.Principal ?? one.NotPrincipal);
-    const actions = one.Action ?? one.NotAction;
-    if (actions === undefined) throw malformed("Missing required field Action");
-    for (const action of list(actions)) {
-      if (typeof action !== "string" || !/^(\*|s3:[A-Za-z0-9*?]+)$/i.test(action)) {
-        throw malformed("Policy has invalid action");
-      }
+    const named = one.Action ?? one.NotAction;
+    if (named === undefined) throw malformed("Missing required field Action");
+    const actions = list(named).map((action) =>
+      typeof action === "string" ? kindsOf(action) : undefined
+    );
+    if (actions.length === 0 || actions.includes(undefined)) {
+      throw malformed("Policy has invalid action");
     }
-    const resources = one.Resource ?? one.NotResource;
-    if (resources === undefined) throw malformed("Missing required field Resource");
-    for (const resource of list(resources)) {
-      if (resource !== arn && !(typeof resource === "string" && resource.startsWith(`${arn}/`))) {
-        throw malformed("Policy has invalid resource");
-      }
+    const meant = one.Resource ?? one.NotResource;
+    if (meant === undefined) throw malformed("Missing required field Resource");
+    const resources = list(meant).map((resource) => kindsOfResource(resource, bucket));
+    if (resources.length === 0 || resources.some((kinds) => kinds.length === 0)) {
+      throw malformed("Policy has invalid resource");
+    }
+    checkConditions(one.Condition);
+    // What a statement excepts leaves something else.
+    if (one.Action === undefined || one.Resource === undefined) continue;
+    if (actions.some((kinds) => !resources.flat().some((kind) => kinds?.has(kind)))) {
+      throw malformed("Action does not apply to any resource(s) in statement");
     }
   }
 }
