@@ -31,6 +31,7 @@ import { answerViews, instanceViewActions } from "./instances/instance_views.ts"
 import type { InstanceDependencies } from "./instances/launch.ts";
 import { GuestFreezer } from "./machines/guest_freezer.ts";
 import { machinePaths } from "./machines/machine_paths.ts";
+import type { MachineRegistry } from "./machines/machine_registry.ts";
 import { MachinePlugger } from "./machines/machine_plugger.ts";
 import { addressBucket, type AddressClaim, UserNetwork } from "./machines/network.ts";
 import { hostArchitecture, machineSize } from "./machines/node_machine.ts";
@@ -68,6 +69,15 @@ const housekeeping_ms = 30_000;
 
 export async function startCompute(options: ComputeOptions): Promise<Compute> {
   const { bus, log, config, paths, hypervisor } = options;
+  await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
+  // A guest that was left frozen waits for nothing else: its channel is all that thawing it needs.
+  const machines = Promise.withResolvers<MachineRegistry>();
+  const freezer = new GuestFreezer({
+    paths,
+    log,
+    find: async (instanceId) => await (await machines.promise).find(instanceId),
+  });
+  await freezer.recover();
   const [state, instances, claims, nodes] = await Promise.all([
     openState(bus, log),
     Resources.open(instanceType, bus, log),
@@ -121,13 +131,7 @@ export async function startCompute(options: ComputeOptions): Promise<Compute> {
       securityGroup: () => security_group_id,
     };
   };
-  await Deno.mkdir(join(paths.service("compute"), "machines"), { recursive: true, mode: 0o750 });
-  const freezer = new GuestFreezer({
-    paths,
-    log,
-    find: (instanceId) => reconciler.machines.find(instanceId),
-  });
-  await freezer.recover();
+  machines.resolve(reconciler.machines);
   answerFreezes(bus, config.node_id, freezer);
   resources.start();
   reconciler.start();
