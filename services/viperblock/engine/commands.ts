@@ -64,8 +64,8 @@ export class VolumeCommands implements Commands {
     this.sync = parts.sync;
   }
 
-  expect(blocks: Float64Array, count: number): void {
-    this.#reader.expect(blocks, count);
+  expect(blocks: Float64Array, count: number, anyRead: boolean): void {
+    this.#reader.expect(blocks, count, anyRead);
   }
 
   read(id: number): boolean {

@@ -47,8 +47,11 @@ export interface Commands {
   flush(request: number): void;
   zero(request: number): boolean;
   blockStatus(request: number): boolean;
-  /** These are about to be asked for: what is known of them may be fetched from memory meanwhile. */
-  expect?(blocks: Float64Array, count: number): void;
+  /**
+   * These are about to be asked for: what is known of them may be fetched from memory meanwhile.
+   * @param anyRead one of them is to be read
+   */
+  expect?(blocks: Float64Array, count: number, anyRead: boolean): void;
 }
 
 export class Connection {
@@ -208,13 +211,15 @@ export class Connection {
     const view = this.#inputView;
     const end = this.#end - requestHeaderBytes;
     let count = 0;
+    let anyRead = false;
     for (let at = this.#start + this.#writeLeft; at <= end && count < mostExpected;) {
       const type = view.getUint16(at + 6);
       this.#ahead[count++] = (view.getUint32(at + 16) * 4294967296 + view.getUint32(at + 20)) /
         blockBytes;
+      anyRead ||= type === nbdCommand.read;
       at += requestHeaderBytes + (type === nbdCommand.write ? view.getUint32(at + 24) : 0);
     }
-    if (count > 1) this.#commands.expect?.(this.#ahead, count);
+    if (count > 1) this.#commands.expect?.(this.#ahead, count, anyRead);
   }
 
   #consume(): void {

@@ -78,7 +78,7 @@ export class Reader {
    * Touches what is known of blocks that are about to be read or written. Each of these places in memory has to be waited for when it is
    * looked at by itself, one after another for each request; asked for together, they come together.
    */
-  expect(blocks: Float64Array, count: number): void {
+  expect(blocks: Float64Array, count: number, anyRead: boolean): void {
     const { places, cache } = this.#o;
     const n = Math.min(count, mostExpected);
     const { sizeBlocks } = places.map;
@@ -88,7 +88,7 @@ export class Reader {
       this.#expectedContainer[i] = leaf === undefined ? hole : containerAt(leaf, block);
       this.#expectedIndex[i] = leaf === undefined ? 0 : indexAt(leaf, block);
     }
-    cache.expect(this.#expectedContainer, this.#expectedIndex, n);
+    if (anyRead) cache.expect(this.#expectedContainer, this.#expectedIndex, n);
   }
 
   /** Begins the read of request `id`, whose slot is taken. `done` may be called before this returns. */
