@@ -143,6 +143,44 @@ Deno.test("an image is as it was registered, changed by its owner, and shared by
     );
   });
 
+  await t.step("who names accounts in both ways at once means them once", async () => {
+    const ImageId = await register({});
+    // As image builders do.
+    await call("ModifyImageAttribute", {
+      ImageId,
+      UserIds: [otherAccount],
+      LaunchPermission: { Add: [{ UserId: otherAccount }] },
+    });
+    assert.deepEqual((await attribute(ImageId, "launchPermission")).LaunchPermissions, [
+      { UserId: otherAccount },
+    ]);
+    await call("ModifySnapshotAttribute", {
+      SnapshotId,
+      GroupNames: ["all"],
+      CreateVolumePermission: { Add: [{ Group: "all" }] },
+    });
+    const permissions = async () =>
+      (await call("DescribeSnapshotAttribute", {
+        SnapshotId,
+        Attribute: "createVolumePermission",
+      })).CreateVolumePermissions;
+    assert.deepEqual(await permissions(), [{ Group: "all" }]);
+    await call("ResetSnapshotAttribute", { SnapshotId, Attribute: "createVolumePermission" });
+    assert.deepEqual(await permissions(), []);
+    // What is named by a member needs no name of an attribute, and a wrong one does not matter.
+    await call("ModifyImageAttribute", {
+      ImageId,
+      Attribute: "Description ",
+      Description: { Value: "as some write it" },
+    });
+    assert.equal((await shown(ImageId))?.Description, "as some write it");
+    await refused("InvalidParameterValue", "ModifyImageAttribute", {
+      ImageId,
+      Attribute: "colour",
+      Value: "blue",
+    });
+  });
+
   await t.step("everybody, where the account lets it", async () => {
     const ImageId = await register({});
     const everybody = { ImageId, LaunchPermission: { Add: [{ Group: "all" as const }] } };

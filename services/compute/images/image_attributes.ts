@@ -8,7 +8,6 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import {
-  invalidCombination,
   invalidParameter,
   invalidValue,
   missingParameter,
@@ -79,8 +78,12 @@ function names(
 /** In either of the two ways of asking. @throws AwsError */
 function changeOf(input: ModifyInput): Change {
   const { Attribute, OperationType, LaunchPermission, Value } = input;
-  if (Attribute !== undefined && Attribute !== "" && show[Attribute] === undefined) {
-    throw invalidParameter("attribute", Attribute, `Expected: ${Object.keys(show).join(", ")}.`);
+  if (Value !== undefined && show[Attribute ?? ""] === undefined) {
+    throw invalidParameter(
+      "attribute",
+      Attribute ?? "",
+      `Expected: ${Object.keys(show).join(", ")}.`,
+    );
   }
   if ((input.ProductCodes ?? []).length > 0) throw unsupported("There is no marketplace here.");
   const [add, remove] = [
@@ -93,10 +96,8 @@ function changeOf(input: ModifyInput): Change {
     ...(input.OrganizationArns ?? []).map((OrganizationArn) => ({ OrganizationArn })),
     ...(input.OrganizationalUnitArns ?? []).map((OrganizationArn) => ({ OrganizationArn })),
   ]);
-  if (named.length > 0) {
-    if (LaunchPermission !== undefined) {
-      throw invalidCombination("Name accounts in LaunchPermission or beside it, not both.");
-    }
+  // Some clients name the same accounts in both ways, and say what is to be done with them in one.
+  if (named.length > 0 && (LaunchPermission === undefined || OperationType !== undefined)) {
     if (OperationType !== "add" && OperationType !== "remove") {
       throw invalidParameter("operationType", OperationType ?? "", "Expected: add or remove.");
     }

@@ -10,7 +10,6 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import {
   incorrectState,
-  invalidCombination,
   invalidParameter,
   invalidValue,
   missingParameter,
@@ -98,10 +97,8 @@ function changeOf(input: Input<"ModifySnapshotAttribute">): Change {
     ...(UserIds ?? []).map((UserId) => ({ UserId })),
     ...(GroupNames ?? []).map((Group) => ({ Group })),
   ]);
-  if (named.length > 0) {
-    if (permission !== undefined) {
-      throw invalidCombination("Name accounts in CreateVolumePermission or beside it, not both.");
-    }
+  // Some clients name the same accounts in both ways, and say what is to be done with them in one.
+  if (named.length > 0 && (permission === undefined || OperationType !== undefined)) {
     if (OperationType !== "add" && OperationType !== "remove") {
       throw invalidParameter("operationType", OperationType ?? "", "Expected: add or remove.");
     }
