@@ -9,6 +9,7 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { Checkpoints } from "./checkpoints.ts";
 import type { Bytes } from "./columns.ts";
+import { migrate } from "./migration.ts";
 import { schema, schemaVersion, tables } from "./schema.ts";
 
 /** 64 MiB of index are checked at each start. */
@@ -42,8 +43,9 @@ export class IndexDatabase implements Disposable {
   constructor(path: string) {
     this.#db = new DatabaseSync(path, { timeout: lockWait_ms });
     this.#db.exec("pragma journal_mode = wal; pragma synchronous = normal;");
-    this.#db.exec("pragma cache_size = -16384; pragma temp_store = memory;");
+    this.#db.exec("pragma cache_size = -65536; pragma temp_store = memory;");
     this.#db.exec(schema);
+    migrate(this);
     if (path === ":memory:") return;
     this.#db.exec(`pragma wal_autocheckpoint = 0; pragma journal_size_limit = ${longestLog_bytes}`);
     this.checkpoints = new Checkpoints(path, {

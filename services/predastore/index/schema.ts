@@ -1,9 +1,14 @@
 /**
  * The tables of the index.
  *
- * There are no migrations: a file of another version counts as unsound, and the index is made again from
- * the segments. `schemaVersion` therefore changes with every change of a table; a new table or index is made when a file that lacks
+ * A file of the version before is brought over (`migration.ts`). One of any other counts as unsound, and the index is made
+ * again from the segments. `schemaVersion` therefore changes with every change of a table; a new table or index is made when a file that lacks
  * it is opened. The last tables hold what a recovery remembers, and are empty else.
+ */
+/**
+ * Rows of objects and versions stand in the order in which they came, and their keys in an index of their own. In a
+ * table that is ordered by key every page on the way to a row is full of rows: the tree is six levels deep with a million
+ * keys, and does not fit in the cache.
  */
 export const schema = `
 create table if not exists meta (name text primary key, value text) without rowid;
@@ -12,12 +17,12 @@ create table if not exists buckets (id integer primary key, name text unique, ac
 create index if not exists buckets_by_account on buckets (account_id, name);
 create table if not exists settings (bucket integer primary key, sequence integer, document text,
   record blob);
-create table if not exists objects (bucket integer, key blob, sequence integer, revision integer,
+create table if not exists objects (bucket integer not null, key blob not null, sequence integer, revision integer,
   version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
-  storage_class text, meta text, extents text, record blob, primary key (bucket, key)) without rowid;
-create table if not exists versions (bucket integer, key blob, sequence integer, revision integer,
+  storage_class text, meta text, extents text, record blob, primary key (bucket, key));
+create table if not exists versions (bucket integer not null, key blob not null, sequence integer not null, revision integer,
   version text, marker integer, size integer, modified_ms integer, etag text, checksum text,
-  storage_class text, meta text, extents text, record blob, primary key (bucket, key, sequence)) without rowid;
+  storage_class text, meta text, extents text, record blob, primary key (bucket, key, sequence));
 create index if not exists versions_without_id on versions (bucket, key, sequence)
   where version is null;
 create table if not exists extents (id integer primary key, bucket integer, key blob, size integer,
@@ -45,4 +50,4 @@ export const tables: readonly string[] = [
   ...schema.matchAll(/create table if not exists (\w+)/g),
 ].map(([, name]) => name as string);
 
-export const schemaVersion = "4";
+export const schemaVersion = "5";

@@ -12,7 +12,7 @@ import type { ObjectRecord } from "./rows.ts";
 
 const pageBytes = 4096;
 const bucket = 1;
-const [few, many] = [500, 8000] as const;
+const [few, many] = [1500, 9000] as const;
 const highest = Number.MAX_SAFE_INTEGER;
 
 function readBytes(): number {
