@@ -199,6 +199,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["errors in S3's own form, with their details", /^errors tell their details/],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
     [
+      "headers and parameters that a request cannot have, or not so, in S3's words",
+      /^headers:/,
+      /^parameters:/,
+    ],
+    [
       "random requests to every operation, with anything in targets, headers and documents: no fault of ours",
       /^hostile requests:/,
     ],

@@ -51,6 +51,12 @@ Deno.test(
         const anonymous = await fetch(`${test.endpoint}/bucket/pre/x`, { client });
         assert.equal(anonymous.status, 403);
         assert.match(await anonymous.text(), /<Code>AccessDenied<\/Code>/);
+        const owned = await fetch(`${test.endpoint}/nobodys-bucket`, { method: "PUT", client });
+        assert.equal(owned.status, 403);
+        assert.match(
+          await owned.text(),
+          /<Message>Anonymous users cannot invoke this API. Please authenticate.<\/Message>/,
+        );
         client.close();
       },
 

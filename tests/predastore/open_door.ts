@@ -63,7 +63,8 @@ export async function openDoor(): Promise<OpenDoor> {
         // What can be no header never arrives.
       }
     }
-    if (!sent.has("content-length")) sent.set("content-length", String(body?.length ?? 0));
+    const length = sent.has("content-length") || sent.has("transfer-encoding");
+    if (!length) sent.set("content-length", String(body?.length ?? 0));
     const request = new Request("http://localhost/", {
       method,
       headers: sent,

@@ -45,9 +45,10 @@ const grantPrefix = "x-amz-grant-";
 
 /**
  * Whether headers ask for an ACL, which can only be the owner's.
+ * @param refused what is said of another
  * @throws AwsError `AccessControlListNotSupported`; `InvalidArgument`, `InvalidRequest` for what is none
  */
-export function askedAcl(headers: Headers): boolean {
+export function askedAcl(headers: Headers, refused = unsupported): boolean {
   const asked = headers.get("x-amz-acl");
   const grants = [...headers.keys()].some((name) => name.startsWith(grantPrefix));
   if (asked !== null && !canned.includes(asked)) {
@@ -59,7 +60,7 @@ export function askedAcl(headers: Headers): boolean {
       "Specifying both Canned ACLs and Header Grants is not allowed",
     );
   }
-  if (grants || (asked !== null && !ownersOnly.includes(asked))) throw unsupported();
+  if (grants || (asked !== null && !ownersOnly.includes(asked))) throw refused();
   return asked !== null;
 }
 

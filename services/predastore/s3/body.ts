@@ -16,6 +16,7 @@ import {
   isSystem,
   largestDocument_bytes,
   notImplemented,
+  notImplementedHeader,
   type S3Call,
 } from "./call.ts";
 import {
@@ -120,10 +121,13 @@ export function incomingBody(
   const expected = lengthOf(
     headers.get(mode === undefined ? "content-length" : "x-amz-decoded-content-length"),
   );
-  if (
-    expected === undefined && from === undefined && !isSystem(call) &&
-    (mode !== undefined || !headers.has("transfer-encoding"))
-  ) throw missingLength();
+  if (expected === undefined && from === undefined && !isSystem(call)) {
+    // A body of unknown length is taken only where it tells the length of what is in it.
+    if (mode === undefined && headers.has("transfer-encoding")) {
+      throw notImplementedHeader("Transfer-Encoding");
+    }
+    throw missingLength();
+  }
   if ((expected ?? 0) > largestPut_bytes) throw entityTooLarge(expected ?? 0);
   const md5Claim = claimedMd5(headers);
   const claimed: ClaimedChecksum | undefined = claimedChecksum(headers) ??

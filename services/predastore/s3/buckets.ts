@@ -88,9 +88,14 @@ async function askedRegion(call: S3Call): Promise<string> {
   return constraint === undefined || constraint === "" ? call.region : constraint;
 }
 
+const withAcl = () =>
+  new AwsError(
+    "InvalidBucketAclWithObjectOwnership",
+    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+  );
+
 export async function createBucket(call: S3Call): Promise<Response> {
   checkBucketName(call.bucket, isSystem(call));
-  refuseUnserved(call.headers);
   const locks = call.headers.get("x-amz-bucket-object-lock-enabled")?.toLowerCase() === "true";
   const ownership = call.headers.get("x-amz-object-ownership");
   if (
@@ -102,6 +107,8 @@ export async function createBucket(call: S3Call): Promise<Response> {
       "x-amz-object-ownership",
     );
   }
+  const enforced = ownership === null || ownership === "BucketOwnerEnforced";
+  refuseUnserved(call.headers, enforced ? withAcl : undefined);
   const asked = call.headers.get(erasureCodeHeader);
   const code = asked === null ? undefined : parseCode(asked, call.store.directories.all.length);
   const region = await askedRegion(call);

@@ -118,6 +118,14 @@ export const notImplemented = (what: string) =>
     { status: 501 },
   );
 
+/** A header that asks for what is not served, and is never ignored. */
+export const notImplementedHeader = (name: string) =>
+  new DetailedError(
+    "NotImplemented",
+    "A header you provided implies functionality that is not implemented",
+    { status: 501, elements: { Header: name } },
+  );
+
 /** @param name of the header or parameter, as AWS writes it; with its value where that was given */
 export function invalidArgument(message: string, name?: string, value?: string): AwsError {
   const elements = {

@@ -7,7 +7,7 @@ import {
   accessDenied,
   bucketOfMany,
   mayIn,
-  notImplemented,
+  notImplementedHeader,
   ownBucket,
   type S3Call,
 } from "./call.ts";
@@ -32,7 +32,9 @@ const unservedConditions = ["x-amz-if-match-last-modified-time", "x-amz-if-match
 
 export async function deleteObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
-  for (const name of unservedConditions) if (call.headers.has(name)) throw notImplemented(name);
+  for (const name of unservedConditions) {
+    if (call.headers.has(name)) throw notImplementedHeader(name);
+  }
   const version = askedVersion(call.query);
   checkBypass(call.headers, bucket);
   const bypass = await bypasses(call);

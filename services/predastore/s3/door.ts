@@ -39,7 +39,7 @@ import { isRestricted } from "./bucket_policy.ts";
 import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
 import { type Cause, causedBy } from "../objects/cause.ts";
 import { noSuchBucket } from "../objects/commits.ts";
-import { anonymous, isNobody } from "./nobody.ts";
+import { anonymous, authenticationNeeded, isNobody } from "./nobody.ts";
 import { pathStyle } from "./virtual_host.ts";
 
 export type DoorKind = "public" | "front" | "delegate" | "system";
@@ -201,11 +201,9 @@ export class Door implements Disposable {
         if (await may(permission)) continue;
         // Whether there is such a bucket is no secret.
         const exists = this.#options.store.buckets.find(target.bucket) !== undefined;
-        throw verified !== undefined && isNobody(verified.grant) && target.bucket !== "" &&
-            !exists &&
-            action !== "CreateBucket"
-          ? noSuchBucket()
-          : accessDenied();
+        const nobody = verified !== undefined && isNobody(verified.grant);
+        if (nobody && action === "CreateBucket") throw authenticationNeeded();
+        throw nobody && target.bucket !== "" && !exists ? noSuchBucket() : accessDenied();
       }
       const handler = served[action];
       if (handler === undefined) throw notImplemented(action);

@@ -7,7 +7,13 @@ import { httpDate, quoted } from "./answer_parts.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import type { BucketRow, ObjectMeta, ObjectRow } from "../index/rows.ts";
 import { AwsError } from "../../aws/errors.ts";
-import { invalidArgument, isAnonymous, notImplemented, ownBucket, type S3Call } from "./call.ts";
+import {
+  invalidArgument,
+  isAnonymous,
+  notImplementedHeader,
+  ownBucket,
+  type S3Call,
+} from "./call.ts";
 import { asksChecksum, tellChecksum } from "./checksum_answers.ts";
 import { refuseKeys, tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
@@ -34,14 +40,17 @@ const harmless: Readonly<Record<string, readonly string[]>> = {
   "x-amz-bucket-namespace": ["global"],
 };
 
-/** @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported`, and what encryption is refused with */
-export function refuseUnserved(headers: Headers): void {
-  askedAcl(headers);
+/**
+ * @param aclRefused what is said of an ACL that is not the owner's
+ * @throws AwsError `NotImplemented` naming the header; `AccessControlListNotSupported`, and what encryption is refused with
+ */
+export function refuseUnserved(headers: Headers, aclRefused?: () => AwsError): void {
+  askedAcl(headers, aclRefused);
   refuseKeys(headers);
   for (const [name, allowed] of Object.entries(harmless)) {
     const value = headers.get(name);
     if (value === null || allowed.includes(value)) continue;
-    throw notImplemented(name);
+    throw notImplementedHeader(name);
   }
 }
 
@@ -49,14 +58,20 @@ type Given = Pick<ObjectMeta, "headers" | "user" | "tags" | "storage_class">;
 
 /**
  * What of a request's headers is kept with its object.
- * @throws AwsError `MetadataTooLarge`, `InvalidStorageClass`
+ * @throws AwsError `MetadataTooLarge`, `InvalidStorageClass`, `InvalidRedirectLocation`
  */
 export function objectHeaders(from: Headers): Given {
   refuseUnserved(from);
   const headers: Record<string, string> = {};
   for (const name of kept) {
     let value = from.get(name);
-    if (value === null) continue;
+    if (value === null || (name === "content-type" && value === "")) continue;
+    if (name === "x-amz-website-redirect-location" && !/^(https?:\/\/|\/)/.test(value)) {
+      throw new AwsError(
+        "InvalidRedirectLocation",
+        "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+      );
+    }
     if (name === "content-encoding") {
       // `aws-chunked` is how the body travels, not how the object is encoded.
       value = value.split(",").filter((one) => one.trim().toLowerCase() !== "aws-chunked")

@@ -3,32 +3,26 @@ import type { BucketRow, ObjectMeta, Seal } from "../index/rows.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import { quoted } from "./answer_parts.ts";
 import { incomingBody, usualChecksum } from "./body.ts";
-import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { ownBucket, type S3Call } from "./call.ts";
 import { tellChecksum } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
 import { sealFor, tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { objectHeaders } from "./object_headers.ts";
 import { newLock, requireDigest } from "./object_lock.ts";
+import { takesNoVersion } from "./version_ids.ts";
 
 /** What goes with an object's data. */
 export type Given =
   & Pick<ObjectMeta, "headers" | "user" | "tags" | "lock" | "storage_class">
   & { readonly seal?: Seal };
 
-/** What makes a version cannot be about one. @throws AwsError `InvalidArgument` */
-export function takesNoVersion({ query }: S3Call): void {
-  const version = query.get("versionId");
-  if (version === null) return;
-  throw invalidArgument("This operation does not accept a version-id.", "versionId", version);
-}
-
 /** What a new object gets besides its data: from the headers, and from what its bucket gives. */
 export function newObject(
   call: S3Call,
   bucket: BucketRow,
 ): Given {
-  takesNoVersion(call);
+  takesNoVersion(call.query);
   const lock = newLock(call, bucket.settings);
   const seal = sealFor(call);
   return {

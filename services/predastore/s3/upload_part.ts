@@ -9,7 +9,7 @@ import { algorithmOf, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
 import { partNumber } from "./part_number.ts";
-import { takesNoVersion } from "./put_object.ts";
+import { takesNoVersion } from "./version_ids.ts";
 
 /**
  * A part's checksum is of the kind that its upload was begun with, and is there where that of the whole is made of
@@ -30,7 +30,7 @@ function usualPart(call: S3Call): Pick<BodyOptions, "checksum" | "whole"> {
 }
 
 export async function uploadPart(call: S3Call): Promise<Response> {
-  takesNoVersion(call);
+  takesNoVersion(call.query);
   const number = partNumber(call);
   const upload = uploadOf(call);
   takesNoEncryption(call.headers);

@@ -111,3 +111,10 @@ export function meantObject(
     },
   });
 }
+
+/** What makes a version, or is asked of a bucket, cannot be about one. @throws AwsError `InvalidArgument` */
+export function takesNoVersion(query: URLSearchParams): void {
+  const version = query.get("versionId");
+  if (version === null) return;
+  throw invalidArgument("This operation does not accept a version-id.", "versionId", version);
+}
