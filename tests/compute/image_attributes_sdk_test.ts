@@ -174,6 +174,13 @@ Deno.test("an image is as it was registered, changed by its owner, and shared by
       Description: { Value: "as some write it" },
     });
     assert.equal((await shown(ImageId))?.Description, "as some write it");
+    await call("ModifyImageAttribute", {
+      ImageId,
+      OperationType: "remove",
+      UserIds: [otherAccount],
+      Value: "string",
+    });
+    assert.deepEqual((await attribute(ImageId, "launchPermission")).LaunchPermissions, []);
     await refused("InvalidParameterValue", "ModifyImageAttribute", {
       ImageId,
       Attribute: "colour",

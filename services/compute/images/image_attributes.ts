@@ -78,13 +78,6 @@ function names(
 /** In either of the two ways of asking. @throws AwsError */
 function changeOf(input: ModifyInput): Change {
   const { Attribute, OperationType, LaunchPermission, Value } = input;
-  if (Value !== undefined && show[Attribute ?? ""] === undefined) {
-    throw invalidParameter(
-      "attribute",
-      Attribute ?? "",
-      `Expected: ${Object.keys(show).join(", ")}.`,
-    );
-  }
   if ((input.ProductCodes ?? []).length > 0) throw unsupported("There is no marketplace here.");
   const [add, remove] = [
     names(LaunchPermission?.Add ?? []),
@@ -113,7 +106,8 @@ function changeOf(input: ModifyInput): Change {
     throw invalidValue("Description is longer than 255 characters");
   }
   if (description === undefined && imds === undefined && add.length + remove.length === 0) {
-    throw missingParameter("attribute");
+    if (Value === undefined) throw missingParameter("attribute");
+    throw invalidParameter("attribute", Attribute ?? "", "Expected: description or imdsSupport.");
   }
   return {
     add,
