@@ -233,6 +233,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^on the wire: a (delete marker that|version of a copy)/,
       /^on the wire: an object's ACL/,
       /^on the wire: what makes a version/,
+      /^on the wire: times are told/,
     ],
     [
       "uploads that trickle hold nobody up, and are cut off when they stop",

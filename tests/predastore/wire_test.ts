@@ -290,3 +290,32 @@ Deno.test("on the wire: a bucket of an account's own namespace is not made in ev
     assert.equal(codeOf(refused.text), "NotImplemented");
     assert.equal((await say("PUT /other", { "x-amz-bucket-namespace": "global" })).status, 200);
   }));
+
+Deno.test("on the wire: times are told in whole seconds, in documents as in headers", () =>
+  withDoor(async ({ say }) => {
+    const before = Math.floor(Date.now() / 1000) * 1000;
+    await say("PUT /bucket/key", {}, "x");
+    const { headers } = await say("HEAD /bucket/key");
+    const { text } = await say("POST /bucket/parts?uploads");
+    const upload = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+    const part = `/bucket/parts?partNumber=1&uploadId=${upload}`;
+    const source = { "x-amz-copy-source": "bucket/key" };
+    const answers = [
+      await say("GET /"),
+      await say("GET /bucket"),
+      await say("GET /bucket?list-type=2"),
+      await say("GET /bucket?versions"),
+      await say("GET /bucket?uploads"),
+      await say(`PUT ${part}`, source),
+      await say(`GET /bucket/parts?uploadId=${upload}`),
+      await say("PUT /bucket/copy", source),
+    ];
+    for (const answer of answers) {
+      const [, time = ""] = /<(?:LastModified|Initiated|CreationDate)>([^<]*)</.exec(answer.text) ??
+        [];
+      assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z$/, answer.text);
+      assert.ok(Math.abs(Date.parse(time) - before) < 5_000, time);
+    }
+    const [, listed = ""] = /<LastModified>([^<]*)</.exec(answers[1]?.text ?? "") ?? [];
+    assert.equal(new Date(listed).toUTCString(), headers.get("last-modified"));
+  }));

@@ -13,4 +13,8 @@ export const initiator = (account_id: string) =>
   element("Initiator", element("ID", canonicalId(account_id)));
 
 export const quoted = (etag: string) => `"${etag}"`;
-export const httpDate = (ms: number) => new Date(Math.floor(ms / 1000) * 1000).toUTCString();
+
+const wholeSeconds = (ms: number) => new Date(Math.floor(ms / 1000) * 1000);
+export const httpDate = (ms: number) => wholeSeconds(ms).toUTCString();
+/** A time in documents: S3 tells no more of it there than in headers, which clients compare. */
+export const documentDate = (ms: number) => wholeSeconds(ms).toISOString();

@@ -4,7 +4,7 @@ import { toldCode } from "../operator/bucket_code.ts";
 import { parseCode } from "../extents/code.ts";
 import { erasureCodeHeader } from "../contract.ts";
 import type { BucketRow } from "../index/rows.ts";
-import { owner } from "./answer_parts.ts";
+import { documentDate, owner } from "./answer_parts.ts";
 import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import { readDocument } from "./body.ts";
 import { refuseUnserved } from "./object_headers.ts";
@@ -62,7 +62,7 @@ export function listBuckets(call: S3Call): Response {
       page.map((bucket) =>
         element("Bucket", [
           element("Name", bucket.name),
-          element("CreationDate", new Date(bucket.created_ms).toISOString()),
+          element("CreationDate", documentDate(bucket.created_ms)),
           paged ? element("BucketRegion", bucket.region) : undefined,
           element("BucketArn", bucketArn(bucket.name)),
         ])

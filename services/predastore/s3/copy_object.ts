@@ -2,7 +2,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
 import type { StoredObject } from "../objects/objects.ts";
-import { quoted } from "./answer_parts.ts";
+import { documentDate, quoted } from "./answer_parts.ts";
 import { largestPut_bytes } from "./body.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumElements, untellChecksum } from "./checksum_answers.ts";
@@ -101,7 +101,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
 
 function copyResult(stored: StoredObject) {
   return [
-    element("LastModified", new Date(stored.modified_ms).toISOString()),
+    element("LastModified", documentDate(stored.modified_ms)),
     element("ETag", quoted(stored.etag)),
     checksumElements(stored.meta.checksum),
   ];

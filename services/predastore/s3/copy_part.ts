@@ -1,6 +1,6 @@
 /** The parts of an upload, by copying from another object. */
 import { AwsError } from "../../aws/errors.ts";
-import { quoted } from "./answer_parts.ts";
+import { documentDate, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumValue } from "./checksum_answers.ts";
 import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
@@ -40,7 +40,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   tellSeal(headers, upload.meta.seal);
   const { checksum } = stored.meta;
   return xmlResponse("CopyPartResult", [
-    element("LastModified", new Date(stored.modified_ms).toISOString()),
+    element("LastModified", documentDate(stored.modified_ms)),
     element("ETag", quoted(stored.etag)),
     upload.checksum && checksumValue(checksum),
   ], headers);

@@ -9,7 +9,7 @@
 import { keyBytes } from "../index/columns.ts";
 import type { ListedObject } from "../index/rows.ts";
 import type { Store } from "../store.ts";
-import { initiator, owner, quoted } from "./answer_parts.ts";
+import { documentDate, initiator, owner, quoted } from "./answer_parts.ts";
 import { checksumKind } from "./checksum_answers.ts";
 import {
   integer,
@@ -131,7 +131,7 @@ export const encodingType = (call: S3Call) =>
 function contents(object: ListedObject, encode: (text: string) => string, withOwner?: string) {
   return element("Contents", [
     element("Key", encode(object.key)),
-    element("LastModified", new Date(object.modified_ms).toISOString()),
+    element("LastModified", documentDate(object.modified_ms)),
     element("ETag", quoted(object.etag)),
     checksumKind(object.checksum),
     element("Size", object.size),
@@ -333,7 +333,7 @@ export function listMultipartUploads(call: S3Call): Response {
         initiator(bucket.account_id),
         owner(bucket.account_id),
         element("StorageClass", shownClass(upload.meta.storage_class)),
-        element("Initiated", new Date(upload.created_ms).toISOString()),
+        element("Initiated", documentDate(upload.created_ms)),
         checksumKind(upload.checksum),
       ])
     ),

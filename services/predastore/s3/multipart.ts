@@ -1,7 +1,7 @@
 /** Multipart uploads: begun, found again, listed and given up. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ChecksumMeta, UploadRow } from "../index/rows.ts";
-import { initiator, owner, quoted } from "./answer_parts.ts";
+import { documentDate, initiator, owner, quoted } from "./answer_parts.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call, wholeNumber } from "./call.ts";
 import {
   type Algorithm,
@@ -127,7 +127,7 @@ export function listParts(call: S3Call): Response {
     parts.map((part) =>
       element("Part", [
         element("PartNumber", part.number),
-        element("LastModified", new Date(part.modified_ms).toISOString()),
+        element("LastModified", documentDate(part.modified_ms)),
         element("ETag", quoted(part.etag)),
         element("Size", part.size),
         // As S3 does, nothing is told where the upload named no algorithm, whatever its parts brought.

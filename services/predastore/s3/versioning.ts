@@ -3,7 +3,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { keyBytes } from "../index/columns.ts";
 import type { BucketRow, ListedVersion } from "../index/rows.ts";
 import { sequenceOf } from "../objects/version_id.ts";
-import { owner, quoted } from "./answer_parts.ts";
+import { documentDate, owner, quoted } from "./answer_parts.ts";
 import { checksumKind } from "./checksum_answers.ts";
 import { integer, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
@@ -161,7 +161,7 @@ export function listObjectVersions(call: S3Call): Response {
         element("Key", encode(one.key)),
         element("VersionId", one.version),
         element("IsLatest", one.latest),
-        element("LastModified", new Date(one.modified_ms).toISOString()),
+        element("LastModified", documentDate(one.modified_ms)),
         one.marker ? undefined : [
           element("ETag", quoted(one.etag)),
           checksumKind(one.checksum),
