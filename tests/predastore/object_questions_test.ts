@@ -80,14 +80,14 @@ Deno.test("questions: attributes are asked for by their names, and by one at lea
         "GET /bucket/key?attributes",
         names === undefined ? {} : { "x-amz-object-attributes": names },
       );
-    for (const none of [undefined, ",", ",,"]) {
+    for (const none of [undefined, "", ",", ",,"]) {
       refused(await ask(none), 400, {
         Code: "InvalidRequest",
         Message:
           "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
       });
     }
-    for (const [names, wrong] of [["ETag,Other", "Other"], [",ETag", ""], ["", ""]] as const) {
+    for (const [names, wrong] of [["ETag,Other", "Other"], [",ETag", ""]] as const) {
       refused(await ask(names), 400, {
         Code: "InvalidArgument",
         Message: "Invalid attribute name specified.",

@@ -25,7 +25,7 @@ function numberOf(header: string | null, name: string): number | undefined {
  */
 function askedAttributes({ headers }: S3Call): readonly string[] {
   const header = headers.get("x-amz-object-attributes");
-  const names = header === null || /^,+$/.test(header)
+  const names = header === null || /^,*$/.test(header)
     ? []
     : header.replace(/,+$/, "").split(",").map((one) => one.trim());
   const unknown = names.find((one) => !known.includes(one));
