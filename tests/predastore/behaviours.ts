@@ -137,7 +137,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "create, part, list, complete with checks (also again), abort",
       /completes again what was completed/,
       /^multipart uploads are checked/,
-      /^uploads on the wire: (a part|checksums of|the checksum of|the size|where an)/,
+      /^uploads on the wire: (a part|checksums of|the checksum of|the size|where an|who completes)/,
       /^a multipart object is its parts/,
     ],
     ["part copy", /^parts are copied from/, /part copy of ranges/],

@@ -289,3 +289,35 @@ Deno.test("uploads on the wire: a later kind of checksum is no part's own where 
     assert.equal(told(await complete({}, inPart), "Code"), "InvalidPart");
     assert.equal(told(await complete(), "ChecksumCRC64NVME"), sums.CRC64NVME);
   }));
+
+Deno.test("uploads on the wire: who completes twice at once hears the same twice, and nobody both completes and aborts", () =>
+  withUpload({}, {}, async ({ complete }, { say }) => {
+    const [first, second] = await Promise.all([complete(), complete()]);
+    assert.equal(first.status, 200, first.text);
+    assert.equal(second.text, first.text);
+    for (let round = 0; round < 10; round++) {
+      const { text } = await say("POST /bucket/either?uploads");
+      const target = `/bucket/either?uploadId=${
+        encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "")
+      }`;
+      await say(`PUT ${target}&partNumber=1`, {}, "x");
+      const completing = () =>
+        say(
+          `POST ${target}`,
+          {},
+          `<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>${etag}</ETag></Part></CompleteMultipartUpload>`,
+        );
+      const aborting = () => say(`DELETE ${target}`);
+      const [ended, other] = await Promise.all(
+        round % 2 === 0 ? [completing(), aborting()] : [aborting(), completing()],
+      );
+      assert.deepEqual(
+        [ended.status, other.status].filter((status) => status !== 404).length,
+        1,
+        `${ended.text} ${other.text}`,
+      );
+      const completed = ended.status === 200 || other.status === 200;
+      assert.equal((await say("GET /bucket/either")).status, completed ? 200 : 404);
+      await say("DELETE /bucket/either");
+    }
+  }));

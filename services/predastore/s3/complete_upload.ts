@@ -230,9 +230,17 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
         }),
       },
     };
-  }, completeCondition(call, bucket, upload));
+  }, completeCondition(call, bucket, upload)).catch((error) => {
+    // Who asks again does so also while the first is still answered.
+    const meanwhile = isNoSuchUpload(error) ? completedBefore(call, bucket, chosen) : undefined;
+    if (meanwhile === undefined) throw error;
+    return meanwhile;
+  });
   return completed(call, bucket, stored);
 }
+
+const isNoSuchUpload = (error: unknown) =>
+  error instanceof AwsError && error.code === "NoSuchUpload";
 
 /** The object that the same upload made of the same parts: who did not hear the answer asks again. */
 function completedBefore(
