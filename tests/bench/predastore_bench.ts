@@ -1,7 +1,7 @@
 /**
  * S3 throughput of one predastore process over TLS, against what a bare Deno process sends and receives
  * with nothing behind it, and against a plain copy of the same bytes to a synced file on the same file
- * system, all in the same run; small objects, long lists, and memory under many streams. Ratios,
+ * system, all in the same run; for PUT also against the bare process with only MD5 beside it; small objects, long lists, and memory under many streams. Ratios,
  * interleaved round by round: absolute figures of a busy machine mean nothing. The processor time of a
  * MiB or of a request is told as well, since other work hardly changes it; the request thread's bounds what
  * one process can do. One line of JSON for each figure.
@@ -100,6 +100,7 @@ const puts: Measured[] = [];
 const checkedPuts: Measured[] = [];
 const gets: Measured[] = [];
 const barePuts: Measured[] = [];
+const md5Puts: (Measured & { readonly client_ms: number })[] = [];
 const bareGets: Measured[] = [];
 const systemPuts: number[] = [];
 const systemGets: number[] = [];
@@ -129,6 +130,9 @@ await curl("-T", source, put);
 for (let round = 0; round < rounds; round++) {
   copies.push(await seconds(plainCopy));
   barePuts.push(await measure(bareProcess.pid, () => curl("-T", source, bare)));
+  const clientBefore = endedChildrenTime();
+  const md5Put = await measure(bareProcess.pid, () => curl("-T", source, `${bare}&md5`));
+  md5Puts.push({ ...md5Put, client_ms: (endedChildrenTime() - clientBefore) / 1000 });
   checkedPuts.push(await measure(pid, () => curl("-T", source, "-H", crc, checkedPut)));
   puts.push(await measure(pid, () => curl("-T", source, put)));
   bareGets.push(await measure(bareProcess.pid, () => curl("-o", "/dev/null", bare)));
@@ -159,7 +163,12 @@ function tell(name: string, mine: readonly number[], peer: readonly number[], of
   }));
 }
 
-function tellBeside(name: string, mine: readonly Measured[], peer: readonly Measured[]): void {
+function tellBeside(
+  name: string,
+  mine: readonly Measured[],
+  peer: readonly Measured[],
+  behind = "and nothing behind it",
+): void {
   const each = (of: readonly Measured[], what: "thread_ms" | "process_ms") =>
     (median(of.map((one) => one[what])) / mebibytes).toFixed(2);
   const rate = (of: readonly Measured[]) =>
@@ -168,7 +177,7 @@ function tellBeside(name: string, mine: readonly Measured[], peer: readonly Meas
   console.log(JSON.stringify({
     name,
     ratio: Number(ratio.toFixed(2)),
-    detail: `${rate(mine)} MB/s against ${rate(peer)} MB/s of the same with nothing behind it, ` +
+    detail: `${rate(mine)} MB/s against ${rate(peer)} MB/s of a bare process ${behind}, ` +
       `${rounds} rounds of ${mebibytes} MiB; processor time of a MiB: ` +
       `${each(mine, "process_ms")} ms, of which the request thread ${
         each(mine, "thread_ms")
@@ -180,6 +189,22 @@ function tellBeside(name: string, mine: readonly Measured[], peer: readonly Meas
 const took = (of: readonly Measured[]) => of.map((one) => one.seconds);
 const copy = "a plain copy to a synced file";
 tellBeside("s3_put_crc32_tls_to_bare", checkedPuts, barePuts);
+tellBeside("s3_put_crc32_tls_to_md5", checkedPuts, md5Puts, "and only MD5 on another thread");
+{
+  // What the bare process, its MD5 and the client compute, on all processors at once.
+  const all = median(md5Puts.map(({ process_ms, client_ms }) => process_ms + client_ms));
+  const least = all / navigator.hardwareConcurrency / 1000;
+  const reached = median(took(checkedPuts));
+  console.log(JSON.stringify({
+    name: "s3_put_crc32_tls_to_processors",
+    ratio: Number((least / reached).toFixed(2)),
+    detail: `${(size / 1e6 / reached).toFixed(0)} MB/s against ${
+      (size / 1e6 / least).toFixed(0)
+    } MB/s, if receiving and MD5 with nothing behind them, and the client, kept ${navigator.hardwareConcurrency} processors busy: ${
+      (all / mebibytes).toFixed(2)
+    } ms a MiB`,
+  }));
+}
 tellBeside("s3_put_tls_to_bare", puts, barePuts);
 tellBeside("s3_get_tls_to_bare", gets, bareGets);
 tell("s3_put_tls_stream", took(puts), copies, copy);
