@@ -15,6 +15,7 @@ import {
 } from "../../../ffi/libcrypto_gcm.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { BodySource } from "./body_source.ts";
+import { LentMemory } from "./lent_memory.ts";
 import { freeMemory, freshMemory, type PieceMemory } from "../extents/piece_memory.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -37,8 +38,9 @@ const places = 2;
 /** With few bodies at once there may be more, so that no digest waits for the thread that receives. */
 const placesOfFew = 3;
 const fewBodies = 4;
-/** Bodies that are being sealed. */
+/** Bodies that are being sealed, and opened. */
 let bodiesNow = 0;
+let openedNow = 0;
 
 export interface SealedAs {
   readonly cipher: AesGcm;
@@ -158,6 +160,15 @@ export async function* openBody(
   const first = Math.floor(from / pieceBytes);
   const end = Math.min(sealedBytes(size, pieceBytes), Math.ceil(to / pieceBytes) * sealedPiece);
   const lengthOf = (at: number) => Math.min(pieceBytes, size - at * pieceBytes);
+  const atOnce = cipher.atOnce(pieceBytes);
+  /**
+   * A piece of a long body is opened where it was read: the processor's cache has half as much to hold. Memory of the
+   * disk's stands in for the reader's then, so the last pieces are not opened so, and none of many bodies at once.
+   */
+  const lastInPlace = memory.distance === undefined || !atOnce || openedNow >= fewBodies
+    ? -1
+    : to - memory.distance;
+  const lent = new LentMemory((bytes) => source.give(bytes), memory.distance);
   let piece = first;
   /** What the piece that is gathered stands in, and of what of it no later piece needs anything. */
   let parts: Bytes[] = [];
@@ -166,23 +177,49 @@ export async function* openBody(
   /** The piece that is opened on another thread while the next one is gathered. */
   let opening: Promise<Bytes> | undefined;
 
-  const open = async (at: number, sealed: readonly Bytes[], done: readonly Bytes[]) => {
+  /** The bytes that are wanted of what begins there. */
+  const wanted = (start: number, plain: Bytes): Bytes =>
+    plain.subarray(Math.max(0, from - start), Math.max(0, Math.min(plain.length, to - start)));
+  const openChecked = async (at: number, plain: Bytes): Promise<void> => {
+    const start = at * sealedPiece;
+    const sound: Bytes[] = [];
+    const again = source.readChecked(start, start + plain.length + gcmTagBytes);
+    for await (const bytes of again) sound.push(bytes);
+    await cipher.openParts(nonceOf(at), sound, plain);
+  };
+  const open = async (at: number, sealed: readonly Bytes[]): Promise<Bytes> => {
     const plain = memory(lengthOf(at));
     try {
       await cipher.openParts(nonceOf(at), sealed, plain);
     } catch (error) {
       if (!(error instanceof NotAuthentic)) throw error;
-      const start = at * sealedPiece;
-      const sound: Bytes[] = [];
-      const again = source.readChecked(start, start + plain.length + gcmTagBytes);
-      for await (const bytes of again) sound.push(bytes);
-      await cipher.openParts(nonceOf(at), sound, plain);
+      await openChecked(at, plain);
     }
-    for (const bytes of done) source.give(bytes);
-    const start = at * pieceBytes;
-    return plain.subarray(Math.max(0, from - start), Math.min(plain.length, to - start));
+    return wanted(at * pieceBytes, plain);
+  };
+  const openInPlace = async (at: number, sealed: readonly Bytes[]): Promise<Bytes[]> => {
+    let plain: Bytes[];
+    try {
+      plain = await cipher.openInPlace(nonceOf(at), sealed);
+    } catch (error) {
+      if (!(error instanceof NotAuthentic)) throw error;
+      plain = [memory(lengthOf(at))];
+      await openChecked(at, plain[0] as Bytes);
+    }
+    let start = at * pieceBytes;
+    return plain.map((part) => wanted((start += part.length) - part.length, part));
+  };
+  const openAhead = async (
+    at: number,
+    sealed: readonly Bytes[],
+    done: readonly Bytes[],
+  ): Promise<Bytes> => {
+    const plain = await open(at, sealed);
+    lent.next(plain.length, false, done);
+    return plain;
   };
 
+  openedNow++;
   try {
     for await (const chunk of source.read(first * sealedPiece, end)) {
       for (let at = 0; at < chunk.length;) {
@@ -193,21 +230,27 @@ export async function* openBody(
         at += count;
         if (at === chunk.length) used.push(chunk);
         if (gathered < whole) continue;
-        const ready = await opening;
-        opening = open(piece++, parts, used);
-        opening.catch(() => {});
+        const [mine, sealed, done] = [piece++, parts, used];
         [parts, used, gathered] = [[], [], 0];
-        if (cipher.atOnce(pieceBytes)) {
-          // Nothing is gained by opening ahead, and what was opened last is still in the processor's cache.
-          const opened = await opening;
-          opening = undefined;
-          yield opened;
-        } else if (ready !== undefined) yield ready;
+        if (!atOnce) {
+          const ready = await opening;
+          opening = openAhead(mine, sealed, done);
+          opening.catch(() => {});
+          if (ready !== undefined) yield ready;
+          continue;
+        }
+        // Nothing is gained by opening ahead, and what was opened last is still in the processor's cache.
+        const inPlace = mine * pieceBytes + lengthOf(mine) <= lastInPlace;
+        const plain = inPlace ? await openInPlace(mine, sealed) : [await open(mine, sealed)];
+        lent.next(plain.reduce((sum, part) => sum + part.length, 0), inPlace, done);
+        for (const part of plain) if (part.length > 0) yield part;
       }
     }
     const ready = await opening;
     if (ready !== undefined) yield ready;
+    lent.giveBack();
   } finally {
+    openedNow--;
     await opening?.catch(() => {});
   }
 }

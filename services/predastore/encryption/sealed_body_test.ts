@@ -138,6 +138,52 @@ Deno.test("a piece that does not open is read again in the checked way, and only
   assert.equal(source.given_bytes, stored.length, "all that was lent was given back");
 });
 
+Deno.test("a piece stays as it is until enough was given out after it, also where it was opened in place", async () => {
+  using cipher = new AesGcm(bytesOf(1, 32));
+  const size = 20 * pieceBytes + 5;
+  const plain = bytesOf(3, size);
+  const stored = await sealed(plain);
+  for (const [from, to] of [[0, size], [50_001, size - 70_001]] as const) {
+    const distance = 3 * pieceBytes;
+    const source = sourceOf(stored);
+    const held: { readonly at: number; readonly piece: Bytes }[] = [];
+    let at = from;
+    const range = { size, from, to };
+    for await (
+      const piece of openBody({ cipher, pieceBytes }, range, source, reusedAfter(distance))
+    ) {
+      held.push({ at, piece });
+      at += piece.length;
+      for (const one of held) {
+        if (at - one.at - one.piece.length > distance) continue;
+        const was = plain.subarray(one.at, one.at + one.piece.length);
+        assert.equal(
+          Buffer.compare(one.piece, was),
+          0,
+          `what was given at ${one.at} has changed by ${at}`,
+        );
+      }
+    }
+    assert.equal(at, to);
+    const read = Math.ceil(to / pieceBytes) - Math.floor(from / pieceBytes);
+    const lent = Math.min(stored.length, read * (pieceBytes + 16));
+    assert.equal(source.given_bytes, lent, "all that was lent was given back");
+  }
+});
+
+Deno.test("a piece that is opened in place and is not sound is read again", async () => {
+  using cipher = new AesGcm(bytesOf(1, 32));
+  const size = 12 * pieceBytes;
+  const plain = bytesOf(6, size);
+  const sound = await sealed(plain);
+  const stored = sound.slice();
+  stored[pieceBytes + 99] = (stored[pieceBytes + 99] ?? 0) ^ 8;
+  const range = { size, from: 0, to: size };
+  const source = sourceOf(stored, sound);
+  const opened = openBody({ cipher, pieceBytes }, range, source, reusedAfter(pieceBytes));
+  assert.deepEqual(await gathered(opened), plain);
+});
+
 Deno.test("memory is used again after the distance and not before", () => {
   const memory = reusedAfter(100);
   const first = memory(60).buffer;

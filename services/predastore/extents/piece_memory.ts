@@ -6,8 +6,12 @@
  */
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Memory of exactly so many bytes, with anything in it. */
-export type PieceMemory = (bytes: number) => Bytes;
+export interface PieceMemory {
+  /** Memory of exactly so many bytes, with anything in it. */
+  (bytes: number): Bytes;
+  /** The reader of a piece is done with it when so many bytes have been given to him after it; never, if it is not told. */
+  readonly distance?: number;
+}
 
 export const freshMemory: PieceMemory = (bytes) => new Uint8Array(bytes);
 
@@ -23,7 +27,7 @@ export function freeMemory({ buffer }: Bytes): void {
 export function reusedAfter(distance: number): PieceMemory {
   const given: { readonly memory: Bytes; readonly end: number }[] = [];
   let asked = 0;
-  return (bytes) => {
+  const memoryOf = (bytes: number) => {
     const oldest = given[0];
     let memory: Bytes | undefined;
     if (oldest !== undefined && asked - oldest.end >= distance) {
@@ -35,4 +39,5 @@ export function reusedAfter(distance: number): PieceMemory {
     given.push({ memory, end: asked });
     return memory.subarray(0, bytes);
   };
+  return Object.assign(memoryOf, { distance });
 }
