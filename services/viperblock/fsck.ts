@@ -44,30 +44,56 @@ interface Place {
   readonly checksum: number;
 }
 
-/** The blocks of a map by what they live in: a chunk, or a segment of the log. */
+/** What blocks of a map live in, chunks or segments of the log, and which blocks these are. */
+interface Containers extends Iterable<readonly [number, readonly Place[]]> {
+  readonly size: number;
+}
+
+/** Told one after the other: a map may have tens of millions of blocks, and only the numbers of all of them are held at once. */
 function placesIn(
   kind: "chunks" | "log",
   { blocks }: StoredMap,
   sizeBlocks: number,
-): Map<number, Place[]> {
-  const places = new Map<number, Place[]>();
-  for (let block = 0; block < sizeBlocks;) {
-    const leaf = blocks.leaf(block);
-    const end = Math.min(sizeBlocks, (Math.floor(block / leafBlocks) + 1) * leafBlocks);
-    if (leaf !== undefined) {
-      for (; block < end; block++) {
+): Containers {
+  const wanted = (container: number) =>
+    container !== hole && isChunk(container) === (kind === "chunks");
+  const visit = (told: (block: number, container: number) => void) => {
+    for (let first = 0; first < sizeBlocks; first += leafBlocks) {
+      const leaf = blocks.leaf(first);
+      if (leaf === undefined) continue;
+      for (let block = first; block < Math.min(sizeBlocks, first + leafBlocks); block++) {
         const container = containerAt(leaf, block);
-        if (container === hole || isChunk(container) !== (kind === "chunks")) continue;
-        const number = kind === "chunks" ? chunkNumber(container) : container;
-        const place = { block, index: indexAt(leaf, block), checksum: checksumAt(leaf, block) };
-        const there = places.get(number);
-        if (there === undefined) places.set(number, [place]);
-        else there.push(place);
+        if (wanted(container)) told(block, container);
       }
     }
-    block = end;
+  };
+  const counts = new Map<number, number>();
+  visit((_, container) => counts.set(container, (counts.get(container) ?? 0) + 1));
+  const ends = new Map<number, number>();
+  let all = 0;
+  for (const [container, count] of counts) {
+    ends.set(container, all);
+    all += count;
   }
-  return places;
+  const numbers = new Uint32Array(all);
+  visit((block, container) => {
+    const at = ends.get(container) as number;
+    numbers[at] = block;
+    ends.set(container, at + 1);
+  });
+  return {
+    size: counts.size,
+    *[Symbol.iterator]() {
+      for (const [container, count] of counts) {
+        const end = ends.get(container) as number;
+        const places = Array.from(numbers.subarray(end - count, end), (block) => {
+          const leaf = blocks.leaf(block) as Uint32Array;
+          return { block, index: indexAt(leaf, block), checksum: checksumAt(leaf, block) };
+        });
+        yield [kind === "chunks" ? chunkNumber(container) : container, places];
+      }
+    },
+  };
 }
 
 /** What is wrong with each of the blocks that live in a chunk. */
@@ -229,6 +255,7 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
   let engineEnded = false;
   const isUnknown = (block: number) => firstWithin(unknown, { first: block, count: 1 }) >= 0;
   for (const [number, all] of placesIn("chunks", whole, sizeBlocks)) {
+    const began = performance.now();
     const places = unknown.length === 0 ? all : all.filter(({ block }) => !isUnknown(block));
     if (places.length === 0) continue;
     inChunks += places.length;
@@ -254,6 +281,8 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
       bad++;
       if (damage.length < named) damage.push(wrong);
     }
+    // Guests have the store, the disk and the processor for as long as the check had them.
+    if (isMounted) await pause(began);
   }
   if (engineEnded) damage.push({ why: uncheckedChunks });
   if (liveMap !== undefined) {

@@ -55,3 +55,50 @@ Deno.test("a chunk that is missing is damage only while the engine says that it 
   const why = "its chunks could not all be checked, for its engine ended meanwhile: check it again";
   assert.deepEqual([ended.is_sound, ended.damage, ended.damaged_blocks], [false, [{ why }], 0]);
 });
+
+Deno.test("a check takes little memory for each block of a volume that has many", async () => {
+  const [chunks, each] = [2048, 1024];
+  const map = new BlockMap(chunks * each);
+  for (let block = 0; block < chunks * each; block++) {
+    map.set(block, chunkContainer(Math.floor(block / each)), block % each, 0xffff_0000 + block);
+  }
+  const head = {
+    volumeId: "vol-1",
+    epoch: 1,
+    sizeBlocks: chunks * each,
+    sequence: 9,
+    nextSegment: 2,
+  };
+  const table = Array.from({ length: chunks }, (_, i) => ({
+    name: { owner: "vol-1", epoch: 1, sequence: i + 1 },
+    blocks: each,
+    live: each,
+  }));
+  const writer = new MapWriter(head, map.capture(), table);
+  const parts: Uint8Array[] = [];
+  while (!writer.done) {
+    const piece = new Uint8Array(1 << 20);
+    parts.push(piece.slice(0, writer.fill(piece)));
+  }
+  const live = joined(parts);
+  const before = Deno.memoryUsage().heapUsed;
+  let most = 0;
+  const report = await checkMap({
+    ...nothingStored,
+    get() {
+      most = Math.max(most, Deno.memoryUsage().heapUsed - before);
+      return Promise.resolve(undefined);
+    },
+  }, {
+    id: "vol-1",
+    size_bytes: chunks * each * blockBytes,
+    map: undefined,
+    inherited: undefined,
+    isMounted: false,
+    live,
+    books: [],
+  });
+  assert.equal(report.damaged_blocks, chunks * each);
+  const forEach = most / (chunks * each);
+  assert.ok(forEach < 32, `${forEach} bytes of heap for each block`);
+});

@@ -18,6 +18,7 @@ import {
   readAt,
   SystemError,
   unmap,
+  writtenExtent,
 } from "../../../ffi/libc.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
@@ -44,6 +45,7 @@ export const checkedFiles = {
   /** Reads until so many bytes or the end of the file; returns how many came. */
   read: (fd: number, into: Memory, length: number, offset: number): number =>
     readAt(fd, into, 0, length, offset),
+  written: writtenExtent,
 };
 
 interface CheckedSegment {
@@ -130,7 +132,8 @@ export class CheckedLog implements Disposable {
   /** Looks for the newest batch of each file that does not say at its beginning what it is. */
   async #nameFiles(): Promise<void> {
     for (const path of this.#unnamed.splice(0)) {
-      if (this.#fd(path) === undefined) continue;
+      const fd = this.#fd(path);
+      if (fd === undefined) continue;
       let newest: BatchHeader | undefined;
       const look = (bytes: Uint8Array<ArrayBuffer>, first: number) => {
         for (let i = 0; (i + 1) * blockBytes <= bytes.length; i++) {
@@ -139,6 +142,10 @@ export class CheckedLog implements Disposable {
         }
       };
       for (let first = 0, isAll = false; !isAll && first < segmentBlocks; first += checkedBlocks) {
+        // What was only set aside holds no batch.
+        const written = this.#files.written(fd, first * blockBytes);
+        if (written === undefined) break;
+        if (written.from >= (first + checkedBlocks) * blockBytes) continue;
         const began = performance.now();
         const bytes = this.#blocks(path, first, checkedBlocks);
         if (bytes !== undefined) {
