@@ -1,8 +1,7 @@
 /**
  * The thread of `checkpoints.ts`: a connection of its own that copies the log into the file.
  *
- * It does one checkpoint for each message and answers with what came of it. It waits for locks, since nobody is
- * served here.
+ * It does one checkpoint for each message and answers with what came of it.
  */
 import { DatabaseSync } from "node:sqlite";
 
@@ -22,7 +21,8 @@ export type CheckpointReply =
   }
   | { readonly error: string };
 
-const lockWait_ms = 10_000;
+/** Writers are kept out so long at most, should somebody else read the file. */
+const lockWait_ms = 500;
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent<CheckpointOrder>) => void;

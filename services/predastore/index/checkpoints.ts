@@ -35,7 +35,8 @@ export class Checkpoints implements Disposable {
   #transactions = 0;
   /** With so many pages the next one begins. */
   #due = many;
-  #running: Promise<void> | undefined;
+  /** Gives whether all was copied. */
+  #running: Promise<boolean> | undefined;
   #worker: Worker | undefined;
   #idle: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
@@ -55,17 +56,18 @@ export class Checkpoints implements Disposable {
     const waiting = this.#database.waiting();
     if (waiting < this.#due) return;
     this.#begin().then(
-      () => this.#due = many,
+      (whole) => this.#due = whole ? many : this.#database.waiting() + many,
       // A full disk, say: it is tried again when as much has come again.
       () => this.#due = waiting + many,
     );
   }
 
-  #begin(): Promise<void> {
+  #begin(): Promise<boolean> {
     return this.#running ??= this.#run().finally(() => this.#running = undefined);
   }
 
-  async #run(): Promise<void> {
+  async #run(): Promise<boolean> {
+    let whole = true;
     clearTimeout(this.#idle);
     try {
       for (let pass = 0; pass < mostPasses; pass++) {
@@ -74,7 +76,8 @@ export class Checkpoints implements Disposable {
       }
       const release = this.#database.hold();
       try {
-        await this.#ask("restart");
+        // Somebody else who reads the file keeps the log from beginning anew; it grows then, until the next time.
+        whole = await this.#ask("restart");
       } finally {
         release();
       }
@@ -86,9 +89,11 @@ export class Checkpoints implements Disposable {
     }
     const idle = this.#idle = setTimeout(() => this.#endWorker(), idle_ms);
     Deno.unrefTimer(idle);
+    return whole;
   }
 
-  async #ask(mode: CheckpointOrder["mode"]): Promise<void> {
+  /** @returns whether nobody was in the way */
+  async #ask(mode: CheckpointOrder["mode"]): Promise<boolean> {
     const worker = this.#worker ??= new Worker(new URL("./checkpoint_worker.ts", import.meta.url), {
       type: "module",
       name: "index checkpoints",
@@ -103,7 +108,7 @@ export class Checkpoints implements Disposable {
     worker.postMessage(order);
     const reply = await answer.promise;
     if ("error" in reply) throw new Error(`the index's log is not copied: ${reply.error}`);
-    if (mode === "restart" && reply.busy) throw new Error("the index's log is in use");
+    return !reply.busy;
   }
 
   #endWorker(): void {
@@ -117,7 +122,7 @@ export class Checkpoints implements Disposable {
     // One that runs may have begun before the last commit.
     await this.#running?.catch(() => {});
     if (this.#database.waiting() < few) this.#database.checkpoint();
-    else await this.#begin();
+    else if (!await this.#begin()) throw new Error("the index's log is in use");
   }
 
   /** Returns when nothing runs, and nothing will. */

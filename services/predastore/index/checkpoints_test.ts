@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { until } from "../../../tests/kit/until.ts";
 import { IndexDatabase } from "./database.ts";
 
@@ -69,6 +70,23 @@ Deno.test("transactions that come while a checkpoint ends are all committed", as
     });
     await again;
     assert.equal(rowsOf(database), 8 * 16 + 1);
+  });
+});
+
+Deno.test("somebody else who reads the file holds up no writer, and nothing is called durable", async () => {
+  await withDatabase(async (database, path) => {
+    await write(database, 2);
+    const reader = new DatabaseSync(path);
+    reader.exec("begin; select count(*) from filler");
+    await write(database, 8);
+    await assert.rejects(database.makeDurable(), /in use/);
+    await write(database, 1);
+    reader.exec("commit");
+    reader.close();
+    await database.makeDurable();
+    const { log, checkpointed } = database.one("pragma wal_checkpoint(noop)") ?? {};
+    assert.equal(checkpointed, log);
+    assert.equal(rowsOf(database), 11 * 16);
   });
 });
 

@@ -177,8 +177,11 @@ export class IndexDatabase implements Disposable {
   }
 
   #checkpoint(): void {
-    const row = this.one("pragma wal_checkpoint(restart)");
-    if (row?.["busy"] !== 0) throw new Error("the index's log is in use");
+    // The log begins anew with the next transaction, as all of it is copied.
+    const row = this.one("pragma wal_checkpoint(passive)");
+    if (row?.["busy"] !== 0 || row["log"] !== row["checkpointed"]) {
+      throw new Error("the index's log is in use");
+    }
   }
 
   /** Pages of the log that are not in the file. */
