@@ -75,7 +75,7 @@ export function elementOf(text: string, name: string): string | undefined {
 
 /** Fails unless the answer has this status and these elements; undefined means that it must not be there. */
 export function assertAnswer(
-  answer: Answered,
+  answer: Pick<Answered, "status" | "text">,
   status: number,
   elements: Readonly<Record<string, string | undefined>>,
 ): void {

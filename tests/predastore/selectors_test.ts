@@ -1,20 +1,13 @@
 /** What in a query chooses an operation: one at a time, with methods of its own, and on a key's path too. */
 import assert from "node:assert/strict";
-import { elementOf } from "./answered.ts";
-import { type Came, type OpenDoor, openDoor } from "./open_door.ts";
+import { assertAnswer, elementOf } from "./answered.ts";
+import { type OpenDoor, openDoor } from "./open_door.ts";
 
 async function withDoor(work: (door: OpenDoor) => Promise<void>): Promise<void> {
   await using door = await openDoor();
   await door.say("PUT /bucket");
   await door.say("PUT /bucket/key", {}, "x");
   await work(door);
-}
-
-function refused(answer: Came, status: number, elements: Record<string, string>): void {
-  assert.equal(answer.status, status, answer.text);
-  for (const [name, value] of Object.entries(elements)) {
-    assert.equal(elementOf(answer.text, name), value, answer.text);
-  }
 }
 
 Deno.test("selectors: two at once are a conflict, whatever their order and values", () =>
@@ -29,7 +22,7 @@ Deno.test("selectors: two at once are a conflict, whatever their order and value
         ["GET /nowhere?acl&cors", "acl, cors"],
       ] as const
     ) {
-      refused(await say(line), 400, {
+      assertAnswer(await say(line), 400, {
         Code: "InvalidArgument",
         Message: `Conflicting query string parameters: ${names}`,
         ArgumentName: "ResourceType",
@@ -61,7 +54,7 @@ Deno.test("selectors: a method that one has not is refused by its kind, and the 
     ) {
       const answer = await say(line);
       const [Method = ""] = line.split(" ");
-      refused(answer, 405, { Code: "MethodNotAllowed", Method, ResourceType });
+      assertAnswer(answer, 405, { Code: "MethodNotAllowed", Method, ResourceType });
       assert.equal(answer.headers.get("allow"), allow, line);
     }
     for (const line of ["HEAD /bucket?versioning", "HEAD /bucket/key?acl", "HEAD /"]) {
@@ -78,17 +71,17 @@ Deno.test("selectors: what is of a bucket alone is of it on a key's path too, an
     const asked = await say("GET /bucket/none?versioning");
     assert.equal(elementOf(asked.text, "Status"), "Enabled");
     assert.equal((await say("GET /bucket/key")).text, "x");
-    refused(await say("GET /bucket/key?policy"), 404, { Code: "NoSuchBucketPolicy" });
+    assertAnswer(await say("GET /bucket/key?policy"), 404, { Code: "NoSuchBucketPolicy" });
     assert.match((await say("GET /bucket/key?location")).text, /<LocationConstraint/);
-    refused(await say("GET /bucket/key?logging"), 400, {
+    assertAnswer(await say("GET /bucket/key?logging"), 400, {
       Code: "NoLoggingStatusForKey",
       Message: "There is no such thing as the ?logging sub-resource for a key",
     });
-    refused(await say("GET /bucket/key?versions"), 400, {
+    assertAnswer(await say("GET /bucket/key?versions"), 400, {
       Code: "InvalidRequest",
       Message: "There is no such thing as the ?versions sub-resource for a key",
     });
-    refused(await say("GET /bucket/key?uploads"), 400, {
+    assertAnswer(await say("GET /bucket/key?uploads"), 400, {
       Code: "InvalidRequest",
       Message: "Key is not expected for the GET method ?uploads subresource",
     });
@@ -99,13 +92,13 @@ Deno.test("selectors: a part is of a key, and methods that S3 has not are no req
     for (
       const line of ["GET /bucket?partNumber=1", "PUT /bucket?partNumber=", "GET /b?partNumber"]
     ) {
-      refused(await say(line), 400, {
+      assertAnswer(await say(line), 400, {
         Code: "InvalidRequest",
         Message: "Object must have a valid key name.",
       });
     }
     for (const line of ["LINK /bucket", "PROPFIND /bucket/key", "PROPFIND /"]) {
-      refused(await say(line), 400, {
+      assertAnswer(await say(line), 400, {
         Code: "BadRequest",
         Message: "An error occurred when parsing the HTTP request.",
       });
@@ -121,7 +114,7 @@ Deno.test("selectors: a preflight asks for a method that there is, of any bucket
       });
     for (const method of ["get", "FOO", "TRACE"]) {
       for (const target of ["/bucket/key", "/nowhere", "/"]) {
-        refused(await ask(target, method), 400, {
+        assertAnswer(await ask(target, method), 400, {
           Code: "BadRequest",
           Message: `Invalid Access-Control-Request-Method: ${method}`,
         });
@@ -130,18 +123,18 @@ Deno.test("selectors: a preflight asks for a method that there is, of any bucket
     for (
       const [method, Method] of [["PUT", "PUT"], ["", "OPTIONS"], [undefined, "OPTIONS"]] as const
     ) {
-      refused(await ask("/nowhere", method), 403, {
+      assertAnswer(await ask("/nowhere", method), 403, {
         Code: "AccessForbidden",
         Message: "CORSResponse: Bucket not found",
         Method,
         ResourceType: "BUCKET",
       });
-      refused(await ask("/bucket/key", method), 403, {
+      assertAnswer(await ask("/bucket/key", method), 403, {
         Message: "CORSResponse: CORS is not enabled for this bucket.",
         Method,
       });
     }
-    refused(await ask("/bucket", "GET", ""), 400, {
+    assertAnswer(await ask("/bucket", "GET", ""), 400, {
       Message: "Insufficient information. Origin request header needed.",
     });
   }));

@@ -14,10 +14,25 @@ const mostRules = 100;
 /** What a preflight may ask for at all, as it is written. */
 const askable = [...methods, "PATCH", "OPTIONS"];
 
+const invalid = (message: string) => new AwsError("InvalidRequest", message);
+
+/** @param kind how a refusal calls the patterns */
+function checkWildcards(kind: string, patterns: readonly string[]): void {
+  const wrong = patterns.find((one) => one.split("*").length > 2);
+  if (wrong === undefined) return;
+  throw invalid(`${kind} "${wrong}" can not have more than one wildcard.`);
+}
+
 export async function putBucketCors(call: S3Call): Promise<Response> {
   ownBucket(call);
   const root = await readRoot(call, "CORSConfiguration");
-  const cors = nodes(root, "CORSRule").map((one): CorsRule => {
+  const asked = nodes(root, "CORSRule");
+  if (asked.length > mostRules) {
+    throw invalid(
+      `The number of CORS rules should not exceed allowed limit of ${mostRules} rules.`,
+    );
+  }
+  const cors = asked.map((one): CorsRule => {
     const rule = {
       origins: texts(one, "AllowedOrigin"),
       methods: texts(one, "AllowedMethod"),
@@ -27,16 +42,16 @@ export async function putBucketCors(call: S3Call): Promise<Response> {
     if (rule.origins.length === 0 || rule.methods.length === 0) throw malformedXml();
     for (const method of rule.methods) {
       if (methods.includes(method)) continue;
-      throw new AwsError(
-        "InvalidRequest",
+      throw invalid(
         `Found unsupported HTTP method in CORS config. Unsupported method is ${method}`,
       );
     }
-    for (const pattern of [...rule.origins, ...rule.headers]) {
-      if (pattern.split("*").length <= 2) continue;
-      throw new AwsError(
-        "InvalidRequest",
-        `AllowedOrigin "${pattern}" can not have more than one wildcard.`,
+    checkWildcards("AllowedOrigin", rule.origins);
+    checkWildcards("AllowedHeader", rule.headers);
+    const wild = rule.exposed.find((name) => name.includes("*"));
+    if (wild !== undefined) {
+      throw invalid(
+        `ExposeHeader "${wild}" contains wildcard. We currently do not support wildcard for ExposeHeader.`,
       );
     }
     const id = text(one, "ID");
@@ -48,7 +63,7 @@ export async function putBucketCors(call: S3Call): Promise<Response> {
       ...(age === undefined ? {} : { max_age_s: Number(age) }),
     };
   });
-  if (cors.length === 0 || cors.length > mostRules) throw malformedXml();
+  if (cors.length === 0) throw malformedXml();
   await setBucket(call, () => ({ cors }));
   return done();
 }

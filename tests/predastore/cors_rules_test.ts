@@ -1,0 +1,42 @@
+/** CORS rules: what S3 does not take of them. */
+import assert from "node:assert/strict";
+import { assertAnswer } from "./answered.ts";
+import { openDoor } from "./open_door.ts";
+
+Deno.test("CORS: rules that S3 does not take are refused by what is wrong with them", async () => {
+  await using door = await openDoor();
+  const { say } = door;
+  await say("PUT /bucket");
+  const rule = (more: string) =>
+    `<CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>a</AllowedOrigin>${more}</CORSRule>`;
+  const put = (rules: string) =>
+    say("PUT /bucket?cors", {}, `<CORSConfiguration>${rules}</CORSConfiguration>`);
+  for (
+    const [rules, Message] of [
+      [
+        rule("<AllowedOrigin>*a*</AllowedOrigin>"),
+        'AllowedOrigin "*a*" can not have more than one wildcard.',
+      ],
+      [
+        rule("<AllowedHeader>x-*-*</AllowedHeader>"),
+        'AllowedHeader "x-*-*" can not have more than one wildcard.',
+      ],
+      [
+        rule("<ExposeHeader>ETag</ExposeHeader><ExposeHeader>x-amz-*</ExposeHeader>"),
+        'ExposeHeader "x-amz-*" contains wildcard. We currently do not support wildcard for ExposeHeader.',
+      ],
+      [
+        rule("<AllowedMethod>PATCH</AllowedMethod>"),
+        "Found unsupported HTTP method in CORS config. Unsupported method is PATCH",
+      ],
+      [
+        rule("").repeat(101),
+        "The number of CORS rules should not exceed allowed limit of 100 rules.",
+      ],
+    ] as const
+  ) {
+    assertAnswer(await put(rules), 400, { Code: "InvalidRequest", Message });
+  }
+  assert.equal((await say("GET /bucket?cors")).status, 404);
+  assert.equal((await put(rule("").repeat(100))).status, 200);
+});
