@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { untilWorks } from "../kit/until.ts";
 import { tinyGuestImage, tinyGuestReady } from "../kit/tiny_guest.ts";
-import { launch, reach } from "./launches.ts";
+import { attachNew, launch, reach } from "./launches.ts";
 import { startNode, type TestNode } from "./node.ts";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { machinePaths } from "../../services/compute/machines/machine_paths.ts";
@@ -48,21 +48,6 @@ async function writesOn(node: TestNode, id: string): Promise<void> {
   await node.until("it writes", async () => await written(node, id) > before + 1, 120_000);
 }
 
-async function newVolume(node: TestNode, id: string, device: string): Promise<string> {
-  const { VolumeId = "" } = await node.call("CreateVolume", {
-    AvailabilityZone: node.config.az,
-    Size: 1,
-  });
-  await node.until(
-    "made",
-    async () =>
-      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
-        "available",
-  );
-  await node.call("AttachVolume", { InstanceId: id, VolumeId, Device: device });
-  return VolumeId;
-}
-
 /** Whether the file system in a snapshot has a journal that must be replayed: it was caught while it was written to. */
 async function needsRecovery(node: TestNode, snapshotId: string): Promise<boolean> {
   const { file = "" } = node.blocks.frozen.get(snapshotId) ?? {};
@@ -90,8 +75,8 @@ Deno.test("a guest with an agent stands still for its snapshots, and always goes
   await reach(node, id, "running");
   await said(node, id, `${tinyGuestReady}${id}`);
   const volumes = [
-    await newVolume(node, id, "/dev/sdf"),
-    await newVolume(node, id, "/dev/sdg"),
+    await attachNew(node, id, "/dev/sdf"),
+    await attachNew(node, id, "/dev/sdg"),
   ];
   await said(node, id, "probe: wrote 5");
   const snapshotsOf = async () => {
@@ -171,7 +156,7 @@ Deno.test("a guest with an agent stands still for its snapshots, and always goes
   );
 
   await t.step("without its agent its snapshots are what a power cut would leave", async () => {
-    await newVolume(node, id, "/dev/sdh");
+    await attachNew(node, id, "/dev/sdh");
     await said(node, id, "probe: no agent");
     await writesOn(node, id);
     const snapshots = await snapshotsOf();

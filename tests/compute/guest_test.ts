@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { inflateSync } from "node:zlib";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
-import { launch, reach } from "./launches.ts";
+import { attachNew, launch, reach } from "./launches.ts";
 import { startNode, type TestNode } from "./node.ts";
 
 /** Says what it finds, follows disks as they come and go, and powers off when told to by a disk. */
@@ -75,17 +75,7 @@ Deno.test("a guest boots, finds its metadata, follows its disks, reboots, and re
 
   await assertSshAnswers(node.instance(id)?.network.ssh_port);
 
-  const { VolumeId = "" } = await node.call("CreateVolume", {
-    AvailabilityZone: node.config.az,
-    Size: 1,
-  });
-  await node.until(
-    "made",
-    async () =>
-      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
-        "available",
-  );
-  await node.call("AttachVolume", { InstanceId: id, VolumeId, Device: "/dev/sdf" });
+  const VolumeId = await attachNew(node, id, "/dev/sdf");
   await said(node, id, "probe: disks 2");
   await node.call("DetachVolume", { VolumeId });
   await said(node, id, "probe: disks 1");

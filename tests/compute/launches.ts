@@ -33,3 +33,19 @@ export async function reach(
 ): Promise<void> {
   await node.until(`${id} ${state}`, () => node.instance(id)?.state === state, bound_ms);
 }
+
+/** Attaches a new volume of 1 GiB, and returns its id without waiting until the guest has it. */
+export async function attachNew(node: TestNode, id: string, device: string): Promise<string> {
+  const { VolumeId = "" } = await node.call("CreateVolume", {
+    AvailabilityZone: node.config.az,
+    Size: 1,
+  });
+  await node.until(
+    "made",
+    async () =>
+      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
+        "available",
+  );
+  await node.call("AttachVolume", { InstanceId: id, VolumeId, Device: device });
+  return VolumeId;
+}

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { blankDisk, launch, reach } from "./launches.ts";
+import { attachNew, blankDisk, launch, reach } from "./launches.ts";
 import { startNode } from "./node.ts";
 
 const disk = await blankDisk();
@@ -125,17 +125,7 @@ Deno.test("volumes are plugged into a running machine, and are all there after a
     ],
   });
   await reach(node, id, "running");
-  const { VolumeId = "" } = await node.call("CreateVolume", {
-    AvailabilityZone: node.config.az,
-    Size: 1,
-  });
-  await node.until(
-    "made",
-    async () =>
-      (await node.call("DescribeVolumes", { VolumeIds: [VolumeId] })).Volumes?.[0]?.State ===
-        "available",
-  );
-  await node.call("AttachVolume", { InstanceId: id, VolumeId, Device: "/dev/sdg" });
+  await attachNew(node, id, "/dev/sdg");
   const plugged = async () =>
     (await (await node.compute().reconciler.machines.find(id))?.disks() ?? []).toSorted();
   const wanted = (node.instance(id)?.attachments ?? []).map((a) => a.volume_id).toSorted();
