@@ -38,7 +38,7 @@ Deno.test("tags over every type of resource", async (t) => {
         [newId("i-"), "InvalidInstanceID.NotFound"],
         [newId("ami-"), "InvalidAMIID.NotFound"],
         ["xyz-1", "InvalidID"],
-        ["vol-1", "InvalidParameterValue"],
+        ["vol-1", "InvalidVolumeID.Malformed"],
       ] as const
     ) {
       await assert.rejects(ask("CreateTags", { Resources: [volume, id], Tags: [tag("new")] }), {

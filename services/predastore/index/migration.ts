@@ -3,13 +3,20 @@
  * whenever the process ends. A million objects take some ten seconds, and to make the index again takes minutes and forgets
  * the events that wait.
  */
-import type { IndexDatabase } from "./database.ts";
 import { schema, schemaVersion } from "./schema.ts";
 
 /** In that version the tables of objects and versions were ordered by key. */
 const versionBefore = "4";
 
-export function migrate(database: IndexDatabase): void {
+/** What it needs of `IndexDatabase`, which needs it. */
+interface Tables {
+  value(name: string): string | undefined;
+  setValue(name: string, value: string): void;
+  execute(statement: string): void;
+  transaction(work: () => void): void;
+}
+
+export function migrate(database: Tables): void {
   if (database.value("schema") !== versionBefore) return;
   database.transaction(() => {
     database.execute("drop index versions_without_id");
