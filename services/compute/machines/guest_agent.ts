@@ -6,6 +6,7 @@
  * time, and an answer is believed only where it has the one form that it must have. What breaks one of these rules
  * ends the connection; the next one begins anew.
  */
+import { joined } from "../../aws/bytes.ts";
 
 /** What we ask for is answered in under a hundred bytes, a refusal in a few hundred. */
 const maxLine_bytes = 4096;
@@ -155,7 +156,7 @@ export class GuestAgent implements Disposable {
       parts.push(part);
       if (at >= 0) {
         this.#held = this.#held.subarray(at + 1);
-        return joined(parts, length);
+        return joined(parts);
       }
       const count = await this.#connection.read(this.#buffer);
       if (count === null) throw new AgentSilent("The guest's channel was closed.");
@@ -191,16 +192,6 @@ export class GuestAgent implements Disposable {
       // The other side's end has closed it.
     }
   }
-}
-
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 async function bounded<T>(promise: Promise<T>, bound_ms: number): Promise<T> {
