@@ -6,6 +6,7 @@
  * Matching is linear in the text for each `*` and never recursive: a hostile pattern costs at most
  * 255 times the text's length.
  */
+import { anyCharacter, anyText, matchTokens, type Token } from "../aws/wildcards.ts";
 import { AwsError } from "../aws/errors.ts";
 import { invalidValue } from "./errors.ts";
 import type { Filter } from "./wire.ts";
@@ -17,12 +18,8 @@ export type Scalar = string | number | boolean | undefined;
 export type Attribute<R> = (record: R) => Scalar | readonly Scalar[];
 export type Attributes<R> = Readonly<Record<string, Attribute<R>>>;
 
-const anyText = Symbol("*");
-const anyCharacter = Symbol("?");
-type Piece = string | typeof anyText | typeof anyCharacter;
-
-function parsePattern(pattern: string): Piece[] {
-  const pieces: Piece[] = [];
+function parsePattern(pattern: string): Token[] {
+  const pieces: Token[] = [];
   const characters = [...pattern];
   for (let at = 0; at < characters.length; at++) {
     const character = characters[at] ?? "";
@@ -45,29 +42,7 @@ export function compilePattern(pattern: string): (text: string) => boolean {
     const plain = pieces.join("");
     return (text) => text === plain;
   }
-  return (text) => {
-    const characters = [...text];
-    let at = 0;
-    let piece = 0;
-    // Where to go on when what follows the last `*` did not fit: one character further.
-    let retryPiece = -1;
-    let retryAt = 0;
-    while (at < characters.length) {
-      const wanted = pieces[piece];
-      if (wanted === anyText) {
-        retryPiece = ++piece;
-        retryAt = at;
-      } else if (wanted !== undefined && (wanted === anyCharacter || wanted === characters[at])) {
-        piece++;
-        at++;
-      } else if (retryPiece >= 0) {
-        piece = retryPiece;
-        at = ++retryAt;
-      } else return false;
-    }
-    while (pieces[piece] === anyText) piece++;
-    return piece === pieces.length;
-  };
+  return (text) => matchTokens(pieces, [...text]);
 }
 
 type Tags = Readonly<Record<string, string>>;

@@ -1,14 +1,8 @@
 /**
  * Patterns of IAM policies: `*` for any run of characters, `?` for one, and policy variables such as
  * `${aws:username}`, whose values stand for themselves even where they hold a `*`.
- *
- * Matching takes time proportional to pattern times text at worst: whoever writes policies or names
- * resources cannot make it explode, as a regular expression would.
  */
-
-const any = Symbol("*");
-const one = Symbol("?");
-type Token = string | typeof any | typeof one;
+import { anyCharacter, anyText, matchTokens, type Token, tokensOf } from "../../aws/wildcards.ts";
 
 /** Values of condition keys, by key in lower case. */
 export type Context = ReadonlyMap<string, readonly string[]>;
@@ -54,10 +48,6 @@ function parseVariable(text: string): Part {
   return match[2] === undefined ? { key } : { key, otherwise: match[2] };
 }
 
-function tokensOf(text: string): Token[] {
-  return Array.from(text, (c) => c === "*" ? any : c === "?" ? one : c);
-}
-
 /** The pattern with its variables' values; undefined when one of them has none, or several. */
 function resolve(pattern: Pattern, context: Context): readonly Token[] | undefined {
   if (pattern.tokens !== undefined) return pattern.tokens;
@@ -75,29 +65,6 @@ function resolve(pattern: Pattern, context: Context): readonly Token[] | undefin
   return tokens;
 }
 
-function matchTokens(tokens: readonly Token[], text: readonly string[]): boolean {
-  let t = 0;
-  let p = 0;
-  let star = -1;
-  let mark = 0;
-  while (t < text.length) {
-    const token = tokens[p];
-    if (token === any) {
-      star = p++;
-      mark = t;
-    } else if (token !== undefined && (token === one || token === text[t])) {
-      p++;
-      t++;
-    } else if (star >= 0) {
-      // The last `*` takes one character more; an earlier one never needs to.
-      p = star + 1;
-      t = ++mark;
-    } else return false;
-  }
-  while (tokens[p] === any) p++;
-  return p === tokens.length;
-}
-
 /** Whether `text` matches; undefined when a variable of the pattern has no value. */
 export function matches(pattern: Pattern, text: string, context: Context): boolean | undefined {
   const tokens = resolve(pattern, context);
@@ -107,7 +74,7 @@ export function matches(pattern: Pattern, text: string, context: Context): boole
 /** The pattern's text with its variables' values, for operators that know no wildcards. */
 export function literal(pattern: Pattern, context: Context): string | undefined {
   return resolve(pattern, context)?.map((token) =>
-    token === any ? "*" : token === one ? "?" : token as string
+    token === anyText ? "*" : token === anyCharacter ? "?" : token as string
   ).join("");
 }
 
@@ -119,7 +86,7 @@ export function matchesArn(pattern: Pattern, arn: string, context: Context): boo
   const tokens = resolve(pattern, context);
   if (tokens === undefined) return undefined;
   const fields = splitTokens(tokens);
-  if (fields.length === 1 && fields[0]?.length === 1 && fields[0][0] === any) return true;
+  if (fields.length === 1 && fields[0]?.length === 1 && fields[0][0] === anyText) return true;
   const texts = splitTokens(Array.from(arn)) as string[][];
   if (texts.length < 6) return matchTokens(tokens, Array.from(arn));
   return texts.every((text, index) => {

@@ -2,6 +2,8 @@
  * The actions that S3 has by IAM's names, and what each is done to. A policy that names another, or one that none of
  * its resources can have done to it, says something else than whoever wrote it believes.
  */
+import { matchTokens, tokensOf } from "../../aws/wildcards.ts";
+
 export type Kind = "bucket" | "object";
 
 const words = (text: string) => text.trim().split(/\s+/);
@@ -65,22 +67,9 @@ const known: readonly (readonly [name: string, kind: Kind | undefined])[] = [
   ...ofOthers.map((name) => [name.toLowerCase(), undefined] as const),
 ];
 
-/** Whether a whole text is what a pattern with `*` and `?` means. Takes no longer than both their lengths multiplied. */
-export function matches(pattern: string, text: string): boolean {
-  let [at, to] = [0, 0];
-  /** The last star, and where what it stands for ends. */
-  let [star, end] = [-1, 0];
-  while (to < text.length) {
-    if (pattern[at] === "*") [star, end] = [at++, to];
-    else if (at < pattern.length && (pattern[at] === "?" || pattern[at] === text[to])) {
-      at++;
-      to++;
-    } else if (star < 0) return false;
-    else [at, to] = [star + 1, ++end];
-  }
-  while (pattern[at] === "*") at++;
-  return at === pattern.length;
-}
+/** Whether a whole text is what a pattern with `*` and `?` means. */
+export const matches = (pattern: string, text: string) =>
+  matchTokens(tokensOf(pattern), Array.from(text));
 
 /** What the actions that a pattern means are done to; nothing where it means none. */
 export function kindsOf(action: string): ReadonlySet<Kind | undefined> | undefined {
