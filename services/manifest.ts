@@ -169,6 +169,7 @@ export const services: readonly ServiceSpec[] = [
       says: ["identity.changed"],
       writes: [
         "iam_accounts",
+        "iam_aliases",
         "iam_users",
         "iam_groups",
         "iam_roles",
@@ -227,8 +228,9 @@ export const services: readonly ServiceSpec[] = [
         "identity.authorize",
         "console.page",
         "audit.>",
+        "audit_strangers.>",
       ],
-      streams: ["AUDIT"],
+      streams: ["AUDIT", "AUDIT_STRANGERS"],
     },
     health: "bus",
     stop_timeout_ms: 30_000,

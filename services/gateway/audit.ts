@@ -1,5 +1,5 @@
 /**
- * One entry for every API call, in the JetStream stream AUDIT.
+ * One entry for every API call, in a JetStream stream.
  *
  * Calls never wait for it: entries gather for a few milliseconds, go out together, and stay in memory
  * until the stream has acknowledged them; what is not acknowledged in time is sent again under the same
@@ -13,7 +13,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { headers as natsHeaders, type Msg, type Subscription } from "@nats-io/transport-node";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import { type AuditEntry, auditStream } from "./contract.ts";
+import type { AuditEntry, AuditTrail } from "./contract.ts";
 
 /** Entries on their way to the stream at once. */
 const mostSent = 512;
@@ -22,7 +22,6 @@ const sweep_ms = 1_000;
 const acknowledged_ms = 5_000;
 /** How long a loss shows in the health check. */
 const remembered_ms = 600_000;
-const kept_bytes = 256 * 1024 * 1024;
 const kept_ns = 90 * 86_400 * 1e9;
 
 const encoder = new TextEncoder();
@@ -36,6 +35,7 @@ interface Sent {
 
 export class Audit implements AsyncDisposable {
   readonly #bus: Bus;
+  readonly #trail: AuditTrail;
   readonly #log: Log;
   readonly #waiting: AuditEntry[] = [];
   readonly #sent = new Map<string, Sent>();
@@ -55,10 +55,11 @@ export class Audit implements AsyncDisposable {
   readonly #capacity: number;
 
   /** @param capacity how many entries may wait; 20,000 unless given */
-  constructor(bus: Bus, log: Log, capacity = 20_000) {
+  constructor(bus: Bus, log: Log, trail: AuditTrail, capacity = 20_000) {
+    this.#trail = trail;
     this.#capacity = capacity;
     this.#bus = bus;
-    this.#log = log;
+    this.#log = log.with({ stream: trail.stream });
     // Below the service's own inbox, which is the only one that it may hear.
     this.#inbox = `_INBOX.gateway.audit-${crypto.randomUUID()}`;
     this.#acknowledgements = bus.connection.subscribe(`${this.#inbox}.*`, {
@@ -91,15 +92,16 @@ export class Audit implements AsyncDisposable {
   }
 
   async #prepare(): Promise<void> {
+    const { stream, prefix, kept_bytes } = this.#trail;
     try {
       await this.#bus.ready(acknowledged_ms);
       const manager = await jetstreamManager(this.#bus.connection, { timeout: acknowledged_ms });
       try {
-        await manager.streams.info(auditStream);
+        await manager.streams.info(stream);
       } catch {
         await manager.streams.add({
-          name: auditStream,
-          subjects: ["audit.>"],
+          name: stream,
+          subjects: [`${prefix}.>`],
           max_bytes: kept_bytes,
           max_age: kept_ns,
           discard: "old",
@@ -146,7 +148,7 @@ export class Audit implements AsyncDisposable {
       headers.set("Nats-Msg-Id", entry.request_id);
       this.#sent.set(number, { entry, at_ms });
       this.#bus.connection.publish(
-        `audit.${token(entry.service)}.${token(entry.action)}`,
+        `${this.#trail.prefix}.${token(entry.service)}.${token(entry.action)}`,
         encoder.encode(JSON.stringify(entry)),
         { headers, reply: `${this.#inbox}.${number}` },
       );

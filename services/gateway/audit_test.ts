@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
 import { Audit } from "./audit.ts";
-import { type AuditEntry, auditStream } from "./contract.ts";
+import { type AuditEntry, auditTrail } from "./contract.ts";
 
 /** Every entry is synced by itself: a busy disk takes its time. */
 const stored_ms = 60_000;
@@ -23,7 +23,7 @@ const entry = (n: number): AuditEntry => ({
 Deno.test("every entry is stored once, in bounds, also when the server dies in between", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();
-  await using audit = new Audit(bus, testLog);
+  await using audit = new Audit(bus, testLog, auditTrail);
   await audit.prepare();
   for (let n = 0; n < 500; n++) audit.record(entry(n));
   assert.equal(await audit.flush(stored_ms), true);
@@ -36,7 +36,7 @@ Deno.test("every entry is stored once, in bounds, also when the server dies in b
   assert.equal(await audit.flush(stored_ms), true);
 
   const manager = await jetstreamManager(bus.connection);
-  const { state, config } = await manager.streams.info(auditStream, { subjects_filter: ">" });
+  const { state, config } = await manager.streams.info(auditTrail.stream, { subjects_filter: ">" });
   assert.equal(state.messages, 700);
   assert.equal(config.max_bytes, 256 * 1024 * 1024);
   assert.deepEqual(Object.keys(state.subjects ?? {}).sort(), [
@@ -49,19 +49,19 @@ Deno.test("every entry is stored once, in bounds, also when the server dies in b
 Deno.test("a stream that goes away is made again and loses no entry that came later", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();
-  await using audit = new Audit(bus, testLog);
+  await using audit = new Audit(bus, testLog, auditTrail);
   await audit.prepare();
   const manager = await jetstreamManager(bus.connection);
-  await manager.streams.delete(auditStream);
+  await manager.streams.delete(auditTrail.stream);
   audit.record(entry(1));
   assert.equal(await audit.flush(stored_ms), true);
-  assert.equal((await manager.streams.info(auditStream)).state.messages, 1);
+  assert.equal((await manager.streams.info(auditTrail.stream)).state.messages, 1);
 });
 
 Deno.test("what cannot be kept is counted, and nobody waits for it", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();
-  const audit = new Audit(bus, testLog, 100);
+  const audit = new Audit(bus, testLog, auditTrail, 100);
   await nats.kill();
   for (let n = 0; n < 110; n++) audit.record(entry(n));
   assert.equal(audit.dropped, 10);

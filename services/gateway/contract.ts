@@ -1,8 +1,26 @@
 /** What others may know of the gateway: the audit stream and how the console is reached. */
 import { subject } from "../bus/subject.ts";
 
-/** The JetStream stream that keeps one entry for every API call, on subjects `audit.<service>.<action>`. */
-export const auditStream = "AUDIT";
+/** A JetStream stream of audit entries, on subjects `<prefix>.<service>.<action>`; the oldest go first. */
+export interface AuditTrail {
+  readonly stream: string;
+  readonly prefix: string;
+  readonly kept_bytes: number;
+}
+
+/** One entry for every API call of an account. */
+export const auditTrail: AuditTrail = {
+  stream: "AUDIT",
+  prefix: "audit",
+  kept_bytes: 256 * 1024 * 1024,
+};
+
+/** Of callers without an account, whose entries must not push out any of the other. */
+export const strangersTrail: AuditTrail = {
+  stream: "AUDIT_STRANGERS",
+  prefix: "audit_strangers",
+  kept_bytes: 64 * 1024 * 1024,
+};
 
 export interface AuditEntry {
   readonly ts: string;
@@ -11,11 +29,16 @@ export interface AuditEntry {
   readonly action: string;
   readonly account_id: string;
   readonly principal_arn: string;
+  /** Of a call for which no account answers: the access key that it names. */
+  readonly access_key_id?: string;
   readonly source_ip: string;
   readonly user_agent: string;
   readonly status: number;
   readonly error_code?: string;
   readonly duration_ms: number;
+  /** Of an entry that stands for several calls, the last of which was at `until`: how many. */
+  readonly count?: number;
+  readonly until?: string;
 }
 
 /** A request for `/console…` that the gateway hands on; it is not signed, the console decides. */

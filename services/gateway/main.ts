@@ -27,6 +27,8 @@ await runService("gateway", async ({ bus, config, log, paths, reportHealth, onSt
       in_flight: gateway.inFlight,
       audit_pending: gateway.audit.pending,
       audit_dropped: gateway.audit.dropped,
+      audit_strangers_pending: gateway.strangersAudit.pending,
+      audit_strangers_dropped: gateway.strangersAudit.dropped,
       ffi: gateway.ffi,
       no_delay_sockets: gateway.noDelaySockets,
     },

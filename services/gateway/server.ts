@@ -16,11 +16,13 @@ import { Admission, type AdmissionLimits } from "./admission.ts";
 import { Audit } from "./audit.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
+import { auditTrail } from "./contract.ts";
 import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
 import { type Edge, edgeOf } from "./edge.ts";
 import { errorFormOf, errorReply, visible } from "./error_reply.ts";
 import { QueryAnswers } from "./query_answers.ts";
 import { checkS3Method, isAnonymousS3, s3Action, S3Door } from "./s3_door.ts";
+import { StrangersAudit } from "./strangers_audit.ts";
 
 export interface GatewayOptions {
   readonly bus: Bus;
@@ -43,6 +45,8 @@ export interface GatewayOptions {
 export interface Gateway {
   readonly port: number;
   readonly audit: Audit;
+  /** The same of callers without an account. */
+  readonly strangersAudit: Audit;
   /** Listening sockets that answer without delay; what became of the FFI permission that this took. */
   readonly noDelaySockets: number;
   readonly ffi: Deno.PermissionState;
@@ -58,6 +62,9 @@ interface Bindings {
   readonly remote: Deno.Addr;
 }
 
+/** Of an access key's form; never what somebody put in its place, which may be a secret. */
+const keyForm = /^[A-Z0-9]{4,32}$/;
+
 const wantsPage = (edge: Edge) => (edge.headers.get("accept") ?? "").includes("text/html");
 
 class Door {
@@ -66,11 +73,19 @@ class Door {
   readonly #log: Log;
   readonly #parts: DispatchParts;
   readonly #audit: Audit;
+  readonly #strangers: StrangersAudit;
   readonly #s3: S3Door;
 
-  constructor(parts: DispatchParts, audit: Audit, s3: S3Door, log: Log) {
+  constructor(
+    parts: DispatchParts,
+    audit: Audit,
+    strangers: StrangersAudit,
+    s3: S3Door,
+    log: Log,
+  ) {
     this.#parts = parts;
     this.#audit = audit;
+    this.#strangers = strangers;
     this.#s3 = s3;
     this.#log = log;
   }
@@ -158,23 +173,32 @@ class Door {
 
   #record(edge: Edge, notes: CallNotes, status: number, error: AwsError | undefined): void {
     const duration_ms = Math.round((performance.now() - edge.started_ms) * 100) / 100;
-    this.#log.info("call", {
-      request_id: edge.request_id,
-      aws_service: notes.service,
-      action: notes.action,
-      account_id: notes.account_id,
-      status,
-      ...(error === undefined ? {} : { code: error.code }),
-      duration_ms,
-    });
-    this.#audit.record({
+    const entry = {
       ts: new Date().toISOString(),
       request_id: edge.request_id,
       ...notes,
+      // Whatever the sender calls it.
+      service: notes.service.slice(0, 64),
       source_ip: edge.source_ip,
       user_agent: (edge.headers.get("user-agent") ?? "").slice(0, 256),
       status,
       ...(error === undefined ? {} : { error_code: error.code }),
+      duration_ms,
+    };
+    if (notes.account_id !== "") this.#audit.record(entry);
+    else {
+      const access_key_id = claimedScope(edge)?.access_key_id ?? "";
+      const named = keyForm.test(access_key_id) ? { access_key_id } : {};
+      // What is only counted there is no line of its own in the log either.
+      if (!this.#strangers.record({ ...entry, ...named })) return;
+    }
+    this.#log.info("call", {
+      request_id: edge.request_id,
+      aws_service: entry.service,
+      action: notes.action,
+      account_id: notes.account_id,
+      status,
+      ...(error === undefined ? {} : { code: error.code }),
       duration_ms,
     });
   }
@@ -192,8 +216,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { bus, log } = options;
   const grants = new SigningGrants(bus);
   const authorizer = new ResourceAuthorizer(bus);
-  const audit = new Audit(bus, log);
-  await audit.prepare();
+  const audit = new Audit(bus, log, auditTrail);
+  const strangers = new StrangersAudit(bus, log);
+  await Promise.all([audit.prepare(), strangers.audit.prepare()]);
   void forgetOnReconnect(bus, () => {
     grants.forget();
     authorizer.forget();
@@ -209,6 +234,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       region: options.region,
     },
     audit,
+    strangers,
     s3,
     log,
   );
@@ -239,6 +265,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     port,
     audit,
+    strangersAudit: strangers.audit,
     noDelaySockets,
     ffi,
     get inFlight() {
@@ -254,7 +281,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       }, timeout_ms);
       await server.shutdown();
       clearTimeout(timer);
-      await audit[Symbol.asyncDispose]();
+      await Promise.all([audit[Symbol.asyncDispose](), strangers[Symbol.asyncDispose]()]);
       await grants[Symbol.asyncDispose]();
       await authorizer[Symbol.asyncDispose]();
       s3[Symbol.dispose]();

@@ -24,7 +24,7 @@ import { AwsError } from "../aws/errors.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { identityChanged } from "../identity/contract.ts";
 import { frontHeaders } from "../predastore/contract.ts";
-import { type AuditEntry, auditStream, consolePage, frontReplyHeaders } from "./contract.ts";
+import { type AuditEntry, auditTrail, consolePage, frontReplyHeaders } from "./contract.ts";
 import { until } from "../../tests/kit/until.ts";
 
 function clientOptions(of: TestGateway, credentials = testCredentials) {
@@ -41,7 +41,7 @@ async function auditOf(gateway: TestGateway, subjectName: string): Promise<Audit
   const manager = await jetstreamManager(gateway.bus.connection);
   return await until("an audit record", async () => {
     try {
-      const message = await manager.streams.getMessage(auditStream, {
+      const message = await manager.streams.getMessage(auditTrail.stream, {
         last_by_subj: subjectName,
       });
       return message?.json<AuditEntry>();

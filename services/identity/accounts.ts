@@ -108,57 +108,6 @@ export function accountsOf(state: State): readonly AccountSummary[] {
   }));
 }
 
-const aliasForm = /^[a-z0-9](?!\d{11}$)(?:[a-z0-9]|-(?!-)){1,61}[a-z0-9]$/;
-
-export async function createAccountAlias(
-  input: OnBus<Iam.CreateAccountAliasCommandInput>,
-  call: Call,
-): Promise<Record<string, never>> {
-  demand(call, "iam:CreateAccountAlias", "*");
-  const alias = input.AccountAlias ?? "";
-  if (!aliasForm.test(alias)) throw invalid("The specified value for accountAlias is invalid.");
-  const { account_id } = call.caller;
-  const taken = call.state.accounts.list()
-    .some(({ value }) => value.alias === alias && value.account_id !== account_id);
-  if (taken) throw alreadyExists(`The account alias ${alias} already exists.`);
-  await change(call, (account) => ({ ...account, alias }));
-  return {};
-}
-
-async function change(
-  call: Call,
-  make: (account: AccountRecord) => AccountRecord,
-): Promise<void> {
-  await call.state.accounts.modify(call.caller.account_id, (account) => {
-    if (account === undefined) throw noSuchEntity("The account cannot be found.");
-    return make(account);
-  });
-}
-
-export async function deleteAccountAlias(
-  input: OnBus<Iam.DeleteAccountAliasCommandInput>,
-  call: Call,
-): Promise<Record<string, never>> {
-  demand(call, "iam:DeleteAccountAlias", "*");
-  await change(call, (account) => {
-    if (account.alias === undefined || account.alias !== input.AccountAlias) {
-      throw noSuchEntity(`The account alias ${input.AccountAlias} cannot be found.`);
-    }
-    const { alias: _gone, ...rest } = account;
-    return rest;
-  });
-  return {};
-}
-
-export function listAccountAliases(
-  _input: OnBus<Iam.ListAccountAliasesCommandInput>,
-  call: Call,
-): OnBus<Iam.ListAccountAliasesCommandOutput> {
-  demand(call, "iam:ListAccountAliases", "*");
-  const alias = call.state.account(call.caller.account_id)?.alias;
-  return { AccountAliases: alias === undefined ? [] : [alias], IsTruncated: false };
-}
-
 export function getAccountSummary(
   _input: OnBus<Iam.GetAccountSummaryCommandInput>,
   call: Call,

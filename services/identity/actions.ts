@@ -5,12 +5,8 @@ import {
   listAccessKeys,
   updateAccessKey,
 } from "./iam/access_keys.ts";
-import {
-  createAccountAlias,
-  deleteAccountAlias,
-  getAccountSummary,
-  listAccountAliases,
-} from "./accounts.ts";
+import { getAccountSummary } from "./accounts.ts";
+import { createAccountAlias, deleteAccountAlias, listAccountAliases } from "./aliases.ts";
 import type { Call } from "./call.ts";
 import type { identityActions } from "./contract.ts";
 import * as policies from "./iam/customer_policies.ts";

@@ -8,6 +8,7 @@ import type { Bus } from "../bus/bus.ts";
 import { type Subject, subject } from "../bus/subject.ts";
 import type { Log } from "../log/log.ts";
 import { accountNamed, accountsOf, demandNoUserSession, makeAccount } from "./accounts.ts";
+import { adoptAliases } from "./aliases.ts";
 import { iamActions, stsActions } from "./actions.ts";
 import { callOf, noSuchEntity } from "./call.ts";
 import {
@@ -74,6 +75,7 @@ export async function startIdentity(options: IdentityOptions): Promise<Identity>
   const given = givenKeyPath === undefined ? undefined : await readGivenKey(givenKeyPath);
   await firstStart(state, masterKeys, options.clusterId, log, undefined, given);
   if (givenKeyPath !== undefined) await forgetGivenKey(givenKeyPath);
+  await adoptAliases(state, log);
   const unreadableSecrets = await sealAnew(state, masterKeys, log);
 
   bus.answer(signingKey, (scope) => grantSigningKey(state, masterKeys, scope));

@@ -10,11 +10,17 @@ export interface AccountRecord {
   readonly status: "active" | "suspended";
   /** ISO 8601, as all dates here. */
   readonly created: string;
+  /** Of an earlier release: `iam_aliases` has it now (see aliases.ts). */
   readonly alias?: string;
   /** Only of the account that the first start made. */
   readonly first_start?: FirstStart;
   /** Of an account that the operator made: its administrator, as far as its making came. */
   readonly administrator?: FirstStart;
+}
+
+/** Whose alias it is that the row is keyed by. */
+export interface AliasRecord {
+  readonly account_id: string;
 }
 
 /** Progress of the first start; see first_start.ts. */

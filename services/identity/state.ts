@@ -3,6 +3,7 @@
  *
  * `iam_accounts` has a row per account, keyed by its id; the one made at the first start also tells
  * how far that came (see first_start.ts).
+ * `iam_aliases` is keyed by the alias (see aliases.ts).
  * Users, groups, roles, instance profiles and policies are keyed by account and name in lower case,
  * so that the store itself refuses two whose names differ only in case. `iam_keys` is keyed by
  * account, owner and slot; there are two slots, so that AWS's quota of two keys a user holds by itself
@@ -17,6 +18,7 @@ import { type Row, Table } from "../state/table.ts";
 import { type IdentityChanged, identityChanged } from "./contract.ts";
 import {
   type AccountRecord,
+  type AliasRecord,
   type GroupRecord,
   type InstanceProfileRecord,
   keyOrder,
@@ -69,6 +71,7 @@ class Index<T> {
 
 export interface Tables {
   readonly accounts: Table<AccountRecord>;
+  readonly aliases: Table<AliasRecord>;
   readonly users: Table<UserRecord>;
   readonly groups: Table<GroupRecord>;
   readonly roles: Table<RoleRecord>;
@@ -80,6 +83,7 @@ export interface Tables {
 
 export class State implements Tables, AsyncDisposable {
   readonly accounts: Table<AccountRecord>;
+  readonly aliases: Table<AliasRecord>;
   readonly users: Table<UserRecord>;
   readonly groups: Table<GroupRecord>;
   readonly roles: Table<RoleRecord>;
@@ -94,6 +98,7 @@ export class State implements Tables, AsyncDisposable {
 
   private constructor(tables: Tables, bus: Bus) {
     this.accounts = tables.accounts;
+    this.aliases = tables.aliases;
     this.users = tables.users;
     this.groups = tables.groups;
     this.roles = tables.roles;
@@ -124,18 +129,20 @@ export class State implements Tables, AsyncDisposable {
 
   static async open(bus: Bus, log: Log): Promise<State> {
     const open = <T>(bucket: string) => Table.open<T>(bus, bucket, log);
-    const [accounts, users, groups, roles, profiles, policies, keys, sessions] = await Promise.all([
-      open<AccountRecord>("iam_accounts"),
-      open<UserRecord>("iam_users"),
-      open<GroupRecord>("iam_groups"),
-      open<RoleRecord>("iam_roles"),
-      open<InstanceProfileRecord>("iam_profiles"),
-      open<ManagedPolicyRecord>("iam_policies"),
-      open<KeyRecord>("iam_keys"),
-      open<SessionRecord>("iam_sessions"),
-    ]);
+    const [accounts, aliases, users, groups, roles, profiles, policies, keys, sessions] =
+      await Promise.all([
+        open<AccountRecord>("iam_accounts"),
+        open<AliasRecord>("iam_aliases"),
+        open<UserRecord>("iam_users"),
+        open<GroupRecord>("iam_groups"),
+        open<RoleRecord>("iam_roles"),
+        open<InstanceProfileRecord>("iam_profiles"),
+        open<ManagedPolicyRecord>("iam_policies"),
+        open<KeyRecord>("iam_keys"),
+        open<SessionRecord>("iam_sessions"),
+      ]);
     return new State(
-      { accounts, users, groups, roles, profiles, policies, keys, sessions },
+      { accounts, aliases, users, groups, roles, profiles, policies, keys, sessions },
       bus,
     );
   }
@@ -181,6 +188,7 @@ export class State implements Tables, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const tables = [
       this.accounts,
+      this.aliases,
       this.users,
       this.groups,
       this.roles,

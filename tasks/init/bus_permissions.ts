@@ -8,7 +8,7 @@
  */
 import type { BusPermissions, ServiceSpec } from "../../services/manifest.ts";
 import { readyEvent } from "../../services/runtime/run_service.ts";
-import { auditStream } from "../../services/gateway/contract.ts";
+import { auditTrail, strangersTrail } from "../../services/gateway/contract.ts";
 
 export interface SubjectPermissions {
   readonly publish: readonly string[];
@@ -18,7 +18,7 @@ export interface SubjectPermissions {
 /** The operator's commands and the supervisor speak as this. */
 export const operatorName = "operator";
 
-/** What the operator may: ask every service, see events, read the audit stream, save all streams. */
+/** What the operator may: ask every service, see events, read the audit streams, save all streams. */
 export const operatorBus: BusPermissions = {
   hears: ["*.event.>"],
   says: [
@@ -131,7 +131,10 @@ export function natsConfig(settings: NatsSettings): string {
       userBlock(keyOf(service.name), subjectPermissions(service.name, service.bus))
     ),
     userBlock(keyOf(operatorName), {
-      ...subjectPermissions(operatorName, { ...operatorBus, streams: [auditStream] }),
+      ...subjectPermissions(operatorName, {
+        ...operatorBus,
+        streams: [auditTrail.stream, strangersTrail.stream],
+      }),
     }),
   ];
   return `# Made from services/manifest.ts at every start; changes here are lost.

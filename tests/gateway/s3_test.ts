@@ -14,7 +14,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
-import { type AuditEntry, auditStream } from "../../services/gateway/contract.ts";
+import { type AuditEntry, strangersTrail } from "../../services/gateway/contract.ts";
 import { erasureCodeHeader } from "../../services/predastore/contract.ts";
 import { startGatewayProcess } from "../kit/gateway_process.ts";
 import { until } from "../kit/until.ts";
@@ -90,12 +90,12 @@ Deno.test("objects pass through the gateway to predastore and back, byte for byt
   const operator = await gateway.bus("operator");
   const manager = await jetstreamManager(operator.connection);
   const refusals = async () => {
-    const message = await manager.streams.getMessage(auditStream, {
-      last_by_subj: "audit.s3.GetObject",
+    const message = await manager.streams.getMessage(strangersTrail.stream, {
+      last_by_subj: "audit_strangers.s3.GetObject",
     }).catch(() => null);
     return message?.json<AuditEntry>();
   };
-  await until("the refusal is in the audit stream", async () => {
+  await until("the refusal is among those of strangers", async () => {
     return (await refusals())?.error_code === "AccessDenied";
   });
   await assert.rejects(get("missing"), { name: "NoSuchKey" });

@@ -2,7 +2,7 @@
  * What a test called over HTTPS, for the coverage table: the gateway's own audit entries, written to
  * the file that `MULGA_RECORD_CALLS` names. Without it nothing is recorded.
  */
-import type { AuditEntry } from "../../services/gateway/contract.ts";
+import { type AuditEntry, auditTrail, strangersTrail } from "../../services/gateway/contract.ts";
 import type { Bus } from "../../services/bus/bus.ts";
 
 /** Service and action to how often it was answered and refused. */
@@ -46,12 +46,14 @@ export async function recordCalls(bus: Bus): Promise<() => Promise<void>> {
   if (file === undefined) return () => Promise.resolve();
   const calls: RecordedCalls = {};
   const seen = new Set<string>();
-  bus.listen<AuditEntry>("audit.>", (entry) => {
-    // An entry that was not acknowledged in time is said again.
-    if (seen.has(entry.request_id)) return;
-    seen.add(entry.request_id);
-    count(calls, entry.service, entry.action, entry.error_code !== undefined);
-  });
+  for (const { prefix } of [auditTrail, strangersTrail]) {
+    bus.listen<AuditEntry>(`${prefix}.>`, (entry) => {
+      // An entry that was not acknowledged in time is said again.
+      if (seen.has(entry.request_id)) return;
+      seen.add(entry.request_id);
+      count(calls, entry.service, entry.action, entry.error_code !== undefined);
+    });
+  }
   await bus.connection.flush();
   return async () => {
     await bus.connection.flush();

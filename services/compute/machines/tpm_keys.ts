@@ -4,6 +4,7 @@
  * shown in the two forms of GetInstanceTpmEkPub.
  */
 import { createPublicKey } from "node:crypto";
+import { joined } from "../../aws/bytes.ts";
 
 export const endorsementKeyTypes = ["rsa-2048", "ecc-sec-p384"] as const;
 export type EndorsementKeyType = (typeof endorsementKeyTypes)[number];
@@ -30,9 +31,7 @@ const templates: Readonly<Record<EndorsementKeyType, Uint8Array>> = {
 function command(code: string, body: string, sessions = false): Uint8Array {
   const rest = hex(body);
   const head = hex(`${sessions ? "8002" : "8001"} 00000000 ${code}`);
-  const bytes = new Uint8Array(head.length + rest.length);
-  bytes.set(head);
-  bytes.set(rest, head.length);
+  const bytes = joined([head, rest]);
   new DataView(bytes.buffer).setUint32(2, bytes.length);
   return bytes;
 }

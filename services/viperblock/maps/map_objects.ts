@@ -86,11 +86,7 @@ export async function mapChunks(store: BlockStore, map: SavedMap): Promise<Store
     return chunks;
   }
   for (let number = 1; number < map.parts && bytes.length < chunkTableEnd(head); number++) {
-    const more = await part(store, map, number);
-    const joined = new Uint8Array(bytes.length + more.length);
-    joined.set(bytes);
-    joined.set(more, bytes.length);
-    bytes = joined;
+    bytes = joined([bytes, await part(store, map, number)]);
   }
   return readChunkTable(bytes, head).filter((chunk) => chunk !== undefined);
 }

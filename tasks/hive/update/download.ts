@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { sumOfFile } from "../../../image/signing/sums.ts";
+import { joined } from "../../../services/aws/bytes.ts";
 import { CommandError } from "../../terminal/command.ts";
 import { bytes as sizeText } from "../../terminal/table.ts";
 import { silence_ms as usualSilence_ms, type Source, SourceError } from "./source.ts";
@@ -202,11 +203,5 @@ export async function readSmall(
   } finally {
     clearTimeout(timer);
   }
-  const whole = new Uint8Array(length);
-  let at = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, at);
-    at += chunk.length;
-  }
-  return whole;
+  return joined(chunks);
 }
