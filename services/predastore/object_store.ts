@@ -24,7 +24,8 @@ interface Reply {
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-const mostIdle = 8;
+/** Fewer than its callers ask at once, and it would open connections over and over: a server takes a while for each. */
+const mostIdle = 32;
 const longestHead_bytes = 64 * 1024;
 
 /** One connection, for one exchange after the other. */

@@ -225,7 +225,11 @@ interface Rate {
 }
 
 /** So many clients at once. */
-async function rate(count: number, one: (at: number) => Promise<unknown>): Promise<Rate> {
+async function rate(
+  pid: number,
+  count: number,
+  one: (at: number) => Promise<unknown>,
+): Promise<Rate> {
   let next = 0;
   const { seconds, thread_ms } = await measure(pid, async () => {
     await Promise.all(Array.from({ length: clients }, async () => {
@@ -239,18 +243,42 @@ const told = ({ per_second, thread_ms }: Rate) =>
   `${per_second.toFixed(0)}/s (${thread_ms.toFixed(3)} ms of the request thread each)`;
 
 const name = (at: number) => `small/${String(at).padStart(8, "0")}`;
-const writes = await rate(small_objects, (at) => store.put(name(at), small));
-const reads = await rate(small_objects, (at) => store.get(name(at)));
+const bareSocket = join(test.node.config.data_dir, "bare.sock");
+const bareSmall = new Deno.Command(Deno.execPath(), {
+  args: [
+    "run",
+    "-A",
+    "--no-check",
+    new URL("./bare_small.ts", import.meta.url).pathname,
+    bareSocket,
+  ],
+  stdout: "piped",
+}).spawn();
+const bareSaid = bareSmall.stdout.getReader();
+await bareSaid.read();
+using bareStore = new ObjectStore(bareSocket, "bare");
+const bareWrites = await rate(
+  bareSmall.pid,
+  small_objects,
+  (at) => bareStore.put(name(at), small),
+);
+const bareReads = await rate(bareSmall.pid, small_objects, (at) => bareStore.get(name(at)));
+const writes = await rate(pid, small_objects, (at) => store.put(name(at), small));
+const reads = await rate(pid, small_objects, (at) => store.get(name(at)));
+bareSmall.kill("SIGKILL");
+await bareSaid.cancel();
+await bareSmall.status;
 const by = `${clients} clients by the system's door`;
+const floor = (of: Rate) => `a bare process with nothing behind it ${told(of)}`;
 console.log(JSON.stringify({
   name: "s3_put_4kib_to_3000_a_second",
   ratio: Number((writes.per_second / 3000).toFixed(2)),
-  detail: `${told(writes)}, ${by}`,
+  detail: `${told(writes)}, ${by}; ${floor(bareWrites)}`,
 }));
 console.log(JSON.stringify({
   name: "s3_get_4kib_to_10000_a_second",
   ratio: Number((reads.per_second / 10_000).toFixed(2)),
-  detail: `${told(reads)}, ${by}`,
+  detail: `${told(reads)}, ${by}; ${floor(bareReads)}`,
 }));
 // Many streams at once keep all processors busy, and do not grow the process.
 const streams = 32;

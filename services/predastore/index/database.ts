@@ -22,6 +22,10 @@ const lockWait_ms = 10_000;
 export type Row = Record<string, unknown>;
 export type Value = string | number | bigint | Bytes | null;
 
+interface ListedStatement extends StatementSync {
+  setReturnArrays(on: boolean): void;
+}
+
 interface Queued {
   readonly work: () => void;
   readonly done: PromiseWithResolvers<void>;
@@ -32,6 +36,8 @@ export class IndexDatabase implements Disposable {
   /** Undefined for a database in memory, which has no log. */
   readonly checkpoints: Checkpoints | undefined;
   readonly #statements = new Map<string, StatementSync>();
+  /** Those that give arrays. */
+  readonly #listed = new Map<string, StatementSync>();
   #queue: Queued[] = [];
   readonly #ends: { committing(): void; rolledBack(): void }[] = [];
   inTransaction = false;
@@ -83,6 +89,18 @@ export class IndexDatabase implements Disposable {
 
   one(sql: string, ...values: Value[]): Row | undefined {
     return this.#statement(sql).get(...values) as Row | undefined;
+  }
+
+  /** The columns of one row in their order, which costs half of what they do with their names. */
+  columns(sql: string, ...values: Value[]): readonly unknown[] | undefined {
+    let statement = this.#listed.get(sql);
+    if (statement === undefined) {
+      // Deno has it, and its types do not.
+      const made = this.#db.prepare(sql) as ListedStatement;
+      made.setReturnArrays(true);
+      this.#listed.set(sql, statement = made);
+    }
+    return statement.get(...values) as readonly unknown[] | undefined;
   }
 
   all(sql: string, ...values: Value[]): Row[] {

@@ -37,6 +37,35 @@ type Table = "objects" | "versions";
 const columns =
   "bucket, key, sequence, revision, version, marker, size, modified_ms, etag, checksum, storage_class, meta, extents, record";
 const placeholders = columns.replace(/\w+/g, "?");
+/** Those of a row whose bucket and key are known. */
+const besidesKey = columns.split(", ").slice(2);
+const findCurrent = `select ${besidesKey.join(", ")} from objects where bucket = ? and key = ?`;
+
+type Filled<T> = { -readonly [Name in keyof T]: T[Name] };
+
+/** Every request for an object makes one, so it is made with no objects on the way. @param columns those of `besidesKey` */
+function objectRow(bucket: number, key: string, columns: readonly unknown[]): ObjectRow {
+  const [sequence, revision, version, marker, size, modified_ms, etag, ...described] = columns;
+  const [checksum, storage_class, told, extents, record] = described;
+  const meta = JSON.parse(told as string) as Filled<ObjectMeta>;
+  if (checksum !== null) meta.checksum = JSON.parse(checksum as string) as ChecksumMeta;
+  if (storage_class !== null) meta.storage_class = storage_class as string;
+  const row: Filled<ObjectRow> = {
+    bucket,
+    key,
+    sequence: sequence as number,
+    size: size as number,
+    modified_ms: modified_ms as number,
+    etag: etag as string,
+    meta,
+    locations: unpackLocations(record as Bytes),
+  };
+  if ((revision as number) > 0) row.revision = revision as number;
+  if (version !== null) row.version = version as string;
+  if (marker === 1) row.marker = true;
+  if (extents !== null) row.extents = JSON.parse(extents as string) as [number, number][];
+  return row;
+}
 
 export class ObjectTable {
   readonly #database: IndexDatabase;
@@ -78,34 +107,14 @@ export class ObjectTable {
   }
 
   #row(row: Row): ObjectRow {
-    return {
-      bucket: row["bucket"] as number,
-      key: keyText(row["key"]),
-      sequence: row["sequence"] as number,
-      ...((row["revision"] as number) > 0 ? { revision: row["revision"] as number } : {}),
-      ...optional("version", row["version"] as string | null),
-      ...(row["marker"] === 1 ? { marker: true as const } : {}),
-      size: row["size"] as number,
-      modified_ms: row["modified_ms"] as number,
-      etag: row["etag"] as string,
-      meta: {
-        ...parsed<ObjectMeta>(row["meta"]) as ObjectMeta,
-        ...optional("checksum", parsed<ChecksumMeta>(row["checksum"])),
-        ...optional("storage_class", row["storage_class"] as string | null),
-      },
-      ...optional("extents", parsed<[number, number][]>(row["extents"])),
-      locations: unpackLocations(row["record"] as Bytes),
-    };
+    const besides = besidesKey.map((name) => row[name]);
+    return objectRow(row["bucket"] as number, keyText(row["key"]), besides);
   }
 
   /** What a plain read sees. */
   find(bucket: number, key: string): ObjectRow | undefined {
-    const row = this.#database.one(
-      "select * from objects where bucket = ? and key = ?",
-      bucket,
-      keyBytes(key),
-    );
-    return row === undefined ? undefined : this.#row(row);
+    const found = this.#database.columns(findCurrent, bucket, keyBytes(key));
+    return found === undefined ? undefined : objectRow(bucket, key, found);
   }
 
   /** One version by its id; `null` is the one that has none. */
