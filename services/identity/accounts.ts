@@ -144,12 +144,16 @@ export function getAccountSummary(
   };
 }
 
-/** @throws AwsError `AccessDenied`: with session credentials of a user IAM answers nothing, as on AWS */
+/**
+ * With session credentials of a user or a federated user IAM answers nothing, and STS only who that is and, to a
+ * user's own, AssumeRole, as on AWS.
+ * @throws AwsError `AccessDenied`
+ */
 export function demandNoUserSession(call: Call, service: string, action: string): void {
   const { session } = call.caller;
   if (session === undefined || session.kind === "role") return;
-  if (service === "sts" && /^(AssumeRole|GetCallerIdentity)$/.test(action)) return;
-  if (session.kind === "federated" && service === "sts") return;
+  if (service === "sts" && action === "GetCallerIdentity") return;
+  if (session.kind === "user" && service === "sts" && action === "AssumeRole") return;
   throw new AwsError(
     "AccessDenied",
     `Cannot call ${service}:${action} with session credentials that have no multi-factor authentication.`,

@@ -129,6 +129,8 @@ export interface SessionRecord {
   readonly policies: readonly string[];
   readonly policy_arns: readonly string[];
   readonly tags: Readonly<Record<string, string>>;
+  /** Those of its tags, in lower case, that go on to the roles which it takes. */
+  readonly transitive?: readonly string[];
   readonly source_identity?: string;
   readonly created: string;
   readonly expires_ms: number;

@@ -55,6 +55,33 @@ Deno.test("a resource's policy that trusts the account leaves it to the account'
   }
 });
 
+Deno.test("NotPrincipal leaves out of a denial whom it names with the account, and nobody else of the account", () => {
+  const own: Principal = rootPrincipal(account_id);
+  const bob: Principal = { ...ada, arn: `${iam}:user/bob` } as Principal;
+  const denied = (who: Principal, ...AWS: readonly string[]) => {
+    const document = JSON.stringify({
+      Version: "2012-10-17",
+      Statement: { Effect: "Deny", NotPrincipal: { AWS }, Action: "s3:*", Resource: "*" },
+    });
+    const request = { action: "s3:GetObject", resource: "arn:aws:s3:::bucket/key" };
+    return weighResource(who, allowing, { account_id, document }, request, call).decision ===
+      "explicit_deny";
+  };
+  const account = `${iam}:root`;
+  const named = [account, ada.arn];
+  assert.deepEqual([ada, own, bob, session].map((who) => denied(who, ...named)), [
+    false,
+    false,
+    true,
+    true,
+  ]);
+  assert.equal(denied(ada, ada.arn), true, "without its account");
+  assert.deepEqual([ada, own].map((who) => denied(who, account)), [true, false]);
+  assert.equal(denied(session, account_id, `${iam}:role/reader`), false);
+  assert.equal(denied(session, account_id, session.arn), true, "without its role");
+  assert.deepEqual([ada, own, session].map((who) => denied(who, "*")), [false, false, false]);
+});
+
 Deno.test("a session is not widened past its own policy by whoever names its role or anybody", () => {
   assert.equal(weigh(session, narrowed, `${iam}:role/reader`), "implicit_deny");
   assert.equal(weigh(session, narrowed, "*"), "implicit_deny");

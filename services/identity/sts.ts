@@ -4,7 +4,7 @@ import { AwsError } from "../aws/errors.ts";
 import { type Call, demand, denied, invalid, type OnBus, overLimit } from "./call.ts";
 import { checkDocument, checkPolicyArn } from "./iam/holder_policies.ts";
 import { isManagedPolicy } from "./iam/managed_policies.ts";
-import { parsePolicy, policySize, policySizes } from "./policy/document.ts";
+import { parsePolicy, policySizes } from "./policy/document.ts";
 import { assumedRoleArn, federatedUserArn, roleArn, rootOwner } from "./records.ts";
 import { createSession, type Credentials } from "./credentials/sessions.ts";
 import { tagsOf } from "./iam/tags.ts";
@@ -36,14 +36,17 @@ export function getAccessKeyInfo(
 }
 
 /** @throws AwsError `ValidationError` */
-function durationOf(given: number | undefined, usual: number, limit: number): number {
+function durationOf(
+  given: number | undefined,
+  usual: number,
+  limit: number,
+  tooLong = `The requested DurationSeconds exceeds the ${limit} seconds that are allowed.`,
+): number {
   const seconds = given ?? Math.min(usual, limit);
   if (!Number.isInteger(seconds) || seconds < 900) {
     throw invalid("DurationSeconds must be a whole number, 900 at least.");
   }
-  if (seconds > limit) {
-    throw invalid(`The requested DurationSeconds exceeds the ${limit} seconds that are allowed.`);
-  }
+  if (seconds > limit) throw invalid(tooLong);
   return seconds;
 }
 
@@ -71,10 +74,10 @@ function narrowing(
   const policies: string[] = [];
   if (input.Policy !== undefined) {
     checkDocument(input.Policy, "policy");
-    if (policySize(input.Policy) > policySizes.session) {
-      throw new AwsError(
-        "PackedPolicyTooLarge",
-        `The session policy exceeds ${policySizes.session} characters.`,
+    // White space counts here, as it does nowhere else.
+    if (input.Policy.length > policySizes.session) {
+      throw invalid(
+        `The value at 'policy' must have length less than or equal to ${policySizes.session}.`,
       );
     }
     parsePolicy(input.Policy);
@@ -89,6 +92,46 @@ function narrowing(
   });
   if (policy_arns.length > 10) throw overLimit("Cannot exceed quota for PolicyArns: 10");
   return { policies, policy_arns };
+}
+
+/** A role taken by a role's session lasts an hour at most, as on AWS. */
+const longestChained_s = 3_600;
+const chainedTooLong =
+  "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+const roleTooLong =
+  "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.";
+
+/**
+ * What a session of a role has of the session that took it: the source identity, which nobody changes any more, and
+ * the tags that are transitive.
+ * @throws AwsError
+ */
+function chainOf(
+  { caller: { session } }: Call,
+  input: OnBus<Sts.AssumeRoleCommandInput>,
+  tags: Readonly<Record<string, string>>,
+) {
+  const source_identity = session?.source_identity ?? input.SourceIdentity;
+  if (input.SourceIdentity !== undefined && input.SourceIdentity !== source_identity) {
+    throw new AwsError("AccessDenied", "The source identity of a session cannot be changed.", {
+      status: 403,
+    });
+  }
+  const goesOn = new Set(session?.transitive ?? []);
+  const inherited = Object.entries(session?.tags ?? {})
+    .filter(([key]) => goesOn.has(key.toLowerCase()));
+  const given = new Set(Object.keys(tags).map((key) => key.toLowerCase()));
+  for (const [key] of inherited) {
+    if (given.has(key.toLowerCase())) {
+      throw invalid(`The session tag "${key}" is inherited and cannot be given again.`);
+    }
+  }
+  const named = (input.TransitiveTagKeys ?? []).map((key) => key.toLowerCase());
+  return {
+    source_identity,
+    tags: Object.fromEntries([...inherited, ...Object.entries(tags)]),
+    transitive: [...new Set([...goesOn, ...named.filter((key) => given.has(key))])],
+  };
 }
 
 const roleForm = /^arn:aws:iam::(\d{12}):role\/(?:[\x21-\x7e]*\/)?([\w+=,.@-]{1,64})$/;
@@ -111,31 +154,39 @@ export async function assumeRole(
     });
   }
   const tags = tagsOf(input.Tags);
+  const chained = chainOf(call, input, tags);
   const role = state.role(match[1] ?? "", match[2] ?? "")?.value;
   const conditions: Record<string, string | readonly string[]> = {
     "sts:RoleSessionName": input.RoleSessionName,
     ...(input.ExternalId === undefined ? {} : { "sts:ExternalId": input.ExternalId }),
     ...(input.SourceIdentity === undefined ? {} : { "sts:SourceIdentity": input.SourceIdentity }),
     ...(Object.keys(tags).length === 0 ? {} : { "aws:TagKeys": Object.keys(tags) }),
+    ...(chained.transitive.length === 0 ? {} : { "sts:TransitiveTagKeys": chained.transitive }),
   };
   for (const [key, value] of Object.entries(tags)) conditions[`aws:RequestTag/${key}`] = value;
   // The same answer for a role that is not there and for one that does not trust the caller.
   if (role === undefined || roleArn(role) !== arn) {
     throw denied(call, "sts:AssumeRole", arn, "implicit_deny");
   }
-  const decision = mayAssume(state, role, caller, conditions, call.context);
-  if (decision !== "allowed") throw denied(call, "sts:AssumeRole", arn, decision);
-  // A role taken by a role's session lasts an hour at most, as on AWS.
-  const limit = caller.kind === "role" ? 3_600 : role.max_session_s;
-  const duration_s = durationOf(input.DurationSeconds, 3_600, limit);
+  const actions = [
+    "sts:AssumeRole" as const,
+    ...(Object.keys(chained.tags).length === 0 ? [] : ["sts:TagSession" as const]),
+    ...(chained.source_identity === undefined ? [] : ["sts:SetSourceIdentity" as const]),
+  ];
+  for (const action of actions) {
+    const decision = mayAssume(state, role, caller, action, conditions, call.context);
+    if (decision !== "allowed") throw denied(call, action, arn, decision);
+  }
+  const duration_s = caller.kind === "role"
+    ? durationOf(input.DurationSeconds, 3_600, longestChained_s, chainedTooLong)
+    : durationOf(input.DurationSeconds, 3_600, role.max_session_s, roleTooLong);
   const credentials = await createSession(state, call.masterKeys, {
     account_id: role.account_id,
     kind: "role",
     owner: role.role_id,
     name: input.RoleSessionName,
     ...narrowing(call, role.account_id, input),
-    tags,
-    source_identity: input.SourceIdentity ?? caller.session?.source_identity,
+    ...chained,
     duration_s,
   });
   return {
@@ -144,7 +195,7 @@ export async function assumeRole(
       AssumedRoleId: `${role.role_id}:${input.RoleSessionName}`,
       Arn: assumedRoleArn(role, input.RoleSessionName),
     },
-    ...(input.SourceIdentity === undefined ? {} : { SourceIdentity: input.SourceIdentity }),
+    ...(chained.source_identity === undefined ? {} : { SourceIdentity: chained.source_identity }),
   };
 }
 
@@ -157,9 +208,11 @@ function demandLongLived(call: Call, action: string): void {
   }
 }
 
-/** How long what long-lived credentials ask for lasts: half a day, at most 36 hours, an hour for the root. */
-const longLivedDuration = ({ caller }: Call, wanted_s: number | undefined): number =>
-  durationOf(wanted_s, 43_200, caller.user === undefined ? 3_600 : 129_600);
+/** How long what long-lived credentials ask for lasts: half a day, at most 36 hours; never more than an hour for the root. */
+function longLivedDuration({ caller }: Call, wanted_s: number | undefined): number {
+  const seconds = durationOf(wanted_s, 43_200, 129_600);
+  return caller.user === undefined ? Math.min(seconds, 3_600) : seconds;
+}
 
 export async function getSessionToken(
   input: OnBus<Sts.GetSessionTokenCommandInput>,
@@ -190,13 +243,15 @@ export async function getFederationToken(
   const { user, account_id } = call.caller;
   const arn = federatedUserArn(account_id, input.Name);
   demand(call, "sts:GetFederationToken", arn);
+  const tags = tagsOf(input.Tags);
+  if (Object.keys(tags).length > 0) demand(call, "sts:TagSession", arn);
   const credentials = await createSession(call.state, call.masterKeys, {
     account_id,
     kind: "federated",
     owner: user?.user_id ?? rootOwner,
     name: input.Name,
     ...narrowing(call, account_id, input),
-    tags: tagsOf(input.Tags),
+    tags,
     duration_s: longLivedDuration(call, input.DurationSeconds),
   });
   return {

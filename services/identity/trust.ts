@@ -26,16 +26,19 @@ function trustOf(role: RoleRecord): Policy {
  * own, unless something denies it; nor does one that it names by the role that it has taken, within what
  * bounds that role and narrows the session. One that is trusted through its account needs one, and one of
  * another account always.
+ *
+ * Tags and a source identity that go with the session are actions of their own, asked for in the same way.
  */
 export function mayAssume(
   state: State,
   role: RoleRecord,
   caller: Principal,
+  action: "sts:AssumeRole" | "sts:TagSession" | "sts:SetSourceIdentity",
   conditions: AuthorizeRequest["conditions"],
   call: CallContext,
 ): Decision {
   const request = {
-    action: "sts:AssumeRole",
+    action,
     resource: roleArn(role),
     context: contextOf(caller, conditions, call),
   };

@@ -287,6 +287,28 @@ Deno.test("a role is taken by whom it trusts, for a while, within its session's 
   );
 });
 
+Deno.test("a trust policy names whom it trusts, and only actions of STS", async () => {
+  await using here = await cloud();
+  const create = (statement: object) =>
+    here.iam.send(
+      new Iam.CreateRoleCommand({
+        RoleName: "odd",
+        AssumeRolePolicyDocument: document({ Effect: "Allow", ...statement }),
+      }),
+    );
+  const AWS = here.account;
+  for (
+    const refused of [
+      { NotPrincipal: { AWS }, Action: "sts:AssumeRole" },
+      { Principal: { AWS }, Action: "s3:GetObject" },
+      { Principal: { AWS }, Action: ["sts:AssumeRole", "*"] },
+    ]
+  ) {
+    await assert.rejects(create(refused), failed("MalformedPolicyDocumentException", 400));
+  }
+  await create({ Principal: { AWS }, Action: ["sts:AssumeRole", "sts:TagSession"] });
+});
+
 Deno.test("a role that trusts the account asks for the caller's own permission too", async () => {
   await using here = await cloud();
   const { iam, account } = here;

@@ -20,6 +20,7 @@ export type NewSession = Pick<SessionRecord, "account_id" | "kind" | "owner" | "
   readonly policies?: readonly string[];
   readonly policy_arns?: readonly string[];
   readonly tags?: Readonly<Record<string, string>>;
+  readonly transitive?: readonly string[];
   readonly source_identity?: string | undefined;
   readonly duration_s: number;
 };
@@ -47,6 +48,9 @@ export async function createSession(
     policies: wanted.policies ?? [],
     policy_arns: wanted.policy_arns ?? [],
     tags: wanted.tags ?? {},
+    ...(wanted.transitive === undefined || wanted.transitive.length === 0
+      ? {}
+      : { transitive: wanted.transitive }),
     ...(wanted.source_identity === undefined ? {} : { source_identity: wanted.source_identity }),
     created: now(),
     expires_ms,

@@ -1,4 +1,5 @@
 /** IAM's roles: what somebody may become for a while, and who may. */
+import { AwsError } from "../../aws/errors.ts";
 import type * as Iam from "@aws-sdk/client-iam";
 import { actionsOnBoundary, boundaryOf, shownBoundary } from "./boundaries.ts";
 import { type Call, deleteConflict, invalid, type OnBus, overLimit, pageEnd } from "../call.ts";
@@ -70,9 +71,20 @@ function listedRole(role: RoleRecord): Role {
   return rest;
 }
 
+const malformed = (message: string) => new AwsError("MalformedPolicyDocument", message);
+const isOfSts = (part: object) => "text" in part && String(part.text).startsWith("sts:");
+
 function checkTrust(document: unknown): asserts document is string {
   checkDocument(document, "assumeRolePolicyDocument");
-  parsePolicy(document, "trust");
+  // Those of an earlier release may have what is refused here: they are read as they were meant.
+  for (const { principals, actions } of parsePolicy(document, "trust").statements) {
+    if (principals?.negated === true) {
+      throw malformed("Has prohibited field NotPrincipal.");
+    }
+    if (!actions.every(({ parts: [first] }) => first !== undefined && isOfSts(first))) {
+      throw malformed("AssumeRole policy may only specify STS AssumeRole actions.");
+    }
+  }
   if (policySize(document) > policySizes.trust) {
     throw overLimit(`Cannot exceed quota for ACLSizePerRole: ${policySizes.trust}`);
   }

@@ -52,7 +52,7 @@ export function evaluateResource(
   let best: Naming = "not";
   for (const statement of policy.statements) {
     if (statement.principals === undefined) continue;
-    const how = naming(statement.principals, asker);
+    const how = naming(statement.principals, asker, statement.effect);
     if (how === "not" || !applies(statement, request)) continue;
     if (statement.effect === "Deny") return { decision: "explicit_deny", naming: how };
     if (namings.indexOf(how) > namings.indexOf(best)) best = how;

@@ -73,11 +73,26 @@ function addIdentity(
   return false;
 }
 
-/** How the element names the asker. */
-export function naming(principals: Principals, asker: Asker): Naming {
+/** How the element of a statement with that effect names the asker. */
+export function naming(principals: Principals, asker: Asker, effect: "Allow" | "Deny"): Naming {
   const named = plainNaming(principals, asker);
   if (!principals.negated) return named;
-  return named === "not" ? "as_anybody" : "not";
+  // Whoever is named at all is not allowed; from a denial only those are left out who are named whole.
+  const leftOut = effect === "Allow" ? named !== "not" : isNamedWhole(principals, asker);
+  return leftOut ? "not" : "as_anybody";
+}
+
+/**
+ * Whether everything that the asker is stands in the list: its account, and besides the root the user or role itself.
+ * An account alone is its root and not all who are in it, and a user without its account is nobody, as on AWS.
+ */
+function isNamedWhole(principals: Principals, asker: Asker): boolean {
+  const { everybody, accounts, arns, services } = principals;
+  if (everybody) return true;
+  const { service, arn, role_arn, account_id } = asker;
+  if (service !== undefined) return services.includes(service);
+  if (arn === undefined || !accounts.includes(account_id)) return false;
+  return root.test(arn) || arns.includes(role_arn ?? arn);
 }
 
 function plainNaming({ arns, accounts, everybody, services }: Principals, asker: Asker): Naming {

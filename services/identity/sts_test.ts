@@ -1,0 +1,225 @@
+import assert from "node:assert/strict";
+import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { subject, systemContext } from "../bus/subject.ts";
+import { accountCall, adminCredentials, newMasterKey, signingKey } from "./contract.ts";
+import { parseMasterKeys } from "./credentials/master_key.ts";
+import { startIdentity } from "./identity.ts";
+import { State } from "./state.ts";
+
+interface Keys {
+  readonly AccessKeyId: string;
+  readonly SessionToken?: string;
+}
+type Answer = Readonly<Record<string, unknown>> & { readonly Credentials: Keys };
+
+/** Identity, and whoever has keys asking it as the gateway does. */
+async function cloud() {
+  const nats = await startNats();
+  const identity = await startIdentity({
+    bus: await nats.bus("identity"),
+    log: testLog,
+    masterKeys: parseMasterKeys(newMasterKey(), "here"),
+    masterKeyPath: "here",
+    clusterId: "c-test",
+  });
+  const asker = await nats.bus("asker");
+  const admin = await asker.ask(adminCredentials, null);
+  const { account_id } = admin;
+  const root = (
+    action: "CreateUser" | "CreateAccessKey" | "CreateRole" | "PutUserPolicy" | "PutRolePolicy",
+    input: Readonly<Record<string, unknown>>,
+  ) =>
+    asker.ask(
+      accountCall,
+      { account: account_id, action, input },
+      systemContext(20_000),
+    ) as Promise<Readonly<Record<string, { readonly [member: string]: string }>>>;
+  const as = (keys: Keys) => async (action: string, input: object = {}): Promise<Answer> => {
+    const grant = await asker.ask(signingKey, {
+      access_key_id: keys.AccessKeyId,
+      date: new Date().toISOString().slice(0, 10).replaceAll("-", ""),
+      region: "eu-west-1",
+      service: "sts",
+      ...(keys.SessionToken === undefined ? {} : { session_token: keys.SessionToken }),
+    });
+    return await asker.ask(subject<object, Answer>(action), input, {
+      ...systemContext(20_000),
+      account_id: grant.account_id,
+      principal_arn: grant.principal_arn,
+      access_key_id: keys.AccessKeyId,
+    });
+  };
+  const state = await State.open(await nats.bus("reader"), testLog);
+  return {
+    account_id,
+    as,
+    admin: as({ AccessKeyId: admin.access_key_id }),
+    /** What is kept of a session; the reader's copy may be a little behind. */
+    session: async ({ AccessKeyId }: Keys) => (await state.sessions.read(AccessKeyId))?.value,
+    async root() {
+      const { AccessKey } = await root("CreateAccessKey", {});
+      return as({ AccessKeyId: String(AccessKey?.["AccessKeyId"]) });
+    },
+    async user(UserName: string, ...statements: readonly object[]) {
+      await root("CreateUser", { UserName });
+      if (statements.length > 0) {
+        await root("PutUserPolicy", {
+          UserName,
+          PolicyName: "own",
+          PolicyDocument: policy(...statements),
+        });
+      }
+      const { AccessKey } = await root("CreateAccessKey", { UserName });
+      return as({ AccessKeyId: String(AccessKey?.["AccessKeyId"]) });
+    },
+    async role(RoleName: string, Principal: object, Action: string | readonly string[]) {
+      const AssumeRolePolicyDocument = policy({ Effect: "Allow", Principal, Action });
+      const { Role } = await root("CreateRole", {
+        RoleName,
+        AssumeRolePolicyDocument,
+        MaxSessionDuration: 43_200,
+      });
+      return String(Role?.["Arn"]);
+    },
+    async [Symbol.asyncDispose]() {
+      await state[Symbol.asyncDispose]();
+      await identity[Symbol.asyncDispose]();
+      await nats[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const policy = (...Statement: readonly object[]) =>
+  JSON.stringify({ Version: "2012-10-17", Statement });
+const may = (Action: string | readonly string[]) => ({ Effect: "Allow", Action, Resource: "*" });
+const isDenied = { code: "AccessDenied" };
+
+Deno.test("tags and a source identity go with a role only where sts:TagSession and sts:SetSourceIdentity are allowed", async () => {
+  await using here = await cloud();
+  const { account_id, role, user } = here;
+  const AWS = `arn:aws:iam::${account_id}:user/ada`;
+  const ada = await user("ada");
+  const plain = await role("plain", { AWS }, "sts:AssumeRole");
+  const open = await role("open", { AWS }, [
+    "sts:AssumeRole",
+    "sts:TagSession",
+    "sts:SetSourceIdentity",
+  ]);
+  const tags = { Tags: [{ Key: "team", Value: "blue" }] };
+  const source = { SourceIdentity: "ada" };
+  const take = (RoleArn: string, more: object = {}) =>
+    ada("sts.AssumeRole", { RoleArn, RoleSessionName: "me", ...more });
+  await take(plain);
+  await assert.rejects(take(plain, tags), /sts:TagSession/);
+  await assert.rejects(take(plain, source), /sts:SetSourceIdentity/);
+  await assert.rejects(take(plain, source), isDenied);
+  const { Credentials, SourceIdentity } = await take(open, { ...tags, ...source });
+  assert.equal(SourceIdentity, "ada");
+  assert.deepEqual((await here.session(Credentials))?.tags, { team: "blue" });
+
+  // Trusted through its account, the caller needs both by its own policies.
+  const bob = await user("bob", may("sts:AssumeRole"));
+  const eve = await user("eve", may(["sts:AssumeRole", "sts:TagSession"]));
+  const shared = await role("shared", { AWS: account_id }, ["sts:AssumeRole", "sts:TagSession"]);
+  const ask = { RoleArn: shared, RoleSessionName: "me" };
+  await bob("sts.AssumeRole", ask);
+  await assert.rejects(bob("sts.AssumeRole", { ...ask, ...tags }), isDenied);
+  await eve("sts.AssumeRole", { ...ask, ...tags });
+});
+
+Deno.test("a source identity and transitive tags stay along a chain of roles, and no link changes them", async () => {
+  await using here = await cloud();
+  const { account_id, role, user } = here;
+  const all = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
+  const ada = await user("ada");
+  const first = await role("first", { AWS: `arn:aws:iam::${account_id}:user/ada` }, all);
+  const AWS = `arn:aws:iam::${account_id}:role/first`;
+  const second = await role("second", { AWS }, all);
+  const untagged = await role("untagged", { AWS }, ["sts:AssumeRole", "sts:SetSourceIdentity"]);
+  const unknown = await role("unknown", { AWS }, ["sts:AssumeRole", "sts:TagSession"]);
+  const taken = await ada("sts.AssumeRole", {
+    RoleArn: first,
+    RoleSessionName: "one",
+    SourceIdentity: "ada",
+    Tags: [{ Key: "Team", Value: "blue" }, { Key: "Stage", Value: "test" }],
+    TransitiveTagKeys: ["team"],
+  });
+  const link = here.as(taken.Credentials);
+  const next = (RoleArn: string, more: object = {}) =>
+    link("sts.AssumeRole", { RoleArn, RoleSessionName: "two", ...more });
+  const end = await next(second, { Tags: [{ Key: "Stage", Value: "live" }] });
+  assert.equal(end.SourceIdentity, "ada");
+  const kept = await here.session(end.Credentials);
+  assert.deepEqual(kept?.tags, { Team: "blue", Stage: "live" });
+  assert.equal(kept?.source_identity, "ada");
+  assert.equal((await next(second, { SourceIdentity: "ada" })).SourceIdentity, "ada");
+  await assert.rejects(next(second, { SourceIdentity: "eve" }), isDenied);
+  await assert.rejects(next(second, { Tags: [{ Key: "TEAM", Value: "red" }] }), {
+    code: "ValidationError",
+  });
+  // What is inherited needs the trust of the next role as what is given does.
+  await assert.rejects(next(untagged), isDenied);
+  await assert.rejects(next(unknown), isDenied);
+});
+
+Deno.test("a chained session lasts an hour at most, and a role's own limit is told as such", async () => {
+  await using here = await cloud();
+  const { account_id, role, user } = here;
+  const ada = await user("ada");
+  const first = await role("first", { AWS: `arn:aws:iam::${account_id}:user/ada` }, [
+    "sts:AssumeRole",
+  ]);
+  const second = await role("second", { AWS: first }, "sts:AssumeRole");
+  const long = { RoleSessionName: "me", DurationSeconds: 43_200 };
+  const link = here.as((await ada("sts.AssumeRole", { RoleArn: first, ...long })).Credentials);
+  await assert.rejects(link("sts.AssumeRole", { RoleArn: second, ...long }), {
+    code: "ValidationError",
+    message:
+      "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+  });
+  await link("sts.AssumeRole", { RoleArn: second, RoleSessionName: "me", DurationSeconds: 3_600 });
+  await assert.rejects(
+    ada("sts.AssumeRole", { RoleArn: first, RoleSessionName: "me", DurationSeconds: 43_201 }),
+    {
+      code: "ValidationError",
+      message: "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+    },
+  );
+});
+
+Deno.test("what an account's root asks for lasts an hour, however much longer it asks for", async () => {
+  await using here = await cloud();
+  const root = await here.root();
+  for (const [action, input] of [["GetSessionToken", {}], ["GetFederationToken", { Name: "me" }]]) {
+    const before_ms = Date.now();
+    const { Credentials } = await root(`sts.${action}`, {
+      ...input as object,
+      DurationSeconds: 129_600,
+    });
+    const lasts_ms = ((await here.session(Credentials))?.expires_ms ?? Infinity) - before_ms;
+    assert.ok(lasts_ms <= Date.now() - before_ms + 3_600_000, String(action));
+  }
+});
+
+Deno.test("a federated user may of STS only ask who it is", async () => {
+  await using here = await cloud();
+  const { admin, role, account_id } = here;
+  const { Credentials } = await admin("sts.GetFederationToken", {
+    Name: "guest",
+    Policy: policy(may("*")),
+  });
+  const guest = here.as(Credentials);
+  assert.match(String((await guest("sts.GetCallerIdentity"))["Arn"]), /federated-user\/guest$/);
+  const RoleArn = await role("any", { AWS: account_id }, "sts:AssumeRole");
+  await assert.rejects(guest("sts.AssumeRole", { RoleArn, RoleSessionName: "me" }), isDenied);
+  await assert.rejects(guest("sts.GetAccessKeyInfo", Credentials), isDenied);
+});
+
+Deno.test("a session's policy of more than 2,048 characters is refused as AWS refuses it", async () => {
+  await using here = await cloud();
+  const Policy = policy(may("s3:*")) + " ".repeat(2_048);
+  await assert.rejects(here.admin("sts.GetFederationToken", { Name: "guest", Policy }), {
+    code: "ValidationError",
+    message: /2048/,
+  });
+});
