@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { Bus } from "../../services/bus/bus.ts";
 import { createLog, type Log } from "../../services/log/log.ts";
-import { freePorts } from "../../tasks/init/ports.ts";
+import { freePorts } from "../../services/config/free_ports.ts";
 
 /** Where setup keeps programs that this system's own packages are too old for. */
 export function cachedPrograms(): string {

@@ -12,6 +12,7 @@
  * metadata service knows who asks by the socket and needs no trust in addresses.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { freePorts } from "../../config/free_ports.ts";
 import type { Paths } from "../../config/node_config.ts";
 import { Conflict, type Table } from "../../state/table.ts";
 import type { InstanceRecord } from "../contract.ts";
@@ -94,7 +95,6 @@ export interface UserNetworkOptions {
   readonly region: string;
   /** Makes the ids of the default VPC and its parts. */
   readonly cluster_id: string;
-  readonly freePort?: () => number;
 }
 
 export class UserNetwork {
@@ -174,7 +174,8 @@ export class UserNetwork {
   /** @param forwardSsh whether a local port reaches the guest's port 22 */
   connect(instanceId: string, network: InstanceNetwork, forwardSsh = true): GuestConnection {
     const { paths } = this.#options;
-    const ssh_port = (this.#options.freePort ?? freeLoopbackPort)();
+    // Free now; who takes it before QEMU does makes the start fail, and be tried again.
+    const [ssh_port = 0] = freePorts(1);
     const metadata = [
       "socat",
       // A guest that half-closes still gets its answer; one that says nothing is let go.
@@ -230,12 +231,4 @@ export class UserNetwork {
 export function macOf(instanceId: string): string {
   const digits = instanceId.replace(/^i-/, "").padStart(10, "0").slice(0, 10);
   return `06:${digits.match(/../g)?.join(":")}`;
-}
-
-/** A port that is free now; who takes it before QEMU does makes the start fail, and be tried again. */
-function freeLoopbackPort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

@@ -90,3 +90,15 @@ Deno.test("MAC addresses are unicast, locally administered and differ", () => {
   for (const mac of macs) assert.match(mac, /^06(:[0-9a-f]{2}){5}$/);
   assert.equal(new Set(macs).size, 100);
 });
+
+Deno.test("the port that leads to a guest is none that the kernel gives to any connection", async () => {
+  await using nats = await startNats();
+  await using opened = await network(nats);
+  const range = Deno.readTextFileSync("/proc/sys/net/ipv4/ip_local_port_range");
+  const first = Number(range.split(/\s+/)[0]);
+  const guest = await opened.network.claim(owner(1));
+  for (let start = 0; start < 50; start++) {
+    const { ssh_port = 0 } = opened.network.connect(owner(1).instance_id, guest);
+    if (first > 11_000) assert.ok(ssh_port >= 10_000 && ssh_port < first, String(ssh_port));
+  }
+});

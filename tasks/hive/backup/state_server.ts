@@ -7,7 +7,7 @@ import { connect, type NatsConnection, nkeyAuthenticator } from "@nats-io/transp
 import { join } from "node:path";
 import type { Paths } from "../../../services/config/node_config.ts";
 import { exists } from "../../init/write_file.ts";
-import { freePorts } from "../../init/ports.ts";
+import { freePorts } from "../../../services/config/free_ports.ts";
 import { natsGreets } from "../../supervisor/health_probe.ts";
 import { CommandError } from "../../terminal/command.ts";
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { freePorts } from "./ports.ts";
+import { freePorts } from "./free_ports.ts";
 
 Deno.test("free ports are not those that the kernel gives to any connection, and differ", () => {
   const range = Deno.readTextFileSync("/proc/sys/net/ipv4/ip_local_port_range");
