@@ -26,6 +26,10 @@ export interface KindRecord<S> extends ResourceRecord {
 export interface OtherRecords {
   /** Those of a kind that name `value` in a reference or an indexed path. */
   find<S extends object>(one: Kind<S>, account: string, value: string): KindRecord<S>[];
+  /** One that is there. */
+  get<S extends object>(one: Kind<S>, account: string, id: string): KindRecord<S> | undefined;
+  /** One that is there, of the account or shared with it. */
+  visible<S extends object>(one: Kind<S>, account: string, id: string): KindRecord<S> | undefined;
   /** One of them as EC2 shows it. */
   show<S extends object>(one: Kind<S>, record: KindRecord<S>): S & Record<string, unknown>;
 }

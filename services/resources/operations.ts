@@ -88,6 +88,8 @@ export interface Deletes<A extends ActionName, S extends object> {
 export interface Custom<A extends ActionName> extends Omit<Action<A>, "run"> {
   /** Changes nothing, and so need not wait for its turn. */
   readonly reads?: true;
+  /** Another account whose records it changes too, if any; both wait for their turn then. */
+  readonly changesOf?: (input: Input<A>, call: Call) => string | undefined;
   readonly run: (
     input: Input<A>,
     call: Call,
@@ -123,9 +125,14 @@ export class Operations {
         await how.check?.(input, call);
       },
       run: async (input, call) => {
+        const accounts = [call.account_id, how.changesOf?.(input, call) ?? call.account_id];
         const answered = how.reads === true
           ? await how.run(input, call)
-          : await this.records.serialised(call.account_id, async () => await how.run(input, call));
+          : await this.records.serialisedAll(accounts, async () => {
+            // What was checked before may have changed while others had their turn.
+            await how.check?.(input, call);
+            return await how.run(input, call);
+          });
         return answered as unknown as Output<A>;
       },
     };
@@ -240,7 +247,11 @@ export class Operations {
             one,
             call.account_id,
             id,
-            (now) => how.change(now, input, call),
+            async (now) => {
+              const changed = await how.change(now, input, call);
+              await this.#checkReferences(one, changed, call.account_id);
+              return changed;
+            },
           );
           await how.after?.(record, input, call);
           return this.#answer(one, how.answer, record, input);

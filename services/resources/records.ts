@@ -145,7 +145,14 @@ export class Records implements AsyncDisposable, OtherRecords {
   }
 
   get<S extends object>(one: Kind<S>, account: string, id: string): KindRecord<S> | undefined {
-    const record = this.of(one).get(account, id);
+    // The bucket holds all kinds: an id of another one is no id of this.
+    const record = isId(one.idPrefix, id) ? this.of(one).get(account, id) : undefined;
+    return record?.ended_ms === undefined ? record : undefined;
+  }
+
+  /** The same, also of another account that shares it. */
+  visible<S extends object>(one: Kind<S>, account: string, id: string): KindRecord<S> | undefined {
+    const record = isId(one.idPrefix, id) ? this.of(one).visible(account, id) : undefined;
     return record?.ended_ms === undefined ? record : undefined;
   }
 
@@ -169,6 +176,20 @@ export class Records implements AsyncDisposable, OtherRecords {
       if (record !== undefined) found.push(record as unknown as KindRecord<S>);
     }
     return found.sort((a, b) => a.id < b.id ? -1 : 1);
+  }
+
+  /**
+   * The account's records of a kind that have `value` at this reference or indexed path. For what a request
+   * says: another path may hold the same text, as a subnet's id is in every interface.
+   */
+  findAt<S extends object>(
+    one: Kind<S>,
+    account: string,
+    path: string,
+    value: string,
+  ): KindRecord<S>[] {
+    return this.find(one, account, value)
+      .filter((record) => readPath(record.shape, path).includes(value));
   }
 
   /** The records of a kind in all accounts that have `value` in a unique path. */
@@ -197,6 +218,16 @@ export class Records implements AsyncDisposable, OtherRecords {
     }
   }
 
+  /** @throws AwsError the quota's code when the account has as many as it may */
+  requireRoom(one: AnyKind, account: string): void {
+    const { most, code } = one.quota ?? { most: 10_000, code: "ResourceLimitExceeded" };
+    if (this.count(account, one) < most) return;
+    throw new AwsError(
+      code,
+      `The maximum number of ${one.name} resources of this account has been reached: ${most}.`,
+    );
+  }
+
   /**
    * Makes a record; answers the one that is there when the id was made before, for repeated steps.
    * @throws AwsError the quota's code
@@ -207,14 +238,8 @@ export class Records implements AsyncDisposable, OtherRecords {
     shape: S,
     options: { readonly id?: string; readonly tags?: Tags } = {},
   ): Promise<KindRecord<S>> {
-    const { most, code } = one.quota ?? { most: 10_000, code: "ResourceLimitExceeded" };
     const id = options.id ?? newId(one.idPrefix);
-    if (this.count(account, one) >= most && this.of(one).get(account, id) === undefined) {
-      throw new AwsError(
-        code,
-        `The maximum number of ${one.name} resources of this account has been reached: ${most}.`,
-      );
-    }
+    if (this.of(one).get(account, id) === undefined) this.requireRoom(one, account);
     const record = await this.of(one).ensure({
       account_id: account,
       id,
@@ -284,6 +309,13 @@ export class Records implements AsyncDisposable, OtherRecords {
     } finally {
       if (this.#locks.get(queue) === settled) this.#locks.delete(queue);
     }
+  }
+
+  /** The same for a change of several; always taken in one order, so that no two wait for each other. */
+  async serialisedAll<T>(queues: readonly string[], work: () => Promise<T>): Promise<T> {
+    const [first, ...others] = [...new Set(queues)].sort();
+    if (first === undefined) return await work();
+    return await this.serialised(first, () => this.serialisedAll(others, work));
   }
 
   /** As EC2 shows it: the shape with its id, owner and tags. */

@@ -149,9 +149,13 @@ Deno.test("VPCs and what lies in them follow EC2's rules over HTTPS", async (t) 
       Filters: [...filter("vpc-id", VpcId), ...filter("map-public-ip-on-launch", "true")],
     });
     assert.equal(shown?.AssignIpv6AddressOnCreation, true);
-    await call("DisassociateSubnetCidrBlock", {
-      AssociationId: added.Ipv6CidrBlockAssociation?.AssociationId,
+    const AssociationId = added.Ipv6CidrBlockAssociation?.AssociationId;
+    await refused("InvalidCidrBlock.InUse", "DisassociateSubnetCidrBlock", { AssociationId });
+    await call("ModifySubnetAttribute", {
+      SubnetId,
+      AssignIpv6AddressOnCreation: { Value: false },
     });
+    await call("DisassociateSubnetCidrBlock", { AssociationId });
     const { SubnetCidrReservation: kept } = await call("CreateSubnetCidrReservation", {
       SubnetId,
       Cidr: "10.1.0.64/28",

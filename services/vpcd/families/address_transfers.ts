@@ -2,6 +2,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidParameter } from "../../resources/errors.ts";
+import { idOf } from "../../resources/ids.ts";
 import { type AddressRecord, elasticAddress } from "../kinds/elastic_addresses.ts";
 import type { Network } from "../network.ts";
 
@@ -72,16 +73,27 @@ export const addressTransferActions = ({ operations: n, records, region }: Netwo
       },
     }),
     AcceptAddressTransfer: n.custom({
-      check: (input, call) => void offered(input.Address, call),
+      changesOf: (input, call) => offered(input.Address, call).account_id,
+      check: (input, call) => {
+        const record = offered(input.Address, call);
+        if (record.shape.AssociationId !== undefined) {
+          throw new AwsError(
+            "InvalidTransfer.AddressAssociated",
+            `The address ${input.Address} is associated and cannot be transferred.`,
+          );
+        }
+        records.requireRoom(elasticAddress, call.account_id);
+      },
       run: async (input, call) => {
         const record = offered(input.Address, call);
-        await records.remove(elasticAddress, record.account_id, record.id);
+        // The new owner's id follows from the old one, so that repeating it after a crash completes it.
         const made = await records.create(elasticAddress, call.account_id, {
           Domain: "vpc",
           NetworkBorderGroup: region,
           PublicIp: record.shape.PublicIp,
           PublicIpv4Pool: "amazon",
-        });
+        }, { id: await idOf("eipalloc-", record.id, call.account_id) });
+        await records.remove(elasticAddress, record.account_id, record.id);
         return {
           AddressTransfer: {
             ...record.shape.Transfer,

@@ -1,5 +1,6 @@
 /** Every family of actions on what vpcd keeps. */
 import { addressTransferActions } from "./address_transfers.ts";
+import { cidrReservationActions } from "./cidr_reservations.ts";
 import { coipPoolActions } from "./coip_pools.ts";
 import { connectEndpointActions } from "./connect_endpoints.ts";
 import { dhcpActions } from "./dhcp_options.ts";
@@ -23,6 +24,7 @@ import { protectionActions } from "./protections.ts";
 import { publicPoolActions } from "./public_pools.ts";
 import { routeServerActions } from "./route_servers.ts";
 import { routeTableActions } from "./route_tables.ts";
+import { routeActions } from "./routes.ts";
 import { securityGroupRuleActions } from "./security_group_rules.ts";
 import { securityGroupActions } from "./security_groups.ts";
 import { subnetActions } from "./subnets.ts";
@@ -35,6 +37,7 @@ import { vpnActions } from "./vpn.ts";
 
 export const families = (network: Network) => ({
   ...addressTransferActions(network),
+  ...cidrReservationActions(network),
   ...coipPoolActions(network),
   ...connectEndpointActions(network),
   ...dhcpActions(network),
@@ -55,6 +58,7 @@ export const families = (network: Network) => ({
   ...prefixListActions(network),
   ...protectionActions(network),
   ...publicPoolActions(network),
+  ...routeActions(network),
   ...routeServerActions(network),
   ...routeTableActions(network),
   ...securityGroupActions(network),

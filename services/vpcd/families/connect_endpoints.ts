@@ -5,7 +5,7 @@ import { missingParameter } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { KindRecord } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
-import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./interfaces.ts";
+import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./new_interfaces.ts";
 import { connectEndpoint } from "../kinds/connect_endpoints.ts";
 import { networkInterface } from "../kinds/interfaces.ts";
 import { subnet } from "../kinds/subnets.ts";

@@ -6,15 +6,11 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../../resources/errors.ts";
-import { newId } from "../../resources/ids.ts";
-import {
-  type AddressRecord,
-  elasticAddress,
-  freeOf,
-  publicPool,
-} from "../kinds/elastic_addresses.ts";
+import { type AddressRecord, elasticAddress, publicPool } from "../kinds/elastic_addresses.ts";
 import { type InterfaceRecord, networkInterface } from "../kinds/interfaces.ts";
 import { given, type Network, oneOf } from "../network.ts";
+import { lead, letGo, refuseManaged } from "./address_associations.ts";
+import { ofInstance } from "./interfaces.ts";
 import { ranges } from "./public_pools.ts";
 
 const shared = parseBlock("100.64.0.0/10")!;
@@ -66,36 +62,9 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
     }
     return found;
   };
+  const associated = (id: string, call: Call): AddressRecord | undefined =>
+    records.findAt(elasticAddress, call.account_id, "AssociationId", id)[0];
   const show = (record: AddressRecord) => records.show(elasticAddress, record);
-  const setAssociation = async (
-    account: string,
-    eniId: string | undefined,
-    privateIp: string | undefined,
-    address: AddressRecord | undefined,
-  ) => {
-    if (eniId === undefined || records.get(networkInterface, account, eniId) === undefined) return;
-    await records.change(networkInterface, account, eniId, (now) => {
-      const association = address === undefined ? undefined : {
-        AllocationId: address.id,
-        AssociationId: address.shape.AssociationId,
-        IpOwnerId: account,
-        PublicDnsName: "",
-        PublicIp: address.shape.PublicIp,
-      };
-      const addresses = (now.shape.PrivateIpAddresses ?? []).map((one) =>
-        one.PrivateIpAddress === privateIp ? { ...one, Association: association } : one
-      );
-      return {
-        PrivateIpAddresses: addresses,
-        Association: addresses.find((one) => one.Primary === true)?.Association,
-      };
-    });
-  };
-  const release = async (record: AddressRecord) => {
-    const { NetworkInterfaceId, PrivateIpAddress } = record.shape;
-    await setAssociation(record.account_id, NetworkInterfaceId, PrivateIpAddress, undefined);
-    return await records.change(elasticAddress, record.account_id, record.id, () => freeOf);
-  };
   const interfaceOf = async (
     input: {
       readonly NetworkInterfaceId?: string | undefined;
@@ -107,7 +76,7 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
       return await records.require(networkInterface, call.account_id, input.NetworkInterfaceId);
     }
     const id = given(input.InstanceId, "instanceId or networkInterfaceId");
-    const [eni] = records.find(networkInterface, call.account_id, id)
+    const [eni] = ofInstance(records, call.account_id, id)
       .filter((one) => one.shape.Attachment?.DeviceIndex === 0);
     if (eni === undefined) {
       throw new AwsError("InvalidInstanceID.NotFound", `The instance ID '${id}' does not exist`);
@@ -162,6 +131,8 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
         if (!eni.shape.PrivateIpAddresses?.some((one) => one.PrivateIpAddress === privateIp)) {
           throw invalidParameter("privateIpAddress", privateIp, `It is not assigned to ${eni.id}.`);
         }
+        refuseManaged(records, call.account_id, address.shape.NetworkInterfaceId);
+        refuseManaged(records, call.account_id, eni.id);
         const present = address.shape.AssociationId;
         if (present !== undefined && input.AllowReassociation === false) {
           throw new AwsError(
@@ -174,40 +145,28 @@ export const elasticAddressActions = ({ operations: n, records, region }: Networ
         const address = await named(input, call);
         const eni = await interfaceOf(input, call);
         const privateIp = input.PrivateIpAddress ?? eni.shape.PrivateIpAddress ?? "";
-        if (
-          address.shape.NetworkInterfaceId === eni.id &&
-          address.shape.PrivateIpAddress === privateIp
-        ) return { AssociationId: address.shape.AssociationId };
-        if (address.shape.AssociationId !== undefined) await release(address);
-        for (const other of records.find(elasticAddress, call.account_id, eni.id)) {
-          if (other.shape.PrivateIpAddress === privateIp) await release(other);
-        }
-        const changed = await records.change(elasticAddress, call.account_id, address.id, () => ({
-          AssociationId: newId("eipassoc-"),
-          InstanceId: eni.shape.Attachment?.InstanceId,
-          NetworkInterfaceId: eni.id,
-          NetworkInterfaceOwnerId: call.account_id,
-          PrivateIpAddress: privateIp,
-        }));
-        await setAssociation(call.account_id, eni.id, privateIp, changed);
-        return { AssociationId: changed.shape.AssociationId };
+        const led = await lead(records, address, eni, privateIp);
+        return { AssociationId: led.shape.AssociationId };
       },
     }),
     DisassociateAddress: n.custom({
       check: async (input, call) => {
-        if (input.AssociationId === undefined) await named(input, call);
-        else if (records.find(elasticAddress, call.account_id, input.AssociationId).length === 0) {
+        const record = input.AssociationId === undefined
+          ? await named(input, call)
+          : associated(input.AssociationId, call);
+        if (record === undefined) {
           throw new AwsError(
             "InvalidAssociationID.NotFound",
             `The association ID '${input.AssociationId}' does not exist`,
           );
         }
+        refuseManaged(records, call.account_id, record.shape.NetworkInterfaceId);
       },
       run: async (input, call) => {
         const record = input.AssociationId === undefined
           ? await named(input, call)
-          : records.find(elasticAddress, call.account_id, input.AssociationId)[0];
-        if (record?.shape.AssociationId !== undefined) await release(record);
+          : associated(input.AssociationId, call);
+        if (record?.shape.AssociationId !== undefined) await letGo(records, record);
         return {};
       },
     }),

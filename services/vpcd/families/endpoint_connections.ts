@@ -50,10 +50,11 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
           `The Vpc Endpoint Id '${id}' does not exist`,
         );
       }
-      if (found.shape.State !== "PendingAcceptance") {
-        throw new AwsError("InvalidState", `The endpoint '${id}' is ${found.shape.State}.`);
-      }
-      await records.change(endpoint, found.account_id, id, () => ({ State }));
+      // The endpoint is another account's, whose own changes are not waited for.
+      await records.change(endpoint, found.account_id, id, ({ shape }) => {
+        if (shape.State === "PendingAcceptance") return { State };
+        throw new AwsError("InvalidState", `The endpoint '${id}' is ${shape.State}.`);
+      });
     });
   };
   const requireService = async (input: { readonly ServiceId: string }, call: Call) => {

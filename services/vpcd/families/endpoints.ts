@@ -3,12 +3,13 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../../resources/errors.ts";
 import { cloudServices, offeredTo } from "./endpoint_services.ts";
-import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./interfaces.ts";
+import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./new_interfaces.ts";
 import { endpoint, type EndpointRecord, notification } from "../kinds/endpoints.ts";
+import { cloudListId } from "../kinds/prefix_lists.ts";
 import { routeTable } from "../kinds/route_tables.ts";
 import { subnet } from "../kinds/subnets.ts";
 import { merged, type Network, oneOf, pick, unsuccessful } from "../network.ts";
-import { addRoute } from "./route_tables.ts";
+import { addRoute } from "./routes.ts";
 
 const fullPolicy = JSON.stringify({
   Version: "2008-10-17",
@@ -32,7 +33,7 @@ export const endpointActions = (network: Network) => {
   const routeTo = async (record: EndpointRecord, tables: readonly string[]) => {
     for (const one of tables) {
       await addRoute(records, record.account_id, one, {
-        DestinationPrefixListId: "pl-00000000",
+        DestinationPrefixListId: cloudListId,
         GatewayId: record.id,
         Origin: "CreateRoute",
         State: "active",

@@ -6,6 +6,8 @@ import { AwsError } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { contains, parseBlock } from "../../resources/addresses.ts";
 import { idOf } from "../../resources/ids.ts";
+import type { KindRecord } from "../../resources/kind.ts";
+import type { Records } from "../../resources/records.ts";
 import {
   claimInterfaces,
   type ClaimRequest,
@@ -20,15 +22,10 @@ import {
   sweepInterfaces,
 } from "../contract.ts";
 import type { Defaults } from "../defaults.ts";
+import { leadingTo, letGo } from "./address_associations.ts";
 import { freeAddresses } from "./interface_addresses.ts";
-import {
-  checkGroups,
-  interfaceAttachment,
-  interfaceShape,
-  type NewInterface,
-  showInterface,
-} from "./interfaces.ts";
-import { elasticAddress, freeOf } from "../kinds/elastic_addresses.ts";
+import { interfaceAttachment, ofInstance, showInterface } from "./interfaces.ts";
+import { checkGroups, groupsOf, interfaceShape, type NewInterface } from "./new_interfaces.ts";
 import { type InterfaceRecord, networkInterface } from "../kinds/interfaces.ts";
 import { rulesOf } from "../kinds/security_group_rules.ts";
 import { securityGroup } from "../kinds/security_groups.ts";
@@ -64,9 +61,7 @@ export function answerCompute(bus: Bus, network: Network, defaults: Defaults): v
       }
       await checkGroups(records, account_id, primary.shape.VpcId, group_ids ?? []);
       await records.change(networkInterface, account_id, primary.id, () => ({
-        ...(group_ids === undefined
-          ? {}
-          : { Groups: group_ids.map((GroupId) => ({ GroupId, GroupName: "" })) }),
+        ...(group_ids === undefined ? {} : { Groups: groupsOf(group_ids) }),
         ...(source_dest_check === undefined ? {} : { SourceDestCheck: source_dest_check }),
       }));
     });
@@ -101,11 +96,27 @@ export function answerCompute(bus: Bus, network: Network, defaults: Defaults): v
       )
     ),
   }));
-  records.table.watch(({ row }) => {
-    const shape = row?.value.shape as { Attachment?: { InstanceId?: string } } | undefined;
-    const instance_id = shape?.Attachment?.InstanceId;
-    if (row === undefined || instance_id === undefined) return;
-    bus.say(interfacesChanged, { account_id: row.value.account_id, instance_id });
+  tellOfChanges(bus, records);
+}
+
+/** Says which instance's interfaces have changed; one that goes is told of as one that comes. */
+function tellOfChanges(bus: Bus, records: Records): void {
+  const instanceOf = (record: KindRecord<unknown> | undefined) =>
+    (record?.shape as InterfaceRecord["shape"] | undefined)?.Attachment?.InstanceId;
+  const holders = new Map<string, string>();
+  for (const { key, value } of records.table.rows()) {
+    const instance = instanceOf(value);
+    if (instance !== undefined) holders.set(key, instance);
+  }
+  records.table.watch(({ key, row }) => {
+    const before = holders.get(key);
+    const now = instanceOf(row?.value);
+    if (now === undefined) holders.delete(key);
+    else holders.set(key, now);
+    const account_id = key.slice(0, key.indexOf("."));
+    for (const instance_id of new Set([before, now])) {
+      if (instance_id !== undefined) bus.say(interfacesChanged, { account_id, instance_id });
+    }
   });
 }
 
@@ -114,11 +125,9 @@ export function interfacesOf(
   account: string,
   instanceId: string,
 ): InterfaceRecord[] {
-  return records.find(networkInterface, account, instanceId)
-    .filter((one) => one.shape.Attachment?.InstanceId === instanceId)
-    .sort((a, b) =>
-      (a.shape.Attachment?.DeviceIndex ?? 0) - (b.shape.Attachment?.DeviceIndex ?? 0)
-    );
+  return ofInstance(records, account, instanceId).sort((a, b) =>
+    (a.shape.Attachment?.DeviceIndex ?? 0) - (b.shape.Attachment?.DeviceIndex ?? 0)
+  );
 }
 
 /** What a launch without words gets. @throws AwsError where there is no default VPC or subnet */
@@ -209,7 +218,7 @@ async function claim(
   // Whether the addresses may be had is decided before any interface is made.
   for (const plan of plans) {
     if (!("wanted" in plan)) continue;
-    interfaceShape(network, account, plan.wanted);
+    interfaceShape(network, plan.wanted);
     if ((request.count ?? 1) > 1) freeAddresses(records, plan.wanted.subnet, request.count ?? 1);
   }
   if (request.check_only === true) return [];
@@ -233,7 +242,7 @@ async function carryOut(
     await records.change(networkInterface, account, plan.existing.id, () => attached);
     return;
   }
-  const shape = interfaceShape(network, account, plan.wanted);
+  const shape = interfaceShape(network, plan.wanted);
   const primary = device_index === 0;
   await records.create(networkInterface, account, {
     ...shape,
@@ -254,24 +263,16 @@ function macOf(instanceId: string): string {
 }
 
 async function release({ records }: Network, account: string, instanceId: string): Promise<void> {
-  for (const one of records.find(networkInterface, account, instanceId)) {
-    if (one.shape.Attachment?.InstanceId !== instanceId) continue;
-    for (const address of records.find(elasticAddress, account, one.id)) {
-      const stays = one.shape.Attachment.DeleteOnTermination !== true;
-      await records.change(
-        elasticAddress,
-        account,
-        address.id,
-        () => stays ? { InstanceId: undefined } : freeOf,
-      );
-    }
-    if (one.shape.Attachment.DeleteOnTermination === true) {
-      await records.remove(networkInterface, account, one.id);
-    } else {
+  for (const one of ofInstance(records, account, instanceId)) {
+    const stays = one.shape.Attachment?.DeleteOnTermination !== true;
+    if (stays) {
       await records.change(networkInterface, account, one.id, () => ({
         Attachment: undefined,
         Status: "available",
       }));
+    } else {
+      for (const address of leadingTo(records, account, one.id)) await letGo(records, address);
+      await records.remove(networkInterface, account, one.id);
     }
   }
 }

@@ -4,20 +4,33 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
-import { holds, parseAddress, parseBlock, showAddress, sizeOf } from "../../resources/addresses.ts";
+import {
+  type Block,
+  contains,
+  holds,
+  parseAddress,
+  parseBlock,
+  showAddress,
+  sizeOf,
+} from "../../resources/addresses.ts";
 import { invalidCombination, invalidParameter, invalidValue } from "../../resources/errors.ts";
 import type { Records } from "../../resources/records.ts";
 import type { Input } from "../../resources/wire.ts";
 import { type InterfaceRecord, networkInterface } from "../kinds/interfaces.ts";
-import { subnet, type SubnetRecord } from "../kinds/subnets.ts";
+import { reservation, subnet, type SubnetRecord } from "../kinds/subnets.ts";
 import { type Network, within } from "../network.ts";
+import { lead, leadingTo, letGo } from "./address_associations.ts";
 
 /** Private addresses of one interface, of each kind. */
 export const mostAddresses = 50;
 
-const isTaken = (records: Records, of: SubnetRecord, address: string) =>
+/** The interface of the subnet that has the address. */
+const holderOf = (records: Records, of: SubnetRecord, address: string) =>
   records.find(networkInterface, of.account_id, address)
-    .some((one) => one.shape.SubnetId === of.id);
+    .find((one) => one.shape.SubnetId === of.id);
+
+const isTaken = (records: Records, of: SubnetRecord, address: string) =>
+  holderOf(records, of, address) !== undefined;
 
 /** @throws AwsError when it is outside, kept by EC2, or somebody's */
 export function checkAddress(records: Records, of: SubnetRecord, address: string): void {
@@ -39,28 +52,77 @@ export function checkAddress(records: Records, of: SubnetRecord, address: string
   }
 }
 
+/** @throws AwsError where an address is given twice */
+export function requireDistinct(addresses: readonly string[]): void {
+  if (new Set(addresses).size === addresses.length) return;
+  throw invalidValue("The same private address is given more than once.");
+}
+
+/** The address as it is kept. @throws AwsError when it is outside of the subnet, or somebody's */
+export function checkIpv6(records: Records, of: SubnetRecord, address: string): string {
+  const block = ipv6Block(of);
+  const parsed = parseAddress(address);
+  if (block === undefined || parsed === undefined || !holds(block, parsed)) {
+    throw invalidParameter("ipv6Addresses", address, "It does not lie in the subnet's IPv6 block.");
+  }
+  const shown = showAddress(6, parsed.value);
+  if (isTaken(records, of, shown)) {
+    throw new AwsError("InvalidIPAddress.InUse", `Address ${address} is in use.`);
+  }
+  return shown;
+}
+
+const ipv6Block = (of: SubnetRecord) =>
+  parseBlock(of.shape.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock ?? "");
+
+/** Places in the subnet's block that its owner keeps for addresses of his own choice. */
+function reservedIn(records: Records, of: SubnetRecord, block: Block): Set<number> {
+  const places = new Set<number>();
+  for (const one of records.find(reservation, of.account_id, of.id)) {
+    const kept = parseBlock(one.shape.Cidr ?? "");
+    if (kept === undefined || !contains(block, kept)) continue;
+    const first = Number(kept.base - block.base);
+    for (let at = 0; at < Number(sizeOf(kept)); at++) places.add(first + at);
+  }
+  return places;
+}
+
 /** Addresses that nobody has, from a random place on. @throws AwsError */
-export function freeAddresses(records: Records, of: SubnetRecord, count: number): string[] {
+export function freeAddresses(
+  records: Records,
+  of: SubnetRecord,
+  count: number,
+  besides: readonly string[] = [],
+): string[] {
   const block = parseBlock(of.shape.CidrBlock ?? "");
   if (block === undefined) throw invalidValue("The subnet has no IPv4 block.");
   const usable = Number(sizeOf(block)) - 5;
   const start = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % usable;
+  const reserved = reservedIn(records, of, block);
   const found: string[] = [];
-  for (let step = 0; step < usable && found.length < count; step++) {
-    const address = showAddress(4, block.base + BigInt(4 + (start + step) % usable));
-    if (!isTaken(records, of, address)) found.push(address);
+  // More than there can be is not looked for.
+  for (let step = 0; count <= usable && step < usable && found.length < count; step++) {
+    const place = 4 + (start + step) % usable;
+    if (reserved.has(place)) continue;
+    const address = showAddress(4, block.base + BigInt(place));
+    if (!isTaken(records, of, address) && !besides.includes(address)) found.push(address);
   }
   if (found.length < count) {
     throw new AwsError(
       "InsufficientFreeAddressesInSubnet",
-      `The specified subnet does not have enough free addresses to satisfy the request: ${of.id} has ${found.length}.`,
+      `The specified subnet does not have enough free addresses to satisfy the request: ${of.id}.`,
     );
   }
   return found;
 }
 
-export function freeIpv6(records: Records, of: SubnetRecord, count: number): string[] {
-  const block = parseBlock(of.shape.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock ?? "");
+export function freeIpv6(
+  records: Records,
+  of: SubnetRecord,
+  count: number,
+  besides: readonly string[] = [],
+): string[] {
+  const block = ipv6Block(of);
   if (block === undefined) {
     throw new AwsError(
       "InvalidSubnet.Range",
@@ -71,7 +133,8 @@ export function freeIpv6(records: Records, of: SubnetRecord, count: number): str
   while (found.length < count) {
     const host = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
     const address = showAddress(6, block.base + (host | 0x10n));
-    if (!isTaken(records, of, address) && !found.includes(address)) found.push(address);
+    if (isTaken(records, of, address) || [...found, ...besides].includes(address)) continue;
+    found.push(address);
   }
   return found;
 }
@@ -99,10 +162,13 @@ export const interfaceAddressActions = (network: Network) => {
       }
       throw invalidCombination("Give either privateIpAddresses or secondaryPrivateIpAddressCount.");
     }
+    requireDistinct(wanted);
     for (const address of wanted) {
-      const own = present.some((one) => one.PrivateIpAddress === address);
-      if (!own && !(input.AllowReassignment === true && isTaken(records, of, address))) {
-        checkAddress(records, of, address);
+      if (present.some((one) => one.PrivateIpAddress === address)) continue;
+      const holder = input.AllowReassignment === true ? holderOf(records, of, address) : undefined;
+      if (holder === undefined) checkAddress(records, of, address);
+      else if (holder.shape.PrivateIpAddress === address) {
+        throw invalidParameter("privateIpAddress", address, "A primary address stays where it is.");
       }
     }
     const added = wanted.length > 0
@@ -130,7 +196,7 @@ export const interfaceAddressActions = (network: Network) => {
       id: "NetworkInterfaceId",
       change: async (record, input) => ({ PrivateIpAddresses: await assign(record, input) }),
       after: async (record, input, call) => {
-        // Who had a reassigned address loses it.
+        // Who had a reassigned address loses it, with the elastic address that leads to it.
         for (const address of input.PrivateIpAddresses ?? []) {
           for (const other of records.find(networkInterface, call.account_id, address)) {
             if (other.id === record.id || other.shape.SubnetId !== record.shape.SubnetId) continue;
@@ -139,15 +205,21 @@ export const interfaceAddressActions = (network: Network) => {
                 one.PrivateIpAddress !== address
               ),
             }));
+            for (const led of leadingTo(records, call.account_id, other.id)) {
+              if (led.shape.PrivateIpAddress !== address) continue;
+              await lead(records, led, record, address, led.shape.AssociationId);
+            }
           }
         }
       },
       answer: (record, input) => {
-        const count = input.PrivateIpAddresses?.length ?? input.SecondaryPrivateIpAddressCount ?? 0;
+        const count = input.SecondaryPrivateIpAddressCount ?? 0;
+        const added = (record.shape.PrivateIpAddresses ?? []).slice(-count)
+          .flatMap((one) => one.PrivateIpAddress ?? []);
         return {
           NetworkInterfaceId: record.id,
-          AssignedPrivateIpAddresses: (record.shape.PrivateIpAddresses ?? []).slice(-count)
-            .map((one) => ({ PrivateIpAddress: one.PrivateIpAddress })),
+          AssignedPrivateIpAddresses: (count > 0 ? added : input.PrivateIpAddresses ?? [])
+            .map((PrivateIpAddress) => ({ PrivateIpAddress })),
         };
       },
     }),
@@ -171,36 +243,30 @@ export const interfaceAddressActions = (network: Network) => {
           ),
         };
       },
+      after: async (record, input) => {
+        for (const address of leadingTo(records, record.account_id, record.id)) {
+          if (input.PrivateIpAddresses?.includes(address.shape.PrivateIpAddress ?? "")) {
+            await letGo(records, address);
+          }
+        }
+      },
     }),
     AssignIpv6Addresses: n.changes(networkInterface, {
       id: "NetworkInterfaceId",
       change: async (record, input) => {
         const of = await subnetOf(record);
-        const wanted = input.Ipv6Addresses ?? [];
-        const block = parseBlock(of.shape.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock ?? "");
-        for (const address of wanted) {
-          const parsed = parseAddress(address);
-          if (block === undefined || parsed === undefined || !holds(block, parsed)) {
-            throw invalidParameter(
-              "ipv6Addresses",
-              address,
-              "It does not lie in the subnet's IPv6 block.",
-            );
-          }
-          if (isTaken(records, of, showAddress(6, parsed.value))) {
-            throw new AwsError("InvalidIPAddress.InUse", `Address ${address} is in use.`);
-          }
-        }
-        const added = wanted.length > 0
-          ? wanted.map((one) => showAddress(6, parseAddress(one)?.value ?? 0n))
-          : freeIpv6(
-            records,
-            of,
-            within(input.Ipv6AddressCount ?? 1, 1, mostAddresses, "ipv6AddressCount"),
-          );
+        const wanted = input.Ipv6Addresses?.map((one) => checkIpv6(records, of, one)) ?? [];
+        requireDistinct(wanted);
+        const added = wanted.length > 0 ? wanted : freeIpv6(
+          records,
+          of,
+          within(input.Ipv6AddressCount ?? 1, 1, mostAddresses, "ipv6AddressCount"),
+        );
+        const present = record.shape.Ipv6Addresses ?? [];
+        within(present.length + added.length, 1, mostAddresses, "ipv6AddressCount");
         return {
           Ipv6Addresses: [
-            ...record.shape.Ipv6Addresses ?? [],
+            ...present,
             ...added.map((Ipv6Address) => ({ Ipv6Address })),
           ],
         };

@@ -1,105 +1,16 @@
-/** Network interfaces: how one is made, attached, changed and shown. */
+/** Network interfaces: how one is asked for, attached, changed and shown. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidValue } from "../../resources/errors.ts";
-import { idOf, newId } from "../../resources/ids.ts";
+import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import { showTags } from "../../resources/tags.ts";
-import {
-  checkAddress,
-  dnsName,
-  freeAddresses,
-  freeIpv6,
-  mostAddresses,
-  privateAddress,
-} from "./interface_addresses.ts";
-import { elasticAddress, freeOf } from "../kinds/elastic_addresses.ts";
-import {
-  type InterfaceRecord,
-  type InterfaceShape,
-  networkInterface,
-  permission,
-} from "../kinds/interfaces.ts";
+import { leadingTo, letGo } from "./address_associations.ts";
+import { checkGroups, groupsOf, interfaceShape } from "./new_interfaces.ts";
+import { type InterfaceRecord, networkInterface, permission } from "../kinds/interfaces.ts";
 import { securityGroup } from "../kinds/security_groups.ts";
-import { subnet, type SubnetRecord } from "../kinds/subnets.ts";
+import { subnet } from "../kinds/subnets.ts";
 import { exactlyOne, type Network, oneOf, within } from "../network.ts";
-
-export interface NewInterface {
-  readonly subnet: SubnetRecord;
-  readonly groups: readonly string[];
-  readonly description: string;
-  readonly primary?: string | undefined;
-  readonly secondary?: readonly string[];
-  readonly secondaryCount?: number;
-  readonly ipv6?: readonly string[];
-  readonly ipv6Count?: number;
-  readonly type?: string;
-}
-
-/** Locally administered, unicast, begins with 06 as EC2's do. */
-export const randomMac = () =>
-  `06:${crypto.getRandomValues(new Uint8Array(5)).toHex().match(/../g)?.join(":")}`;
-
-/** Shape of an interface that is free of any instance. @throws AwsError */
-export function interfaceShape(
-  { records, region, az }: Network,
-  account: string,
-  wanted: NewInterface,
-): InterfaceShape {
-  const of = wanted.subnet;
-  const groups = wanted.groups.length > 0
-    ? [...new Set(wanted.groups)]
-    : [(of.shape.VpcId ?? "").replace(/^vpc-/, "sg-")];
-  if (groups.length > 16) {
-    throw new AwsError(
-      "SecurityGroupsPerInterfaceLimitExceeded",
-      "The maximum number of security groups per interface has been reached.",
-    );
-  }
-  const chosen = [
-    ...wanted.primary === undefined ? [] : [wanted.primary],
-    ...wanted.secondary ?? [],
-  ];
-  if (new Set(chosen).size !== chosen.length) {
-    throw invalidValue("The same private address is given more than once.");
-  }
-  for (const address of chosen) checkAddress(records, of, address);
-  const missing = (wanted.primary === undefined ? 1 : 0) + (wanted.secondaryCount ?? 0);
-  const found = freeAddresses(records, of, missing + chosen.length)
-    .filter((one) => !chosen.includes(one));
-  const primary = wanted.primary ?? found.shift() ?? "";
-  const others = [...wanted.secondary ?? [], ...found.slice(0, wanted.secondaryCount ?? 0)];
-  if (others.length >= mostAddresses) {
-    throw new AwsError(
-      "PrivateIpAddressLimitExceeded",
-      "Number of private addresses will exceed limit.",
-    );
-  }
-  const six = [
-    ...wanted.ipv6 ?? [],
-    ...(wanted.ipv6Count ?? 0) > 0 ? freeIpv6(records, of, wanted.ipv6Count ?? 0) : [],
-  ];
-  return {
-    AvailabilityZone: of.shape.AvailabilityZone ?? az,
-    Description: wanted.description,
-    Groups: groups.map((GroupId) => ({ GroupId, GroupName: "" })),
-    InterfaceType: (wanted.type ?? "interface") as "interface",
-    Ipv6Addresses: six.map((Ipv6Address) => ({ Ipv6Address })),
-    MacAddress: randomMac(),
-    PrivateDnsName: dnsName(region, primary),
-    PrivateIpAddress: primary,
-    PrivateIpAddresses: [
-      privateAddress(region, primary, true),
-      ...others.map((one) => privateAddress(region, one, false)),
-    ],
-    RequesterManaged: false,
-    SourceDestCheck: true,
-    Status: "available",
-    SubnetId: of.id,
-    VpcId: of.shape.VpcId,
-    ...(account === "" ? {} : {}),
-  };
-}
 
 /** Groups with their names, which may change. */
 export function showInterface(records: Records, record: InterfaceRecord) {
@@ -114,24 +25,9 @@ export function showInterface(records: Records, record: InterfaceRecord) {
   };
 }
 
-/** Every group is there and belongs to the subnet's VPC. @throws AwsError `InvalidGroup.NotFound` */
-export async function checkGroups(
-  records: Records,
-  account: string,
-  vpcId: string | undefined,
-  groups: readonly string[],
-): Promise<void> {
-  for (const id of groups) {
-    const group = await records.require(securityGroup, account, id);
-    const { VpcId, AssociatedVpcs = [] } = group.shape;
-    if (VpcId !== vpcId && (vpcId === undefined || !AssociatedVpcs.includes(vpcId))) {
-      throw new AwsError(
-        "InvalidParameter",
-        `Security group ${id} and the network interface belong to different networks.`,
-      );
-    }
-  }
-}
+/** The interfaces that an instance has. */
+export const ofInstance = (records: Records, account: string, instanceId: string) =>
+  records.findAt(networkInterface, account, "Attachment.InstanceId", instanceId);
 
 export function interfaceAttachment(
   instanceId: string,
@@ -154,7 +50,12 @@ export function interfaceAttachment(
 export const interfaceActions = (network: Network) => {
   const { operations: n, records } = network;
   const byAttachment = (id: string, call: Call) => {
-    const [record] = records.find(networkInterface, call.account_id, id);
+    const [record] = records.findAt(
+      networkInterface,
+      call.account_id,
+      "Attachment.AttachmentId",
+      id,
+    );
     if (record === undefined) {
       throw new AwsError(
         "InvalidAttachmentID.NotFound",
@@ -186,7 +87,7 @@ export const interfaceActions = (network: Network) => {
         const listed = input.PrivateIpAddresses ?? [];
         const primary = input.PrivateIpAddress ??
           listed.find((one) => one.Primary === true)?.PrivateIpAddress;
-        return interfaceShape(network, call.account_id, {
+        return interfaceShape(network, {
           subnet: of,
           groups: input.Groups ?? [],
           description: input.Description ?? "",
@@ -230,8 +131,8 @@ export const interfaceActions = (network: Network) => {
         for (const one of records.find(permission, record.account_id, record.id)) {
           await records.remove(permission, record.account_id, one.id);
         }
-        for (const one of records.find(elasticAddress, record.account_id, record.id)) {
-          await records.change(elasticAddress, record.account_id, one.id, () => freeOf);
+        for (const one of leadingTo(records, record.account_id, record.id)) {
+          await letGo(records, one);
         }
       },
     }),
@@ -245,7 +146,7 @@ export const interfaceActions = (network: Network) => {
           );
         }
         within(input.DeviceIndex, 1, 7, "deviceIndex");
-        const others = records.find(networkInterface, call.account_id, input.InstanceId);
+        const others = ofInstance(records, call.account_id, input.InstanceId);
         if (others.length === 0) {
           throw new AwsError(
             "InvalidInstanceID.NotFound",
@@ -301,9 +202,7 @@ export const interfaceActions = (network: Network) => {
         if (input.Groups !== undefined) {
           if (input.Groups.length === 0) throw invalidValue("An interface needs a security group.");
           await checkGroups(records, call.account_id, record.shape.VpcId, input.Groups);
-          return {
-            Groups: [...new Set(input.Groups)].map((GroupId) => ({ GroupId, GroupName: "" })),
-          };
+          return { Groups: groupsOf(input.Groups) };
         }
         if (input.Attachment !== undefined) {
           const attachment = record.shape.Attachment;
@@ -371,43 +270,3 @@ export const interfaceActions = (network: Network) => {
     }),
   } satisfies ActionTable;
 };
-
-/**
- * The interface that a service of ours has in a subnet: nobody may detach it, and its id follows from
- * its owner's. A second call finds it.
- */
-export async function makeServiceInterface(
-  network: Network,
-  account: string,
-  owner: string,
-  subnetId: string,
-  wanted: {
-    readonly groups: readonly string[];
-    readonly description: string;
-    readonly type: string;
-  },
-): Promise<InterfaceRecord> {
-  const { records } = network;
-  const id = await idOf("eni-", owner, subnetId);
-  const present = records.get(networkInterface, account, id);
-  if (present !== undefined) return present;
-  const of = await records.require(subnet, account, subnetId);
-  const shape = interfaceShape(network, account, { subnet: of, ...wanted });
-  return await records.create(networkInterface, account, {
-    ...shape,
-    RequesterManaged: true,
-    Status: "in-use",
-  }, { id });
-}
-
-/** Takes away the interfaces that a service has in these subnets. */
-export async function removeServiceInterfaces(
-  { records }: Network,
-  account: string,
-  owner: string,
-  subnetIds: readonly string[],
-): Promise<void> {
-  for (const one of subnetIds) {
-    await records.remove(networkInterface, account, await idOf("eni-", owner, one));
-  }
-}

@@ -4,15 +4,36 @@ import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidCombination, invalidParameter, missingParameter } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
-import { freeAddresses, privateAddress } from "./interface_addresses.ts";
-import { interfaceShape } from "./interfaces.ts";
-import { elasticAddress } from "../kinds/elastic_addresses.ts";
+import { lead, leadingTo, letGo } from "./address_associations.ts";
+import {
+  checkAddress,
+  freeAddresses,
+  privateAddress,
+  requireDistinct,
+} from "./interface_addresses.ts";
+import { interfaceShape } from "./new_interfaces.ts";
+import { type AddressRecord, elasticAddress } from "../kinds/elastic_addresses.ts";
 import { networkInterface } from "../kinds/interfaces.ts";
 import { natGateway, type NatRecord } from "../kinds/nat_gateways.ts";
 import { subnet } from "../kinds/subnets.ts";
 import { type Network, oneOf, within } from "../network.ts";
 
 type NatAddress = Shape<Ec2.NatGatewayAddress>;
+
+const mostNatAddresses = 50;
+
+/** What a gateway shows of the elastic address that leads to one of its own. */
+const associated = (address: AddressRecord | undefined) =>
+  address === undefined ? {} : {
+    AllocationId: address.id,
+    AssociationId: newId("eipassoc-"),
+    PublicIp: address.shape.PublicIp,
+  };
+
+function requireDistinctAllocations(ids: readonly string[]): void {
+  if (new Set(ids).size === ids.length) return;
+  throw invalidParameter("allocationIds", ids.join(","), "The same one is given more than once.");
+}
 
 export const natGatewayActions = (network: Network) => {
   const { operations: n, records, region } = network;
@@ -43,11 +64,7 @@ export const natGatewayActions = (network: Network) => {
       const id = allocations[at];
       const address = id === undefined ? undefined : await checkAllocation(id, call);
       made.push({
-        ...(address === undefined ? {} : {
-          AllocationId: address.id,
-          AssociationId: newId("eipassoc-"),
-          PublicIp: address.shape.PublicIp,
-        }),
+        ...associated(address),
         IsPrimary: (record.shape.NatGatewayAddresses ?? []).length === 0 && at === 0,
         NetworkInterfaceId: eniOf(record),
         PrivateIp,
@@ -56,19 +73,43 @@ export const natGatewayActions = (network: Network) => {
     }
     return made;
   };
-  /** The interface holds the addresses that the gateway has. */
+  /** The interface has the gateway's addresses, and the elastic ones lead to them and nowhere else. */
   const syncInterface = async (record: NatRecord) => {
+    const account = record.account_id;
     const addresses = record.shape.NatGatewayAddresses ?? [];
-    await records.change(networkInterface, record.account_id, eniOf(record), () => ({
-      PrivateIpAddresses: addresses.map((one) =>
-        privateAddress(region, one.PrivateIp ?? "", one.IsPrimary === true)
-      ),
+    for (const led of leadingTo(records, account, eniOf(record))) {
+      if (!addresses.some((one) => one.AllocationId === led.id)) await letGo(records, led);
+    }
+    const eni = await records.change(networkInterface, account, eniOf(record), ({ shape }) => ({
+      PrivateIpAddresses: addresses.map((one) => ({
+        ...shape.PrivateIpAddresses?.find((had) => had.PrivateIpAddress === one.PrivateIp),
+        ...privateAddress(region, one.PrivateIp ?? "", one.IsPrimary === true),
+      })),
     }));
+    for (const one of addresses) {
+      if (one.AllocationId === undefined) continue;
+      const address = await records.require(elasticAddress, account, one.AllocationId);
+      await lead(records, address, eni, one.PrivateIp ?? "", one.AssociationId);
+    }
   };
-  const free = async (record: NatRecord, wanted: readonly string[], count: number) => {
-    if (wanted.length > 0) return [...wanted];
+  /** Private addresses for the gateway: those that are wanted, or as many as are needed. */
+  const choose = async (
+    record: NatRecord,
+    wanted: readonly string[] | undefined,
+    count: number,
+  ): Promise<readonly string[]> => {
     const of = await records.require(subnet, record.account_id, record.shape.SubnetId ?? "");
-    return freeAddresses(records, of, count);
+    if (wanted === undefined || wanted.length === 0) return freeAddresses(records, of, count);
+    requireDistinct(wanted);
+    for (const address of wanted) checkAddress(records, of, address);
+    return wanted;
+  };
+  const requireFew = (addresses: NatAddress[]) => {
+    if (addresses.length <= mostNatAddresses) return addresses;
+    throw new AwsError(
+      "NatGatewayLimitExceeded",
+      `A NAT gateway may have ${mostNatAddresses} addresses.`,
+    );
   };
   const answer = (record: NatRecord) => ({
     NatGatewayId: record.id,
@@ -97,12 +138,12 @@ export const natGatewayActions = (network: Network) => {
         }
         if (type === "public") {
           if (input.AllocationId === undefined) throw missingParameter("allocationId");
-          for (const id of [input.AllocationId, ...input.SecondaryAllocationIds ?? []]) {
-            await checkAllocation(id, call);
-          }
+          const allocations = [input.AllocationId, ...input.SecondaryAllocationIds ?? []];
+          requireDistinctAllocations(allocations);
+          for (const id of allocations) await checkAllocation(id, call);
         }
         // Decides whether the addresses may be had; they are taken in `after`.
-        const shape = interfaceShape(network, call.account_id, {
+        const shape = interfaceShape(network, {
           subnet: of,
           groups: [],
           description: "",
@@ -125,11 +166,7 @@ export const natGatewayActions = (network: Network) => {
                 ? undefined
                 : await records.require(elasticAddress, call.account_id, id);
               return {
-                ...(address === undefined ? {} : {
-                  AllocationId: address.id,
-                  AssociationId: newId("eipassoc-"),
-                  PublicIp: address.shape.PublicIp,
-                }),
+                ...associated(address),
                 IsPrimary: one.Primary,
                 NetworkInterfaceId: eni,
                 PrivateIp: one.PrivateIpAddress,
@@ -144,8 +181,10 @@ export const natGatewayActions = (network: Network) => {
       after: async (record, _input, call) => {
         const of = await records.require(subnet, call.account_id, record.shape.SubnetId ?? "");
         const addresses = record.shape.NatGatewayAddresses ?? [];
-        if (records.get(networkInterface, call.account_id, eniOf(record)) !== undefined) return;
-        const shape = interfaceShape(network, call.account_id, {
+        if (records.get(networkInterface, call.account_id, eniOf(record)) !== undefined) {
+          return await syncInterface(record);
+        }
+        const shape = interfaceShape(network, {
           subnet: of,
           groups: [],
           description: `Interface for NAT Gateway ${record.id}`,
@@ -158,6 +197,7 @@ export const natGatewayActions = (network: Network) => {
           RequesterManaged: true,
           Status: "in-use",
         }, { id: eniOf(record) });
+        await syncInterface(record);
       },
       answer: (record, input) => ({
         NatGateway: records.show(natGateway, record),
@@ -169,6 +209,9 @@ export const natGatewayActions = (network: Network) => {
       id: "NatGatewayId",
       passing: () => ({ State: "deleting", DeleteTime: new Date().toISOString() }),
       before: async (record, _input, call) => {
+        for (const led of leadingTo(records, call.account_id, eniOf(record))) {
+          await letGo(records, led);
+        }
         await records.remove(networkInterface, call.account_id, eniOf(record));
       },
       answer: ([record]) => ({ NatGatewayId: record?.id }),
@@ -179,13 +222,19 @@ export const natGatewayActions = (network: Network) => {
         if (record.shape.ConnectivityType !== "public") {
           throw invalidParameter("natGatewayId", record.id, "It is a private NAT gateway.");
         }
-        const addresses = await free(
-          record,
-          input.PrivateIpAddresses ?? [],
-          input.AllocationIds.length,
-        );
-        const added = await addAddresses(record, addresses, input.AllocationIds, call);
-        return { NatGatewayAddresses: [...record.shape.NatGatewayAddresses ?? [], ...added] };
+        const { AllocationIds, PrivateIpAddresses } = input;
+        const addresses = await choose(record, PrivateIpAddresses, AllocationIds.length);
+        if (addresses.length !== AllocationIds.length) {
+          throw invalidParameter(
+            "privateIpAddresses",
+            addresses.join(","),
+            "Expected one for each allocation id.",
+          );
+        }
+        requireDistinctAllocations(AllocationIds);
+        const added = await addAddresses(record, addresses, AllocationIds, call);
+        const present = record.shape.NatGatewayAddresses ?? [];
+        return { NatGatewayAddresses: requireFew([...present, ...added]) };
       },
       after: syncInterface,
       answer,
@@ -219,9 +268,10 @@ export const natGatewayActions = (network: Network) => {
           throw invalidParameter("natGatewayId", record.id, "It is a public NAT gateway.");
         }
         const count = within(input.PrivateIpAddressCount ?? 1, 1, 31, "privateIpAddressCount");
-        const addresses = await free(record, input.PrivateIpAddresses ?? [], count);
+        const addresses = await choose(record, input.PrivateIpAddresses, count);
         const added = await addAddresses(record, addresses, [], call);
-        return { NatGatewayAddresses: [...record.shape.NatGatewayAddresses ?? [], ...added] };
+        const present = record.shape.NatGatewayAddresses ?? [];
+        return { NatGatewayAddresses: requireFew([...present, ...added]) };
       },
       after: syncInterface,
       answer,

@@ -6,6 +6,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
 import { overlaps } from "../../resources/addresses.ts";
 import { invalidParameter, missingParameter } from "../../resources/errors.ts";
+import type { Records } from "../../resources/records.ts";
 import { checkId, notFound } from "../../resources/ids.ts";
 import { peering, type PeeringRecord } from "../kinds/peering.ts";
 import { blocksOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
@@ -35,13 +36,8 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
     Region: region,
     VpcId: of.id,
   });
-  /** The connection as its requester or its accepter. */
-  const required = (id: string, call: Call): PeeringRecord => {
-    checkId(peering.idPrefix, id, peering.errors);
-    const record = records.of(peering).visible(call.account_id, id);
-    if (record === undefined || record.ended_ms !== undefined) throw notFound([id], peering.errors);
-    return record;
-  };
+  const required = (id: string, call: Call) => requirePeering(records, call.account_id, id);
+  const ownerOf = (id: string | undefined, call: Call) => required(id ?? "", call).account_id;
   const accepting = (id: string, call: Call): PeeringRecord => {
     const record = required(id, call);
     if (record.shape.AccepterVpcInfo?.OwnerId !== call.account_id) {
@@ -85,9 +81,8 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
         const failed = theirs === undefined || clash;
         return {
           RequesterVpcInfo: ends(mine),
-          AccepterVpcInfo: theirs === undefined || failed
-            ? { OwnerId: owner, VpcId: input.PeerVpcId, Region: region }
-            : ends(theirs),
+          // Its blocks are nobody's to know before it accepts.
+          AccepterVpcInfo: { OwnerId: owner, VpcId: input.PeerVpcId, Region: region },
           ExpirationTime: new Date(Date.now() + 7 * 86_400_000).toISOString(),
           ...(failed
             ? status(
@@ -103,19 +98,24 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
       ids: "VpcPeeringConnectionIds",
     }),
     AcceptVpcPeeringConnection: n.custom({
-      check: (input, call) => void accepting(input.VpcPeeringConnectionId ?? "", call),
+      changesOf: (input, call) => ownerOf(input.VpcPeeringConnectionId, call),
+      check: async (input, call) => {
+        const { shape } = accepting(input.VpcPeeringConnectionId ?? "", call);
+        await records.require(vpc, call.account_id, shape.AccepterVpcInfo?.VpcId ?? "");
+      },
       run: async (input, call) => {
-        const { account_id, id } = accepting(input.VpcPeeringConnectionId ?? "", call);
-        const record = await records.change(
-          peering,
-          account_id,
-          id,
-          () => status("active", "Active"),
-        );
+        const { account_id, id, shape } = accepting(input.VpcPeeringConnectionId ?? "", call);
+        const theirs = shape.AccepterVpcInfo?.VpcId ?? "";
+        const mine = await records.require(vpc, call.account_id, theirs);
+        const record = await records.change(peering, account_id, id, () => ({
+          AccepterVpcInfo: ends(mine),
+          ...status("active", "Active"),
+        }));
         return { VpcPeeringConnection: records.show(peering, record) };
       },
     }),
     RejectVpcPeeringConnection: n.custom({
+      changesOf: (input, call) => ownerOf(input.VpcPeeringConnectionId, call),
       check: (input, call) => void accepting(input.VpcPeeringConnectionId, call),
       run: async (input, call) => {
         const { account_id, id } = accepting(input.VpcPeeringConnectionId, call);
@@ -124,6 +124,7 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
       },
     }),
     DeleteVpcPeeringConnection: n.custom({
+      changesOf: (input, call) => ownerOf(input.VpcPeeringConnectionId, call),
       check: (input, call) => void required(input.VpcPeeringConnectionId, call),
       run: async (input, call) => {
         const { account_id, id } = required(input.VpcPeeringConnectionId, call);
@@ -137,10 +138,23 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
       },
     }),
     ModifyVpcPeeringConnectionOptions: n.custom({
+      changesOf: (input, call) => ownerOf(input.VpcPeeringConnectionId, call),
       check: (input, call) => {
-        const record = required(input.VpcPeeringConnectionId, call);
-        if (record.shape.Status?.Code !== "active") {
-          throw new AwsError("OperationNotPermitted", `${record.id} is not active.`);
+        const { id, shape } = required(input.VpcPeeringConnectionId, call);
+        if (shape.Status?.Code !== "active") {
+          throw new AwsError("OperationNotPermitted", `${id} is not active.`);
+        }
+        for (
+          const [side, wanted] of [
+            [shape.RequesterVpcInfo, input.RequesterPeeringConnectionOptions],
+            [shape.AccepterVpcInfo, input.AccepterPeeringConnectionOptions],
+          ] as const
+        ) {
+          if (wanted === undefined || side?.OwnerId === call.account_id) continue;
+          throw new AwsError(
+            "OperationNotPermitted",
+            `User ${call.account_id} cannot modify the peering options of ${side?.OwnerId} in ${id}`,
+          );
         }
       },
       run: async (input, call) => {
@@ -169,3 +183,26 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
     }),
   } satisfies ActionTable;
 };
+
+/** The connection as either side sees it. @throws AwsError where there is none */
+export function requirePeering(records: Records, account: string, id: string): PeeringRecord {
+  checkId(peering.idPrefix, id, peering.errors);
+  const record = records.visible(peering, account, id);
+  if (record === undefined) throw notFound([id], peering.errors);
+  return record;
+}
+
+/** The connection of the two VPCs that one of the accounts has asked for. */
+export function peeringBetween(
+  records: Records,
+  accounts: readonly string[],
+  one: string | undefined,
+  other: string | undefined,
+): PeeringRecord | undefined {
+  if (one === undefined || other === undefined) return undefined;
+  return accounts.flatMap((account) => records.find(peering, account, one))
+    .find(({ shape }) => {
+      const ends = [shape.RequesterVpcInfo?.VpcId, shape.AccepterVpcInfo?.VpcId];
+      return ends.includes(one) && ends.includes(other);
+    });
+}

@@ -5,9 +5,11 @@ import { parseBlock, showBlock } from "../../resources/addresses.ts";
 import { invalidParameter } from "../../resources/errors.ts";
 import { compileFilters } from "../../resources/filters.ts";
 import { pageOf } from "../../resources/paging.ts";
-import { type Entry, type ListRecord, prefixList } from "../kinds/prefix_lists.ts";
+import { cloudListId, type Entry, type ListRecord, prefixList } from "../kinds/prefix_lists.ts";
 import { arn, type Network, within } from "../network.ts";
 
+/** Entries that a list keeps of all its versions together: what one version may have. */
+const mostKept = 1000;
 const limits = { minimum: 1, maximum: 1000, above: "refuse" } as const;
 
 /** @throws AwsError */
@@ -16,16 +18,46 @@ function readEntries(
   family: string,
 ): Entry[] {
   const version = family === "IPv6" ? 6 : 4;
-  return entries.map((one) => {
+  const read = entries.map((one) => {
     const block = parseBlock(one.Cidr);
     if (block?.version !== version) {
       throw invalidParameter("cidr", one.Cidr, `Expected a CIDR block of ${family}.`);
+    }
+    if ((one.Description?.length ?? 0) > 255) {
+      throw invalidParameter("description", one.Description, "Up to 255 characters are allowed.");
     }
     return {
       Cidr: showBlock(block),
       ...(one.Description === undefined ? {} : { Description: one.Description }),
     };
   });
+  if (new Set(read.map((one) => one.Cidr)).size !== read.length) {
+    throw invalidParameter("entries", "", "The same CIDR is given more than once.");
+  }
+  return read;
+}
+
+function checkName(name: string): string {
+  if (!/^com\.amazonaws/.test(name) && name !== "" && name.length <= 255) return name;
+  throw invalidParameter("prefixListName", name, "The name is reserved, empty or too long.");
+}
+
+/**
+ * A version more, of which the oldest ones are let go: a list with all that it ever was would one day be
+ * larger than a record can be, and could then be changed no more.
+ */
+function withVersion(record: ListRecord, entries: readonly Entry[]): Partial<ListRecord["shape"]> {
+  const most = record.shape.MaxEntries ?? 1;
+  if (entries.length > most) {
+    throw new AwsError("PrefixListMaxEntriesExceeded", `The list may have ${most} entries.`);
+  }
+  const older = [...record.shape.Versions ?? []];
+  let kept = entries.length;
+  for (let at = older.length - 1; at >= 0; at--) {
+    kept += older[at]?.length ?? 0;
+    if (kept > mostKept) older[at] = null;
+  }
+  return { Version: (record.shape.Version ?? 1) + 1, Versions: [...older, entries] };
 }
 
 export const prefixListActions = ({ operations: n, records, region }: Network) => {
@@ -39,7 +71,7 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
   };
   const versionOf = (record: ListRecord, version: number): readonly Entry[] => {
     const found = record.shape.Versions?.[version - 1];
-    if (found === undefined) {
+    if (found === undefined || found === null) {
       throw new AwsError("PrefixListVersionNotFound", `${record.id} has no version ${version}.`);
     }
     return found;
@@ -57,16 +89,11 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
         if (input.AddressFamily !== "IPv4" && input.AddressFamily !== "IPv6") {
           throw invalidParameter("addressFamily", input.AddressFamily, "Expected: IPv4 or IPv6.");
         }
-        if (/^com\.amazonaws/.test(input.PrefixListName) || input.PrefixListName.length > 255) {
-          throw invalidParameter("prefixListName", input.PrefixListName, "The name is reserved.");
-        }
+        checkName(input.PrefixListName);
         const entries = readEntries(input.Entries ?? [], input.AddressFamily);
         const most = within(input.MaxEntries, 1, 1000, "maxEntries");
         if (entries.length > most) {
           throw new AwsError("PrefixListMaxEntriesExceeded", `The list may have ${most} entries.`);
-        }
-        if (new Set(entries.map((one) => one.Cidr)).size !== entries.length) {
-          throw invalidParameter("entries", "", "The same CIDR is given more than once.");
         }
         return { State: "create-complete", Version: 1, Versions: [entries] };
       },
@@ -101,20 +128,15 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
           1000,
           "maxEntries",
         );
-        if (next.length > most) {
-          throw new AwsError("PrefixListMaxEntriesExceeded", `The list may have ${most} entries.`);
-        }
-        const changed = added.length + removed.length > 0;
+        const resized = { ...record, shape: { ...record.shape, MaxEntries: most } };
+        const changed = withVersion(resized, next);
         return {
-          ...(input.PrefixListName === undefined ? {} : { PrefixListName: input.PrefixListName }),
+          ...(input.PrefixListName === undefined
+            ? {}
+            : { PrefixListName: checkName(input.PrefixListName) }),
           MaxEntries: most,
           State: "modify-complete",
-          ...(changed
-            ? {
-              Version: (record.shape.Version ?? 1) + 1,
-              Versions: [...record.shape.Versions ?? [], next],
-            }
-            : {}),
+          ...(added.length + removed.length > 0 ? changed : {}),
         };
       },
       answer,
@@ -125,8 +147,7 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
         checkVersion(record, input.CurrentVersion);
         return {
           State: "restore-complete",
-          Version: (record.shape.Version ?? 1) + 1,
-          Versions: [...record.shape.Versions ?? [], versionOf(record, input.PreviousVersion)],
+          ...withVersion(record, versionOf(record, input.PreviousVersion)),
         };
       },
       answer,
@@ -178,7 +199,7 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
       run: (input) => {
         const own = {
           Cidrs: ["169.254.0.0/16"],
-          PrefixListId: "pl-00000000",
+          PrefixListId: cloudListId,
           PrefixListName: `com.amazonaws.${region}.s3`,
         };
         const matches = compileFilters<typeof own>(input.Filters, {

@@ -7,7 +7,7 @@ import type { ActionTable, Call } from "../../resources/actions.ts";
 import { parseAddress } from "../../resources/addresses.ts";
 import { invalidParameter } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
-import { makeServiceInterface, removeServiceInterfaces } from "./interfaces.ts";
+import { makeServiceInterface, removeServiceInterfaces } from "./new_interfaces.ts";
 import {
   routeServer,
   routeServerEndpoint,

@@ -1,139 +1,25 @@
 /** Rules of security groups: authorised, revoked, changed and shown one by one or as permissions. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
-import { parseBlock, showBlock } from "../../resources/addresses.ts";
-import { invalidCombination, invalidParameter, missingParameter } from "../../resources/errors.ts";
+import { missingParameter } from "../../resources/errors.ts";
+import { notFound } from "../../resources/ids.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
-import {
-  type Permission,
-  type RuleRecord,
-  type RuleShape,
-  rulesOf,
-  securityGroupRule,
-} from "../kinds/security_group_rules.ts";
+import { type RuleRecord, rulesOf, securityGroupRule } from "../kinds/security_group_rules.ts";
 import { type GroupRecord, securityGroup } from "../kinds/security_groups.ts";
+import { requireList } from "../kinds/prefix_lists.ts";
 import { defaultVpcOf } from "../kinds/vpcs.ts";
-import type { Network } from "../network.ts";
+import { exactlyOne, type Network } from "../network.ts";
+import { peeringBetween } from "./peering.ts";
+import { description, keyOf, type Permissive, readRules, type Wanted } from "./requested_rules.ts";
 
 const rulesPerGroup = 1000;
 
-const protocols: Readonly<Record<string, string>> = {
-  "6": "tcp",
-  "17": "udp",
-  "1": "icmp",
-  "58": "icmpv6",
-};
-
-type Peer = Pick<RuleShape, "CidrIpv4" | "CidrIpv6" | "PrefixListId" | "ReferencedGroupInfo">;
-type Wanted = Peer & Pick<RuleShape, "IpProtocol" | "FromPort" | "ToPort" | "Description">;
-
-/** What makes two rules one. */
-const keyOf = (rule: Wanted) =>
-  [
-    rule.IpProtocol,
-    rule.IpProtocol === "-1" ? -1 : rule.FromPort ?? -1,
-    rule.IpProtocol === "-1" ? -1 : rule.ToPort ?? -1,
-    rule.CidrIpv4 ?? rule.CidrIpv6 ?? rule.PrefixListId ?? rule.ReferencedGroupInfo?.GroupId,
-  ].join(" ");
-
-function checkPorts(protocol: string, from: number | undefined, to: number | undefined): void {
-  if (protocol !== "tcp" && protocol !== "udp") return;
-  if (from === undefined || to === undefined) {
-    throw invalidParameter("portRange", `${from}-${to}`, "TCP and UDP rules need both ports.");
-  }
-  if (from < 0 || to > 65_535 || from > to) {
-    throw invalidParameter("portRange", `${from}-${to}`, "Invalid TCP/UDP port range");
-  }
-}
-
-const description = (text: string | undefined) => {
-  if (text === undefined) return {};
-  if (text.length > 255 || !/^[\w \-.:/()#,@[\]+=&;{}!$*]*$/.test(text)) {
-    throw invalidParameter("description", text, "Up to 255 characters of EC2's set are allowed.");
-  }
-  return { Description: text };
-};
-
-function cidr(text: string, version: 4 | 6): string {
-  const block = parseBlock(text);
-  if (block?.version !== version) {
-    throw invalidParameter("CIDR", text, "CIDR block is malformed");
-  }
-  return showBlock(block);
-}
-
-type Permissive = Pick<
-  Input<"AuthorizeSecurityGroupIngress">,
-  "IpPermissions" | "CidrIp" | "FromPort" | "ToPort" | "IpProtocol" | "SourceSecurityGroupName"
->;
-
-/** The single rules that a request speaks of. @throws AwsError */
-function readRules(input: Permissive, account: string): Wanted[] {
-  const legacy: Permission[] = input.CidrIp === undefined && input.IpProtocol === undefined
-    ? []
-    : [{
-      ...(input.IpProtocol === undefined ? {} : { IpProtocol: input.IpProtocol }),
-      ...(input.FromPort === undefined ? {} : { FromPort: input.FromPort }),
-      ...(input.ToPort === undefined ? {} : { ToPort: input.ToPort }),
-      IpRanges: input.CidrIp === undefined ? [] : [{ CidrIp: input.CidrIp }],
-    }];
-  if (legacy.length > 0 && (input.IpPermissions ?? []).length > 0) {
-    throw invalidCombination("The parameters ipPermissions and cidrIp cannot be used together.");
-  }
-  const rules: Wanted[] = [];
-  for (const one of [...input.IpPermissions as Permission[] ?? [], ...legacy]) {
-    if (one.IpProtocol === undefined) throw missingParameter("ipProtocol");
-    const protocol = protocols[one.IpProtocol] ?? one.IpProtocol.toLowerCase();
-    const isNumber = /^\d{1,3}$/.test(protocol) && Number(protocol) < 256;
-    if (!["tcp", "udp", "icmp", "icmpv6", "-1"].includes(protocol) && !isNumber) {
-      throw invalidParameter("protocol", one.IpProtocol, "Invalid protocol.");
-    }
-    checkPorts(protocol, one.FromPort, one.ToPort);
-    const ports = protocol === "-1" ? { FromPort: -1, ToPort: -1 } : {
-      FromPort: one.FromPort ?? -1,
-      ToPort: one.ToPort ?? -1,
-    };
-    const base = { IpProtocol: protocol, ...ports };
-    for (const range of one.IpRanges ?? []) {
-      rules.push({
-        ...base,
-        CidrIpv4: cidr(range.CidrIp ?? "", 4),
-        ...description(range.Description),
-      });
-    }
-    for (const range of one.Ipv6Ranges ?? []) {
-      rules.push({
-        ...base,
-        CidrIpv6: cidr(range.CidrIpv6 ?? "", 6),
-        ...description(range.Description),
-      });
-    }
-    for (const list of one.PrefixListIds ?? []) {
-      rules.push({ ...base, PrefixListId: list.PrefixListId, ...description(list.Description) });
-    }
-    for (const pair of one.UserIdGroupPairs ?? []) {
-      rules.push({
-        ...base,
-        ReferencedGroupInfo: { GroupId: pair.GroupId, UserId: pair.UserId ?? account },
-        ...description(pair.Description),
-      });
-    }
-  }
-  if (rules.length === 0) throw missingParameter("ipPermissions");
-  const seen = new Set<string>();
-  for (const rule of rules) {
-    if (seen.has(keyOf(rule))) {
-      throw invalidParameter(
-        "ipPermissions",
-        keyOf(rule),
-        "The same permission must not appear multiple times",
-      );
-    }
-    seen.add(keyOf(rule));
-  }
-  return rules;
-}
+const duplicate = (rule: Wanted) =>
+  new AwsError(
+    "InvalidPermission.Duplicate",
+    `the specified rule "peer: ${keyOf(rule)}" already exists`,
+  );
 
 const noRule = () =>
   new AwsError(
@@ -142,6 +28,15 @@ const noRule = () =>
   );
 
 export const securityGroupRuleActions = ({ operations: n, records }: Network) => {
+  const named = (name: string, call: Call): GroupRecord => {
+    const of = defaultVpcOf(records, call.account_id)?.id;
+    const found = records.findAt(securityGroup, call.account_id, "GroupName", name)
+      .find((one) => one.shape.VpcId === of);
+    if (found !== undefined) return found;
+    throw new AwsError("InvalidGroup.NotFound", `The security group '${name}' does not exist`);
+  };
+  const read = (input: Permissive, call: Call) =>
+    readRules(input, call.account_id, (name) => named(name, call).id);
   const groupOf = async (
     input: { readonly GroupId?: string | undefined; readonly GroupName?: string | undefined },
     call: Call,
@@ -150,44 +45,32 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
       return await records.require(securityGroup, call.account_id, input.GroupId);
     }
     if (input.GroupName === undefined) throw missingParameter("groupName or groupId");
-    const of = defaultVpcOf(records, call.account_id)?.id;
-    const found = records.find(securityGroup, call.account_id, input.GroupName)
-      .find((one) => one.shape.VpcId === of && one.shape.GroupName === input.GroupName);
-    if (found === undefined) {
-      throw new AwsError(
-        "InvalidGroup.NotFound",
-        `The security group '${input.GroupName}' does not exist`,
-      );
-    }
-    return found;
+    return named(input.GroupName, call);
   };
-  /** Groups and lists that rules name are there. */
-  const checkPeers = async (rules: readonly Wanted[], call: Call) => {
-    for (const rule of rules) {
-      const group = rule.ReferencedGroupInfo;
-      if (group?.GroupId !== undefined && group.UserId === call.account_id) {
-        await records.require(securityGroup, call.account_id, group.GroupId);
-      } else if (group !== undefined && group.GroupId === undefined) {
-        throw missingParameter("groupId");
+  /** Groups and lists that rules of `group` name are there; those of others only across a peering. */
+  const checkPeers = async (group: GroupRecord, rules: readonly Wanted[], call: Call) => {
+    for (const { ReferencedGroupInfo: info, PrefixListId } of rules) {
+      const { GroupId: id = "", UserId: account = "" } = info ?? {};
+      if (info !== undefined && account === call.account_id) {
+        await records.require(securityGroup, account, id);
+      } else if (info !== undefined) {
+        const theirs = records.get(securityGroup, account, id)?.shape.VpcId;
+        const link = peeringBetween(records, [call.account_id, account], group.shape.VpcId, theirs);
+        if (link?.shape.Status?.Code !== "active") throw notFound([id], securityGroup.errors);
       }
-      if (rule.PrefixListId !== undefined) {
-        await records.require(records.kindNamed("prefix-list"), call.account_id, rule.PrefixListId);
-      }
+      if (PrefixListId !== undefined) await requireList(records, call.account_id, PrefixListId);
     }
   };
   const authorize = (egress: boolean) => {
     type Request = Input<"AuthorizeSecurityGroupIngress">;
     const decide = async (input: Request, call: Call) => {
       const group = await groupOf(input, call);
-      const rules = readRules(input, call.account_id);
-      await checkPeers(rules, call);
+      const rules = read(input, call);
+      await checkPeers(group, rules, call);
       const present = rulesOf(records, group).filter((one) => one.shape.IsEgress === egress);
       for (const rule of rules) {
         if (present.some((one) => keyOf(one.shape) === keyOf(rule))) {
-          throw new AwsError(
-            "InvalidPermission.Duplicate",
-            `the specified rule "peer: ${keyOf(rule)}" already exists`,
-          );
+          throw duplicate(rule);
         }
       }
       if (present.length + rules.length > rulesPerGroup) {
@@ -237,7 +120,7 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
           );
         });
       }
-      return readRules(input, call.account_id).map((rule) => {
+      return read(input, call).map((rule) => {
         const found = present.find((one) => keyOf(one.shape) === keyOf(rule));
         if (found !== undefined) return found;
         throw noRule();
@@ -267,12 +150,10 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
         rule: present.find((rule) => rule.id === one.SecurityGroupRuleId),
         note: description(one.Description),
       }));
-      const byRule = input.IpPermissions === undefined
-        ? []
-        : readRules(input, call.account_id).map((wanted) => ({
-          rule: present.find((one) => keyOf(one.shape) === keyOf(wanted)),
-          note: description(wanted.Description),
-        }));
+      const byRule = input.IpPermissions === undefined ? [] : read(input, call).map((wanted) => ({
+        rule: present.find((one) => keyOf(one.shape) === keyOf(wanted)),
+        note: description(wanted.Description),
+      }));
       const all = [...byId, ...byRule];
       if (all.length === 0) {
         throw missingParameter("ipPermissions or securityGroupRuleDescriptions");
@@ -326,7 +207,7 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
 
   async function readChanges(input: Input<"ModifySecurityGroupRules">, call: Call) {
     const group = await records.require(securityGroup, call.account_id, input.GroupId);
-    const changes: { id: string; rule: Wanted }[] = [];
+    const changes: { id: string; rule: Wanted; egress: boolean | undefined }[] = [];
     for (const { SecurityGroupRuleId: id, SecurityGroupRule: wanted } of input.SecurityGroupRules) {
       const present = rulesOf(records, group).find((one) => one.id === id);
       if (present === undefined) {
@@ -336,8 +217,9 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
         );
       }
       if (wanted === undefined) throw missingParameter("securityGroupRule");
+      exactlyOne(wanted, ["CidrIpv4", "CidrIpv6", "PrefixListId", "ReferencedGroupId"]);
       const note = wanted.Description === undefined ? {} : { Description: wanted.Description };
-      const [rule] = readRules({
+      const [rule] = read({
         IpPermissions: [{
           IpProtocol: wanted.IpProtocol ?? present.shape.IpProtocol,
           ...(wanted.FromPort === undefined ? {} : { FromPort: wanted.FromPort }),
@@ -351,10 +233,20 @@ export const securityGroupRuleActions = ({ operations: n, records }: Network) =>
             ? []
             : [{ GroupId: wanted.ReferencedGroupId, ...note }],
         }],
-      }, call.account_id);
+      }, call);
       if (rule === undefined) throw missingParameter("securityGroupRule");
-      await checkPeers([rule], call);
-      changes.push({ id: present.id, rule });
+      await checkPeers(group, [rule], call);
+      changes.push({ id: present.id, rule, egress: present.shape.IsEgress });
+    }
+    // What the group has afterwards.
+    const keys = rulesOf(records, group).map(({ id, shape }) => {
+      const changed = changes.find((one) => one.id === id);
+      return `${shape.IsEgress} ${keyOf(changed?.rule ?? shape)}`;
+    });
+    for (const { rule, egress } of changes) {
+      if (keys.filter((one) => one === `${egress} ${keyOf(rule)}`).length > 1) {
+        throw duplicate(rule);
+      }
     }
     return changes;
   }

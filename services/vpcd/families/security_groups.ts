@@ -6,14 +6,15 @@ import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import { invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { idOf } from "../../resources/ids.ts";
+import type { AnyKind, KindRecord } from "../../resources/kind.ts";
 import { pageOf } from "../../resources/paging.ts";
 import type { Records } from "../../resources/records.ts";
 import { showTags } from "../../resources/tags.ts";
-import { peering } from "../kinds/peering.ts";
 import { permissionsOf, rulesOf, securityGroupRule } from "../kinds/security_group_rules.ts";
 import { type GroupRecord, securityGroup } from "../kinds/security_groups.ts";
 import { defaultVpcOf, vpc } from "../kinds/vpcs.ts";
 import { arn, type Network } from "../network.ts";
+import { peeringBetween } from "./peering.ts";
 
 const defaultGroupId = (vpcId: string) => vpcId.replace(/^vpc-/, "sg-");
 
@@ -34,6 +35,8 @@ export async function makeDefaultGroup(
     GroupOwnerId: account,
     IsEgress: false,
     IpProtocol: "-1",
+    FromPort: -1,
+    ToPort: -1,
     ReferencedGroupInfo: { GroupId: id, UserId: account },
   }, { id: await idOf("sgr-", id, "in") });
   await allowAllOut(records, account, id);
@@ -49,6 +52,25 @@ async function allowAllOut(records: Records, account: string, id: string): Promi
     ToPort: -1,
     CidrIpv4: "0.0.0.0/0",
   }, { id: await idOf("sgr-", id, "out") });
+}
+
+/** A group's own rules go with it; those of others that name it keep it. */
+export const ownRules = (
+  one: AnyKind,
+  rule: KindRecord<Readonly<Record<string, unknown>>>,
+  group: GroupRecord,
+) => one.name === "security-group-rule" && rule.shape["GroupId"] === group.id;
+
+async function removeRules(records: Records, group: GroupRecord): Promise<void> {
+  for (const rule of rulesOf(records, group)) {
+    await records.remove(securityGroupRule, group.account_id, rule.id);
+  }
+}
+
+/** Takes a group away with its rules. */
+export async function removeGroup(records: Records, group: GroupRecord): Promise<void> {
+  await removeRules(records, group);
+  await records.remove(securityGroup, group.account_id, group.id);
 }
 
 const association = (record: GroupRecord, vpcId: string, account: string) => ({
@@ -150,13 +172,8 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
           );
         }
       },
-      takes: (one, rule, record) =>
-        one.name === "security-group-rule" && rule.shape["GroupId"] === record.id,
-      before: async (record, _input, call) => {
-        for (const rule of rulesOf(records, record)) {
-          await records.remove(securityGroupRule, call.account_id, rule.id);
-        }
-      },
+      takes: ownRules,
+      before: (record) => removeRules(records, record),
       answer: ([record]) => ({ Return: true, GroupId: record?.id }),
     }),
 
@@ -172,7 +189,7 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
             if (rule.shape.ReferencedGroupInfo?.GroupId !== id) return [];
             const other = records.get(securityGroup, call.account_id, rule.shape.GroupId ?? "");
             if (other === undefined || other.shape.VpcId === home) return [];
-            const link = peeringBetween(records, call.account_id, home, other.shape.VpcId);
+            const link = peeringBetween(records, [call.account_id], home, other.shape.VpcId)?.id;
             return [{
               GroupId: id,
               ReferencingVpcId: other.shape.VpcId,
@@ -312,15 +329,3 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
     }),
   } satisfies ActionTable;
 };
-
-function peeringBetween(
-  records: Records,
-  account: string,
-  one: string | undefined,
-  other: string | undefined,
-): string | undefined {
-  return records.find(peering, account, one ?? "").find(({ shape }) => {
-    const ends = [shape.RequesterVpcInfo?.VpcId, shape.AccepterVpcInfo?.VpcId];
-    return ends.includes(one) && ends.includes(other);
-  })?.id;
-}

@@ -1,4 +1,4 @@
-/** Subnets: a block of their VPC's, an ACL, reservations; free addresses are counted when shown. */
+/** Subnets: a block of their VPC's, an ACL; free addresses are counted when shown. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
 import {
@@ -13,6 +13,7 @@ import { invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import { zoneId } from "../../resources/zone_names.ts";
+import { networkInterface } from "../kinds/interfaces.ts";
 import { reservation, subnet, type SubnetRecord, type SubnetShape } from "../kinds/subnets.ts";
 import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
 import { arn, exactlyOne, given, type Network, oneOf } from "../network.ts";
@@ -264,7 +265,12 @@ export const subnetActions = (network: Network) => {
 
     DisassociateSubnetCidrBlock: n.changes(subnet, {
       id: (input, call) => {
-        const [record] = records.find(subnet, call.account_id, input.AssociationId);
+        const [record] = records.findAt(
+          subnet,
+          call.account_id,
+          "Ipv6CidrBlockAssociationSet.AssociationId",
+          input.AssociationId,
+        );
         if (record === undefined) {
           throw new AwsError(
             "InvalidSubnetCidrBlockAssociationID.NotFound",
@@ -273,7 +279,21 @@ export const subnetActions = (network: Network) => {
         }
         return record.id;
       },
-      change: () => ({ Ipv6CidrBlockAssociationSet: [], AssignIpv6AddressOnCreation: false }),
+      change: (record, input, call) => {
+        const used = record.shape.AssignIpv6AddressOnCreation === true
+          ? "its subnet has assign-ipv6-address-on-creation set to true"
+          : records.findAt(networkInterface, call.account_id, "SubnetId", record.id)
+              .some((one) => (one.shape.Ipv6Addresses ?? []).length > 0)
+          ? "network interfaces have addresses of it"
+          : undefined;
+        if (used !== undefined) {
+          throw new AwsError(
+            "InvalidCidrBlock.InUse",
+            `The subnet IPv6 CIDR block with association ID ${input.AssociationId} may not be disassociated, because ${used}.`,
+          );
+        }
+        return { Ipv6CidrBlockAssociationSet: [] };
+      },
       answer: (record, input) => ({
         SubnetId: record.id,
         Ipv6CidrBlockAssociation: {
@@ -281,65 +301,6 @@ export const subnetActions = (network: Network) => {
           Ipv6CidrBlockState: { State: "disassociated" },
         },
       }),
-    }),
-
-    CreateSubnetCidrReservation: n.creates(reservation, {
-      answer: "SubnetCidrReservation",
-      make: async (input, call) => {
-        const of = await records.require(subnet, call.account_id, input.SubnetId);
-        const block = parseBlock(input.Cidr);
-        const outer = [
-          of.shape.CidrBlock,
-          ...(of.shape.Ipv6CidrBlockAssociationSet ?? []).map((one) => one.Ipv6CidrBlock),
-        ].flatMap((text) => parseBlock(text ?? "") ?? []);
-        if (block === undefined || !outer.some((one) => contains(one, block))) {
-          throw invalidParameter("cidr", input.Cidr, "It must lie within the subnet.");
-        }
-        for (const other of records.find(reservation, call.account_id, of.id)) {
-          const used = parseBlock(other.shape.Cidr ?? "");
-          if (used !== undefined && overlaps(used, block)) {
-            throw new AwsError(
-              "InvalidCidr.InUse",
-              `The CIDR '${input.Cidr}' overlaps the reservation '${other.id}'.`,
-            );
-          }
-        }
-        return {
-          Cidr: showBlock(block),
-          ReservationType: oneOf(
-            input.ReservationType,
-            ["prefix", "explicit"],
-            "reservationType",
-            "explicit",
-          ),
-        };
-      },
-    }),
-    GetSubnetCidrReservations: n.custom({
-      reads: true,
-      check: async (input, call) => {
-        await records.require(subnet, call.account_id, input.SubnetId);
-      },
-      run: async (input, call) => {
-        const page = await records.of(reservation).describe({
-          action: "GetSubnetCidrReservations",
-          filters: input.Filters,
-          page: input,
-          parameters: input.SubnetId,
-          where: (record) => record.shape.SubnetId === input.SubnetId,
-        }, call);
-        const shown = page.records.map((record) => records.show(reservation, record));
-        const isSix = (one: { Cidr?: string | undefined }) => one.Cidr?.includes(":") === true;
-        return {
-          SubnetIpv4CidrReservations: shown.filter((one) => !isSix(one)),
-          SubnetIpv6CidrReservations: shown.filter(isSix),
-          NextToken: page.nextToken,
-        };
-      },
-    }),
-    DeleteSubnetCidrReservation: n.deletes(reservation, {
-      id: "SubnetCidrReservationId",
-      answer: "DeletedSubnetCidrReservation",
     }),
   } satisfies ActionTable;
 };

@@ -9,7 +9,8 @@ import { internetGateway } from "../kinds/internet_gateways.ts";
 import { vpc, type VpcRecord, type VpcShape } from "../kinds/vpcs.ts";
 import type { Network } from "../network.ts";
 import { makeDefaultAcl } from "./network_acls.ts";
-import { addRoute, makeMainTable } from "./route_tables.ts";
+import { makeMainTable } from "./route_tables.ts";
+import { addRoute } from "./routes.ts";
 import { makeDefaultGroup } from "./security_groups.ts";
 import { makeDefaultSubnet } from "./subnets.ts";
 

@@ -7,9 +7,12 @@ import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import type { Input } from "../../resources/wire.ts";
 import { routeTable } from "../kinds/route_tables.ts";
+import { securityGroup } from "../kinds/security_groups.ts";
+import { allBlocksOf, subnet } from "../kinds/subnets.ts";
 import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
 import { exactlyOne, given, type Network, oneOf } from "../network.ts";
 import { localRoutes } from "./route_tables.ts";
+import { ownRules, removeGroup } from "./security_groups.ts";
 import { associatedBlock, makeDefaultVpc, makeParts, vpcShape } from "./vpc_parts.ts";
 
 /** @throws AwsError `InvalidVpc.Range` */
@@ -73,7 +76,9 @@ const limit = () =>
 export const vpcActions = (network: Network) => {
   const { operations: n, records } = network;
   const associationOf = (input: Input<"DisassociateVpcCidrBlock">, account: string) => {
-    const [record] = records.find(vpc, account, input.AssociationId);
+    const [record] = ["CidrBlockAssociationSet", "Ipv6CidrBlockAssociationSet"].flatMap((set) =>
+      records.findAt(vpc, account, `${set}.AssociationId`, input.AssociationId)
+    );
     if (record === undefined) {
       throw new AwsError(
         "InvalidVpcCidrBlockAssociationID.NotFound",
@@ -151,18 +156,24 @@ export const vpcActions = (network: Network) => {
         (one.name === "route-table" &&
           record.id === mainTableOf(records, record.account_id, String(record.shape["VpcId"]))) ||
         (one.name === "network-acl" && record.shape["IsDefault"] === true) ||
-        (one.name === "security-group" && record.shape["GroupName"] === "default") ||
-        (one.name === "security-group-rule" && record.shape["VpcId"] !== undefined),
-      before: async (record) => {
-        for (
-          const { kind: one, record: part } of records.dependents(record.account_id, record.id)
-        ) {
-          if (one.name !== "security-group") await records.remove(one, record.account_id, part.id);
+        (one.name === "security-group" && record.shape["GroupName"] === "default"),
+      refuse: (record) => {
+        // Rules of groups elsewhere may name the default group, which would go with the VPC.
+        for (const group of records.findAt(securityGroup, record.account_id, "VpcId", record.id)) {
+          n.refuseDependents(securityGroup, group, ownRules);
         }
-        for (
-          const { kind: one, record: part } of records.dependents(record.account_id, record.id)
-        ) {
-          await records.remove(one, record.account_id, part.id);
+      },
+      before: async ({ account_id: account, id }) => {
+        for (const group of records.findAt(securityGroup, account, "VpcId", id)) {
+          await removeGroup(records, group);
+        }
+        for (const group of records.findAt(securityGroup, account, "AssociatedVpcs", id)) {
+          await records.change(securityGroup, account, group.id, ({ shape }) => ({
+            AssociatedVpcs: (shape.AssociatedVpcs ?? []).filter((one) => one !== id),
+          }));
+        }
+        for (const { kind: one, record: part } of records.dependents(account, id)) {
+          await records.remove(one, account, part.id);
         }
       },
     }),
@@ -248,13 +259,12 @@ export const vpcActions = (network: Network) => {
         const four = record.shape.CidrBlockAssociationSet?.find(gone);
         const six = record.shape.Ipv6CidrBlockAssociationSet?.find(gone);
         const block = parseBlock(four?.CidrBlock ?? six?.Ipv6CidrBlock ?? "");
-        for (const { record: other } of records.dependents(call.account_id, record.id)) {
-          for (const text of subnetBlocks(other.shape)) {
-            const used = parseBlock(text);
-            if (block !== undefined && used !== undefined && overlaps(block, used)) {
+        for (const other of records.find(subnet, call.account_id, record.id)) {
+          for (const used of allBlocksOf(other)) {
+            if (block !== undefined && overlaps(block, used)) {
               throw new AwsError(
-                "DependencyViolation",
-                `The CIDR block is used by the subnet '${other.id}' and cannot be disassociated.`,
+                "InvalidCidrBlock.InUse",
+                `The vpc ${record.id} currently has a subnet within CIDR block ${showBlock(block)}`,
               );
             }
           }
@@ -286,9 +296,6 @@ export const vpcActions = (network: Network) => {
     }),
   } satisfies ActionTable;
 };
-
-const subnetBlocks = (shape: Readonly<Record<string, unknown>>): string[] =>
-  typeof shape["SubnetArn"] === "string" ? [String(shape["CidrBlock"] ?? "")] : [];
 
 const mainTableOf = (records: Records, account: string, vpcId: string): string | undefined =>
   records.find(routeTable, account, vpcId)

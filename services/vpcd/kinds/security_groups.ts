@@ -21,6 +21,7 @@ const ruleFilters = (egress: boolean) => {
     [`${prefix}.cidr`]: ofRules(egress, (rule) => rule.CidrIpv4),
     [`${prefix}.from-port`]: ofRules(egress, (rule) => rule.FromPort),
     [`${prefix}.group-id`]: ofRules(egress, (rule) => rule.ReferencedGroupInfo?.GroupId),
+    [`${prefix}.user-id`]: ofRules(egress, (rule) => rule.ReferencedGroupInfo?.UserId),
     [`${prefix}.ipv6-cidr`]: ofRules(egress, (rule) => rule.CidrIpv6),
     [`${prefix}.prefix-list-id`]: ofRules(egress, (rule) => rule.PrefixListId),
     [`${prefix}.protocol`]: ofRules(egress, (rule) => rule.IpProtocol),

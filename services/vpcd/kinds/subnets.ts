@@ -1,5 +1,5 @@
 /** Subnets and the reservations of blocks in them, as records. */
-import { parseBlock, sizeOf } from "../../resources/addresses.ts";
+import { type Block, parseBlock, sizeOf } from "../../resources/addresses.ts";
 import { kind, type KindRecord, type OtherRecords } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
 import { networkInterface } from "./interfaces.ts";
@@ -28,10 +28,13 @@ export const subnet = kind<SubnetShape>({
     "enable-dns64=EnableDns64",
     "ipv6-cidr-block-association.ipv6-cidr-block=Ipv6CidrBlockAssociationSet.Ipv6CidrBlock",
     "ipv6-cidr-block-association.association-id=Ipv6CidrBlockAssociationSet.AssociationId",
+    "ipv6-cidr-block-association.state=Ipv6CidrBlockAssociationSet.Ipv6CidrBlockState.State",
     "ipv6-native",
     "map-public-ip-on-launch",
     "outpost-arn",
     "private-dns-name-options-on-launch.hostname-type=PrivateDnsNameOptionsOnLaunch.HostnameType",
+    "private-dns-name-options-on-launch.enable-resource-name-dns-a-record=PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsARecord",
+    "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record=PrivateDnsNameOptionsOnLaunch.EnableResourceNameDnsAAAARecord",
     "state",
     "subnet-arn",
     "vpc-id",
@@ -43,6 +46,13 @@ export const subnet = kind<SubnetShape>({
   quota: { most: 2000, code: "SubnetLimitExceeded" },
   settles: { member: "State", to: { pending: "available" } },
 });
+
+/** The subnet's blocks of both versions. */
+export const allBlocksOf = ({ shape }: SubnetRecord): Block[] =>
+  [
+    shape.CidrBlock,
+    ...(shape.Ipv6CidrBlockAssociationSet ?? []).map((one) => one.Ipv6CidrBlock),
+  ].flatMap((text) => parseBlock(text ?? "") ?? []);
 
 function freeIn(record: SubnetRecord, records: OtherRecords): number {
   const block = parseBlock(record.shape.CidrBlock ?? "");
