@@ -27,9 +27,9 @@ function vpcBlock(text: string): string {
 /** Unique local addresses that follow from the VPC's id: a cloud of one's own has no global ones. */
 export function ipv6Of(seed: string): string {
   const digits = seed.replace(/^[a-z-]+/, "").padEnd(12, "0");
-  return `fd${digits.slice(0, 2)}:${digits.slice(2, 6)}:${digits.slice(6, 10)}:${
-    digits.slice(10, 12)
-  }00::/56`;
+  const groups = [`fd${digits.slice(0, 2)}`, digits.slice(2, 6), digits.slice(6, 10)];
+  const text = `${groups.join(":")}:${digits.slice(10, 12)}00::/56`;
+  return showBlock(requireBlock(text, 6, "ipv6CidrBlock"));
 }
 
 const attributeNames = [
