@@ -55,7 +55,7 @@ export interface S3Event {
     readonly eventTime: string;
     /** `ObjectCreated:Put` and the like. */
     readonly eventName: string;
-    /** Who asked for it and how; not there for what nobody asked for, or what is told again after a crash. */
+    /** Who asked for it and how; not there for what is told again after a crash. */
     readonly userIdentity?: { readonly principalId: string };
     readonly requestParameters?: { readonly sourceIPAddress: string };
     readonly responseElements?: {
@@ -76,11 +76,48 @@ export interface S3Event {
         readonly size?: number;
         readonly eTag?: string;
         readonly versionId?: string;
-        /** Orders the events of one key, compared as text of the same length. */
-        readonly sequencer: string;
+        /** Orders the events of one key, compared as text of the same length; of what is made or removed. */
+        readonly sequencer?: string;
       };
     };
+    /** Of `LifecycleTransition` alone. */
+    readonly lifecycleEventData?: {
+      readonly transitionEventData: { readonly destinationStorageClass: string };
+    };
   }[];
+}
+
+/** What AWS tells EventBridge, where the bucket has that turned on. */
+export interface BridgedEvent {
+  readonly version: "0";
+  readonly id: string;
+  /** `Object Created` and the like. */
+  readonly "detail-type": string;
+  readonly source: "aws.s3";
+  /** Of the bucket's owner. */
+  readonly account: string;
+  readonly time: string;
+  readonly region: string;
+  readonly resources: readonly string[];
+  readonly detail: {
+    readonly version: "0";
+    readonly bucket: { readonly name: string };
+    readonly object: {
+      /** As it is, not as in a query. */
+      readonly key: string;
+      readonly size?: number;
+      readonly etag?: string;
+      readonly "version-id"?: string;
+      readonly sequencer?: string;
+    };
+    readonly "request-id"?: string;
+    /** The account that asked, or `s3.amazonaws.com`. */
+    readonly requester?: string;
+    readonly "source-ip-address"?: string;
+    readonly reason?: string;
+    readonly "deletion-type"?: string;
+    readonly "destination-storage-class"?: string;
+  };
 }
 
 export interface DirectoryStatus {

@@ -1,6 +1,7 @@
 /**
  * Tells the bus what happened to objects, as their buckets' notification configurations ask: AWS's event
- * records, on `s3.event.<bucket>.<kind>.<name>`, kept in the JetStream stream S3_EVENTS.
+ * records, or its messages to EventBridge, on `s3.event.<bucket>.<kind>.<name>`, kept in the JetStream stream
+ * S3_EVENTS.
  *
  * At least once, and in order for each key: the outbox is read in its order, nothing goes out before what
  * is before it has been acknowledged, and only then is it taken out. While the bus is away it waits.
@@ -8,7 +9,9 @@
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
+import { bridged } from "./bridged_event.ts";
 import { eventStream, eventSubject, type S3Event } from "./contract.ts";
+import { sequencerOf } from "./event_order.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
 import type { ObjectEvent, WaitingEvent } from "./index/outbox.ts";
 import type { BucketRow } from "./index/rows.ts";
@@ -30,7 +33,8 @@ export function matching(
   const [group = ""] = event.name.split(":");
   return rules.filter((rule) =>
     event.key.startsWith(rule.prefix) && event.key.endsWith(rule.suffix) &&
-    rule.events.some((one) => one === `s3:${event.name}` || one === `s3:${group}:*`)
+    (rule.kind === "EventBridge" ||
+      rule.events.some((one) => one === `s3:${event.name}` || one === `s3:${group}:*`))
   );
 }
 
@@ -44,16 +48,20 @@ function toldCause(cause: Cause | undefined) {
   };
 }
 
+/** Events that AWS told of first. */
+const first = /^Object(Created|Removed):/;
+
 /** The record as AWS writes it. */
 export function recordOf(
   { id, event }: WaitingEvent,
   bucket: BucketRow,
   rule: NotificationRule,
 ): S3Event {
+  const sequencer = sequencerOf(event, id);
   return {
     Records: [{
-      // AWS numbers records by their kind: lifecycle's came later, with what they alone have.
-      eventVersion: event.name.startsWith("LifecycleExpiration:") ? "2.3" : "2.1",
+      // AWS numbers records by their kind: some came later, with what they alone have.
+      eventVersion: first.test(event.name) ? "2.1" : "2.3",
       eventSource: "aws:s3",
       awsRegion: bucket.region,
       eventTime: new Date(event.at_ms).toISOString(),
@@ -72,11 +80,14 @@ export function recordOf(
           ...(event.size === undefined ? {} : { size: event.size }),
           ...(event.etag === undefined ? {} : { eTag: event.etag }),
           ...(event.version === undefined ? {} : { versionId: event.version }),
-          sequencer: `${event.sequence.toString(16).padStart(16, "0").toUpperCase()}${
-            id.toString(16).toUpperCase()
-          }`,
+          ...(sequencer === undefined ? {} : { sequencer }),
         },
       },
+      ...(event.storage_class === undefined ? {} : {
+        lifecycleEventData: {
+          transitionEventData: { destinationStorageClass: event.storage_class },
+        },
+      }),
     }],
   };
 }
@@ -153,9 +164,13 @@ export class EventTeller implements AsyncDisposable {
       const bucket = this.#index.buckets.findById(one.event.bucket);
       for (const rule of matching(bucket?.settings.notification ?? [], one.event)) {
         if (bucket === undefined) continue;
+        const message = rule.kind === "EventBridge"
+          ? bridged(one, bucket)
+          : recordOf(one, bucket, rule);
+        if (message === undefined) continue;
         await stream.publish(
           eventSubject(bucket.name, rule.kind, rule.arn),
-          JSON.stringify(recordOf(one, bucket, rule)),
+          JSON.stringify(message),
           { timeout: acknowledged_ms, msgID: `${one.id}/${one.event.sequence}/${rule.id}` },
         );
         this.told++;

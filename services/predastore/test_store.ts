@@ -14,7 +14,7 @@ export interface TestStore extends AsyncDisposable {
   readonly blobs: readonly string[];
   store: Store;
   /** Closes it and opens it again; `rebuild` forgets the index in between. */
-  reopen(options?: { rebuild?: boolean }): Promise<void>;
+  reopen(options?: { rebuild?: boolean; between?: () => Promise<void> }): Promise<void>;
   /** Opens it again without closing it first, as after kill -9. */
   crash(): Promise<void>;
   bucket(name?: string): Promise<BucketRow>;
@@ -48,8 +48,9 @@ export async function testStore(
     directory,
     blobs,
     store: await open(),
-    async reopen({ rebuild = false } = {}) {
+    async reopen({ rebuild = false, between } = {}) {
       await made.store[Symbol.asyncDispose]();
+      await between?.();
       if (rebuild) {
         for (const suffix of ["", "-wal", "-shm"]) {
           await Deno.remove(join(directory, `index.db${suffix}`)).catch(() => {});

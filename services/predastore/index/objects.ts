@@ -222,7 +222,7 @@ export class ObjectTable {
       ? current
       : this.#versionAt(bucket, key, sequence);
     if (same !== undefined) {
-      this.#reapply(same, object, locations);
+      if (this.#reapply(same, object, locations)) this.#outbox.noteRevised(object, sequence, cause);
     } else {
       const replaced = object.version !== undefined
         ? undefined
@@ -262,15 +262,18 @@ export class ObjectTable {
     return row === undefined ? undefined : { table: "versions", row };
   }
 
-  /** The same version again: another copy of its record, or a record with other tags, lock or class. */
+  /**
+   * The same version again: another copy of its record, or a record with other tags, lock or class.
+   * @returns whether the version is another now
+   */
   #reapply(
     { table, row }: { readonly table: Table; readonly row: Row },
     object: ObjectRecord,
     locations: readonly Location[],
-  ): void {
+  ): boolean {
     const known = unpackLocations(row["record"] as Bytes);
     const revision = object.revision ?? 0;
-    if (revision < (row["revision"] as number)) return;
+    if (revision < (row["revision"] as number)) return false;
     const where = "where bucket = ? and key = ? and sequence = ?";
     const which = [object.bucket, row["key"] as Bytes, row["sequence"] as number] as const;
     if (revision === row["revision"]) {
@@ -281,7 +284,7 @@ export class ObjectTable {
         ...which,
       );
       this.#segments.accountRecords(added, 1);
-      return;
+      return false;
     }
     const { checksum: _checksum, storage_class, ...meta } = object.meta;
     this.#database.run(
@@ -294,6 +297,7 @@ export class ObjectTable {
     );
     this.#segments.accountRecords(known, -1);
     this.#segments.accountRecords(locations, 1);
+    return true;
   }
 
   #insert(

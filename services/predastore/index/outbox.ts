@@ -21,7 +21,9 @@ export interface ObjectEvent {
   readonly version?: string;
   readonly size?: number;
   readonly etag?: string;
-  /** Undefined for what the store did by itself, or told again after a crash. */
+  /** The class that a lifecycle rule gave it. */
+  readonly storage_class?: string;
+  /** Undefined for what is told again after a crash. */
   readonly cause?: Cause;
 }
 
@@ -29,6 +31,9 @@ export interface WaitingEvent {
   readonly id: number;
   readonly event: ObjectEvent;
 }
+
+/** The ETag of no bytes, which AWS's events give delete markers. */
+const ofNothing = "d41d8cd98f00b204e9800998ecf8427e";
 
 export class Outbox {
   readonly #database: IndexDatabase;
@@ -65,11 +70,25 @@ export class Outbox {
       const name = object.made === "Lifecycle"
         ? "LifecycleExpiration:DeleteMarkerCreated"
         : "ObjectRemoved:DeleteMarkerCreated";
-      this.#note({ ...about, name, at_ms: modified_ms });
+      this.#note({ ...about, name, etag: ofNothing, at_ms: modified_ms });
       return;
     }
     const how = object.upload !== undefined ? "CompleteMultipartUpload" : object.made ?? "Put";
     this.#note({ ...about, name: `ObjectCreated:${how}`, size, etag, at_ms: modified_ms });
+  }
+
+  /** A version got other tags, another lock or another class. */
+  noteRevised(object: ObjectRecord, sequence: number, cause?: Cause): void {
+    const { bucket, key, version, size, etag, meta, revised } = object;
+    if (revised === undefined || !this.#wanted(bucket)) return;
+    const moved = revised === "Transition";
+    this.#note({
+      name: moved ? "LifecycleTransition" : `Object${revised}`,
+      ...{ bucket, key, sequence, etag, at_ms: Date.now() },
+      ...(version === undefined ? {} : { version }),
+      ...(moved ? { size, storage_class: meta.storage_class ?? "STANDARD" } : {}),
+      ...(cause === undefined ? {} : { cause }),
+    });
   }
 
   /** A version was deleted for good. */

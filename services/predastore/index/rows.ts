@@ -68,6 +68,8 @@ export interface ChecksumMeta {
   readonly whole?: string;
 }
 
+export type Revised = "Tagging:Put" | "Tagging:Delete" | "Retention:Put" | "Transition";
+
 export interface ObjectRecord {
   readonly bucket: number;
   readonly key: string;
@@ -79,6 +81,8 @@ export interface ObjectRecord {
   readonly marker?: true;
   /** Grows each time that this version's tags, lock or class change. */
   readonly revision?: number;
+  /** What the last of these changes was, where an event tells of it; it stands in the record and in no row. */
+  readonly revised?: Revised;
   readonly size: number;
   readonly modified_ms: number;
   readonly etag: string;

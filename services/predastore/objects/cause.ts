@@ -1,6 +1,6 @@
 /**
  * The request by which something changes, for the events that tell of it. It goes with the asynchronous work of the
- * request, since nothing on the way needs to know it; what the store does by itself has none.
+ * request, since nothing on the way needs to know it.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -9,6 +9,8 @@ export interface Cause {
   /** As S3's events name who it was. */
   readonly principal_id: string;
   readonly source_ip: string;
+  /** Undefined for what a rule of the bucket does. */
+  readonly account_id?: string;
 }
 
 const running = new AsyncLocalStorage<Cause>();

@@ -13,6 +13,7 @@ import type { Buckets } from "./buckets.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { BucketRow, ListedVersion, ObjectRow } from "../index/rows.ts";
 import { abortion, dueAt, dueClass, enabledRules, expiry, fits } from "./expiry.ts";
+import { type Cause, causedBy } from "./cause.ts";
 import { isLocked } from "./object_lock.ts";
 import type { Objects } from "./objects.ts";
 import type { LifecycleRule } from "./settings.ts";
@@ -54,6 +55,13 @@ export interface AgeingStore {
   readonly uploads: Uploads;
   readonly progress: { readonly now: () => number };
 }
+
+/** Whom AWS's events name for what no request did. */
+const ofTheService = (): Cause => ({
+  request_id: crypto.randomUUID(),
+  principal_id: "s3.amazonaws.com",
+  source_ip: "s3.amazonaws.com",
+});
 
 class Kept extends Error {
   override readonly name = "Kept";
@@ -231,7 +239,7 @@ export class Lifecycle {
       await this.#store.objects.annotate(bucket, object.key, version, (found) => {
         if (found?.sequence !== object.sequence) throw new Kept();
         return { storage_class: to };
-      });
+      }, "Transition");
       this.moved++;
     });
   }
@@ -248,7 +256,7 @@ export class Lifecycle {
 
   async #quietly(work: () => Promise<void>): Promise<void> {
     try {
-      await work();
+      await causedBy(ofTheService(), work);
     } catch (error) {
       if (!(error instanceof Kept)) throw error;
     }

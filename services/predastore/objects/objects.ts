@@ -15,7 +15,7 @@ import { DiskBuffers } from "../extents/disk_buffers.ts";
 import { DataLost, type ExtentReader } from "../extents/extent_reader.ts";
 import type { Bytes } from "../index/columns.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
-import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow, Revised } from "../index/rows.ts";
 import type { PieceMemory } from "../extents/piece_memory.ts";
 import type { Progress } from "../index/progress.ts";
 import { recordTypes, smallRecord } from "../segments/record.ts";
@@ -285,12 +285,14 @@ export class Objects {
   /**
    * Changes the tags, the lock or the class of a version: its record is written again, with its data where that
    * stands in it.
+   * @param revised what events tell of it
    */
   annotate(
     bucket: BucketRow,
     key: string,
     version: string | undefined,
     change: (now: ObjectRow | undefined) => Pick<ObjectMeta, "tags" | "lock" | "storage_class">,
+    revised?: Revised,
   ): Promise<ObjectRow> {
     return this.#commits.committing(bucket.id, key, async () => {
       const known = version === undefined
@@ -303,7 +305,9 @@ export class Objects {
         ...record,
         meta: { ...known.meta, ...changed },
         revision: (known.revision ?? 0) + 1,
+        ...(revised === undefined ? {} : { revised }),
       };
+      const cause = currentCause();
       const inline = known.extents === undefined && known.marker !== true
         ? await this.#stored(known)
         : undefined;
@@ -312,7 +316,7 @@ export class Objects {
         code,
         this.#placeWith(known, code, holders),
         [smallRecord(recordTypes.object, sequence, object, inline)],
-        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? []),
+        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? [], cause),
       );
       return { ...object, sequence, locations: [] };
     });

@@ -74,7 +74,7 @@ export interface NotificationRule {
   readonly kind: "Topic" | "Queue" | "CloudFunction" | "EventBridge";
   /** Empty for EventBridge. */
   readonly arn: string;
-  /** `s3:ObjectCreated:*` and the like. */
+  /** `s3:ObjectCreated:*` and the like; EventBridge hears of all. */
   readonly events: readonly string[];
   readonly prefix: string;
   readonly suffix: string;

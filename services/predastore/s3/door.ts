@@ -414,8 +414,11 @@ function delegated({ headers }: Request, region: string): Verified {
 function causeOf(verified: Verified | undefined, from: Arrived): Cause | undefined {
   if (verified === undefined) return undefined;
   const { user_id, account_id } = verified.grant;
-  const principal_id = isNobody(verified.grant) ? "Anonymous" : `AWS:${user_id || account_id}`;
-  return { request_id: from.request_id, principal_id, source_ip: from.source_ip };
+  const { request_id, source_ip } = from;
+  if (isNobody(verified.grant)) {
+    return { request_id, principal_id: "Anonymous", source_ip, account_id: "Anonymous" };
+  }
+  return { request_id, principal_id: `AWS:${user_id || account_id}`, source_ip, account_id };
 }
 
 /** Who may not list a bucket does not learn either that it has no such key. */

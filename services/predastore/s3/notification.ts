@@ -11,8 +11,12 @@ import { element, malformedXml, text, type XmlNode, xmlResponse } from "./xml.ts
 const kinds = ["Topic", "Queue", "CloudFunction"] as const;
 const services = { Topic: "sns", Queue: "sqs", CloudFunction: "lambda" } as const;
 
-/** What may be asked for, and is told when it happens. */
-const events = new Set([
+/**
+ * What may be asked for, which is all that AWS has. Some of it never happens here: nothing is restored, replicated,
+ * archived, annotated or lost for want of redundancy, and ACLs stay the owner's.
+ */
+export const events: ReadonlySet<string> = new Set([
+  "s3:IntelligentTiering",
   "s3:ObjectCreated:*",
   "s3:ObjectCreated:Put",
   "s3:ObjectCreated:Post",
@@ -24,6 +28,25 @@ const events = new Set([
   "s3:LifecycleExpiration:*",
   "s3:LifecycleExpiration:Delete",
   "s3:LifecycleExpiration:DeleteMarkerCreated",
+  "s3:LifecycleTransition",
+  "s3:ObjectAcl:Put",
+  "s3:ObjectAnnotation:*",
+  "s3:ObjectAnnotation:Delete",
+  "s3:ObjectAnnotation:Put",
+  "s3:ObjectRestore:*",
+  "s3:ObjectRestore:Completed",
+  "s3:ObjectRestore:Delete",
+  "s3:ObjectRestore:Post",
+  "s3:ObjectRetention:Put",
+  "s3:ObjectTagging:*",
+  "s3:ObjectTagging:Delete",
+  "s3:ObjectTagging:Put",
+  "s3:ReducedRedundancyLostObject",
+  "s3:Replication:*",
+  "s3:Replication:OperationFailedReplication",
+  "s3:Replication:OperationMissedThreshold",
+  "s3:Replication:OperationNotTracked",
+  "s3:Replication:OperationReplicatedAfterThreshold",
 ]);
 
 function ruleOf(node: XmlNode, kind: typeof kinds[number]): NotificationRule {
@@ -94,7 +117,7 @@ export async function putBucketNotificationConfiguration(call: S3Call): Promise<
       id: "EventBridge",
       kind: "EventBridge",
       arn: "",
-      events: [...events].filter((event) => event.endsWith(":*")),
+      events: [],
       prefix: "",
       suffix: "",
     });

@@ -1,6 +1,6 @@
 /** Object lock over the wire: a bucket's configuration, and the retention and legal hold of versions. */
 import { AwsError } from "../../aws/errors.ts";
-import type { BucketRow, ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ObjectRow, Revised } from "../index/rows.ts";
 import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { readDocument } from "./body.ts";
@@ -200,13 +200,14 @@ export function checkLock(object: ObjectRow | undefined, bypass: boolean): void 
 async function change(
   call: S3Call,
   make: (now: ObjectLock) => ObjectLock,
+  revised?: Revised,
 ): Promise<Response> {
   const bucket = lockedBucket(call);
   const version = askedVersion(call.query);
   await call.store.objects.annotate(bucket, call.key, version, (found) => {
     const { tags, lock = {} } = standing(version, found).meta;
     return { ...(tags === undefined ? {} : { tags }), lock: make(lock) };
-  });
+  }, revised);
   return done();
 }
 
@@ -229,7 +230,7 @@ export async function putObjectRetention(call: S3Call): Promise<Response> {
       });
     }
     return { ...rest, ...(retention === undefined ? {} : { retention }) };
-  });
+  }, "Retention:Put");
 }
 
 const noSuchLock = () =>

@@ -1,5 +1,6 @@
 /** Tags of buckets and of objects. */
 import { AwsError } from "../../aws/errors.ts";
+import type { Revised } from "../index/rows.ts";
 import type { Tag } from "../objects/settings.ts";
 import {
   accessDenied,
@@ -115,13 +116,18 @@ export async function deleteBucketTagging(call: S3Call): Promise<Response> {
   return done(204);
 }
 
-async function setTags(call: S3Call, tags: readonly Tag[], status: number): Promise<Response> {
+async function setTags(
+  call: S3Call,
+  tags: readonly Tag[],
+  status: number,
+  revised: Revised,
+): Promise<Response> {
   const bucket = ownBucket(call);
   const version = askedVersion(call.query);
   const object = await call.store.objects.annotate(bucket, call.key, version, (now) => {
     const { lock } = standing(version, now).meta;
     return { tags, ...(lock === undefined ? {} : { lock }) };
-  });
+  }, revised);
   return new Response(null, { status, headers: tellVersion(new Headers(), bucket, object) });
 }
 
@@ -145,11 +151,11 @@ export async function putObjectTagging(call: S3Call): Promise<Response> {
     conditions: tagConditions(tags),
   });
   if (!may) throw accessDenied();
-  return await setTags(call, tags, 200);
+  return await setTags(call, tags, 200, "Tagging:Put");
 }
 
 export function deleteObjectTagging(call: S3Call): Promise<Response> {
-  return setTags(call, [], 204);
+  return setTags(call, [], 204, "Tagging:Delete");
 }
 
 export function getObjectTagging(call: S3Call): Response {
