@@ -59,6 +59,7 @@ export const packages: readonly PackageNeed[] = [
     set: "run",
   },
   { name: "libisal2", reason: "Reed-Solomon coding and checksums", set: "run" },
+  { name: "libxxhash0", reason: "S3's xxHash checksums", set: "run" },
   { name: "liburing2", reason: "io_uring for the block engine", set: "run" },
   { name: "libssl3", reason: "MD5 at full speed for S3's ETags", releases: [12], set: "run" },
   { name: "libssl3t64", reason: "MD5 at full speed for S3's ETags", releases: [13], set: "run" },

@@ -134,6 +134,7 @@ Deno.test("the appliance image is whole", async (t) => {
           ...["usr/bin/qemu-system-x86_64", "usr/sbin/chronyd", "usr/sbin/nft", "usr/sbin/sshd"],
           ...["usr/bin/cloud-init", "usr/bin/ovs-vsctl", "usr/bin/ovn-nbctl"],
           ...["usr/lib/x86_64-linux-gnu/libisal.so.2", "usr/lib/x86_64-linux-gnu/liburing.so.2"],
+          "usr/lib/x86_64-linux-gnu/libxxhash.so.0",
         ]
       ) assert.ok(await exists(path), path);
       for (

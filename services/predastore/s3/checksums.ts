@@ -5,10 +5,11 @@
 import { createHash } from "node:crypto";
 import { crc32, crc32c } from "../../../ffi/libisal.ts";
 import { Digest } from "../../../ffi/libcrypto.ts";
+import { XxHash } from "../../../ffi/libxxhash.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta } from "../index/rows.ts";
-import { invalidArgument, notImplemented } from "./call.ts";
+import { invalidArgument } from "./call.ts";
 import { CrcCombiner, type CrcName } from "./crc.ts";
 import { crc64nvme } from "./crc64.ts";
 
@@ -23,27 +24,26 @@ export const algorithms = {
   SHA1: 20,
   SHA256: 32,
   SHA512: 64,
+  XXHASH128: 16,
+  XXHASH3: 8,
+  XXHASH64: 8,
 } as const;
 export type Algorithm = keyof typeof algorithms;
 
-/** Those of AWS's that are not computed here: what names one is refused rather than left unchecked. */
-const uncomputed = { XXHASH128: 16, XXHASH3: 8, XXHASH64: 8 } as const;
-const lengths = { ...algorithms, ...uncomputed };
-/** By any of AWS's names. */
-export type Named = keyof typeof lengths;
-
-export const isNamed = (name: string): name is Named => Object.hasOwn(lengths, name);
-
 /** Names that came after uploads could be begun without one. */
-export const isLater = (name: Named) => /^(MD5|SHA512|XXHASH\d+)$/.test(name);
+export const isLater = (name: Algorithm) => /^(MD5|SHA512|XXHASH\d+)$/.test(name);
 
 /** By libcrypto's names. */
 const hashes = { MD5: "md5", SHA1: "sha1", SHA256: "sha256", SHA512: "sha512" } as const;
 const isHash = (name: Algorithm): name is keyof typeof hashes => Object.hasOwn(hashes, name);
 
+/** By libxxhash's. */
+const xxHashes = { XXHASH128: "xxh128", XXHASH3: "xxh3", XXHASH64: "xxh64" } as const;
+const isXxHash = (name: Algorithm): name is keyof typeof xxHashes => Object.hasOwn(xxHashes, name);
+
 /** Of which kinds the checksum of an object in parts can be; the usual one first. */
 export function typesOf(algorithm: Algorithm): readonly ChecksumMeta["type"][] {
-  if (isHash(algorithm)) return ["COMPOSITE"];
+  if (isHash(algorithm) || isXxHash(algorithm)) return ["COMPOSITE"];
   return algorithm === "CRC64NVME" ? ["FULL_OBJECT"] : ["COMPOSITE", "FULL_OBJECT"];
 }
 
@@ -61,19 +61,13 @@ export function isAlgorithm(name: string): name is Algorithm {
 export function askedAlgorithm(headers: Headers): Algorithm | undefined {
   const algorithm = headers.get("x-amz-checksum-algorithm")?.toUpperCase();
   if (algorithm === undefined) return undefined;
-  if (isNamed(algorithm)) return computed(algorithm);
+  if (isAlgorithm(algorithm)) return algorithm;
   throw new AwsError(
     "InvalidRequest",
     `Checksum algorithm provided is unsupported. Please try again with any of the valid types: [${
-      Object.keys(lengths).sort().join(", ")
+      Object.keys(algorithms).sort().join(", ")
     }]`,
   );
-}
-
-/** @throws AwsError `NotImplemented` */
-function computed(name: Named): Algorithm {
-  if (isAlgorithm(name)) return name;
-  throw notImplemented(`the checksum algorithm ${name}`);
 }
 
 export const checksumHeader = (algorithm: string) => `x-amz-checksum-${algorithm.toLowerCase()}`;
@@ -100,6 +94,15 @@ export function startChecksum(algorithm: Algorithm): RunningChecksum {
       [Symbol.dispose]: () => digest[Symbol.dispose](),
     };
   }
+  if (isXxHash(algorithm)) {
+    const hash = new XxHash(xxHashes[algorithm]);
+    return {
+      algorithm,
+      update: (bytes) => hash.update(bytes),
+      finish: () => Promise.resolve(hash.finish()),
+      [Symbol.dispose]: () => hash[Symbol.dispose](),
+    };
+  }
   let value = 0n;
   const step = {
     CRC32: (bytes: Bytes) => BigInt(crc32(bytes, Number(value))),
@@ -124,9 +127,10 @@ export interface ClaimedChecksum {
 }
 
 /** Whether `value` can be a checksum by that name. */
-export function isWellFormed(name: Named, value: string): boolean {
+export function isWellFormed(name: Algorithm, value: string): boolean {
   try {
-    return Uint8Array.fromBase64(value, { lastChunkHandling: "strict" }).length === lengths[name];
+    return Uint8Array.fromBase64(value, { lastChunkHandling: "strict" }).length ===
+      algorithms[name];
   } catch {
     return false;
   }
@@ -145,7 +149,7 @@ const severalChecksums = () =>
 const besides = ["x-amz-checksum-algorithm", "x-amz-checksum-mode", "x-amz-checksum-type"];
 
 /** The one checksum that the headers bring, its form unchecked. @throws AwsError `InvalidRequest`, `InvalidArgument` */
-export function headerChecksum(headers: Headers): { name: Named; value: string } | undefined {
+export function headerChecksum(headers: Headers): { name: Algorithm; value: string } | undefined {
   const found: { name: string; value: string }[] = [];
   for (const [header, value] of headers) {
     if (!header.startsWith("x-amz-checksum-") || besides.includes(header)) continue;
@@ -159,7 +163,7 @@ export function headerChecksum(headers: Headers): { name: Named; value: string }
   const [only] = found;
   if (only === undefined) return undefined;
   const { name, value } = only;
-  if (isNamed(name)) return { name, value };
+  if (isAlgorithm(name)) return { name, value };
   throw new AwsError(
     "InvalidRequest",
     "The algorithm type you specified in x-amz-checksum- header is invalid.",
@@ -172,14 +176,14 @@ export function claimedChecksum(headers: Headers): ClaimedChecksum | undefined {
   const sent = headerChecksum(headers);
   if (sent !== undefined) {
     if (!isWellFormed(sent.name, sent.value)) throw invalidChecksum(sent.name);
-    found.push({ algorithm: computed(sent.name), value: sent.value });
+    found.push({ algorithm: sent.name, value: sent.value });
   }
   const trailers = (headers.get("x-amz-trailer") ?? "").toLowerCase().split(",")
     .map((name) => name.trim()).filter((name) => name !== "");
   for (const trailer of trailers) {
     const algorithm = trailer.replace(/^x-amz-checksum-/, "").toUpperCase();
-    if (trailer.startsWith("x-amz-checksum-") && isNamed(algorithm)) {
-      found.push({ algorithm: computed(algorithm), value: undefined });
+    if (trailer.startsWith("x-amz-checksum-") && isAlgorithm(algorithm)) {
+      found.push({ algorithm, value: undefined });
       continue;
     }
     throw new AwsError(
@@ -239,6 +243,10 @@ export function combineChecksums(
   let value: Bytes;
   if (isHash(algorithm)) {
     value = new Uint8Array(createHash(hashes[algorithm]).update(joined).digest());
+  } else if (isXxHash(algorithm)) {
+    using hash = new XxHash(xxHashes[algorithm]);
+    hash.update(joined);
+    value = hash.finish();
   } else if (algorithm === "CRC64NVME") value = bigEndian(crc64nvme(joined), 8);
   else value = bigEndian(BigInt((algorithm === "CRC32" ? crc32 : crc32c)(joined)), 4);
   return { algorithm, type, value: `${value.toBase64()}-${parts.length}` };

@@ -8,14 +8,14 @@ import { quoted } from "./answer_parts.ts";
 import { readDocument } from "./body.ts";
 import { DetailedError, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import {
+  type Algorithm,
   badDigest,
   combineChecksums,
   headerChecksum,
   invalidChecksum,
+  isAlgorithm,
   isLater,
-  isNamed,
   isWellFormed,
-  type Named,
 } from "./checksums.ts";
 import { checksumElements, typeHeader } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
@@ -40,7 +40,7 @@ const leastPart_bytes = 5 << 20;
 interface ChosenPart {
   readonly number: number;
   readonly etag: string;
-  readonly checksum: { readonly name: Named; readonly value: string } | undefined;
+  readonly checksum: { readonly name: Algorithm; readonly value: string } | undefined;
 }
 
 function chosenParts(document: string, upload_id: string): ChosenPart[] {
@@ -74,10 +74,12 @@ function chosenParts(document: string, upload_id: string): ChosenPart[] {
 
 /** The checksum that a chosen part is told to have. @throws AwsError `InvalidArgument` */
 function chosenChecksum(part: XmlNode): ChosenPart["checksum"] {
-  const found: { name: Named; value: string }[] = [];
+  const found: { name: Algorithm; value: string }[] = [];
   for (const element of Object.keys(part)) {
     const name = element.replace(/^Checksum/, "");
-    if (name !== element && isNamed(name)) found.push({ name, value: text(part, element) ?? "" });
+    if (name !== element && isAlgorithm(name)) {
+      found.push({ name, value: text(part, element) ?? "" });
+    }
   }
   const [only, ...more] = found;
   if (only === undefined) return undefined;
