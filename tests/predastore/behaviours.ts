@@ -6,7 +6,7 @@
  * `deno run -A tests/predastore/behaviours.ts` writes the README's matrix anew.
  */
 import * as s3 from "@aws-sdk/client-s3";
-import { served } from "../../services/predastore/s3/operations.ts";
+import { served, withdrawn } from "../../services/predastore/s3/operations.ts";
 
 /** A promise, and words of the names of those tests that hold it. */
 type Promised = readonly [what: string, ...tests: readonly RegExp[]];
@@ -45,7 +45,13 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /what is moved by its days/,
     ],
     ["ownership controls, public access block, ACLs", /^public access block/, /^ACLs/],
-    ["notification configuration, events on NATS", /^notification:/, /^events: a record/],
+    [
+      "notification configuration; events on NATS of objects, tags, retention and lifecycle, as records or as EventBridge's",
+      /^notification:/,
+      /^notification events: a configuration/,
+      /^notification events: (tags|EventBridge)/,
+      /^events: (a |what |EventBridge)/,
+    ],
     [
       "object lock configuration; what is refused where there is none",
       /^object lock: needs a bucket/,
@@ -58,8 +64,9 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ],
     ["an erasure code of its own: asked for, told, set, refused", /^bucket codes:/],
     [
-      "what is never configured here: acceleration, logs, payers, websites, replication and their kin",
+      "what is never configured here: acceleration, logs, payers, websites, replication and their kin; what is wrong with it, and what AWS has withdrawn",
       /^unconfigured:/,
+      /^refused configurations:/,
     ],
   ],
   "Objects": [
@@ -146,9 +153,9 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
   ],
   "Checksums and bodies": [
     [
-      "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256, SHA-512, MD5: header, trailer, composite, whole; XXHash is refused",
+      "CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256, SHA-512, MD5, xxHash: header, trailer, composite, whole",
       /every checksum algorithm/,
-      /^uploads on the wire: (MD5|a later kind|a checksum's header)/,
+      /^uploads on the wire: (MD5|xxHashes|a later kind|a checksum's header)/,
       /CRCs have the catalogue/,
       /^on the wire: an algorithm that/,
     ],
@@ -290,7 +297,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["random crash schedules", /^random histories/, /^once lost/],
     ["kill -9 of the process", /survives kill -9/, /after the process died/],
     ["concurrent writers of one key leave one whole object", /one of many writers/],
-    ["events: at least once, in order for each key", /^notification: events/],
+    ["events: at least once, in order for each key", /^notification: events/, /^events: new tags/],
   ],
   "Clients": [
     ["JavaScript SDK", /JavaScript SDK finds/],
@@ -367,12 +374,15 @@ export async function matrix(): Promise<string> {
     }
   }
   const operations = allOperations();
-  const unserved = operations.filter((name) => !Object.hasOwn(served, name)).sort();
-  const known = operations.length - unserved.length;
+  const gone = Object.keys(withdrawn).sort();
+  const unserved = operations.filter((name) => !Object.hasOwn(served, name) && !gone.includes(name))
+    .sort();
+  const known = operations.length - unserved.length - gone.length;
   return [
     ...rows,
     "",
     `Of the ${operations.length} operations of Amazon's client ${known} are served, and PostObject besides.`,
+    `Withdrawn by AWS, and refused as it refuses them: ${gone.join(", ")}.`,
     `\`NotImplemented\` by their names: ${unserved.join(", ")}.`,
   ].join("\n");
 }

@@ -4,9 +4,9 @@ import {
   DeleteBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
-  GetObjectTorrentCommand,
   ListBucketsCommand,
   ListObjectsV2Command,
+  PutObjectAnnotationCommand,
   PutObjectCommand,
   S3ServiceException,
 } from "@aws-sdk/client-s3";
@@ -93,11 +93,18 @@ Deno.test(
 
       "what is not served is refused by its name": async (s3) => {
         await assert.rejects(
-          s3.send(new GetObjectTorrentCommand({ Bucket: "bucket", Key: "headers" })),
+          s3.send(
+            new PutObjectAnnotationCommand({
+              Bucket: "bucket",
+              Key: "headers",
+              AnnotationName: "a",
+              AnnotationPayload: "x",
+            }),
+          ),
           (error: S3ServiceException) => {
             assert.equal(error.name, "NotImplemented");
             assert.equal(error.$metadata.httpStatusCode, 501);
-            assert.match(error.message, /GetObjectTorrent/);
+            assert.match(error.message, /PutObjectAnnotation/);
             return true;
           },
         );

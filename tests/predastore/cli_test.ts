@@ -96,7 +96,7 @@ Deno.test("the AWS CLI copies, syncs, lists, presigns and removes", async (t) =>
     );
     await assert.rejects(
       test.aws("s3api", "get-object-torrent", "--bucket", "cli", "--key", "none", "/dev/null"),
-      /NotImplemented.*GetObjectTorrent/,
+      /MethodNotAllowed.*GetObjectTorrent/,
     );
   });
 

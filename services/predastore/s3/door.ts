@@ -33,7 +33,7 @@ import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf } from "./operation_names.ts";
-import { served } from "./operations.ts";
+import { refusing, served, withdrawn } from "./operations.ts";
 import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { isRestricted } from "./bucket_policy.ts";
 import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
@@ -205,7 +205,7 @@ export class Door implements Disposable {
         if (nobody && action === "CreateBucket") throw authenticationNeeded();
         throw nobody && target.bucket !== "" && !exists ? noSuchBucket() : accessDenied();
       }
-      const handler = served[action];
+      const handler = served[action] ?? refusing[action] ?? withdrawn[action];
       if (handler === undefined) throw notImplemented(action);
       const call: S3Call = {
         ...target,

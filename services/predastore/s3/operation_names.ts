@@ -11,6 +11,7 @@ import {
 } from "./selectors.ts";
 import type { Target } from "./target.ts";
 import { takesNoVersion } from "./version_ids.ts";
+import { torrentOfBucket } from "./withdrawn.ts";
 
 const known = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH"];
 
@@ -25,6 +26,7 @@ const keyNeeded = () => new AwsError("InvalidRequest", "Object must have a valid
 
 function bucketOperation(method: string, query: URLSearchParams, headers: Headers): string {
   if (query.has("session")) return "CreateSession";
+  if (query.has("torrent") && method === "GET") throw torrentOfBucket();
   const selector = selectorOf(query, ofBuckets, ["partNumber"]);
   if (selector !== undefined || method !== "POST") takesNoVersion(query);
   if (selector !== undefined) return selected(method, query, selector);

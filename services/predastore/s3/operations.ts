@@ -1,5 +1,10 @@
 /** Who serves each operation. What S3 has and we have not is known by its name, and answered `NotImplemented`. */
 import { getBucketAcl, getObjectAcl, putBucketAcl, putObjectAcl } from "./acl.ts";
+import {
+  deleteObjectAnnotation,
+  getObjectAnnotation,
+  listObjectAnnotations,
+} from "./annotations.ts";
 import { getObjectAttributes } from "./attributes.ts";
 import {
   deleteBucketPolicy,
@@ -30,15 +35,18 @@ import {
   deleteBucketReplication,
   deleteBucketWebsite,
   deleteConfigurationById,
+  getBucketAbac,
   getBucketAccelerateConfiguration,
   getBucketLogging,
   getBucketReplication,
   getBucketRequestPayment,
   getBucketWebsite,
   getConfigurationById,
+  listDirectoryBuckets,
   listNoConfigurations,
+  noMetadataConfiguration,
+  putBucketAbac,
   putBucketAccelerateConfiguration,
-  putBucketLogging,
   putBucketRequestPayment,
   restoreObject,
 } from "./unconfigured.ts";
@@ -69,6 +77,15 @@ import {
   putPublicAccessBlock,
 } from "./public_access.ts";
 import {
+  putBucketAnalyticsConfiguration,
+  putBucketIntelligentTieringConfiguration,
+  putBucketInventoryConfiguration,
+  putBucketLogging,
+  putBucketMetricsConfiguration,
+  putBucketReplication,
+  putBucketWebsite,
+} from "./refused_configurations.ts";
+import {
   deleteBucketTagging,
   deleteObjectTagging,
   getBucketTagging,
@@ -76,9 +93,26 @@ import {
   putBucketTagging,
   putObjectTagging,
 } from "./tagging.ts";
+import { getObjectTorrent, selectObjectContent } from "./withdrawn.ts";
 import { getBucketVersioning, listObjectVersions, putBucketVersioning } from "./versioning.ts";
 
 export type Handler = (call: S3Call) => Promise<Response> | Response;
+
+/** Operations that are refused in the end: what is wrong with a request is told as AWS tells it. */
+export const refusing: Readonly<Record<string, Handler>> = {
+  PutBucketAnalyticsConfiguration: putBucketAnalyticsConfiguration,
+  PutBucketIntelligentTieringConfiguration: putBucketIntelligentTieringConfiguration,
+  PutBucketInventoryConfiguration: putBucketInventoryConfiguration,
+  PutBucketMetricsConfiguration: putBucketMetricsConfiguration,
+  PutBucketReplication: putBucketReplication,
+  PutBucketWebsite: putBucketWebsite,
+};
+
+/** Operations that AWS has withdrawn, and refuses as it does here. */
+export const withdrawn: Readonly<Record<string, Handler>> = {
+  GetObjectTorrent: getObjectTorrent,
+  SelectObjectContent: selectObjectContent,
+};
 
 /** The operations that are served. */
 export const served: Readonly<Record<string, Handler>> = {
@@ -95,6 +129,7 @@ export const served: Readonly<Record<string, Handler>> = {
   DeleteBucketPolicy: deleteBucketPolicy,
   DeleteBucketTagging: deleteBucketTagging,
   DeleteObject: deleteObject,
+  DeleteObjectAnnotation: deleteObjectAnnotation,
   DeleteObjectTagging: deleteObjectTagging,
   DeleteObjects: deleteObjects,
   DeletePublicAccessBlock: deletePublicAccessBlock,
@@ -111,6 +146,7 @@ export const served: Readonly<Record<string, Handler>> = {
   GetBucketVersioning: getBucketVersioning,
   GetObject: getObject,
   GetObjectAcl: getObjectAcl,
+  GetObjectAnnotation: getObjectAnnotation,
   GetObjectAttributes: getObjectAttributes,
   GetObjectLegalHold: getObjectLegalHold,
   GetObjectLockConfiguration: getObjectLockConfiguration,
@@ -120,14 +156,19 @@ export const served: Readonly<Record<string, Handler>> = {
   DeleteBucketAnalyticsConfiguration: deleteConfigurationById,
   DeleteBucketIntelligentTieringConfiguration: deleteConfigurationById,
   DeleteBucketInventoryConfiguration: deleteConfigurationById,
+  DeleteBucketMetadataConfiguration: noMetadataConfiguration,
+  DeleteBucketMetadataTableConfiguration: noMetadataConfiguration,
   DeleteBucketMetricsConfiguration: deleteConfigurationById,
   DeleteBucketReplication: deleteBucketReplication,
   DeleteBucketWebsite: deleteBucketWebsite,
+  GetBucketAbac: getBucketAbac,
   GetBucketAccelerateConfiguration: getBucketAccelerateConfiguration,
   GetBucketAnalyticsConfiguration: getConfigurationById,
   GetBucketIntelligentTieringConfiguration: getConfigurationById,
   GetBucketInventoryConfiguration: getConfigurationById,
   GetBucketLogging: getBucketLogging,
+  GetBucketMetadataConfiguration: noMetadataConfiguration,
+  GetBucketMetadataTableConfiguration: noMetadataConfiguration,
   GetBucketMetricsConfiguration: getConfigurationById,
   GetBucketReplication: getBucketReplication,
   GetBucketRequestPayment: getBucketRequestPayment,
@@ -141,12 +182,15 @@ export const served: Readonly<Record<string, Handler>> = {
   ListBucketInventoryConfigurations: listNoConfigurations("ListInventoryConfigurationsResult"),
   ListBucketMetricsConfigurations: listNoConfigurations("ListMetricsConfigurationsResult"),
   ListBuckets: listBuckets,
+  ListDirectoryBuckets: listDirectoryBuckets,
   ListMultipartUploads: listMultipartUploads,
+  ListObjectAnnotations: listObjectAnnotations,
   ListObjectVersions: listObjectVersions,
   ListObjects: listObjectsV1,
   ListObjectsV2: listObjectsV2,
   ListParts: listParts,
   PostObject: postObject,
+  PutBucketAbac: putBucketAbac,
   PutBucketAccelerateConfiguration: putBucketAccelerateConfiguration,
   PutBucketAcl: putBucketAcl,
   PutBucketCors: putBucketCors,
@@ -167,6 +211,9 @@ export const served: Readonly<Record<string, Handler>> = {
   PutObjectTagging: putObjectTagging,
   PutPublicAccessBlock: putPublicAccessBlock,
   RestoreObject: restoreObject,
+  UpdateBucketMetadataAnnotationTableConfiguration: noMetadataConfiguration,
+  UpdateBucketMetadataInventoryTableConfiguration: noMetadataConfiguration,
+  UpdateBucketMetadataJournalTableConfiguration: noMetadataConfiguration,
   UploadPart: uploadPart,
   UploadPartCopy: uploadPartCopy,
 };

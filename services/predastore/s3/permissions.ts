@@ -32,6 +32,7 @@ export function bucketOf(resource: string): string | undefined {
 /** On the bucket. */
 const bucketActions: Readonly<Record<string, string>> = {
   CreateBucket: "s3:CreateBucket",
+  CreateBucketMetadataConfiguration: "s3:CreateBucketMetadataTableConfiguration",
   DeleteBucket: "s3:DeleteBucket",
   DeleteBucketAnalyticsConfiguration: "s3:PutAnalyticsConfiguration",
   DeleteBucketCors: "s3:PutBucketCORS",
@@ -39,6 +40,7 @@ const bucketActions: Readonly<Record<string, string>> = {
   DeleteBucketIntelligentTieringConfiguration: "s3:PutIntelligentTieringConfiguration",
   DeleteBucketInventoryConfiguration: "s3:PutInventoryConfiguration",
   DeleteBucketLifecycle: "s3:PutLifecycleConfiguration",
+  DeleteBucketMetadataConfiguration: "s3:DeleteBucketMetadataTableConfiguration",
   DeleteBucketMetricsConfiguration: "s3:PutMetricsConfiguration",
   DeleteBucketOwnershipControls: "s3:PutBucketOwnershipControls",
   DeleteBucketPolicy: "s3:DeleteBucketPolicy",
@@ -56,6 +58,7 @@ const bucketActions: Readonly<Record<string, string>> = {
   GetBucketLifecycleConfiguration: "s3:GetLifecycleConfiguration",
   GetBucketLocation: "s3:GetBucketLocation",
   GetBucketLogging: "s3:GetBucketLogging",
+  GetBucketMetadataConfiguration: "s3:GetBucketMetadataTableConfiguration",
   GetBucketMetricsConfiguration: "s3:GetMetricsConfiguration",
   GetBucketNotificationConfiguration: "s3:GetBucketNotification",
   GetBucketOwnershipControls: "s3:GetBucketOwnershipControls",
@@ -79,16 +82,22 @@ const bucketActions: Readonly<Record<string, string>> = {
   ListObjectsV2: "s3:ListBucket",
   PutBucketAccelerateConfiguration: "s3:PutAccelerateConfiguration",
   PutBucketAcl: "s3:PutBucketAcl",
+  PutBucketAnalyticsConfiguration: "s3:PutAnalyticsConfiguration",
   PutBucketCors: "s3:PutBucketCORS",
   PutBucketEncryption: "s3:PutEncryptionConfiguration",
+  PutBucketIntelligentTieringConfiguration: "s3:PutIntelligentTieringConfiguration",
+  PutBucketInventoryConfiguration: "s3:PutInventoryConfiguration",
   PutBucketLifecycleConfiguration: "s3:PutLifecycleConfiguration",
   PutBucketLogging: "s3:PutBucketLogging",
+  PutBucketMetricsConfiguration: "s3:PutMetricsConfiguration",
   PutBucketNotificationConfiguration: "s3:PutBucketNotification",
   PutBucketOwnershipControls: "s3:PutBucketOwnershipControls",
   PutBucketPolicy: "s3:PutBucketPolicy",
+  PutBucketReplication: "s3:PutReplicationConfiguration",
   PutBucketRequestPayment: "s3:PutBucketRequestPayment",
   PutBucketTagging: "s3:PutBucketTagging",
   PutBucketVersioning: "s3:PutBucketVersioning",
+  PutBucketWebsite: "s3:PutBucketWebsite",
   PutObjectLockConfiguration: "s3:PutBucketObjectLockConfiguration",
   PutPublicAccessBlock: "s3:PutBucketPublicAccessBlock",
 };
@@ -113,6 +122,7 @@ const objectActions: Readonly<Record<string, string>> = {
   PutObjectAcl: "s3:PutObjectAcl",
   PutObjectLegalHold: "s3:PutObjectLegalHold",
   PutObjectRetention: "s3:PutObjectRetention",
+  SelectObjectContent: "s3:GetObject",
   UploadPart: "s3:PutObject",
   UploadPartCopy: "s3:PutObject",
 };
@@ -153,6 +163,9 @@ function conditionsOf(query: URLSearchParams): Record<string, string> {
 /** @throws AwsError `InvalidURI` when the copy source is none */
 export function permissionsOf(operation: string, target: Target, headers: Headers): Permission[] {
   const { bucket, key, query } = target;
+  if (operation === "ListDirectoryBuckets") {
+    return [{ action: "s3express:ListAllMyDirectoryBuckets", resource: "*" }];
+  }
   if (operation === "ListBuckets") return [{ action: "s3:ListAllMyBuckets", resource: "*" }];
   // What these ask for stands in their bodies: each key, the signed form, the tags.
   if (["DeleteObjects", "PostObject", "PutObjectTagging"].includes(operation)) return [];

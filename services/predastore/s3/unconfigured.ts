@@ -5,7 +5,7 @@
  * `NotImplemented` and changes nothing.
  */
 import { DetailedError, notImplemented, ownBucket, type S3Call } from "./call.ts";
-import { done, maybeNode, notFound, oneOf, readRoot } from "./document.ts";
+import { done, notFound, oneOf, readRoot } from "./document.ts";
 import { shownClass } from "./storage_class.ts";
 import { askedVersion, meantObject } from "./version_ids.ts";
 import { element, text, xmlResponse } from "./xml.ts";
@@ -34,13 +34,6 @@ export async function putBucketAccelerateConfiguration(call: S3Call): Promise<Re
 
 export const getBucketLogging = always(() => xmlResponse("BucketLoggingStatus", []));
 
-export async function putBucketLogging(call: S3Call): Promise<Response> {
-  ownBucket(call);
-  const root = await readRoot(call, "BucketLoggingStatus");
-  if (maybeNode(root, "LoggingEnabled") === undefined) return done();
-  throw notImplemented("server access logs");
-}
-
 export const getBucketRequestPayment = always(() =>
   xmlResponse("RequestPaymentConfiguration", element("Payer", "BucketOwner"))
 );
@@ -63,6 +56,25 @@ export const getBucketReplication = never(
   "The replication configuration was not found",
 );
 export const deleteBucketReplication = always(() => done(204));
+
+export const getBucketAbac = always(() => xmlResponse("AbacStatus", element("Status", "Disabled")));
+
+export async function putBucketAbac(call: S3Call): Promise<Response> {
+  ownBucket(call);
+  const root = await readRoot(call, "AbacStatus");
+  if (oneOf(text(root, "Status"), "Enabled", "Disabled") === "Disabled") return done();
+  throw notImplemented("access by the tags of buckets");
+}
+
+/** Of tables that tell of a bucket's objects, in either form of their configuration. */
+export const noMetadataConfiguration = never(
+  "MetadataConfigurationNotFound",
+  "The metadata configuration does not exist.",
+);
+
+/** No bucket here is a directory. */
+export const listDirectoryBuckets = () =>
+  xmlResponse("ListAllMyDirectoryBucketsResult", element("Buckets", ""));
 
 /** Of configurations that have an id each, and of which there is none. */
 export const getConfigurationById = never(
