@@ -40,3 +40,25 @@ Deno.test("CORS: rules that S3 does not take are refused by what is wrong with t
   assert.equal((await say("GET /bucket?cors")).status, 404);
   assert.equal((await put(rule("").repeat(100))).status, 200);
 });
+
+Deno.test("CORS: who names headers with a request has them weighed, as before it", async () => {
+  await using door = await openDoor();
+  const { say } = door;
+  await say("PUT /bucket");
+  await say("PUT /bucket/key", {}, "x");
+  await say(
+    "PUT /bucket?cors",
+    {},
+    "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>https://a.example</AllowedOrigin><AllowedHeader>x-amz-expected-bucket-owner</AllowedHeader></CORSRule></CORSConfiguration>",
+  );
+  const origin = "https://a.example";
+  const shared = async (headers: Record<string, string>) =>
+    (await say("GET /bucket/key", { origin, ...headers })).headers.get(
+      "access-control-allow-origin",
+    );
+  const name = "access-control-request-headers";
+  assert.equal(await shared({}), origin);
+  assert.equal(await shared({ "x-amz-request-payer": "requester" }), origin);
+  assert.equal(await shared({ [name]: "X-Amz-Expected-Bucket-Owner" }), origin);
+  assert.equal(await shared({ [name]: "x-amz-request-payer" }), null);
+});

@@ -191,6 +191,11 @@ Deno.test({
           new GetObjectTaggingCommand({ Bucket, Key: "form/tagged" }),
         );
         assert.deepEqual(TagSet, [{ Key: "a", Value: "1" }]);
+        // AWS takes a document about something else, and finds no tags in it.
+        const other = { ...tagged, fields: { tagging: "<Other></Other>" } };
+        assert.equal((await post(test, other)).status, 204);
+        const none = await s3.send(new GetObjectTaggingCommand({ Bucket, Key: "form/tagged" }));
+        assert.deepEqual(none.TagSet, []);
         const wrong = await post(test, { ...tagged, fields: { tagging: "a=1" } });
         assert.match(await wrong.text(), /<Code>MalformedXML<\/Code>/);
         const nameless = await post(test, { key: "form/${filename}", file_name: undefined });

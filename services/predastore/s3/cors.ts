@@ -127,6 +127,10 @@ function grant(headers: Headers, rule: CorsRule, origin: string): void {
   headers.append("vary", "Origin, Access-Control-Request-Headers, Access-Control-Request-Method");
 }
 
+const wantedHeaders = (asked: Headers) =>
+  (asked.get("access-control-request-headers") ?? "").split(",")
+    .map((name) => name.trim()).filter((name) => name !== "");
+
 /** Answers a browser's question before it asks; nobody signs it. */
 export function preflight(store: Store, bucket: string, key: string, asked: Headers): Response {
   const origin = asked.get("origin");
@@ -153,8 +157,7 @@ export function preflight(store: Store, bucket: string, key: string, asked: Head
   if (method === null) {
     throw new AwsError("BadRequest", "Invalid Access-Control-Request-Method: null");
   }
-  const wanted = (asked.get("access-control-request-headers") ?? "").split(",")
-    .map((name) => name.trim()).filter((name) => name !== "");
+  const wanted = wantedHeaders(asked);
   const rule = matchingRule(rules, origin, method, wanted);
   if (rule === undefined) {
     throw refused(
@@ -180,6 +183,7 @@ export function shareAnswer(
 ): void {
   const origin = asked.get("origin");
   if (origin === null || bucket === "") return;
-  const rule = matchingRule(store.buckets.find(bucket)?.settings.cors ?? [], origin, method, []);
+  const rules = store.buckets.find(bucket)?.settings.cors ?? [];
+  const rule = matchingRule(rules, origin, method, wantedHeaders(asked));
   if (rule !== undefined) grant(answer, rule, origin);
 }

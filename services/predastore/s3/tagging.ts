@@ -85,9 +85,12 @@ export function tagsOfHeader(text: string): readonly Tag[] {
   }
 }
 
-/** As a form's field has them. @throws AwsError `MalformedXML`, and as any tags */
-export const tagsOfDocument = (document: string) =>
-  tagsOf(parseXml(document, "Tagging"), mostObjectTags);
+/** As a form's field has them; a document about something else has none. @throws AwsError `MalformedXML`, and as any tags */
+export function tagsOfDocument(document: string): readonly Tag[] {
+  const root = /^\s*(?:<\?[^>]*\?>\s*)?<([A-Za-z_][\w.-]*)/.exec(document)?.[1] ?? "Tagging";
+  const content = parseXml(document, root);
+  return root === "Tagging" ? tagsOf(content, mostObjectTags) : [];
+}
 
 export const queryOfTags = (tags: readonly Tag[]) =>
   new URLSearchParams(tags.map(({ key, value }) => [key, value])).toString();
