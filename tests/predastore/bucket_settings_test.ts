@@ -261,7 +261,7 @@ Deno.test({
         const put = (more: object) =>
           s3.send(new PutObjectCommand({ Bucket: "acls", Key: "a", Body: "x", ...more }));
         await s3.send(new CreateBucketCommand({ Bucket: "acls" }));
-        for (const more of [{ ACL: "public-read" }, { GrantRead: "id=1" }]) {
+        for (const more of [{ ACL: "public-read" }, { GrantRead: `id=${"1".repeat(64)}` }]) {
           await refused(put(more), "AccessControlListNotSupported", 400);
         }
         await refused(put({ ACL: "everybody" }), "InvalidArgument", 400);
