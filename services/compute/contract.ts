@@ -284,6 +284,8 @@ export interface ImageRecord {
   readonly creation_date: string;
   /** Made of an instance: available when its snapshots are stored. */
   readonly awaits_snapshots?: true;
+  /** While it is being made: until when its maker has time (ISO 8601), and the snapshots that are made for it. */
+  readonly making?: { readonly until: string; readonly snapshot_ids: readonly string[] };
   /** The instance that it was made of. */
   readonly source_instance_id?: string;
   /** What it is a copy of. */

@@ -127,7 +127,7 @@ export class ResourceSide {
       ...imageActions(state, this.snapshots),
       ...imageAttributeActions(state),
       ...imageCopyActions(state, this.snapshots),
-      ...imageRegistrationActions(state),
+      ...imageRegistrationActions(state, this.snapshots),
       ...imageStateActions(state),
       ...volumeActions(this.keeper, state, quotas),
       ...modificationActions(this.keeper, quotas),

@@ -16,7 +16,8 @@ import {
 } from "../volumes/encryption_choice.ts";
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
-import { addImage, checkImageName, checkNameIsFree } from "./images.ts";
+import { makeImage } from "./image_making.ts";
+import { checkImageName, checkNameIsFree } from "./images.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 
@@ -72,6 +73,7 @@ function traitsOf({ boot_mode, ena, imds, sriov, tpm }: ImageRecord): Partial<Im
 export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
   const { images, snapshots, tokens } = state;
 
+  /** A device of the copy, and how its snapshot comes to be. */
   const copyDevice = async (
     source: ImageRecord,
     device: ImageBlockDevice,
@@ -79,9 +81,9 @@ export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
     image_id: string,
     tags: Tags,
     asked: EncryptionRequest & { readonly region: string },
-  ): Promise<ImageBlockDevice> => {
+  ) => {
     const source_id = device.snapshot_id;
-    if (source_id === undefined) return device;
+    if (source_id === undefined) return { device };
     const snapshot_id = await idOf("snap-", image_id, device.device);
     const of = snapshots.get(source.account_id, source_id);
     const encryption = chooseEncryption(
@@ -89,63 +91,58 @@ export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
       encryptionDefaults(state.records, asked.region, account),
       of ?? device,
     );
-    await keeper.beginCopy(source_id, of ?? device, {
-      snapshot_id,
-      account_id: account,
-      ...encryption,
-      size_gib: of?.size_gib ?? device.size_gib,
-      description:
-        `Copied for DestinationAmi ${image_id} from SourceAmi ${source.image_id} for SourceSnapshot ${source_id}.`,
-      tags,
-    });
-    return {
+    const copied: ImageBlockDevice = {
       ...device,
       snapshot_id,
       ...(encryption.encrypted === true ? { encrypted: encryption.encrypted } : {}),
     };
+    const copySnapshot = () =>
+      keeper.beginCopy(source_id, of ?? device, {
+        snapshot_id,
+        account_id: account,
+        ...encryption,
+        size_gib: of?.size_gib ?? device.size_gib,
+        description:
+          `Copied for DestinationAmi ${image_id} from SourceAmi ${source.image_id} for SourceSnapshot ${source_id}.`,
+        tags,
+      });
+    return { device: copied, snapshot_id, copySnapshot };
   };
 
   const copy = async (input: CopyInput, account: string, image_id: string) => {
     const source = sourceOf(state, account, input.SourceImageId);
     checkNameIsFree(state, account, input.Name);
     const tags = tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
-    const block_devices: ImageBlockDevice[] = [];
-    try {
-      for (const device of source.block_devices) {
-        block_devices.push(
-          await copyDevice(source, device, account, image_id, tags["snapshot"] ?? {}, {
-            Encrypted: input.Encrypted,
-            KmsKeyId: input.KmsKeyId,
-            region: input.SourceRegion ?? "",
-          }),
-        );
-      }
-      await addImage(state, {
-        image_id,
-        account_id: account,
-        name: input.Name,
-        ...(input.Description === undefined ? {} : { description: input.Description }),
-        architecture: source.architecture,
-        state: "pending",
-        awaits_snapshots: true,
-        ...traitsOf(source),
-        root_device_name: source.root_device_name,
-        block_devices,
-        public: false,
-        creation_date: new Date().toISOString(),
-        source: { image_id: source.image_id, region: input.SourceRegion },
-        tags: {
-          ...(input.CopyImageTags === true ? copiedTags(source, account) : {}),
-          ...tags["image"],
-        },
-      });
-      await keeper.settleImages();
-    } catch (error) {
-      for (const { snapshot_id } of block_devices) {
-        if (snapshot_id !== undefined) await keeper.remove(account, snapshot_id);
-      }
-      throw error;
-    }
+    const devices = await Promise.all(
+      source.block_devices.map((device) =>
+        copyDevice(source, device, account, image_id, tags["snapshot"] ?? {}, {
+          Encrypted: input.Encrypted,
+          KmsKeyId: input.KmsKeyId,
+          region: input.SourceRegion ?? "",
+        })
+      ),
+    );
+    const image = {
+      image_id,
+      account_id: account,
+      name: input.Name,
+      ...(input.Description === undefined ? {} : { description: input.Description }),
+      architecture: source.architecture,
+      ...traitsOf(source),
+      root_device_name: source.root_device_name,
+      block_devices: devices.map(({ device }) => device),
+      public: false,
+      creation_date: new Date().toISOString(),
+      source: { image_id: source.image_id, region: input.SourceRegion },
+      tags: {
+        ...(input.CopyImageTags === true ? copiedTags(source, account) : {}),
+        ...tags["image"],
+      },
+    };
+    const made = devices.flatMap(({ snapshot_id }) => snapshot_id ?? []);
+    await makeImage(keeper, image, made, async () => {
+      for (const { copySnapshot } of devices) await copySnapshot?.();
+    });
     return { ImageId: image_id };
   };
 
@@ -166,7 +163,7 @@ export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
           choose: () => newId(imageType.idPrefix),
           work: async (image_id) => {
             const there = images.get(call.account_id, image_id);
-            if (there?.state === "available" || there?.awaits_snapshots === true) {
+            if (there !== undefined && there.making === undefined) {
               return { ImageId: image_id };
             }
             return await copy(input, call.account_id, image_id);

@@ -3,8 +3,8 @@
  * `pending` until every snapshot is stored.
  *
  * As in EC2 a guest that runs is rebooted, unless `NoReboot` is said: its snapshots are taken while it is down, after it
- * has shut its file systems down by itself. They are on record before it is told to, and whoever finds them there takes
- * them. With `NoReboot` the guest runs on. Where it has an agent its file systems stand still for the moment of the
+ * has shut its file systems down by itself. Image and snapshots are on record before it is told to, and whoever finds
+ * them there takes them. With `NoReboot` the guest runs on. Where it has an agent its file systems stand still for the moment of the
  * snapshots; otherwise the image holds what a power cut at that moment would have left.
  */
 import type { ActionTable } from "../../resources/actions.ts";
@@ -14,6 +14,7 @@ import type { Resources } from "../../resources/resource.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
+import { makeImage } from "./image_making.ts";
 import { rootFirst } from "./image_registration.ts";
 import { checkImageName, checkNameIsFree } from "./images.ts";
 import { instanceDevices } from "./instance_devices.ts";
@@ -79,21 +80,18 @@ export function imageCreationActions(
             tags: tags["snapshot"] ?? {},
           },
         }));
-        await freezeVolumes(keeper, wanted);
         const devices = wanted.map(({ shape, rest }): ImageBlockDevice => ({
           ...shape,
           snapshot_id: rest.snapshot_id,
         }));
         const root = instance.root_device_name;
-        const image = await images.ensure({
+        const image = {
           image_id,
           account_id: account,
           name: input.Name,
           ...(input.Description === undefined ? {} : { description: input.Description }),
           architecture: instance.architecture,
-          state: "pending",
-          awaits_snapshots: true,
-          boot_mode: "uefi",
+          boot_mode: "uefi" as const,
           ...(instance.tpm === undefined ? {} : { tpm: instance.tpm }),
           root_device_name: root,
           block_devices: rootFirst(root, [...devices, ...added]),
@@ -101,10 +99,13 @@ export function imageCreationActions(
           public: false,
           creation_date: new Date().toISOString(),
           tags: tags["image"] ?? {},
+        };
+        const made = wanted.map(({ rest }) => rest.snapshot_id);
+        await makeImage(keeper, image, made, async () => {
+          await freezeVolumes(keeper, wanted);
         });
         if (reboots) await reboot(instance);
-        await keeper.settleImages();
-        return { ImageId: image.image_id };
+        return { ImageId: image_id };
       },
     },
   } satisfies ActionTable;

@@ -14,10 +14,12 @@ import { newId, notFound } from "../../resources/ids.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
+import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
 import { snapshotType } from "../volumes/volume_type.ts";
-import { addImage, checkImageName, checkNameIsFree } from "./images.ts";
+import { makeImage } from "./image_making.ts";
+import { checkImageName, checkNameIsFree } from "./images.ts";
 import { imageType } from "./image_type.ts";
 
 export type Mapping = NonNullable<Input<"RegisterImage">["BlockDeviceMappings"]>[number];
@@ -155,7 +157,7 @@ function traitsOf(input: RegisterInput): Partial<ImageRecord> {
   };
 }
 
-export function imageRegistrationActions(state: ComputeState) {
+export function imageRegistrationActions(state: ComputeState, keeper: SnapshotKeeper) {
   const { images } = state;
   return {
     RegisterImage: {
@@ -169,27 +171,28 @@ export function imageRegistrationActions(state: ComputeState) {
           devices.push(await blockDevice(state, account, mapping));
         }
         const root_device_name = given(input.RootDeviceName) ?? devices[0]?.device ?? "";
-        const image = await addImage(state, {
-          image_id: newId(imageType.idPrefix),
+        const image_id = newId(imageType.idPrefix);
+        const image: Parameters<typeof makeImage>[1] = {
+          image_id,
           account_id: account,
           name: input.Name,
           ...traitsOf(input),
           architecture: input.Architecture === "arm64" ? "arm64" : "x86_64",
-          state: "pending",
           root_device_name,
           block_devices: rootFirst(root_device_name, devices),
           public: false,
           creation_date: new Date().toISOString(),
           tags: tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"])["image"] ??
             {},
-        });
+        };
+        await makeImage(keeper, image, [], async () => {});
         for (const { snapshot_id: id } of devices) {
           if (id === undefined || state.snapshots.get(account, id) !== undefined) continue;
           // Its deletion was asked for while the image was being written.
-          await images.delete(account, image.image_id);
+          await images.delete(account, image_id);
           throw notFound([id], snapshotType.errors);
         }
-        return { ImageId: image.image_id };
+        return { ImageId: image_id };
       },
     },
   } satisfies ActionTable;

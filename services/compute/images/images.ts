@@ -34,6 +34,8 @@ export function checkNameIsFree(
     if (other.name !== name || other.image_id === mine?.image_id || other.state === "failed") {
       continue;
     }
+    // Nobody has heard of it yet, and perhaps nobody ever will.
+    if (other.making !== undefined) continue;
     const revision = images.table.get(images.keyOf(account, other.image_id))?.revision ?? 0;
     const isThere = other.state === "available" || other.state === "disabled";
     if (mine === undefined || isThere || revision < mine.revision) {
@@ -45,14 +47,13 @@ export function checkNameIsFree(
   }
 }
 
-/** Writes a new image, and makes it available unless it awaits its snapshots. @throws AwsError and leaves nothing */
+/** Writes a new image, and makes it available. @throws AwsError and leaves nothing */
 export async function addImage(state: ComputeState, image: ImageRecord): Promise<ImageRecord> {
   const { images } = state;
   const { account_id, image_id, name } = image;
   const present = images.get(account_id, image_id);
   if (present?.state === "available") return present;
-  const { awaits_snapshots, ...rest } = image;
-  await images.ensure({ ...rest, state: "pending" });
+  await images.ensure({ ...image, state: "pending" });
   const row = images.table.get(images.keyOf(account_id, image_id));
   try {
     checkNameIsFree(state, account_id, name, { image_id, revision: row?.revision ?? 0 });
@@ -60,12 +61,7 @@ export async function addImage(state: ComputeState, image: ImageRecord): Promise
     await images.delete(account_id, image_id);
     throw error;
   }
-  return await images.modify(
-    account_id,
-    image_id,
-    (now) =>
-      awaits_snapshots === true ? { ...now, awaits_snapshots } : { ...now, state: "available" },
-  );
+  return await images.modify(account_id, image_id, (now) => ({ ...now, state: "available" }));
 }
 
 function ownersTest(

@@ -19,6 +19,7 @@ import type { InstanceRecord, SnapshotRecord } from "../contract.ts";
 import type { Resources } from "../../resources/resource.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
+import { imageOn, removeLeftImages, settleImages } from "../images/image_making.ts";
 import type { ComputeState } from "../state.ts";
 import { isMakersTime, makingContext, makingUntil, withoutMaker } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
@@ -67,17 +68,29 @@ export class SnapshotKeeper {
       else if (snapshot.awaits_reboot_of !== undefined) this.#missReboot(snapshot);
       else if (snapshot.state === "pending") this.#watch(snapshot);
     }
+    this.#inBackground("images_not_settled", {}, async () => {
+      await removeLeftImages(this);
+      await settleImages(this.state);
+    });
+  }
+
+  #inBackground(failure: string, fields: object, does: () => Promise<unknown>): void {
+    const work: Promise<void> = does().then(() => {})
+      .catch((error) => this.log.warn(failure, { ...fields, ...errorFields(error) }))
+      .finally(() => this.#background.delete(work));
+    this.#background.add(work);
   }
 
   /** Its instance is not to be rebooted any more, or never was told to be: it is taken as things are. */
   #missReboot({ account_id, snapshot_id, awaits_reboot_of, start_time }: SnapshotRecord): void {
     const instance_id = awaits_reboot_of ?? "";
     if (this.instances.get(account_id, instance_id)?.rebooting === true) return;
-    if (Date.now() - Date.parse(start_time) < rebootBegins_ms) return;
-    const work: Promise<void> = this.freezeDown({ account_id, instance_id })
-      .catch((error) => this.log.warn("snapshot_not_taken", { snapshot_id, ...errorFields(error) }))
-      .finally(() => this.#background.delete(work));
-    this.#background.add(work);
+    if (this.clock() - Date.parse(start_time) < rebootBegins_ms) return;
+    this.#inBackground(
+      "snapshot_not_taken",
+      { snapshot_id },
+      () => this.freezeDown({ account_id, instance_id }),
+    );
   }
 
   /**
@@ -98,7 +111,7 @@ export class SnapshotKeeper {
     );
     const failure = taken.find((one) => one.status === "rejected");
     if (failure !== undefined) throw failure.reason;
-    if (waiting.length > 0) await this.settleImages();
+    if (waiting.length > 0) await settleImages(this.state);
   }
 
   async #freezeDown({ account_id, snapshot_id, volume_id, start_time }: SnapshotRecord) {
@@ -107,7 +120,7 @@ export class SnapshotKeeper {
       await this.bus.ask(createSnapshot, { volume_id: volume_id ?? "", snapshot_id });
     } catch (error) {
       const isPassing = !(error instanceof AwsError) || error.status >= 500;
-      if (isPassing && Date.now() - Date.parse(start_time) < freezeBound_ms) throw error;
+      if (isPassing && this.clock() - Date.parse(start_time) < freezeBound_ms) throw error;
       this.log.error("snapshot_not_taken", { snapshot_id, ...errorFields(error) });
       state = "error";
     }
@@ -183,7 +196,7 @@ export class SnapshotKeeper {
       const { copy_of: _, ...rest } = withoutMaker(now);
       return { ...rest, state, completion_time: new Date().toISOString() };
     });
-    if (settled.state !== "pending") await this.settleImages();
+    if (settled.state !== "pending") await settleImages(this.state);
     return settled;
   }
 
@@ -295,32 +308,9 @@ export class SnapshotKeeper {
     this.#background.add(work);
   }
 
-  /** Images of instances become available with the last of their snapshots, or fail with one. */
-  async settleImages(): Promise<void> {
-    for (const image of this.state.images.all()) {
-      if (image.awaits_snapshots !== true || image.state !== "pending") continue;
-      const states = image.block_devices.map(({ snapshot_id }) =>
-        snapshot_id === undefined
-          ? "completed"
-          : this.state.snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
-      );
-      const failed = states.some((state) => state === "error" || state === "deleting");
-      if (!failed && states.includes("pending")) continue;
-      await this.state.images.modify(image.account_id, image.image_id, (now) => {
-        const { awaits_snapshots: _, ...rest } = now;
-        return { ...rest, state: failed ? "failed" : "available" };
-      });
-    }
-  }
-
   /** An image of anybody's that stands on it. */
   userOf(snapshotId: string): string | undefined {
-    for (const image of this.state.images.all()) {
-      if (image.block_devices.some((device) => device.snapshot_id === snapshotId)) {
-        return image.image_id;
-      }
-    }
-    return undefined;
+    return imageOn(this.state, snapshotId, this.clock());
   }
 
   isUsed(snapshotId: string): boolean {
@@ -354,15 +344,8 @@ export class SnapshotKeeper {
   }
 
   #finishLater(snapshot: SnapshotRecord): void {
-    const work: Promise<void> = this.finish(snapshot).then(() => {})
-      .catch((error) =>
-        this.log.warn("snapshot_delete_delayed", {
-          snapshot_id: snapshot.snapshot_id,
-          ...errorFields(error),
-        })
-      )
-      .finally(() => this.#background.delete(work));
-    this.#background.add(work);
+    const { snapshot_id } = snapshot;
+    this.#inBackground("snapshot_delete_delayed", { snapshot_id }, () => this.finish(snapshot));
   }
 
   /** One try to end a `deleting` snapshot; true when it is gone. */

@@ -1,0 +1,168 @@
+/**
+ * The order in which an image comes to be with snapshots of its own, so that none is left over wherever it is cut off:
+ *
+ * 1. The record: `pending`, with the snapshots that will be its own and the time that its maker has.
+ * 2. The snapshots, each in its own order (`snapshots/snapshot_making.ts`).
+ * 3. The record without that time. Only then does it count for its name, and a caller hears of it.
+ * 4. `available` when the last of its snapshots is stored, or `failed` with one.
+ *
+ * When a maker's time is over nobody has heard of the image: whoever looks removes its snapshots, and then the record that
+ * names them. A maker that comes back too late takes back what it has made meanwhile.
+ */
+import { unavailable } from "../../aws/errors.ts";
+import { errorFields } from "../../log/log.ts";
+import { Conflict } from "../../state/table.ts";
+import type { ImageRecord } from "../contract.ts";
+import { makingUntil } from "../snapshots/snapshot_making.ts";
+import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
+import type { ComputeState } from "../state.ts";
+import { checkNameIsFree } from "./images.ts";
+
+const longAgo = new Date(0).toISOString();
+
+const isLeft = ({ making }: ImageRecord, now_ms: number): boolean =>
+  making !== undefined && Date.parse(making.until) <= now_ms;
+
+/**
+ * Makes an image and what it stands on. Repeating it is no error.
+ * @param snapshot_ids those that `work` makes, and that go with the image when it comes to nothing
+ * @throws AwsError and leaves nothing
+ */
+export async function makeImage(
+  keeper: SnapshotKeeper,
+  image: Omit<ImageRecord, "state" | "awaits_snapshots" | "making">,
+  snapshot_ids: readonly string[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const { images } = keeper.state;
+  const { account_id, image_id, name } = image;
+  const making = { until: makingUntil(keeper.clock()), snapshot_ids };
+  const begun = await images.ensure({
+    ...image,
+    state: "pending",
+    awaits_snapshots: true,
+    making,
+  });
+  if (begun.making === undefined) return;
+  if (begun.making.until !== making.until) {
+    // An earlier try has not come to its end.
+    await images.modify(account_id, image_id, (now) => now.making ? { ...now, making } : now);
+  }
+  try {
+    await work();
+    await images.modify(account_id, image_id, (now) => {
+      if (isLeft(now, keeper.clock())) throw unavailable(`The image ${image_id}, made too late,`);
+      const { making: _, ...made } = now;
+      return made;
+    });
+    const revision = images.table.get(images.keyOf(account_id, image_id))?.revision ?? 0;
+    checkNameIsFree(keeper.state, account_id, name, { image_id, revision });
+  } catch (error) {
+    await takeBack(keeper, account_id, image_id, snapshot_ids);
+    throw error;
+  }
+  await settleImages(keeper.state);
+}
+
+/** What fails is done by the next sweep. */
+async function takeBack(
+  keeper: SnapshotKeeper,
+  account: string,
+  image_id: string,
+  snapshot_ids: readonly string[],
+): Promise<void> {
+  const { images } = keeper.state;
+  try {
+    const making = { until: longAgo, snapshot_ids };
+    if (await images.find(account, image_id) !== undefined) {
+      await removeLeft(
+        keeper,
+        await images.modify(account, image_id, (now) => ({ ...now, making })),
+      );
+    } else await removeSnapshots(keeper, account, snapshot_ids);
+  } catch (cause) {
+    keeper.log.warn("image_cleanup_delayed", { image_id, ...errorFields(cause) });
+  }
+}
+
+async function removeSnapshots(
+  keeper: SnapshotKeeper,
+  account: string,
+  snapshot_ids: readonly string[],
+): Promise<void> {
+  for (const id of snapshot_ids) await keeper.remove(account, id);
+}
+
+/** The record goes last: as long as it is there, somebody knows of the snapshots. */
+async function removeLeft(
+  keeper: SnapshotKeeper,
+  { account_id, image_id }: ImageRecord,
+): Promise<void> {
+  const { table } = keeper.state.images;
+  const key = keeper.state.images.keyOf(account_id, image_id);
+  const row = await table.read(key);
+  if (row?.value.making === undefined || !isLeft(row.value, keeper.clock())) return;
+  await removeSnapshots(keeper, account_id, row.value.making.snapshot_ids);
+  try {
+    await table.delete(key, row.revision);
+  } catch (error) {
+    // Somebody begins it again.
+    if (!(error instanceof Conflict)) throw error;
+  }
+}
+
+/** Removes images whose makers have not come back. */
+export async function removeLeftImages(keeper: SnapshotKeeper): Promise<void> {
+  for (const image of keeper.state.images.all()) {
+    if (isLeft(image, keeper.clock())) await removeLeft(keeper, image);
+  }
+}
+
+/** Images become available with the last of the snapshots that they await, or fail with one. */
+export async function settleImages(state: ComputeState): Promise<void> {
+  const { images, snapshots } = state;
+  /** Its maker died before it could see that. */
+  const isTaken = ({ account_id, image_id, name }: ImageRecord): boolean => {
+    const revision = images.table.get(images.keyOf(account_id, image_id))?.revision ?? 0;
+    try {
+      checkNameIsFree(state, account_id, name, { image_id, revision });
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  for (const image of images.all()) {
+    if (!isAwaiting(image)) continue;
+    const states = image.block_devices.map(({ snapshot_id }) =>
+      snapshot_id === undefined
+        ? "completed"
+        : snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
+    );
+    const failed = states.some((state) => state === "error" || state === "deleting") ||
+      isTaken(image);
+    if (!failed && states.includes("pending")) continue;
+    await images.modify(image.account_id, image.image_id, (now) => {
+      if (!isAwaiting(now)) return now;
+      const { awaits_snapshots: _, ...rest } = now;
+      return { ...rest, state: failed ? "failed" : "available" };
+    });
+  }
+}
+
+const isAwaiting = ({ awaits_snapshots, making, state }: ImageRecord): boolean =>
+  awaits_snapshots === true && making === undefined && state === "pending";
+
+/** An image of anybody's that stands on the snapshot, unless nobody has heard of it and nobody will. */
+export function imageOn(
+  { images }: ComputeState,
+  snapshot_id: string,
+  now_ms: number,
+): string | undefined {
+  for (const image of images.all()) {
+    if (isLeft(image, now_ms)) continue;
+    if (image.block_devices.some((device) => device.snapshot_id === snapshot_id)) {
+      return image.image_id;
+    }
+  }
+  return undefined;
+}
