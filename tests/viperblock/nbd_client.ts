@@ -33,19 +33,8 @@ export class NbdClient implements AsyncDisposable {
   }
 
   static async connect(path: string, name: string): Promise<NbdClient> {
-    const connection = await Deno.connect({ transport: "unix", path });
-    await readExactly(connection, 18);
-    const title = new TextEncoder().encode(name);
-    const request = new Uint8Array(20 + title.length);
-    const view = new DataView(request.buffer);
-    view.setUint32(0, 3);
-    view.setBigUint64(4, 0x49484156454f5054n);
-    view.setUint32(12, 1);
-    view.setUint32(16, title.length);
-    request.set(title, 20);
-    await writeAll(connection, request);
-    const answer = await readExactly(connection, 10);
-    return new NbdClient(connection, Number(new DataView(answer.buffer).getBigUint64(0)));
+    const { connection, size } = await connectNbd(path, name);
+    return new NbdClient(connection, size);
   }
 
   /** The connection itself, for tests that break the protocol. */
@@ -151,6 +140,26 @@ export class NbdClient implements AsyncDisposable {
     }
     await this.#reading;
   }
+}
+
+/** A connection on which requests may be sent; nobody reads the answers. */
+export async function connectNbd(
+  path: string,
+  name: string,
+): Promise<{ readonly connection: Deno.UnixConn; readonly size: number }> {
+  const connection = await Deno.connect({ transport: "unix", path });
+  await readExactly(connection, 18);
+  const title = new TextEncoder().encode(name);
+  const request = new Uint8Array(20 + title.length);
+  const view = new DataView(request.buffer);
+  view.setUint32(0, 3);
+  view.setBigUint64(4, 0x49484156454f5054n);
+  view.setUint32(12, 1);
+  view.setUint32(16, title.length);
+  request.set(title, 20);
+  await writeAll(connection, request);
+  const answer = await readExactly(connection, 10);
+  return { connection, size: Number(new DataView(answer.buffer).getBigUint64(0)) };
 }
 
 export async function writeAll(connection: Deno.Conn, bytes: Uint8Array): Promise<void> {

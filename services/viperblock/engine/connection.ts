@@ -36,6 +36,13 @@ const requestHeaderBytes = 28;
 
 /** What a connection asks of the volume. Each answers false when it has no room now. */
 export interface Commands {
+  /**
+   * Answers a read from where its data is kept, and keeps it there until `letGo`; false when it is to be read into a slot.
+   * The request's fields are set.
+   */
+  readInPlace?(request: number): boolean;
+  /** A reply from there has been sent, or never will be. @param held what the request says is held for it */
+  letGo?(held: number): void;
   /** The request's fields are set; its slot is not. */
   read(request: number): boolean;
   /** A whole block of a write. @param address where it lies, if that is below 4 GiB; otherwise 0 or nothing */
@@ -96,7 +103,9 @@ export class Connection {
   ) {
     this.#ring = ring;
     this.#receiveKind = kinds.receive;
-    this.#replies = new Replies(ring, kinds.send, number, requests, slots);
+    this.#replies = new Replies(ring, kinds.send, number, requests, slots, (held) => {
+      commands.letGo?.(held);
+    });
     this.#requests = requests;
     this.#commands = commands;
     this.#throttle = throttle;
@@ -362,7 +371,7 @@ export class Connection {
     }
     switch (kind) {
       case nbdCommand.read:
-        return this.#commands.read(id);
+        return this.#commands.readInPlace?.(id) === true || this.#commands.read(id);
       case nbdCommand.flush:
         this.#commands.flush(id);
         return true;

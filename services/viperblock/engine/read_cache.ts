@@ -5,6 +5,7 @@
  * Since a place is never written twice under the same name, nothing here ever becomes wrong: a block
  * that is overwritten lives elsewhere, and the old copy ages away. The exceptions are containers that
  * a caller gives back for reuse under a new name, which is why names are never reused.
+ * A block may be held while a reply is sent from its place: it is not thrown out until it is let go.
  * All state is in typed arrays; looking up and inserting allocate nothing. What is known of an entry lies together, since
  * entries are looked up in no order: each array of its own would be one more line of memory to wait for.
  */
@@ -14,13 +15,14 @@ import { blockBytes } from "../format.ts";
 /** Blocks that are looked for together at most. */
 export const mostExpected = 64;
 
-// Words of an entry: where its block lives, the next entry of its bucket, its neighbours in the order of use.
+// Words of an entry: where its block lives, the next entry of its bucket, its neighbours in the order of use, how many hold it.
 const entryWords = 8;
 const containerWord = 0;
 const indexWord = 1;
 const chainWord = 2;
 const newerWord = 3;
 const olderWord = 4;
+const holdersWord = 5;
 
 export class ReadCache {
   readonly memory: Memory;
@@ -112,12 +114,41 @@ export class ReadCache {
       this.misses++;
       return -1;
     }
-    this.hits++;
-    if (at !== this.#newest) {
-      this.#unlink(at);
-      this.#link(at);
-    }
+    this.#use(at);
     return this.#offset(at);
+  }
+
+  #use(at: number): void {
+    this.hits++;
+    if (at === this.#newest) return;
+    this.#unlink(at);
+    this.#link(at);
+  }
+
+  /**
+   * As `lookup` of a block that then stays in its place until it is let go as often as it is held. Returns its entry, or -1;
+   * who finds nothing looks elsewhere, so that is no miss yet.
+   */
+  hold(container: number, index: number): number {
+    const at = this.#find(container, index);
+    if (at < 0) return -1;
+    this.#use(at);
+    this.#addHolders(at, 1);
+    return at;
+  }
+
+  letGo(entry: number): void {
+    this.#addHolders(entry, -1);
+  }
+
+  #addHolders(at: number, more: number): void {
+    const word = at + holdersWord;
+    this.#entries[word] = (this.#entries[word] as number) + more;
+  }
+
+  /** Byte offset in the cache's memory of a held entry's block. */
+  placeOf(entry: number): number {
+    return this.#offset(entry);
   }
 
   /** Whether the block is here; changes nothing. */
@@ -129,13 +160,23 @@ export class ReadCache {
     return this.memory.bytes;
   }
 
-  /** Keeps a copy of the block at `from` of `source`. */
+  /** The entry to be thrown out next, or -1 when all are held. Those that are held were used lately: seldom is more than one looked at. */
+  #oldestFree(): number {
+    let at = this.#oldest;
+    while (at >= 0 && (this.#entries[at + holdersWord] as number) > 0) {
+      at = this.#entries[at + newerWord] as number;
+    }
+    return at;
+  }
+
+  /** Keeps a copy of the block at `from` of `source`, if there is room. */
   insert(container: number, index: number, source: Uint8Array, from: number): void {
     if (this.#capacity === 0 || this.#find(container, index) >= 0) return;
     let at: number;
     if (this.#used < this.#capacity) at = this.#used++ * entryWords;
     else {
-      at = this.#oldest;
+      at = this.#oldestFree();
+      if (at < 0) return;
       this.#unlink(at);
       this.#unchain(at);
     }

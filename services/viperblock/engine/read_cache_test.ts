@@ -39,3 +39,40 @@ Deno.test("the cache holds exactly the most recently used blocks, as a plain lis
     assert(memory.bytes.subarray(0, before).every((byte) => byte === 0));
   });
 });
+
+Deno.test("a block that is held keeps its place and its content, whatever comes into the cache", () => {
+  seeded((random) => {
+    const capacity = 12;
+    const cache = new ReadCache(mapMemory(capacity * blockBytes));
+    const held: { readonly entry: number; readonly at: number; readonly value: number }[] = [];
+    for (let step = 0; step < 20_000; step++) {
+      const container = 1 + random.below(4);
+      const index = random.below(20);
+      const value = valueOf(container, index);
+      const entry = random.below(2) === 0 && held.length < 40 ? cache.hold(container, index) : -1;
+      if (entry >= 0) held.push({ entry, at: cache.placeOf(entry), value });
+      else if (random.below(3) === 0) {
+        const [one] = held.splice(random.below(Math.max(1, held.length)), 1);
+        if (one !== undefined) cache.letGo(one.entry);
+      } else {
+        cache.insert(container, index, block(value), 0);
+        const isFull = new Set(held.map(({ at }) => at)).size === capacity;
+        assert(isFull || cache.has(container, index), "there was room");
+      }
+      for (const { at, value } of held) assert.equal(cache.bytes[at], value);
+    }
+    for (const { entry } of held) cache.letGo(entry);
+
+    for (let index = 0; index < capacity; index++) cache.insert(9, index, block(index), 0);
+    const all = Array.from({ length: capacity }, (_, index) => cache.hold(9, index));
+    cache.insert(10, 0, block(77), 0);
+    assert.equal(cache.has(10, 0), false, "all of it is held");
+    const free = random.below(capacity);
+    cache.letGo(all[free] as number);
+    cache.insert(10, 0, block(77), 0);
+    assert.equal(cache.bytes[cache.lookup(10, 0)], 77);
+    for (let index = 0; index < capacity; index++) {
+      assert.equal(cache.has(9, index), index !== free);
+    }
+  });
+});

@@ -5,8 +5,8 @@
  * Every block that comes from a disk or from the store is held against the checksum that the map had
  * for it when the read began; one that does not match fails the read and is never served. What does not match in
  * the chunk cache is asked of the store. Segments with
- * reads under way are not reused. The data is copied, never referred to: a reply may be on its way
- * long after the block's old place was given to another.
+ * reads under way are not reused. The data is copied, not referred to: a reply may be on its way
+ * long after the block's old place was given to another. Only a block of the read cache may be held in its place instead.
  */
 import { crc32cOf } from "../../../ffi/crc32c.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
@@ -89,6 +89,32 @@ export class Reader {
       this.#expectedIndex[i] = leaf === undefined ? 0 : indexAt(leaf, block);
     }
     if (anyRead) cache.expect(this.#expectedContainer, this.#expectedIndex, n);
+  }
+
+  /** Holds the block for the request if it is in the read cache and is what was written. */
+  hold(id: number, block: number): boolean {
+    const { places, cache, requests } = this.#o;
+    const leaf = places.map.leaf(block);
+    if (leaf === undefined) return false;
+    const container = containerAt(leaf, block);
+    if (container === hole) return false;
+    const entry = cache.hold(container, indexAt(leaf, block));
+    if (entry < 0) return false;
+    const at = cache.placeOf(entry);
+    // Blocks of a fetched window are in the cache before anybody has looked at them.
+    if (
+      isChunk(container) && crc32cOf(cache.memory, at, blockBytes) !== checksumAt(leaf, block)
+    ) {
+      cache.letGo(entry);
+      return false;
+    }
+    requests.held[id] = entry;
+    requests.address[id] = cache.memory.address + at;
+    return true;
+  }
+
+  letGo(held: number): void {
+    this.#o.cache.letGo(held);
   }
 
   /** Begins the read of request `id`, whose slot is taken. `done` may be called before this returns. */

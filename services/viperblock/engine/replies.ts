@@ -2,7 +2,7 @@
  * What goes out to one NBD client: the answers of the negotiation, then replies to its requests.
  *
  * One send is under way at a time. All that is ready when it begins leaves in it, headers and data by
- * reference. A request keeps its number and its slot until the send that carries its reply is over, since
+ * reference. A request keeps its number, and its slot or what is held for it, until the send that carries its reply is over, since
  * the kernel reads from there. A send that fails or is cut short is told to the connection, which ends.
  */
 import { mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
@@ -42,6 +42,7 @@ export class Replies implements ChunkSink {
   readonly #number: number;
   readonly #requests: Requests;
   readonly #slots: Slots;
+  readonly #letGo: (held: number) => void;
   readonly #control: Memory;
   readonly #controlWords: Int32Array;
   readonly view: DataView;
@@ -57,8 +58,8 @@ export class Replies implements ChunkSink {
   #headersEnd = 0;
   #afterHeader = false;
   #total = 0;
-  /** Slot address of the reply that is being added. */
-  #slotAddress = 0;
+  /** Where the data of the reply that is being added begins. */
+  #dataAddress = 0;
   /** Reads are answered in chunks, as the client has asked for. */
   structured = false;
   #head = 0;
@@ -66,12 +67,21 @@ export class Replies implements ChunkSink {
   /** Requests that were taken and whose replies have not gone out. */
   inFlight = 0;
 
-  constructor(ring: RequestQueue, kind: number, number: number, requests: Requests, slots: Slots) {
+  /** @param letGo gives back what a request holds */
+  constructor(
+    ring: RequestQueue,
+    kind: number,
+    number: number,
+    requests: Requests,
+    slots: Slots,
+    letGo: (held: number) => void,
+  ) {
     this.#ring = ring;
     this.#kind = kind;
     this.#number = number;
     this.#requests = requests;
     this.#slots = slots;
+    this.#letGo = letGo;
     this.#control = mapMemory(controlBytes);
     this.#controlWords = new Int32Array(this.#control.buffer);
     this.view = new DataView(this.#control.buffer);
@@ -123,6 +133,8 @@ export class Replies implements ChunkSink {
   #release(id: number): void {
     const slot = this.#requests.slot[id] as number;
     if (slot >= 0) this.#slots.free(slot);
+    const held = this.#requests.held[id] as number;
+    if (held >= 0) this.#letGo(held);
     this.#requests.free(id);
     this.inFlight--;
   }
@@ -170,8 +182,10 @@ export class Replies implements ChunkSink {
     const slot = requests.slot[id] as number;
     const length = requests.length[id] as number;
     const offset = requests.offset[id] as number;
-    if (slot >= 0) {
-      this.#slotAddress = this.#slots.memory.address + (this.#slots.start[slot] as number);
+    const isHeld = (requests.held[id] as number) >= 0;
+    if (isHeld) this.#dataAddress = requests.address[id] as number;
+    else if (slot >= 0) {
+      this.#dataAddress = this.#slots.memory.address + (this.#slots.start[slot] as number);
     }
     if (this.structured && type === nbdCommand.read && error === 0 && chunksOf(length) === 1) {
       this.#addShortRead(id, slot, offset, length);
@@ -203,7 +217,7 @@ export class Replies implements ChunkSink {
     this.view.setUint32(header + 4, error);
     this.view.setInt32(header + 8, requests.cookieA[id] as number, true);
     this.view.setInt32(header + 12, requests.cookieB[id] as number, true);
-    if (slot >= 0 && error === 0) this.data(offset % blockBytes, length);
+    if ((slot >= 0 || isHeld) && error === 0) this.data(offset % blockBytes, length);
   }
 
   /** A read that is one chunk, as nearly all are: nothing is allocated for it. */
@@ -211,7 +225,8 @@ export class Replies implements ChunkSink {
     const { container, firstBlock } = this.#slots;
     const column = firstBlock[slot] as number;
     const skip = offset % blockBytes;
-    let isHole = true;
+    // What is held is no hole.
+    let isHole = slot >= 0;
     for (let i = 0; isHole && i * blockBytes < skip + length; i++) {
       isHole = container[column + i] === hole;
     }
@@ -245,10 +260,10 @@ export class Replies implements ChunkSink {
     return at;
   }
 
-  /** Bytes of the slot follow in the message. */
+  /** Bytes of the slot, or of what is held, follow in the message. */
   data(skip: number, length: number): void {
     this.#vector += 4;
-    this.#setVector(this.#vector, this.#slotAddress + skip, length);
+    this.#setVector(this.#vector, this.#dataAddress + skip, length);
     this.#afterHeader = false;
     this.#total += length;
   }

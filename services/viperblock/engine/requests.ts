@@ -21,6 +21,10 @@ export class Requests {
   readonly length = new Float64Array(requestCapacity);
   /** Slot that holds the data of a read, or -1. */
   readonly slot = new Int32Array(requestCapacity);
+  /** The entry of the read cache from whose place a read is answered, or -1. */
+  readonly held = new Int32Array(requestCapacity);
+  /** The address of that place. */
+  readonly address = new Float64Array(requestCapacity);
   /** Parts that are still under way. */
   readonly left = new Int32Array(requestCapacity);
   /** For the internal read of a partial block: the request that it works for. */
@@ -45,6 +49,7 @@ export class Requests {
     this.error[id] = 0;
     this.failedBlock[id] = 0;
     this.slot[id] = -1;
+    this.held[id] = -1;
     this.left[id] = 1;
     this.parent[id] = -1;
     if (this.clock !== undefined) this.begun[id] = this.clock.at;
