@@ -172,9 +172,9 @@ const from = (node_id: string, more: Partial<Announcement> = {}): Announcement =
 
 Deno.test("a peer is new once, known after that, and forgotten when it falls silent", () => {
   const peers = new Peers();
-  assert.equal(peers.hear(from("n-1"), 1_000).kind, "new");
-  assert.equal(peers.hear(from("n-1"), 2_000).kind, "known");
-  assert.equal(peers.hear(from("n-1", { state: "member" }), 3_000).kind, "changed");
+  assert.equal(peers.hear(from("n-1", { ts: 1 }), 1_000).kind, "new");
+  assert.equal(peers.hear(from("n-1", { ts: 2 }), 2_000).kind, "known");
+  assert.equal(peers.hear(from("n-1", { ts: 3, state: "member" }), 3_000).kind, "changed");
   assert.deepEqual(
     peers.list().map(({ node_id, first_heard_ms, last_heard_ms }) => [
       node_id,
@@ -185,7 +185,7 @@ Deno.test("a peer is new once, known after that, and forgotten when it falls sil
   );
   assert.equal(peers.forgetSilent(3_000 + silence_ms).length, 0);
   assert.equal(peers.forgetSilent(3_001 + silence_ms).length, 1);
-  assert.equal(peers.hear(from("n-1"), 40_000).kind, "new");
+  assert.equal(peers.hear(from("n-1", { ts: 40 }), 40_000).kind, "new");
 });
 
 Deno.test("a recording of an older announcement does not speak for its node", () => {
@@ -195,12 +195,42 @@ Deno.test("a recording of an older announcement does not speak for its node", ()
   assert.equal(peers.list()[0]?.state, "alone");
 });
 
+Deno.test("a recording keeps no node alive that is gone, and does not bring it back", () => {
+  const peers = new Peers();
+  const last = from("n-1", { ts: 100 });
+  assert.equal(peers.hear(last, 1_000).kind, "new");
+  // The same words over another network are no news.
+  assert.equal(peers.hear(last, 1_100).kind, "known");
+  for (let now = 5_000; now <= 1_000 + silence_ms; now += 5_000) peers.hear(last, now);
+  assert.equal(peers.forgetSilent(1_001 + silence_ms).length, 1);
+  assert.equal(peers.hear(last, 1_002 + silence_ms).kind, "replayed");
+  assert.equal(peers.size, 0);
+});
+
+Deno.test("a node whose clock was set back is heard again after its silence, once an hour", () => {
+  const hour_ms = 3_600_000;
+  const peers = new Peers();
+  peers.hear(from("n-1", { ts: 9_000 }), 0);
+  assert.equal(peers.hear(from("n-1", { ts: 100 }), 5_000).kind, "replayed");
+  assert.equal(peers.hear(from("n-1", { ts: 126 }), silence_ms + 1_000).kind, "new");
+  assert.equal(peers.hear(from("n-1", { ts: 131 }), silence_ms + 6_000).kind, "known");
+  // Recordings of before and after that, in turns, show it a moment longer and not for ever.
+  let shown = 0;
+  for (let now = 3 * silence_ms; now < hour_ms; now += 2 * silence_ms) {
+    if (peers.hear(from("n-1", { ts: 126 }), now).kind === "new") shown++;
+    if (peers.hear(from("n-1", { ts: 131 }), now + 1).kind === "new") shown++;
+  }
+  assert.equal(shown, 0);
+  assert.equal(peers.hear(from("n-1", { ts: 132 }), hour_ms).kind, "new");
+});
+
 Deno.test("another key under a known name is noticed and changes nothing, even after a silence", () => {
   const peers = new Peers();
   peers.hear(from("n-1", { key: "a" }), 1_000);
   assert.equal(peers.hear(from("n-1", { key: "b" }), 2_000).kind, "other_key");
   assert.equal(peers.hear(from("n-1", { key: "b" }), 2_000 + 2 * silence_ms).kind, "other_key");
-  assert.equal(peers.hear(from("n-1", { key: "a" }), 3_000 + 2 * silence_ms).kind, "new");
+  const later = from("n-1", { key: "a", ts: said.ts + 60 });
+  assert.equal(peers.hear(later, 3_000 + 2 * silence_ms).kind, "new");
 });
 
 Deno.test("names without end neither fill the memory nor push out who speaks", () => {

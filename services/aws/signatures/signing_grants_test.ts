@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { startNats } from "../../../tests/kit/nats.ts";
 import { identityChanged, signingKey } from "../../identity/contract.ts";
 import { AwsError } from "../errors.ts";
-import { SigningGrants } from "./signing_grants.ts";
+import { scopesOfKey, SigningGrants } from "./signing_grants.ts";
 import { until } from "../../../tests/kit/until.ts";
 
 const scope = (access_key_id: string) => ({
@@ -10,6 +10,59 @@ const scope = (access_key_id: string) => ({
   date: "20261121",
   region: "ap-southeast-2",
   service: "ec2",
+});
+
+Deno.test("keys that are none push out no grant, however many they are", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  const asked: string[] = [];
+  bus.answer(signingKey, ({ access_key_id }) => {
+    asked.push(access_key_id);
+    if (access_key_id !== "GOOD") {
+      throw new AwsError("InvalidClientTokenId", "unknown", { status: 403 });
+    }
+    return {
+      key: "AAAA",
+      account_id: "1",
+      principal_arn: "arn",
+      user_id: "u",
+      valid_until_ms: 60_000,
+    };
+  });
+  await using grants = new SigningGrants(bus, { capacity: 3, now: () => 1_000 });
+  await bus.connection.flush();
+  await grants.lookup(scope("GOOD"));
+  const bad = Array.from({ length: 20 }, (_, n) => grants.lookup(scope(`BAD${n}`)));
+  assert.equal(
+    (await Promise.allSettled(bad)).filter((one) => one.status === "rejected").length,
+    20,
+  );
+  await grants.lookup(scope("GOOD"));
+  assert.equal(asked.filter((one) => one === "GOOD").length, 1);
+  assert.equal(grants.size, 1);
+});
+
+Deno.test("whoever knows a key's id pushes out no other's grant, whatever regions are made up", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  const asked: string[] = [];
+  bus.answer(signingKey, ({ access_key_id }) => {
+    asked.push(access_key_id);
+    return {
+      key: "AAAA",
+      account_id: "1",
+      principal_arn: "arn",
+      user_id: "u",
+      valid_until_ms: 60_000,
+    };
+  });
+  await using grants = new SigningGrants(bus, { capacity: 3, now: () => 1_000 });
+  await bus.connection.flush();
+  await grants.lookup(scope("GOOD"));
+  for (let n = 0; n < 100; n++) await grants.lookup({ ...scope("KNOWN"), region: `r-${n}` });
+  await grants.lookup(scope("GOOD"));
+  assert.equal(asked.filter((one) => one === "GOOD").length, 1);
+  assert.equal(grants.size, 1 + scopesOfKey);
 });
 
 Deno.test("grants are asked for once, bounded, forgotten in time and when identity changes", async () => {
