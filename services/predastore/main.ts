@@ -28,6 +28,8 @@ const scrubLook_ms = 60_000;
 const tightLiveLimit = 0.85;
 /** Bodies go through buffers of at least this; there are many when many clients come, and none afterwards. */
 const mapped_bytes = 128 * 1024;
+/** Small objects that were used a moment ago are read from memory. */
+const smallBodies_bytes = 16 << 20;
 /** How long running requests may take to end at a stop. */
 const slowestStop_ms = 15_000;
 
@@ -86,6 +88,7 @@ async function start(service: Service): Promise<void> {
     data_shards: storage.data_shards,
     parity_shards: storage.parity_shards,
     reserve_bytes: storage.reserve_bytes,
+    small_bodies_bytes: smallBodies_bytes,
     log,
     onRecovering: () => service.startGetsOn(),
   });

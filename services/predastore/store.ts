@@ -24,6 +24,7 @@ import { Objects } from "./objects/objects.ts";
 import { Progress } from "./index/progress.ts";
 import { recover, type RecoveryReport } from "./index/recovery.ts";
 import { Repair } from "./upkeep/repair.ts";
+import { SmallBodies } from "./extents/small_bodies.ts";
 import { Scrub } from "./upkeep/scrub.ts";
 import type { Sealing } from "./encryption/sealing.ts";
 import { Uploads } from "./objects/uploads.ts";
@@ -47,6 +48,8 @@ export interface StoreOptions {
   readonly sealing?: Sealing;
   /** The clock; the machine's own unless given. */
   readonly now?: () => number;
+  /** Memory for small bodies that were used a moment ago; none unless given. */
+  readonly small_bodies_bytes?: number;
   /** Called while the opening takes long, as long as it gets on. */
   readonly onRecovering?: () => void;
   /** 1 GiB unless given. */
@@ -85,7 +88,8 @@ export class Store implements AsyncDisposable {
     });
     const progress = this.progress = new Progress(index, directories, options.now);
     const commits = this.commits = new Commits(index, directories);
-    const bodies = new Bodies(directories, progress, codes, options.sealing);
+    const small = new SmallBodies(options.small_bodies_bytes ?? 0);
+    const bodies = new Bodies(directories, progress, codes, small, options.sealing);
     this.buckets = new Buckets(index, directories, progress, commits, codes);
     this.objects = new Objects(
       index,
@@ -95,6 +99,7 @@ export class Store implements AsyncDisposable {
       codes,
       bodies,
       reader,
+      small,
       (object) => this.repair.suspect(object),
       options.sealing,
     );

@@ -11,7 +11,13 @@ import type { Code } from "../extents/code.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
 import { DiskBuffers } from "../extents/disk_buffers.ts";
 import { type Directories, type Epochs, epochsOf } from "../segments/directories.ts";
-import { type BodyDigest, ExtentWriter, type WrittenExtent } from "../extents/extent_writer.ts";
+import {
+  type BodyDigest,
+  ExtentWriter,
+  inlineBytes,
+  type WrittenExtent,
+} from "../extents/extent_writer.ts";
+import type { SmallBodies } from "../extents/small_bodies.ts";
 import { type Bytes, keyBytes } from "../index/columns.ts";
 import type { BucketRow, ExtentRecord, ObjectMeta, Seal } from "../index/rows.ts";
 import { packLayout } from "../extents/layout.ts";
@@ -71,14 +77,17 @@ export class Bodies {
   readonly #codes: Codes;
   readonly #pool = new DiskBuffers();
 
+  readonly #small: SmallBodies;
   readonly #sealing: Sealing | undefined;
 
   constructor(
     directories: Directories,
     progress: Progress,
     codes: Codes,
+    small: SmallBodies,
     sealing: Sealing | undefined,
   ) {
+    this.#small = small;
     this.#sealing = sealing;
     this.#directories = directories;
     this.#progress = progress;
@@ -101,6 +110,7 @@ export class Bodies {
     const expected = body.expected_bytes === undefined || seal === undefined
       ? body.expected_bytes
       : sealedLength(seal, body.expected_bytes);
+    using _long = (expected ?? Infinity) > inlineBytes ? this.#small.beside() : undefined;
     const admissions = [await this.#directories.admit(expected ?? admittedStep, code)];
     const to = this.#directories.place(bucket.id, key, code);
     const epochs = epochsOf(to);

@@ -22,6 +22,7 @@ import { recordTypes, smallRecord } from "../segments/record.ts";
 import type { TombstoneMeta } from "../index/recovery.ts";
 import type { SealedSource } from "../encryption/sealed_body.ts";
 import type { Sealing } from "../encryption/sealing.ts";
+import type { SmallBodies } from "../extents/small_bodies.ts";
 import type { BucketSettings } from "./settings.ts";
 import { newVersionId } from "./version_id.ts";
 import { RecentDeletions } from "./recent_deletions.ts";
@@ -76,6 +77,7 @@ export class Objects {
   readonly #codes: Codes;
   readonly #bodies: Bodies;
   readonly #reader: ExtentReader;
+  readonly #small: SmallBodies;
   readonly #sealing: Sealing | undefined;
   /** A copy of an object's record was found damaged. */
   readonly #onDamaged: (object: ObjectRow) => void;
@@ -90,6 +92,7 @@ export class Objects {
     codes: Codes,
     bodies: Bodies,
     reader: ExtentReader,
+    small: SmallBodies,
     onDamaged: (object: ObjectRow) => void,
     sealing: Sealing | undefined,
   ) {
@@ -100,6 +103,7 @@ export class Objects {
     this.#codes = codes;
     this.#bodies = bodies;
     this.#reader = reader;
+    this.#small = small;
     this.#onDamaged = onDamaged;
     this.#sealing = sealing;
   }
@@ -156,6 +160,7 @@ export class Objects {
           [smallRecord(recordTypes.object, sequence, object, written.inline)],
           ([locations]) => this.#index.objects.apply(object, sequence, locations ?? [], cause),
         );
+        this.#small.written(sequence, written.inline);
       } else {
         const extent = this.#bodies.extentOf(id, bucket.id, key, written);
         await this.#commits.commit(
@@ -323,6 +328,15 @@ export class Objects {
   }
 
   /**
+   * All of an object that is in memory as it came, without being sealed: at once, and for a look at once, since the memory
+   * is others' afterwards.
+   */
+  inMemory({ sequence, extents, meta }: ObjectRow): Bytes | undefined {
+    if (extents !== undefined || meta.seal !== undefined) return undefined;
+    return this.#small.look(sequence);
+  }
+
+  /**
    * Bytes `from` to `to` of an object. Segments that it reads from stay while it reads.
    * @param memory what pieces that have to be opened may stand in
    */
@@ -346,6 +360,7 @@ export class Objects {
         }
         return;
       }
+      using _long = this.#small.beside();
       let start = 0;
       for (const [id, size] of object.extents) {
         const end = start + size;
@@ -380,6 +395,14 @@ export class Objects {
 
   /** What stands in an object's record. */
   async #stored(object: ObjectRow): Promise<Bytes> {
+    const known = this.#small.find(object.sequence);
+    if (known !== undefined) return known;
+    const stored = await this.#readStored(object);
+    this.#small.read(object.sequence, stored);
+    return stored;
+  }
+
+  async #readStored(object: ObjectRow): Promise<Bytes> {
     const { sequence } = object;
     try {
       return await this.#reader.readInline(

@@ -120,7 +120,7 @@ export function describe(call: S3Call, object: ObjectRow): Headers {
   };
   for (const [name, value] of Object.entries(object.meta.headers)) set(name, value);
   tellUserMetadata(headers, object.meta.user);
-  for (const [parameter, name] of Object.entries(overrides)) {
+  for (const [parameter, name] of call.query.size === 0 ? [] : Object.entries(overrides)) {
     const value = call.query.get(parameter);
     if (value === null) continue;
     if (isAnonymous(call)) {

@@ -70,8 +70,10 @@ const ofNoKey: Readonly<Record<string, readonly [code: string, message: string]>
 };
 
 function objectOperation(method: string, query: URLSearchParams, headers: Headers): string {
-  for (const [name, [code, message]] of Object.entries(ofNoKey)) {
-    if (method === "GET" && query.has(name)) throw new AwsError(code, message);
+  if (method === "GET" && query.size > 0) {
+    for (const [name, [code, message]] of Object.entries(ofNoKey)) {
+      if (query.has(name)) throw new AwsError(code, message);
+    }
   }
   const copies = headers.has("x-amz-copy-source");
   if (query.has("partNumber") && (method === "PUT" || query.has("uploadId"))) {

@@ -143,6 +143,7 @@ export function selectorOf(
   of: Selectors,
   also: readonly string[] = [],
 ): Selector | undefined {
+  if (query.size === 0) return undefined;
   const named = [...new Set(query.keys())]
     .filter((name) => Object.hasOwn(of, name) || also.includes(name)).sort();
   const [only, ...more] = named;

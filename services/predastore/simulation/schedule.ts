@@ -150,9 +150,11 @@ class Run {
   }
 
   #open(disk: SimulatedDisk, index: string | IndexDatabase): Promise<Store> {
-    const { k, m, directories = directoriesOf({ k, m }) } = this.#schedule;
+    const { k, m, seed, directories = directoriesOf({ k, m }) } = this.#schedule;
     return Store.open({
       index,
+      // Half of them read small objects from the disks alone.
+      small_bodies_bytes: seed % 2 << 20,
       disk,
       blobs: Array.from({ length: directories }, (_, at) => `/blob${at}`),
       data_shards: k,
