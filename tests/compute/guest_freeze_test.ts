@@ -129,7 +129,7 @@ Deno.test("a guest with an agent stands still for its snapshots, and always goes
   });
 
   await t.step(
-    "a guest that a killed process has frozen goes on at compute's next start",
+    "a guest goes on when compute is killed while it has frozen it, though none is started again",
     async () => {
       await node.stopCompute();
       const script = new URL("./freeze_and_wait.ts", import.meta.url);
@@ -149,11 +149,18 @@ Deno.test("a guest with an agent stands still for its snapshots, and always goes
       child.kill("SIGKILL");
       await child.status;
       await reader.cancel();
-      assert.equal(await statusOf(node, id), "frozen");
-      await node.startCompute();
       await writesOn(node, id);
+      assert.equal(await statusOf(node, id), "thawed");
     },
   );
+
+  await t.step("one that is frozen nevertheless goes on at compute's next start", async () => {
+    await ask(node, id, "guest-fsfreeze-freeze", /"return"/);
+    assert.equal(await statusOf(node, id), "frozen");
+    await Deno.writeTextFile(machinePaths(pathsOf(node.config.data_dir), id).frozen, "");
+    await node.startCompute();
+    await writesOn(node, id);
+  });
 
   await t.step("without its agent its snapshots are what a power cut would leave", async () => {
     await attachNew(node, id, "/dev/sdh");
@@ -165,15 +172,17 @@ Deno.test("a guest with an agent stands still for its snapshots, and always goes
   });
 });
 
-/** What the guest's agent says, asked while compute is away. */
-async function statusOf(node: TestNode, id: string): Promise<string> {
+/** Asks the guest's agent while compute is away. @returns what of an answer matches */
+async function ask(node: TestNode, id: string, execute: string, wanted: RegExp): Promise<string> {
   const path = machinePaths(pathsOf(node.config.data_dir), id).agentSocket;
   return await untilWorks("the agent answers", async () => {
     using agent = await Deno.connect({ transport: "unix", path });
-    await agent.write(new TextEncoder().encode('{"execute":"guest-fsfreeze-status"}\n'));
+    await agent.write(new TextEncoder().encode(`${JSON.stringify({ execute })}\n`));
     const buffer = new Uint8Array(4096);
     const count = await agent.read(buffer);
-    const said = new TextDecoder().decode(buffer.subarray(0, count ?? 0));
-    return said.match(/"return": *"(\w+)"/)?.[1];
+    return new TextDecoder().decode(buffer.subarray(0, count ?? 0)).match(wanted)?.[0];
   });
 }
+
+const statusOf = (node: TestNode, id: string) =>
+  ask(node, id, "guest-fsfreeze-status", /frozen|thawed/);

@@ -5,6 +5,10 @@
  * shape, old answers, nothing at all. So a line has a length, an exchange has a number of bytes and a
  * time, and an answer is believed only where it has the one form that it must have. What breaks one of these rules
  * ends the connection; the next one begins anew.
+ *
+ * QEMU serves one client after the other, and hears of the next one when the one before has gone, however that came
+ * about. So a freeze first leaves a second client in the queue, who has said "thaw" already: with our process, whatever
+ * ends it, both connections go, and QEMU hands on what the second one said. Nobody has to be there for that.
  */
 import { joined } from "../../aws/bytes.ts";
 
@@ -73,13 +77,17 @@ function countOf(execute: Question, answer: Readonly<Record<string, unknown>>): 
 }
 
 export class GuestAgent implements Disposable {
+  readonly #path: string;
   readonly #connection: Deno.UnixConn;
+  /** The next in QEMU's queue, who only says "thaw". */
+  #heir: Deno.UnixConn | undefined;
   readonly #buffer = new Uint8Array(maxLine_bytes);
   /** What came and is not used yet. */
   #held = new Uint8Array(0);
   #isOpen = true;
 
-  private constructor(connection: Deno.UnixConn) {
+  private constructor(path: string, connection: Deno.UnixConn) {
+    this.#path = path;
     this.#connection = connection;
   }
 
@@ -97,14 +105,14 @@ export class GuestAgent implements Disposable {
     const connecting = Deno.connect({ transport: "unix", path });
     let agent: GuestAgent;
     try {
-      agent = new GuestAgent(await bounded(connecting, bound_ms));
+      agent = new GuestAgent(path, await bounded(connecting, bound_ms));
     } catch (cause) {
       void connecting.then((late) => late.close(), () => {});
       throw new AgentSilent("The guest's channel does not open.", { cause });
     }
     try {
       await agent.#within(Math.max(1, limit - performance.now()), async () => {
-        if (first !== undefined) await agent.#write(question(first, delimiter));
+        if (first !== undefined) await write(agent.#connection, question(first, delimiter));
         await agent.#synchronize();
       });
       return agent;
@@ -114,9 +122,15 @@ export class GuestAgent implements Disposable {
     }
   }
 
-  /** Writes everything to the guest's disks and holds back further writes. @returns how many file systems */
+  /**
+   * Writes everything to the guest's disks and holds back further writes, until it is told to thaw or this connection
+   * ends. @returns how many file systems
+   */
   async freeze(bound_ms: number): Promise<number> {
-    return await this.#ask("guest-fsfreeze-freeze", bound_ms);
+    return await this.#within(bound_ms, async () => {
+      await this.#leaveThaw();
+      return await this.#asked("guest-fsfreeze-freeze");
+    });
   }
 
   /** Lets the guest write again; one that is not frozen is no error. */
@@ -125,16 +139,30 @@ export class GuestAgent implements Disposable {
   }
 
   async #ask(execute: Question, bound_ms: number): Promise<number> {
-    return await this.#within(bound_ms, async () => {
-      await this.#write(question(execute));
-      return countOf(execute, parseAnswer(await this.#line(newline, maxLine_bytes)));
-    });
+    return await this.#within(bound_ms, () => this.#asked(execute));
+  }
+
+  async #asked(execute: Question): Promise<number> {
+    await write(this.#connection, question(execute));
+    return countOf(execute, parseAnswer(await this.#line(newline, maxLine_bytes)));
+  }
+
+  async #leaveThaw(): Promise<void> {
+    if (this.#heir !== undefined) return;
+    const heir = await Deno.connect({ transport: "unix", path: this.#path });
+    if (!this.#isOpen) {
+      heir.close();
+      throw new AgentSilent("The guest's channel was closed.");
+    }
+    this.#heir = heir;
+    // Without the delimiter, which the agent answers with an error: it would wait for somebody to hear that first.
+    await write(heir, question("guest-fsfreeze-thaw"));
   }
 
   async #synchronize(): Promise<void> {
     const id = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
     // The delimiter ends what an earlier client may have begun to say.
-    await this.#write(question("guest-sync-delimited", delimiter, { id }));
+    await write(this.#connection, question("guest-sync-delimited", delimiter, { id }));
     for (let left = maxExchange_bytes; left > 0;) {
       left -= (await this.#line(delimiter, left)).length + 1;
       const line = await this.#line(newline, maxLine_bytes);
@@ -164,10 +192,6 @@ export class GuestAgent implements Disposable {
     }
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length;) at += await this.#connection.write(bytes.subarray(at));
-  }
-
   /** One exchange. Any end of it but a good one, or a refusal, closes the connection: what is said later is unheard. */
   async #within<T>(bound_ms: number, exchange: () => Promise<T>): Promise<T> {
     const timer = setTimeout(() => this[Symbol.dispose](), bound_ms);
@@ -186,12 +210,18 @@ export class GuestAgent implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    try {
-      this.#connection.close();
-    } catch {
-      // The other side's end has closed it.
+    for (const connection of [this.#connection, this.#heir]) {
+      try {
+        connection?.close();
+      } catch {
+        // The other side's end has closed it.
+      }
     }
   }
+}
+
+async function write(connection: Deno.UnixConn, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
 }
 
 async function bounded<T>(promise: Promise<T>, bound_ms: number): Promise<T> {

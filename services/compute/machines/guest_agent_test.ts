@@ -19,6 +19,25 @@ Deno.test("an agent that is there is synchronized with, frozen and thawed", asyn
   ]);
 });
 
+Deno.test("a guest hears a thaw when its client ends, and not before", async () => {
+  await using served = await serveAgent(goodAgent());
+  {
+    using agent = await GuestAgent.connect(served.path, patient_ms);
+    await agent.freeze(patient_ms);
+    await agent.freeze(patient_ms);
+  }
+  await until("it is heard", () => served.heard.length === 4);
+  assert.deepEqual(served.heard, [
+    "guest-sync-delimited",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-freeze",
+    "guest-fsfreeze-thaw",
+  ]);
+  // The next one is served.
+  using next = await GuestAgent.connect(served.path, patient_ms);
+  assert.equal(await next.thaw(patient_ms), 2);
+});
+
 Deno.test("answers to an earlier client are passed over", async () => {
   await using served = await serveAgent({
     "guest-sync-delimited": ({ id }) => [
