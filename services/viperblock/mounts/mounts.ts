@@ -224,9 +224,17 @@ export class Mounts {
       noRoom: () => this.shareCache(true),
     }, rescue ?? (() => this.#savedBase(value)));
     const { replayed_batches, damage } = await volume.ready;
-    await this.#noteDamage(taken.value, damage?.reason);
+    try {
+      await this.#noteDamage(taken.value, damage?.reason);
+    } catch (error) {
+      // Nobody would know of its engine, and the next try would start another on the same log.
+      await volume.stop();
+      throw error;
+    }
     this.#mounted.set(value.volume_id, volume);
     this.#down.delete(value.volume_id);
+    // Whoever took it over while its engine was starting found nobody here to let go of it.
+    this.#hold(value.volume_id, this.#o.tables.volumes.get(value.volume_id)?.value);
     if (damage !== undefined) {
       const { reason, damaged_blocks } = damage;
       log.error("volume_damaged", { reason, damaged_blocks, served: "for reading only" });

@@ -1,0 +1,84 @@
+/** Mounts of a node whose tables hold one volume's row, and go away or change as a test wants. */
+import { createLog } from "../../services/log/log.ts";
+import { unavailable } from "../../services/aws/errors.ts";
+import { Mounts, type MountsOptions } from "../../services/viperblock/mounts/mounts.ts";
+import type { VolumeRow } from "../../services/viperblock/records.ts";
+import { directoryStore } from "./bare_engine.ts";
+
+export const volume_id = "vol-row";
+
+export interface OneRow extends AsyncDisposable {
+  row: VolumeRow;
+  /** The tables take no change. */
+  isAway: boolean;
+  /** Hears of each change, and may make another. */
+  changed: () => void;
+  readonly mounts: Mounts;
+  readonly socket: string;
+  /** Files of the volume's log that this process has open. */
+  openLogs(): number;
+}
+
+export async function startOneRow(): Promise<OneRow> {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: "/var/tmp" });
+  let revision = 1;
+  const written = (value: VolumeRow) => {
+    if (world.isAway) throw unavailable("The state store");
+    world.row = value;
+    revision++;
+    const row = read();
+    world.changed();
+    return row;
+  };
+  const read = () => ({ key: volume_id, value: world.row, revision, bytes: 0 });
+  const mounts = new Mounts({
+    nodeId: "node-1",
+    directory: `${directory}/volumes`,
+    socket: () => `${directory}/socket`,
+    tables: {
+      volumes: {
+        watch: () => () => {},
+        list: () => [read()],
+        get: read,
+        // deno-lint-ignore require-await
+        read: async () => read(),
+        // deno-lint-ignore require-await
+        update: async (_key: string, value: VolumeRow) => written(value),
+        // deno-lint-ignore require-await
+        modify: async (_key: string, change: (value: VolumeRow) => VolumeRow) =>
+          written(change(world.row)),
+      },
+      snapshots: { list: () => [] },
+    },
+    store: directoryStore(`${directory}/objects`),
+    keyOf: () => Promise.reject(new Error("it is not encrypted")),
+    log: createLog("test", { write: () => {} }),
+    reserveBytes: 0,
+    cacheBytes: () => 16 << 20,
+  } as unknown as MountsOptions);
+  const world: OneRow = {
+    row: { volume_id, size_bytes: 16 << 20, epoch: 0, state: "ok" },
+    isAway: false,
+    changed: () => {},
+    mounts,
+    socket: `${directory}/socket`,
+    openLogs: () =>
+      [...Deno.readDirSync("/proc/self/fd")].filter(({ name }) => {
+        try {
+          return Deno.readLinkSync(`/proc/self/fd/${name}`).startsWith(
+            `${directory}/volumes/${volume_id}/log-`,
+          );
+        } catch {
+          // Closed by now.
+          return false;
+        }
+      }).length,
+    async [Symbol.asyncDispose]() {
+      await mounts.stop();
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+  await Deno.mkdir(`${directory}/volumes`);
+  await Deno.mkdir(`${directory}/objects`);
+  return world;
+}
