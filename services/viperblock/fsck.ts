@@ -7,9 +7,11 @@
  * made anew of it, and what cannot.
  */
 import { crc32c } from "../../ffi/crc32c.ts";
+import { joined } from "../aws/bytes.ts";
 import { checksumAt, containerAt, indexAt, leafBlocks, livesAt } from "./maps/block_map.ts";
 import { readChunkHeader } from "./chunks/chunk_record.ts";
-import { checkedBlocks, type CheckedLog, pause } from "./log/checked_log.ts";
+import { windowBytes } from "./engine/fetcher.ts";
+import { checkedBlocks, type CheckedLog } from "./log/checked_log.ts";
 import type { CheckedDamage, CheckReport } from "./contract.ts";
 import {
   type BlockRange,
@@ -31,6 +33,7 @@ import {
 import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
 import { rebuildMap } from "./maps/rebuilt_map.ts";
 import { openStoredMap, readStoredMap, type StoredMap } from "./maps/stored_map.ts";
+import { rest } from "./rest.ts";
 
 /** Damage that is named one by one; beyond that it is only counted. */
 const named = 1000;
@@ -127,10 +130,27 @@ function checkChunk(
   return wrong;
 }
 
+/** A chunk, window by window, so that its volume's guests wait for no more than one. */
+async function inWindows(store: BlockStore, key: string, blocks: number) {
+  const end = chunkHeaderBytes + blocks * blockBytes;
+  const windows: Uint8Array<ArrayBuffer>[] = [];
+  for (let offset = 0; offset < end;) {
+    const began = performance.now();
+    const length = Math.min(end - offset, windowBytes + (offset === 0 ? chunkHeaderBytes : 0));
+    const bytes = await store.get(key, { offset, length });
+    if (bytes === undefined) return undefined;
+    windows.push(bytes);
+    await rest(began);
+    if (bytes.length < length) break;
+    offset += length;
+  }
+  return joined(windows);
+}
+
 /** A chunk, or why nobody can open it. */
-async function readChunk(store: BlockStore, key: string) {
+async function readChunk(store: BlockStore, key: string, blocks: number, isMounted: boolean) {
   try {
-    return await store.get(key);
+    return isMounted ? await inWindows(store, key, blocks) : await store.get(key);
   } catch (error) {
     if (error instanceof DamagedData) return error;
     throw error;
@@ -182,7 +202,7 @@ async function* wrongIn(log: CheckedLog, segment: number, unsorted: readonly Pla
       }
     }
     at = end;
-    await pause(began);
+    await rest(began);
   }
 }
 
@@ -255,13 +275,15 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
   let engineEnded = false;
   const isUnknown = (block: number) => firstWithin(unknown, { first: block, count: 1 }) >= 0;
   for (const [number, all] of placesIn("chunks", whole, sizeBlocks)) {
-    const began = performance.now();
     const places = unknown.length === 0 ? all : all.filter(({ block }) => !isUnknown(block));
     if (places.length === 0) continue;
     inChunks += places.length;
     const chunk = whole.chunks[number];
     const key = chunk === undefined ? `chunk ${number}` : chunkKey(chunk.name);
-    const read = chunk === undefined ? undefined : await readChunk(store, key);
+    const read = chunk === undefined
+      ? undefined
+      : await readChunk(store, key, chunk.blocks, isMounted);
+    const began = performance.now();
     const bytes = read instanceof DamagedData ? undefined : read;
     if (read === undefined && held !== undefined) {
       const needed = await held();
@@ -281,8 +303,7 @@ export async function checkMap(store: BlockStore, checked: Checked): Promise<Che
       bad++;
       if (damage.length < named) damage.push(wrong);
     }
-    // Guests have the store, the disk and the processor for as long as the check had them.
-    if (isMounted) await pause(began);
+    if (isMounted) await rest(began);
   }
   if (engineEnded) damage.push({ why: uncheckedChunks });
   if (liveMap !== undefined) {

@@ -1,60 +1,148 @@
 /**
  * Holds a volume's books against its map: every container's count of live blocks, and that no place is
  * owned twice. Costs a pass over the whole map; for the simulation and for checks by hand.
+ *
+ * It may be done in parts while guests write, since what it looks at is of the moment at which it began: the map and the
+ * counts are captured, and which block a place was written for never changes. It takes a bit for each place and three numbers for
+ * each chunk, so that a volume may be as large as it likes.
  */
-import { containerAt, indexAt, leafBlocks } from "../maps/block_map.ts";
-import { chunkNumber, hole, isChunk, segmentBlocks } from "../format.ts";
-import type { Places } from "./places.ts";
+import { type CapturedLeaf, containerAt, indexAt, leafBlocks } from "../maps/block_map.ts";
+import { chunkNumber, hole, isChunk } from "../format.ts";
+import type { Chunk, Places, Segment } from "./places.ts";
 
-/** What is wrong, in sentences; empty when nothing is. */
-export function audit(places: Places): string[] {
-  const wrong: string[] = [];
-  const live = new Map<number, number>();
-  const owned = new Map<number, number>();
-  let mapped = 0;
-  for (let block = 0; block < places.map.sizeBlocks;) {
-    const leaf = places.map.leaf(block);
-    if (leaf === undefined) {
-      block += leafBlocks;
-      continue;
+/** More is not better known for being said. */
+const mostSaid = 1000;
+
+export class Audit {
+  readonly #sizeBlocks: number;
+  readonly #counted: number;
+  readonly #leaves: (CapturedLeaf | undefined)[];
+  readonly #segments: ReadonlyMap<number, { readonly segment: Segment; readonly at: number }>;
+  readonly #chunks: readonly (Chunk | undefined)[];
+  /** Of the chunks by their numbers, then of the segments. */
+  readonly #live: Uint32Array;
+  readonly #first: Float64Array;
+  readonly #found: Uint32Array;
+  /** A bit for each place: a block that lives there was seen. */
+  readonly #seen: Uint32Array;
+  readonly #wrong: string[] = [];
+  #next = 0;
+  #mapped = 0;
+
+  constructor({ chunks, map, segments }: Places) {
+    this.#sizeBlocks = map.sizeBlocks;
+    this.#counted = map.mappedBlocks;
+    this.#leaves = map.capture();
+    this.#chunks = chunks.slice();
+    const containers = chunks.length + segments.size;
+    this.#live = new Uint32Array(containers);
+    this.#first = new Float64Array(containers);
+    this.#found = new Uint32Array(containers);
+    let places = 0;
+    let at = 0;
+    for (const chunk of this.#chunks) {
+      this.#live[at] = chunk?.live ?? 0;
+      this.#first[at++] = places;
+      places += chunk?.blocks ?? 0;
     }
-    for (let i = 0; i < leafBlocks; i++, block++) {
-      const container = containerAt(leaf, i);
-      const index = indexAt(leaf, i);
+    const known = new Map<number, { segment: Segment; at: number }>();
+    for (const segment of segments.values()) {
+      known.set(segment.number, { segment, at });
+      this.#live[at] = segment.live;
+      this.#first[at++] = places;
+      places += segment.blocks.length;
+    }
+    this.#segments = known;
+    this.#seen = new Uint32Array(Math.ceil(places / 32));
+  }
+
+  /** What is wrong, in sentences; empty when nothing is. Complete when all is done. */
+  get wrong(): readonly string[] {
+    return this.#wrong;
+  }
+
+  /** Goes through so many leaves of the map. @returns whether that was the last of it */
+  step(leaves: number): boolean {
+    for (const end = this.#next + leaves; this.#next < end; this.#next++) {
+      const leaf = this.#leaves[this.#next];
+      if (leaf === undefined) {
+        this.#count();
+        return true;
+      }
+      this.#look(leaf);
+      // Guests that write to it need no copy any more.
+      this.#leaves[this.#next] = undefined;
+    }
+    return false;
+  }
+
+  #say(wrong: string): void {
+    if (this.#wrong.length < mostSaid) this.#wrong.push(wrong);
+  }
+
+  #look({ firstBlock, words }: CapturedLeaf): void {
+    for (let block = firstBlock; block < firstBlock + leafBlocks; block++) {
+      const container = containerAt(words, block);
       if (container === hole) continue;
-      mapped++;
-      if (block >= places.map.sizeBlocks) wrong.push(`block ${block} lies beyond the end`);
-      live.set(container, (live.get(container) ?? 0) + 1);
-      const place = container * segmentBlocks + index;
-      const other = owned.get(place);
-      if (other !== undefined) {
-        wrong.push(`blocks ${other} and ${block} share the place ${container}:${index}`);
-      }
-      owned.set(place, block);
-      if (isChunk(container)) {
-        const chunk = places.chunks[chunkNumber(container)];
-        if (chunk === undefined) wrong.push(`block ${block} is in a chunk that is not known`);
-        else if (index >= chunk.blocks) wrong.push(`block ${block} is beyond its chunk's end`);
-      } else if (places.segment(container)?.blocks[index] !== block) {
-        wrong.push(`segment ${container} does not know that it holds block ${block}`);
-      }
+      this.#mapped++;
+      if (block >= this.#sizeBlocks) this.#say(`block ${block} lies beyond the end`);
+      if (isChunk(container)) this.#inChunk(block, chunkNumber(container), indexAt(words, block));
+      else this.#inSegment(block, container, indexAt(words, block));
     }
   }
-  if (mapped !== places.map.mappedBlocks) {
-    wrong.push(`${mapped} blocks are mapped, ${places.map.mappedBlocks} are counted`);
-  }
-  for (const segment of places.segments.values()) {
-    const count = live.get(segment.number) ?? 0;
-    if (segment.live !== count) {
-      wrong.push(`segment ${segment.number} holds ${count} blocks, ${segment.live} are counted`);
+
+  #inChunk(block: number, number: number, index: number): void {
+    const chunk = this.#chunks[number];
+    if (chunk === undefined) this.#say(`block ${block} is in a chunk that is not known`);
+    else if (index >= chunk.blocks) this.#say(`block ${block} is beyond its chunk's end`);
+    else if (this.#isSeen(number, index)) {
+      this.#say(`block ${block} and one before it share place ${index} of chunk ${chunk.key}`);
     }
   }
-  for (const [number, chunk] of places.chunks.entries()) {
-    if (chunk === undefined) continue;
-    const count = live.get((number | 0x8000_0000) >>> 0) ?? 0;
-    if (chunk.live !== count) {
-      wrong.push(`chunk ${chunk.key} holds ${count} blocks, ${chunk.live} are counted`);
+
+  #inSegment(block: number, number: number, index: number): void {
+    const known = this.#segments.get(number);
+    if (known?.segment.blocks[index] !== block) {
+      this.#say(`segment ${number} does not know that it holds block ${block}`);
+    }
+    if (known === undefined || index >= known.segment.blocks.length) return;
+    if (this.#isSeen(known.at, index)) {
+      this.#say(`block ${block} and one before it share place ${index} of segment ${number}`);
     }
   }
-  return wrong;
+
+  /** Counts one more block of the container. @returns whether another lives in that place */
+  #isSeen(at: number, index: number): boolean {
+    this.#found[at] = (this.#found[at] as number) + 1;
+    const place = (this.#first[at] as number) + index;
+    const word = Math.floor(place / 32);
+    const bit = 1 << (place % 32);
+    const seen = this.#seen[word] as number;
+    this.#seen[word] = seen | bit;
+    return (seen & bit) !== 0;
+  }
+
+  #count(): void {
+    if (this.#mapped !== this.#counted) {
+      this.#say(`${this.#mapped} blocks are mapped, ${this.#counted} are counted`);
+    }
+    for (const { segment, at } of this.#segments.values()) {
+      this.#compare(at, () => `segment ${segment.number}`);
+    }
+    for (const [number, chunk] of this.#chunks.entries()) {
+      if (chunk !== undefined) this.#compare(number, () => `chunk ${chunk.key}`);
+    }
+  }
+
+  #compare(at: number, name: () => string): void {
+    const [found, counted] = [this.#found[at], this.#live[at]];
+    if (found !== counted) this.#say(`${name()} holds ${found} blocks, ${counted} are counted`);
+  }
+}
+
+/** All of it at once. @returns what is wrong, in sentences; empty when nothing is */
+export function audit(places: Places): readonly string[] {
+  const audit = new Audit(places);
+  audit.step(Infinity);
+  return audit.wrong;
 }

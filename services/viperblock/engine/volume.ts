@@ -26,7 +26,7 @@ import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.t
 import { mapKey } from "../maps/map_objects.ts";
 import { releaseSlotsAndCache, slotsAndCache } from "./read_memory.ts";
 import type { ReadCache } from "./read_cache.ts";
-import { audit } from "./audit.ts";
+import { Audit } from "./audit.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { Closing } from "./closing.ts";
 import { Compactor, idlePauseMs } from "./compactor.ts";
@@ -48,6 +48,9 @@ import type { Slots } from "./slots.ts";
 import { Snapshotter } from "./snapshotter.ts";
 import { Throttle } from "./throttle.ts";
 import { Ticker } from "./ticker.ts";
+
+/** Of the map, in one part of an audit: guests wait for it. */
+const auditedLeaves = 4;
 
 export interface VolumeOptions {
   readonly volumeId: string;
@@ -122,6 +125,7 @@ export class Volume {
   #phase: "opening" | "marking" | "serving" = "opening";
   #checkpointsWanted = 0;
   #damageReports = 0;
+  #audit: Audit | undefined;
 
   /** Recovers the volume from its directory. @throws DamagedData, RingUnavailable, SystemError */
   constructor(
@@ -447,7 +451,7 @@ export class Volume {
         this.#checkpointsWanted++;
         return;
       case "audit":
-        this.#post({ kind: "audited", wrong: audit(this.#places) });
+        this.#auditPart(message.begins);
         return;
       case "held":
         this.#post({ kind: "held", ...this.#held() });
@@ -479,6 +483,13 @@ export class Volume {
     };
     if (this.#closing.underWay) answer(false);
     else this.#checkpointer.start(undefined, answer);
+  }
+
+  #auditPart(begins: boolean): void {
+    const audit = begins ? new Audit(this.#places) : this.#audit;
+    const isDone = audit?.step(auditedLeaves) ?? true;
+    this.#audit = isDone ? undefined : audit;
+    this.#post({ kind: "audited", wrong: isDone ? audit?.wrong ?? [] : undefined });
   }
 
   #unshare(names: readonly (readonly [number, number])[]): void {

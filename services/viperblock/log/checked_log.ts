@@ -29,14 +29,11 @@ import {
   sealedBatchVersion,
   segmentBlocks,
 } from "../format.ts";
+import { rest } from "../rest.ts";
 import { type BatchHeader, decodeHeader } from "./log_record.ts";
 
 /** Of one read: it is over soon, also on a disk that turns. */
 export const checkedBlocks = 128;
-
-/** The disk is the guests' for at least as long as it was ours. */
-export const pause = (began: number) =>
-  new Promise<void>((resolve) => setTimeout(resolve, performance.now() - began));
 
 /** How its files are read. */
 export const checkedFiles = {
@@ -157,7 +154,7 @@ export class CheckedLog implements Disposable {
             look(this.#blocks(path, block, 1) ?? nothing, block);
           }
         }
-        await pause(began);
+        await rest(began);
       }
       if (newest !== undefined) {
         this.#segments.set(newest.segment, { path, epoch: newest.epoch });

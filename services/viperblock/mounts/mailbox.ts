@@ -36,8 +36,8 @@ export type ToWorker =
   | { readonly kind: "sync_mode"; readonly sync: SyncMode }
   /** Take a checkpoint of the map as it is now. */
   | { readonly kind: "checkpoint" }
-  /** Hold the books against the map. */
-  | { readonly kind: "audit" }
+  /** Hold the books against the map, as both are at its beginning: a part of it, and then of what is left. */
+  | { readonly kind: "audit"; readonly begins: boolean }
   /** Tell which chunks are needed. */
   | { readonly kind: "held" }
   /** No snapshot and no other volume named these chunks of its own (epoch and sequence) after so many freezes. */
@@ -142,7 +142,8 @@ export type FromWorker =
   | ({ readonly kind: "held" } & HeldChunks)
   | { readonly kind: "checkpointed"; readonly ok: boolean }
   | { readonly kind: "unshared" }
-  | { readonly kind: "audited"; readonly wrong: readonly string[] }
+  /** What is wrong in sentences, when all of it is done. */
+  | { readonly kind: "audited"; readonly wrong: readonly string[] | undefined }
   | { readonly kind: "stopped" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean }

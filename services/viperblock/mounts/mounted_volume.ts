@@ -17,6 +17,7 @@ import type { DamageReport } from "../damage.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import { checkpointName, chunkBytes, type ChunkName } from "../format.ts";
 import { CheckedLog } from "../log/checked_log.ts";
+import { rest } from "../rest.ts";
 import {
   type FromWorker,
   type HeldChunks,
@@ -147,7 +148,8 @@ export class MountedVolume {
   readonly #settingSync: (() => void)[] = [];
   readonly #unsharing: (() => void)[] = [];
   readonly #checkpointing: ((ok: boolean) => void)[] = [];
-  readonly #auditing: ((wrong: readonly string[]) => void)[] = [];
+  #audited: ((wrong: readonly string[] | undefined) => void) | undefined;
+  #lastAudit: Promise<unknown> = Promise.resolve();
   readonly #asking: ((held: HeldChunks) => void)[] = [];
 
   constructor(options: MountOptions) {
@@ -379,13 +381,26 @@ export class MountedVolume {
     }
   }
 
-  /** Where its books do not agree with its map, in sentences. */
+  /** Where its books do not agree with its map, in sentences; one audit after the other. */
   async audit(): Promise<readonly string[]> {
-    if (this.#over) return [];
-    const { promise, resolve } = Promise.withResolvers<readonly string[]>();
-    this.#auditing.push(resolve);
-    this.#send({ kind: "audit" });
-    return await Promise.race([promise, this.#ended.promise.then(() => [])]);
+    const mine = this.#lastAudit.then(() => this.#auditInParts());
+    this.#lastAudit = mine;
+    return await mine;
+  }
+
+  /** The engine serves its guests between two parts. */
+  async #auditInParts(): Promise<readonly string[]> {
+    const ended = this.#ended.promise.then((): readonly string[] => []);
+    for (let begins = true; !this.#over; begins = false) {
+      const began = performance.now();
+      const { promise, resolve } = Promise.withResolvers<readonly string[] | undefined>();
+      this.#audited = resolve;
+      this.#send({ kind: "audit", begins });
+      const wrong = await Promise.race([promise, ended]);
+      if (wrong !== undefined) return wrong;
+      await rest(began);
+    }
+    return [];
   }
 
   async statistics(): Promise<VolumeStatistics | undefined> {
@@ -432,7 +447,7 @@ export class MountedVolume {
         this.#unsharing.shift()?.();
         return;
       case "audited":
-        this.#auditing.shift()?.(message.wrong);
+        this.#audited?.(message.wrong);
         return;
       case "held":
         this.#asking.shift()?.(message);
