@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { logFilePattern, segmentBytes } from "../../services/viperblock/format.ts";
 import { until } from "../kit/until.ts";
-import { startBare } from "./bare_engine.ts";
+import { type BareEngine, startBare } from "./bare_engine.ts";
 import { qemuIo } from "./engine.ts";
 
 const rounds = 8;
@@ -53,6 +53,38 @@ Deno.test("kill -9 while a log file is being filled leaves none that is not whol
       }
     }
     assert.ok(cut > 0, `in none of ${rounds} rounds was a file being filled`);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
+/** Bytes that the process has had from disks so far. */
+function readBytes({ process }: BareEngine): number {
+  const io = Deno.readTextFileSync(`/proc/${process.pid}/io`);
+  return Number(/^read_bytes: (\d+)$/m.exec(io)?.[1]);
+}
+
+Deno.test("log files that were filled and not used are not read by the opening after kill -9", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-filled-", dir: "/var/tmp" });
+  const start = (epoch: number) =>
+    startBare({ directory, socket: `${directory}/socket`, sizeBytes: 64 << 20, epoch });
+  try {
+    const first = await start(1);
+    const uri = `nbd+unix:///vol-bare?socket=${directory}/socket`;
+    await qemuIo(uri, "write -P 7 0 8M");
+    // Two that are only set aside, and those that are written with zeros.
+    const filled = await until("files are filled", () => {
+      const names = [...logSizes(`${directory}/log`).keys()];
+      const count = names.filter((name) => logFilePattern.test(name)).length - 2;
+      return count > 0 && names.every((name) => logFilePattern.test(name)) && count;
+    });
+    await first.kill();
+    const second = await start(2);
+    const read = readBytes(second);
+    await qemuIo(uri, "read -P 7 0 8M");
+    await second.kill();
+    const unread = filled * segmentBytes;
+    assert.ok(read < unread / 2, `${read} bytes read, where ${unread} were filled with zeros`);
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -7,6 +7,7 @@
  *
  * A log file gets its name when it is whole, and what a crash left half made is removed before the next one is made and
  * never read: where an engine was killed while it wrote zeros, the kernel may answer EIO to a read with O_DIRECT.
+ * Nor is one that was made and never written to read by the next opening (`machine/untouched.ts`).
  *
  * Files of the chunk cache only have their space set aside, and leave more room than the
  * log's. A checkpoint takes the place of the one before it in one step.
@@ -89,6 +90,7 @@ export class LocalFiles implements VolumeFiles {
         file.close();
       }
       system.forgetCached(made);
+      await system.markUntouched(made);
       await system.rename(made, path);
       // What is synced in a file is worth nothing if a power cut takes the file's name.
       await system.syncDirectory(directory);

@@ -8,6 +8,7 @@ import {
   openFlags,
   SystemError,
 } from "../../../ffi/libc.ts";
+import { markUntouched } from "./untouched.ts";
 
 export interface FileHandle {
   write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
@@ -32,6 +33,8 @@ export interface FileSystem {
   availableBytes(directory: string): number;
   /** Drops the file's clean pages, so that O_DIRECT users need not throw them out one by one. */
   forgetCached(path: string): void;
+  /** What opens the file need not read it for as long as nobody writes to it: it holds zeros. */
+  markUntouched(path: string): Promise<void>;
 }
 
 export const linuxFileSystem: FileSystem = {
@@ -81,4 +84,5 @@ export const linuxFileSystem: FileSystem = {
     forgetCachedPages(fd);
     closeFile(fd);
   },
+  markUntouched,
 };

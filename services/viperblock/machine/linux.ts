@@ -15,6 +15,7 @@ import { Ring } from "../../../ffi/liburing.ts";
 import { cacheFilePattern, checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, Machine, OpenFile } from "./machine.ts";
 import type { StoredBytes } from "./stored_bytes.ts";
+import { isUntouched } from "./untouched.ts";
 
 /** @throws RingUnavailable */
 export function linuxMachine(directory: string): Machine {
@@ -67,7 +68,7 @@ class Directory implements LogDisk {
   }
 
   written(fd: number, offset: number) {
-    return writtenExtent(fd, offset);
+    return isUntouched(fd) ? undefined : writtenExtent(fd, offset);
   }
 
   sync(fd: number): void {

@@ -363,6 +363,11 @@ export class SimulatedDisk implements LogDisk, FileSystem {
 
   forgetCached(): void {}
 
+  /** It is not asked whether a file is: whatever holds zeros may be taken as not written. */
+  async markUntouched(): Promise<void> {
+    await this.#takesTime();
+  }
+
   // How it ends.
 
   /** The process is gone; the kernel and the disk go on. */
