@@ -1,6 +1,9 @@
 /**
  * The actions that S3 has by IAM's names, and what each is done to. A policy that names another, or one that none of
  * its resources can have done to it, says something else than whoever wrote it believes.
+ *
+ * `tests/predastore/policy_actions_test.ts` holds the list against what the pinned client of AWS's documents, so that a newer
+ * client tells what is missing.
  */
 import { matchTokens, tokensOf } from "../../aws/wildcards.ts";
 
