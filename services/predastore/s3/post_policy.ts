@@ -18,6 +18,10 @@ export interface LengthRange {
   readonly most_bytes: number;
 }
 
+interface RangeCondition extends LengthRange {
+  readonly written: readonly string[];
+}
+
 interface FieldCondition {
   readonly how: "eq" | "starts-with";
   /** As the policy writes it, with its `$`. */
@@ -27,7 +31,7 @@ interface FieldCondition {
 
 interface Policy {
   readonly ends_ms: number;
-  readonly conditions: readonly (FieldCondition | LengthRange)[];
+  readonly conditions: readonly (FieldCondition | RangeCondition)[];
 }
 
 const decoder = new TextDecoder();
@@ -73,7 +77,7 @@ function readPolicy(encoded: string): Policy {
   return { ends_ms, conditions: conditions.map(readCondition) };
 }
 
-function readCondition(condition: unknown): FieldCondition | LengthRange {
+function readCondition(condition: unknown): FieldCondition | RangeCondition {
   if (Array.isArray(condition)) return readList(condition);
   if (typeof condition !== "object" || condition === null) {
     throw invalid("Invalid condition test: must be a List or Object.");
@@ -91,7 +95,7 @@ function readCondition(condition: unknown): FieldCondition | LengthRange {
 
 function readList(
   [operation, first, second, ...more]: readonly unknown[],
-): FieldCondition | LengthRange {
+): FieldCondition | RangeCondition {
   if (operation === undefined) throw invalid("Invalid Condition: missing operation identifier.");
   if (typeof operation !== "string") throw notJson();
   const how = operation.toLowerCase();
@@ -101,16 +105,18 @@ function readList(
   if (second === undefined || more.length > 0) throw wrongNumber(how);
   if (how === "content-length-range") {
     const [least_bytes, most_bytes] = [lengthOf(first), lengthOf(second)];
-    return { least_bytes, most_bytes };
+    return { least_bytes, most_bytes, written: [operation, String(first), String(second)] };
   }
   if (typeof first !== "string" || typeof second !== "string") throw notJson();
   return { how, variable: first, value: second };
 }
 
+/** NaN for words, between which no length is. */
 function lengthOf(value: unknown): number {
-  const text = typeof value === "number" || typeof value === "string" ? String(value) : "";
-  if (!/^\d{1,15}$/.test(text)) throw notJson();
-  return Number(text);
+  if (typeof value !== "number" && typeof value !== "string") throw notJson();
+  if (/^\d{1,15}$/.test(String(value))) return Number(value);
+  if (typeof value === "number") throw notJson();
+  return NaN;
 }
 
 /** A list of content types is held against the condition one by one. */
@@ -141,7 +147,9 @@ export function checkPolicy(
   let range: LengthRange = { least_bytes: 0, most_bytes: Infinity };
   for (const condition of conditions) {
     if ("least_bytes" in condition) {
-      range = condition;
+      const { least_bytes, most_bytes, written } = condition;
+      if (Number.isNaN(least_bytes + most_bytes)) throw failed(written);
+      range = { least_bytes, most_bytes };
       continue;
     }
     const { how, variable, value } = condition;
