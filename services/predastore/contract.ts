@@ -87,6 +87,16 @@ export interface S3Event {
   }[];
 }
 
+/** What AWS tells each destination of a configuration when that is set; EventBridge alone hears none. */
+export interface S3TestEvent {
+  readonly Service: "Amazon S3";
+  readonly Event: "s3:TestEvent";
+  readonly Time: string;
+  readonly Bucket: string;
+  readonly RequestId: string;
+  readonly HostId: string;
+}
+
 /** What AWS tells EventBridge, where the bucket has that turned on. */
 export interface BridgedEvent {
   readonly version: "0";

@@ -10,10 +10,10 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import { bridged } from "./bridged_event.ts";
-import { eventStream, eventSubject, type S3Event } from "./contract.ts";
+import { eventStream, eventSubject, type S3Event, type S3TestEvent } from "./contract.ts";
 import { sequencerOf } from "./event_order.ts";
 import type { ObjectIndex } from "./index/object_index.ts";
-import type { ObjectEvent, WaitingEvent } from "./index/outbox.ts";
+import { type ObjectEvent, testEvent, type WaitingEvent } from "./index/outbox.ts";
 import type { BucketRow } from "./index/rows.ts";
 import type { Cause } from "./objects/cause.ts";
 import type { NotificationRule } from "./objects/settings.ts";
@@ -30,6 +30,7 @@ export function matching(
   rules: readonly NotificationRule[],
   event: Pick<ObjectEvent, "name" | "key">,
 ): NotificationRule[] {
+  if (event.name === testEvent) return rules.filter(({ kind }) => kind !== "EventBridge");
   const [group = ""] = event.name.split(":");
   return rules.filter((rule) =>
     event.key.startsWith(rule.prefix) && event.key.endsWith(rule.suffix) &&
@@ -90,6 +91,24 @@ export function recordOf(
       }),
     }],
   };
+}
+
+export function testMessage({ event }: WaitingEvent, bucket: BucketRow): S3TestEvent {
+  const request_id = event.cause?.request_id ?? "";
+  return {
+    Service: "Amazon S3",
+    Event: testEvent,
+    Time: new Date(event.at_ms).toISOString(),
+    Bucket: bucket.name,
+    RequestId: request_id,
+    HostId: request_id,
+  };
+}
+
+/** What a rule's destination hears of an event; nothing where it is not told of such. */
+function messageOf(one: WaitingEvent, bucket: BucketRow, rule: NotificationRule) {
+  if (rule.kind === "EventBridge") return bridged(one, bucket);
+  return one.event.name === testEvent ? testMessage(one, bucket) : recordOf(one, bucket, rule);
 }
 
 export class EventTeller implements AsyncDisposable {
@@ -164,9 +183,7 @@ export class EventTeller implements AsyncDisposable {
       const bucket = this.#index.buckets.findById(one.event.bucket);
       for (const rule of matching(bucket?.settings.notification ?? [], one.event)) {
         if (bucket === undefined) continue;
-        const message = rule.kind === "EventBridge"
-          ? bridged(one, bucket)
-          : recordOf(one, bucket, rule);
+        const message = messageOf(one, bucket, rule);
         if (message === undefined) continue;
         await stream.publish(
           eventSubject(bucket.name, rule.kind, rule.arn),

@@ -26,6 +26,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^bucket policy/,
       /^bucket policies/,
       /^a policy is public unless/,
+      /^policy actions:/,
     ],
     [
       "anonymous requests: what a public policy lets everybody, also by form",
@@ -49,7 +50,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "notification configuration; events on NATS of objects, tags, retention and lifecycle, as records or as EventBridge's",
       /^notification:/,
       /^notification events: a configuration/,
-      /^notification events: (tags|EventBridge)/,
+      /^notification events: (tags|EventBridge|a destination)/,
       /^events: (a |what |EventBridge)/,
     ],
     [

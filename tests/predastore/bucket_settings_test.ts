@@ -40,7 +40,7 @@ import {
   PutPublicAccessBlockCommand,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
-import type { S3Event } from "../../services/predastore/contract.ts";
+import type { S3Event, S3TestEvent } from "../../services/predastore/contract.ts";
 import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 import { until } from "../kit/until.ts";
 
@@ -436,8 +436,10 @@ Deno.test({
       "notification: events are told on the bus in order, as their rules say": async (s3, test) => {
         const operator = await test.node.bus("operator");
         const heard: { readonly subject: string; readonly event: S3Event }[] = [];
-        const listening = operator.listen<S3Event>("s3.event.>", (event, subject) => {
-          heard.push({ subject, event });
+        const tests: { readonly subject: string; readonly event: S3TestEvent }[] = [];
+        const listening = operator.listen<S3Event | S3TestEvent>("s3.event.>", (event, subject) => {
+          if ("Records" in event) heard.push({ subject, event });
+          else tests.push({ subject, event });
         });
         await operator.connection.flush();
         const TopicConfigurations = [{
@@ -473,6 +475,12 @@ Deno.test({
         );
         await s3.send(new DeleteObjectCommand({ Bucket, Key: "in/é 1.jpg" }));
         await until("seven events are heard", () => heard.length >= 7);
+        assert.deepEqual(
+          tests.map(({ subject, event: { Event, Bucket } }) => [
+            ...[subject, Event, Bucket],
+          ]),
+          [["s3.event.bucket.topic.pictures", "s3:TestEvent", "bucket"]],
+        );
         const records = heard.map(({ event }) => event.Records[0]);
         assert.ok(heard.every(({ subject }) => subject === "s3.event.bucket.topic.pictures"));
         assert.deepEqual(records.map((one) => one?.eventName), [
@@ -541,8 +549,8 @@ Deno.test({
         await test.restart("SIGKILL");
         const operator = await test.node.bus("operator");
         const heard: string[] = [];
-        const listening = operator.listen<S3Event>("s3.event.>", (event) => {
-          heard.push(event.Records[0]?.s3.object.key ?? "");
+        const listening = operator.listen<S3Event | S3TestEvent>("s3.event.>", (event) => {
+          if ("Records" in event) heard.push(event.Records[0]?.s3.object.key ?? "");
         });
         await operator.connection.flush();
         await s3.send(new PutObjectCommand({ Bucket, Key: "in/after.jpg", Body: "x" }));

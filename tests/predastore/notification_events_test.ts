@@ -2,7 +2,7 @@
 import { Event } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { bridged } from "../../services/predastore/bridged_event.ts";
-import { matching, recordOf } from "../../services/predastore/events.ts";
+import { matching, recordOf, testMessage } from "../../services/predastore/events.ts";
 import type { WaitingEvent } from "../../services/predastore/index/outbox.ts";
 import type { NotificationRule } from "../../services/predastore/objects/settings.ts";
 import { elementOf } from "./answered.ts";
@@ -68,7 +68,9 @@ Deno.test("notification events: tags and retention tell what they changed, and b
   await door.say("DELETE /bucket/a%20b?tagging");
   // What is refused tells nothing.
   assert.equal((await door.say("PUT /bucket/none?tagging", {}, tags)).status, 404);
-  const waiting = told(door).filter(({ event }) => matching([rule()], event).length > 0);
+  const waiting = told(door).filter(({ event }) =>
+    event.key !== "" && matching([rule()], event).length > 0
+  );
   const records = waiting.map((one) => recordOf(one, bucketOf(door), rule()).Records[0]);
   assert.deepEqual(records.map((one) => [one?.eventName, one?.eventVersion]), [
     ["ObjectTagging:Put", "2.3"],
@@ -139,4 +141,28 @@ Deno.test("notification events: EventBridge hears of all in its own form", async
   assert.equal(gone?.detail.reason, "DeleteObject");
   assert.deepEqual(Object.keys(gone?.detail.object ?? {}), ["key", "sequencer"]);
   assert.ok((made?.detail.object.sequencer ?? "") < (gone?.detail.object.sequencer ?? ""));
+});
+
+Deno.test("notification events: a destination hears a test when it is configured, unless it is not to be validated", async () => {
+  await using door = await openDoor();
+  await door.say("PUT /bucket");
+  const set = (inner: string, headers: Record<string, string> = {}) =>
+    door.say(
+      "PUT /bucket?notification",
+      headers,
+      `<NotificationConfiguration>${inner}</NotificationConfiguration>`,
+    );
+  const all = topic(["s3:ObjectCreated:*"]);
+  await set(all, { "x-amz-skip-destination-validation": "true" });
+  assert.equal(told(door).length, 0);
+  await set(`${all}<EventBridgeConfiguration/>`);
+  const [test, ...more] = told(door);
+  assert.ok(test !== undefined && more.length === 0);
+  const rules = matching(bucketOf(door).settings.notification ?? [], test.event);
+  assert.deepEqual(rules.map(({ kind }) => kind), ["Topic"]);
+  const { Time, RequestId, HostId, ...message } = testMessage(test, bucketOf(door));
+  assert.deepEqual(message, { Service: "Amazon S3", Event: "s3:TestEvent", Bucket: "bucket" });
+  assert.ok(Date.parse(Time) > 0 && RequestId !== "" && HostId !== "");
+  await set("");
+  assert.equal(told(door).length, 1);
 });

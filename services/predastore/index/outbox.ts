@@ -32,6 +32,9 @@ export interface WaitingEvent {
   readonly event: ObjectEvent;
 }
 
+/** The name of what destinations hear when they are configured. */
+export const testEvent = "s3:TestEvent";
+
 /** The ETag of no bytes, which AWS's events give delete markers. */
 const ofNothing = "d41d8cd98f00b204e9800998ecf8427e";
 
@@ -55,6 +58,14 @@ export class Outbox {
 
   #wanted(bucket: number): boolean {
     return !this.muted && (this.#settings.find(bucket).notification?.length ?? 0) > 0;
+  }
+
+  /** A bucket's configuration was set: its destinations hear of it. */
+  noteTest(bucket: number, at_ms: number, cause?: Cause): void {
+    const rules = this.#settings.find(bucket).notification ?? [];
+    if (this.muted || rules.every(({ kind }) => kind === "EventBridge")) return;
+    const about = { bucket, key: "", sequence: 0, at_ms };
+    this.#note({ ...about, name: testEvent, ...(cause === undefined ? {} : { cause }) });
   }
 
   /** A version came to stand. */

@@ -3,6 +3,7 @@
  * or queues of Amazon's here, so an ARN's last part names a subject.
  */
 import { AwsError } from "../../aws/errors.ts";
+import { currentCause } from "../objects/cause.ts";
 import type { NotificationRule } from "../objects/settings.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, nodes, readRoot, requiredText, setBucket, texts } from "./document.ts";
@@ -107,7 +108,7 @@ function checkApart(rules: readonly NotificationRule[]): void {
 }
 
 export async function putBucketNotificationConfiguration(call: S3Call): Promise<Response> {
-  ownBucket(call);
+  const bucket = ownBucket(call);
   const root = await readRoot(call, "NotificationConfiguration");
   const notification: NotificationRule[] = kinds.flatMap((kind) =>
     nodes(root, `${kind}Configuration`).map((one) => ruleOf(one, kind))
@@ -133,6 +134,10 @@ export async function putBucketNotificationConfiguration(call: S3Call): Promise<
   await setBucket(call, () => ({
     notification: notification.length === 0 ? undefined : notification,
   }));
+  if (call.headers.get("x-amz-skip-destination-validation")?.toLowerCase() !== "true") {
+    const { index, progress } = call.store;
+    await index.write(() => index.outbox.noteTest(bucket.id, progress.now(), currentCause()));
+  }
   return done();
 }
 
