@@ -19,7 +19,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^selectors:/,
     ],
     ["versioning and its suspension", /^versioning: every put/, /^versioning: suspended/],
-    ["tags", /^tagging of buckets/],
+    ["tags", /^tagging of buckets/, /^on the wire: a bucket has the tags/],
     ["CORS, preflight, headers of answers", /^CORS:/],
     [
       "policy, its status, what is public, and what blocks it; weighed by identity, with what a request says",

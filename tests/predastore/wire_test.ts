@@ -290,6 +290,33 @@ Deno.test("on the wire: a bucket of an account's own namespace is not made in ev
     assert.equal((await say("PUT /other", { "x-amz-bucket-namespace": "global" })).status, 200);
   }));
 
+Deno.test("on the wire: a bucket has the tags that it is made with, and is no directory", () =>
+  withDoor(async ({ say }) => {
+    const make = (name: string, inner: string) =>
+      say(
+        `PUT /${name}`,
+        {},
+        `<CreateBucketConfiguration><LocationConstraint>ap-southeast-2</LocationConstraint>${inner}</CreateBucketConfiguration>`,
+      );
+    const tag = (key: string, value: string) =>
+      `<Tag><Key>${key}</Key><Value>${value}</Value></Tag>`;
+    assert.equal(
+      (await make("tagged", `<Tags>${tag("a", "1")}${tag("b", "")}</Tags>`)).status,
+      200,
+    );
+    const { text } = await say("GET /tagged?tagging");
+    assert.match(text, /<TagSet><Tag><Key>a<.*<Value>1<.*<Key>b<.*<Value><\/Value>/);
+    const twice = await make("twice", `<Tags>${tag("a", "1")}${tag("a", "2")}</Tags>`);
+    assert.equal(codeOf(twice.text), "InvalidTag");
+    assert.equal((await make("untagged", "<Tags></Tags>")).status, 200);
+    assert.equal(codeOf((await say("GET /untagged?tagging")).text), "NoSuchTagSet");
+    const directory = await make("directory", "<Bucket><Type>Directory</Type></Bucket>");
+    assert.equal(codeOf(directory.text), "NotImplemented");
+    for (const name of ["twice", "directory"]) {
+      assert.equal((await say(`HEAD /${name}`)).status, 404);
+    }
+  }));
+
 Deno.test("on the wire: times are told in whole seconds, in documents as in headers", () =>
   withDoor(async ({ say }) => {
     const before = Math.floor(Date.now() / 1000) * 1000;

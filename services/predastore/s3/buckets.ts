@@ -5,10 +5,20 @@ import { parseCode } from "../extents/code.ts";
 import { erasureCodeHeader } from "../contract.ts";
 import type { BucketRow } from "../index/rows.ts";
 import { documentDate, owner } from "./answer_parts.ts";
-import { invalidArgument, isSystem, ownBucket, type S3Call, wholeNumber } from "./call.ts";
+import type { Tag } from "../objects/settings.ts";
+import {
+  accessDenied,
+  invalidArgument,
+  isSystem,
+  notImplemented,
+  ownBucket,
+  type S3Call,
+  wholeNumber,
+} from "./call.ts";
 import { readDocument } from "./body.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { bucketArn } from "./permissions.ts";
+import { bucketTags } from "./tagging.ts";
 import { document, element, parseXml, text, xmlResponse } from "./xml.ts";
 
 /** Names that the system keeps for itself. */
@@ -81,11 +91,24 @@ export function listBuckets(call: S3Call): Response {
 /** What S3 answers in its first region, which has no name in location constraints. */
 const firstRegion = "us-east-1";
 
-async function askedRegion(call: S3Call): Promise<string> {
+/** What a request's document says of the bucket that is to be made. */
+async function asked(call: S3Call): Promise<{ region: string; tags: readonly Tag[] }> {
   const body = await readDocument(call);
-  if (body === "") return call.region;
-  const constraint = text(parseXml(body, "CreateBucketConfiguration"), "LocationConstraint");
-  return constraint === undefined || constraint === "" ? call.region : constraint;
+  if (body === "") return { region: call.region, tags: [] };
+  const root = parseXml(body, "CreateBucketConfiguration");
+  if (root["Location"] !== undefined || root["Bucket"] !== undefined) {
+    throw notImplemented("directory buckets");
+  }
+  const tags = bucketTags(root, "Tags");
+  if (tags.length > 0) {
+    const conditions = {
+      "aws:TagKeys": tags.map(({ key }) => key),
+      ...Object.fromEntries(tags.map(({ key, value }) => [`aws:RequestTag/${key}`, value])),
+    };
+    const resource = bucketArn(call.bucket);
+    if (!await call.may({ action: "s3:TagResource", resource, conditions })) throw accessDenied();
+  }
+  return { region: text(root, "LocationConstraint") || call.region, tags };
 }
 
 const withAcl = () =>
@@ -109,9 +132,9 @@ export async function createBucket(call: S3Call): Promise<Response> {
   }
   const enforced = ownership === null || ownership === "BucketOwnerEnforced";
   refuseUnserved(call.headers, enforced ? withAcl : undefined);
-  const asked = call.headers.get(erasureCodeHeader);
-  const code = asked === null ? undefined : parseCode(asked, call.store.directories.all.length);
-  const region = await askedRegion(call);
+  const written = call.headers.get(erasureCodeHeader);
+  const code = written === null ? undefined : parseCode(written, call.store.directories.all.length);
+  const { region, tags } = await asked(call);
   if (region !== call.region) {
     throw new AwsError(
       "IllegalLocationConstraintException",
@@ -126,6 +149,7 @@ export async function createBucket(call: S3Call): Promise<Response> {
       ...(locks ? { versioning: "Enabled" as const, lock: {} } : {}),
       ...(ownership === null ? {} : { ownership }),
       ...(code === undefined ? {} : { code }),
+      ...(tags.length === 0 ? {} : { tags }),
     },
   );
   if (!created && bucket.account_id !== call.account_id) {

@@ -61,6 +61,14 @@ function checked(tags: readonly Tag[], most: number): readonly Tag[] {
 function tagsOf(root: XmlNode, most: number): readonly Tag[] {
   const set = maybeNode(root, "TagSet");
   if (set === undefined) throw malformedXml();
+  return tagsIn(set, most);
+}
+
+/** A bucket's, in an element that need not be there. */
+export const bucketTags = (node: XmlNode, name: string) =>
+  tagsIn(maybeNode(node, name) ?? {}, mostBucketTags);
+
+function tagsIn(set: XmlNode, most: number): readonly Tag[] {
   return checked(
     nodes(set, "Tag").map((one) => ({
       key: requiredText(one, "Key"),
