@@ -33,7 +33,12 @@ export interface Creates<A extends ActionName, S extends object> {
   readonly without?: readonly Name<Input<A>>[];
   /** The id, where it follows from something. */
   readonly id?: (input: Input<A>, call: Call) => string | Promise<string>;
-  /** Further records, as steps that may be repeated. */
+  /**
+   * Further records without which it is not whole, as steps that may be repeated: what a crash left in a
+   * passing state is completed by them before it settles.
+   */
+  readonly completes?: (record: KindRecord<S>) => Promise<void>;
+  /** What else follows from the request, as steps that may be repeated. */
   readonly after?: (record: KindRecord<S>, input: Input<A>, call: Call) => Promise<void>;
 }
 
@@ -162,9 +167,11 @@ export class Operations {
         ? make(id, input, call)
         // What only one account may have is chosen by one account at a time.
         : this.records.serialised(`all of ${one.name}`, () => make(id, input, call)));
+      await how.completes?.(record);
       await how.after?.(record, input, call);
       return answer(this.records.get(one, call.account_id, id) ?? record, input);
     };
+    if (how.completes !== undefined) this.records.completeBy(one, how.completes);
     const tokenOf = (input: Input<A>) => (input as { ClientToken?: string }).ClientToken;
     return {
       resources: (_input, call) => [this.records.of(one).arnOf(call, "*")],

@@ -27,6 +27,8 @@ import { showTags, type Tags } from "./tags.ts";
 
 type AnyRecord = KindRecord<Record<string, unknown>>;
 
+type Completion = (record: AnyRecord) => Promise<void>;
+
 /** How long what has ended is still shown, as EC2 shows deleted gateways. */
 export const shownAfterEnd_ms = 3600_000;
 
@@ -49,6 +51,7 @@ export class Records implements AsyncDisposable, OtherRecords {
   readonly #indexed = new Map<string, readonly string[]>();
   readonly #counts = new Map<string, number>();
   readonly #locks = new Map<string, Promise<unknown>>();
+  readonly #completions = new Map<string, Completion>();
   readonly #settling = new Set<Promise<void>>();
   readonly #unwatch: () => void;
   #stopped = false;
@@ -330,7 +333,16 @@ export class Records implements AsyncDisposable, OtherRecords {
     };
   }
 
-  #settle<S extends object>(one: Kind<S>, record: KindRecord<S>): void {
+  /** What is to be repeated of a creation that a crash left in a passing state. */
+  completeBy<S extends object>(
+    one: Kind<S>,
+    completes: (record: KindRecord<S>) => Promise<void>,
+  ): void {
+    this.#completions.set(one.name, completes as unknown as Completion);
+  }
+
+  /** @param isLeft an earlier run may have left it unfinished */
+  #settle<S extends object>(one: Kind<S>, record: KindRecord<S>, isLeft = false): void {
     const settles = one.settles;
     if (settles === undefined || this.#stopped) return;
     const state = readPath(record.shape, settles.member)[0];
@@ -342,7 +354,11 @@ export class Records implements AsyncDisposable, OtherRecords {
         const now = this.get(one, record.account_id, record.id);
         if (now === undefined || readPath(now.shape, settles.member)[0] !== state) return;
         const last = withPath(now.shape, settles.member, next);
-        if (/^delete(?:d|-complete)$/i.test(next)) {
+        const isEnd = /^delete(?:d|-complete)$/i.test(next);
+        if (isLeft && !isEnd) {
+          await this.#completions.get(one.name)?.(now as unknown as AnyRecord);
+        }
+        if (isEnd) {
           await this.remove(one, record.account_id, record.id, last);
         } else await this.change(one, record.account_id, record.id, () => last);
       });
@@ -355,7 +371,7 @@ export class Records implements AsyncDisposable, OtherRecords {
   async keepHouse(): Promise<void> {
     for (const one of this.#kinds) {
       for (const record of [...this.of(one).all()]) {
-        if (record.ended_ms === undefined) this.#settle(one, record);
+        if (record.ended_ms === undefined) this.#settle(one, record, true);
         else if (Date.now() - record.ended_ms > shownAfterEnd_ms) {
           await this.of(one).delete(record.account_id, record.id);
         }

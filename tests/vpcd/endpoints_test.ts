@@ -116,7 +116,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
       "available",
       async () =>
         (await call("DescribeVpcEndpoints", { Filters: filter("vpc-endpoint-type", "Interface") }))
-          .VpcEndpoints?.[0]?.State?.toLowerCase() === "available",
+          .VpcEndpoints?.[0]?.State as string === "available",
     );
     assert.deepEqual(
       (await call("DescribeVpcEndpointAssociations", {})).VpcEndpointAssociations,
@@ -163,7 +163,7 @@ Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules
       1,
     );
     const { VpcEndpoint: waiting } = await other.call("CreateVpcEndpoint", wish);
-    assert.equal(waiting?.State, "PendingAcceptance");
+    assert.equal(waiting?.State as string, "pendingAcceptance");
     const VpcEndpointIds = [waiting?.VpcEndpointId ?? ""];
     assert.equal(
       (await call("DescribeVpcEndpointConnections", {})).VpcEndpointConnections?.[0]

@@ -32,6 +32,9 @@ export const dhcpActions = ({ operations: n, records }: Network) => ({
             throw invalidParameter("value", values.join(","), `${key} takes one to four values.`);
           }
           for (const value of values) {
+            if (value.length > 255) {
+              throw invalidParameter("value", value, "Up to 255 characters are allowed.");
+            }
             const isAddress = parseAddress(value) !== undefined || value === "AmazonProvidedDNS";
             if (key.endsWith("servers") && !isAddress) {
               throw invalidParameter("value", value, `${key} takes IP addresses.`);

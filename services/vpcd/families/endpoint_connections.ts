@@ -11,6 +11,7 @@ import {
   endpointService,
   notification,
   type ServiceRecord,
+  shownState,
 } from "../kinds/endpoints.ts";
 import { exactlyOne, type Network, pick, unsuccessful } from "../network.ts";
 
@@ -53,7 +54,7 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
       // The endpoint is another account's, whose own changes are not waited for.
       await records.change(endpoint, found.account_id, id, ({ shape }) => {
         if (shape.State === "PendingAcceptance") return { State };
-        throw new AwsError("InvalidState", `The endpoint '${id}' is ${shape.State}.`);
+        throw new AwsError("InvalidState", `The endpoint '${id}' is ${shownState(found)}.`);
       });
     });
   };
@@ -69,7 +70,7 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
           "service-id": (one) => serviceOf(one)?.id,
           "vpc-endpoint-id": (one) => one.id,
           "vpc-endpoint-owner": (one) => one.account_id,
-          "vpc-endpoint-state": (one) => one.shape.State,
+          "vpc-endpoint-state": shownState,
         });
         const found = connectionsOf(call.account_id).filter(matches);
         const page = pageOf(found, (one) => one.id, {
@@ -88,7 +89,7 @@ export const endpointConnectionActions = ({ operations: n, records, region }: Ne
             VpcEndpointId: one.id,
             VpcEndpointOwner: one.account_id,
             VpcEndpointRegion: region,
-            VpcEndpointState: one.shape.State,
+            VpcEndpointState: shownState(one),
           })),
           NextToken: page.nextToken,
         };

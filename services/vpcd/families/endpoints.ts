@@ -1,10 +1,12 @@
 /** VPC endpoints: gateways and interfaces of a VPC that lead to a service. */
 import { AwsError } from "../../aws/errors.ts";
-import type { ActionTable } from "../../resources/actions.ts";
+import type { ActionTable, Call } from "../../resources/actions.ts";
 import { invalidParameter, missingParameter } from "../../resources/errors.ts";
+import type { Kind } from "../../resources/kind.ts";
 import { cloudServices, offeredTo } from "./endpoint_services.ts";
 import { checkGroups, makeServiceInterface, removeServiceInterfaces } from "./new_interfaces.ts";
 import { endpoint, type EndpointRecord, notification } from "../kinds/endpoints.ts";
+import { networkInterface } from "../kinds/interfaces.ts";
 import { cloudListId } from "../kinds/prefix_lists.ts";
 import { routeTable } from "../kinds/route_tables.ts";
 import { subnet } from "../kinds/subnets.ts";
@@ -16,10 +18,13 @@ const fullPolicy = JSON.stringify({
   Statement: [{ Effect: "Allow", Principal: "*", Action: "*", Resource: "*" }],
 });
 
+/** Characters that EC2 takes. */
+const longestPolicy = 20_480;
+
 function checkPolicy(text: string | undefined): string {
   if (text === undefined) return fullPolicy;
   try {
-    const parsed: unknown = JSON.parse(text);
+    const parsed: unknown = text.length > longestPolicy ? undefined : JSON.parse(text);
     if (parsed !== null && typeof parsed === "object" && "Statement" in parsed) return text;
   } catch {
     // Said below, in EC2's words.
@@ -46,6 +51,41 @@ export const endpointActions = (network: Network) => {
         Routes: now.shape.Routes?.filter((route) => route.GatewayId !== record.id),
       }));
     }
+  };
+  /** What an endpoint of that type may lie in, which is in its VPC. @throws AwsError */
+  const checkMembers = async (
+    type: string,
+    vpcId: string,
+    members: {
+      readonly subnets: readonly string[] | undefined;
+      readonly tables: readonly string[] | undefined;
+      readonly groups: readonly string[] | undefined;
+    },
+    call: Call,
+  ) => {
+    const { subnets = [], tables = [], groups = [] } = members;
+    if (type === "Gateway" && subnets.length + groups.length > 0) {
+      throw invalidParameter("subnetIds", subnets, "A gateway endpoint lies in route tables.");
+    }
+    if (type !== "Gateway" && tables.length > 0) {
+      throw invalidParameter(
+        "routeTableIds",
+        tables,
+        "Only a gateway endpoint lies in route tables.",
+      );
+    }
+    for (
+      const [name, one, ids] of [
+        ["subnetIds", subnet, subnets],
+        ["routeTableIds", routeTable, tables],
+      ] as const
+    ) {
+      for (const id of ids) {
+        const of = await records.require(one as Kind<{ VpcId?: string }>, call.account_id, id);
+        if (of.shape.VpcId !== vpcId) throw invalidParameter(name, id, `It is not in ${vpcId}.`);
+      }
+    }
+    await checkGroups(records, call.account_id, vpcId, groups);
   };
   const groupsOf = (ids: readonly string[]) => ids.map((GroupId) => ({ GroupId, GroupName: "" }));
   const interfacesIn = async (record: EndpointRecord, subnets: readonly string[]) => {
@@ -87,30 +127,11 @@ export const endpointActions = (network: Network) => {
             `${name} has ${mine.types.join(" and ")} endpoints.`,
           );
         }
-        if (
-          type === "Gateway" &&
-          ((input.SubnetIds ?? []).length > 0 || (input.SecurityGroupIds ?? []).length > 0)
-        ) {
-          throw invalidParameter(
-            "subnetIds",
-            input.SubnetIds,
-            "A gateway endpoint lies in route tables.",
-          );
-        }
-        if (type !== "Gateway" && (input.RouteTableIds ?? []).length > 0) {
-          throw invalidParameter(
-            "routeTableIds",
-            input.RouteTableIds,
-            "Only a gateway endpoint lies in route tables.",
-          );
-        }
-        for (const id of input.SubnetIds ?? []) {
-          const of = await records.require(subnet, call.account_id, id);
-          if (of.shape.VpcId !== input.VpcId) {
-            throw invalidParameter("subnetIds", id, `It is not in ${input.VpcId}.`);
-          }
-        }
-        await checkGroups(records, call.account_id, input.VpcId, input.SecurityGroupIds ?? []);
+        await checkMembers(type, input.VpcId, {
+          subnets: input.SubnetIds,
+          tables: input.RouteTableIds,
+          groups: input.SecurityGroupIds,
+        }, call);
         const groups = type === "Interface" && (input.SecurityGroupIds ?? []).length === 0
           ? [input.VpcId.replace("vpc-", "sg-")]
           : input.SecurityGroupIds ?? [];
@@ -131,13 +152,13 @@ export const endpointActions = (network: Network) => {
           VpcEndpointType: type,
         };
       },
-      after: async (record, _input, call) => {
+      completes: async (record) => {
         await routeTo(record, record.shape.RouteTableIds ?? []);
         const subnets = record.shape.SubnetIds ?? [];
         if (subnets.length === 0 || (record.shape.NetworkInterfaceIds ?? []).length > 0) return;
         const NetworkInterfaceIds = await interfacesIn(record, subnets);
         const service = record.shape.ServiceName?.split(".").at(-1);
-        await records.change(endpoint, call.account_id, record.id, () => ({
+        await records.change(endpoint, record.account_id, record.id, () => ({
           NetworkInterfaceIds,
           DnsEntries: [{
             DnsName: `${record.id}.${service}.${region}.vpce.internal`,
@@ -156,12 +177,11 @@ export const endpointActions = (network: Network) => {
       change: async (record, input, call) => {
         const groups = (record.shape.Groups ?? []).flatMap((one) => one.GroupId ?? []);
         const now = merged(groups, input.AddSecurityGroupIds, input.RemoveSecurityGroupIds);
-        await checkGroups(
-          records,
-          call.account_id,
-          record.shape.VpcId,
-          input.AddSecurityGroupIds ?? [],
-        );
+        await checkMembers(record.shape.VpcEndpointType ?? "Gateway", record.shape.VpcId ?? "", {
+          subnets: input.AddSubnetIds,
+          tables: input.AddRouteTableIds,
+          groups: input.AddSecurityGroupIds,
+        }, call);
         if (record.shape.VpcEndpointType === "Interface" && now.length === 0) {
           throw invalidParameter("removeSecurityGroupIds", groups.join(","), "One must stay.");
         }
@@ -192,6 +212,10 @@ export const endpointActions = (network: Network) => {
         );
         if (record.shape.VpcEndpointType === "Gateway") return;
         const NetworkInterfaceIds = await interfacesIn(record, record.shape.SubnetIds ?? []);
+        const Groups = groupsOf((record.shape.Groups ?? []).flatMap((one) => one.GroupId ?? []));
+        for (const id of NetworkInterfaceIds) {
+          await records.change(networkInterface, call.account_id, id, () => ({ Groups }));
+        }
         await records.change(endpoint, call.account_id, record.id, () => ({ NetworkInterfaceIds }));
       },
     }),

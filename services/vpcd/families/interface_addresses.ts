@@ -19,7 +19,7 @@ import type { Input } from "../../resources/wire.ts";
 import { type InterfaceRecord, networkInterface } from "../kinds/interfaces.ts";
 import { reservation, subnet, type SubnetRecord } from "../kinds/subnets.ts";
 import { type Network, within } from "../network.ts";
-import { lead, leadingTo, letGo } from "./address_associations.ts";
+import { lead, leadingTo, letGo, refuseManaged } from "./address_associations.ts";
 
 /** Private addresses of one interface, of each kind. */
 export const mostAddresses = 50;
@@ -194,7 +194,10 @@ export const interfaceAddressActions = (network: Network) => {
   return {
     AssignPrivateIpAddresses: n.changes(networkInterface, {
       id: "NetworkInterfaceId",
-      change: async (record, input) => ({ PrivateIpAddresses: await assign(record, input) }),
+      change: async (record, input) => {
+        refuseManaged(records, record.account_id, record.id);
+        return { PrivateIpAddresses: await assign(record, input) };
+      },
       after: async (record, input, call) => {
         // Who had a reassigned address loses it, with the elastic address that leads to it.
         for (const address of input.PrivateIpAddresses ?? []) {
@@ -226,6 +229,7 @@ export const interfaceAddressActions = (network: Network) => {
     UnassignPrivateIpAddresses: n.changes(networkInterface, {
       id: "NetworkInterfaceId",
       change: (record, input) => {
+        refuseManaged(records, record.account_id, record.id);
         const present = record.shape.PrivateIpAddresses ?? [];
         for (const address of input.PrivateIpAddresses ?? []) {
           const found = present.find((one) => one.PrivateIpAddress === address);

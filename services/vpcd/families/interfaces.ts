@@ -1,11 +1,11 @@
 /** Network interfaces: how one is asked for, attached, changed and shown. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
-import { invalidValue } from "../../resources/errors.ts";
+import { invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import { showTags } from "../../resources/tags.ts";
-import { leadingTo, letGo } from "./address_associations.ts";
+import { leadingTo, letGo, refuseManaged } from "./address_associations.ts";
 import { checkGroups, groupsOf, interfaceShape } from "./new_interfaces.ts";
 import { type InterfaceRecord, networkInterface, permission } from "../kinds/interfaces.ts";
 import { securityGroup } from "../kinds/security_groups.ts";
@@ -45,6 +45,12 @@ export function interfaceAttachment(
     NetworkCardIndex: 0,
     Status: "attached" as const,
   };
+}
+
+/** @throws AwsError for more than EC2 takes */
+function describing(text = ""): string {
+  if (text.length <= 255) return text;
+  throw invalidParameter("description", text, "Up to 255 characters are allowed.");
 }
 
 export const interfaceActions = (network: Network) => {
@@ -90,7 +96,7 @@ export const interfaceActions = (network: Network) => {
         return interfaceShape(network, {
           subnet: of,
           groups: input.Groups ?? [],
-          description: input.Description ?? "",
+          description: describing(input.Description),
           primary,
           secondary: listed.flatMap((one) =>
             one.Primary === true || one.PrivateIpAddress === undefined ? [] : [one.PrivateIpAddress]
@@ -189,6 +195,7 @@ export const interfaceActions = (network: Network) => {
     ModifyNetworkInterfaceAttribute: n.changes(networkInterface, {
       id: "NetworkInterfaceId",
       change: async (record, input, call) => {
+        refuseManaged(records, record.account_id, record.id);
         exactlyOne(input, [
           "Description",
           "Groups",
@@ -222,7 +229,7 @@ export const interfaceActions = (network: Network) => {
         return {
           ...(input.Description === undefined
             ? {}
-            : { Description: input.Description.Value ?? "" }),
+            : { Description: describing(input.Description.Value) }),
           ...(input.SourceDestCheck === undefined
             ? {}
             : { SourceDestCheck: input.SourceDestCheck.Value ?? true }),

@@ -178,10 +178,11 @@ export const natGatewayActions = (network: Network) => {
           VpcId: of.shape.VpcId,
         };
       },
-      after: async (record, _input, call) => {
-        const of = await records.require(subnet, call.account_id, record.shape.SubnetId ?? "");
+      completes: async (record) => {
+        const account = record.account_id;
+        const of = await records.require(subnet, account, record.shape.SubnetId ?? "");
         const addresses = record.shape.NatGatewayAddresses ?? [];
-        if (records.get(networkInterface, call.account_id, eniOf(record)) !== undefined) {
+        if (records.get(networkInterface, account, eniOf(record)) !== undefined) {
           return await syncInterface(record);
         }
         const shape = interfaceShape(network, {
@@ -192,7 +193,7 @@ export const natGatewayActions = (network: Network) => {
           secondary: addresses.slice(1).flatMap((one) => one.PrivateIp ?? []),
           type: "nat_gateway",
         });
-        await records.create(networkInterface, call.account_id, {
+        await records.create(networkInterface, account, {
           ...shape,
           RequesterManaged: true,
           Status: "in-use",

@@ -81,14 +81,19 @@ function readEntry(input: Input<"CreateNetworkAclEntry"> | Input<"ReplaceNetwork
   }
   const ports = input.PortRange;
   const needsPorts = input.Protocol === "6" || input.Protocol === "17";
-  if (
-    needsPorts && (ports?.From === undefined || ports.To === undefined || ports.From > ports.To)
-  ) {
-    throw invalidValue("A rule of TCP or UDP needs a port range From to To.");
+  if (needsPorts) {
+    const { From = -1, To = -1 } = ports ?? {};
+    if (From < 0 || To > 65_535 || From > To) {
+      throw invalidValue("A rule of TCP or UDP needs a port range From to To.");
+    }
   }
   const icmp = input.Protocol === "1" || input.Protocol === "58";
-  if (icmp && input.IcmpTypeCode?.Type === undefined) {
-    throw invalidValue("A rule of ICMP needs an ICMP type and code.");
+  if (icmp) {
+    if (input.IcmpTypeCode?.Type === undefined) {
+      throw invalidValue("A rule of ICMP needs an ICMP type and code.");
+    }
+    within(input.IcmpTypeCode.Type, -1, 255, "icmpTypeCode.type");
+    within(input.IcmpTypeCode.Code ?? -1, -1, 255, "icmpTypeCode.code");
   }
   return {
     ...(block.version === 4

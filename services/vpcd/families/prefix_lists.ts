@@ -1,9 +1,9 @@
 /** Managed prefix lists with their versions, and AWS's own, of which this cloud has S3's. */
 import { AwsError } from "../../aws/errors.ts";
-import type { ActionTable } from "../../resources/actions.ts";
+import type { ActionTable, Call } from "../../resources/actions.ts";
 import { parseBlock, showBlock } from "../../resources/addresses.ts";
 import { invalidParameter } from "../../resources/errors.ts";
-import { compileFilters } from "../../resources/filters.ts";
+import { type Attributes, compileFilters } from "../../resources/filters.ts";
 import { pageOf } from "../../resources/paging.ts";
 import { cloudListId, type Entry, type ListRecord, prefixList } from "../kinds/prefix_lists.ts";
 import { arn, type Network, within } from "../network.ts";
@@ -76,11 +76,27 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
     }
     return found;
   };
-  const listArn = (record: ListRecord) => arn(region, record.account_id, "prefix-list", record.id);
-  const show = (record: ListRecord) => ({
-    ...records.show(prefixList, record),
-    PrefixListArn: listArn(record),
-  });
+  const listArn = (record: ListRecord) =>
+    arn(region, record.account_id.toLowerCase(), "prefix-list", record.id);
+  const show = (record: ListRecord) => {
+    const { Versions: _, ...shown } = records.show(prefixList, record);
+    return { ...shown, PrefixListArn: listArn(record) };
+  };
+  const cloudList: ListRecord = {
+    account_id: "AWS",
+    id: cloudListId,
+    tags: {},
+    created: "",
+    shape: {
+      AddressFamily: "IPv4",
+      PrefixListName: `com.amazonaws.${region}.s3`,
+      State: "create-complete",
+      Version: 1,
+      Versions: [[{ Cidr: "169.254.0.0/16" }]],
+    },
+  };
+  const required = async (id: string, call: Call) =>
+    id === cloudListId ? cloudList : await records.require(prefixList, call.account_id, id);
   const answer = (record: ListRecord) => ({ PrefixList: show(record) });
   return {
     CreateManagedPrefixList: n.creates(prefixList, {
@@ -99,10 +115,27 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
       },
       answer,
     }),
-    DescribeManagedPrefixLists: n.describes(prefixList, {
-      list: "PrefixLists",
-      ids: "PrefixListIds",
-      show,
+    DescribeManagedPrefixLists: n.custom({
+      reads: true,
+      run: async (input, call) => {
+        const ids = [...new Set(input.PrefixListIds ?? [])];
+        const lists = ids.length === 0
+          ? [cloudList, ...records.all(prefixList, call.account_id)]
+          : await Promise.all(ids.map((id) => required(id, call)));
+        const matches = compileFilters<ListRecord>(
+          input.Filters,
+          records.of(prefixList).type.attributes as Attributes<ListRecord>,
+          (one) => one.tags,
+        );
+        const page = pageOf(lists.filter(matches), (one) => one.id, {
+          action: "DescribeManagedPrefixLists",
+          input,
+          call,
+          limits: prefixList.limits,
+          hasIds: ids.length > 0,
+        });
+        return { PrefixLists: page.items.map(show), NextToken: page.nextToken };
+      },
     }),
     ModifyManagedPrefixList: n.changes(prefixList, {
       id: "PrefixListId",
@@ -168,7 +201,7 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
     GetManagedPrefixListEntries: n.custom({
       reads: true,
       run: async (input, call) => {
-        const record = await records.require(prefixList, call.account_id, input.PrefixListId);
+        const record = await required(input.PrefixListId, call);
         const entries = versionOf(record, input.TargetVersion ?? record.shape.Version ?? 1);
         const page = pageOf(entries, (one) => one.Cidr ?? "", {
           action: "GetManagedPrefixListEntries",
@@ -185,7 +218,7 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
     GetManagedPrefixListAssociations: n.custom({
       reads: true,
       run: async (input, call) => {
-        const record = await records.require(prefixList, call.account_id, input.PrefixListId);
+        const record = await required(input.PrefixListId, call);
         return {
           PrefixListAssociations: users(record, call.account_id).map((ResourceId) => ({
             ResourceId,
@@ -198,9 +231,9 @@ export const prefixListActions = ({ operations: n, records, region }: Network) =
       reads: true,
       run: (input) => {
         const own = {
-          Cidrs: ["169.254.0.0/16"],
+          Cidrs: versionOf(cloudList, 1).flatMap((one) => one.Cidr ?? []),
           PrefixListId: cloudListId,
-          PrefixListName: `com.amazonaws.${region}.s3`,
+          PrefixListName: cloudList.shape.PrefixListName,
         };
         const matches = compileFilters<typeof own>(input.Filters, {
           "prefix-list-id": (one) => one.PrefixListId,

@@ -130,8 +130,16 @@ export const routeTableActions = ({ operations: n, records }: Network) => {
           return { Associations: [...present, association(record.id, { SubnetId: of.id })] };
         }
         const gateway = input.GatewayId ?? "";
-        if (gateway.startsWith("vgw-")) await records.require(vpnGateway, call.account_id, gateway);
-        else await records.require(internetGateway, call.account_id, gateway);
+        const attached = gateway.startsWith("vgw-")
+          ? (await records.require(vpnGateway, call.account_id, gateway)).shape.VpcAttachments
+          : (await records.require(internetGateway, call.account_id, gateway)).shape.Attachments;
+        if (!attached?.some((one) => one.VpcId === record.shape.VpcId)) {
+          throw invalidParameter(
+            "gatewayId",
+            gateway,
+            `route table ${record.id} and network gateway ${gateway} belong to different networks`,
+          );
+        }
         if (present.some((one) => one.GatewayId === gateway)) return {};
         return { Associations: [...present, association(record.id, { GatewayId: gateway })] };
       },

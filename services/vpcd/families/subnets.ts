@@ -91,7 +91,7 @@ export function subnetShape(
       EnableResourceNameDnsARecord: false,
       HostnameType: "ip-name",
     },
-    State: "available",
+    State: "pending",
     SubnetArn: arn(region, account, "subnet", id),
     VpcId: of,
   };
@@ -137,12 +137,12 @@ export const subnetActions = (network: Network) => {
             : [ipv6Association(input.Ipv6CidrBlock, of, records)],
         };
       },
-      after: async (record, _input, call) => {
-        const SubnetArn = arn(network.region, call.account_id, "subnet", record.id);
-        if (record.shape.SubnetArn !== SubnetArn) {
-          await records.change(subnet, call.account_id, record.id, () => ({ SubnetArn }));
+      completes: async ({ account_id, id, shape }) => {
+        const SubnetArn = arn(network.region, account_id, "subnet", id);
+        if (shape.SubnetArn !== SubnetArn) {
+          await records.change(subnet, account_id, id, () => ({ SubnetArn }));
         }
-        await joinAcl(records, call.account_id, record.shape.VpcId ?? "", record.id);
+        await joinAcl(records, account_id, shape.VpcId ?? "", id);
       },
     }),
 

@@ -6,6 +6,7 @@
 import { idOf, newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import { internetGateway } from "../kinds/internet_gateways.ts";
+import { subnet } from "../kinds/subnets.ts";
 import { vpc, type VpcRecord, type VpcShape } from "../kinds/vpcs.ts";
 import type { Network } from "../network.ts";
 import { makeDefaultAcl } from "./network_acls.ts";
@@ -48,8 +49,23 @@ export async function makeDefaultVpc(
 ): Promise<VpcRecord> {
   const { records } = network;
   const record = await records.create(vpc, account, vpcShape("172.31.0.0/16", true), { id });
+  await makeDefaultParts(network, record, subnetId);
+  return record;
+}
+
+/** What any VPC has, and a default subnet, a gateway and a route to it; repeating it changes nothing. */
+export async function makeDefaultParts(
+  network: Network,
+  record: VpcRecord,
+  subnetId?: string,
+): Promise<void> {
+  const { records } = network;
+  const { account_id: account, id } = record;
   await makeParts(records, record);
-  await makeDefaultSubnet(network, account, id, subnetId ?? await idOf("subnet-", id));
+  const subnets = records.find(subnet, account, id);
+  if (!subnets.some((one) => one.shape.DefaultForAz === true)) {
+    await makeDefaultSubnet(network, account, id, subnetId ?? await idOf("subnet-", id));
+  }
   const gateway = await records.create(internetGateway, account, {
     Attachments: [{ State: "available", VpcId: id }],
   }, { id: await idOf("igw-", id) });
@@ -59,5 +75,4 @@ export async function makeDefaultVpc(
     Origin: "CreateRoute",
     State: "active",
   });
-  return record;
 }

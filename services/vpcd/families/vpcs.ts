@@ -1,8 +1,14 @@
 /** VPCs: their blocks, attributes, and what goes with each (`vpc_parts.ts` has what comes with it). */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
-import { overlaps, parseBlock, requireBlock, showBlock } from "../../resources/addresses.ts";
-import { invalidCombination, invalidValue } from "../../resources/errors.ts";
+import {
+  type Block,
+  overlaps,
+  parseBlock,
+  requireBlock,
+  showBlock,
+} from "../../resources/addresses.ts";
+import { invalidCombination, invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import type { Input } from "../../resources/wire.ts";
@@ -13,7 +19,13 @@ import { blocksOf, defaultVpcOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
 import { exactlyOne, given, type Network, oneOf } from "../network.ts";
 import { localRoutes } from "./route_tables.ts";
 import { ownRules, removeGroup } from "./security_groups.ts";
-import { associatedBlock, makeDefaultVpc, makeParts, vpcShape } from "./vpc_parts.ts";
+import {
+  associatedBlock,
+  makeDefaultParts,
+  makeDefaultVpc,
+  makeParts,
+  vpcShape,
+} from "./vpc_parts.ts";
 
 /** @throws AwsError `InvalidVpc.Range` */
 function vpcBlock(text: string): string {
@@ -22,6 +34,13 @@ function vpcBlock(text: string): string {
     throw new AwsError("InvalidVpc.Range", `The CIDR '${text}' is invalid.`);
   }
   return showBlock(block);
+}
+
+/** A block of one of the sizes that a VPC may have. @throws AwsError `InvalidParameterValue` */
+function ipv6Block(text: string): Block {
+  const block = requireBlock(text, 6, "ipv6CidrBlock");
+  if (block.bits >= 44 && block.bits <= 60 && block.bits % 4 === 0) return block;
+  throw invalidParameter("ipv6CidrBlock", text, "Expected a block of /44 to /60, in steps of /4.");
 }
 
 /** Unique local addresses that follow from the VPC's id: a cloud of one's own has no global ones. */
@@ -40,15 +59,21 @@ const attributeNames = [
 
 function associateBlock(record: VpcRecord, input: Input<"AssociateVpcCidrBlock">) {
   if (input.AmazonProvidedIpv6CidrBlock === true || input.Ipv6CidrBlock !== undefined) {
+    if (input.CidrBlock !== undefined) {
+      throw invalidCombination("Blocks of both versions are associated one after the other.");
+    }
     const present = record.shape.Ipv6CidrBlockAssociationSet ?? [];
     if (present.length >= 5) throw limit();
     const base = present.length === 0 ? record.id : newId("vpc-");
+    const block = ipv6Block(input.Ipv6CidrBlock ?? ipv6Of(base));
+    for (const { Ipv6CidrBlock = "" } of present) {
+      const other = parseBlock(Ipv6CidrBlock);
+      if (other !== undefined && overlaps(other, block)) throw conflict(block, other);
+    }
     return {
       Ipv6CidrBlockAssociationSet: [...present, {
         AssociationId: newId("vpc-cidr-assoc-"),
-        Ipv6CidrBlock: input.Ipv6CidrBlock === undefined
-          ? ipv6Of(base)
-          : showBlock(requireBlock(input.Ipv6CidrBlock, 6, "ipv6CidrBlock")),
+        Ipv6CidrBlock: showBlock(block),
         Ipv6CidrBlockState: { State: "associated" as const },
         NetworkBorderGroup: "local",
         Ipv6Pool: "Amazon",
@@ -60,15 +85,16 @@ function associateBlock(record: VpcRecord, input: Input<"AssociateVpcCidrBlock">
   if (present.length >= 5) throw limit();
   const parsed = requireBlock(block, 4, "cidrBlock");
   for (const other of blocksOf(record)) {
-    if (overlaps(other, parsed)) {
-      throw new AwsError(
-        "InvalidVpc.Range",
-        `The CIDR '${block}' conflicts with the VPC's CIDR '${showBlock(other)}'.`,
-      );
-    }
+    if (overlaps(other, parsed)) throw conflict(parsed, other);
   }
   return { CidrBlockAssociationSet: [...present, associatedBlock(block)] };
 }
+
+const conflict = (block: Block, other: Block) =>
+  new AwsError(
+    "InvalidVpc.Range",
+    `The CIDR '${showBlock(block)}' conflicts with the VPC's CIDR '${showBlock(other)}'.`,
+  );
 
 const limit = () =>
   new AwsError("VpcCidrLimitExceeded", "A VPC may have 5 CIDR blocks of each version.");
@@ -111,22 +137,29 @@ export const vpcActions = (network: Network) => {
         if (tenancy === "host") {
           throw invalidValue("The tenancy value host is not supported for VPCs.");
         }
+        if (input.Ipv6CidrBlock !== undefined) ipv6Block(input.Ipv6CidrBlock);
         return {
           ...vpcShape(vpcBlock(given(input.CidrBlock, "cidrBlock")), false),
           InstanceTenancy: tenancy,
         };
       },
+      completes: (record) =>
+        record.shape.IsDefault === true
+          ? makeDefaultParts(network, record)
+          : makeParts(records, record),
       after: async (record, input, call) => {
-        await makeParts(records, record);
-        if (input.AmazonProvidedIpv6CidrBlock === true) {
+        const { AmazonProvidedIpv6CidrBlock, Ipv6CidrBlock } = input;
+        if (AmazonProvidedIpv6CidrBlock === true || Ipv6CidrBlock !== undefined) {
           await records.change(
             vpc,
             call.account_id,
             record.id,
             (now) =>
-              (now.shape.Ipv6CidrBlockAssociationSet ?? []).length > 0
-                ? {}
-                : associateBlock(now, { VpcId: record.id, AmazonProvidedIpv6CidrBlock: true }),
+              (now.shape.Ipv6CidrBlockAssociationSet ?? []).length > 0 ? {} : associateBlock(now, {
+                VpcId: record.id,
+                AmazonProvidedIpv6CidrBlock,
+                Ipv6CidrBlock,
+              }),
           );
         }
       },

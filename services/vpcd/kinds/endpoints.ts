@@ -1,6 +1,7 @@
 /** What VPC endpoints, the services that they lead to and the notifications of both are kept as. */
 import { kind, type KindRecord } from "../../resources/kind.ts";
 import type { Ec2, Shape } from "../../resources/wire.ts";
+import { securityGroup } from "./security_groups.ts";
 
 export type EndpointShape = Shape<Ec2.VpcEndpoint> & {
   /** Account of the service and what it thinks of the connection. */
@@ -8,6 +9,10 @@ export type EndpointShape = Shape<Ec2.VpcEndpoint> & {
   readonly ConnectionId?: string;
 };
 export type EndpointRecord = KindRecord<EndpointShape>;
+
+/** As EC2 writes it: the SDKs' own names of the states begin with a capital, its answers do not. */
+export const shownState = ({ shape: { State = "" } }: EndpointRecord): string =>
+  State.charAt(0).toLowerCase() + State.slice(1);
 
 export const endpoint = kind<EndpointShape>({
   name: "vpc-endpoint",
@@ -17,11 +22,18 @@ export const endpoint = kind<EndpointShape>({
   filters: [
     "ip-address-type",
     "service-name",
-    "vpc-endpoint-state=State",
     "vpc-endpoint-type",
     "vpc-endpoint-id",
     "vpc-id",
   ],
+  computed: { "vpc-endpoint-state": (record) => shownState(record) },
+  shows: (record, others) => ({
+    Groups: (record.shape.Groups ?? []).map(({ GroupId }) => ({
+      GroupId,
+      GroupName: others.get(securityGroup, record.account_id, GroupId ?? "")?.shape.GroupName ?? "",
+    })),
+    State: shownState(record) as EndpointShape["State"],
+  }),
   references: {
     VpcId: "vpc",
     SubnetIds: "subnet",
