@@ -13,6 +13,8 @@ import { Quotas } from "../../services/compute/quotas/quotas.ts";
 import { DirectSnapshots } from "../../services/compute/snapshots/direct_snapshots.ts";
 import { snapshotActions } from "../../services/compute/snapshots/snapshot_actions.ts";
 import { SnapshotKeeper } from "../../services/compute/snapshots/snapshots.ts";
+import { volumeCopyActions } from "../../services/compute/volumes/volume_copy.ts";
+import { VolumeKeeper } from "../../services/compute/volumes/volume_keeper.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { Resources } from "../../services/resources/resource.ts";
 import {
@@ -22,7 +24,7 @@ import {
   mountVolume,
 } from "../../services/viperblock/contract.ts";
 import { openTables, type Tables } from "../../services/viperblock/records.ts";
-import { callerOf } from "../kit/compute.ts";
+import { callerOf, TestPlugger } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";
 import { startNode, type TestNode } from "../kit/node.ts";
 import { until } from "../kit/until.ts";
@@ -73,9 +75,12 @@ export async function live(node: TestNode, cut?: Cut) {
         await bus.connection.flush();
         await die();
       }
-      const result = await working;
-      if (isLast) await die();
-      return result;
+      try {
+        return await working;
+      } finally {
+        // A refusal is an answer, too.
+        if (isLast) await die();
+      }
     };
   const ask = bus.ask.bind(bus) as (...args: unknown[]) => Promise<unknown>;
   let asked = 0;
@@ -86,7 +91,13 @@ export async function live(node: TestNode, cut?: Cut) {
     }),
   });
   for (
-    const table of [state.snapshots.table, state.images.table, state.tokens.table, instances.table]
+    const table of [
+      state.snapshots.table,
+      state.images.table,
+      state.tokens.table,
+      state.volumes.table,
+      instances.table,
+    ]
   ) {
     Object.assign(table, {
       create: counted(table.create.bind(table) as (...args: unknown[]) => Promise<unknown>),
@@ -96,17 +107,27 @@ export async function live(node: TestNode, cut?: Cut) {
   }
   const keeper = new SnapshotKeeper(bus, testLog, state, instances);
   const quotas = new Quotas(state, instances);
+  const volumes = new VolumeKeeper({
+    bus,
+    log: testLog,
+    config: node.config,
+    volumes: state.volumes,
+    instances,
+    plugger: new TestPlugger(),
+  });
   const actions = {
     ...snapshotActions(state, instances, keeper, quotas),
     ...imageCreationActions(state, instances, keeper),
     ...imageCopyActions(state, keeper),
     ...imageRegistrationActions(state, keeper),
+    ...volumeCopyActions(volumes, state, quotas),
   };
   const direct = new DirectSnapshots({ bus, log: testLog, state, keeper });
   return {
     state,
     instances,
     keeper,
+    volumes,
     actions,
     direct,
     dead: dead.promise,
@@ -122,8 +143,10 @@ export async function live(node: TestNode, cut?: Cut) {
     async [Symbol.asyncDispose]() {
       await keeper.stop();
       quotas[Symbol.dispose]();
-      // What its connection took down with it has nothing to close.
+      const stopped = volumes.stop();
+      // What its connection took down with it has nothing to close, and never comes to its end.
       if (isDead) return;
+      await stopped;
       await state[Symbol.asyncDispose]();
       await instances[Symbol.asyncDispose]();
       await bus.drain();
@@ -178,6 +201,22 @@ export async function removeAll(life: Life, engine: Tables): Promise<void> {
   });
 }
 
+/** Puts a volume on record that the engine has. */
+export async function recordVolume({ state }: Life, volume_id: string, az: string): Promise<void> {
+  await state.volumes.ensure({
+    volume_id,
+    account_id: account,
+    az,
+    size_gib: 1,
+    volume_type: "gp3",
+    iops: 3000,
+    throughput: 125,
+    create_time: new Date().toISOString(),
+    state: "available",
+    tags: {},
+  });
+}
+
 export async function startWorld() {
   const node = await startNode();
   await (await node.start("predastore")).healthy();
@@ -204,21 +243,11 @@ export async function startWorld() {
     start_time: new Date().toISOString(),
     tags: {},
   });
-  await life.state.volumes.ensure({
-    volume_id,
-    account_id: account,
-    az: node.config.az,
-    size_gib: 1,
-    volume_type: "gp3",
-    iops: 3000,
-    throughput: 125,
-    create_time: new Date().toISOString(),
-    state: "available",
-    tags: {},
-  });
+  await recordVolume(life, volume_id, node.config.az);
   return {
     node,
     engine,
+    operator,
     volume_id,
     /** Questions that the engine has done with. */
     answered: () => viperblock.log().match(/"answer(ed|_failed|_refused)".*"ebs\./g)?.length ?? 0,

@@ -16,6 +16,7 @@ import {
   deleteSnapshot,
   deleteVolume,
   describeSnapshot,
+  describeVolume,
   unmountVolume,
 } from "../../viperblock/contract.ts";
 import type { InstanceRecord, VolumeAttachment, VolumeRecord, VolumeType } from "../contract.ts";
@@ -126,6 +127,18 @@ async function frozenSource(
   return "lost";
 }
 
+/** Whether a copy has been made already, by somebody who did not come to write it down; its source may have gone since. */
+async function isCopied(bus: Bus, { volume_id, source_volume_id }: VolumeRecord): Promise<boolean> {
+  if (source_volume_id === undefined) return false;
+  try {
+    await bus.ask(describeVolume, { volume_id });
+    return true;
+  } catch (error) {
+    if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") return false;
+    throw error;
+  }
+}
+
 async function thaw(bus: Bus, snapshot_id: string): Promise<void> {
   try {
     await bus.ask(deleteSnapshot, { snapshot_id });
@@ -140,7 +153,9 @@ export async function makePlanned(
   planned: VolumeRecord,
 ): Promise<VolumeRecord> {
   if (planned.state !== "creating") return planned;
-  const frozen = await frozenSource(bus, planned);
+  const frozen = await isCopied(bus, planned)
+    ? await copyPoint(planned.volume_id)
+    : await frozenSource(bus, planned);
   if (frozen === "lost") {
     return await volumes.modify(
       planned.account_id,
@@ -185,11 +200,12 @@ export async function unlessMissing(work: Promise<unknown>): Promise<void> {
   }
 }
 
-/** Ends a `deleting` volume: its blocks first, then its record. */
+/** Ends a `deleting` volume: its blocks first, also those that a copy was to begin with, then its record. */
 export async function destroyDeleting(
   { volumes, bus }: VolumeDependencies,
-  { account_id, volume_id }: VolumeRecord,
+  { account_id, volume_id, source_volume_id }: VolumeRecord,
 ): Promise<void> {
+  if (source_volume_id !== undefined) await thaw(bus, await copyPoint(volume_id));
   try {
     await unlessMissing(bus.ask(deleteVolume, { volume_id }));
   } catch (error) {
