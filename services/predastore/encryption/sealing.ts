@@ -9,7 +9,7 @@
  * The master key file holds one key a line, the current one first; older ones still open. A store whose
  * key is lost is not started: nothing sealed could be read again.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
+import { createDecipheriv, hkdfSync } from "node:crypto";
 import { AesGcm, gcmNonceBytes, gcmTagBytes, type SealedSink } from "../../../ffi/libcrypto_gcm.ts";
 import {
   type MasterKeyBytes,
@@ -47,8 +47,10 @@ export function sealedLength(seal: Seal, plain: number): number {
 
 interface MasterKey {
   readonly id: string;
-  readonly wrapping: Uint8Array;
+  readonly wrapping: Bytes;
 }
+
+const objectKey_bytes = 32;
 
 function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
   return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
@@ -61,6 +63,8 @@ export class Sealing {
   readonly #current: MasterKey;
   readonly #known: ReadonlyMap<string, MasterKey>;
   readonly #opened = new Map<string, Bytes>();
+  /** Seals keys of objects. */
+  #wrapper: AesGcm | undefined;
 
   constructor(keys: MasterKeyBytes) {
     const made = keys.map((key) => ({
@@ -83,15 +87,25 @@ export class Sealing {
 
   /** A new object's key, sealed. */
   newSeal(): Seal {
-    const iv = randomBytes(gcmNonceBytes);
-    const cipher = createCipheriv("aes-256-gcm", this.#current.wrapping, iv);
-    const data = Buffer.concat([
-      iv,
-      cipher.update(randomBytes(32)),
-      cipher.final(),
-      cipher.getAuthTag(),
-    ]);
-    return { master: this.#current.id, key: data.toString("base64"), piece: newPieceBytes };
+    const sealed = new Uint8Array(gcmNonceBytes + objectKey_bytes + gcmTagBytes);
+    const nonce = sealed.subarray(0, gcmNonceBytes);
+    const plain = new Uint8Array(objectKey_bytes);
+    crypto.getRandomValues(nonce);
+    crypto.getRandomValues(plain);
+    this.#wrapper ??= new AesGcm(this.#current.wrapping);
+    this.#wrapper.sealNow(nonce, plain, sealed.subarray(gcmNonceBytes));
+    const key = sealed.toBase64();
+    // Its body comes next.
+    this.#remember(key, plain);
+    return { master: this.#current.id, key, piece: newPieceBytes };
+  }
+
+  #remember(sealed: string, key: Bytes): void {
+    this.#opened.set(sealed, key);
+    for (const oldest of this.#opened.keys()) {
+      if (this.#opened.size <= remembered) break;
+      this.#opened.delete(oldest);
+    }
   }
 
   #objectKey(seal: Seal): Bytes {
@@ -116,8 +130,7 @@ export class Sealing {
         decipher.final(),
       ]),
     );
-    if (this.#opened.size >= remembered) this.#opened.clear();
-    this.#opened.set(seal.key, key);
+    this.#remember(seal.key, key);
     return key;
   }
 

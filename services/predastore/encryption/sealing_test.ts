@@ -1,8 +1,10 @@
 /** Encryption at rest: what is on the disks tells nothing, and what was altered never becomes an answer. */
 import assert from "node:assert/strict";
+import { createDecipheriv, hkdfSync } from "node:crypto";
 import { join } from "node:path";
 import { newPieceBytes, newSealingKey, parseSealingKeys } from "./sealing.ts";
-import { sealedBytes } from "./sealed_body.ts";
+import { sealedBytes, type SealedSource } from "./sealed_body.ts";
+import { copied } from "./body_source.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "../test_store.ts";
 
 const text = newSealingKey();
@@ -91,4 +93,41 @@ Deno.test("nothing of a sealed object is on the disk, and other keys do not open
   const seal = sealing.newSeal();
   assert.ok(rotated.knows(seal.master), "an older key still opens");
   assert.ok(!parseSealingKeys(newSealingKey(), "key").knows(seal.master));
+});
+
+Deno.test("a sealed body opens with the key file alone, however many keys were made since", async () => {
+  const plain = bytesOf(5, 5000);
+  const seal = sealing.newSeal();
+  const parts: Uint8Array[] = [];
+  let given = new Uint8Array(0);
+  const sink = {
+    room: (wanted: number) => Promise.resolve(given = new Uint8Array(wanted)),
+    filled: (count: number) => Promise.resolve(void parts.push(given.subarray(0, count))),
+  };
+  await sealing.seal(seal, 7, copied(bodyOf(plain).chunks), [], sink, () => {}, plain.length);
+  const sealed = new Uint8Array(Buffer.concat(parts));
+  for (let made = 0; made < 1100; made++) sealing.newSeal();
+  async function* read(from: number, to: number) {
+    yield await Promise.resolve(sealed.slice(from, to));
+  }
+  const source: SealedSource = { read, give: () => {}, readChecked: read };
+  for (const one of [sealing, parseSealingKeys(text, "key")]) {
+    const opened: Uint8Array[] = [];
+    const range = { size: plain.length, from: 0, to: plain.length };
+    for await (const piece of one.open(seal, 7, range, source)) opened.push(piece);
+    assert.deepEqual(new Uint8Array(Buffer.concat(opened)), plain);
+  }
+});
+
+Deno.test("an object's key stands in its seal as nonce, AES-256-GCM under a key of the master's, and tag", () => {
+  const master = Uint8Array.fromBase64(text.trim());
+  const wrapping = hkdfSync("sha256", master, "", "mulga/predastore/object-keys/v1", 32);
+  const opened = Array.from({ length: 3 }, () => {
+    const key = Buffer.from(sealing.newSeal().key, "base64");
+    assert.equal(key.length, 12 + 32 + 16);
+    const cipher = createDecipheriv("aes-256-gcm", new Uint8Array(wrapping), key.subarray(0, 12));
+    cipher.setAuthTag(key.subarray(-16));
+    return Buffer.concat([cipher.update(key.subarray(12, -16)), cipher.final()]).toString("hex");
+  });
+  assert.equal(new Set(opened).size, 3);
 });
