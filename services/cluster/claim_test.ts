@@ -110,6 +110,26 @@ Deno.test("a claim with the code names region, zone and host, and gets the key o
   assert.ok(!box.lines.join("").includes(box.code.text));
 });
 
+Deno.test("a claim whose Host header is none is refused before the code is used up", async () => {
+  await using box = await newBox();
+  const desk = await BoxDesk.open(box.code, box.log, box.files, "n-1");
+  const { app } = appOf(box, desk);
+  const path = `${box.directory}/control.sock`;
+  await using _server = Deno.serve(
+    { path, onListen: () => {} },
+    (request) => app.fetch(request, { from: "10.0.0.9" }),
+  );
+  using connection = await Deno.connect({ transport: "unix", path });
+  const body = `code=${box.code.text}`;
+  await connection.write(new TextEncoder().encode(
+    `POST /claim HTTP/1.1\r\nHost: [bad\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  ));
+  const bytes = new Uint8Array(4_096);
+  const length = await connection.read(bytes) ?? 0;
+  assert.match(new TextDecoder().decode(bytes.subarray(0, length)), /^HTTP\/1\.1 400 /);
+  assert.equal(desk.state, "box");
+});
+
 Deno.test("of many claims at the same time one wins", async () => {
   await using box = await newBox();
   const desk = await BoxDesk.open(box.code, box.log, box.files, "n-1");

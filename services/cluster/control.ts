@@ -66,8 +66,10 @@ export function controlApp(options: ControlOptions): Hono<ControlEnvironment> {
           'Send the code as a form (code=…) or as JSON ({"code": "…"}); region, az and hostname may be added.',
         );
       }
+      // Looked at before the claim, which is good once.
+      const hostname = URL.parse(context.req.url)?.hostname;
+      if (hostname === undefined) return refuse(context, 400, "The Host header names no host.");
       const claimed = await desk.claim(wish, context.env.from);
-      const { hostname } = new URL(context.req.url);
       return context.json({
         format: controlFormat,
         ...claimed,

@@ -176,10 +176,18 @@ function giveToken(
   });
 }
 
+/** What names a host, with a port or without; in front of the path it must not become a part of it. */
+const hostForm = /^[A-Za-z0-9.:[\]_-]*$/;
+
 /** The path with its escapes resolved, or undefined when it makes no sense. */
-function pathOf(request: Request): string | undefined {
+export function pathOf(request: Request): string | undefined {
+  const { url, headers } = request;
+  if (!hostForm.test(headers.get("host") ?? "")) return undefined;
+  const [, host = "", target = ""] = /^[a-z+]+:\/\/([^/]*)(.*)$/s.exec(url) ?? [];
+  // Over a Unix socket a request without a host has the socket's path in its place, escaped.
+  if (!hostForm.test(host.replaceAll("%", "")) || /\[[^\]]*$/.test(host)) return undefined;
   try {
-    const path = decodeURIComponent(new URL(request.url).pathname);
+    const path = decodeURIComponent(new URL(`http://imds${target}`).pathname);
     return path.length > longestPath || path.includes("\0") ? undefined : path;
   } catch {
     return undefined;

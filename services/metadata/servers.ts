@@ -12,7 +12,7 @@ import type { Paths } from "../config/node_config.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { Table } from "../state/table.ts";
 import { Allowance } from "./allowance.ts";
-import { refusal, respond, type RespondContext } from "./respond.ts";
+import { pathOf, refusal, respond, type RespondContext } from "./respond.ts";
 import type { RoleCredentials } from "./role_credentials.ts";
 
 /** Requests a second that an instance may make for long, and at once. */
@@ -110,7 +110,7 @@ export class MetadataServers implements AsyncDisposable {
     this.#options.log.debug("metadata_answered", {
       instance_id: instance.instance_id,
       method: request.method,
-      path: new URL(request.url).pathname,
+      path: pathOf(request) ?? "malformed",
       status: response.status,
     });
     return response;
