@@ -23,7 +23,7 @@ async function formOf(edge: Edge, admission: Admission): Promise<Record<string, 
   if (!(edge.headers.get("content-type") ?? "").startsWith("application/x-www-form-urlencoded")) {
     throw new AwsError("UnsupportedMediaType", "Only forms are accepted here.", { status: 415 });
   }
-  using _place = admission.receive("console", "stranger");
+  using _place = admission.receive("console");
   const body = await readBody(edge.request, largestForm_bytes);
   return Object.fromEntries(new URLSearchParams(new TextDecoder().decode(body)));
 }

@@ -123,16 +123,16 @@ async function verified(
   });
 }
 
-/** Whether the access key that the request names is one of this cloud; whether it signed the request shows later. */
-async function senderOf(edge: Edge, { grants }: DispatchParts): Promise<"signer" | "stranger"> {
+/** The access key that the request names, if it is one of this cloud; whether it signed the request shows later. */
+async function senderOf(edge: Edge, { grants }: DispatchParts): Promise<string | undefined> {
   const scope = claimedScope(edge);
-  if (scope === undefined) return "stranger";
+  if (scope === undefined) return undefined;
   try {
     await grants.lookup(scope);
-    return "signer";
+    return scope.access_key_id;
   } catch {
     // Why it is refused is said when the signature is verified.
-    return "stranger";
+    return undefined;
   }
 }
 

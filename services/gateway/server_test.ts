@@ -14,6 +14,7 @@ import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import {
+  otherCredentials,
   startTestGateway,
   testAccount,
   testCredentials,
@@ -474,6 +475,39 @@ Deno.test("senders without an access key of this cloud take no place from those 
     name: "none",
     status: 200,
   });
+});
+
+Deno.test("whoever knows one access key's id takes no more than half of the places of those who have one", async () => {
+  await using stand = await startTestGateway({
+    limits: { receiving: 4, strangers: 100, account: 3 },
+  });
+  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), () => ({ Regions: [] }));
+  await stand.bus.connection.flush();
+  const { hostname, port } = new URL(stand.endpoint);
+  const today = new Date().toISOString().slice(0, 10).replaceAll("-", "");
+  const credential = `${otherCredentials.accessKeyId}/${today}/ap-southeast-2/ec2/aws4_request`;
+  using held = new DisposableStack();
+  // Requests that name the key, are signed with nothing, and never end.
+  for (let n = 0; n < 4; n++) {
+    const connection = held.use(
+      await Deno.connectTls({ hostname, port: +port, caCerts: [stand.tls.ca] }),
+    );
+    await connection.write(
+      new TextEncoder().encode(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n" +
+          `Authorization: AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=0\r\n\r\n`,
+      ),
+    );
+  }
+  const call = async (credentials: typeof testCredentials | typeof otherCredentials) =>
+    (await faultOf(
+      new EC2Client({ ...clientOptions(stand), credentials }).send(new DescribeRegionsCommand({})),
+    )).name;
+  await until(
+    "no more of that key get in",
+    async () => await call(otherCredentials) === "RequestLimitExceeded",
+  );
+  assert.equal(await call(testCredentials), "none");
 });
 
 Deno.test("a presigned call works from its URL alone, until it expires or is changed", async () => {

@@ -95,6 +95,9 @@ export class State implements Tables, AsyncDisposable {
   readonly #usersById: Index<UserRecord>;
   readonly #groupsById: Index<GroupRecord>;
   readonly #rolesById: Index<RoleRecord>;
+  /** Account of each session, and how many each account has. */
+  readonly #sessionAccounts = new Map<string, string>();
+  readonly #sessionCounts = new Map<string, number>();
 
   private constructor(tables: Tables, bus: Bus) {
     this.accounts = tables.accounts;
@@ -120,7 +123,9 @@ export class State implements Tables, AsyncDisposable {
     this.policies.watch(anything);
     this.#keysById = new Index(this.keys, (key) => key.access_key_id, ofKey);
     // A new session is nobody's knowledge yet: only its end must be told.
+    for (const { key, value } of this.sessions.rows()) this.#countSession(key, value);
     this.sessions.watch(({ key, row }) => {
+      this.#countSession(key, row?.value);
       if (row === undefined) say({ access_key_id: key });
     });
     // What changed while nobody was there to say so.
@@ -145,6 +150,21 @@ export class State implements Tables, AsyncDisposable {
       { accounts, aliases, users, groups, roles, profiles, policies, keys, sessions },
       bus,
     );
+  }
+
+  #countSession(key: string, session: SessionRecord | undefined): void {
+    const account = session?.account_id ?? this.#sessionAccounts.get(key);
+    if (account === undefined || (session !== undefined) === this.#sessionAccounts.has(key)) return;
+    const count = (this.#sessionCounts.get(account) ?? 0) + (session === undefined ? -1 : 1);
+    if (count === 0) this.#sessionCounts.delete(account);
+    else this.#sessionCounts.set(account, count);
+    if (session === undefined) this.#sessionAccounts.delete(key);
+    else this.#sessionAccounts.set(key, account);
+  }
+
+  /** How many sessions the account has, those that have ended and still stand too. */
+  sessionsOf(accountId: string): number {
+    return this.#sessionCounts.get(accountId) ?? 0;
   }
 
   account(accountId: string): AccountRecord | undefined {

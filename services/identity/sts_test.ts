@@ -3,6 +3,7 @@ import { startNats, testLog } from "../../tests/kit/nats.ts";
 import { subject, systemContext } from "../bus/subject.ts";
 import { accountCall, adminCredentials, newMasterKey, signingKey } from "./contract.ts";
 import { parseMasterKeys } from "./credentials/master_key.ts";
+import { createSession } from "./credentials/sessions.ts";
 import { startIdentity } from "./identity.ts";
 import { State } from "./state.ts";
 
@@ -15,10 +16,11 @@ type Answer = Readonly<Record<string, unknown>> & { readonly Credentials: Keys }
 /** Identity, and whoever has keys asking it as the gateway does. */
 async function cloud() {
   const nats = await startNats();
+  const masterKeys = parseMasterKeys(newMasterKey(), "here");
   const identity = await startIdentity({
     bus: await nats.bus("identity"),
     log: testLog,
-    masterKeys: parseMasterKeys(newMasterKey(), "here"),
+    masterKeys,
     masterKeyPath: "here",
     clusterId: "c-test",
   });
@@ -52,6 +54,8 @@ async function cloud() {
   const state = await State.open(await nats.bus("reader"), testLog);
   return {
     account_id,
+    state: identity.state,
+    masterKeys,
     as,
     admin: as({ AccessKeyId: admin.access_key_id }),
     /** What is kept of a session; the reader's copy may be a little behind. */
@@ -199,6 +203,27 @@ Deno.test("what an account's root asks for lasts an hour, however much longer it
     const lasts_ms = ((await here.session(Credentials))?.expires_ms ?? Infinity) - before_ms;
     assert.ok(lasts_ms <= Date.now() - before_ms + 3_600_000, String(action));
   }
+});
+
+Deno.test("an account that makes sessions without end is told to wait, and no other", async () => {
+  await using here = await cloud();
+  const { state, masterKeys } = here;
+  const make = (account_id: string, most?: number) =>
+    createSession(
+      state,
+      masterKeys,
+      { account_id, kind: "user", owner: "root", name: "", duration_s: 900 },
+      most,
+    );
+  const [mine, theirs] = ["100000000001", "100000000002"];
+  const made = [await make(mine, 3), await make(mine, 3), await make(mine, 3)];
+  await assert.rejects(make(mine, 3), { code: "Throttling", status: 400 });
+  await make(theirs, 3);
+  // What an instance needs for its role is no caller's wish.
+  await make(mine, Infinity);
+  await state.sessions.delete(String(made[0]?.AccessKeyId));
+  await state.sessions.delete(String(made[1]?.AccessKeyId));
+  await make(mine, 3);
 });
 
 Deno.test("a federated user may of STS only ask who it is", async () => {

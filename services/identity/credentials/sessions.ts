@@ -7,12 +7,15 @@
  */
 import { createHash } from "node:crypto";
 import type * as Sts from "@aws-sdk/client-sts";
+import { AwsError } from "../../aws/errors.ts";
 import type { OnBus } from "../call.ts";
 import { newSecret, newSessionKeyId, newSessionToken, now } from "../ids.ts";
 import type { MasterKeys } from "./master_key.ts";
 import { sealOwner, type SessionRecord } from "../records.ts";
 import type { State } from "../state.ts";
 
+/** What an account may have at once by asking for it: each is a row of everybody's state. */
+const mostSessions = 20_000;
 const kept_ms = 3_600_000;
 const removedAtOnce = 16;
 
@@ -27,13 +30,21 @@ export type NewSession = Pick<SessionRecord, "account_id" | "kind" | "owner" | "
 
 export type Credentials = NonNullable<OnBus<Sts.GetSessionTokenCommandOutput>["Credentials"]>;
 
-/** Makes a session and gives its credentials; nobody can have the token a second time. */
+/**
+ * Makes a session and gives its credentials; nobody can have the token a second time.
+ * @param most how many the account may have; `Infinity` for what it did not ask for
+ * @throws AwsError `Throttling`
+ */
 export async function createSession(
   state: State,
   masterKeys: MasterKeys,
   wanted: NewSession,
+  most = mostSessions,
 ): Promise<Credentials> {
   await removeEnded(state);
+  if (state.sessionsOf(wanted.account_id) >= most) {
+    throw new AwsError("Throttling", "Rate exceeded");
+  }
   const access_key_id = newSessionKeyId();
   const secret = newSecret();
   const token = newSessionToken();

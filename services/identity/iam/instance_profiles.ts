@@ -231,7 +231,7 @@ export async function instanceCredentialsOf(
     owner: role.role_id,
     name: instance_id,
     duration_s: instanceSession_s,
-  });
+  }, Infinity);
   return {
     role_name: role.name,
     access_key_id: issued.AccessKeyId ?? "",
