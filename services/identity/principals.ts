@@ -144,6 +144,10 @@ function contextFrom(
     "aws:epochtime": String(Math.floor(now.getTime() / 1000)),
     "aws:sourceip": call.source_ip,
     "aws:requestedregion": call.region,
+    // The doors speak TLS only, and no service calls another in somebody's name.
+    "aws:securetransport": "true",
+    "aws:viaawsservice": "false",
+    "aws:principalisawsservice": "false",
     ...known,
   };
   for (const [key, value] of Object.entries(own)) {

@@ -82,6 +82,40 @@ Deno.test("NotPrincipal leaves out of a denial whom it names with the account, a
   assert.deepEqual([ada, own, session].map((who) => denied(who, "*")), [false, false, false]);
 });
 
+Deno.test("keys that every request has on AWS are in every request here", () => {
+  const decision = (who: Principal, Effect: string, Condition: object) => {
+    const document = JSON.stringify({
+      Version: "2012-10-17",
+      Statement: {
+        Effect,
+        Principal: { AWS: who.arn },
+        Action: "s3:GetObject",
+        Resource: "*",
+        Condition,
+      },
+    });
+    const request = { action: "s3:GetObject", resource: "arn:aws:s3:::bucket/key" };
+    return weighResource(who, silent, { account_id, document }, request, call).decision;
+  };
+  for (const who of [ada, session]) {
+    // As AWS's own example keeps out whoever comes from elsewhere.
+    const elsewhere = {
+      NotIpAddress: { "aws:SourceIp": "192.0.2.0/24" },
+      Bool: { "aws:ViaAWSService": "false" },
+    };
+    assert.equal(decision(who, "Deny", elsewhere), "explicit_deny");
+    for (
+      const [key, value] of [
+        ["aws:SecureTransport", "true"],
+        ["aws:PrincipalIsAWSService", "false"],
+      ] as const
+    ) {
+      assert.equal(decision(who, "Allow", { Bool: { [key]: value } }), "allowed", key);
+      assert.equal(decision(who, "Deny", { Bool: { [key]: value } }), "explicit_deny", key);
+    }
+  }
+});
+
 Deno.test("a session is not widened past its own policy by whoever names its role or anybody", () => {
   assert.equal(weigh(session, narrowed, `${iam}:role/reader`), "implicit_deny");
   assert.equal(weigh(session, narrowed, "*"), "implicit_deny");

@@ -162,7 +162,10 @@ function parseOne(name: string, key: string, given: unknown, variables: boolean)
   if (operator === undefined || (lower === "null" && (match?.[1] || match?.[3]))) {
     throw new ConditionError(`there is no condition operator "${name}"`);
   }
-  if (!/^[A-Za-z0-9_-]+:\S+$/.test(key)) throw new ConditionError(`"${key}" is no condition key`);
+  // Providers have dots and slashes in front of the colon, tags may have spaces behind their slash.
+  if (!/^[A-Za-z0-9_./-]+:[^\s/]+(\/.+)?$/.test(key)) {
+    throw new ConditionError(`"${key}" is no condition key`);
+  }
   const values = (Array.isArray(given) ? given : [given]).map((value: unknown) => {
     if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") {
       throw new ConditionError(`a value of ${name} ${key} is neither text, number nor boolean`);

@@ -143,7 +143,7 @@ function principalsOf(statement: Record<string, unknown>): Principals {
 }
 
 function parseAction(action: string): Pattern {
-  if (action !== "*" && !/^[A-Za-z0-9-]+:[A-Za-z0-9*?]+$/.test(action)) {
+  if (action !== "*" && !/^[A-Za-z0-9.-]+:[A-Za-z0-9*?]+$/.test(action)) {
     throw new Malformed(`"${action}" is no action; write service:Name`);
   }
   return parsePattern(action.toLowerCase(), false);

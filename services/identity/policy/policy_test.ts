@@ -330,3 +330,28 @@ Deno.test("a pattern agrees with a plain recursive matcher, and hostile ones end
     false,
   );
 });
+
+Deno.test("keys of other identity providers and of tags with a space, and services with a dot in their name, are taken", () => {
+  for (
+    const key of [
+      "cognito-identity.amazonaws.com:sub",
+      "token.actions.githubusercontent.com:aud",
+      "oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF:sub",
+      "aws:ResourceTag/Cost Centre",
+    ]
+  ) {
+    const policy = parsePolicy(JSON.stringify({
+      Version: "2012-10-17",
+      Statement: {
+        Effect: "Allow",
+        Action: ["ec2:DescribeRegions", "some.service:Do*"],
+        Resource: "*",
+        Condition: { StringEquals: { [key]: "me" } },
+      },
+    }));
+    const request = { action: "ec2:DescribeRegions", resource: "*" };
+    assert.equal(evaluate([policy], { ...request, context: new Map() }), "implicit_deny");
+    const context = new Map([[key.toLowerCase(), ["me"]]]);
+    assert.equal(evaluate([policy], { ...request, context }), "allowed");
+  }
+});
