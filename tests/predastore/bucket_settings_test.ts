@@ -40,7 +40,7 @@ import {
   PutPublicAccessBlockCommand,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
-import type { S3Event, S3TestEvent } from "../../services/predastore/contract.ts";
+import type { BridgedEvent, S3Event, S3TestEvent } from "../../services/predastore/contract.ts";
 import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 import { until } from "../kit/until.ts";
 
@@ -540,6 +540,63 @@ Deno.test({
         );
         await listening.close();
       },
+
+      "notification: tags are told in their order among a key's events, to a queue and to EventBridge":
+        async (
+          s3,
+          test,
+        ) => {
+          const operator = await test.node.bus("operator");
+          const records: string[] = [];
+          const bridged: BridgedEvent[] = [];
+          const listening = [
+            operator.listen<S3Event | S3TestEvent>("s3.event.bucket.queue.tags", (event) => {
+              if ("Records" in event) records.push(event.Records[0]?.eventName ?? "");
+            }),
+            operator.listen<BridgedEvent>("s3.event.bucket.eventbridge.all", (event) => {
+              bridged.push(event);
+            }),
+          ];
+          await operator.connection.flush();
+          const before = await s3.send(new GetBucketNotificationConfigurationCommand({ Bucket }));
+          await s3.send(
+            new PutBucketNotificationConfigurationCommand({
+              Bucket,
+              NotificationConfiguration: {
+                QueueConfigurations: [{
+                  QueueArn: "arn:aws:sqs:ap-southeast-2:123456789012:tags",
+                  Events: ["s3:ObjectTagging:*", "s3:ObjectCreated:Put", "s3:ObjectRemoved:*"],
+                }],
+                EventBridgeConfiguration: {},
+              },
+            }),
+          );
+          const target = { Bucket, Key: "in/tagged" };
+          const TagSet = [{ Key: "a", Value: "1" }];
+          for (let round = 0; round < 3; round++) {
+            await s3.send(new PutObjectCommand({ ...target, Body: "x" }));
+            await s3.send(new PutObjectTaggingCommand({ ...target, Tagging: { TagSet } }));
+            await s3.send(new DeleteObjectTaggingCommand(target));
+            await s3.send(new DeleteObjectCommand(target));
+          }
+          await until("all are heard", () => records.length >= 12 && bridged.length >= 12);
+          const names = ["ObjectCreated:Put", "ObjectTagging:Put", "ObjectTagging:Delete"];
+          assert.deepEqual(records, Array(3).fill([...names, "ObjectRemoved:Delete"]).flat());
+          const types = ["Object Created", "Object Tags Added", "Object Tags Deleted"];
+          assert.deepEqual(
+            bridged.map((event) => event["detail-type"]),
+            Array(3).fill([...types, "Object Deleted"]).flat(),
+          );
+          assert.ok(bridged.every(({ detail }) => detail.requester === "123456789012"));
+          const { TopicConfigurations } = before;
+          await s3.send(
+            new PutBucketNotificationConfigurationCommand({
+              Bucket,
+              NotificationConfiguration: { TopicConfigurations },
+            }),
+          );
+          for (const one of listening) await one.close();
+        },
 
       "notification: events are told on after the store was killed and started again": async (
         s3,
