@@ -97,6 +97,23 @@ Deno.test("values that no network has are refused", async (t) => {
     });
   });
 
+  await t.step("more primary addresses than one, and no group at all", async () => {
+    const [one, other] = ["10.5.0.40", "10.5.0.41"].map((PrivateIpAddress) => ({
+      PrivateIpAddress,
+      Primary: true,
+    }));
+    await refused("InvalidParameterCombination", "CreateNetworkInterface", {
+      SubnetId,
+      PrivateIpAddresses: [one!, other!],
+    });
+    await refused("InvalidParameterCombination", "CreateNetworkInterface", {
+      SubnetId,
+      PrivateIpAddress: "10.5.0.42",
+      PrivateIpAddresses: [one!],
+    });
+    await refused("MissingParameter", "DeleteSecurityGroup", {});
+  });
+
   await t.step("a gateway that is not the VPC's", async () => {
     const { InternetGateway: gateway } = await call("CreateInternetGateway", {});
     const { RouteTable: table } = await call("CreateRouteTable", { VpcId });

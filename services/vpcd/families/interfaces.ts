@@ -1,7 +1,7 @@
 /** Network interfaces: how one is asked for, attached, changed and shown. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
-import { invalidParameter, invalidValue } from "../../resources/errors.ts";
+import { invalidCombination, invalidParameter, invalidValue } from "../../resources/errors.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Records } from "../../resources/records.ts";
 import { showTags } from "../../resources/tags.ts";
@@ -91,13 +91,18 @@ export const interfaceActions = (network: Network) => {
         const of = await records.require(subnet, call.account_id, input.SubnetId);
         await checkGroups(records, call.account_id, of.shape.VpcId, input.Groups ?? []);
         const listed = input.PrivateIpAddresses ?? [];
-        const primary = input.PrivateIpAddress ??
-          listed.find((one) => one.Primary === true)?.PrivateIpAddress;
+        const primaries = [
+          input.PrivateIpAddress,
+          ...listed.filter((one) => one.Primary === true).map((one) => one.PrivateIpAddress),
+        ].filter((one) => one !== undefined);
+        if (primaries.length > 1) {
+          throw invalidCombination("Only one primary private IP address can be specified.");
+        }
         return interfaceShape(network, {
           subnet: of,
           groups: input.Groups ?? [],
           description: describing(input.Description),
-          primary,
+          primary: primaries[0],
           secondary: listed.flatMap((one) =>
             one.Primary === true || one.PrivateIpAddress === undefined ? [] : [one.PrivateIpAddress]
           ),

@@ -4,7 +4,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
-import { invalidParameter, invalidValue } from "../../resources/errors.ts";
+import { invalidParameter, invalidValue, missingParameter } from "../../resources/errors.ts";
 import { idOf } from "../../resources/ids.ts";
 import type { AnyKind, KindRecord } from "../../resources/kind.ts";
 import { pageOf } from "../../resources/paging.ts";
@@ -154,8 +154,9 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
     DeleteSecurityGroup: n.deletes(securityGroup, {
       id: (input, call) => {
         if (input.GroupId !== undefined) return input.GroupId;
+        if (input.GroupName === undefined) throw missingParameter("groupName or groupId");
         const of = defaultVpcOf(records, call.account_id)?.id ?? "";
-        const found = named(call.account_id, of, input.GroupName ?? "");
+        const found = named(call.account_id, of, input.GroupName);
         if (found === undefined) {
           throw new AwsError(
             "InvalidGroup.NotFound",
