@@ -14,13 +14,7 @@ import { BlockMap } from "../maps/block_map.ts";
 import { CacheSeal } from "../encryption/cache_seal.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import {
-  blockBytes,
-  chunkHeaderBytes,
-  chunkKey,
-  type Geometry,
-  standardGeometry,
-} from "../format.ts";
+import { blockBytes, chunkHeaderBytes, type Geometry, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
@@ -36,6 +30,7 @@ import type { Commands } from "./connection.ts";
 import type { Door } from "./door.ts";
 import { Drainer } from "./drainer.ts";
 import { Fetcher } from "./fetcher.ts";
+import { Holdings } from "./holdings.ts";
 import { Latencies, TurnClock } from "./latencies.ts";
 import { LogWriter } from "./log_writer.ts";
 import { Maintenance } from "./maintenance.ts";
@@ -116,6 +111,7 @@ export class Volume {
   readonly #maintenance: Maintenance;
   readonly #snapshotter: Snapshotter;
   readonly #compactor: Compactor;
+  readonly #holdings: Holdings;
   readonly #commands: VolumeCommands;
   readonly #door: Door;
   readonly #throttle: Throttle;
@@ -252,6 +248,13 @@ export class Volume {
       post,
       now: machine.now,
       chunkBlocks: geometry.chunkBlocks,
+    });
+    this.#holdings = new Holdings({
+      volumeId: options.volumeId,
+      epoch: options.epoch,
+      places: this.#places,
+      drainer: this.#drainer,
+      snapshotter: this.#snapshotter,
     });
     this.#compactor = new Compactor({
       volumeId: options.volumeId,
@@ -454,11 +457,10 @@ export class Volume {
         this.#auditPart(message.begins);
         return;
       case "held":
-        this.#post({ kind: "held", ...this.#held() });
+        this.#post({ kind: "held", ...this.#holdings.held() });
         return;
       case "unshared":
-        // What was asked before a snapshot was begun says nothing of what that names.
-        if (message.freezes === this.#snapshotter.freezes) this.#unshare(message.chunks);
+        this.#holdings.unshare(message.chunks, message.freezes);
         this.#post({ kind: "unshared" });
         return;
       case "unmount":
@@ -492,48 +494,12 @@ export class Volume {
     this.#post({ kind: "audited", wrong: isDone ? audit?.wrong ?? [] : undefined });
   }
 
-  #unshare(names: readonly (readonly [number, number])[]): void {
-    const owner = this.#o.volumeId;
-    const keys = new Set(names.map(([epoch, sequence]) => chunkKey({ owner, epoch, sequence })));
-    for (const [number, chunk] of this.#places.chunks.entries()) {
-      // One that is being frozen by now is somebody else's again.
-      if (chunk === undefined || !keys.has(chunk.key) || this.#snapshotter.holds(number)) continue;
-      chunk.shared = false;
-      chunk.isOwn = true;
-    }
-  }
-
-  /** Chunks that the map or a checkpoint may name, and the last that this epoch has named so far. */
-  #held() {
-    const keys: string[] = [];
-    for (const chunk of this.#places.chunks) if (chunk !== undefined) keys.push(chunk.key);
-    const storing = this.#drainer.storing;
-    if (storing !== undefined) keys.push(chunkKey(storing));
-    const { freezes } = this.#snapshotter;
-    return { keys, epoch: this.#o.epoch, sequence: this.#drainer.lastSequence, freezes };
-  }
-
-  /** Blocks that its own chunks hold, and how many of them live: their ratio is the space amplification. */
-  #occupied() {
-    let chunk_blocks = 0;
-    let live_chunk_blocks = 0;
-    for (const chunk of this.#places.chunks) {
-      if (chunk === undefined || chunk.name.owner !== this.#o.volumeId) continue;
-      chunk_blocks += chunk.blocks;
-      live_chunk_blocks += chunk.live;
-    }
-    let dirty_blocks = 0;
-    for (const segment of this.#places.segments.values()) dirty_blocks += segment.live;
-    return { chunk_blocks, live_chunk_blocks, dirty_bytes: dirty_blocks * blockBytes };
-  }
-
   statistics(): VolumeStatistics {
     return {
       connections: this.#door.connected,
       mapped_blocks: this.#map.mappedBlocks,
       segments: this.#places.segments.size,
-      chunks: this.#places.chunks.filter((each) => each !== undefined).length,
-      ...this.#occupied(),
+      ...this.#holdings.occupied(),
       chunks_compacted: this.#compactor.compacted,
       blocks_compacted: this.#compactor.moved,
       guest_read_bytes: this.#commands.readBytes,
