@@ -142,10 +142,14 @@ Deno.test("a login link signs one browser in, once, and only for five minutes", 
   await using nats = await startNats();
   const { clock, sessions, get } = await consoleOn(nats);
   const { token } = await sessions.newLogin();
+  // A program that looks whether the link is one does not use it up.
+  const head = { method: "HEAD" } as const;
+  assert.equal((await get(`/console/login?token=${token}`, "", head)).status, 403);
   const replies = await Promise.all([1, 2, 3].map(() => get(`/console/login?token=${token}`)));
   assert.deepEqual(replies.map((reply) => reply.status).sort(), [303, 403, 403]);
   const signedIn = replies.find((reply) => reply.status === 303)!;
   assert.equal(signedIn.headers["location"], "/console");
+  assert.equal((await get("/console", cookieOf(signedIn), head)).status, 200);
   assert.match(
     signedIn.headers["set-cookie"] ?? "",
     /^__Host-mulga-19999=[\w-]{43}; Path=\/; Max-Age=28800; Secure; HttpOnly; SameSite=Strict$/,

@@ -55,10 +55,12 @@ export async function answerPage(sources: PageSources, request: PageRequest): Pr
   }
   const session = cookieValue(String(request.cookie ?? ""), cookieName(config));
   const path = url.pathname.replace(/(.)\/$/, "$1");
-  const key = `${request.method} ${path}`;
+  // A program that looks whether a link is one must not use it up.
+  const isLook = request.method === "HEAD" && path === "/console/login";
+  const key = `${request.method === "HEAD" && !isLook ? "GET" : request.method} ${path}`;
   if (key === "GET /console/ca.crt") return caReply(sources.caCertificate);
   if (key === "GET /console/login") return await signIn(sources, url);
-  if (!sessions.isSignedIn(session)) return await signInPage();
+  if (isLook || !sessions.isSignedIn(session)) return await signInPage();
   if (key === "GET /console") return await overview(sources, session);
   if (key === "POST /console/logout") {
     if (!isFormProof(String(request.form?.["proof"] ?? ""), session)) {

@@ -34,9 +34,11 @@ export async function consoleReply(
   bus: Bus,
   admission: Admission,
 ): Promise<Response> {
-  const method = edge.method === "HEAD" ? "GET" : edge.method;
-  if (method !== "GET" && method !== "POST") {
-    throw new AwsError("MethodNotAllowed", "The console knows GET and POST.", { status: 405 });
+  const { method } = edge;
+  if (method !== "GET" && method !== "HEAD" && method !== "POST") {
+    throw new AwsError("MethodNotAllowed", "The console knows GET, HEAD and POST.", {
+      status: 405,
+    });
   }
   const form = await formOf(edge, admission);
   const context: CallContext = {

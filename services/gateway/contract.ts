@@ -43,7 +43,7 @@ export interface AuditEntry {
 
 /** A request for `/console…` that the gateway hands on; it is not signed, the console decides. */
 export interface PageRequest {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "HEAD" | "POST";
   /** Path and query. */
   readonly target: string;
   readonly cookie: string;

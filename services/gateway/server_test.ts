@@ -374,6 +374,18 @@ Deno.test("S3 requests pass untouched in both directions, and their front header
   assert.equal(entry.account_id, testAccount);
 });
 
+Deno.test("the console is told of a HEAD as such", async () => {
+  await using stand = await startTestGateway();
+  const methods: string[] = [];
+  stand.bus.answer(consolePage, ({ method }) => {
+    methods.push(method);
+    return { status: 200, headers: {}, body: "page" };
+  });
+  await stand.bus.connection.flush();
+  const reply = await stand.fetch("/console/login?token=one", { method: "HEAD" });
+  assert.deepEqual([reply.status, await reply.text(), methods], [200, "", ["HEAD"]]);
+});
+
 Deno.test("without predastore S3 is unavailable in S3's own words", async () => {
   await using stand = await startTestGateway();
   const reply = await stand.fetch("/bucket/key");
