@@ -17,7 +17,7 @@ import {
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { makeImage } from "./image_making.ts";
-import { checkImageName, checkNameIsFree } from "./images.ts";
+import { checkImageName, checkNameIsFree } from "./image_names.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 

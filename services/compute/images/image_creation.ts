@@ -16,7 +16,7 @@ import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { makeImage } from "./image_making.ts";
 import { rootFirst } from "./image_registration.ts";
-import { checkImageName, checkNameIsFree } from "./images.ts";
+import { checkImageName, checkNameIsFree } from "./image_names.ts";
 import { instanceDevices } from "./instance_devices.ts";
 import { freezeVolumes } from "../snapshots/snapshot_actions.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";

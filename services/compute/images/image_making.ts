@@ -10,13 +10,21 @@
  * names them. A maker that comes back too late takes back what it has made meanwhile.
  */
 import { unavailable } from "../../aws/errors.ts";
-import { errorFields } from "../../log/log.ts";
+import { errorFields, type Log } from "../../log/log.ts";
 import { Conflict } from "../../state/table.ts";
 import type { ImageRecord } from "../contract.ts";
 import { makingUntil } from "../snapshots/snapshot_making.ts";
-import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
-import { checkNameIsFree } from "./images.ts";
+import { checkNameIsFree } from "./image_names.ts";
+
+/** What an image's making needs of whoever keeps the snapshots. */
+export interface SnapshotRemoval {
+  readonly state: ComputeState;
+  readonly log: Log;
+  readonly clock: () => number;
+  /** @returns false when an image still needs the snapshot, or there is none */
+  remove(account: string, snapshot_id: string): Promise<unknown>;
+}
 
 const longAgo = new Date(0).toISOString();
 
@@ -29,7 +37,7 @@ const isLeft = ({ making }: ImageRecord, now_ms: number): boolean =>
  * @throws AwsError and leaves nothing
  */
 export async function makeImage(
-  keeper: SnapshotKeeper,
+  keeper: SnapshotRemoval,
   image: Omit<ImageRecord, "state" | "awaits_snapshots" | "making">,
   snapshot_ids: readonly string[],
   work: () => Promise<void>,
@@ -66,7 +74,7 @@ export async function makeImage(
 
 /** What fails is done by the next sweep. */
 async function takeBack(
-  keeper: SnapshotKeeper,
+  keeper: SnapshotRemoval,
   account: string,
   image_id: string,
   snapshot_ids: readonly string[],
@@ -86,7 +94,7 @@ async function takeBack(
 }
 
 async function removeSnapshots(
-  keeper: SnapshotKeeper,
+  keeper: SnapshotRemoval,
   account: string,
   snapshot_ids: readonly string[],
 ): Promise<void> {
@@ -95,7 +103,7 @@ async function removeSnapshots(
 
 /** The record goes last: as long as it is there, somebody knows of the snapshots. */
 async function removeLeft(
-  keeper: SnapshotKeeper,
+  keeper: SnapshotRemoval,
   { account_id, image_id }: ImageRecord,
 ): Promise<void> {
   const { table } = keeper.state.images;
@@ -112,7 +120,7 @@ async function removeLeft(
 }
 
 /** Removes images whose makers have not come back. */
-export async function removeLeftImages(keeper: SnapshotKeeper): Promise<void> {
+export async function removeLeftImages(keeper: SnapshotRemoval): Promise<void> {
   for (const image of keeper.state.images.all()) {
     if (isLeft(image, keeper.clock())) await removeLeft(keeper, image);
   }

@@ -6,7 +6,7 @@ import {
   startResourceSide,
 } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
-import { checkImageName } from "./images.ts";
+import { checkImageName } from "./image_names.ts";
 import { until } from "../../../tests/kit/until.ts";
 
 async function snapshotOf(

@@ -23,7 +23,7 @@ import {
 import { forgetFrozen, freezeFile } from "./frozen_file.ts";
 import { type ImageFile, inspectImage } from "./image_files.ts";
 import { imageType } from "../images/image_type.ts";
-import { checkImageName, checkNameIsFree } from "../images/images.ts";
+import { checkImageName, checkNameIsFree } from "../images/image_names.ts";
 import type { ComputeState } from "../state.ts";
 import { checkCapacity, gib } from "../volumes/volume_lifecycle.ts";
 import { snapshotType, volumeType } from "../volumes/volume_type.ts";
