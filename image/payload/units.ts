@@ -15,6 +15,7 @@ import { pathsOf } from "../../services/config/node_config.ts";
 import type { DenoPermissions, ServiceSpec } from "../../services/manifest.ts";
 import {
   fillTemplate,
+  memoryFlags,
   permissionFlags,
   type TemplateValues,
 } from "../../tasks/supervisor/service_command.ts";
@@ -60,7 +61,11 @@ function withNotification(service: ServiceSpec): DenoPermissions {
 
 /** Small memory before the last bit of speed, but where data goes through. */
 function v8Flags(service: ServiceSpec): string[] {
-  return ["--expose-gc", ...(service.movesData === true ? [] : ["--optimize-for-size"])];
+  return [
+    "--expose-gc",
+    ...(service.movesData === true ? [] : ["--optimize-for-size"]),
+    ...memoryFlags(service),
+  ];
 }
 
 function command(service: ServiceSpec): string[] {

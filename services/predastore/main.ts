@@ -29,7 +29,7 @@ const tightLiveLimit = 0.85;
 /** Bodies go through buffers of at least this; there are many when many clients come, and none afterwards. */
 const mapped_bytes = 128 * 1024;
 /** Small objects that were used a moment ago are read from memory. */
-const smallBodies_bytes = 16 << 20;
+const smallBodies_bytes = 32 << 20;
 /** How long running requests may take to end at a stop. */
 const slowestStop_ms = 15_000;
 

@@ -44,6 +44,11 @@ export function fillTemplate(text: string, values: TemplateValues): string {
   });
 }
 
+/** V8's flags for the memory that a service is given. */
+export function memoryFlags({ new_space_mib }: ServiceSpec): string[] {
+  return new_space_mib === undefined ? [] : [`--max-semi-space-size=${new_space_mib}`];
+}
+
 /** Deno's flags for a set of permissions; what is not granted is refused without a question. */
 export function permissionFlags(
   permissions: DenoPermissions,
@@ -89,6 +94,7 @@ export function serviceCommand(spec: ServiceSpec, context: CommandContext): Serv
       env,
     };
   }
+  const v8 = memoryFlags(spec);
   return {
     program: Deno.execPath(),
     args: [
@@ -99,6 +105,7 @@ export function serviceCommand(spec: ServiceSpec, context: CommandContext): Serv
       "--config",
       resolve(context.repository, "deno.json"),
       ...(spec.unstable ?? []).map((feature) => `--unstable-${feature}`),
+      ...(v8.length === 0 ? [] : [`--v8-flags=${v8.join(",")}`]),
       ...permissionFlags(spec.permissions, values),
       resolve(context.repository, spec.entry),
     ],

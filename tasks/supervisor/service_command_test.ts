@@ -69,6 +69,28 @@ Deno.test("no service runs with all permissions or asks on a terminal, and all g
   }
 });
 
+Deno.test("new objects of a service take no more than the table gives them", async () => {
+  const predastore = services.find(({ name }) => name === "predastore");
+  assert.ok(predastore?.new_space_mib !== undefined);
+  const flag = serviceCommand(predastore, context).args.find((one) => one.startsWith("--v8-flags"));
+  const makesGarbage = `import { getHeapSpaceStatistics } from "node:v8";
+    const spaces = [];
+    for (let round = 0, kept = []; round < 100; round++) {
+      kept = Array.from({ length: 10_000 }, (_, i) => [i]);
+      spaces.push(getHeapSpaceStatistics().find((one) => one.space_name === "new_space").space_size);
+    }
+    console.log(Math.max(...spaces));`;
+  const newSpace = async (flags: string[]) => {
+    const { stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--ext=js", ...flags, makesGarbage],
+    }).output();
+    return Number(new TextDecoder().decode(stdout)) / (1 << 20);
+  };
+  const most = 2 * predastore.new_space_mib;
+  assert.equal(await newSpace([flag ?? ""]), most);
+  assert.ok(await newSpace([]) > most);
+});
+
 Deno.test("a service really may only what its flags say", async () => {
   const directory = await Deno.makeTempDir();
   try {
