@@ -106,7 +106,7 @@ Deno.test("each request is known by AWS's name of its operation", () => {
     () => operationOf("PATCH", parseTarget("/b/k"), new Headers()),
     code("MethodNotAllowed"),
   );
-  assert.equal(Object.keys(served).length, 85);
+  assert.equal(Object.keys(served).length, 98);
 });
 
 Deno.test("what is served is told from what is not: every operation of Amazon's client goes by its own name", () => {
