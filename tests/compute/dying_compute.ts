@@ -131,6 +131,10 @@ export async function live(node: TestNode, cut?: Cut) {
     actions,
     direct,
     dead: dead.promise,
+    /** What still fails then fails because its connection goes. */
+    get isDying() {
+      return isDead;
+    },
     /** Questions to the block engine. */
     get asked() {
       return asked;
@@ -276,8 +280,11 @@ export async function dieEverywhere(
       {
         await using first = await live(node, cut);
         const making = make(first);
-        making.catch(() => {});
-        await Promise.race([first.dead, making]);
+        const made = making.catch((error) => {
+          if (first.isDying) return first.dead;
+          throw error;
+        });
+        await Promise.race([first.dead, made]);
         if (first.spare()) {
           await making;
           await finish(first);

@@ -70,7 +70,9 @@ interface FreshRoot extends AsyncDisposable {
 /** A root with nothing but Node.js, and a clone of what is committed. */
 async function freshRoot(release: string, name: string): Promise<FreshRoot> {
   const directory = await Deno.makeTempDir({ dir: "/var/tmp", prefix: "fresh-" });
-  const remove = async () => void await mustRun(["rm", "-rf", "--one-file-system", directory]);
+  // Some disks take minutes to give room back.
+  const remove = async () =>
+    void await mustRun(["rm", "-rf", "--one-file-system", directory], { timeout_ms: 900_000 });
   try {
     const system = join(directory, "root");
     await mustRun([
