@@ -6,8 +6,7 @@ import {
   CreateFlowLogsCommand,
 } from "@aws-sdk/client-ec2";
 import { startScenario } from "../kit/ec2_scenario.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter } from "./one_network.ts";
 
 const times = [1, 2, 3, 4];
 

@@ -3,16 +3,12 @@ import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter, oneNetwork } from "./one_network.ts";
 
 Deno.test("connections between networks follow EC2's rules over HTTPS", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused, other } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
-  const VpcId = vpc?.VpcId ?? "";
-  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { VpcId, SubnetId } = await oneNetwork(ec2);
 
   await t.step("peering between two accounts", async () => {
     const { Vpc: theirs } = await other.call("CreateVpc", { CidrBlock: "10.8.0.0/16" });

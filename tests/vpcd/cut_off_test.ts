@@ -14,8 +14,7 @@ import { vpc } from "../../services/vpcd/kinds/vpcs.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter } from "./one_network.ts";
 
 Deno.test("a creation that was cut off is completed at the next start", async (t) => {
   await using ec2 = await startScenario();

@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter } from "./one_network.ts";
 
 Deno.test("what is deleted leaves nothing behind, and what is in use stays", async (t) => {
   await using ec2 = await startScenario();

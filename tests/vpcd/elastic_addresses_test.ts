@@ -11,16 +11,12 @@ import { networkInterface } from "../../services/vpcd/kinds/interfaces.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter, oneNetwork } from "./one_network.ts";
 
 Deno.test("an elastic address leads to one private address, and both sides say so", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
-  const VpcId = vpc?.VpcId ?? "";
-  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { SubnetId } = await oneNetwork(ec2);
   const allocated = async () => (await call("AllocateAddress", {})).AllocationId ?? "";
   const address = async (AllocationId: string) =>
     (await call("DescribeAddresses", { AllocationIds: [AllocationId] })).Addresses?.[0];

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
+import { filter } from "./one_network.ts";
 
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 const region = "ap-southeast-2";
 
 Deno.test("endpoints lie in their VPC and say their states as EC2 does", async (t) => {

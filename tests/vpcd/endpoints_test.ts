@@ -3,17 +3,14 @@ import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
+import { filter, oneNetwork } from "./one_network.ts";
 
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
 const region = "ap-southeast-2";
 
 Deno.test("endpoints, lists, local gateways and route servers follow EC2's rules", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused, other } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
-  const VpcId = vpc?.VpcId ?? "";
-  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { VpcId, SubnetId } = await oneNetwork(ec2);
   const { RouteTable: table } = await call("CreateRouteTable", { VpcId });
   const RouteTableId = table?.RouteTableId ?? "";
 

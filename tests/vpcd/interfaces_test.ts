@@ -5,8 +5,7 @@ import { otherAccount, testAccount } from "../kit/gateway.ts";
 import { claimInterfaces, releaseInterfaces } from "../../services/vpcd/contract.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter } from "./one_network.ts";
 
 Deno.test("groups, interfaces and addresses follow EC2's rules over HTTPS", async (t) => {
   await using ec2 = await startScenario();

@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter } from "./one_network.ts";
 
 Deno.test("VPCs and what lies in them follow EC2's rules over HTTPS", async (t) => {
   await using ec2 = await startScenario();

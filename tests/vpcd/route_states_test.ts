@@ -4,16 +4,12 @@ import { routeTable } from "../../services/vpcd/kinds/route_tables.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
 import { until } from "../kit/until.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter, oneNetwork } from "./one_network.ts";
 
 Deno.test("a route is a black hole once its target leads nowhere", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
-  const VpcId = vpc?.VpcId ?? "";
-  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { VpcId, SubnetId } = await oneNetwork(ec2);
   const { RouteTable: table } = await call("CreateRouteTable", { VpcId });
   const RouteTableId = table?.RouteTableId ?? "";
   const states = async () => {

@@ -1,16 +1,12 @@
 /** Values that no network has are refused, before they are in a record. */
 import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
-
-const filter = (Name: string, ...Values: string[]) => [{ Name, Values }];
+import { filter, oneNetwork } from "./one_network.ts";
 
 Deno.test("values that no network has are refused", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", { CidrBlock: "10.5.0.0/16" });
-  const VpcId = vpc?.VpcId ?? "";
-  const { Subnet: subnet } = await call("CreateSubnet", { VpcId, CidrBlock: "10.5.0.0/24" });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { VpcId, SubnetId } = await oneNetwork(ec2);
 
   await t.step("IPv6 blocks of VPCs", async () => {
     for (const Ipv6CidrBlock of ["2001:db8::/32", "2001:db8::/57", "2001:db8::/64", "::/0", "x"]) {
