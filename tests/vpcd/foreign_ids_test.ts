@@ -4,22 +4,12 @@ import { newId } from "../../services/resources/ids.ts";
 import { claimInterfaces } from "../../services/vpcd/contract.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { testAccount } from "../kit/gateway.ts";
+import { dualNetwork } from "./one_network.ts";
 
 Deno.test("an id of something else names nothing", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", {
-    CidrBlock: "10.5.0.0/16",
-    AmazonProvidedIpv6CidrBlock: true,
-  });
-  const VpcId = vpc?.VpcId ?? "";
-  const six = vpc?.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock?.replace("/56", "/64");
-  const { Subnet: subnet } = await call("CreateSubnet", {
-    VpcId,
-    CidrBlock: "10.5.0.0/24",
-    Ipv6CidrBlock: six,
-  });
-  const SubnetId = subnet?.SubnetId ?? "";
+  const { VpcId, SubnetId } = await dualNetwork(ec2, "10.5.0.0/24");
   const instance_id = newId("i-");
   const [held] = await ec2.stand.bus.ask(claimInterfaces, {
     account_id: testAccount,

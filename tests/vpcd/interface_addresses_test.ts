@@ -1,23 +1,13 @@
 /** Addresses of interfaces: each is of its subnet and one interface's, however it is asked for. */
 import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
+import { dualNetwork } from "./one_network.ts";
 
 Deno.test("an address is of its subnet and one interface's", async (t) => {
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
-  const { Vpc: vpc } = await call("CreateVpc", {
-    CidrBlock: "10.5.0.0/16",
-    AmazonProvidedIpv6CidrBlock: true,
-  });
-  const VpcId = vpc?.VpcId ?? "";
-  const six = vpc?.Ipv6CidrBlockAssociationSet?.[0]?.Ipv6CidrBlock?.replace("/56", "/64");
-  const { Subnet: subnet } = await call("CreateSubnet", {
-    VpcId,
-    CidrBlock: "10.5.0.0/28",
-    Ipv6CidrBlock: six,
-  });
-  const SubnetId = subnet?.SubnetId ?? "";
-  const inSix = (host: string) => six?.replace("::/64", `::${host}`) ?? "";
+  const { VpcId, SubnetId, six } = await dualNetwork(ec2, "10.5.0.0/28");
+  const inSix = (host: string) => six.replace("::/64", `::${host}`);
 
   await t.step("no interface has fewer addresses than one, or more than it may", async () => {
     for (const SecondaryPrivateIpAddressCount of [-1, -5]) {

@@ -5,6 +5,14 @@ import { AwsError } from "../errors.ts";
 import { scopesOfKey, SigningGrants } from "./signing_grants.ts";
 import { until } from "../../../tests/kit/until.ts";
 
+const granted = {
+  key: "AAAA",
+  account_id: "1",
+  principal_arn: "arn",
+  user_id: "u",
+  valid_until_ms: 60_000,
+};
+
 const scope = (access_key_id: string) => ({
   access_key_id,
   date: "20261121",
@@ -21,13 +29,7 @@ Deno.test("keys that are none push out no grant, however many they are", async (
     if (access_key_id !== "GOOD") {
       throw new AwsError("InvalidClientTokenId", "unknown", { status: 403 });
     }
-    return {
-      key: "AAAA",
-      account_id: "1",
-      principal_arn: "arn",
-      user_id: "u",
-      valid_until_ms: 60_000,
-    };
+    return granted;
   });
   await using grants = new SigningGrants(bus, { capacity: 3, now: () => 1_000 });
   await bus.connection.flush();
@@ -48,13 +50,7 @@ Deno.test("whoever knows a key's id pushes out no other's grant, whatever region
   const asked: string[] = [];
   bus.answer(signingKey, ({ access_key_id }) => {
     asked.push(access_key_id);
-    return {
-      key: "AAAA",
-      account_id: "1",
-      principal_arn: "arn",
-      user_id: "u",
-      valid_until_ms: 60_000,
-    };
+    return granted;
   });
   await using grants = new SigningGrants(bus, { capacity: 3, now: () => 1_000 });
   await bus.connection.flush();
@@ -74,13 +70,7 @@ Deno.test("grants are asked for once, bounded, forgotten in time and when identi
     if (of.access_key_id === "UNKNOWN") {
       throw new AwsError("InvalidClientTokenId", "unknown", { status: 403 });
     }
-    return {
-      key: "AAAA",
-      account_id: "1",
-      principal_arn: "arn",
-      user_id: "u",
-      valid_until_ms: 60_000,
-    };
+    return granted;
   });
   let now = 1_000;
   await using grants = new SigningGrants(bus, { capacity: 3, now: () => now });

@@ -15,7 +15,7 @@ import { Conflict } from "../../state/table.ts";
 import type { ImageRecord } from "../contract.ts";
 import { makingUntil } from "../snapshots/snapshot_making.ts";
 import type { ComputeState } from "../state.ts";
-import { checkNameIsFree } from "./image_names.ts";
+import { checkNameIsFree, holderOfName } from "./image_names.ts";
 
 /** What an image's making needs of whoever keeps the snapshots. */
 export interface SnapshotRemoval {
@@ -63,8 +63,7 @@ export async function makeImage(
       const { making: _, ...made } = now;
       return made;
     });
-    const revision = images.table.get(images.keyOf(account_id, image_id))?.revision ?? 0;
-    checkNameIsFree(keeper.state, account_id, name, { image_id, revision });
+    checkNameIsFree(keeper.state, account_id, name, image_id);
   } catch (error) {
     await takeBack(keeper, account_id, image_id, snapshot_ids);
     throw error;
@@ -129,16 +128,6 @@ export async function removeLeftImages(keeper: SnapshotRemoval): Promise<void> {
 /** Images become available with the last of the snapshots that they await, or fail with one. */
 export async function settleImages(state: ComputeState): Promise<void> {
   const { images, snapshots } = state;
-  /** Its maker died before it could see that. */
-  const isTaken = ({ account_id, image_id, name }: ImageRecord): boolean => {
-    const revision = images.table.get(images.keyOf(account_id, image_id))?.revision ?? 0;
-    try {
-      checkNameIsFree(state, account_id, name, { image_id, revision });
-      return false;
-    } catch {
-      return true;
-    }
-  };
   for (const image of images.all()) {
     if (!isAwaiting(image)) continue;
     const states = image.block_devices.map(({ snapshot_id }) =>
@@ -146,10 +135,12 @@ export async function settleImages(state: ComputeState): Promise<void> {
         ? "completed"
         : snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
     );
+    // Its maker may have died before it could see that its name is taken.
+    const { account_id, image_id, name } = image;
     const failed = states.some((state) => state === "error" || state === "deleting") ||
-      isTaken(image);
+      holderOfName(state, account_id, name, image_id) !== undefined;
     if (!failed && states.includes("pending")) continue;
-    await images.modify(image.account_id, image.image_id, (now) => {
+    await images.modify(account_id, image_id, (now) => {
       if (!isAwaiting(now)) return now;
       const { awaits_snapshots: _, ...rest } = now;
       return { ...rest, state: failed ? "failed" : "available" };

@@ -15,26 +15,39 @@ export function checkImageName(name: string): void {
   }
 }
 
-/** @throws AwsError `InvalidAMIName.Duplicate` when another image that counts has the name */
-export function checkNameIsFree(
+/**
+ * The image that counts for a name, and is another than one's own.
+ * @param mine an image on record whose name it is to be; none when it is yet to be written
+ */
+export function holderOfName(
   { images }: ComputeState,
   account: string,
   name: string,
-  mine?: { readonly image_id: string; readonly revision: number },
-): void {
-  for (const other of images.all(account)) {
-    if (other.name !== name || other.image_id === mine?.image_id || other.state === "failed") {
-      continue;
-    }
+  mine?: string,
+): string | undefined {
+  const revisionOf = (image_id: string) =>
+    images.table.get(images.keyOf(account, image_id))?.revision ?? 0;
+  for (const { image_id, making, name: its, state } of images.all(account)) {
+    if (its !== name || image_id === mine || state === "failed") continue;
     // Nobody has heard of it yet, and perhaps nobody ever will.
-    if (other.making !== undefined) continue;
-    const revision = images.table.get(images.keyOf(account, other.image_id))?.revision ?? 0;
-    const isThere = other.state === "available" || other.state === "disabled";
-    if (mine === undefined || isThere || revision < mine.revision) {
-      throw new AwsError(
-        "InvalidAMIName.Duplicate",
-        `AMI name ${name} is already in use by AMI ${other.image_id}`,
-      );
-    }
+    if (making !== undefined) continue;
+    const isThere = state === "available" || state === "disabled";
+    if (mine === undefined || isThere || revisionOf(image_id) < revisionOf(mine)) return image_id;
   }
+  return undefined;
+}
+
+/** @throws AwsError `InvalidAMIName.Duplicate` when another image that counts has the name */
+export function checkNameIsFree(
+  state: ComputeState,
+  account: string,
+  name: string,
+  mine?: string,
+): void {
+  const holder = holderOfName(state, account, name, mine);
+  if (holder === undefined) return;
+  throw new AwsError(
+    "InvalidAMIName.Duplicate",
+    `AMI name ${name} is already in use by AMI ${holder}`,
+  );
 }

@@ -16,9 +16,8 @@ export async function addImage(state: ComputeState, image: ImageRecord): Promise
   const present = images.get(account_id, image_id);
   if (present?.state === "available") return present;
   await images.ensure({ ...image, state: "pending" });
-  const row = images.table.get(images.keyOf(account_id, image_id));
   try {
-    checkNameIsFree(state, account_id, name, { image_id, revision: row?.revision ?? 0 });
+    checkNameIsFree(state, account_id, name, image_id);
   } catch (error) {
     await images.delete(account_id, image_id);
     throw error;

@@ -175,8 +175,7 @@ export class ImageImporter {
       bus.say<ImportProgress>(`compute.event.import.${image_id}`, { name, percent });
     try {
       await state.images.create(image);
-      const revision = state.images.table.get(state.images.keyOf(account_id, image_id))?.revision;
-      checkNameIsFree(state, account_id, name, { image_id, revision: revision ?? 0 });
+      checkNameIsFree(state, account_id, name, image_id);
       progress(0);
       await freezeFile(bus, file, { volume_id, snapshot_id, encrypted }, progress, signal);
       await state.snapshots.create({

@@ -21,16 +21,35 @@ const never = (code: string, message: string) => (call: S3Call): never => {
   throw notFound(code, message);
 };
 
+interface OneWord {
+  readonly element: string;
+  /** What every bucket has. */
+  readonly is: string;
+  readonly other: string;
+  /** What the other would ask for. */
+  readonly refused: string;
+}
+
+/** A configuration of one word: what is so anyway may be asked for. */
+const onlyAsItIs = (root: string, { element: name, is, other, refused }: OneWord) =>
+async (
+  call: S3Call,
+): Promise<Response> => {
+  ownBucket(call);
+  if (oneOf(text(await readRoot(call, root), name), is, other) === is) return done();
+  throw notImplemented(refused);
+};
+
 export const getBucketAccelerateConfiguration = always(() =>
   xmlResponse("AccelerateConfiguration", [])
 );
 
-export async function putBucketAccelerateConfiguration(call: S3Call): Promise<Response> {
-  ownBucket(call);
-  const root = await readRoot(call, "AccelerateConfiguration");
-  if (oneOf(text(root, "Status"), "Enabled", "Suspended") === "Suspended") return done();
-  throw notImplemented("transfer acceleration");
-}
+export const putBucketAccelerateConfiguration = onlyAsItIs("AccelerateConfiguration", {
+  element: "Status",
+  is: "Suspended",
+  other: "Enabled",
+  refused: "transfer acceleration",
+});
 
 export const getBucketLogging = always(() => xmlResponse("BucketLoggingStatus", []));
 
@@ -38,12 +57,12 @@ export const getBucketRequestPayment = always(() =>
   xmlResponse("RequestPaymentConfiguration", element("Payer", "BucketOwner"))
 );
 
-export async function putBucketRequestPayment(call: S3Call): Promise<Response> {
-  ownBucket(call);
-  const root = await readRoot(call, "RequestPaymentConfiguration");
-  if (oneOf(text(root, "Payer"), "BucketOwner", "Requester") === "BucketOwner") return done();
-  throw notImplemented("requesters who pay");
-}
+export const putBucketRequestPayment = onlyAsItIs("RequestPaymentConfiguration", {
+  element: "Payer",
+  is: "BucketOwner",
+  other: "Requester",
+  refused: "requesters who pay",
+});
 
 export const getBucketWebsite = never(
   "NoSuchWebsiteConfiguration",
@@ -59,12 +78,12 @@ export const deleteBucketReplication = always(() => done(204));
 
 export const getBucketAbac = always(() => xmlResponse("AbacStatus", element("Status", "Disabled")));
 
-export async function putBucketAbac(call: S3Call): Promise<Response> {
-  ownBucket(call);
-  const root = await readRoot(call, "AbacStatus");
-  if (oneOf(text(root, "Status"), "Enabled", "Disabled") === "Disabled") return done();
-  throw notImplemented("access by the tags of buckets");
-}
+export const putBucketAbac = onlyAsItIs("AbacStatus", {
+  element: "Status",
+  is: "Disabled",
+  other: "Enabled",
+  refused: "access by the tags of buckets",
+});
 
 /** Of tables that tell of a bucket's objects, in either form of their configuration. */
 export const noMetadataConfiguration = never(
