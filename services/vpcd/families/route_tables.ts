@@ -14,6 +14,7 @@ import { subnet } from "../kinds/subnets.ts";
 import { vpc, type VpcRecord } from "../kinds/vpcs.ts";
 import { vpnGateway } from "../kinds/vpn.ts";
 import { exactlyOne, type Network } from "../network.ts";
+import { requireSameNetwork } from "./routes.ts";
 
 type Route = Shape<Ec2.Route>;
 const local = (block: string): Route => ({
@@ -133,13 +134,7 @@ export const routeTableActions = ({ operations: n, records }: Network) => {
         const attached = gateway.startsWith("vgw-")
           ? (await records.require(vpnGateway, call.account_id, gateway)).shape.VpcAttachments
           : (await records.require(internetGateway, call.account_id, gateway)).shape.Attachments;
-        if (!attached?.some((one) => one.VpcId === record.shape.VpcId)) {
-          throw invalidParameter(
-            "gatewayId",
-            gateway,
-            `route table ${record.id} and network gateway ${gateway} belong to different networks`,
-          );
-        }
+        requireSameNetwork(record, gateway, attached);
         if (present.some((one) => one.GatewayId === gateway)) return {};
         return { Associations: [...present, association(record.id, { GatewayId: gateway })] };
       },

@@ -51,6 +51,20 @@ const noRoute = (tableId: string, destination: string) =>
     `no route with destination-cidr-block ${destination} in route table ${tableId}`,
   );
 
+/** @param attachments the gateway's. @throws AwsError where none is to the table's VPC */
+export function requireSameNetwork(
+  table: TableRecord,
+  gateway: string,
+  attachments: readonly { readonly VpcId?: string | undefined }[] | undefined,
+): void {
+  if (attachments?.some((one) => one.VpcId === table.shape.VpcId)) return;
+  throw invalidParameter(
+    "gatewayId",
+    gateway,
+    `route table ${table.id} and network gateway ${gateway} belong to different networks`,
+  );
+}
+
 /** Unless the table has a route for the destination. */
 export async function addRoute(
   records: Records,
@@ -106,13 +120,7 @@ export const routeActions = ({ operations: n, records }: Network) => {
             );
           },
         );
-        if (!gateway.shape.Attachments?.some((one) => one.VpcId === table.shape.VpcId)) {
-          throw invalidParameter(
-            "gatewayId",
-            id,
-            `route table ${table.id} and network gateway ${id} belong to different networks`,
-          );
-        }
+        requireSameNetwork(table, id, gateway.shape.Attachments);
       }
     } else if (name === "InstanceId") {
       const path = "Attachment.InstanceId";
