@@ -68,7 +68,12 @@ export async function makeImage(
     await takeBack(keeper, account_id, image_id, snapshot_ids);
     throw error;
   }
-  await settleImages(keeper.state);
+  // It is made, whatever becomes of this: the next sweep settles what stays pending.
+  try {
+    await settleImages(keeper.state, [image_id]);
+  } catch (error) {
+    keeper.log.warn("image_settled_later", { image_id, ...errorFields(error) });
+  }
 }
 
 /** What fails is done by the next sweep. */
@@ -125,11 +130,14 @@ export async function removeLeftImages(keeper: SnapshotRemoval): Promise<void> {
   }
 }
 
-/** Images become available with the last of the snapshots that they await, or fail with one. */
-export async function settleImages(state: ComputeState): Promise<void> {
+/**
+ * Images become available with the last of the snapshots that they await, or fail with one.
+ * @param only the ids of those that are looked at; all unless given
+ */
+export async function settleImages(state: ComputeState, only?: readonly string[]): Promise<void> {
   const { images, snapshots } = state;
   for (const image of images.all()) {
-    if (!isAwaiting(image)) continue;
+    if (!isAwaiting(image) || only?.includes(image.image_id) === false) continue;
     const states = image.block_devices.map(({ snapshot_id }) =>
       snapshot_id === undefined
         ? "completed"
@@ -140,11 +148,16 @@ export async function settleImages(state: ComputeState): Promise<void> {
     const failed = states.some((state) => state === "error" || state === "deleting") ||
       holderOfName(state, account_id, name, image_id) !== undefined;
     if (!failed && states.includes("pending")) continue;
-    await images.modify(account_id, image_id, (now) => {
-      if (!isAwaiting(now)) return now;
-      const { awaits_snapshots: _, ...rest } = now;
-      return { ...rest, state: failed ? "failed" : "available" };
-    });
+    try {
+      await images.modify(account_id, image_id, (now) => {
+        if (!isAwaiting(now)) return now;
+        const { awaits_snapshots: _, ...rest } = now;
+        return { ...rest, state: failed ? "failed" : "available" };
+      });
+    } catch (error) {
+      // Its maker took it back meanwhile, or its owner did.
+      if (await images.find(account_id, image_id) !== undefined) throw error;
+    }
   }
 }
 

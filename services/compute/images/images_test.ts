@@ -6,6 +6,7 @@ import {
   startResourceSide,
 } from "../../../tests/kit/resource_side.ts";
 import { newId } from "../../resources/ids.ts";
+import { settleImages } from "./image_making.ts";
 import { checkImageName } from "./image_names.ts";
 import { until } from "../../../tests/kit/until.ts";
 
@@ -128,13 +129,44 @@ Deno.test("images over the bus", async (t) => {
     const results = await Promise.allSettled(
       Array.from({ length: 8 }, () => register("the name", snapshot)),
     );
-    assert.equal(results.filter((one) => one.status === "fulfilled").length, 1);
-    for (const one of results) {
-      if (one.status === "rejected") assert.equal(one.reason.code, "InvalidAMIName.Duplicate");
-    }
+    assert.deepEqual(
+      results.map((one) => one.status === "fulfilled" ? "registered" : String(one.reason.code))
+        .sort(),
+      [...Array(7).fill("InvalidAMIName.Duplicate"), "registered"],
+    );
     assert.equal([...state.images.all(alice)].length, 1);
     await register("the name", await snapshotOf(world, bob), bob);
   });
+
+  await t.step(
+    "an image that is taken back while others are settled hinders none of them",
+    async () => {
+      const { images } = state;
+      const snapshot = await snapshotOf(world, alice);
+      const ids = [await register("goes", snapshot), await register("stays", snapshot)].sort();
+      const [goes = "", stays = ""] = ids;
+      for (const id of ids) {
+        await images.modify(alice, id, (image) => ({
+          ...image,
+          state: "pending",
+          awaits_snapshots: true,
+        }));
+      }
+      const modify = images.modify;
+      images.modify = async (account, id, change) => {
+        if (id === goes) await images.delete(account, id);
+        return await modify.call(images, account, id, change);
+      };
+      try {
+        await settleImages(state);
+      } finally {
+        images.modify = modify;
+      }
+      assert.equal(images.get(alice, goes), undefined);
+      assert.equal(images.get(alice, stays)?.state, "available");
+      await images.delete(alice, stays);
+    },
+  );
 
   await t.step("owners and users choose what is shown", async () => {
     const id = await register("public one", await snapshotOf(world, bob), bob);
