@@ -51,6 +51,8 @@ export class Mounts {
   readonly #left: LeftCaches;
   readonly #turns = new Turns();
   readonly #down = new Map<string, string>();
+  /** Engines of volumes that somebody else has, which have not ended yet: they have their logs open. */
+  readonly #lettingGo = new Map<string, Promise<void>>();
   #stopping = false;
   readonly #unwatch: () => void;
 
@@ -76,9 +78,12 @@ export class Mounts {
       taken_epoch: row.epoch,
     });
     this.#mounted.delete(volumeId);
-    volume.stop().catch((error) =>
-      this.#o.log.error("volume_not_stopped", { volume_id: volumeId, ...errorFields(error) })
-    );
+    const ended = volume.stop()
+      .catch((error) =>
+        this.#o.log.error("volume_not_stopped", { volume_id: volumeId, ...errorFields(error) })
+      )
+      .finally(() => this.#lettingGo.delete(volumeId));
+    this.#lettingGo.set(volumeId, ended);
   }
 
   get nodeId(): string {
@@ -173,6 +178,7 @@ export class Mounts {
   /** Takes the next epoch and starts a worker. */
   async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
     const { value } = row;
+    await this.#lettingGo.get(value.volume_id);
     const directory = this.#directory(value.volume_id);
     const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
     let rescue: Rescue | undefined;
@@ -489,6 +495,7 @@ export class Mounts {
   /** Removes what a volume that is not mounted may have left here. */
   async forget(volumeId: string): Promise<void> {
     this.#left.taken(volumeId);
+    await this.#lettingGo.get(volumeId);
     await Deno.remove(this.#directory(volumeId), { recursive: true }).catch((error) => {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     });
@@ -499,6 +506,7 @@ export class Mounts {
     this.#stopping = true;
     this.#unwatch();
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
+    await Promise.all(this.#lettingGo.values());
   }
 }
 
