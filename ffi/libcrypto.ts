@@ -5,8 +5,7 @@
  * A digest's updates must be awaited one after the other; a buffer given to `update` must not change
  * before its promise settles, and is kept reachable until then.
  */
-
-const library = "libcrypto.so.3";
+import { libcryptoName as library, openLibcrypto } from "./libcrypto_library.ts";
 
 const symbols = {
   EVP_get_digestbyname: { parameters: ["buffer"], result: "pointer" },
@@ -28,7 +27,7 @@ const symbols = {
 } as const;
 
 let opened: Deno.DynamicLibrary<typeof symbols> | undefined;
-const crypto = () => (opened ??= Deno.dlopen(library, symbols)).symbols;
+const crypto = () => (opened ??= openLibcrypto(symbols)).symbols;
 
 export type DigestName = "md5" | "sha1" | "sha256" | "sha512";
 

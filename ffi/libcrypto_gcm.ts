@@ -8,9 +8,8 @@
  * A cipher has one key and is used for one run at a time. A nonce must never seal twice under one key;
  * that is the caller's matter. Buffers must not change until the promise settles.
  */
+import { libcryptoName as library, openLibcrypto } from "./libcrypto_library.ts";
 import { type VaesGcm, vaesGcm } from "./libipsec_mb.ts";
-
-const library = "libcrypto.so.3";
 
 const symbols = {
   EVP_aes_256_gcm: { parameters: [], result: "pointer" },
@@ -36,7 +35,7 @@ const symbols = {
 } as const;
 
 let opened: Deno.DynamicLibrary<typeof symbols> | undefined;
-const libcrypto = () => (opened ??= Deno.dlopen(library, symbols)).symbols;
+const libcrypto = () => (opened ??= openLibcrypto(symbols)).symbols;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 

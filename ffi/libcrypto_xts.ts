@@ -5,9 +5,8 @@
  * context keeps it (`EVP_CIPHER_CTX_iv_noconst`), if a trial shows that it takes it from there; if not, it is set by the call.
  */
 import { mapMemory, type Memory, unmap } from "./libc.ts";
+import { libcryptoName as library, openLibcrypto } from "./libcrypto_library.ts";
 import type { UnitCipher } from "./unit_cipher.ts";
-
-const library = "libcrypto.so.3";
 
 const symbols = {
   EVP_aes_256_xts: { parameters: [], result: "pointer" },
@@ -24,7 +23,7 @@ const symbols = {
 } as const;
 
 let opened: Deno.DynamicLibrary<typeof symbols> | undefined;
-const libcrypto = () => (opened ??= Deno.dlopen(library, symbols)).symbols;
+const libcrypto = () => (opened ??= openLibcrypto(symbols)).symbols;
 
 const tweakBytes = 16;
 const highest = 0xffff_ffff;
