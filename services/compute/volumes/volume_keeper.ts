@@ -40,8 +40,6 @@ export interface DetachRequest {
   readonly volume_id: string;
   readonly instance_id?: string;
   readonly device?: string;
-  /** Also of a volume that is being detached already. */
-  readonly force?: boolean;
 }
 
 /** Asked of the node that runs the instance. */
@@ -268,19 +266,27 @@ export class VolumeKeeper {
     const { account_id, volume_id } = request;
     const { volumes } = this.dependencies;
     const before = await volumes.require(account_id, volume_id);
-    if (request.force === true && before.attachment?.status === "detaching") {
-      // The guest is asked again. Nothing else can be forced: while it has the disk, nobody else may.
+    if (before.attachment?.status === "detaching") {
+      // The guest is asked again, and nothing more: while it has the disk nobody else may, with force or without. It is no
+      // error, since clients take `IncorrectState` to say that the volume is free.
       checkNamed(before, request);
       this.drive(account_id, volume_id);
       return before;
     }
     const marked = await this.#locks.hold(volume_id, async () => {
+      let isUnderWay = false;
       const volume = await markDetaching(
         this.dependencies,
         account_id,
         volume_id,
-        (now) => checkDetach(now, request),
+        (now) => {
+          const { status } = checkNamed(now, request);
+          if (status === "attaching") throw incorrectState(`Volume '${volume_id}' is '${status}'.`);
+          isUnderWay = status === "detaching";
+        },
       );
+      // Somebody else's request came first.
+      if (isUnderWay) return volume;
       try {
         await markEntryDetaching(this.dependencies, volume, (entry, instance) => {
           if (instance.state === "terminated") return;
@@ -388,12 +394,6 @@ export class VolumeKeeper {
       return false;
     });
   }
-}
-
-/** @throws AwsError unless the volume is attached as the request says, and nobody detaches it */
-function checkDetach(volume: VolumeRecord, request: DetachRequest): void {
-  const { status } = checkNamed(volume, request);
-  if (status !== "attached") throw incorrectState(`Volume '${volume.volume_id}' is '${status}'.`);
 }
 
 /** @throws AwsError unless the volume is where the request says */

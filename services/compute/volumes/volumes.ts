@@ -215,7 +215,6 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
               ? {}
               : { instance_id: input.InstanceId }),
             ...(input.Device === undefined || input.Device === "" ? {} : { device: input.Device }),
-            ...(input.Force === true ? { force: true } : {}),
           },
           node,
           call,
