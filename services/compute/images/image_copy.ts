@@ -86,6 +86,12 @@ export function imageCopyActions(state: ComputeState, keeper: SnapshotKeeper) {
     if (source_id === undefined) return { device };
     const snapshot_id = await idOf("snap-", image_id, device.device);
     const of = snapshots.get(source.account_id, source_id);
+    if (asked.Encrypted === false && (of ?? device).encrypted === true) {
+      throw new AwsError(
+        "InvalidRequest",
+        `Snapshot ${source_id} is encrypted. Creating unencrypted copy from an encrypted snapshot is not supported.`,
+      );
+    }
     const encryption = chooseEncryption(
       asked,
       encryptionDefaults(state.records, asked.region, account),

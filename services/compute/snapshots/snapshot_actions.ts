@@ -303,6 +303,9 @@ export function snapshotActions(
         }
         checkDescription(input.Description);
         checkDuration(input.CompletionDurationMinutes);
+        if (input.Encrypted === false) {
+          throw invalidValue("The parameter encrypted=false is invalid");
+        }
         tagsOf(input.TagSpecifications);
         const source = await usableSnapshot(state, call.account_id, input.SourceSnapshotId);
         encryptionOf(input, call, source);

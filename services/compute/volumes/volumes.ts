@@ -111,7 +111,12 @@ async function planOf(
       ? {}
       : { initialization_rate: input.VolumeInitializationRate }),
     ...(snapshot === undefined ? {} : { snapshot_id: snapshot.snapshot_id }),
-    ...chooseEncryption(input, encryptionDefaults(state.records, region, account), snapshot),
+    ...chooseEncryption(
+      // Some clients always say it, `false` where nobody has asked for it: what the snapshot is decides then.
+      { KmsKeyId: input.KmsKeyId, ...(input.Encrypted === true ? { Encrypted: true } : {}) },
+      encryptionDefaults(state.records, region, account),
+      snapshot,
+    ),
     tags: tagsFromSpecifications(input.TagSpecifications, ["volume"])["volume"] ?? {},
   };
 }
