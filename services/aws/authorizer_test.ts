@@ -17,7 +17,7 @@ Deno.test("an answer serves its own resource, or all where identity says so, unt
   await using authorizer = new ResourceAuthorizer(owner);
   await owner.connection.flush();
   const may = (resource: string, source_ip = "192.0.2.1") =>
-    authorizer.may({ action: "s3:GetObject", resource }, { ...systemContext(2_000), source_ip });
+    authorizer.may({ action: "s3:GetObject", resource }, { ...systemContext(600_000), source_ip });
 
   assert.deepEqual([await may("arn:a"), await may("arn:b"), await may("arn:a")], [
     true,
@@ -40,7 +40,7 @@ Deno.test("an answer serves its own resource, or all where identity says so, unt
   assert.deepEqual(asked.splice(0), ["arn:b"]);
 
   // What somebody may do everywhere ends at the border of the account.
-  const ours = { ...systemContext(2_000), account_id: "111111111111" };
+  const ours = { ...systemContext(600_000), account_id: "111111111111" };
   decide = (resource) =>
     resource.includes(":222222222222:")
       ? { allowed: false }

@@ -3,14 +3,14 @@ import { startNats } from "../../tests/kit/nats.ts";
 import { AwsError } from "../aws/errors.ts";
 import { subject, systemContext } from "./subject.ts";
 
-const double = subject<{ n: number }, { n: number; request_id: string }>("test.double", 1_000);
+const double = subject<{ n: number }, { n: number; request_id: string }>("test.double", 60_000);
 
 Deno.test("an answer comes back typed, with the asker's request id at the other end", async () => {
   await using nats = await startNats();
   const [asker, answerer] = [await nats.bus("asker"), await nats.bus("answerer")];
   answerer.answer(double, ({ n }, context) => ({ n: n * 2, request_id: context.request_id }));
   await answerer.connection.flush();
-  const context = systemContext(1_000, "req-1");
+  const context = systemContext(60_000, "req-1");
   assert.deepEqual(await asker.ask(double, { n: 21 }, context), { n: 42, request_id: "req-1" });
 });
 

@@ -34,8 +34,8 @@ async function startOwner() {
     async ask(next: Answer<Shown>, input = {}): Promise<string> {
       answer = next;
       const call = { action: "DescribeInstances", operation, input };
-      const context = { ...systemContext(5_000), request_id: "r" };
-      const { content, bytes } = await answers.ask(asker, service, call, context, 5_000);
+      const context = { ...systemContext(600_000), request_id: "r" };
+      const { content, bytes } = await answers.ask(asker, service, call, context, 600_000);
       const text = await new Response(content).text();
       assert.equal(new TextEncoder().encode(text).length, bytes);
       return text;
@@ -83,12 +83,12 @@ Deno.test("an answer that the asker has is not sent again, and one that it has n
   const { asker } = owner;
   await owner.ask(list([reservation(1)]));
   const name = subject<Shown, Shown>("ec2.DescribeInstances");
-  const first = await asker.askReply(name, {}, systemContext(5_000));
+  const first = await asker.askReply(name, {}, systemContext(600_000));
   assert.ok(first.data.length > 0 && first.index !== undefined);
-  const again = await asker.askReply(name, {}, systemContext(5_000), first.digest);
+  const again = await asker.askReply(name, {}, systemContext(600_000), first.digest);
   assert.equal(again.data.length, 0);
   assert.equal(again.digest, first.digest);
-  const other = await asker.askReply(name, {}, systemContext(5_000), "another");
+  const other = await asker.askReply(name, {}, systemContext(600_000), "another");
   assert.deepEqual(other.data, first.data);
 });
 

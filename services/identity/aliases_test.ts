@@ -25,7 +25,7 @@ async function accounts(nats: TestNats, names: readonly string[]) {
   for (const name of names) ids[name] = (await asker.ask(createAccount, { name })).account_id;
   type Action = `${"Create" | "Delete"}AccountAlias` | "ListAccountAliases";
   const call = (account: string, action: Action, input: Readonly<Record<string, unknown>>) =>
-    asker.ask(accountCall, { account, action, input }, systemContext(20_000));
+    asker.ask(accountCall, { account, action, input }, systemContext(600_000));
   return {
     ids,
     take: (account: string, alias: string) =>

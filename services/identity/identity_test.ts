@@ -47,7 +47,7 @@ async function identityOn(nats: TestNats, masterKeys = parseMasterKeys(newMaster
 async function as(bus: Bus, accessKeyId: string) {
   const grant = await bus.ask(signingKey, scopeOf(accessKeyId));
   const context: CallContext = {
-    ...systemContext(5_000),
+    ...systemContext(600_000),
     account_id: grant.account_id,
     principal_arn: grant.principal_arn,
     access_key_id: accessKeyId,
@@ -60,7 +60,7 @@ async function as(bus: Bus, accessKeyId: string) {
       // deno-lint-ignore no-explicit-any
       bus.ask(subject<unknown, any>(action), input, {
         ...context,
-        deadline_ms: Date.now() + 5_000,
+        deadline_ms: Date.now() + 600_000,
       }),
     may: async (action: string, resource = "*") =>
       (await bus.ask(authorize, { principal_arn: grant.principal_arn, action, resource }, context))

@@ -34,7 +34,7 @@ async function cloud() {
     asker.ask(
       accountCall,
       { account: account_id, action, input },
-      systemContext(20_000),
+      systemContext(600_000),
     ) as Promise<Readonly<Record<string, { readonly [member: string]: string }>>>;
   const as = (keys: Keys) => async (action: string, input: object = {}): Promise<Answer> => {
     const grant = await asker.ask(signingKey, {
@@ -45,7 +45,7 @@ async function cloud() {
       ...(keys.SessionToken === undefined ? {} : { session_token: keys.SessionToken }),
     });
     return await asker.ask(subject<object, Answer>(action), input, {
-      ...systemContext(20_000),
+      ...systemContext(600_000),
       account_id: grant.account_id,
       principal_arn: grant.principal_arn,
       access_key_id: keys.AccessKeyId,

@@ -5,7 +5,7 @@ import { actionSubject, register } from "./actions.ts";
 import { invalidValue } from "./errors.ts";
 
 const caller = {
-  ...systemContext(30_000),
+  ...systemContext(600_000),
   account_id: "111111111111",
   principal_arn: "arn:aws:iam::111111111111:user/alice",
 };

@@ -5,8 +5,8 @@ import { systemContext } from "../bus/subject.ts";
 import { canonical, ClientTokens } from "./client_tokens.ts";
 import { newId } from "./ids.ts";
 
-const alice = { ...systemContext(30_000), account_id: "111111111111" };
-const bob = { ...systemContext(30_000), account_id: "222222222222" };
+const alice = { ...systemContext(600_000), account_id: "111111111111" };
+const bob = { ...systemContext(600_000), account_id: "222222222222" };
 
 Deno.test("the order of members does not make other parameters", () => {
   assert.equal(

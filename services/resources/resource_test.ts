@@ -32,8 +32,8 @@ const diskType = (bucket: string): ResourceType<Disk> => ({
   gone: (disk) => disk.state === "gone",
 });
 
-const alice = { ...systemContext(30_000), account_id: "111111111111" };
-const bob = { ...systemContext(30_000), account_id: "222222222222" };
+const alice = { ...systemContext(600_000), account_id: "111111111111" };
+const bob = { ...systemContext(600_000), account_id: "222222222222" };
 const action = "DescribeVolumes" as const;
 const disk = (account: { account_id: string }, more: Partial<Disk> = {}): Disk => ({
   id: newId("vol-"),

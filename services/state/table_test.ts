@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { untilWorks } from "../../tests/kit/until.ts";
 import { Conflict, decodeRow, encodeRow, Table } from "./table.ts";
 
 interface Counter {
@@ -71,16 +72,7 @@ Deno.test("acknowledged writes survive kill -9 of the server and watching goes o
   await assert.rejects(table.create("b", { count: 1 }), { code: "ServiceUnavailable" });
   assert.equal(table.get("a")?.value.count, 1);
   await nats.start();
-  const limit = performance.now() + 20_000;
-  for (;;) {
-    try {
-      await table.modify("c", () => ({ count: 3 }));
-      break;
-    } catch (error) {
-      if (performance.now() > limit) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
+  await untilWorks("writes go on", () => table.modify("c", () => ({ count: 3 })));
   assert.equal(table.get("c")?.value.count, 3);
   assert.equal(table.get("a")?.value.count, 1);
 });

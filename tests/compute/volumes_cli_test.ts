@@ -8,10 +8,12 @@ import {
   UnlockSnapshotCommand,
 } from "@aws-sdk/client-ec2";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
+import { quickWaiters } from "../kit/quick_waiters.ts";
 
 Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) => {
   await using cloud = await startEc2Cloud();
   const { az, region } = cloud.node.config;
+  const waiters = await quickWaiters(`${cloud.node.paths.root}/models`);
   const run = async (...args: string[]) => {
     const { code, stdout, stderr } = await new Deno.Command("/usr/bin/aws", {
       args: ["--output", "json", "ec2", ...args],
@@ -25,6 +27,7 @@ Deno.test("the AWS CLI sees volumes and snapshots as EC2 shows them", async (t) 
         AWS_EC2_METADATA_DISABLED: "true",
         AWS_CONFIG_FILE: "/dev/null",
         AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
+        ...waiters,
       },
     }).output();
     const [out, err] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));

@@ -8,6 +8,7 @@ import {
   awaitLogin,
   createKey,
   describeInstance,
+  importTinyGuest,
   launch,
   type Login,
   ssh,
@@ -15,7 +16,6 @@ import {
 import { smallest } from "../compute/launches.ts";
 import { type Stack, startStack } from "../kit/stack.ts";
 import { untilWorks } from "../kit/until.ts";
-import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 interface Status {
   readonly services: readonly { readonly name: string; readonly state: string }[];
@@ -34,14 +34,7 @@ async function awaitHealthy(stack: Stack): Promise<void> {
 async function guestWithVolume(
   stack: Stack,
 ): Promise<{ id: string; volume: string; login: Login }> {
-  await stack.hive("image", "import", await tinyGuestImage(), "--name", "tiny", "--format", "raw");
-  const { Images } = await stack.aws<{ Images: { ImageId: string }[] }>(
-    "ec2",
-    "describe-images",
-    "--filters",
-    "Name=name,Values=tiny",
-  );
-  const image = Images[0]?.ImageId ?? "";
+  const image = await importTinyGuest(stack);
   const login = { key: await createKey(stack, "faults"), user: "root" };
   const id = await launch(
     stack,

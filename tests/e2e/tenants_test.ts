@@ -3,12 +3,14 @@
  * by both, each tenant with its own guest, neither seeing or touching anything of the other's.
  */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { pathsOf } from "../../services/config/node_config.ts";
 import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { smallest } from "../compute/launches.ts";
 import { cliDriver, cliWaiters, type Cloud, sdkDriver, type Tenant } from "../kit/ec2_drivers.ts";
+import { importTinyGuest } from "../kit/instances.ts";
+import { quickWaiters } from "../kit/quick_waiters.ts";
 import { type Stack, startStack } from "../kit/stack.ts";
-import { tinyGuestImage } from "../kit/tiny_guest.ts";
 import { TenantStory } from "./tenant_story.ts";
 
 /** What the CLI can wait for and no tenant of this cloud can have, by the operation that would show it. */
@@ -29,18 +31,6 @@ async function tenantNamed(stack: Stack, name: string): Promise<Tenant> {
   return JSON.parse(await stack.hive("admin", "account", "create", name, "--json"));
 }
 
-async function imageOf(stack: Stack): Promise<string> {
-  await stack.hive("image", "import", await tinyGuestImage(), "--name", "tiny", "--format", "raw");
-  const { Images } = await stack.aws<{ Images: { ImageId: string }[] }>(
-    "ec2",
-    "describe-images",
-    "--filters",
-    "Name=name,Values=tiny",
-  );
-  assert.ok(Images[0]);
-  return Images[0].ImageId;
-}
-
 Deno.test("two tenants at once go from a VPC to a restored volume and back, by CLI and by SDK", async (t) => {
   await using stack = await startStack();
   const paths = pathsOf(stack.dataDir);
@@ -49,8 +39,9 @@ Deno.test("two tenants at once go from a VPC to a restored volume and back, by C
     endpoint: `https://localhost:${config.ports.gateway}`,
     region: config.region,
     ca: paths.tls.ca,
+    waiters: await quickWaiters(join(paths.aws, "models")),
   };
-  const image = await imageOf(stack);
+  const image = await importTinyGuest(stack);
   const tenants = [await tenantNamed(stack, "ada"), await tenantNamed(stack, "bob")];
   const waited = new Set<string>();
   for (const driverOf of [sdkDriver, cliDriver]) {

@@ -9,13 +9,13 @@ import {
   awaitLogin,
   createKey,
   describeInstance,
+  importTinyGuest,
   launch,
   type Login,
   ssh,
 } from "../kit/instances.ts";
 import { type Stack, startStack } from "../kit/stack.ts";
 import { untilWorks } from "../kit/until.ts";
-import { tinyGuestImage } from "../kit/tiny_guest.ts";
 
 /** Files that the writer leaves behind it; older ones it deletes. */
 const kept = 40;
@@ -123,16 +123,11 @@ class WritingGuest {
 }
 
 async function start(stack: Stack): Promise<WritingGuest> {
-  await stack.hive("image", "import", await tinyGuestImage(), "--name", "tiny", "--format", "raw");
-  const { Images } = await stack.aws<{ Images: { ImageId: string }[] }>(
-    "ec2",
-    "describe-images",
-    ...["--filters", "Name=name,Values=tiny"],
-  );
+  const image = await importTinyGuest(stack);
   const login = { key: await createKey(stack, "volumes"), user: "root" };
   const id = await launch(
     stack,
-    ...["--image-id", Images[0]?.ImageId ?? "", "--instance-type", smallest],
+    ...["--image-id", image, "--instance-type", smallest],
     ...["--key-name", "volumes", "--block-device-mappings"],
     "DeviceName=/dev/sdf,Ebs={VolumeSize=1,DeleteOnTermination=true}",
   );

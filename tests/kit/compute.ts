@@ -22,7 +22,7 @@ export const testConfig: NodeConfig = {
 
 export function callerOf(account_id: string): CallContext {
   return {
-    ...systemContext(30_000),
+    ...systemContext(600_000),
     account_id,
     principal_arn: `arn:aws:iam::${account_id}:user/test`,
     region: testConfig.region,

@@ -21,6 +21,8 @@ export interface Cloud {
   readonly region: string;
   /** Path of the certificate authority. */
   readonly ca: string;
+  /** What the CLI waits by, as its environment. */
+  readonly waiters: Readonly<Record<string, string>>;
 }
 
 export interface Driver extends Disposable {
@@ -61,6 +63,7 @@ export function cliDriver(cloud: Cloud, tenant: Tenant): Driver {
     AWS_PAGER: "",
     AWS_MAX_ATTEMPTS: "3",
     AWS_RETRY_MODE: "standard",
+    ...cloud.waiters,
   };
   const plain = async (...command: readonly string[]) => {
     const whole = [

@@ -1,6 +1,7 @@
 /** Instances as a user of the AWS CLI handles them: launched, awaited, reached by SSH. */
 import { join } from "node:path";
 import { CommandFailed, type Ran, type Stack } from "./stack.ts";
+import { tinyGuestImage } from "./tiny_guest.ts";
 import { untilWorks } from "./until.ts";
 
 export interface DescribedInstance {
@@ -60,6 +61,18 @@ export async function launch(stack: Stack, ...args: string[]): Promise<string> {
   if (id === undefined) throw new Error("run-instances answered no instance");
   await stack.aws("ec2", "wait", "instance-running", "--instance-ids", id);
   return id;
+}
+
+/** Brings the tiny guest's image into the cloud. @returns the image's id */
+export async function importTinyGuest(stack: Stack): Promise<string> {
+  await stack.hive("image", "import", await tinyGuestImage(), "--name", "tiny", "--format", "raw");
+  const { Images } = await stack.aws<{ Images: { ImageId: string }[] }>(
+    "ec2",
+    "describe-images",
+    ...["--filters", "Name=name,Values=tiny"],
+  );
+  if (Images[0] === undefined) throw new Error("the tiny guest's image is not described");
+  return Images[0].ImageId;
 }
 
 export interface Login {

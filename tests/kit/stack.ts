@@ -4,6 +4,7 @@
  */
 import { join } from "node:path";
 import { pathsOf } from "../../services/config/node_config.ts";
+import { quickWaiters } from "./quick_waiters.ts";
 import { untilWorks } from "./until.ts";
 
 const repository = new URL("../../", import.meta.url).pathname;
@@ -131,6 +132,7 @@ export async function startStack(options: { args?: readonly string[] } = {}): Pr
     AWS_PAGER: "",
     AWS_MAX_ATTEMPTS: "5",
     AWS_RETRY_MODE: "standard",
+    ...await quickWaiters(join(paths.aws, "models")),
   };
   const awsRaw = (...args: string[]) =>
     run(["/usr/bin/aws", "--output", "json", ...args], { env: awsEnv, timeout_ms: 400_000 });
