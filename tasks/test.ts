@@ -19,6 +19,6 @@ if (import.meta.main) {
     }, Deno.args);
     if (parsed === undefined) return;
     if (parsed.options["no-setup"] !== true) await ensureMachine("tests");
-    return await runSteps([...integrationSteps(), ...checkSteps]);
+    return await runSteps([...checkSteps, ...integrationSteps()]);
   });
 }

@@ -7,7 +7,7 @@ import { LogFile } from "./log_file.ts";
 import { isAlive } from "./process_identity.ts";
 import { backOff_ms, RunningService } from "./running_service.ts";
 
-const soon = (what: string, holds: () => boolean) => until(what, holds, 5_000);
+const soon = (what: string, holds: () => boolean) => until(what, holds);
 
 /** A service that is the given shell line, well as soon as its file says so. */
 async function shellService(line: string, stop_timeout_ms = 2_000) {

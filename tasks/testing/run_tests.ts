@@ -6,8 +6,11 @@
 import { lastLine, sum } from "./counts.ts";
 import { type Ended, runStep, type Step } from "./step.ts";
 
-/** How many run beside each other: more would need more memory than a small box has. */
-const lanes = Math.min(2, navigator.hardwareConcurrency);
+/**
+ * How many run beside each other: more would need more memory than a small box has. `LANES=1` runs one
+ * after the other, for who runs two suites at once.
+ */
+const lanes = Math.min(Number(Deno.env.get("LANES") ?? 2), navigator.hardwareConcurrency);
 
 /** What the list of failures, which stands before the last line, begins with. */
 export const whatFailed = "What failed:";

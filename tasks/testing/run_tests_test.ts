@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 const runTests = new URL("run_tests.ts", import.meta.url).href;
 
 /** What `runSteps` prints of these steps, and its exit code, in a process of its own. */
-async function ran(steps: string): Promise<{ lines: string[]; code: number }> {
+async function ran(steps: string, lanes = 2): Promise<{ lines: string[]; code: number }> {
   const program = `
     import { runSteps } from ${JSON.stringify(runTests)};
     const ok = "ok | 1 passed | 0 failed (1ms)";
@@ -11,7 +11,7 @@ async function ran(steps: string): Promise<{ lines: string[]; code: number }> {
   `;
   const { stdout, code } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", program],
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", LANES: String(lanes) },
   }).output();
   return { lines: new TextDecoder().decode(stdout).split("\n"), code };
 }
@@ -53,6 +53,18 @@ Deno.test({
       await Deno.remove(directory, { recursive: true });
     }
   },
+});
+
+Deno.test("with one lane no step begins before the one before it has ended", async () => {
+  const step = (name: string) =>
+    `{ name: "${name}", args: ["eval", "console.log('${name} runs')"], timeout_ms: 60_000 }`;
+  const { lines } = await ran(`[${step("one")}, ${step("two")}]`, 1);
+  const said = lines.map((line) => line.replace(/ \(.*/, "")).filter(Boolean);
+  assert.deepEqual(said, [
+    ...["== one", "one runs", "ok one: 1 passed, 0 failed"],
+    ...["== two", "two runs", "ok two: 1 passed, 0 failed"],
+    "2 passed, 0 failed",
+  ]);
 });
 
 Deno.test("a step that wants the machine for itself runs when all others have ended", async () => {

@@ -35,8 +35,9 @@ export const checkSteps: readonly Step[] = [
 /** Folders of `tests/` that are suites of their own. */
 const ownSuites = new Set(["e2e", "bench", "fresh", "image", "soak"]);
 
-/** What takes longest, the longest first. */
-const long = ["tests/predastore", "tests/viperblock", "tests/sim", "tests/compute", "tests/kit"];
+/** What takes longest, the longest first; the appliance's image when it has to be built. */
+const long = ["predastore", "viperblock", "sim", "compute", "appliance", "kit"]
+  .map((name) => `tests/${name}`);
 
 /** The same of the end-to-end tests: guests boot for minutes. */
 const longEndToEnd = ["debian_instance", "faults", "tenants", "volumes", "debian_guest"]
@@ -80,7 +81,8 @@ export function endToEndSteps(): Step[] {
     ...files.map((file) =>
       testStep([file], 40 * minutes, measuring.has(file) ? { alone: true } : {})
     ),
-    testStep(["tests/fresh"], 120 * minutes, { alone: true }),
+    // It begins with downloads and ends alone: what boots for minutes is done by then.
+    testStep(["tests/fresh"], 120 * minutes),
   ];
 }
 

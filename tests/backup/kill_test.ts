@@ -105,7 +105,7 @@ Deno.test("a state store of one's own ends with whoever started it, even by kill
     await owner.status;
     await reader.cancel();
     // Two servers over one store would be the end of it.
-    await until("the store has ended", async () => !await natsGreets(port), 60_000);
+    await until("the store has ended", async () => !await natsGreets(port));
   } finally {
     await Deno.remove(directory, { recursive: true });
   }

@@ -74,7 +74,6 @@ async function startBox(network: TestNetwork, machine: number, directory: string
       return await until(
         `${event} of ${node_id}: ${JSON.stringify(lines.slice(-3))}`,
         () => lines.find((one) => one.event === event),
-        60_000,
       );
     },
     async [Symbol.asyncDispose]() {
@@ -108,7 +107,6 @@ Deno.test({
       await until(
         "each hears the other two",
         () => boxes.every((box) => box.heard().size === 2) ? true : undefined,
-        120_000,
       );
       assert.deepEqual([...one.heard()].sort(), ["n-2", "n-3"]);
 
@@ -140,7 +138,6 @@ Deno.test({
       await until(
         "a certificate is asked for",
         async () => await exists(two.files.certificateWanted) ? true : undefined,
-        120_000,
       );
       assert.equal(await Deno.readTextFile(two.files.certificateWanted), "10.77.0.22\n");
       assert.ok(!await exists(one.files.certificateWanted));

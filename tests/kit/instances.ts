@@ -85,7 +85,7 @@ export async function sshRaw(
   id: string,
   login: Login,
   command: string,
-  timeout_ms = 60_000,
+  timeout_ms = 600_000,
 ): Promise<Ran> {
   return await stack.hiveRaw(
     ["ssh", id, "-i", login.key, "-l", login.user, "--", command],
@@ -99,7 +99,7 @@ export async function ssh(
   id: string,
   login: Login,
   command: string,
-  timeout_ms = 60_000,
+  timeout_ms = 600_000,
 ): Promise<string> {
   const ran = await sshRaw(stack, id, login, command, timeout_ms);
   if (ran.code !== 0) throw new CommandFailed(["ssh", id, command], ran);
@@ -111,11 +111,11 @@ export async function awaitLogin(
   stack: Stack,
   id: string,
   login: Login,
-  timeout_ms = 300_000,
+  timeout_ms = 1_200_000,
 ): Promise<void> {
   await untilWorks(
     `${id} to let ${login.user} in`,
-    async () => (await sshRaw(stack, id, login, "true", 30_000)).code === 0,
+    async () => (await sshRaw(stack, id, login, "true", 60_000)).code === 0,
     timeout_ms,
   );
 }

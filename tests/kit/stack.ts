@@ -42,7 +42,7 @@ export async function run(
     stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",
-    signal: AbortSignal.timeout(options.timeout_ms ?? 120_000),
+    signal: AbortSignal.timeout(options.timeout_ms ?? 600_000),
   }).spawn();
   if (options.stdin !== undefined) {
     const writer = child.stdin.getWriter();

@@ -20,7 +20,7 @@ async function pause(since_ms: number): Promise<void> {
 export async function until<T>(
   what: string,
   holds: () => Promise<T | undefined | false> | T | undefined | false,
-  timeout_ms = 60_000,
+  timeout_ms = 300_000,
 ): Promise<T> {
   const since_ms = performance.now();
   for (;;) {
@@ -40,7 +40,7 @@ export async function until<T>(
 export async function untilWorks<T>(
   what: string,
   attempt: () => Promise<T | undefined | false> | T | undefined | false,
-  timeout_ms = 60_000,
+  timeout_ms = 300_000,
 ): Promise<T> {
   let last: unknown;
   try {
