@@ -214,7 +214,7 @@ export class OpenedVolume {
   /** One turn of the engine, and the next thing that happens in the world. */
   async turn(): Promise<void> {
     const { cloud, look } = this.#around;
-    this.volume.turn();
+    if (!this.volume.finished) this.volume.turn();
     look(this);
     cloud.world.step();
     for (let i = 0; i < 4; i++) await null;

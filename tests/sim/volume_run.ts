@@ -322,6 +322,8 @@ export class VolumeRun {
     this.#promises.ended();
     this.#endLife(opened);
     opened.volume.close();
+    const { underWay } = opened.machine.ring;
+    if (underWay > 0) throw new Violation(`it ended with ${underWay} requests under way`);
     this.#cloud.disk.processEnd();
     opened.machine.releaseAll();
   }

@@ -5,6 +5,9 @@
  * Each step begins when the one before it is over; nothing is waited for in between, the volume's loop
  * comes by at every turn. An unmount that the store cannot take all of is given up, and the volume is
  * served again: nothing is lost. A stop needs the log alone, which is replayed at the next mount.
+ *
+ * What always holds: when the end is told nothing of the volume is in the ring that refers to memory, since that is given
+ * back then, and the kernel would read or write whatever has its place by that time.
  */
 import type { BlockMap } from "../maps/block_map.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
@@ -48,7 +51,9 @@ export class Closing {
   #underWay = false;
   #finished = false;
   #for: "unmount" | "stop" = "stop";
-  #step: "connections" | "flush" | "drain" | "save" | "over" = "over";
+  #step: "connections" | "flush" | "drain" | "save" | "quiet" | "over" = "over";
+  /** What is told when all is quiet. */
+  #end: () => void = () => {};
 
   constructor(parts: ClosingParts) {
     this.#door = parts.door;
@@ -92,12 +97,13 @@ export class Closing {
         if (this.#for === "unmount") this.#log.sealSegment();
         this.#step = "flush";
         let synced = false;
+        const stopped = () => this.#stopped();
         this.#log.flushThen(() => {
           synced = true;
           if (this.#for === "unmount") this.#step = "drain";
           // The log that stays behind says itself that all of it was durable.
-          else if (this.#log.markAtEnd()) this.#log.flushThen(() => this.#stopped());
-          else this.#stopped();
+          else if (this.#log.markAtEnd()) this.#log.flushThen(() => this.#whenQuiet(stopped));
+          else this.#whenQuiet(stopped);
         });
         this.#log.advance();
         return synced;
@@ -114,8 +120,20 @@ export class Closing {
         });
         if (more) return true;
         this.#step = "save";
-        this.#checkpointer.start(this.#mapKey, (ok) => this.#endUnmount(ok));
+        this.#checkpointer.start(this.#mapKey, (ok) => {
+          if (ok) this.#whenQuiet(() => this.#endUnmount(true));
+          else this.#endUnmount(false);
+        });
         this.#log.advance();
+        return true;
+      }
+      case "quiet": {
+        if (!this.#log.idle || this.#drainer.reading || this.#chunkCache?.idle === false) {
+          return false;
+        }
+        this.#step = "over";
+        this.#finished = true;
+        this.#end();
         return true;
       }
       default:
@@ -123,9 +141,12 @@ export class Closing {
     }
   }
 
+  #whenQuiet(end: () => void): void {
+    this.#end = end;
+    this.#step = "quiet";
+  }
+
   #stopped(): void {
-    this.#step = "over";
-    this.#finished = true;
     this.#maintenance.dropSpares();
     this.#post({ kind: "stopped" });
   }
@@ -141,11 +162,8 @@ export class Closing {
       mapped_blocks: this.#map.mappedBlocks,
       owners: [...owners],
     });
+    if (ok) return;
     this.#step = "over";
-    if (ok) {
-      this.#finished = true;
-      return;
-    }
     // The store could not take it all: the volume is served again, and nothing is lost.
     this.#underWay = false;
     this.#door.listenAgain();

@@ -4,8 +4,11 @@ import type { FromWorker } from "../mounts/mailbox.ts";
 import { Closing, type ClosingParts } from "./closing.ts";
 import { Places } from "./places.ts";
 
-/** An unmount that has come to the drain, beside a snapshot in the given state. */
-function unmounting(snapshotter: { idle: boolean; isFailing: boolean }) {
+const noSnapshot = { idle: true, isFailing: false };
+
+/** The end of a mount, and what of its parts tells whether they have something under way. */
+function ending(how: "unmount" | "stop", snapshotter: { idle: boolean; isFailing: boolean }) {
+  const busy = { log: false, drainer: false };
   const posted: FromWorker[] = [];
   let listening = true;
   const map = new BlockMap(1024);
@@ -17,8 +20,23 @@ function unmounting(snapshotter: { idle: boolean; isFailing: boolean }) {
       listenAgain: () => listening = true,
     },
     partial: { idle: true },
-    log: { sealSegment() {}, flushThen: (work: () => void) => work(), advance() {} },
-    drainer: { running: false, start: () => false },
+    log: {
+      get idle() {
+        return !busy.log;
+      },
+      sealSegment() {},
+      flushThen: (work: () => void) => work(),
+      advance() {},
+      markAtEnd: () => false,
+    },
+    drainer: {
+      running: false,
+      get reading() {
+        return busy.drainer;
+      },
+      start: () => false,
+    },
+    maintenance: { dropSpares() {} },
     checkpointer: { running: false, start: (_: string, done: (ok: boolean) => void) => done(true) },
     map,
     places: new Places(map),
@@ -27,9 +45,27 @@ function unmounting(snapshotter: { idle: boolean; isFailing: boolean }) {
     mapKey: "maps/vol-test/1",
     post: (message: FromWorker) => posted.push(message),
   } as unknown as ClosingParts);
-  closing.begin("unmount");
+  closing.begin(how);
   closing.advance();
-  return { closing, posted, isListening: () => listening };
+  return { closing, busy, posted, isListening: () => listening };
+}
+
+/** An unmount that has come to the drain, beside a snapshot in the given state. */
+const unmounting = (snapshotter: { idle: boolean; isFailing: boolean }) =>
+  ending("unmount", snapshotter);
+
+for (const part of ["drainer", "log"] as const) {
+  Deno.test(`a stop is not told while the disk reads or writes the memory of the ${part}`, () => {
+    const { closing, busy, posted } = ending("stop", noSnapshot);
+    busy[part] = true;
+    assert.equal(closing.advance(), false);
+    assert.deepEqual(posted, []);
+    assert.equal(closing.finished, false);
+    busy[part] = false;
+    assert.ok(closing.advance());
+    assert.deepEqual(posted.map(({ kind }) => kind), ["stopped"]);
+    assert.ok(closing.finished);
+  });
 }
 
 Deno.test("an unmount waits for a snapshot that is being stored", () => {
@@ -38,6 +74,7 @@ Deno.test("an unmount waits for a snapshot that is being stored", () => {
   assert.equal(closing.advance(), false);
   assert.deepEqual(posted, []);
   snapshotter.idle = true;
+  closing.advance();
   closing.advance();
   assert.ok(closing.finished);
 });

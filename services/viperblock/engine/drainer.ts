@@ -95,6 +95,11 @@ export class Drainer {
     return this.#running;
   }
 
+  /** The disk is reading into the chunk's memory. */
+  get reading(): boolean {
+    return this.#readsLeft > 0;
+  }
+
   /**
    * Makes one chunk of what lives in sealed segments.
    * @returns false when there is nothing to move

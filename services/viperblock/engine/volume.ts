@@ -381,6 +381,8 @@ export class Volume {
       this.#snapshotter.wantsTick || this.#compactor.wantsTick
     ) this.#ticker.start(this.#door.throttled);
     if (this.#closing.underWay) again = this.#closing.advance() || again;
+    // Its memory is given back now: nothing may be begun in it any more.
+    if (this.#closing.finished) return;
     this.#reader.advance();
     const mayWait = !again && !this.#door.hasReplies;
     // What the wait brings is done when it is over.
@@ -410,6 +412,7 @@ export class Volume {
 
   /** A message of the main thread. */
   deliver(message: ToWorker): void {
+    if (this.#closing.finished) return;
     switch (message.kind) {
       case "segment":
         this.#maintenance.segmentCame(this.#machine.disk.open(message.path));

@@ -83,6 +83,7 @@ function serve(init: WorkerInit): void {
   }
   // Only the mailbox is still waited for; after a failure memory stays mapped.
   volume.release();
+  post({ kind: "gone" });
 }
 
 scope.onmessage = (event) => {

@@ -26,6 +26,8 @@ export class SimulatedRing implements RequestQueue {
   readonly #done: [kind: number, id: number, result: number][] = [];
   readonly #writes = new Set<WriteUnderWay>();
   #over = false;
+  /** Requests that were asked for and whose end was not told; they may refer to memory until then. */
+  underWay = 0;
   /** Called when a write is asked for; what it returns is called when that has landed. */
   onWrite: () => () => void = () => () => {};
 
@@ -45,6 +47,7 @@ export class SimulatedRing implements RequestQueue {
     kind: number,
     id: number,
   ): void {
+    if (operation !== ringOperations.timeout) this.underWay++;
     const isLogged = operation === ringOperations.write && this.disk.isLogFile(fd);
     const landed = isLogged ? this.onWrite() : () => {};
     this.#queued.push(() => this.#submit(operation, fd, offset, address, length, kind, id, landed));
@@ -52,7 +55,10 @@ export class SimulatedRing implements RequestQueue {
 
   turn(): void {
     for (const submit of this.#queued.splice(0)) submit();
-    for (const [kind, id, result] of this.#done.splice(0)) this.#handlers[kind]?.(id, result, 0);
+    for (const [kind, id, result] of this.#done.splice(0)) {
+      if (result !== etime) this.underWay--;
+      this.#handlers[kind]?.(id, result, 0);
+    }
   }
 
   #submit(

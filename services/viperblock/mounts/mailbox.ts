@@ -145,6 +145,8 @@ export type FromWorker =
   /** What is wrong in sentences, when all of it is done. */
   | { readonly kind: "audited"; readonly wrong: readonly string[] | undefined }
   | { readonly kind: "stopped" }
+  /** After it was stopped or unmounted: it has given back all that it had, and touches nothing more. */
+  | { readonly kind: "gone" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
   | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean }
   | {

@@ -141,6 +141,8 @@ export class MountedVolume {
   #unmounting: PromiseWithResolvers<boolean> | undefined;
   #reports: ((statistics: VolumeStatistics) => void)[] = [];
   #over = false;
+  /** How it ends, when the engine has said so and is not gone yet: it still has its files and its memory. */
+  #ending: Ending | undefined;
   #damage: DamageReport | undefined;
   #snapshots = 0;
   readonly #freezing = new Map<string, Freezing>();
@@ -190,7 +192,7 @@ export class MountedVolume {
     this.#worker.onmessage = (event: MessageEvent<FromWorker>) => this.#handle(event.data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#end({ kind: "failed", error: event.message, damaged: false });
+      this.#end(this.#ending ?? { kind: "failed", error: event.message, damaged: false });
     };
     // A failure is told to whoever waits for `ended`; nobody need wait for `ready` any more then.
     this.#ready.promise.catch(() => {});
@@ -248,7 +250,7 @@ export class MountedVolume {
   }
 
   #send(message: ToWorker): void {
-    if (!this.#over) this.#mailbox.send(message);
+    if (!this.#over && this.#ending === undefined) this.#mailbox.send(message);
     if (message.kind === "segment_refused") this.#o.noRoom?.();
   }
 
@@ -454,7 +456,7 @@ export class MountedVolume {
         return;
       case "unmounted":
         if (message.ok) {
-          this.#end({
+          this.#ending = {
             kind: "unmounted",
             map: {
               key: mapKey(this.#o.volumeId, this.#o.epoch),
@@ -463,20 +465,28 @@ export class MountedVolume {
               mapped_blocks: message.mapped_blocks,
               owners: message.owners,
             },
-          });
+          };
         } else {
           this.#unmounting?.resolve(false);
           this.#unmounting = undefined;
         }
         return;
       case "stopped":
-        this.#end({ kind: "stopped" });
+        this.#ending = { kind: "stopped" };
+        return;
+      case "gone":
+        if (this.#ending !== undefined) this.#end(this.#ending, true);
         return;
       case "report":
         for (const resolve of this.#reports.splice(0)) resolve(message.statistics);
         return;
       case "failed":
-        this.#end({ kind: "failed", error: message.error, damaged: message.damaged });
+        if (this.#ending !== undefined) {
+          this.#log.error("engine_not_closed", { error: message.error });
+        }
+        this.#end(
+          this.#ending ?? { kind: "failed", error: message.error, damaged: message.damaged },
+        );
         return;
       case "log":
         this.#log[message.level](message.event, message.fields);
@@ -484,7 +494,8 @@ export class MountedVolume {
     }
   }
 
-  #end(ending: Ending): void {
+  /** @param isGone nothing of the worker's refers to the memory that it was lent */
+  #end(ending: Ending, isGone = false): void {
     if (this.#over) return;
     this.#over = true;
     if (ending.kind === "failed") {
@@ -500,7 +511,7 @@ export class MountedVolume {
       await this.#orders.end();
       closeFile(this.#mailbox.eventFd);
       // After a failure the kernel may still be ending the worker's requests on this memory.
-      if (ending.kind !== "failed") { for (const memory of this.#memories) unmap(memory); }
+      if (isGone) { for (const memory of this.#memories) unmap(memory); }
       this.#worker.terminate();
       this.#ended.resolve(ending);
     })();
