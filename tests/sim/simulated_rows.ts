@@ -6,6 +6,7 @@ import {
   mapOwner,
   type SavedMap,
 } from "../../services/viperblock/maps/map_objects.ts";
+import { ownEpoch, sharedEpoch } from "../../services/viperblock/mounts/shared_chunks.ts";
 import type { SnapshotRow, VolumeRow } from "../../services/viperblock/records.ts";
 import type { Random } from "../kit/random.ts";
 
@@ -89,15 +90,10 @@ export class SimulatedRows {
     return snapshot?.state === "ok" ? snapshot.map : "unknown";
   }
 
-  /** The newest epochs of the maps that this volume wrote itself. */
+  /** Up to which epochs its own chunks may be named by its saved map, and by others, as it is opened. */
   newestEpochs(volume: VolumeRow) {
-    const newest = (rows: Iterable<{ readonly map?: SavedMap }>) => {
-      const own = [...rows].map((row) => row.map).filter((map) =>
-        map !== undefined && mapOwner(map) === volume.volume_id
-      );
-      return Math.max(0, ...own.map((map) => map?.epoch ?? 0));
-    };
-    const [mapEpoch, snapshotEpoch] = [newest([volume]), newest(this.snapshots.values())];
+    const mapEpoch = ownEpoch(volume.map, volume.volume_id);
+    const snapshotEpoch = sharedEpoch({ ...volume, epoch: volume.epoch - 1 }, this.books);
     return { mapEpoch, snapshotEpoch, savedEpoch: Math.max(mapEpoch, snapshotEpoch) };
   }
 

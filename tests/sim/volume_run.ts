@@ -54,6 +54,8 @@ export class VolumeRun {
   #cachedWrong = 0;
   /** Of its own, so that a history without a chunk cache is what it was. */
   readonly #spoiling: Random;
+  /** Of its own, for the same reason. */
+  readonly #cloning: Random;
 
   /**
    * @param endsWhileOpening whether openings, too, end now and then before they serve
@@ -67,6 +69,7 @@ export class VolumeRun {
     this.#spoiling = new Random(seed ^ 0x165667b1);
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
+    this.#cloning = new Random(seed ^ 0x27d4eb2f);
     this.#sync = seed % 7 === 2 ? "always" : seed % 7 === 3 ? "relaxed" : "flush";
     this.#cloud = new SimulatedCloud(seed, this.#random);
     this.#collections = new SimulatedCollections(this.#cloud);
@@ -277,8 +280,18 @@ export class VolumeRun {
     const id = this.#cloud.rows.pickSnapshot(this.#random);
     this.#cloud.note(`deletes ${id}`);
     const row = snapshots.get(id) as SnapshotRow;
+    if (row.state === "ok" && this.#cloning.below(2) === 0) this.#keepClone(row);
     snapshots.delete(id);
     this.#collections.collectBeside(opened, row);
+  }
+
+  /** A clone that nobody uses: what it needs is there as long as it is, whoever else gives it up. */
+  #keepClone({ snapshot_id, size_bytes, map }: SnapshotRow): void {
+    const { rows, keys } = this.#cloud;
+    const id = `vol-kept-${snapshot_id}`;
+    this.#cloud.note(`makes ${id}`);
+    keys?.make(id);
+    rows.makeVolume(id, size_bytes / blockBytes, map);
   }
 
   #grow({ volume }: OpenedVolume): void {

@@ -29,7 +29,7 @@ const deadChunks = 16;
 
 export interface CompactorOptions {
   readonly volumeId: string;
-  /** Chunks up to this epoch may belong to snapshots. */
+  /** Chunks up to this epoch may belong to others. */
   readonly snapshotEpoch: number;
   readonly chunkBlocks: number;
   readonly places: Places;

@@ -57,7 +57,7 @@ export interface VolumeOptions {
   /** The epoch of the map in the object store; chunks of later epochs are this log's own. */
   readonly savedEpoch: number;
   readonly mapEpoch: number;
-  /** The newest epoch whose chunks a snapshot may name. */
+  /** The newest epoch whose chunks others may name. */
   readonly snapshotEpoch: number;
   readonly cacheBytes: number;
   /** Files that its chunks may be kept in on this node. */

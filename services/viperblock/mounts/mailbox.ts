@@ -223,7 +223,7 @@ export interface WorkerInit {
   readonly savedEpoch: number;
   /** As that, of the map alone that its mount began with. */
   readonly mapEpoch: number;
-  /** The newest epoch whose chunks a snapshot may name. */
+  /** The newest epoch whose chunks others may name. */
   readonly snapshotEpoch: number;
   /** The data key of an encrypted volume. */
   readonly key?: Uint8Array<ArrayBuffer>;

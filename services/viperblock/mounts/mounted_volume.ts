@@ -49,7 +49,7 @@ export interface MountOptions {
   readonly savedEpoch: number;
   /** The epoch of the map that the mount began with, if the volume wrote it itself; as `savedEpoch` unless given. */
   readonly mapEpoch?: number;
-  /** The newest epoch whose chunks a snapshot may name; as `savedEpoch` unless given. */
+  /** The newest epoch whose chunks others may name; as `savedEpoch` unless given. */
   readonly snapshotEpoch?: number;
   /** The volume's own directory; exists. */
   readonly directory: string;

@@ -18,10 +18,11 @@ import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import type { ChunkName } from "../format.ts";
 import type { HeldChunks } from "./mailbox.ts";
-import { type BlockStore, mapOwner, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { type BlockStore, readMap, type SavedMap } from "../maps/map_objects.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
 import { LeftCaches } from "./left_caches.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
+import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
 
 export interface MountsOptions {
@@ -206,6 +207,8 @@ export class Mounts {
     );
     const log = this.#o.log.with({ volume_id: value.volume_id });
     const started = performance.now();
+    const mapEpoch = ownEpoch(value.map, value.volume_id);
+    const snapshotEpoch = sharedEpoch(value, this.#o.tables);
     const volume = await openVolume({
       volumeId: value.volume_id,
       sizeBytes: value.size_bytes,
@@ -213,9 +216,9 @@ export class Mounts {
       sync: value.sync ?? "flush",
       ...(key === undefined ? {} : { key }),
       epoch: taken.value.epoch,
-      savedEpoch: Math.max(ownEpoch(value.map, value), this.#snapshotEpoch(value)),
-      mapEpoch: ownEpoch(value.map, value),
-      snapshotEpoch: this.#snapshotEpoch(value),
+      savedEpoch: Math.max(mapEpoch, snapshotEpoch),
+      mapEpoch,
+      snapshotEpoch,
       directory,
       socket: this.#o.socket(value.volume_id),
       ...this.#vhostSocket(value.volume_id),
@@ -307,12 +310,6 @@ export class Mounts {
   /** What a map's writer began with, as far as that is still known. */
   #inherited(map: SavedMap | undefined): SavedMap | "unknown" | undefined {
     return map === undefined ? undefined : inheritedBy(map, this.#o.tables);
-  }
-
-  /** The newest epoch whose chunks a snapshot may name. */
-  #snapshotEpoch(row: VolumeRow): number {
-    const epochs = this.#o.tables.snapshots.list().map(({ value }) => ownEpoch(value.map, row));
-    return Math.max(0, ...epochs);
   }
 
   /** Counters of a volume that is mounted here, and what follows from them. */
@@ -508,9 +505,4 @@ export class Mounts {
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
     await Promise.all(this.#lettingGo.values());
   }
-}
-
-/** The epoch of a map, if the volume wrote it itself; else 0. */
-function ownEpoch(map: SavedMap | undefined, row: VolumeRow): number {
-  return map !== undefined && mapOwner(map) === row.volume_id ? map.epoch : 0;
 }
