@@ -1,6 +1,8 @@
 /** Directories that vanish, lie, come back empty or stale, with a client that checks every byte. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
 import { Fsck } from "./upkeep/fsck.ts";
 import type { Store } from "./store.ts";
 import { newSealingKey, parseSealingKeys } from "./encryption/sealing.ts";
@@ -270,4 +272,29 @@ Deno.test("a commit that names shards of before an outage fails, since they may 
   assert.equal(test.store.objects.find(bucket, "k"), undefined);
   await test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 3 << 20)));
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(2, 3 << 20));
+});
+
+Deno.test("RS(2,1): an aborted upload does not come back with a directory that failed as it was aborted", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const { uploads, directories, compactor } = test.store;
+  const { id } = await uploads.create(bucket, "big", { headers: {}, user: {} });
+  await uploads.putPart(bucket, uploads.find(bucket, "big", id), 1, bodyOf(bytesOf(1, 300_000)));
+  const fault = { path: test.blobs[2] ?? "", broken: true };
+  disk.faults.add(fault);
+  await uploads.abort(bucket, uploads.find(bucket, "big", id));
+  disk.faults.delete(fault);
+  await directories.inspect();
+  assert.equal(directories.online.length, 3);
+  // Those that heard of it give up all that is dead.
+  const heard = directories.all.slice(0, 2);
+  for (const directory of heard) directory.goOffline("it begins a new segment");
+  await directories.inspect();
+  for (const directory of heard) {
+    for (const segment of await directory.segments()) await compactor.compact(directory, segment);
+  }
+  await test.reopen({ rebuild: true });
+  const left = test.store.index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 10);
+  assert.deepEqual(left, []);
 });

@@ -195,6 +195,40 @@ Deno.test("a multipart object is its parts, and replaced parts and aborted uploa
   }
 });
 
+for (const how of ["overwritten", "deleted"]) {
+  Deno.test(`who reads an object of parts has all of it, although it is ${how} meanwhile`, async () => {
+    await using test = await testStore(2, 1);
+    const bucket = await test.bucket();
+    const { objects, uploads, compactor } = test.store;
+    const { id } = await uploads.create(bucket, "big", { headers: {}, user: {} });
+    const upload = uploads.find(bucket, "big", id);
+    const bodies = [1, 2, 3].map((seed) => bytesOf(seed, 1_500_000));
+    for (const [at, body] of bodies.entries()) {
+      await uploads.putPart(bucket, upload, at + 1, bodyOf(body));
+    }
+    const meta = { headers: {}, user: {} };
+    await uploads.complete(bucket, upload, (parts) => ({ parts, etag: "e", meta }));
+    const object = objects.find(bucket, "big");
+    assert.ok(object !== undefined);
+    const pieces: Uint8Array[] = [];
+    let compacting: Promise<void> | undefined;
+    for await (const piece of objects.read(object, 0, object.size)) {
+      pieces.push(piece);
+      if (pieces.length > 1) continue;
+      if (how === "deleted") await objects.delete(bucket, "big");
+      else await objects.put(bucket, "big", bodyOf(bytesOf(4, 100_000)));
+      // What its segments hold is dead; they stay until this reader is done.
+      for (const directory of test.store.directories.all) directory.goOffline("a new segment");
+      await test.store.directories.inspect();
+      compacting = compactor.run(1);
+    }
+    same(Buffer.concat(pieces), Buffer.concat(bodies));
+    await compacting;
+    // Who comes later does not find it.
+    await assert.rejects(contentOf(test.store, object), DataLost);
+  });
+}
+
 Deno.test("a store without room above its reserve refuses and harms nothing", async () => {
   await using test = await testStore(1, 0, { reserve_bytes: 2 ** 52 });
   const bucket = await test.bucket();

@@ -5,6 +5,7 @@
  * higher revision, made when shards move, replaces a lower one and is never replaced by it.
  */
 import type { Location } from "../segments/blob_directory.ts";
+import { HeldExtents } from "../extents/held_extents.ts";
 import {
   packLayout,
   packLocations,
@@ -21,6 +22,8 @@ import type { SegmentTable } from "./segments.ts";
 export class ExtentTable {
   readonly #database: IndexDatabase;
   readonly #segments: SegmentTable;
+  /** What running reads still need of what is dropped. */
+  readonly held = new HeldExtents();
 
   constructor(database: IndexDatabase, segments: SegmentTable) {
     this.#database = database;
@@ -122,6 +125,7 @@ export class ExtentTable {
   drop(id: number): void {
     const known = this.find(id);
     if (known === undefined) return;
+    this.held.dropped(known);
     this.#segments.accountShards(known, -1);
     this.#segments.accountRecords(known.locations, -1);
     this.#database.run("delete from extents where id = ?", id);

@@ -361,11 +361,13 @@ export class Objects {
         return;
       }
       using _long = this.#small.beside();
+      const { extents } = this.#index;
+      using _held = extents.held.hold(object.extents.map(([id]) => id));
       let start = 0;
       for (const [id, size] of object.extents) {
         const end = start + size;
         if (end > from && start < to) {
-          const extent = this.#index.extents.find(id);
+          const extent = extents.find(id) ?? extents.held.find(id);
           if (extent === undefined) throw new DataLost(`extent ${id} of ${object.key} is gone`);
           const first = Math.max(from, start) - start;
           const last = Math.min(to, end) - start;

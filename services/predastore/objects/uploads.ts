@@ -182,15 +182,25 @@ export class Uploads {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
       // Into all of them, also full ones: it is what makes room in them.
       const to = this.#directories.all;
-      const partial = to.some((one) => !one.online);
-      const gone = { upload: upload.id, ...(partial ? { partial } : {}) };
       const code = this.#codes.of(upload.meta);
-      await this.#commits.commit(
-        code,
-        to,
-        [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), gone)],
-        () => this.#index.uploads.applyGone(upload.id),
-      );
+      const write = async (partial: boolean) => {
+        let heard = 0;
+        const gone = { upload: upload.id, ...(partial ? { partial } : {}) };
+        await this.#commits.commit(
+          code,
+          to,
+          [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), gone)],
+          ([locations]) => {
+            heard = locations?.length ?? 0;
+            this.#index.uploads.applyGone(upload.id);
+          },
+        );
+        return heard;
+      };
+      // Who does not hear of it may bring the upload back; then the record is kept for good.
+      const away = to.some((one) => !one.online);
+      const heard = await write(away);
+      if (!away && heard < to.length) await write(true);
     });
   }
 }
