@@ -93,3 +93,39 @@ Deno.test("a client with structured replies reads the same from the disk and fro
     await run("qemu-io", ["-f", "raw", "-c", "read -P 0 4096 4096", uri]);
   });
 });
+
+Deno.test("parts of blocks are zeroed when there is room again, though a client leaves its replies unread", async () => {
+  await withVolume(async (socket) => {
+    /** More than socket buffers take. */
+    const requests = 3000;
+    const length = 2 * blockBytes;
+    await using other = await NbdClient.connect(socket, "vol-bare");
+    await other.write(0, new Uint8Array(length).fill(7));
+    const { connection } = await connectNbd(socket, "vol-bare");
+    using late = connection;
+    const message = new Uint8Array(requests * 28);
+    const view = new DataView(message.buffer);
+    for (let i = 0; i < requests; i++) {
+      view.setUint32(i * 28, 0x25609513);
+      view.setBigUint64(i * 28 + 8, BigInt(i));
+      view.setUint32(i * 28 + 24, length);
+    }
+    await writeAll(late, message);
+    const first = await readExactly(late, 16 + length);
+    // It has seen them all by now, and has no memory left to read into.
+    const zeroed = (async () => {
+      for (let i = 0; i < 8; i++) await other.zero(512 + i * 1024, 512);
+    })();
+    const over = zeroed.catch(() => {});
+    // What another client asks is answered meanwhile; by then the zeroing has been looked at.
+    await using third = await NbdClient.connect(socket, "vol-bare");
+    for (let i = 0; i < 20; i++) await third.flush();
+    let last = first;
+    for (let i = 1; i < requests; i++) last = await readExactly(late, 16 + length);
+    await over;
+    await zeroed;
+    assert.ok(last.subarray(16).every((byte) => byte === 7 || byte === 0));
+    const now = await other.read(0, length);
+    assert.ok(now.every((byte, at) => byte === (at % 1024 >= 512 ? 0 : 7)));
+  });
+});

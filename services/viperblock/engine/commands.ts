@@ -153,7 +153,8 @@ export class VolumeCommands implements Commands {
     }
     const parts = this.#requests.type[id] === nbdCommand.writeZeroes;
     if (parts && (offset % blockBytes !== 0 || end % blockBytes !== 0)) {
-      if (this.#requests.available < requestReserve || !this.#reader.hasRoom(2)) return false;
+      // Before anything is done: what is begun must not fail for want of room.
+      if (this.#requests.available < requestReserve || !this.#partial.hasRoom(2)) return false;
     }
     if (last > first && !this.#log.hole(first, last - first)) return false;
     if (parts) {

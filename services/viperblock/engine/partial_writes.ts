@@ -14,6 +14,7 @@ import type { Slots } from "./slots.ts";
 
 /** In the slot of 16 KiB: the block as it was, the new bytes at their place in it. */
 const overlayAt = 2 * blockBytes;
+const partBytes = overlayAt + blockBytes;
 
 /** The request type of the internal reads; no NBD command has it. */
 export const partialRead = 255;
@@ -43,6 +44,12 @@ export class PartialWrites {
     return this.#from.size === 0;
   }
 
+  /** Whether that many parts could be started now. */
+  hasRoom(parts: number): boolean {
+    const { requests, slots, reader } = this.#o;
+    return requests.available >= parts && reader.hasRoom(parts) && slots.has(partBytes, parts);
+  }
+
   /**
    * @param from the new bytes, or undefined for zeros
    * @returns false when there is no room for it now
@@ -56,7 +63,7 @@ export class PartialWrites {
   ): boolean {
     const { requests, slots, reader } = this.#o;
     if (!reader.hasRoom(1)) return false;
-    const slot = slots.take(overlayAt + blockBytes);
+    const slot = slots.take(partBytes);
     if (slot < 0) return false;
     const id = requests.take();
     if (id < 0) {

@@ -73,6 +73,15 @@ export class Slots {
     return -1;
   }
 
+  /** Whether that many slots of at least `bytes` could be taken now. */
+  has(bytes: number, count: number): boolean {
+    let free = 0;
+    for (const [number, each] of classes.entries()) {
+      if (each.bytes >= bytes) free += this.#free[number]?.length ?? 0;
+    }
+    return free >= count;
+  }
+
   free(slot: number): void {
     const number = this.#class[slot] as number;
     this.#free[number]?.push(slot);
