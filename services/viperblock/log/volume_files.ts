@@ -77,6 +77,7 @@ export class LocalFiles implements VolumeFiles {
     }
     const path = join(directory, `log-${this.#next++}.seg`);
     const made = `${path}.new`;
+    let isNamed = false;
     try {
       const file = await system.create(made, true);
       try {
@@ -92,11 +93,13 @@ export class LocalFiles implements VolumeFiles {
       system.forgetCached(made);
       await system.markUntouched(made);
       await system.rename(made, path);
+      isNamed = true;
       // What is synced in a file is worth nothing if a power cut takes the file's name.
       await system.syncDirectory(directory);
     } catch (error) {
       this.#halfMade.add(made);
-      await system.remove(path);
+      // Under that name only what was given it here is ours.
+      if (isNamed) await system.remove(path);
       await this.#removeHalfMade(made);
       if (error instanceof Error && "code" in error && error.code === "ENOSPC") {
         throw new NoSpace("the file system is full");

@@ -132,3 +132,29 @@ Deno.test("the first two log files of an opening are only set aside, later ones 
     await Deno.remove(home, { recursive: true });
   }
 });
+
+Deno.test("who makes a log file too late removes none that was made in its place", async () => {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-files-", dir: "/var/tmp" });
+  try {
+    const options = { directory, reserveBytes: 0, segmentBytes };
+    const reached = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    const slow: FileSystem = {
+      ...linuxFileSystem,
+      async markUntouched(path) {
+        reached.resolve();
+        await goOn.promise;
+        await linuxFileSystem.markUntouched(path);
+      },
+    };
+    const late = new LocalFiles({ ...options, system: slow }).makeLog();
+    late.catch(() => {});
+    await reached.promise;
+    const path = await new LocalFiles({ ...options, system: linuxFileSystem }).makeLog();
+    goOn.resolve();
+    await assert.rejects(late);
+    assert.equal((await Deno.stat(path)).size, segmentBytes);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});

@@ -114,8 +114,9 @@ export async function openVolume(
     await volume.ready;
     return volume;
   } catch (error) {
-    if (!(error instanceof WorkerFailed && error.damaged)) throw error;
+    // What it had begun with its files is over before the next opening has them.
     await volume.ended;
+    if (!(error instanceof WorkerFailed && error.damaged)) throw error;
     const reason = (error.message.split("\n")[0] ?? "").replace(/^DamagedData: /, "");
     return await openDamaged(options, { reason, base: await saved() });
   }
