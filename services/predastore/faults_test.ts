@@ -1,6 +1,8 @@
 /** Directories that vanish, lie, come back empty or stale, with a client that checks every byte. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { IoError } from "../../ffi/direct_io.ts";
+import type { Disk } from "./disk/disk.ts";
 import { FaultyDisk } from "./disk/faulty_disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { Fsck } from "./upkeep/fsck.ts";
@@ -297,4 +299,40 @@ Deno.test("RS(2,1): an aborted upload does not come back with a directory that f
   await test.reopen({ rebuild: true });
   const left = test.store.index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 10);
   assert.deepEqual(left, []);
+});
+
+Deno.test("what was written before a sync that failed for want of room is not taken for durable by the next", async () => {
+  let isFull = false;
+  const disk: Disk = {
+    ...realDisk,
+    open(path, options) {
+      const file = realDisk.open(path, options);
+      return {
+        write: (bytes, offset) => file.write(bytes, offset),
+        read: (bytes, offset) => file.read(bytes, offset),
+        async sync() {
+          if (isFull) throw new IoError("ENOSPC", "fdatasync", path);
+          await file.sync();
+        },
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+  await using test = await testStore(1, 0, { disk });
+  const bucket = await test.bucket();
+  const body = bodyOf(bytesOf(1, 3 << 20));
+  await assert.rejects(test.store.objects.put(bucket, "k", {
+    ...body,
+    finish: async (size) => {
+      // Its shards are written by now; the kernel tells of what it lost in a sync, and of that only once.
+      isFull = true;
+      await assert.rejects(test.store.objects.put(bucket, "other", bodyOf(bytesOf(2, 100))));
+      isFull = false;
+      await test.store.directories.inspect();
+      return await body.finish(size);
+    },
+  }));
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(3, 3 << 20)));
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(3, 3 << 20));
 });

@@ -415,7 +415,13 @@ export class BlobDirectory {
     const activeNow = this.#active?.id;
     for (const position of inFlight) if (before(position, covered)) covered = position;
     const dirty = [...this.#dirty];
-    await Promise.all(dirty.map(([, file]) => file.sync()));
+    try {
+      await Promise.all(dirty.map(([, file]) => file.sync()));
+    } catch (error) {
+      // Whatever it was, also want of room: what is lost is told once, and the next sync would know nothing of it.
+      this.goOffline(error);
+      throw error;
+    }
     for (const [id, file] of dirty) {
       // Into what was active when the syncs began, more may have been written since.
       if (
