@@ -76,7 +76,12 @@ Deno.test("kill -9 of any one service loses neither guest nor data nor the API's
 
   for (const { name } of services) {
     await t.step(`kill -9 of ${name}`, async () => {
+      const killed = await stack.pids(name);
       await stack.kill(name);
+      await untilWorks(`another ${name}`, async () => {
+        const now = await stack.pids(name);
+        return now.length > 0 && !now.some((pid) => killed.includes(pid));
+      });
       await awaitHealthy(stack);
       const before = await written();
       await untilWorks(

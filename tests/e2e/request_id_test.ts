@@ -1,6 +1,7 @@
 /** One API call leaves a trail under one id: its answer, the gateway's and the owner's logs. */
 import assert from "node:assert/strict";
 import { startStack } from "../kit/stack.ts";
+import { untilWorks } from "../kit/until.ts";
 
 Deno.test("the request id of an answer finds the call in the log of every service it went through", async () => {
   await using stack = await startStack();
@@ -13,10 +14,13 @@ Deno.test("the request id of an answer finds the call in the log of every servic
   for (
     const [request, code] of [[id, undefined], [refusedId, "InvalidVolumeID.Malformed"]] as const
   ) {
-    const { stdout } = await stack.logs("--request", request);
-    for (const service of ["gateway", "compute"]) {
-      assert.ok(stdout.includes(service), `${service} knows ${request}:\n${stdout}`);
-    }
-    if (code !== undefined) assert.ok(stdout.includes(code), stdout);
+    // A service's words reach its file after its answer its caller.
+    await untilWorks(`gateway and compute to know ${request}`, async () => {
+      const { stdout } = await stack.logs("--request", request);
+      for (const word of ["gateway", "compute", code ?? ""]) {
+        assert.ok(stdout.includes(word), `no ${word}:\n${stdout}`);
+      }
+      return true;
+    });
   }
 });
