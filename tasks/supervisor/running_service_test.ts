@@ -10,7 +10,7 @@ import { backOff_ms, RunningService } from "./running_service.ts";
 const soon = (what: string, holds: () => boolean) => until(what, holds);
 
 /** A service that is the given shell line, well as soon as its file says so. */
-async function shellService(line: string, stop_timeout_ms = 2_000) {
+async function shellService(line: string, stop_timeout_ms = 60_000) {
   const directory = await Deno.makeTempDir({ prefix: "mulga-service-" });
   const spec: ServiceSpec = {
     name: "console",

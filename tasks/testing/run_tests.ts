@@ -4,6 +4,7 @@
  * the machine to themselves afterwards.
  */
 import { lastLine, sum } from "./counts.ts";
+import { busyPercent, processorTime } from "./processors.ts";
 import { type Ended, runStep, type Step } from "./step.ts";
 
 /**
@@ -18,6 +19,7 @@ export const whatFailed = "What failed:";
 /** Runs all steps and prints the one last line. @returns the exit code */
 export async function runSteps(steps: readonly Step[]): Promise<number> {
   const ended = new Map<Step, Ended>();
+  const [started, before] = [performance.now(), processorTime()];
   const together = steps.filter((step) => step.alone !== true);
   const beside = lanes > 1 && together.length > 1;
   const waiting = together.values();
@@ -30,6 +32,8 @@ export async function runSteps(steps: readonly Step[]): Promise<number> {
   }
   const all = steps.map((step) => ended.get(step)).filter((one) => one !== undefined);
   const total = sum(all.map(({ counts }) => counts));
+  const seconds = ((performance.now() - started) / 1_000).toFixed(0);
+  console.log(`\n${seconds} s, processors ${busyPercent(before, processorTime()) ?? 0} % busy`);
   const told = all.map(({ told }) => told).filter(Boolean);
   if (told.length > 0) console.log(`\n${whatFailed}\n${told.join("\n")}`);
   console.log(`\n${lastLine(total)}`);

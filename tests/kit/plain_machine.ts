@@ -106,7 +106,7 @@ export async function plainMachine(options: {
   const ssh = (user: string, line: string, key = at("key")) =>
     command("ssh", [
       ...["-i", key, "-p", String(port), "-o", "StrictHostKeyChecking=no"],
-      ...["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"],
+      ...["-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=60", "-o", "LogLevel=ERROR"],
       // A guest that hangs ends the session, and with it the test.
       ...["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"],
       ...["-o", "BatchMode=yes", `${user}@127.0.0.1`, line],
