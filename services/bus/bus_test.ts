@@ -3,7 +3,7 @@ import { startNats } from "../../tests/kit/nats.ts";
 import { AwsError } from "../aws/errors.ts";
 import { subject, systemContext } from "./subject.ts";
 
-const double = subject<{ n: number }, { n: number; request_id: string }>("test.double", 60_000);
+const double = subject<{ n: number }, { n: number; request_id: string }>("test.double", 30_000);
 
 Deno.test("an answer comes back typed, with the asker's request id at the other end", async () => {
   await using nats = await startNats();

@@ -45,7 +45,7 @@ async function nodeBus() {
   };
 }
 
-const question = (name: string) => subject<null, string>(name, 60_000);
+const question = (name: string) => subject<null, string>(name, 30_000);
 
 Deno.test("every service of the table can be told in subjects", () => {
   for (const spec of services) {

@@ -50,7 +50,11 @@ function spawnService(name: ServiceName, node: Node) {
   void child.status.then(() => service.exited = true);
   return Object.assign(service, {
     stop: async () => {
-      if (!service.exited) child.kill("SIGTERM");
+      try {
+        if (!service.exited) child.kill("SIGTERM");
+      } catch {
+        // It has ended, and we have not heard of it yet.
+      }
       const { code } = await child.status;
       await gathered;
       return code;

@@ -133,7 +133,11 @@ function startProcess(
       }
     },
     async stop(signal = "SIGTERM") {
-      if (!exited) child.kill(signal);
+      try {
+        if (!exited) child.kill(signal);
+      } catch {
+        // It has ended, and we have not heard of it yet.
+      }
       return await ended;
     },
     ended,
