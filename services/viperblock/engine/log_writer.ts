@@ -85,10 +85,6 @@ export class LogWriter {
   readonly #words: Uint32Array;
   readonly #isLow: boolean;
   readonly #state = new Uint8Array(buffers);
-  /** Where in the memory the batch is. */
-  readonly #baseOf = new Int32Array(buffers);
-  /** Places that no batch has. The one that was left last is taken first: it is in the processor's caches. */
-  readonly #bases: number[] = [];
   readonly #segmentOf = new Float64Array(buffers);
   readonly #positionOf = new Int32Array(buffers);
   readonly #dataOf = new Int32Array(buffers);
@@ -155,7 +151,6 @@ export class LogWriter {
     this.#words = new Uint32Array(this.#memory.buffer);
     this.#isLow = isLow(this.#memory.address + this.#memory.length);
     for (let i = 0; i < buffers; i++) {
-      this.#bases.push(i * bufferBytes);
       prepareHeader(
         this.#memory.bytes.subarray(i * bufferBytes, i * bufferBytes + blockBytes),
         options.volumeId,
@@ -204,7 +199,6 @@ export class LogWriter {
       if (!this.#nextFile()) return false;
     }
     this.#state[this.#buffer] = filling;
-    this.#baseOf[this.#buffer] = this.#bases.pop() as number;
     this.#entries = 0;
     this.#data = 0;
     const { batchBlocks, segmentBlocks } = this.#options.geometry;
@@ -230,15 +224,15 @@ export class LogWriter {
     return true;
   }
 
-  #free(buffer: number): void {
-    this.#state[buffer] = free;
-    this.#bases.push(this.#baseOf[buffer] as number);
+  /** Where in the memory the batch is: one after another, since what the disk has just read is slow to be written again. */
+  #baseOf(buffer: number): number {
+    return buffer * this.#bufferBytes;
   }
 
   /** The next batch begins a new segment, so that this one may be drained. */
   sealSegment(): void {
     if (this.#entries > 0) this.submit();
-    if (this.#state[this.#buffer] === filling) this.#free(this.#buffer);
+    if (this.#state[this.#buffer] === filling) this.#state[this.#buffer] = free;
     if (this.#segment !== undefined) this.#segment.sealed = true;
     this.#segment = undefined;
   }
@@ -250,7 +244,7 @@ export class LogWriter {
    */
   put(block: number, source: Uint8Array, from: number, address = 0): boolean {
     if (!this.#open()) return false;
-    const base = this.#baseOf[this.#buffer] as number;
+    const base = this.#baseOf(this.#buffer);
     const at = base + (this.#data + 1) * blockBytes;
     if (address > 0 && this.#isLow) copyLow(this.#memory.address + at, address, blockBytes);
     else this.#memory.bytes.set(source.subarray(from, from + blockBytes), at);
@@ -286,7 +280,7 @@ export class LogWriter {
       if (leaf === undefined || containerAt(leaf, first) === holeContainer) return true;
     } else if (!this.#places.map.anyMapped(first, count)) return true;
     if (!this.#open()) return false;
-    const entries = ((this.#baseOf[this.#buffer] as number) >> 2) + firstEntryWord;
+    const entries = (this.#baseOf(this.#buffer) >> 2) + firstEntryWord;
     const last = entries + (this.#entries - 1) * entryWords;
     if (
       this.#entries > 0 && this.#words[last + 2] === entryHole &&
@@ -324,7 +318,7 @@ export class LogWriter {
       const position = isCurrent ? this.#position : this.#positionOf[i] as number;
       const data = isCurrent ? this.#data : this.#dataOf[i] as number;
       if (index > position && index <= position + data) {
-        return (this.#baseOf[i] as number) + (index - position) * blockBytes;
+        return this.#baseOf(i) + (index - position) * blockBytes;
       }
     }
     return -1;
@@ -372,7 +366,7 @@ export class LogWriter {
 
   #write(): void {
     const segment = this.#segment as Segment;
-    const base = this.#baseOf[this.#buffer] as number;
+    const base = this.#baseOf(this.#buffer);
     const words = this.#words;
     const header = base >> 2;
     const sequence = this.#nextSequence++;
@@ -428,7 +422,7 @@ export class LogWriter {
     this.#state[buffer] = written;
     while (this.#state[this.#oldest] === written) {
       const done = this.#oldest;
-      this.#free(done);
+      this.#state[done] = free;
       this.#oldest = (done + 1) % buffers;
       this.#inFlight--;
       this.#blocksInFlight -= this.#dataOf[done] as number;
