@@ -1,11 +1,11 @@
 /**
- * An NBD client that always has 32 requests of 4 KiB under way and does nothing else: it sends them in one
+ * An NBD client that always has 32 requests of 4 KiB under way, or another number, and does nothing else: it sends them in one
  * go and reads all answers. With it the engine's own processor time for an operation is seen, which a client
  * that sends one request at a time would hide behind wake-ups.
  */
 import { processorTime } from "./processor_time.ts";
 
-const depth = 32;
+const usualDepth = 32;
 const blockBytes = 4096;
 const headerBytes = 28;
 
@@ -54,10 +54,13 @@ export async function cost(
     readonly kind: "read" | "write";
     readonly blocks: number;
     readonly seconds: number;
+    /** Requests under way. */
+    readonly depth?: number;
   },
 ): Promise<Cost> {
   using connection = await connect(options.socket, options.name);
   const writes = options.kind === "write";
+  const depth = options.depth ?? usualDepth;
   const requestBytes = headerBytes + (writes ? blockBytes : 0);
   const out = new Uint8Array(depth * requestBytes);
   const view = new DataView(out.buffer);

@@ -25,7 +25,8 @@ import { largeVolume } from "./large_volume.ts";
 import { explain } from "./engine_profile.ts";
 import { agedVolume } from "./aged_volume.ts";
 import { drainedVolume, drainingVolume } from "./drained_volume.ts";
-import { cost } from "./pipelined_client.ts";
+import { startBareLog } from "./bare_log.ts";
+import { type Cost, cost } from "./pipelined_client.ts";
 import { logFilePattern } from "../../services/viperblock/format.ts";
 import { startBare } from "../viperblock/bare_engine.ts";
 import { run } from "../viperblock/engine.ts";
@@ -166,19 +167,22 @@ async function compare(
 
 /** Processor time of the whole engine process for an operation. */
 async function processor(engine: Engine, kind: "read" | "write", name: string): Promise<void> {
-  const costs = [];
+  const costs: Cost[] = [];
   for (let round = 0; round < rounds; round++) {
-    costs.push(
-      await cost({
-        socket: engine.socket,
-        name: "vol-bare",
-        pid: engine.bare.process.pid,
-        kind,
-        blocks: sizeMiB * 256,
-        seconds,
-      }),
-    );
+    costs.push(await costOf({ socket: engine.socket, pid: engine.bare.process.pid }, kind));
   }
+  printCost(name, costs);
+}
+
+/** What an operation costs the process behind a socket. */
+const costOf = (
+  of: { readonly socket: string; readonly pid: number },
+  kind: "read" | "write",
+  depth: number = small.depth,
+) => cost({ ...of, kind, depth, name: "vol-bare", blocks: sizeMiB * 256, seconds });
+
+/** Prints it; answers the time. */
+function printCost(name: string, costs: readonly Cost[]): number {
   const total = median(costs.map((each) => each.user_us + each.system_us));
   print(name, total, cpu, {
     user_us: rounded(median(costs.map((each) => each.user_us))),
@@ -186,6 +190,29 @@ async function processor(engine: Engine, kind: "read" | "write", name: string): 
     per_second: Math.round(median(costs.map((each) => each.perSecond))),
     rounds,
   }, true);
+  return total;
+}
+
+/** The same of writes, in turn with what the machine takes for them by itself; with many under way, too, which one write of the disk takes along. */
+async function writing(engine: Engine, file: string, name: string): Promise<void> {
+  await using bare = await startBareLog(`${directory}/bare`, file);
+  const ours = { socket: engine.socket, pid: engine.bare.process.pid };
+  for (const depth of [small.depth, 128]) {
+    const costs: Cost[] = [];
+    const bareCosts: Cost[] = [];
+    for (let round = 0; round < rounds; round++) {
+      costs.push(await costOf(ours, "write", depth));
+      bareCosts.push(await costOf(bare, "write", depth));
+    }
+    const row = depth === small.depth ? name : `${name}_qd${depth}`;
+    const total = printCost(row, costs);
+    const least = median(bareCosts.map((each) => each.user_us + each.system_us));
+    console.log(JSON.stringify({
+      name: `${row} / received, written and answered by nobody`,
+      ratio: rounded(total / least),
+      detail: { us: rounded(total), peer_us: rounded(least), rounds },
+    }));
+  }
 }
 
 /** The same with a profiler in the engine: how long its thread is in each stage, for one operation. */
@@ -314,7 +341,8 @@ try {
     if (!wanted(name)) continue;
     // What was written since is in the log alone: without this, reads come from both, as chance has it.
     if (kind === "read") await run("nbdcopy", [engine.uri, "null:"]);
-    await processor(engine, kind, name);
+    if (kind === "write") await writing(engine, `${directory}/peer.raw`, name);
+    else await processor(engine, kind, name);
   }
   const disk = "cpu_us_per_4k_read_disk_pipelined";
   if (wanted(disk)) await processor(cold, "read", disk);
