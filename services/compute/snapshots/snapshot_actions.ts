@@ -13,7 +13,7 @@ import {
   invalidValue,
   unsupported,
 } from "../../resources/errors.ts";
-import { newId } from "../../resources/ids.ts";
+import { newId, notFound } from "../../resources/ids.ts";
 import { showTags, tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Resources } from "../../resources/resource.ts";
 import type { Input, Output } from "../../resources/wire.ts";
@@ -338,7 +338,10 @@ export function snapshotActions(
       },
       run: async (input, call) => {
         if (!await keeper.remove(call.account_id, input.SnapshotId)) {
-          throw inUse(input.SnapshotId, keeper.userOf(input.SnapshotId) ?? "an AMI");
+          const image = keeper.userOf(input.SnapshotId);
+          throw image === undefined
+            ? notFound([input.SnapshotId], snapshots.type.errors)
+            : inUse(input.SnapshotId, image);
         }
         return {};
       },

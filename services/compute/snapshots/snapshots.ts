@@ -114,7 +114,8 @@ export class SnapshotKeeper {
     if (waiting.length > 0) await settleImages(this.state);
   }
 
-  async #freezeDown({ account_id, snapshot_id, volume_id, start_time }: SnapshotRecord) {
+  async #freezeDown(snapshot: SnapshotRecord): Promise<void> {
+    const { account_id, snapshot_id, volume_id, start_time } = snapshot;
     let state: "pending" | "error" = "pending";
     try {
       await this.bus.ask(createSnapshot, { volume_id: volume_id ?? "", snapshot_id });
@@ -124,15 +125,29 @@ export class SnapshotKeeper {
       this.log.error("snapshot_not_taken", { snapshot_id, ...errorFields(error) });
       state = "error";
     }
-    const { snapshots } = this.state;
-    const key = snapshots.keyOf(account_id, snapshot_id);
-    if ((await snapshots.table.read(key))?.value.awaits_reboot_of === undefined) return;
-    const taken = await snapshots.modify(account_id, snapshot_id, (now) => {
-      const { awaits_reboot_of, ...rest } = now;
-      if (awaits_reboot_of === undefined) return now;
-      return { ...rest, state, start_time: new Date().toISOString() };
-    });
+    let taken: SnapshotRecord;
+    try {
+      taken = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
+        const { awaits_reboot_of, ...rest } = now;
+        if (awaits_reboot_of === undefined) return now;
+        return { ...rest, state, start_time: new Date().toISOString() };
+      });
+    } catch (error) {
+      if (!isGone(error)) throw error;
+      // Its owner deleted it, and nobody waits for it.
+      return await this.#removeAgain(snapshot);
+    }
     if (taken.state === "pending") this.#watch(taken);
+  }
+
+  /** Whoever removed the record may have been too early for what the block store has made. */
+  async #removeAgain(record: SnapshotRecord): Promise<void> {
+    const { snapshots } = this.state;
+    const row = await snapshots.table.modify(
+      snapshots.keyOf(record.account_id, record.snapshot_id),
+      (now) => ({ ...(now ?? record), state: "deleting" }),
+    );
+    this.#finishLater(row.value);
   }
 
   /**
@@ -166,20 +181,12 @@ export class SnapshotKeeper {
    * @throws AwsError when it was removed meanwhile, and leaves nothing
    */
   async made(record: SnapshotRecord): Promise<SnapshotRecord> {
-    const { account_id, snapshot_id } = record;
-    const state = await this.#stateOf(snapshot_id);
+    const state = await this.#stateOf(record.snapshot_id);
     let made: SnapshotRecord;
     try {
       made = await this.#settled(record, state ?? "error");
     } catch (error) {
-      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
-      // Whoever removed the record may have been too early for the block store's.
-      const { snapshots } = this.state;
-      const row = await snapshots.table.modify(
-        snapshots.keyOf(account_id, snapshot_id),
-        (now) => ({ ...(now ?? record), state: "deleting" }),
-      );
-      this.#finishLater(row.value);
+      if (isGone(error)) await this.#removeAgain(record);
       throw error;
     }
     if (made.state === "pending" && made.written === undefined) this.#watch(made);
@@ -230,7 +237,7 @@ export class SnapshotKeeper {
     try {
       return (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
     } catch (error) {
-      if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+      if (!isGone(error)) throw error;
       return undefined;
     }
   }
@@ -326,11 +333,18 @@ export class SnapshotKeeper {
     const { snapshots } = this.state;
     const snapshot = snapshots.get(account, snapshotId);
     if (snapshot === undefined) return false;
-    const marked = await snapshots.modify(
-      account,
-      snapshotId,
-      (snapshot) => ({ ...snapshot, state: "deleting" }),
-    );
+    let marked: SnapshotRecord;
+    try {
+      marked = await snapshots.modify(
+        account,
+        snapshotId,
+        (snapshot) => ({ ...snapshot, state: "deleting" }),
+      );
+    } catch (error) {
+      // Somebody else has removed it meanwhile.
+      if (isGone(error)) return false;
+      throw error;
+    }
     // An image that was registered meanwhile keeps it; registering looks again in its turn.
     if (this.isUsed(snapshotId)) {
       await snapshots.table.modify(snapshots.keyOf(account, snapshotId), (now) => ({
@@ -363,3 +377,6 @@ export class SnapshotKeeper {
     });
   }
 }
+
+const isGone = (error: unknown): boolean =>
+  error instanceof AwsError && error.code === "InvalidSnapshot.NotFound";
