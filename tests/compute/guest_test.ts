@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { inflateSync } from "node:zlib";
 import { tinyGuestImage, tinyGuestReady, tinyGuestUserDataDone } from "../kit/tiny_guest.ts";
+import { untilWorks } from "../kit/until.ts";
 import { attachNew, launch, reach } from "./launches.ts";
 import { startNode, type TestNode } from "./node.ts";
 
@@ -129,11 +130,13 @@ async function assertUnmounted(file: string): Promise<void> {
   assert.ok(success);
 }
 
-/** The first bytes of an SSH server, through the forwarded port. */
+/** The first bytes of an SSH server, through the forwarded port, which takes connections before there is one. */
 async function assertSshAnswers(port: number | undefined): Promise<void> {
   assert.ok(port);
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const greeting = new Uint8Array(7);
-  await connection.read(greeting);
-  assert.equal(new TextDecoder().decode(greeting), "SSH-2.0");
+  await untilWorks("the SSH server's greeting", async () => {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    const greeting = new Uint8Array(7);
+    await connection.read(greeting);
+    return new TextDecoder().decode(greeting) === "SSH-2.0";
+  });
 }

@@ -34,6 +34,18 @@ export async function reach(
   await node.until(`${id} ${state}`, () => node.instance(id)?.state === state, bound_ms);
 }
 
+/** An instance that has ended has let go of its volumes; those that go with it go in the background. */
+export async function volumesLeft(node: TestNode, states: readonly string[]): Promise<void> {
+  const left = async () => {
+    const { Volumes = [] } = await node.call("DescribeVolumes", {});
+    return { states: Volumes.map(({ State = "" }) => State), stored: node.blocks.sizes.size };
+  };
+  const wanted = { states, stored: states.length };
+  const isSo = async () => JSON.stringify(await left()) === JSON.stringify(wanted);
+  await node.until("volumes go", isSo).catch(() => {});
+  assert.deepEqual(await left(), wanted);
+}
+
 /** Attaches a new volume of 1 GiB, and returns its id without waiting until the guest has it. */
 export async function attachNew(node: TestNode, id: string, device: string): Promise<string> {
   const { VolumeId = "" } = await node.call("CreateVolume", {

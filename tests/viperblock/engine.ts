@@ -72,7 +72,7 @@ export async function run(
   args: readonly string[],
   options: { timeout_ms?: number } = {},
 ): Promise<string> {
-  const signal = AbortSignal.timeout(options.timeout_ms ?? 60_000);
+  const signal = AbortSignal.timeout(options.timeout_ms ?? 240_000);
   const { success, stdout, stderr } = await new Deno.Command(program, { args: [...args], signal })
     .output();
   const text = new TextDecoder().decode(stdout);

@@ -137,7 +137,7 @@ Deno.test("a volume of a snapshot that is restored fast needs no object store", 
         await readsAs(volume_id);
         await isReady(snapshot_id);
       }
-      assert.match(engine.log(), /"event":"kept_object_wrong"/);
+      await until("its log says so", () => engine.log().includes(`"event":"kept_object_wrong"`));
     });
 
     await t.step("copies go when nobody wants them, and with their snapshot", async () => {
