@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { AwsError } from "../../services/aws/errors.ts";
 import { blankDisk, launch, reach, volumesLeft } from "./launches.ts";
 import { imageId, startNode, type TestNode } from "./node.ts";
 
@@ -60,6 +61,31 @@ Deno.test("a start that fails leaves a stopped instance with its volumes, and ca
   await node.call("StartInstances", { InstanceIds: [id] });
   await reach(node, id, "running");
   assert.equal(node.instance(id)?.state_reason, undefined);
+});
+
+Deno.test("a start of which one volume cannot be served leaves the others unserved, too", async () => {
+  await using node = await startNode({ disk, bounds: { shutdown_ms: 200 } });
+  const id = await launch(node, {
+    BlockDeviceMappings: [{ DeviceName: "/dev/sdf", Ebs: { VolumeSize: 1 } }],
+  });
+  await reach(node, id, "running");
+  await node.call("StopInstances", { InstanceIds: [id] });
+  await reach(node, id, "stopped");
+  const broken = node.instance(id)?.attachments[0]?.volume_id;
+  let tries = 0;
+  node.blocks.exportName = (volume) => {
+    if (volume === broken) throw new AwsError("InternalError", "It is broken.", { status: 500 });
+    if (++tries === 1) throw new AwsError("ServiceUnavailable", "It is away.", { status: 503 });
+    return volume;
+  };
+  await node.call("StartInstances", { InstanceIds: [id] });
+  await node.until(
+    "failed",
+    () => node.instance(id)?.state_reason?.code === "Server.InternalError",
+  );
+  await reach(node, id, "stopped");
+  await node.until("the other is asked for again", () => tries === 2);
+  assert.deepEqual(node.blocks.mounted, []);
 });
 
 Deno.test("compute that ends in the middle of a launch goes on with it at its next start", async () => {

@@ -194,7 +194,8 @@ function attachmentOf(instance: InstanceRecord, volumeId: string): Attachment {
 /** Serves every volume of the instance that is not on its way out. */
 async function disksOf({ dependencies: { bus }, instance }: Launch): Promise<readonly Disk[]> {
   const staying = instance.attachments.filter(({ status }) => status !== "detaching");
-  const disks = await Promise.all(staying.map(async ({ volume_id, slot }) => {
+  // When one fails the others are waited for: none may come to be served after all were let go of.
+  const served = await Promise.allSettled(staying.map(async ({ volume_id, slot }) => {
     for (let attempt = 1;; attempt++) {
       try {
         const { socket, vhost_socket } = await bus.ask(mountVolume, { volume_id });
@@ -211,5 +212,8 @@ async function disksOf({ dependencies: { bus }, instance }: Launch): Promise<rea
       }
     }
   }));
+  const failure = served.find((one) => one.status === "rejected");
+  if (failure !== undefined) throw failure.reason;
+  const disks = served.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
   return disks.sort((one, other) => one.slot - other.slot);
 }
