@@ -72,7 +72,8 @@ Deno.test("a log never grows into the node's reserve", async () => {
   try {
     await Deno.writeTextFile(`${directory}/objects.down`, "");
     // Room for about three files above the reserve, whatever the budget says.
-    const reserveBytes = fileSystemSpace(directory).available_bytes - 110 * mebibyte;
+    const before = fileSystemSpace(directory).available_bytes;
+    const reserveBytes = before - 110 * mebibyte;
     engine = await startBare({
       directory,
       socket,
@@ -84,7 +85,13 @@ Deno.test("a log never grows into the node's reserve", async () => {
     });
     await using client = await NbdClient.connect(socket, "vol-bare");
     const written = await fill(client, 0, 512);
-    assert.ok(written < 200, `${written} MiB were taken with 110 MiB above the reserve`);
+    // The disk is not this test's alone: what others gave back of it may be taken, too.
+    const { available_bytes } = fileSystemSpace(directory);
+    const given = Math.max(0, available_bytes + written * mebibyte - before) / mebibyte;
+    assert.ok(
+      written < 200 + given,
+      `${written} MiB were taken with 110 MiB above the reserve, and ${given} MiB from others`,
+    );
     await check(client, written);
   } finally {
     await engine?.kill();
