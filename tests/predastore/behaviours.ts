@@ -210,6 +210,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       "headers and parameters that a request cannot have, or not so, in S3's words",
       /^headers:/,
       /^parameters:/,
+      /^payload forms:/,
     ],
     [
       "random requests to every operation, with anything in targets, headers and documents: no fault of ours",

@@ -12,10 +12,8 @@ import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
 import {
   DetailedError,
-  invalidArgument,
   isSystem,
   largestDocument_bytes,
-  notImplemented,
   notImplementedHeader,
   type S3Call,
 } from "./call.ts";
@@ -28,6 +26,7 @@ import {
   startChecksum,
   trailedChecksum,
 } from "./checksums.ts";
+import { refuseKeyPairs } from "./payload_form.ts";
 import { filledBody, incomplete, rawBody } from "./raw_body.ts";
 
 export const largestPut_bytes = 5 * 2 ** 30;
@@ -46,25 +45,6 @@ function lengthOf(value: string | null): number | undefined {
   if (value === null) return undefined;
   if (!/^\d{1,15}$/.test(value)) throw missingLength();
   return Number(value);
-}
-
-/**
- * A body comes as it is, or in a form that is known: in any other its framing would be taken for content.
- * @throws AwsError `InvalidArgument`, or `NotImplemented` for what only AWS takes
- */
-function checkForm(payload_hash: string | undefined): void {
-  if (
-    payload_hash === undefined || payload_hash === "UNSIGNED-PAYLOAD" ||
-    /^[0-9a-f]{64}$/i.test(payload_hash) || chunkedMode(payload_hash) !== undefined
-  ) return;
-  if (/^STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD(-TRAILER)?$/.test(payload_hash)) {
-    throw notImplemented(`x-amz-content-sha256: ${payload_hash}`);
-  }
-  throw invalidArgument(
-    "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
-    "x-amz-content-sha256",
-    payload_hash,
-  );
 }
 
 /** The Content-MD5 header. @throws AwsError `InvalidDigest` */
@@ -116,7 +96,7 @@ export function incomingBody(
   told: Told = "hex",
 ): IncomingBody & Disposable {
   const { headers, verified } = call;
-  checkForm(verified?.payload_hash);
+  refuseKeyPairs(verified?.payload_hash);
   const mode = chunkedMode(verified?.payload_hash);
   const expected = lengthOf(
     headers.get(mode === undefined ? "content-length" : "x-amz-decoded-content-length"),

@@ -8,7 +8,9 @@ import { documentDate, owner } from "./answer_parts.ts";
 import type { Tag } from "../objects/settings.ts";
 import {
   accessDenied,
+  DetailedError,
   invalidArgument,
+  invalidBucketName,
   isSystem,
   notImplemented,
   ownBucket,
@@ -30,15 +32,18 @@ export function checkBucketName(name: string, system: boolean): void {
   const wellFormed = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name) &&
     !/\.\.|\.-|-\./.test(name);
   if (wellFormed && (system || !reserved.test(name))) return;
-  throw new AwsError("InvalidBucketName", "The specified bucket is not valid.");
+  throw invalidBucketName();
 }
+
+/** Whether it could be the name of a region, and of whichever. */
+const isRegion = (name: string) => /^[a-z]+(-[a-z]+)+-\d+$/i.test(name);
 
 /** Only buckets of the endpoint's own region can be asked for. @throws AwsError `InvalidArgument` */
 function checkRegion({ query, region }: S3Call): void {
   const asked = query.get("bucket-region");
   if (asked === null || asked.toLowerCase() === region) return;
   throw invalidArgument(
-    /^[a-z]+(-[a-z]+)+-\d+$/i.test(asked)
+    isRegion(asked)
       ? "Requests with bucket-region specified must be made to the corresponding regional endpoint"
       : `Argument value ${asked} is not a valid AWS Region`,
     "bucket-region",
@@ -108,8 +113,13 @@ async function asked(call: S3Call): Promise<{ region: string; tags: readonly Tag
     const resource = bucketArn(call.bucket);
     if (!await call.may({ action: "s3:TagResource", resource, conditions })) throw accessDenied();
   }
-  return { region: text(root, "LocationConstraint") || call.region, tags };
+  return { region: text(root, "LocationConstraint") ?? call.region, tags };
 }
+
+const invalidConstraint = (region: string) =>
+  new DetailedError("InvalidLocationConstraint", "The specified location-constraint is not valid", {
+    elements: { LocationConstraint: region },
+  });
 
 const withAcl = () =>
   new AwsError(
@@ -136,6 +146,7 @@ export async function createBucket(call: S3Call): Promise<Response> {
   const code = written === null ? undefined : parseCode(written, call.store.directories.all.length);
   const { region, tags } = await asked(call);
   if (region !== call.region) {
+    if (!isRegion(region)) throw invalidConstraint(region);
     throw new AwsError(
       "IllegalLocationConstraintException",
       `The ${region} location constraint is incompatible for the region specific endpoint this request was sent to.`,

@@ -72,10 +72,16 @@ function checkOwner(bucket: BucketRow, expected: string | null): void {
   if (expected !== bucket.account_id) throw accessDenied();
 }
 
+/** What the first buckets of S3 could be called, which is more than what new ones can. */
+const canBeBucket = /^[A-Za-z0-9._-]{3,255}$/;
+
+export const invalidBucketName = () =>
+  new AwsError("InvalidBucketName", "The specified bucket is not valid.");
+
 /** A bucket, if its owner asks, or somebody whom its policy lets in. */
 function openBucket(call: S3Call, name: string, ownerHeader: string): BucketRow {
   const bucket = call.store.buckets.find(name);
-  if (bucket === undefined) throw noSuchBucket();
+  if (bucket === undefined) throw canBeBucket.test(name) ? noSuchBucket() : invalidBucketName();
   if (bucket.account_id !== call.account_id && !call.shared.has(name)) throw accessDenied();
   checkOwner(bucket, call.headers.get(ownerHeader));
   return bucket;

@@ -19,6 +19,7 @@ import {
 } from "./checksums.ts";
 import { checksumElements, typeHeader } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
+import { refuseSource } from "./copy_source.ts";
 import { tellSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { locationOf } from "./location.ts";
@@ -188,6 +189,7 @@ function completeCondition(call: S3Call, bucket: BucketRow, upload: UploadRow): 
 
 export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
+  refuseSource(call);
   const chosen = chosenParts(
     await readDocument({ ...call, headers: withoutChecksum(call.headers) }),
     call.query.get("uploadId") ?? "",

@@ -9,17 +9,25 @@ import { checkCopySource } from "./conditions.ts";
 import { copiesSealed } from "./encryption.ts";
 import type { Given } from "./put_object.ts";
 import type { ByteRange } from "./ranges.ts";
-import { copySourceTarget, type Target } from "./target.ts";
+import { copySourceTarget, invalidSource, type Target } from "./target.ts";
 import { checkedVersion, isVersion, meantObject } from "./version_ids.ts";
 
 /** What `x-amz-copy-source` names, be it there or not. @throws AwsError `InvalidArgument` */
 export function namedSource({ headers }: S3Call): Target {
   const source = copySourceTarget(headers.get("x-amz-copy-source") ?? "");
-  if (source.bucket !== "" && source.key !== "") return source;
+  if (source.bucket === "") throw invalidSource("bucket name");
+  if (source.key === "") throw invalidSource("object key");
+  return source;
+}
+
+/** What is no copy is not made of anything. @throws AwsError `InvalidArgument` */
+export function refuseSource({ headers }: S3Call): void {
+  const source = headers.get("x-amz-copy-source");
+  if (source === null) return;
   throw invalidArgument(
-    "Invalid copy source object key",
+    "You can only specify a copy source header for copy requests.",
     "x-amz-copy-source",
-    "x-amz-copy-source",
+    source,
   );
 }
 

@@ -34,6 +34,7 @@ import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf } from "./operation_names.ts";
 import { refusing, served, withdrawn } from "./operations.ts";
+import { checkPayloadForm } from "./payload_form.ts";
 import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
 import { isRestricted } from "./bucket_policy.ts";
 import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
@@ -190,6 +191,7 @@ export class Door implements Disposable {
         ? withHoisted(request.headers, target.query)
         : request.headers;
       action = operationOf(request.method, target, headers);
+      checkPayloadForm(action, verified?.payload_hash);
       const signed = verified === undefined || isNobody(verified.grant)
         ? undefined
         : verified.presigned

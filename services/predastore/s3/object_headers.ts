@@ -100,6 +100,13 @@ const overrides: Readonly<Record<string, string>> = {
   "response-expires": "expires",
 };
 
+const notOverridable = (parameter: string, value: string) =>
+  invalidArgument(
+    `${parameter} is not in the set of overridable response headers. Please refer to the S3 API documentation for a complete list of overridable response headers.`,
+    parameter,
+    value,
+  );
+
 const isCurrent = (call: S3Call, bucket: BucketRow, { key, sequence }: ObjectRow) =>
   !call.query.has("versionId") || call.store.objects.find(bucket, key)?.sequence === sequence;
 
@@ -120,9 +127,10 @@ export function describe(call: S3Call, object: ObjectRow): Headers {
   };
   for (const [name, value] of Object.entries(object.meta.headers)) set(name, value);
   tellUserMetadata(headers, object.meta.user);
-  for (const [parameter, name] of call.query.size === 0 ? [] : Object.entries(overrides)) {
-    const value = call.query.get(parameter);
-    if (value === null) continue;
+  for (const [parameter, value] of call.query) {
+    if (!parameter.startsWith("response-")) continue;
+    const name = overrides[parameter];
+    if (name === undefined) throw notOverridable(parameter, value);
     if (isAnonymous(call)) {
       throw new AwsError(
         "InvalidRequest",

@@ -2,6 +2,7 @@
  * What the raw target of a request names: `..`, doubled slashes and every byte that UTF-8 allows belong
  * to the key.
  */
+import { DetailedError } from "../../aws/detailed_error.ts";
 import { AwsError } from "../../aws/errors.ts";
 
 /** The bucket and key that a path names. */
@@ -14,6 +15,11 @@ export interface Target {
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 export const longestKey_bytes = 1024;
+
+export const invalidSource = (what: string) =>
+  new DetailedError("InvalidArgument", `Invalid copy source ${what}`, {
+    elements: { ArgumentName: "x-amz-copy-source", ArgumentValue: "x-amz-copy-source" },
+  });
 
 const invalidUri = () => new AwsError("InvalidURI", "Couldn't parse the specified URI.");
 
@@ -54,11 +60,16 @@ export function parseTarget(target: string): Target {
 
 /**
  * What `x-amz-copy-source` names: with or without a slash before it, and with the one behind the bucket encoded too.
- * @throws AwsError as `parseTarget`
+ * @throws AwsError `InvalidArgument`, `KeyTooLongError`
  */
 export function copySourceTarget(header: string): Target {
   const path = header.startsWith("/") ? header : `/${header}`;
-  return parseTarget(/^\/[^/?]*%2f/i.test(path) ? path.replace(/%2f/i, "/") : path);
+  try {
+    return parseTarget(/^\/[^/?]*%2f/i.test(path) ? path.replace(/%2f/i, "/") : path);
+  } catch (error) {
+    if (error instanceof AwsError && error.code === "InvalidURI") throw invalidSource("encoding");
+    throw error;
+  }
 }
 
 /** @throws AwsError `KeyTooLongError` */
