@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { aesXts, xtsLibraries } from "./aes_xts.ts";
-import { mapMemory, unmap } from "./libc.ts";
+import { isLow } from "./copy.ts";
+import { mapMemory, type Memory, unmap } from "./libc.ts";
 import type { UnitCipher } from "./unit_cipher.ts";
 
 /** Of each library that is here, and of whichever is taken. */
@@ -78,4 +79,51 @@ Deno.test("a sealed unit opens for everybody with the key, and only under its ow
     one[Symbol.dispose]();
   }
   unmap(memory);
+});
+
+Deno.test("a unit outside of its memory is refused, and so is any by a cipher that was disposed of", () => {
+  const memory = mapMemory(8192, { low: true });
+  for (const one of ciphers(crypto.getRandomValues(new Uint8Array(64)))) {
+    one.name(1, 2, 3);
+    assert.throws(() => one.seal(memory, 4097, memory, 0, 4096), RangeError);
+    assert.throws(() => one.seal(memory, 0, memory, 4097, 4096), RangeError);
+    assert.throws(() => one.seal(memory, 0, memory, -1, 4096), RangeError);
+    assert.throws(() => one.open(memory, 8192, 16), RangeError);
+    one[Symbol.dispose]();
+    one[Symbol.dispose]();
+    one.name(1, 2, 3);
+    assert.throws(() => one.seal(memory, 0, memory, 4096, 4096), /released/);
+    assert.throws(() => one.open(memory, 0, 4096), /released/);
+  }
+  assert.ok(memory.bytes.every((byte) => byte === 0), "nothing was written");
+  unmap(memory);
+});
+
+Deno.test("ciphers that find no memory below 4 GiB seal as all others do", () => {
+  const key = crypto.getRandomValues(new Uint8Array(64));
+  const memory = mapMemory(8192);
+  const inLow = xtsLibraries.map((make) => make(key));
+  // There is about 1 GiB of it, of which pages that nobody touches take nothing. The kernel begins to look at a place by
+  // chance within the first 32 MiB, so what is free there is not found each time.
+  const taken: Memory[] = [];
+  for (let length = 256 << 20, failed = 0; length >= 4096;) {
+    const more = mapMemory(length, { low: true });
+    if (isLow(more.address)) taken.push(more);
+    else unmap(more);
+    if (!isLow(more.address) && ++failed > 64) [length, failed] = [length / 2, 0];
+  }
+  try {
+    for (const [i, make] of xtsLibraries.entries()) {
+      using one = make(key);
+      for (const cipher of [one, inLow[i]]) {
+        cipher?.name(7, 8, 9);
+        cipher?.seal(memory, 0, memory, cipher === one ? 0x1000 : 0x1800, 1024);
+      }
+      assert.deepEqual(memory.bytes.slice(0x1000, 0x1400), memory.bytes.slice(0x1800, 0x1c00));
+    }
+  } finally {
+    for (const each of taken) unmap(each);
+    for (const each of inLow) each?.[Symbol.dispose]();
+    unmap(memory);
+  }
 });

@@ -136,7 +136,7 @@ export class Digest implements Disposable {
     const output = new Uint8Array(64);
     const length = new Uint32Array(1);
     if (
-      this.#failed || this.#released ||
+      this.#failed || this.#released || this.#busy ||
       crypto().EVP_DigestFinal_ex(this.#context, output, new Uint8Array(length.buffer)) !== 1
     ) throw new Error(`${library} could not finish a digest`);
     return output.slice(0, length[0]);

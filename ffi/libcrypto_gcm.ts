@@ -106,8 +106,14 @@ export class AesGcm implements Disposable {
     return this.#vaes !== undefined || bytes <= inlineBytes();
   }
 
+  /** Its context is nobody else's, and there. Work that waited in between asks again. */
+  #mustBeFree(): void {
+    if (this.#released) throw new Error("the cipher was released");
+    if (this.#busy) throw new Error("the cipher is in use");
+  }
+
   #begin(nonce: Bytes, sealing: boolean): void {
-    if (this.#released || this.#busy) throw new Error("the cipher is in use or released");
+    this.#mustBeFree();
     if (nonce.length !== gcmNonceBytes) throw new RangeError("a nonce has 12 bytes");
     if (this.#vaes !== undefined) return this.#vaes.begin(nonce, sealing);
     const { EVP_CipherInit_ex, EVP_aes_256_gcm } = libcrypto();
@@ -125,7 +131,8 @@ export class AesGcm implements Disposable {
   }
 
   async #run(from: Bytes, to: Bytes): Promise<void> {
-    if (this.#released) throw new Error("the cipher was released");
+    this.#mustBeFree();
+    if (to.length < from.length) throw new RangeError("wrong length");
     if (this.#vaes !== undefined) return this.#runNow(from, to);
     const length = new Uint8Array(4);
     let done = 1;
@@ -161,7 +168,6 @@ export class AesGcm implements Disposable {
       at += room.length;
       await sink.filled(room.length);
     }
-    if (this.#released) throw new Error("the cipher was released");
     const tag = new Uint8Array(gcmTagBytes);
     this.#finishSeal(tag);
     // It may be cut in two as well.
@@ -174,6 +180,7 @@ export class AesGcm implements Disposable {
   }
 
   #finishSeal(tag: Bytes): void {
+    this.#mustBeFree();
     if (this.#vaes !== undefined) return tag.set(this.#vaes.tag());
     const { EVP_CipherFinal_ex, EVP_CIPHER_CTX_ctrl } = libcrypto();
     if (
@@ -260,6 +267,7 @@ export class AesGcm implements Disposable {
   }
 
   #authentic(tag: Bytes): boolean {
+    this.#mustBeFree();
     if (this.#vaes !== undefined) {
       let difference = 0;
       // To the end, wherever they differ first: how long it takes tells nothing.

@@ -66,3 +66,40 @@ for (const quickest of [true, false]) {
     }
   });
 }
+
+Deno.test("a cipher that is disposed of before its work is over refuses what is left of it", async () => {
+  const key = new Uint8Array(32);
+  const nonce = new Uint8Array(12);
+  // What is worked on here, and by another thread.
+  for (const length of [1024, 4 << 20]) {
+    const plain = new Uint8Array(length);
+    const sealed = new Uint8Array(length + 16);
+    for (const quickest of [true, false]) {
+      const works: ((cipher: AesGcm) => Promise<unknown>)[] = [
+        (cipher) => cipher.seal(nonce, plain, sealed),
+        (cipher) => cipher.open(nonce, sealed, plain),
+        (cipher) => cipher.openParts(nonce, [sealed.subarray(0, 100), sealed.subarray(100)], plain),
+        (cipher) => cipher.openInPlace(nonce, [sealed]),
+      ];
+      for (const work of works) {
+        const cipher = new AesGcm(key, quickest);
+        const working = work(cipher);
+        cipher[Symbol.dispose]();
+        await assert.rejects(working, /released/);
+      }
+    }
+  }
+});
+
+Deno.test("a cipher that another thread works with is in use, also for who began before", async () => {
+  const plain = new Uint8Array(4 << 20);
+  const nonce = new Uint8Array(12);
+  using cipher = new AesGcm(new Uint8Array(32), false);
+  const opened = new Uint8Array(plain.length + 100 - gcmTagBytes);
+  const first = cipher.openParts(nonce, [plain.subarray(0, 100), plain], opened);
+  // It has begun, and goes on with its long part only after this.
+  const second = cipher.openParts(nonce, [plain, plain.subarray(0, 100)], opened.slice());
+  const ends = await Promise.allSettled([first, second]);
+  assert.deepEqual(ends.map(({ status }) => status), ["rejected", "rejected"]);
+  assert.ok(ends.some((end) => end.status === "rejected" && /in use/.test(`${end.reason}`)));
+});

@@ -6,7 +6,7 @@
  */
 import { mapMemory, type Memory, unmap } from "./libc.ts";
 import { libcryptoName as library, openLibcrypto } from "./libcrypto_library.ts";
-import type { UnitCipher } from "./unit_cipher.ts";
+import { checkUnit, type UnitCipher } from "./unit_cipher.ts";
 
 const symbols = {
   EVP_aes_256_xts: { parameters: [], result: "pointer" },
@@ -35,6 +35,7 @@ class Direction {
   readonly #context: Deno.PointerValue;
   /** Where the context keeps its tweak. */
   readonly #kept: Uint32Array | undefined;
+  #released = false;
 
   constructor(key: Bytes, sealing: boolean, keepsTweak: boolean) {
     this.#context = this.#crypto.EVP_CIPHER_CTX_new();
@@ -63,6 +64,9 @@ class Direction {
     toAt: number,
     length: number,
   ) {
+    if (this.#released) throw new Error("the cipher was released");
+    checkUnit(from, at, length);
+    checkUnit(to, toAt, length);
     const kept = this.#kept;
     if (kept === undefined) this.#set(new Uint8Array(tweak.buffer, tweak.byteOffset, tweakBytes));
     else {
@@ -91,6 +95,8 @@ class Direction {
   }
 
   free(): void {
+    if (this.#released) return;
+    this.#released = true;
     this.#crypto.EVP_CIPHER_CTX_free(this.#context);
   }
 }
@@ -128,7 +134,6 @@ class LibcryptoXts implements UnitCipher {
   readonly #seal: Direction;
   readonly #open: Direction;
   readonly #tweak = new Uint32Array(4);
-  #released = false;
 
   constructor(key: Bytes) {
     keepsTweaks ??= takesWrittenTweaks();
@@ -151,8 +156,6 @@ class LibcryptoXts implements UnitCipher {
   }
 
   [Symbol.dispose](): void {
-    if (this.#released) return;
-    this.#released = true;
     this.#seal.free();
     this.#open.free();
   }
