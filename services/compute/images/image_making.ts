@@ -12,7 +12,7 @@
 import { unavailable } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { Conflict } from "../../state/table.ts";
-import type { ImageRecord } from "../contract.ts";
+import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import { makingUntil } from "../snapshots/snapshot_making.ts";
 import type { ComputeState } from "../state.ts";
 import { checkNameIsFree, holderOfName } from "./image_names.ts";
@@ -138,10 +138,10 @@ export async function settleImages(state: ComputeState, only?: readonly string[]
   const { images, snapshots } = state;
   for (const image of images.all()) {
     if (!isAwaiting(image) || only?.includes(image.image_id) === false) continue;
-    const states = image.block_devices.map(({ snapshot_id }) =>
-      snapshot_id === undefined
-        ? "completed"
-        : snapshots.get(image.account_id, snapshot_id)?.state ?? "error"
+    const snapshotOf = ({ snapshot_id }: ImageBlockDevice) =>
+      snapshot_id === undefined ? undefined : snapshots.get(image.account_id, snapshot_id);
+    const states = image.block_devices.map((device) =>
+      device.snapshot_id === undefined ? "completed" : snapshotOf(device)?.state ?? "error"
     );
     // Its maker may have died before it could see that its name is taken.
     const { account_id, image_id, name } = image;
@@ -152,7 +152,12 @@ export async function settleImages(state: ComputeState, only?: readonly string[]
       await images.modify(account_id, image_id, (now) => {
         if (!isAwaiting(now)) return now;
         const { awaits_snapshots: _, ...rest } = now;
-        return { ...rest, state: failed ? "failed" : "available" };
+        // A volume may have grown until the moment of its snapshot.
+        const block_devices = now.block_devices.map((device) => ({
+          ...device,
+          size_gib: Math.max(device.size_gib, snapshotOf(device)?.size_gib ?? 0),
+        }));
+        return { ...rest, block_devices, state: failed ? "failed" : "available" };
       });
     } catch (error) {
       // Its maker took it back meanwhile, or its owner did.

@@ -10,6 +10,7 @@ import { AwsError, unavailable } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import {
+  type BlockSnapshot,
   copySnapshot,
   createSnapshot,
   deleteSnapshot,
@@ -21,6 +22,7 @@ import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import { imageOn, removeLeftImages, settleImages } from "../images/image_making.ts";
 import type { ComputeState } from "../state.ts";
+import { gib } from "../volumes/volume_lifecycle.ts";
 import { isMakersTime, makingContext, makingUntil, withoutMaker } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 
@@ -31,6 +33,15 @@ const lastLook_ms = 5000;
 const rebootBegins_ms = 30_000;
 /** How long a guest that is down waits for a block store that does not answer. */
 const freezeBound_ms = 300_000;
+
+const stateOf = (frozen: BlockSnapshot | undefined) =>
+  frozen === undefined ? undefined : frozen.state ?? "completed";
+
+/** A volume that grows is larger in the block store before its record says so: what was frozen counts. */
+const frozenSize = (
+  { size_gib }: Pick<SnapshotRecord, "size_gib">,
+  frozen: BlockSnapshot | undefined,
+): number => Math.max(size_gib, Math.ceil((frozen?.size_bytes ?? 0) / gib));
 
 export class SnapshotKeeper {
   readonly #locks = new KeyedLock();
@@ -117,8 +128,9 @@ export class SnapshotKeeper {
   async #freezeDown(snapshot: SnapshotRecord): Promise<void> {
     const { account_id, snapshot_id, volume_id, start_time } = snapshot;
     let state: "pending" | "error" = "pending";
+    let frozen: BlockSnapshot | undefined;
     try {
-      await this.bus.ask(createSnapshot, { volume_id: volume_id ?? "", snapshot_id });
+      frozen = await this.bus.ask(createSnapshot, { volume_id: volume_id ?? "", snapshot_id });
     } catch (error) {
       const isPassing = !(error instanceof AwsError) || error.status >= 500;
       if (isPassing && this.clock() - Date.parse(start_time) < freezeBound_ms) throw error;
@@ -130,7 +142,12 @@ export class SnapshotKeeper {
       taken = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
         const { awaits_reboot_of, ...rest } = now;
         if (awaits_reboot_of === undefined) return now;
-        return { ...rest, state, start_time: new Date().toISOString() };
+        return {
+          ...rest,
+          size_gib: frozenSize(rest, frozen),
+          state,
+          start_time: new Date().toISOString(),
+        };
       });
     } catch (error) {
       if (!isGone(error)) throw error;
@@ -181,10 +198,10 @@ export class SnapshotKeeper {
    * @throws AwsError when it was removed meanwhile, and leaves nothing
    */
   async made(record: SnapshotRecord): Promise<SnapshotRecord> {
-    const state = await this.#stateOf(record.snapshot_id);
+    const frozen = await this.#frozen(record.snapshot_id);
     let made: SnapshotRecord;
     try {
-      made = await this.#settled(record, state ?? "error");
+      made = await this.#settled(record, stateOf(frozen) ?? "error", frozen);
     } catch (error) {
       if (isGone(error)) await this.#removeAgain(record);
       throw error;
@@ -196,12 +213,16 @@ export class SnapshotKeeper {
   async #settled(
     { account_id, snapshot_id }: SnapshotRecord,
     state: "pending" | "completed" | "error",
+    frozen: BlockSnapshot | undefined,
   ): Promise<SnapshotRecord> {
     const settled = await this.state.snapshots.modify(account_id, snapshot_id, (now) => {
       if (now.state !== "pending") return now;
-      if (state === "pending") return now.making_until === undefined ? now : withoutMaker(now);
+      const size_gib = frozenSize(now, frozen);
+      if (state === "pending") {
+        return now.making_until === undefined ? now : { ...withoutMaker(now), size_gib };
+      }
       const { copy_of: _, ...rest } = withoutMaker(now);
-      return { ...rest, state, completion_time: new Date().toISOString() };
+      return { ...rest, size_gib, state, completion_time: new Date().toISOString() };
     });
     if (settled.state !== "pending") await settleImages(this.state);
     return settled;
@@ -215,13 +236,16 @@ export class SnapshotKeeper {
   }
 
   async #settle(snapshot: SnapshotRecord): Promise<SnapshotRecord> {
+    const frozen = snapshot.copy_of === undefined
+      ? await this.#frozen(snapshot.snapshot_id)
+      : undefined;
     const state = snapshot.copy_of === undefined
-      ? await this.#stateOf(snapshot.snapshot_id)
+      ? stateOf(frozen)
       : await this.#copy(snapshot.snapshot_id, snapshot.copy_of);
     const { account_id, snapshot_id } = snapshot;
     const now = await this.state.snapshots.find(account_id, snapshot_id) ?? snapshot;
     if (now.making_until === undefined) {
-      return state === "pending" ? now : await this.#settled(now, state ?? "error");
+      return state === "pending" ? now : await this.#settled(now, state ?? "error", frozen);
     }
     if (isMakersTime(now, this.clock())) return now;
     // Nobody has heard of one that is not there, or of one that somebody was to write.
@@ -229,13 +253,13 @@ export class SnapshotKeeper {
     if (!isWanted && await this.remove(account_id, snapshot_id)) {
       return { ...now, state: "deleting" };
     }
-    return await this.#settled(now, state ?? "error");
+    return await this.#settled(now, state ?? "error", frozen);
   }
 
   /** @returns undefined when the block store knows of none */
-  async #stateOf(snapshot_id: string): Promise<"pending" | "completed" | "error" | undefined> {
+  async #frozen(snapshot_id: string): Promise<BlockSnapshot | undefined> {
     try {
-      return (await this.bus.ask(describeSnapshot, { snapshot_id })).state ?? "completed";
+      return await this.bus.ask(describeSnapshot, { snapshot_id });
     } catch (error) {
       if (!isGone(error)) throw error;
       return undefined;

@@ -130,6 +130,52 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     assert.equal(store.volumes.get(VolumeId)?.size_bytes, 8 * gib);
   });
 
+  await t.step(
+    "what is made of a volume that is growing is as large as what was frozen",
+    async () => {
+      const grower = instanceRecord({ account_id: alice });
+      await instances.ensure(grower);
+      const VolumeId = await create();
+      const Device = grower.root_device_name;
+      await ask("AttachVolume", { VolumeId, InstanceId: grower.instance_id, Device });
+      // So that what is frozen is stored at once.
+    store.mounted.delete(VolumeId);
+    // The block store has grown it, and the machine does not hear of it yet.
+      plugger.before = (step) => {
+        if (step === "grow") throw new Error("QEMU is busy");
+      };
+      await ask("ModifyVolume", { VolumeId, Size: 12 });
+      await until("it grows", () => store.volumes.get(VolumeId)?.size_bytes === 12 * gib);
+      assert.equal((await modification(VolumeId))?.ModificationState, "modifying");
+      const frozen = await ask("CreateSnapshot", { VolumeId });
+      assert.equal(frozen.VolumeSize, 12);
+      const restored = await ask("CreateVolume", {
+        AvailabilityZone: az,
+        SnapshotId: frozen.SnapshotId,
+      });
+      assert.equal(restored.Size, 12);
+      const { Volumes: [copy] = [] } = await ask("CopyVolumes", { SourceVolumeId: VolumeId });
+      const copied = async () =>
+        (await ask("DescribeVolumes", { VolumeIds: [copy?.VolumeId ?? ""] })).Volumes?.[0];
+      await until("it is copied", async () => (await copied())?.State === "available");
+      assert.equal((await copied())?.Size, 12);
+      assert.equal(store.volumes.get(copy?.VolumeId ?? "")?.size_bytes, 12 * gib);
+      const { ImageId = "" } = await ask("CreateImage", {
+        InstanceId: grower.instance_id,
+        Name: "while it grows",
+        NoReboot: true,
+      });
+      const image = async () => (await ask("DescribeImages", { ImageIds: [ImageId] })).Images?.[0];
+      await until("it is available", async () => (await image())?.State === "available");
+      assert.equal((await image())?.BlockDeviceMappings?.[0]?.Ebs?.VolumeSize, 12);
+      plugger.before = () => {};
+      await until(
+        "it is modified",
+        async () => (await modification(VolumeId))?.ModificationState === "completed",
+      );
+    },
+  );
+
   await t.step("a snapshot of a volume in use is pending until it is stored", async () => {
     const VolumeId = await attached("/dev/sdh");
     store.mounted.add(VolumeId);

@@ -97,6 +97,12 @@ export async function planVolume(
 /** The block store's own snapshot that a copied volume begins with; no account sees it. */
 export const copyPoint = (volumeId: string) => idOf("snap-", "copy", volumeId);
 
+interface Beginning {
+  readonly snapshot_id: string;
+  /** What the volume must have at least: a copy's source may have been growing at that moment. */
+  readonly size_bytes: number;
+}
+
 /**
  * The snapshot that a volume begins with. A copy's is taken when the copy is asked for; what is asked
  * here again answers that one, and waits until all of it is stored.
@@ -105,20 +111,23 @@ export const copyPoint = (volumeId: string) => idOf("snap-", "copy", volumeId);
 async function frozenSource(
   bus: Bus,
   { volume_id, snapshot_id, source_volume_id }: VolumeRecord,
-): Promise<string | "lost" | undefined> {
-  if (source_volume_id === undefined) return snapshot_id;
+): Promise<Beginning | "lost" | undefined> {
+  if (source_volume_id === undefined) {
+    return snapshot_id === undefined ? undefined : { snapshot_id, size_bytes: 0 };
+  }
   const frozen = await copyPoint(volume_id);
   try {
-    let { state } = await bus.ask(createSnapshot, {
+    const { size_bytes, ...begun } = await bus.ask(createSnapshot, {
       volume_id: source_volume_id,
       snapshot_id: frozen,
     });
+    let { state } = begun;
     for (let wait_ms = 50; state === "pending" && wait_ms < longestWait_ms; wait_ms *= 2) {
       await delay(wait_ms);
       state = (await bus.ask(describeSnapshot, { snapshot_id: frozen })).state;
     }
     if (state === "pending") throw unavailable(`The content of ${source_volume_id}`);
-    if (state !== "error") return frozen;
+    if (state !== "error") return { snapshot_id: frozen, size_bytes };
     await thaw(bus, frozen);
   } catch (error) {
     // The source went before anybody was told that it is copied.
@@ -127,14 +136,17 @@ async function frozenSource(
   return "lost";
 }
 
-/** Whether a copy has been made already, by somebody who did not come to write it down; its source may have gone since. */
-async function isCopied(bus: Bus, { volume_id, source_volume_id }: VolumeRecord): Promise<boolean> {
-  if (source_volume_id === undefined) return false;
+/** A copy that has been made already, by somebody who did not come to write it down; its source may have gone since. */
+async function copied(
+  bus: Bus,
+  { volume_id, source_volume_id }: VolumeRecord,
+): Promise<Beginning | undefined> {
+  if (source_volume_id === undefined) return undefined;
   try {
-    await bus.ask(describeVolume, { volume_id });
-    return true;
+    const { size_bytes } = await bus.ask(describeVolume, { volume_id });
+    return { snapshot_id: await copyPoint(volume_id), size_bytes };
   } catch (error) {
-    if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") return false;
+    if (error instanceof AwsError && error.code === "InvalidVolume.NotFound") return undefined;
     throw error;
   }
 }
@@ -153,9 +165,7 @@ export async function makePlanned(
   planned: VolumeRecord,
 ): Promise<VolumeRecord> {
   if (planned.state !== "creating") return planned;
-  const frozen = await isCopied(bus, planned)
-    ? await copyPoint(planned.volume_id)
-    : await frozenSource(bus, planned);
+  const frozen = await copied(bus, planned) ?? await frozenSource(bus, planned);
   if (frozen === "lost") {
     return await volumes.modify(
       planned.account_id,
@@ -165,13 +175,15 @@ export async function makePlanned(
   }
   const made = await bus.ask(createVolume, {
     volume_id: planned.volume_id,
-    size_bytes: planned.size_gib * gib,
+    size_bytes: Math.max(planned.size_gib * gib, frozen?.size_bytes ?? 0),
     iops: planned.iops,
     throughput_bytes: planned.throughput * 1024 * 1024,
-    ...(frozen === undefined ? {} : { snapshot_id: frozen }),
+    ...(frozen === undefined ? {} : { snapshot_id: frozen.snapshot_id }),
     ...(planned.encrypted === true ? { encrypted: true } : {}),
   });
-  if (frozen !== undefined && frozen !== planned.snapshot_id) await thaw(bus, frozen);
+  if (frozen !== undefined && frozen.snapshot_id !== planned.snapshot_id) {
+    await thaw(bus, frozen.snapshot_id);
+  }
   return await volumes.modify(
     planned.account_id,
     planned.volume_id,
@@ -179,6 +191,7 @@ export async function makePlanned(
       volume.state === "creating"
         ? {
           ...volume,
+          size_gib: Math.max(volume.size_gib, Math.ceil(made.size_bytes / gib)),
           // What it was made of may have been encrypted without the record's knowing.
           ...(made.encrypted === true ? { encrypted: true } : {}),
           ...(made.fast_restored === true && volume.source_volume_id === undefined
