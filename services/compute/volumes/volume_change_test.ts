@@ -139,8 +139,8 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
       const Device = grower.root_device_name;
       await ask("AttachVolume", { VolumeId, InstanceId: grower.instance_id, Device });
       // So that what is frozen is stored at once.
-    store.mounted.delete(VolumeId);
-    // The block store has grown it, and the machine does not hear of it yet.
+      store.mounted.delete(VolumeId);
+      // The block store has grown it, and the machine does not hear of it yet.
       plugger.before = (step) => {
         if (step === "grow") throw new Error("QEMU is busy");
       };

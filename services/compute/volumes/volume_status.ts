@@ -14,11 +14,47 @@ import { zoneId } from "../../resources/zone_names.ts";
 
 type Status = "ok" | "impaired" | "insufficient-data";
 
+type Shown = NonNullable<Output<"DescribeVolumeStatus">["VolumeStatuses"]>[number];
+
 const enabled: Readonly<Record<Status, string>> = {
   "ok": "passed",
   "impaired": "failed",
   "insufficient-data": "insufficient-data",
 };
+
+/**
+ * How a volume that was made of something came by its content. Blocks that are read before all of it is here are fetched,
+ * as quickly as the volume may be read: for whoever waits for that, it is there once the volume is.
+ */
+function initializationOf(
+  { state, snapshot_id, source_volume_id, initialization_rate }: VolumeRecord,
+): NonNullable<Shown["InitializationStatusDetails"]> | undefined {
+  if (state === "error" || (snapshot_id ?? source_volume_id) === undefined) return undefined;
+  const isDone = state !== "creating";
+  if (source_volume_id === undefined && initialization_rate !== undefined) {
+    return {
+      InitializationType: "provisioned-rate",
+      Progress: isDone ? 100 : 0,
+      ...(isDone ? { EstimatedTimeToCompleteInSeconds: 0 } : {}),
+    };
+  }
+  return {
+    InitializationType: source_volume_id === undefined ? "default" : "volume-copy",
+    Progress: isDone ? 100 : 0,
+  };
+}
+
+function detailsOf(volume: VolumeRecord, status: Status) {
+  const initialization = initializationOf(volume);
+  return [
+    { Name: "io-enabled" as const, Status: enabled[status] },
+    { Name: "io-performance" as const, Status: "not-applicable" },
+    ...(initialization === undefined ? [] : [{
+      Name: "initialization-state" as const,
+      Status: initialization.Progress === 100 ? "completed" : "initializing",
+    }]),
+  ];
+}
 
 /** How many questions are asked of the block store at once. */
 const concurrency = 16;
@@ -64,6 +100,9 @@ export async function describeVolumeStatus(
     "action.code": none,
     "action.description": none,
     "action.event-id": none,
+    "attachment-status.instance-id": (volume) => volume.attachment?.instance_id,
+    "attachment-status.io-performance": (volume) =>
+      volume.attachment === undefined ? undefined : "not-applicable",
     "availability-zone": (volume) => volume.az,
     "availability-zone-id": (volume) => zoneId(volume.az),
     "event.description": none,
@@ -73,8 +112,9 @@ export async function describeVolumeStatus(
     "event.not-before": none,
     "operator.managed": () => false,
     "operator.principal": none,
-    "volume-status.details-name": () => ["io-enabled", "io-performance"],
-    "volume-status.details-status": (volume) => [enabled[of(volume)], "not-applicable"],
+    "volume-status.details-name": (volume) => detailsOf(volume, of(volume)).map(({ Name }) => Name),
+    "volume-status.details-status": (volume) =>
+      detailsOf(volume, of(volume)).map(({ Status }) => Status),
     "volume-status.status": of,
   };
   const page = await volumes.describe({
@@ -92,14 +132,12 @@ export async function describeVolumeStatus(
       AvailabilityZoneId: zoneId(volume.az),
       Actions: [],
       Events: [],
-      AttachmentStatuses: [],
-      VolumeStatus: {
-        Status: of(volume),
-        Details: [
-          { Name: "io-enabled", Status: enabled[of(volume)] },
-          { Name: "io-performance", Status: "not-applicable" },
-        ],
-      },
+      AttachmentStatuses: volume.attachment === undefined ? [] : [{
+        InstanceId: volume.attachment.instance_id,
+        IoPerformance: "not-applicable",
+      }],
+      InitializationStatusDetails: initializationOf(volume),
+      VolumeStatus: { Status: of(volume), Details: detailsOf(volume, of(volume)) },
     })),
     NextToken: page.nextToken,
   };

@@ -228,6 +228,58 @@ Deno.test("volumes over the bus", async (t) => {
     await until("the detaching", async () => await stateOf(root) === "available");
   });
 
+  await t.step(
+    "the status of a volume says how it came by its content, and who has it",
+    async () => {
+      const plain = await create();
+      const { SnapshotId } = await ask("CreateSnapshot", { VolumeId: plain });
+      const restore = async (more: object) =>
+        (await ask("CreateVolume", { AvailabilityZone: az, SnapshotId, ...more })).VolumeId ?? "";
+      const restored = await restore({});
+      const quick = await restore({ VolumeInitializationRate: 100 });
+      const statusOf = async (id: string) =>
+        (await ask("DescribeVolumeStatus", { VolumeIds: [id] })).VolumeStatuses?.[0];
+      assert.equal((await statusOf(plain))?.InitializationStatusDetails, undefined);
+      const status = await statusOf(restored);
+      assert.deepEqual(status?.InitializationStatusDetails, {
+        InitializationType: "default",
+        Progress: 100,
+      });
+      assert.deepEqual(status?.VolumeStatus?.Details?.at(-1), {
+        Name: "initialization-state",
+        Status: "completed",
+      });
+      assert.deepEqual((await statusOf(quick))?.InitializationStatusDetails, {
+        InitializationType: "provisioned-rate",
+        Progress: 100,
+        EstimatedTimeToCompleteInSeconds: 0,
+      });
+      const { Volumes: [copy] = [] } = await ask("CopyVolumes", { SourceVolumeId: plain });
+      const copied = copy?.VolumeId ?? "";
+      await until("it is copied", async () => await stateOf(copied) === "available");
+      assert.equal(
+        (await statusOf(copied))?.InitializationStatusDetails?.InitializationType,
+        "volume-copy",
+      );
+      const found = async (Name: string, value: string) =>
+        (await ask("DescribeVolumeStatus", { Filters: [{ Name, Values: [value] }] })).VolumeStatuses
+          ?.map((one) => one.VolumeId).sort();
+      assert.deepEqual(
+        await found("volume-status.details-name", "initialization-state"),
+        [restored, quick, copied].sort(),
+      );
+      const instance = instanceRecord({ account_id: alice });
+      await instances.create(instance);
+      const InstanceId = instance.instance_id;
+      await ask("AttachVolume", { VolumeId: plain, InstanceId, Device: "/dev/sdf" });
+      assert.deepEqual(await found("attachment-status.instance-id", InstanceId), [plain]);
+      assert.deepEqual((await statusOf(plain))?.AttachmentStatuses, [{
+        InstanceId,
+        IoPerformance: "not-applicable",
+      }]);
+    },
+  );
+
   await t.step("a volume that the block store lost is impaired, and is found by that", async () => {
     const volume = await create();
     store.volumes.delete(volume);
