@@ -288,7 +288,7 @@ export interface ImageRecord {
   readonly making?: { readonly until: string; readonly snapshot_ids: readonly string[] };
   /** The instance that it was made of. */
   readonly source_instance_id?: string;
-  /** What it is a copy of. */
+  /** What it is a copy of, or what the instance was launched from that it is made of. */
   readonly source?: { readonly image_id: string; readonly region: string };
   /** From when on it is deprecated, ISO 8601 to the minute: still usable, shown to its owner alone. */
   readonly deprecation_time?: string;

@@ -18,6 +18,7 @@ import type { ImageRecord } from "../contract.ts";
 import { settingsOf } from "../record_families/account_settings.ts";
 import { invalidItem } from "../snapshots/snapshot_permissions.ts";
 import type { ComputeState } from "../state.ts";
+import { checkDescription } from "./image_names.ts";
 import { ownImage } from "./image_states.ts";
 import { showDevices, showProtection } from "./image_type.ts";
 
@@ -102,9 +103,7 @@ function changeOf(input: ModifyInput): Change {
   if (imds !== undefined && imds !== "v2.0") {
     throw invalidParameter("imdsSupport", imds, "Expected: v2.0.");
   }
-  if ((description ?? "").length > 255) {
-    throw invalidValue("Description is longer than 255 characters");
-  }
+  checkDescription(description);
   if (description === undefined && imds === undefined && add.length + remove.length === 0) {
     if (Value === undefined) throw missingParameter("attribute");
     throw invalidParameter("attribute", Attribute ?? "", "Expected: description or imdsSupport.");

@@ -17,7 +17,7 @@ import {
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { makeImage } from "./image_making.ts";
-import { checkImageName, checkNameIsFree } from "./image_names.ts";
+import { checkDescription, checkImageName, checkNameIsFree } from "./image_names.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 
@@ -25,6 +25,7 @@ type CopyInput = Input<"CopyImage">;
 
 function checkCopy(input: CopyInput, call: Call): void {
   checkImageName(input.Name);
+  checkDescription(input.Description);
   if (input.SourceRegion !== call.region) {
     throw invalidParameter("SourceRegion", input.SourceRegion, `This cloud is ${call.region}.`);
   }

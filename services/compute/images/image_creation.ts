@@ -16,7 +16,7 @@ import type { ImageBlockDevice, InstanceRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { makeImage } from "./image_making.ts";
 import { rootFirst } from "./image_registration.ts";
-import { checkImageName, checkNameIsFree } from "./image_names.ts";
+import { checkDescription, checkImageName, checkNameIsFree } from "./image_names.ts";
 import { instanceDevices } from "./instance_devices.ts";
 import { freezeVolumes } from "../snapshots/snapshot_actions.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
@@ -47,6 +47,7 @@ export function imageCreationActions(
       check: async (input, call) => {
         if (input.Name === undefined || input.Name === "") throw missingParameter("name");
         checkImageName(input.Name);
+        checkDescription(input.Description);
         tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
         const instance = await instances.require(call.account_id, input.InstanceId);
         if (instance.state !== "running" && instance.state !== "stopped") {
@@ -96,6 +97,7 @@ export function imageCreationActions(
           root_device_name: root,
           block_devices: rootFirst(root, [...devices, ...added]),
           source_instance_id: instance.instance_id,
+          source: { image_id: instance.image_id, region: call.region },
           public: false,
           creation_date: new Date().toISOString(),
           tags: tags["image"] ?? {},

@@ -4,12 +4,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable } from "../../resources/actions.ts";
-import {
-  invalidParameter,
-  invalidValue,
-  missingParameter,
-  unsupported,
-} from "../../resources/errors.ts";
+import { invalidParameter, missingParameter, unsupported } from "../../resources/errors.ts";
 import { newId, notFound } from "../../resources/ids.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Input } from "../../resources/wire.ts";
@@ -19,7 +14,7 @@ import type { ComputeState } from "../state.ts";
 import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
 import { snapshotType } from "../volumes/volume_type.ts";
 import { makeImage } from "./image_making.ts";
-import { checkImageName, checkNameIsFree } from "./image_names.ts";
+import { checkDescription, checkImageName, checkNameIsFree } from "./image_names.ts";
 import { imageType } from "./image_type.ts";
 
 export type Mapping = NonNullable<Input<"RegisterImage">["BlockDeviceMappings"]>[number];
@@ -122,9 +117,7 @@ function checkRegister(input: RegisterInput): void {
   if (input.Name === undefined) throw missingParameter("Name");
   checkImageName(input.Name);
   checkMachine(input);
-  if ((input.Description ?? "").length > 255) {
-    throw invalidValue("Description is longer than 255 characters");
-  }
+  checkDescription(input.Description);
   const mappings = input.BlockDeviceMappings ?? [];
   if (mappings.length === 0) throw missingParameter("BlockDeviceMapping");
   const names = mappings.map((mapping) => mapping.DeviceName);

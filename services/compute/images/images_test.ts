@@ -97,6 +97,32 @@ Deno.test("images over the bus", async (t) => {
     assert.ok(state.snapshots.get(alice, snapshot), "the caller's snapshot stays");
   });
 
+  await t.step("images are found by all that EC2 finds them by", async () => {
+    const snapshot = await snapshotOf(world, alice);
+    const id = await register("found by everything", snapshot);
+    const found = async (Name: string, ...Values: string[]) =>
+      (await ask("DescribeImages", { Owners: ["self"], Filters: [{ Name, Values }] })).Images?.map(
+        (one) => one.ImageId,
+      );
+    assert.deepEqual(await found("boot-mode", "uefi"), [id]);
+    assert.deepEqual(await found("boot-mode", "legacy-bios"), []);
+    assert.deepEqual(await found("image-allowed", "true"), [id]);
+    assert.deepEqual(await found("free-tier-eligible", "true"), []);
+    for (
+      const name of [
+        "image-watermark.source-image-creation-time",
+        "image-watermark.source-image-id",
+        "image-watermark.source-image-region",
+        "image-watermark.watermark-creation-time",
+        "image-watermark.watermark-key",
+        "instance-type-specification.supported-instance-type",
+        "instance-type-specification.unsupported-instance-type",
+        "public-ssm-parameter-name",
+      ]
+    ) assert.deepEqual(await found(name, "*"), [], name);
+    await ask("DeregisterImage", { ImageId: id });
+  });
+
   await t.step("what cannot be registered is refused, and leaves nothing", async () => {
     const snapshot = await snapshotOf(world, alice);
     const strange = await snapshotOf(world, bob);

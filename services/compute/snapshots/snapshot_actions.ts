@@ -60,9 +60,10 @@ export function showSnapshot(
     Progress: snapshot.state === "pending" ? "0%" : "100%",
     StorageTier: "standard",
     Tags: viewer === snapshot.account_id ? showTags(snapshot.tags) : [],
-    ...(snapshot.completion_minutes === undefined
-      ? {}
-      : { CompletionDurationMinutes: snapshot.completion_minutes }),
+    ...(snapshot.completion_minutes === undefined ? {} : {
+      CompletionDurationMinutes: snapshot.completion_minutes,
+      TransferType: "time-based" as const,
+    }),
     ...(snapshot.completion_time === undefined ? {} : { CompletionTime: snapshot.completion_time }),
   };
 }

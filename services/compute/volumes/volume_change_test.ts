@@ -199,8 +199,16 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     const copy = await ask("CopySnapshot", {
       SourceRegion: testConfig.region,
       SourceSnapshotId: SnapshotId,
+      CompletionDurationMinutes: 15,
     });
     assert.equal(await stateOf(copy.SnapshotId ?? ""), "completed");
+    const { Snapshots: [timed, ...others] = [] } = await ask("DescribeSnapshots", {
+      Filters: [{ Name: "transfer-type", Values: ["time-based"] }],
+    });
+    assert.deepEqual(
+      [timed?.SnapshotId, timed?.TransferType, timed?.CompletionDurationMinutes, others],
+      [copy.SnapshotId, "time-based", 15, []],
+    );
     await ask("DeleteSnapshot", { SnapshotId });
     await until("it is gone", () => !store.snapshots.has(SnapshotId));
     await assert.rejects(stateOf(SnapshotId), { code: "InvalidSnapshot.NotFound" });
@@ -245,6 +253,28 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     });
     assert.equal(set.Snapshots?.length, snapshots.length - 1);
     assert.ok(set.Snapshots?.every((each) => each.VolumeId !== root));
+    // As of a copy, EC2 says which image it goes back to: the one that the instance was launched from.
+    assert.deepEqual(
+      [(await shown())?.SourceImageId, (await shown())?.SourceImageRegion],
+      [instance.image_id, testConfig.region],
+    );
+    await assert.rejects(
+      ask("CreateImage", {
+        InstanceId: instance.instance_id,
+        Name: "too much",
+        Description: "x".repeat(256),
+      }),
+      { code: "InvalidParameterValue" },
+    );
+    await assert.rejects(
+      ask("CopyImage", {
+        SourceRegion: testConfig.region,
+        SourceImageId: ImageId,
+        Name: "too much",
+        Description: "x".repeat(256),
+      }),
+      { code: "InvalidParameterValue" },
+    );
   });
 
   await t.step("without NoReboot its snapshots are taken while the guest is down", async () => {

@@ -68,6 +68,8 @@ export const snapshotType: ResourceType<SnapshotRecord> = {
     "progress": (snapshot) => snapshot.state === "pending" ? "0%" : "100%",
     "status": (snapshot) => snapshot.state,
     "storage-tier": () => "standard",
+    "transfer-type": (snapshot) =>
+      snapshot.completion_minutes === undefined ? "standard" : "time-based",
     "volume-id": (snapshot) => snapshot.volume_id ?? "vol-ffffffff",
     "volume-size": (snapshot) => snapshot.size_gib,
   },

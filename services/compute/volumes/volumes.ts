@@ -33,6 +33,11 @@ type CreateInput = Input<"CreateVolume">;
 
 function checkCreate(input: CreateInput, az: string): void {
   const zone = input.AvailabilityZone;
+  if (zone !== undefined && input.AvailabilityZoneId !== undefined) {
+    throw invalidCombination(
+      "The parameters AvailabilityZone and AvailabilityZoneId cannot be used together.",
+    );
+  }
   if (zone === undefined && input.AvailabilityZoneId === undefined) {
     throw missingParameter("availabilityZone");
   }

@@ -93,6 +93,7 @@ Deno.test("volumes over the bus", async (t) => {
     await refused("InvalidSnapshot.NotFound", { SnapshotId: newId("snap-") });
     await refused("DryRunOperation", { DryRun: true });
     await refused("InvalidZone.NotFound", { DryRun: true, AvailabilityZone: "x" });
+    await refused("InvalidParameterCombination", { AvailabilityZoneId: "apse2-az1" });
     await assert.rejects(ask("CreateVolume", { Size: 1 }), { code: "MissingParameter" });
     await assert.rejects(ask("CreateVolume", { AvailabilityZone: az }), {
       code: "MissingParameter",
