@@ -42,6 +42,7 @@ export function imageCreationActions(
     CreateImage: {
       resources: (input, call) => [
         images.arnOf(call, "*"),
+        state.snapshots.arnOf(call, "*"),
         instances.arnOf(call, input.InstanceId),
       ],
       check: async (input, call) => {

@@ -154,7 +154,11 @@ export function imageRegistrationActions(state: ComputeState, keeper: SnapshotKe
   const { images } = state;
   return {
     RegisterImage: {
-      resources: (_input, call) => [images.arnOf(call, "*")],
+      resources: (input, call) => [
+        images.arnOf(call, "*"),
+        ...(input.BlockDeviceMappings ?? []).flatMap(({ Ebs: ebs }) => given(ebs?.SnapshotId) ?? [])
+          .map((id) => state.snapshots.arnOf(call, id)),
+      ],
       check: (input) => checkRegister(input),
       run: async (input, call) => {
         const account = call.account_id;

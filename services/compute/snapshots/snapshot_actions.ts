@@ -131,20 +131,35 @@ export async function freezeVolumes(
   );
 }
 
+/** Which of an instance's volumes a set of snapshots is to hold. */
+interface Choice {
+  readonly excludeRoot?: boolean;
+  readonly exclude?: readonly string[];
+}
+
+const choiceOf = ({ InstanceSpecification: of }: Input<"CreateSnapshots">): Choice => ({
+  excludeRoot: of.ExcludeBootVolume === true,
+  exclude: of.ExcludeDataVolumeIds ?? [],
+});
+
+const chosenOf = (instance: InstanceRecord | undefined, { excludeRoot, exclude = [] }: Choice) =>
+  (instance?.attachments ?? []).filter(({ device, volume_id }) =>
+    !(excludeRoot === true && device === instance?.root_device_name) &&
+    !exclude.includes(volume_id)
+  );
+
 /** The volumes of an instance that a set of snapshots is to hold. */
 export async function volumesOf(
   volumes: Resources<VolumeRecord>,
   instance: InstanceRecord,
-  options: { readonly excludeRoot?: boolean; readonly exclude?: readonly string[] },
+  choice: Choice,
 ): Promise<readonly { readonly device: string; readonly volume: VolumeRecord }[]> {
-  const chosen = instance.attachments.filter(({ device, volume_id }) =>
-    !(options.excludeRoot === true && device === instance.root_device_name) &&
-    !(options.exclude ?? []).includes(volume_id)
+  return await Promise.all(
+    chosenOf(instance, choice).map(async ({ device, volume_id }) => ({
+      device,
+      volume: await volumes.require(instance.account_id, volume_id),
+    })),
   );
-  return await Promise.all(chosen.map(async ({ device, volume_id }) => ({
-    device,
-    volume: await volumes.require(instance.account_id, volume_id),
-  })));
 }
 
 export function snapshotActions(
@@ -191,6 +206,10 @@ export function snapshotActions(
       resources: (input, call) => [
         snapshots.arnOf(call, "*"),
         instances.arnOf(call, input.InstanceSpecification.InstanceId ?? "*"),
+        ...chosenOf(
+          instances.get(call.account_id, input.InstanceSpecification.InstanceId ?? ""),
+          choiceOf(input),
+        ).map(({ volume_id }) => volumes.arnOf(call, volume_id)),
       ],
       check: async (input, call) => {
         checkPlace(input);
@@ -201,10 +220,7 @@ export function snapshotActions(
       run: async (input, call) => {
         const specification = input.InstanceSpecification;
         const instance = await instances.require(call.account_id, specification.InstanceId ?? "");
-        const chosen = await volumesOf(volumes, instance, {
-          excludeRoot: specification.ExcludeBootVolume === true,
-          exclude: specification.ExcludeDataVolumeIds ?? [],
-        });
+        const chosen = await volumesOf(volumes, instance, choiceOf(input));
         if (chosen.length === 0) throw invalidValue("The instance has no volume that is included.");
         quotas.checkSnapshots(call.account_id, chosen.length);
         // All at once: their moments are as close together as the volumes' engines take orders.

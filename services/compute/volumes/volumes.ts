@@ -132,7 +132,10 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
     showVolume(await volumes.require(account, id));
   return {
     CreateVolume: {
-      resources: (_input, call) => [volumes.arnOf(call, "*")],
+      resources: (input, call) => [
+        volumes.arnOf(call, "*"),
+        ...(hasSnapshot(input) ? [state.snapshots.arnOf(call, input.SnapshotId ?? "")] : []),
+      ],
       check: async (input, call) => {
         checkCreate(input, config.az);
         // What was made with a token is answered again although its snapshot may be gone.
@@ -202,7 +205,15 @@ export function volumeActions(keeper: VolumeKeeper, state: ComputeState, quotas:
     },
 
     DetachVolume: {
-      resources: (input, call) => [volumes.arnOf(call, input.VolumeId)],
+      resources: (input, call) => {
+        const has = volumes.get(call.account_id, input.VolumeId)?.attachment?.instance_id;
+        const named = input.InstanceId === "" ? undefined : input.InstanceId;
+        const instance = has ?? named;
+        return [
+          volumes.arnOf(call, input.VolumeId),
+          ...(instance === undefined ? [] : [instances.arnOf(call, instance)]),
+        ];
+      },
       check: async (input, call) => {
         await volumes.require(call.account_id, input.VolumeId);
         if (input.InstanceId !== undefined && input.InstanceId !== "") {
