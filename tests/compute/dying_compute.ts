@@ -55,6 +55,7 @@ export async function live(node: TestNode, cut?: Cut) {
   const dead = Promise.withResolvers<"dead">();
   let isDead = false;
   let isSpared = false;
+  let isDoomed = false;
   let steps = 0;
   const die = async () => {
     isDead = true;
@@ -67,6 +68,7 @@ export async function live(node: TestNode, cut?: Cut) {
     async (...args: Args): Promise<Result> => {
       if (isDead) await new Promise(() => {});
       const isLast = !isSpared && steps++ === cut?.step;
+      if (isLast) isDoomed = true;
       const working = work(...args);
       if (isLast && cut?.answered === false) {
         working.catch(() => {});
@@ -139,10 +141,10 @@ export async function live(node: TestNode, cut?: Cut) {
     get asked() {
       return asked;
     },
-    /** Nothing ends it any more. @returns whether it lives */
+    /** Nothing ends it any more, unless its last step has begun: what that writes may be seen before its end. @returns whether it lives */
     spare: () => {
       isSpared = true;
-      return !isDead;
+      return !isDoomed;
     },
     async [Symbol.asyncDispose]() {
       await keeper.stop();
@@ -291,6 +293,7 @@ export async function dieEverywhere(
           await removeAll(first, engine);
           return step;
         }
+        await first.dead;
         // The next life's clock goes ahead: what takes minutes at most is over then.
         await until("the engine has done all", () => done() >= before + first.asked);
       }
