@@ -154,3 +154,35 @@ Deno.test("a snapshot is listed, read, compared and written block by block, also
     assert.deepEqual(await engine.keys("maps/"), []);
   });
 });
+
+Deno.test("a block whose write was answered is in the snapshot, although it is sealed at that moment", async () => {
+  await using engine = await startEngine();
+  let both = 0;
+  for (let round = 0; round < 12; round++) {
+    const snapshot_id = `snap-${round}`;
+    await engine.ask(openSnapshot, { snapshot_id, size_bytes: 64 * mebibyte });
+    const blocks = 40;
+    const write = (block_index: number) =>
+      engine.ask(writeSnapshotBlock, { snapshot_id, block_index, data: block(7) });
+    for (let at = 0; at < 8; at++) await write(at);
+    const written: number[] = [];
+    const writing = (async () => {
+      for (let at = 8; at < blocks; at++) {
+        await write(at);
+        written.push(at);
+      }
+    })().catch(() => {});
+    for (let i = 0; i < round; i++) await new Promise((resolve) => setTimeout(resolve, 1));
+    await engine.ask(sealSnapshot, { snapshot_id });
+    await writing;
+    const { blocks: found } = await engine.ask(listSnapshotBlocks, {
+      snapshot_id,
+      from: 0,
+      most: 100,
+    });
+    const there = new Set(found.map(({ index }) => index));
+    assert.deepEqual(written.filter((at) => !there.has(at)), [], `round ${round}`);
+    if (written.length > 0 && written.length < blocks - 8) both++;
+  }
+  assert.ok(both > 0, "no write was answered before a seal and refused after it");
+});

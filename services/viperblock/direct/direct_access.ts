@@ -76,6 +76,10 @@ export class DirectAccess {
   /** The next place in the order, of each snapshot that is being written. */
   readonly #order = new Map<string, number>();
   readonly #maps = new Map<string, Promise<StoredMap>>();
+  /** By snapshot, writes that are under way. */
+  readonly #writing = new Map<string, Set<Promise<unknown>>>();
+  /** Snapshots that are being sealed, and when that is over. */
+  readonly #sealing = new Map<string, Promise<unknown>>();
 
   constructor(options: DirectAccessOptions) {
     this.#o = options;
@@ -134,9 +138,26 @@ export class DirectAccess {
     return place;
   }
 
-  /** Writes one block; it is durable when this answers. */
+  /** Writes one block; it is durable when this answers, and in the snapshot that is sealed. */
   async write(id: unknown, blockIndex: number, data: Uint8Array): Promise<null> {
     const snapshotId = checkSnapshotId(id);
+    // What comes while it is being sealed would be answered and not be in it.
+    while (this.#sealing.has(snapshotId)) await this.#sealing.get(snapshotId)?.catch(() => {});
+    const writing = this.#writing.get(snapshotId) ?? new Set();
+    this.#writing.set(snapshotId, writing);
+    const mine = this.#write(snapshotId, blockIndex, data);
+    writing.add(mine);
+    try {
+      return await mine;
+    } finally {
+      writing.delete(mine);
+      if (writing.size === 0 && this.#writing.get(snapshotId) === writing) {
+        this.#writing.delete(snapshotId);
+      }
+    }
+  }
+
+  async #write(snapshotId: string, blockIndex: number, data: Uint8Array): Promise<null> {
     const volume = await this.#written(snapshotId);
     if (
       !Number.isInteger(blockIndex) || blockIndex < 0 ||
@@ -169,29 +190,40 @@ export class DirectAccess {
   async seal(request: SealSnapshotRequest): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(request.snapshot_id);
     return await this.#turns.take(snapshotId, async () => {
-      const { snapshots, store, tables, volumes } = this.#o;
-      const volumeId = writtenBy(snapshotId);
-      const done = await tables.snapshots.read(snapshotId);
-      if (done === undefined) {
-        const row = (await tables.volumes.read(volumeId))?.value;
-        if (row === undefined) throw snapshotNotFound(snapshotId);
-        if (row.mounted_on === writer) {
-          const { map, written } = await this.#laidOver(row);
-          await this.#checkWritten(request, map, written);
-          const saved = await saveStoredMap(store, volumeId, row.epoch, map);
-          await tables.volumes.modify(volumeId, (value) => {
-            if (value === undefined) throw snapshotNotFound(snapshotId);
-            const { mounted_on: _, ...rest } = value;
-            return { ...rest, map: saved };
-          });
-        }
-        await snapshots.freeze(volumeId, snapshotId);
+      const sealing = this.#seal(snapshotId, request);
+      this.#sealing.set(snapshotId, sealing);
+      try {
+        return await sealing;
+      } finally {
+        this.#sealing.delete(snapshotId);
       }
-      // The snapshot has the map now, by which the collector keeps what it needs.
-      await volumes.delete(volumeId);
-      this.#order.delete(volumeId);
-      return await snapshots.describe(snapshotId);
     });
+  }
+
+  async #seal(snapshotId: string, request: SealSnapshotRequest): Promise<BlockSnapshot> {
+    await Promise.allSettled(this.#writing.get(snapshotId) ?? []);
+    const { snapshots, store, tables, volumes } = this.#o;
+    const volumeId = writtenBy(snapshotId);
+    const done = await tables.snapshots.read(snapshotId);
+    if (done === undefined) {
+      const row = (await tables.volumes.read(volumeId))?.value;
+      if (row === undefined) throw snapshotNotFound(snapshotId);
+      if (row.mounted_on === writer) {
+        const { map, written } = await this.#laidOver(row);
+        await this.#checkWritten(request, map, written);
+        const saved = await saveStoredMap(store, volumeId, row.epoch, map);
+        await tables.volumes.modify(volumeId, (value) => {
+          if (value === undefined) throw snapshotNotFound(snapshotId);
+          const { mounted_on: _, ...rest } = value;
+          return { ...rest, map: saved };
+        });
+      }
+      await snapshots.freeze(volumeId, snapshotId);
+    }
+    // The snapshot has the map now, by which the collector keeps what it needs.
+    await volumes.delete(volumeId);
+    this.#order.delete(volumeId);
+    return await snapshots.describe(snapshotId);
   }
 
   /** The parent's map with what was written laid over it, in the order in which it came. */
