@@ -22,28 +22,35 @@ async function emptyProcess_ms(): Promise<number> {
   return taken.sort((a, b) => a - b)[2] ?? 0;
 }
 
+/** Rounds of which the fastest counts: something else that the machine does is no slow start. */
+const rounds = 3;
+
 Deno.test("on a set-up machine the API answers, and each service runs, within some starts of Deno", async () => {
   await using stack = await startStack();
-  const down = await stack.down();
-  assert.equal(down.code, 0, down.stderr);
-  const started = performance.now();
-  const up = await stack.up("--no-image");
-  const up_ms = performance.now() - started;
+  let up_ms = Infinity;
+  const starts_ms = new Map<string, number>();
+  for (let round = 0; round < rounds; round++) {
+    const down = await stack.down();
+    assert.equal(down.code, 0, down.stderr);
+    const started = performance.now();
+    const up = await stack.up("--no-image");
+    up_ms = Math.min(up_ms, performance.now() - started);
+    assert.equal(up.code, 0, up.stderr);
+    await stack.aws("sts", "get-caller-identity");
+    const status: Status = JSON.parse(await stack.hive("status", "--json"));
+    assert.equal(status.services.length, services.length);
+    for (const { name, start_ms } of status.services) {
+      assert.ok(start_ms > 0, name);
+      starts_ms.set(name, Math.min(starts_ms.get(name) ?? Infinity, start_ms));
+    }
+  }
   const empty_ms = await emptyProcess_ms();
-  assert.equal(up.code, 0, up.stderr);
-  await stack.aws("sts", "get-caller-identity");
-  const status: Status = JSON.parse(await stack.hive("status", "--json"));
-  assert.equal(status.services.length, services.length);
   console.log(
     `an empty process ${Math.round(empty_ms)} ms; up ${Math.round(up_ms)} ms; `,
-    status.services.map((service) => `${service.name} ${service.start_ms} ms`).join(", "),
+    [...starts_ms].map(([name, ms]) => `${name} ${ms} ms`).join(", "),
   );
   assert.ok(up_ms < 250 * empty_ms, `up took ${up_ms} ms, an empty process ${empty_ms} ms`);
-  for (const { name, start_ms } of status.services) {
-    assert.ok(start_ms > 0, name);
-    assert.ok(
-      start_ms < 50 * empty_ms,
-      `${name} took ${start_ms} ms, an empty process ${empty_ms} ms`,
-    );
+  for (const [name, ms] of starts_ms) {
+    assert.ok(ms < 50 * empty_ms, `${name} took ${ms} ms, an empty process ${empty_ms} ms`);
   }
 });
