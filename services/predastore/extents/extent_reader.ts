@@ -31,8 +31,10 @@ const slowHedge_ms = 5;
 const slowFor_ms = 5_000;
 /** Records up to this are read into memory that goes round: inline objects, and all but those of huge extents. */
 const keptRecord_bytes = 32 * 1024;
-/** So many readers at once read a stripe ahead; with more of them the disks are busy without that. */
-const readersAhead = 8;
+/** Readers share so many stripes that are read ahead, and each has one; with many of them the disks are busy without that. */
+const stripesAhead = 16;
+/** A single reader does not have to wait where a disk is late once. */
+const mostAhead = 4;
 
 /** Too little of a stripe is left to compute it. */
 export class DataLost extends Error {
@@ -70,7 +72,7 @@ export class ExtentReader {
 
   /**
    * The bytes from `from` up to `to`, in order, in pieces of at most a stripe; unless there are many readers, the
-   * next stripe is read while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
+   * next stripes are read while the last is being used. With `buffers`, pieces are unchecked, and their reader gives them back.
    */
   async *read(
     extent: ExtentRow,
@@ -102,7 +104,8 @@ export class ExtentReader {
     this.#readers++;
     try {
       for (let next = 0; next < pieces.length || ahead.length > 0;) {
-        const most = this.#readers <= readersAhead ? 2 : 1;
+        const share = Math.floor(stripesAhead / this.#readers);
+        const most = Math.max(1, Math.min(mostAhead, share));
         while (ahead.length < most && next < pieces.length) {
           ahead.push(begin(pieces[next++] as Piece));
         }
