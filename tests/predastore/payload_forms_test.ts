@@ -5,12 +5,28 @@ import {
   ListBucketsCommand,
   PutBucketTaggingCommand,
   PutObjectCommand,
+  PutObjectLockConfigurationCommand,
 } from "@aws-sdk/client-s3";
 import { answered, assertAnswer } from "./answered.ts";
 import { keptAlive, withPredastore } from "./steps.ts";
 
 const Bucket = "forms";
 const as = (form: string) => ({ "x-amz-content-sha256": form });
+const tagged = () =>
+  new PutBucketTaggingCommand({ Bucket, Tagging: { TagSet: [{ Key: "a", Value: "b" }] } });
+
+/** The client always sends one: what it sends is taken away before it is signed. */
+function withoutDigest(command: PutBucketTaggingCommand | PutObjectLockConfigurationCommand): void {
+  const stack = command.middlewareStack as PutBucketTaggingCommand["middlewareStack"];
+  stack.add((next) => (args) => {
+    const { headers } = args.request as { headers: Record<string, string> };
+    for (const name of Object.keys(headers)) {
+      if (/^(content-md5|x-amz-checksum-|x-amz-sdk-checksum)/.test(name)) delete headers[name];
+    }
+    return next(args);
+  }, { step: "build", priority: "low" });
+}
+
 const gibberish = {
   Code: "InvalidArgument",
   Message:
@@ -54,9 +70,23 @@ Deno.test({
       },
 
       "a body that is not signed is taken by every operation": async (s3) => {
-        const tags = { TagSet: [{ Key: "a", Value: "b" }] };
-        const put = new PutBucketTaggingCommand({ Bucket, Tagging: tags });
-        assertAnswer(await answered(s3, put, as("UNSIGNED-PAYLOAD")), 204, {});
+        assertAnswer(await answered(s3, tagged(), as("UNSIGNED-PAYLOAD")), 204, {});
+      },
+
+      "a bucket's tags and locks come with a digest": async (s3) => {
+        const locks = { ObjectLockEnabled: "Enabled" } as const;
+        for (
+          const command of [
+            tagged(),
+            new PutObjectLockConfigurationCommand({ Bucket, ObjectLockConfiguration: locks }),
+          ]
+        ) {
+          withoutDigest(command);
+          assertAnswer(await answered(s3, command), 400, {
+            Code: "InvalidRequest",
+            Message: "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+          });
+        }
       },
     }),
 });

@@ -61,6 +61,19 @@ function claimedMd5(headers: Headers): string | undefined {
   });
 }
 
+/**
+ * A document that AWS takes only with a digest of it. Who writes for somebody else, signing nothing, brings none.
+ * @throws AwsError `InvalidRequest`
+ */
+export function needsDigest({ headers, verified }: S3Call): void {
+  if (verified === undefined || verified.signature === "") return;
+  if (claimedChecksum(headers) !== undefined || headers.has("content-md5")) return;
+  throw new AwsError(
+    "InvalidRequest",
+    "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
+  );
+}
+
 export interface BodyOptions {
   readonly headers: ObjectMeta["headers"];
   readonly user: ObjectMeta["user"];

@@ -3,7 +3,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow, ObjectRow, Revised } from "../index/rows.ts";
 import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
-import { readDocument } from "./body.ts";
+import { needsDigest, readDocument } from "./body.ts";
 import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, maybeNode, notFound, oneOf, readRoot, requiredText, setBucket } from "./document.ts";
 import { objectArn } from "./permissions.ts";
@@ -31,6 +31,7 @@ function period(retention: XmlNode, name: "Days" | "Years", most: number): numbe
 
 export async function putObjectLockConfiguration(call: S3Call): Promise<Response> {
   ownBucket(call);
+  needsDigest(call);
   const document = await readDocument(call);
   if (document === "") throw new AwsError("MissingRequestBodyError", "Request Body is empty");
   const root = parseXml(document, "ObjectLockConfiguration");

@@ -12,6 +12,7 @@ import {
   type S3Call,
 } from "./call.ts";
 import { objectArn } from "./permissions.ts";
+import { needsDigest } from "./body.ts";
 import { done, maybeNode, nodes, notFound, readRoot, requiredText, setBucket } from "./document.ts";
 import { askedVersion, meantVersion, standing, tellVersion } from "./version_ids.ts";
 import { element, malformedXml, parseXml, type XmlNode, xmlResponse } from "./xml.ts";
@@ -111,6 +112,7 @@ const tagging = (tags: readonly Tag[]) =>
 
 export async function putBucketTagging(call: S3Call): Promise<Response> {
   ownBucket(call);
+  needsDigest(call);
   const tags = tagsOf(await readRoot(call, "Tagging"), mostBucketTags);
   await setBucket(call, () => ({ tags }));
   return done(204);
