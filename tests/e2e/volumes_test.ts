@@ -17,8 +17,8 @@ import {
 import { type Stack, startStack } from "../kit/stack.ts";
 import { untilWorks } from "../kit/until.ts";
 
-/** Files that the writer leaves behind it; older ones it deletes. */
-const kept = 40;
+/** Files that the writer leaves behind it; older ones it deletes. More than a slow machine writes while a snapshot is asked for. */
+const kept = 120;
 
 /**
  * Writes one file after the other, each synced before its digest is noted in the guest's memory, and
