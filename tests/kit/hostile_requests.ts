@@ -17,7 +17,7 @@ import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { type Ec2Cloud, startEc2Cloud } from "./ec2_cloud.ts";
 import type { Random } from "./random.ts";
 
-const slowest_ms = 30_000;
+const slowest_ms = 120_000;
 const deepest = 4;
 
 const texts = [

@@ -19,6 +19,7 @@ import { bytesOf } from "../../services/predastore/test_store.ts";
 import { startPredastore } from "../kit/predastore.ts";
 import { until } from "../kit/until.ts";
 import { fsck, hive } from "./hive.ts";
+import { loseDirectory } from "./lost_directory.ts";
 import { keptAlive, refused } from "./steps.ts";
 
 const sizes = [0, 700, 16_384, 30_000, 1_300_000];
@@ -144,7 +145,7 @@ Deno.test({
     assert.equal((await fsck(test)).full_redundancy, true);
 
     await t.step("a directory that goes is noticed by no reader and no writer of any", async () => {
-      await Deno.remove(blob(1), { recursive: true });
+      await loseDirectory(blob(1));
       await each((bucket, seed) => checkAll(s3, bucket, seed));
       await until(
         "the store knows that it is away",
@@ -158,7 +159,7 @@ Deno.test({
 
     await t.step("two at once are survived by whoever has two parity shards", async () => {
       await test.process().stop("SIGTERM");
-      for (const at of [0, 2]) await Deno.remove(blob(at), { recursive: true });
+      for (const at of [0, 2]) await loseDirectory(blob(at));
       // The index is made again from what is left.
       await Deno.remove(join(test.node.paths.service("predastore"), "index.db"));
       await test.restart("SIGTERM");

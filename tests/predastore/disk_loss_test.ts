@@ -16,6 +16,7 @@ import type { FsckReport } from "../../services/predastore/contract.ts";
 import { bytesOf } from "../../services/predastore/test_store.ts";
 import { startPredastore } from "../kit/predastore.ts";
 import { fsck, hive } from "./hive.ts";
+import { loseDirectory } from "./lost_directory.ts";
 
 const clients = 100;
 const Bucket = "bucket";
@@ -111,7 +112,7 @@ Deno.test({
     const before = await fsck(test);
     assert.equal(before.full_redundancy, true, JSON.stringify(before.findings));
 
-    await Deno.remove(blob(1), { recursive: true });
+    await loseDirectory(blob(1));
     const atRemoval = Math.max(...all.map(({ rounds }) => rounds));
     await stillWell(() => everybodyAt(atRemoval + 1));
     await until(
@@ -137,7 +138,7 @@ Deno.test({
     assert.equal((await hive(test, "s3", "status")).code, 0);
 
     // Now another one may go: what was made anew is all that its shards can be computed from.
-    await Deno.remove(blob(0), { recursive: true });
+    await loseDirectory(blob(0));
     await test.restart("SIGTERM");
     for (const client of all) await client.check();
   },
