@@ -3,7 +3,8 @@
  *
  * Every call is safe to repeat: objects are immutable for those who use this door. A connection that
  * fails is an `ObjectStoreError` with status 503; the caller repeats it when it likes. A kept
- * connection that the server has closed meanwhile is replaced once without a word. The client speaks
+ * connection that the server has closed meanwhile is replaced once without a word. One on which nothing moves,
+ * neither there nor back, is given up in the same way; what was asked may be done all the same, later. The client speaks
  * HTTP/1.1 itself: through `fetch` a 4 MiB object costs it three times the processor time, since each
  * piece of 64 KiB becomes an object of its own.
  */
@@ -27,10 +28,18 @@ const decoder = new TextDecoder();
 /** Fewer than its callers ask at once, and it would open connections over and over: a server takes a while for each. */
 const mostIdle = 32;
 const longestHead_bytes = 64 * 1024;
+/** Nothing has moved for so long: the server is there, and will not answer. A card that syncs slowly takes less. */
+const longestStall_ms = 60_000;
+/** So often a connection is looked at in that time: while this process itself does not run, there are no looks. */
+const looks = 10;
 
 /** One connection, for one exchange after the other. */
 class Connection {
   #used = false;
+  /** Since the last look. */
+  #hasMoved = true;
+  #stillLooks = 0;
+  #stalled = false;
 
   private constructor(readonly socket: Deno.UnixConn) {}
 
@@ -43,8 +52,23 @@ class Connection {
     return this.#used;
   }
 
+  /** It was closed because nothing moved. */
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  /** To be called again and again during an exchange, which fails when it has come to a stop. */
+  look(): void {
+    this.#stillLooks = this.#hasMoved ? 0 : this.#stillLooks + 1;
+    this.#hasMoved = false;
+    if (this.#stillLooks < looks) return;
+    this.#stalled = true;
+    this.close();
+  }
+
   /** @returns the reply, and whether the connection may be used again */
   async exchange(head: Bytes, body?: Bytes): Promise<Reply & { readonly again: boolean }> {
+    this.#hasMoved = true;
     // An early refusal is read while the rest of the body is still being sent.
     const sent = this.#send(head, body);
     sent.catch(() => {});
@@ -56,8 +80,17 @@ class Connection {
 
   async #send(head: Bytes, body?: Bytes): Promise<void> {
     for (const bytes of body === undefined ? [head] : [head, body]) {
-      for (let at = 0; at < bytes.length;) at += await this.socket.write(bytes.subarray(at));
+      for (let at = 0; at < bytes.length;) {
+        at += await this.socket.write(bytes.subarray(at));
+        this.#hasMoved = true;
+      }
     }
+  }
+
+  async #read(into: Bytes): Promise<number | null> {
+    const count = await this.socket.read(into);
+    this.#hasMoved = true;
+    return count;
   }
 
   async #receive(): Promise<Reply & { readonly again: boolean }> {
@@ -71,7 +104,7 @@ class Connection {
         larger.set(buffer);
         buffer = larger;
       }
-      const count = await this.socket.read(buffer.subarray(held));
+      const count = await this.#read(buffer.subarray(held));
       if (count === null) throw new Error("the connection was closed");
       held += count;
       end = endOfHead(buffer, held);
@@ -86,7 +119,7 @@ class Connection {
     const early = buffer.subarray(end, Math.min(held, end + length));
     body.set(early);
     for (let at = early.length; at < length;) {
-      const count = await this.socket.read(body.subarray(at));
+      const count = await this.#read(body.subarray(at));
       if (count === null) throw new Error("the reply was cut off");
       at += count;
     }
@@ -115,12 +148,33 @@ export class ObjectStore implements Disposable {
   readonly #bucket: string;
   readonly #idle: Connection[] = [];
   readonly #busy = new Set<Connection>();
+  readonly #stall_ms: number;
+  /** Looks at the busy ones, while there are any. */
+  #looking: ReturnType<typeof setInterval> | undefined;
   #closed = false;
 
-  /** @param socket path of the system door, `Paths.s3System` */
-  constructor(socket: string, bucket: string) {
+  /**
+   * @param socket path of the system door, `Paths.s3System`
+   * @param options.stall_ms how long nothing may move before a call fails; 60 s unless given
+   */
+  constructor(socket: string, bucket: string, options: { readonly stall_ms?: number } = {}) {
     this.#socket = socket;
     this.#bucket = bucket;
+    this.#stall_ms = options.stall_ms ?? longestStall_ms;
+  }
+
+  #begin(connection: Connection): void {
+    this.#busy.add(connection);
+    this.#looking ??= setInterval(() => {
+      for (const each of this.#busy) each.look();
+    }, this.#stall_ms / looks);
+  }
+
+  #end(connection: Connection): void {
+    this.#busy.delete(connection);
+    if (this.#busy.size > 0) return;
+    clearInterval(this.#looking);
+    this.#looking = undefined;
   }
 
   async #ask(method: string, target: string, headers = "", body?: Bytes): Promise<Reply> {
@@ -133,19 +187,27 @@ export class ObjectStore implements Disposable {
       let connection = this.#idle.pop();
       try {
         connection ??= await Connection.open(this.#socket);
-        this.#busy.add(connection);
+        this.#begin(connection);
         const { again, ...reply } = await connection.exchange(head, body);
-        this.#busy.delete(connection);
+        this.#end(connection);
         if (again && !this.#closed && this.#idle.length < mostIdle) this.#idle.push(connection);
         else connection.close();
         return reply;
       } catch (cause) {
         if (connection !== undefined) {
-          this.#busy.delete(connection);
+          this.#end(connection);
           connection.close();
-          if (connection.used) continue;
+          // One that stood still was not closed: whoever asked decides whether it is to be done twice.
+          if (connection.used && !connection.stalled) continue;
         }
-        throw new ObjectStoreError(503, `predastore did not answer ${method} ${target}`, cause);
+        const how = connection?.stalled === true
+          ? `: nothing has moved for ${this.#stall_ms / 1000} s`
+          : "";
+        throw new ObjectStoreError(
+          503,
+          `predastore did not answer ${method} ${target}${how}`,
+          cause,
+        );
       }
     }
   }
