@@ -8,6 +8,10 @@
  * reads the chunks' headers, lays them over the parent's map in their order, saves the map and freezes
  * the volume. So a restart in between loses nothing that was acknowledged, and a repeated call changes
  * nothing. The volume goes when the snapshot is sealed or deleted.
+ *
+ * No name is given twice, whatever becomes of what was stored under it: a put that a dead process, or a sealing that failed,
+ * left under way may land at any time. So each process writes in an epoch of its own, each sealing takes another for its map,
+ * and what is newer has the later epoch.
  */
 import { createHash } from "node:crypto";
 import { crc32c } from "../../../ffi/crc32c.ts";
@@ -28,11 +32,13 @@ import {
   chunkContainer,
   chunkHeaderBytes,
   chunkKey,
+  type ChunkName,
   DamagedData,
   hole,
   parseChunkKey,
 } from "../format.ts";
 import type { BlockStore } from "../maps/map_objects.ts";
+import { ownEpoch } from "../mounts/shared_chunks.ts";
 import {
   checkSize,
   checkSnapshotId,
@@ -60,6 +66,9 @@ const writer = "direct-access";
 /** Maps that are kept in memory; a comparison needs two. */
 const keptMaps = 2;
 
+const notWritten = (snapshotId: string) =>
+  new AwsError("IncorrectState", `The snapshot '${snapshotId}' is not being written.`);
+
 /** The volume behind a snapshot that is being written. */
 export const writtenBy = (snapshotId: string) => `vol-direct-${snapshotId.slice("snap-".length)}`;
 
@@ -73,8 +82,9 @@ export interface DirectAccessOptions {
 export class DirectAccess {
   readonly #o: DirectAccessOptions;
   readonly #turns = new Turns();
-  /** The next place in the order, of each snapshot that is being written. */
-  readonly #order = new Map<string, number>();
+  /** By volume, the name that was given last, in an epoch that is this process's own. */
+  readonly #lastNames = new Map<string, ChunkName>();
+  readonly #taking = new Turns();
   readonly #maps = new Map<string, Promise<StoredMap>>();
   /** By snapshot, writes that are under way. */
   readonly #writing = new Map<string, Set<Promise<unknown>>>();
@@ -101,7 +111,7 @@ export class DirectAccess {
     });
     await tables.volumes.modify(volume_id, (row) => {
       if (row === undefined) throw snapshotNotFound(snapshotId);
-      // The one epoch in which it is written; what its parent was copied to is older.
+      // It is written in later epochs than that in which its parent was copied.
       return row.mounted_on === writer ? row : { ...row, mounted_on: writer, epoch: row.epoch + 1 };
     });
     return await this.describe(snapshotId);
@@ -109,12 +119,7 @@ export class DirectAccess {
 
   async #written(snapshotId: string): Promise<VolumeRow> {
     const row = await this.#o.tables.volumes.read(writtenBy(snapshotId));
-    if (row?.value.mounted_on !== writer) {
-      throw new AwsError(
-        "IncorrectState",
-        `The snapshot '${snapshotId}' is not being written.`,
-      );
-    }
+    if (row?.value.mounted_on !== writer) throw notWritten(snapshotId);
     return row.value;
   }
 
@@ -123,19 +128,30 @@ export class DirectAccess {
     return Math.ceil(size_bytes / directBlockBytes);
   }
 
-  async #nextPlace(volumeId: string): Promise<number> {
-    const known = this.#order.get(volumeId);
-    if (known === undefined) {
-      let last = 0;
-      for await (const key of this.#o.store.list(`chunks/${volumeId}/`)) {
-        last = Math.max(last, parseChunkKey(key)?.sequence ?? 0);
-      }
-      // Whoever asked meanwhile has already counted on.
-      this.#order.set(volumeId, Math.max(last, this.#order.get(volumeId) ?? 0));
+  /** Takes the next epoch of what is being written: nobody has given a name in it. */
+  async #takeEpoch(snapshotId: string): Promise<VolumeRow> {
+    const volumeId = writtenBy(snapshotId);
+    const { value } = await this.#o.tables.volumes.modify(volumeId, (row) => {
+      if (row?.mounted_on !== writer) throw notWritten(snapshotId);
+      return { ...row, epoch: row.epoch + 1 };
+    });
+    this.#lastNames.set(volumeId, { owner: volumeId, epoch: value.epoch, sequence: 0 });
+    return value;
+  }
+
+  async #nextName(snapshotId: string, { volume_id, epoch }: VolumeRow): Promise<ChunkName> {
+    const isOurs = () => (this.#lastNames.get(volume_id)?.epoch ?? 0) >= epoch;
+    if (!isOurs()) {
+      await this.#taking.take(volume_id, async () => {
+        // Whoever asked meanwhile may have taken it.
+        if (!isOurs()) await this.#takeEpoch(snapshotId);
+      });
     }
-    const place = (this.#order.get(volumeId) as number) + 1;
-    this.#order.set(volumeId, place);
-    return place;
+    const last = this.#lastNames.get(volume_id);
+    if (last === undefined) throw notWritten(snapshotId);
+    const name = { ...last, sequence: last.sequence + 1 };
+    this.#lastNames.set(volume_id, name);
+    return name;
   }
 
   /** Writes one block; it is durable when this answers, and in the snapshot that is sealed. */
@@ -179,8 +195,7 @@ export class DirectAccess {
       blocks[i] = first + i;
       checksums[i] = crc32c(chunk.subarray(at, at + blockBytes));
     }
-    const sequence = await this.#nextPlace(volume.volume_id);
-    const name = { owner: volume.volume_id, epoch: volume.epoch, sequence };
+    const name = await this.#nextName(snapshotId, volume);
     writeChunkHeader(chunk, name, blocks, checksums, count);
     await this.#o.store.put(chunkKey(name), chunk);
     return null;
@@ -206,14 +221,18 @@ export class DirectAccess {
     const volumeId = writtenBy(snapshotId);
     const done = await tables.snapshots.read(snapshotId);
     if (done === undefined) {
-      const row = (await tables.volumes.read(volumeId))?.value;
-      if (row === undefined) throw snapshotNotFound(snapshotId);
-      if (row.mounted_on === writer) {
+      const found = (await tables.volumes.read(volumeId))?.value;
+      if (found === undefined) throw snapshotNotFound(snapshotId);
+      if (found.mounted_on === writer) {
+        const row = await this.#takeEpoch(snapshotId);
         const { map, written } = await this.#laidOver(row);
         await this.#checkWritten(request, map, written);
         const saved = await saveStoredMap(store, volumeId, row.epoch, map);
         await tables.volumes.modify(volumeId, (value) => {
-          if (value === undefined) throw snapshotNotFound(snapshotId);
+          // Somebody else has taken it on, and may have written more since it was looked at.
+          if (value?.mounted_on !== writer || value.epoch !== row.epoch) {
+            throw notWritten(snapshotId);
+          }
           const { mounted_on: _, ...rest } = value;
           return { ...rest, map: saved };
         });
@@ -222,7 +241,7 @@ export class DirectAccess {
     }
     // The snapshot has the map now, by which the collector keeps what it needs.
     await volumes.delete(volumeId);
-    this.#order.delete(volumeId);
+    this.#lastNames.delete(volumeId);
     return await snapshots.describe(snapshotId);
   }
 
@@ -234,10 +253,11 @@ export class DirectAccess {
     const map = await readStoredMap(store, row.map, row.size_bytes / blockBytes);
     const written = new Set<number>();
     const keys: string[] = [];
+    const copied = ownEpoch(row.map, row.volume_id);
     for await (const key of store.list(`chunks/${row.volume_id}/`)) {
-      if (parseChunkKey(key)?.epoch === row.epoch) keys.push(key);
+      if ((parseChunkKey(key)?.epoch ?? 0) > copied) keys.push(key);
     }
-    // A key ends with its place in hex of one width: the order of names is the order of writes.
+    // A key ends with epoch and sequence in hex of one width: the order of names is the order of writes.
     for (const key of keys.sort()) {
       const bytes = await store.get(key, { offset: 0, length: chunkHeaderBytes });
       if (bytes === undefined) throw new DamagedData(`${key} is not in the object store`);
@@ -292,8 +312,10 @@ export class DirectAccess {
         const { mounted_on: _, ...rest } = value;
         return rest;
       });
+      // What lands after the rest was removed would stay, and that of an encrypted one be sealed by no key.
+      await Promise.allSettled(this.#writing.get(snapshotId) ?? []);
       await volumes.delete(volumeId);
-      this.#order.delete(volumeId);
+      this.#lastNames.delete(volumeId);
       return null;
     });
   }
