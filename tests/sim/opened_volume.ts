@@ -14,7 +14,7 @@ import {
   type SimulatedMachine,
   simulatedMachine,
 } from "../../services/viperblock/machine/simulated.ts";
-import { mapKey, type SavedMap } from "../../services/viperblock/maps/map_objects.ts";
+import type { SavedMap } from "../../services/viperblock/maps/map_objects.ts";
 import type { FromWorker, HeldChunks } from "../../services/viperblock/mounts/mailbox.ts";
 import { Orders } from "../../services/viperblock/mounts/orders.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
@@ -162,7 +162,7 @@ export class OpenedVolume {
       case "unmounted":
         if (message.ok) this.ended = true;
         else this.refused = true;
-        this.map = this.#savedMap(mapKey(this.volumeId, this.#epoch), message);
+        this.map = this.#savedMap(message.key, message);
         break;
       case "log":
         this.#around.cloud.log[message.level](message.event, message.fields);

@@ -2,6 +2,7 @@
 import { createLog } from "../../services/log/log.ts";
 import { unavailable } from "../../services/aws/errors.ts";
 import { Mounts, type MountsOptions } from "../../services/viperblock/mounts/mounts.ts";
+import type { BlockStore } from "../../services/viperblock/maps/map_objects.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { directoryStore } from "./bare_engine.ts";
 
@@ -19,7 +20,10 @@ export interface OneRow extends AsyncDisposable {
   openLogs(): number;
 }
 
-export async function startOneRow(): Promise<OneRow> {
+/** @param through what stands before the object store */
+export async function startOneRow(
+  through: (store: BlockStore) => BlockStore = (store) => store,
+): Promise<OneRow> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: "/var/tmp" });
   let revision = 1;
   const written = (value: VolumeRow) => {
@@ -50,7 +54,7 @@ export async function startOneRow(): Promise<OneRow> {
       },
       snapshots: { list: () => [] },
     },
-    store: directoryStore(`${directory}/objects`),
+    store: through(directoryStore(`${directory}/objects`)),
     keyOf: () => Promise.reject(new Error("it is not encrypted")),
     log: createLog("test", { write: () => {} }),
     reserveBytes: 0,

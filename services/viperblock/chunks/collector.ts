@@ -138,7 +138,8 @@ function isOfDeadMap(
   { newest, held }: Settled,
   maps: ReadonlyMap<string, SavedMap>,
 ): boolean {
-  const [, map, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(-\d+)?)\//.exec(part) ?? [];
+  const [, map, epoch, frozen] = /^(maps\/[^/]+\/([0-9a-f]{8})(?:\.\d+)?(-\d+)?)\//.exec(part) ??
+    [];
   if (map === undefined || epoch === undefined) return false;
   return parseInt(epoch, 16) <= (frozen === undefined ? newest : held?.epoch ?? newest) &&
     !maps.has(map);

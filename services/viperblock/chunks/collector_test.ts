@@ -4,8 +4,8 @@ import { chunkContainer, chunkKey } from "../format.ts";
 import { emptyMap, saveStoredMap } from "../maps/stored_map.ts";
 import { type Books, collect } from "./collector.ts";
 import type { Log } from "../../log/log.ts";
-import { type BlockStore, mapChunks } from "../maps/map_objects.ts";
-import type { SnapshotRow } from "../records.ts";
+import { type BlockStore, mapChunks, mapKey } from "../maps/map_objects.ts";
+import type { SnapshotRow, VolumeRow } from "../records.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent };
 
@@ -129,4 +129,33 @@ Deno.test("while a map is damaged, nothing that it may name is deleted", async (
   part[4096] = (part[4096] as number) ^ 1;
   assert.equal(await collect(["vol-a"], books, store, silent), 0);
   assert.equal(objects.size, 3);
+});
+
+Deno.test("maps that a refused unmount left go when the next has stored its own", async () => {
+  const left = [mapKey("vol-a", 3), mapKey("vol-a", 3, 2)];
+  const saved = mapKey("vol-a", 3, 3);
+  const objects = new Set([...left, saved].map((key) => `${key}/000000`));
+  const store: BlockStore = {
+    put: () => Promise.resolve(),
+    get: () => Promise.resolve(undefined),
+    delete: (key) => Promise.resolve(void objects.delete(key)),
+    async *list(prefix) {
+      yield* [...objects].filter((key) => key.startsWith(prefix));
+    },
+  };
+  const row: VolumeRow = { volume_id: "vol-a", size_bytes: 4096, epoch: 3, state: "ok" };
+  const books = (value: VolumeRow): Books => ({
+    volumes: { get: () => ({ value }), list: () => [{ value }] },
+    snapshots: { list: () => [] },
+  });
+  const held = {
+    heldBy: () => Promise.resolve({ keys: [], epoch: 3, sequence: 0, freezes: 0 }),
+    unshare: () => Promise.resolve(),
+  };
+  // Amid an unmount nobody can say which of them it will be.
+  const mounted: VolumeRow = { ...row, mounted_on: "here" };
+  assert.equal(await collect(["vol-a"], books(mounted), store, silent, held), 0);
+  const map = { key: saved, parts: 1, epoch: 3, mapped_blocks: 0, owners: [] };
+  assert.equal(await collect(["vol-a"], books({ ...row, map }), store, silent), 2);
+  assert.deepEqual([...objects], [`${saved}/000000`]);
 });

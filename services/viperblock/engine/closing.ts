@@ -30,8 +30,8 @@ export interface ClosingParts {
   readonly snapshotter: Snapshotter;
   readonly chunkCache: { readonly idle: boolean } | undefined;
   readonly maintenance: { dropSpares(): void };
-  /** Where the map goes at an unmount. */
-  readonly mapKey: string;
+  /** Where the map goes at an unmount, and at each further attempt, from 1. */
+  readonly mapKey: (attempt: number) => string;
   readonly post: (message: FromWorker) => void;
 }
 
@@ -46,7 +46,9 @@ export class Closing {
   readonly #snapshotter: Snapshotter;
   readonly #chunkCache: ClosingParts["chunkCache"];
   readonly #maintenance: ClosingParts["maintenance"];
-  readonly #mapKey: string;
+  readonly #mapKey: ClosingParts["mapKey"];
+  /** Attempts to store the map. */
+  #attempts = 0;
   readonly #post: (message: FromWorker) => void;
   #underWay = false;
   #finished = false;
@@ -120,7 +122,7 @@ export class Closing {
         });
         if (more) return true;
         this.#step = "save";
-        this.#checkpointer.start(this.#mapKey, (ok) => {
+        this.#checkpointer.start(this.#mapKey(++this.#attempts), (ok) => {
           if (ok) this.#whenQuiet(() => this.#endUnmount(true));
           else this.#endUnmount(false);
         });
@@ -159,6 +161,7 @@ export class Closing {
     this.#post({
       kind: "unmounted",
       ok,
+      key: this.#mapKey(this.#attempts),
       mapped_blocks: this.#map.mappedBlocks,
       owners: [...owners],
     });

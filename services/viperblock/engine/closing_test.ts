@@ -7,7 +7,11 @@ import { Places } from "./places.ts";
 const noSnapshot = { idle: true, isFailing: false };
 
 /** The end of a mount, and what of its parts tells whether they have something under way. */
-function ending(how: "unmount" | "stop", snapshotter: { idle: boolean; isFailing: boolean }) {
+function ending(
+  how: "unmount" | "stop",
+  snapshotter: { idle: boolean; isFailing: boolean },
+  save: (key: string) => boolean = () => true,
+) {
   const busy = { log: false, drainer: false };
   const posted: FromWorker[] = [];
   let listening = true;
@@ -37,12 +41,15 @@ function ending(how: "unmount" | "stop", snapshotter: { idle: boolean; isFailing
       start: () => false,
     },
     maintenance: { dropSpares() {} },
-    checkpointer: { running: false, start: (_: string, done: (ok: boolean) => void) => done(true) },
+    checkpointer: {
+      running: false,
+      start: (key: string, done: (ok: boolean) => void) => done(save(key)),
+    },
     map,
     places: new Places(map),
     snapshotter,
     chunkCache: undefined,
-    mapKey: "maps/vol-test/1",
+    mapKey: (attempt: number) => `maps/vol-test/1.${attempt}`,
     post: (message: FromWorker) => posted.push(message),
   } as unknown as ClosingParts);
   closing.begin(how);
@@ -87,4 +94,20 @@ Deno.test("an unmount beside a snapshot that the store does not take is given up
   assert.equal(isListening(), true);
   assert.equal(closing.finished, false);
   assert.equal(closing.underWay, false);
+});
+
+Deno.test("an unmount that is tried again stores its map under another key, and tells which", () => {
+  const keys: string[] = [];
+  const { closing, posted } = ending("unmount", noSnapshot, (key) => keys.push(key) > 1);
+  closing.advance();
+  closing.begin("unmount");
+  for (let turn = 0; turn < 3; turn++) closing.advance();
+  assert.ok(closing.finished);
+  const [first, second] = keys;
+  assert.equal(keys.length, 2);
+  assert.notEqual(first, second);
+  assert.deepEqual(
+    posted.map((each) => each.kind === "unmounted" && [each.ok, each.key]),
+    [[false, first], [true, second]],
+  );
 });

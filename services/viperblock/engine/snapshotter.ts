@@ -18,7 +18,7 @@ import {
 } from "../maps/block_map.ts";
 import { chunkContainer, chunkNumber, hole, isChunk } from "../format.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
-import { MapWriter } from "../maps/map_stream.ts";
+import { MapWriter, type StoredChunk } from "../maps/map_stream.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import type { Drainer, Entry } from "./drainer.ts";
 import type { LogWriter } from "./log_writer.ts";
@@ -57,6 +57,8 @@ interface Frozen {
   readonly copied: Set<number>;
   leaf: number;
   inLeaf: number;
+  /** Its chunk table, once it is to be stored: what is stored again is the same, should some of the first land late. */
+  table?: readonly (StoredChunk | undefined)[];
 }
 
 export class Snapshotter {
@@ -209,13 +211,13 @@ export class Snapshotter {
   #save(frozen: Frozen): void {
     this.#busy = true;
     const { places, volumeId, epoch } = this.#o;
-    const owners = new Set<string>();
-    const chunks = places.chunks.map((chunk, number) => {
+    const chunks = frozen.table ??= places.chunks.map((chunk, number) => {
       const live = frozen.live.get(number);
       if (chunk === undefined || live === undefined) return undefined;
-      owners.add(chunk.name.owner);
       return { name: chunk.name, blocks: chunk.blocks, live };
     });
+    const owners = new Set<string>();
+    for (const chunk of chunks) if (chunk !== undefined) owners.add(chunk.name.owner);
     const writer = new MapWriter(
       {
         volumeId,

@@ -309,7 +309,7 @@ export class Volume {
       snapshotter: this.#snapshotter,
       chunkCache: this.#chunkCache,
       maintenance: this.#maintenance,
-      mapKey: mapKey(options.volumeId, options.epoch),
+      mapKey: (attempt) => mapKey(options.volumeId, options.epoch, attempt),
       post,
     });
     this.#maintenance.wantSegment();

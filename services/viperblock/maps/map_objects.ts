@@ -38,8 +38,12 @@ export function mapOwner(map: SavedMap): string {
   return map.key.split("/")[1] ?? "";
 }
 
-export const mapKey = (volumeId: string, epoch: number) =>
-  `maps/${volumeId}/${epoch.toString(16).padStart(8, "0")}`;
+/**
+ * The map with which a mount ends. Each attempt has a key of its own: what the store was sent in one that it did not take all
+ * of may land during the next, or after it.
+ */
+export const mapKey = (volumeId: string, epoch: number, attempt = 1) =>
+  `maps/${volumeId}/${epoch.toString(16).padStart(8, "0")}${attempt === 1 ? "" : `.${attempt}`}`;
 
 /** A map that was frozen while the volume was mounted in that epoch. */
 export const frozenMapKey = (volumeId: string, epoch: number, number: number) =>

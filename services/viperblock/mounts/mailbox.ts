@@ -125,6 +125,8 @@ export type FromWorker =
   | {
     readonly kind: "unmounted";
     readonly ok: boolean;
+    /** Of the map; nothing is there when the store did not take all of it. */
+    readonly key: string;
     readonly mapped_blocks: number;
     readonly owners: readonly string[];
   }

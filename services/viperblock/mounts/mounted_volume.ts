@@ -26,7 +26,7 @@ import {
   type VolumeStatistics,
   type WorkerInit,
 } from "./mailbox.ts";
-import { type BlockStore, frozenMapKey, mapKey, type SavedMap } from "../maps/map_objects.ts";
+import { type BlockStore, frozenMapKey, type SavedMap } from "../maps/map_objects.ts";
 import { Orders, systemTime } from "./orders.ts";
 import { linuxFileSystem } from "../machine/file_system.ts";
 import { LocalFiles } from "../log/volume_files.ts";
@@ -460,7 +460,7 @@ export class MountedVolume {
           this.#ending = {
             kind: "unmounted",
             map: {
-              key: mapKey(this.#o.volumeId, this.#o.epoch),
+              key: message.key,
               parts: this.#orders.mapParts,
               epoch: this.#o.epoch,
               mapped_blocks: message.mapped_blocks,
