@@ -10,7 +10,7 @@ import { copyBlocks } from "./encryption/reseal.ts";
 import { KeyGone } from "./encryption/sealed_objects.ts";
 import { blockBytes, DamagedData } from "./format.ts";
 import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
-import type { SnapshotRow } from "./records.ts";
+import type { SnapshotRow, VolumeRow } from "./records.ts";
 import type { References } from "./references.ts";
 
 /** Whether what is made of a source is encrypted. @throws AwsError */
@@ -65,12 +65,12 @@ export class EncryptedCopies {
   }
 
   /** Fills a volume with what a snapshot holds; what came of it goes when that fails. */
-  async fill(volume_id: string, source: SnapshotRow): Promise<SavedMap> {
+  async fill({ volume_id, epoch }: VolumeRow, source: SnapshotRow): Promise<SavedMap> {
     const over = Promise.withResolvers<void>();
     this.#filling.set(volume_id, over.promise);
     try {
       const sizeBlocks = source.size_bytes / blockBytes;
-      return await copyBlocks(this.#o.store, source.map, sizeBlocks, volume_id);
+      return await copyBlocks(this.#o.store, source.map, sizeBlocks, volume_id, epoch);
     } catch (error) {
       this.#o.log.error("volume_not_filled", { volume_id, ...errorFields(error) });
       await this.#o.references.removeVolume(volume_id);

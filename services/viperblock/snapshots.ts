@@ -7,7 +7,7 @@ import { errorFields, type Log } from "../log/log.ts";
 import { keptBy } from "./chunks/collector.ts";
 import type { BlockSnapshot } from "./contract.ts";
 import { type EncryptedCopies, encryptionOf } from "./encrypted_copies.ts";
-import { copyEpoch } from "./encryption/reseal.ts";
+import { newCopyEpoch } from "./encryption/reseal.ts";
 import type { SavedMap } from "./maps/map_objects.ts";
 import type { Mounts } from "./mounts/mounts.ts";
 import {
@@ -192,7 +192,7 @@ export class Snapshots {
       return describedSnapshot((await snapshots.create(snapshotId, copy)).value);
     });
     if (!("copy" in made)) return made;
-    const map = await this.#o.copies.fill(made.filling.volume_id, made.source);
+    const map = await this.#o.copies.fill(made.filling, made.source);
     return await this.#o.references.alone(async () => {
       const { snapshots, volumes } = this.#o.tables;
       const row = await snapshots.create(snapshotId, { ...made.copy, map });
@@ -214,7 +214,7 @@ export class Snapshots {
     const made = await volumes.create(volume_id, {
       volume_id,
       size_bytes,
-      epoch: copyEpoch,
+      epoch: newCopyEpoch(),
       state: "deleting",
       encrypted: true,
     });

@@ -12,7 +12,7 @@ import type {
   SyncMode,
 } from "./contract.ts";
 import { type EncryptedCopies, encryptionOf } from "./encrypted_copies.ts";
-import { copyEpoch } from "./encryption/reseal.ts";
+import { newCopyEpoch } from "./encryption/reseal.ts";
 import type { Mounts } from "./mounts/mounts.ts";
 import {
   checkEncrypted,
@@ -87,7 +87,7 @@ export class Volumes {
       const mustCopy = encrypted && source?.map !== undefined && source.encrypted !== true;
       const { map } = source ?? {};
       const first: VolumeRow = mustCopy
-        ? { ...row, state: "deleting", epoch: copyEpoch }
+        ? { ...row, state: "deleting", epoch: newCopyEpoch() }
         : { ...row, ...(map === undefined ? {} : { map }) };
       try {
         const { value } = await this.#o.tables.volumes.create(volumeId, first);
@@ -101,7 +101,7 @@ export class Volumes {
     });
     if (!("row" in made)) return made;
     // Others need not wait for it; until it is done, nobody sees the volume.
-    const map = await this.#o.copies.fill(volumeId, made.source);
+    const map = await this.#o.copies.fill(made.row, made.source);
     const row = await this.#o.tables.volumes.modify(volumeId, (value) => {
       if (value === undefined) throw volumeNotFound(volumeId);
       return { ...value, state: "ok", map };

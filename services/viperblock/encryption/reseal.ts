@@ -2,7 +2,8 @@
  * Copies what a map holds into chunks of another volume, under that volume's key: how an encrypted volume or
  * snapshot is made of one that is not. The copy shares nothing with its source.
  *
- * Chunks are named by their order, so a copy that was cut off and is made again overwrites its own beginning.
+ * A copy that failed or was cut off is removed, its key discarded, and may be made again for the same volume. What it left on
+ * its way to the store may land on top of that, and nobody can open it any more: so each is written in an epoch of its own.
  */
 import { crc32c } from "../../../ffi/crc32c.ts";
 import { containerAt, leafBlocks } from "../maps/block_map.ts";
@@ -24,8 +25,13 @@ import {
   type StoredMap,
 } from "../maps/stored_map.ts";
 
-/** The one epoch in which a copy is written; the volume's first mount has the next. */
-export const copyEpoch = 1;
+/** So many that two copies of a volume hardly ever get the same, and so few that enough are left for all of its mounts. */
+const copyEpochs = 1 << 20;
+
+/** The epoch in which a copy is written; the volume's first mount has the next. Nothing remembers those of copies that were removed. */
+export const newCopyEpoch = () =>
+  1 + (crypto.getRandomValues(new Uint32Array(1))[0] as number) % copyEpochs;
+
 /** Blocks that are read at once. */
 const readAtOnce = 256;
 
@@ -54,6 +60,7 @@ export async function copyBlocks(
   source: SavedMap | undefined,
   sizeBlocks: number,
   owner: string,
+  epoch: number,
 ): Promise<SavedMap> {
   const from = await readStoredMap(store, source, sizeBlocks);
   const to = emptyMap(sizeBlocks);
@@ -64,7 +71,7 @@ export async function copyBlocks(
   let sequence = 0;
   const storeChunk = async () => {
     if (filled === 0) return;
-    const name = { owner, epoch: copyEpoch, sequence: ++sequence };
+    const name = { owner, epoch, sequence: ++sequence };
     writeChunkHeader(chunk, name, numbers, checksums, filled);
     await store.put(chunkKey(name), chunk.slice(0, chunkHeaderBytes + filled * blockBytes));
     const container = chunkContainer(to.chunks.length);
@@ -85,5 +92,5 @@ export async function copyBlocks(
     }
   }
   await storeChunk();
-  return await saveStoredMap(store, owner, copyEpoch, to);
+  return await saveStoredMap(store, owner, epoch, to);
 }
