@@ -245,6 +245,30 @@ Deno.test("what was deleted after a directory was replaced stays deleted when th
   assert.equal(test.store.directories.mayReturn(clock), false);
 });
 
+Deno.test("RS(2,1): what was acknowledged without one directory is not refused for good when another is away after a crash", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const leave = (at: number) => Deno.rename(test.blobs[at] ?? "", `${test.blobs[at]}.gone`);
+  const come = (at: number) => Deno.rename(`${test.blobs[at]}.gone`, test.blobs[at] ?? "");
+  await leave(1);
+  await test.store.directories.inspect();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  await come(1);
+  await leave(2);
+  // Where no folder can be made.
+  await Deno.writeTextFile(test.blobs[2] ?? "", "");
+  await test.crash();
+  assert.equal(test.store.directories.online.length, 2);
+  await test.reopen({
+    rebuild: true,
+    between: async () => {
+      await Deno.remove(test.blobs[2] ?? "");
+      await come(2);
+    },
+  });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
 Deno.test("directories of two stores are not mixed", async () => {
   await using one = await testStore(2, 1);
   await using two = await testStore(2, 1);

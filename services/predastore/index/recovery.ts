@@ -236,23 +236,26 @@ export async function recover(
       for (const [at, stripe] of extent.stripes.entries()) {
         let sound = 0;
         let away = 0;
+        let never = 0;
         for (let shard = 0; shard < extent.k + extent.m; shard++) {
           const bytes = shardPayload(stripe, extent.k, shard);
           if (bytes === 0) {
             sound++;
             continue;
           }
+          const directory = stripe.shards[shard]?.directory;
           try {
             await reader.readShard(extent, at, shard, 0, bytes);
             sound++;
           } catch {
-            const directory = stripe.shards[shard]?.directory;
-            if (directory !== undefined && directories.byNumber(directory)?.online !== true) away++;
+            if (directory === undefined) never++;
+            else if (directories.byNumber(directory)?.online !== true) away++;
           }
         }
-        // With more directories away than the code survives nothing can be said of it: what was
-        // acknowledged must not be refused for good, and may be read when they come back.
-        if (sound < extent.k && away <= extent.m) return false;
+        // With more missing than the code survives, those that were never written among them, nothing can be
+        // said of it: what was acknowledged must not be refused for good, and may be read when they come back.
+        const mayBeRead = away + never > extent.m && sound + away >= extent.k;
+        if (sound < extent.k && !mayBeRead) return false;
         if (sound < extent.k + extent.m) short.add(extent.id);
       }
       return true;
