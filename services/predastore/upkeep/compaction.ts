@@ -75,6 +75,7 @@ export class Compactor {
   }
 
   async #all(limit: number): Promise<void> {
+    const { options: { log } } = this.#store;
     for (const directory of this.#store.directories.online) {
       const live = this.#store.index.segments.liveBytes(directory.number);
       const active = directory.activeSegment;
@@ -83,10 +84,15 @@ export class Compactor {
         if (segment >= active || segment >= this.#store.commits.pinnedFrom(directory.number)) {
           continue;
         }
-        const size = await directory.segmentSize(segment);
-        if ((live.get(segment) ?? 0) > size * limit) continue;
         if (this.#stopped || !directory.online) break;
-        await this.compact(directory, segment);
+        try {
+          const size = await directory.segmentSize(segment);
+          if ((live.get(segment) ?? 0) <= size * limit) await this.compact(directory, segment);
+        } catch (error) {
+          // It stays, and with it what lives there; the others are not to wait for it.
+          const { path } = directory;
+          log.error("segment_not_compacted", { path, segment, ...errorFields(error) });
+        }
       }
     }
   }

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { FaultyDisk } from "../disk/faulty_disk.ts";
+import { realDisk } from "../disk/real_disk.ts";
+import { segmentsOf } from "../test_damage.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "../test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>
@@ -198,4 +201,29 @@ Deno.test("compaction leaves alone what a slow upload has written and not yet co
     await test.store.compactor.run(1);
   }
   assert.ok(test.store.compactor.segments_removed > 0);
+});
+
+Deno.test("RS(2,1): a segment that cannot be read keeps no other from being compacted", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk, segment_bytes: 4 << 20 });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "lives", bodyOf(bytesOf(77, 700_000)));
+  for (let at = 0; at < 40; at++) {
+    await test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(at, 700_000)));
+  }
+  for (let at = 0; at < 40; at++) await test.store.objects.delete(bucket, `k${at}`);
+  await test.reopen();
+  const [unreadable = "", ...others] = await segmentsOf(test.blobs[0] ?? "");
+  assert.ok(others.length > 2);
+  disk.faults.add({ path: unreadable, broken: true });
+  await test.store.compactor.run();
+  assert.deepEqual((await segmentsOf(test.blobs[0] ?? "")).slice(0, 1), [unreadable]);
+  for (const blob of test.blobs) {
+    const left = await segmentsOf(blob);
+    assert.ok(left.length <= 3, `${blob} has ${left.length} segments`);
+  }
+  same(
+    await contentOf(test.store, test.store.objects.find(bucket, "lives")),
+    bytesOf(77, 700_000),
+  );
 });
