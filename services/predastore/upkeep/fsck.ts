@@ -79,6 +79,7 @@ export class Fsck {
     for (const record of standingRecords(index, codes)) {
       signal.throwIfAborted();
       await this.#record(record);
+      this.#body(record);
       if (record.owner.kind === "object") objects++;
     }
     for (const id of index.extents.ids()) {
@@ -143,6 +144,21 @@ export class Fsck {
         );
       }
       return;
+    }
+  }
+
+  /** What an object or part is made of must be known: nobody would look for its shards. */
+  #body({ owner, bucket, key }: StandingRecord): void {
+    const { index } = this.#store;
+    const extents = owner.kind === "object"
+      ? index.objects.findAt(bucket, key, owner.sequence)?.extents?.map(([id]) => id)
+      : owner.kind === "part"
+      ? [index.uploads.part(owner.upload, owner.number)?.extent].filter((id) => id !== undefined)
+      : undefined;
+    for (const id of extents ?? []) {
+      if (index.extents.find(id) !== undefined) continue;
+      this.#index_errors++;
+      this.#tell(bucket, key, `its extent ${id} is not in the index`, true);
     }
   }
 

@@ -237,6 +237,24 @@ Deno.test("RS(2,1): fsck finds nothing wrong with an extent whose shards move wh
   assert.equal((await check(test.store)).full_redundancy, true);
 });
 
+Deno.test("RS(2,1): fsck tells of an object and of a part whose extents the index has lost", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  const { index } = test.store;
+  const [[whole] = [0]] = test.store.objects.find(bucket, "k500000")?.extents ?? [];
+  const [upload] = index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 1);
+  const part = index.uploads.part(upload?.id ?? "", 1)?.extent ?? 0;
+  index.transaction(() => [whole, part].forEach((id) => index.extents.drop(id)));
+  const { findings, lost, full_redundancy } = await check(test.store);
+  assert.deepEqual(findings.map(({ what, key }) => [key, what]).sort(), [
+    ["k500000", `its extent ${whole} is not in the index`],
+    ["parts", `its extent ${part} is not in the index`],
+  ]);
+  assert.equal(lost, 2);
+  assert.equal(full_redundancy, false);
+});
+
 Deno.test("RS(2,1): a disk that does not answer delays no read", async () => {
   const disk = new FaultyDisk(realDisk);
   await using test = await testStore(2, 1, { disk, hedge_ms: 20 });
