@@ -43,9 +43,9 @@ export class DegradedReads {
     if (place !== undefined && this.#directories.byNumber(place.directory)?.online === false) {
       return;
     }
-    if (row === undefined || this.#index.extents.isJournalled(extent)) return;
+    if (row === undefined || this.#index.extents.isSuspect(extent)) return;
     void this.#index.write(() => {
-      if (this.#index.extents.find(extent) !== undefined) this.#index.extents.noteMissing(extent);
+      if (this.#index.extents.find(extent) !== undefined) this.#index.extents.noteDamaged(extent);
     }).catch((error) => this.#log.error("journal_failed", errorFields(error)));
   }
 }

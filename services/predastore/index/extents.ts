@@ -15,6 +15,7 @@ import {
 } from "../extents/layout.ts";
 import { type Bytes, keyBytes, keyText, optional, parsed } from "./columns.ts";
 import type { IndexDatabase, Row } from "./database.ts";
+import type { DeletionMarks } from "./deletion_marks.ts";
 import { addedCopies } from "./records.ts";
 import type { ExtentRecord, ExtentRow } from "./rows.ts";
 import type { SegmentTable } from "./segments.ts";
@@ -22,12 +23,14 @@ import type { SegmentTable } from "./segments.ts";
 export class ExtentTable {
   readonly #database: IndexDatabase;
   readonly #segments: SegmentTable;
+  readonly #marks: DeletionMarks;
   /** What running reads still need of what is dropped. */
   readonly held = new HeldExtents();
 
-  constructor(database: IndexDatabase, segments: SegmentTable) {
+  constructor(database: IndexDatabase, segments: SegmentTable, marks: DeletionMarks) {
     this.#database = database;
     this.#segments = segments;
+    this.#marks = marks;
   }
 
   find(id: number): ExtentRow | undefined {
@@ -62,6 +65,7 @@ export class ExtentTable {
       this.#segments.accountRecords(added, 1);
       return;
     }
+    const isSuspect = known !== undefined && this.isSuspect(extent.id);
     if (known !== undefined) this.drop(extent.id);
     this.#database.run(
       "insert into extents values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -79,6 +83,26 @@ export class ExtentTable {
     this.#segments.accountShards(extent, 1);
     this.#segments.accountRecords(locations, 1);
     this.#journal(extent);
+    // Records are read back one copy at a time: then it is looked at when all have been.
+    const mayBeTorn = !this.#marks.recovering && this.mayBeTorn({ ...extent, locations });
+    if (isSuspect || mayBeTorn) this.noteDamaged(extent.id);
+  }
+
+  /**
+   * Whether a shard stands in a directory that has no copy of the extent's record: what failed to make that durable may
+   * have lost the shard as well.
+   * @param isThere which directories are asked about
+   */
+  mayBeTorn(
+    { stripes, locations }: Pick<ExtentRow, "stripes" | "locations">,
+    isThere: (directory: number) => boolean = () => true,
+  ): boolean {
+    const durable = new Set(locations.map(({ directory }) => directory));
+    return stripes.some(({ shards }) =>
+      shards.some((place) =>
+        place !== undefined && !durable.has(place.directory) && isThere(place.directory)
+      )
+    );
   }
 
   /** Journals shards that were never written, for a later repair. */
@@ -94,17 +118,28 @@ export class ExtentTable {
     }
   }
 
-  /** Journals that at least one shard of the extent was found damaged. */
-  noteMissing(extent: number): void {
+  /** Journals that at least one shard of the extent is damaged, or may be: only who reads them all can tell. */
+  noteDamaged(extent: number): void {
     this.#database.run("insert or ignore into missing values (?, 1)", extent);
+    this.#database.run("insert or ignore into suspects values (?)", extent);
   }
 
-  /** Says how many shards of the extent are missing. */
+  /** Whether a shard of the extent may be damaged where it stands. */
+  isSuspect(extent: number): boolean {
+    return this.#database.one("select 1 from suspects where extent = ?", extent) !== undefined;
+  }
+
+  /** Says how many shards of the extent are missing, by one who has read the others if it was suspect. */
   setMissing(extent: number, shards: number): void {
-    if (shards === 0) this.#database.run("delete from missing where extent = ?", extent);
+    if (shards === 0) this.#forget(extent);
     else if (this.find(extent) !== undefined) {
       this.#database.run("insert or replace into missing values (?, ?)", extent, shards);
     }
+  }
+
+  #forget(extent: number): void {
+    this.#database.run("delete from missing where extent = ?", extent);
+    this.#database.run("delete from suspects where extent = ?", extent);
   }
 
   /** Extents with shards that are known to be missing or damaged, in order. */
@@ -129,7 +164,7 @@ export class ExtentTable {
     this.#segments.accountShards(known, -1);
     this.#segments.accountRecords(known.locations, -1);
     this.#database.run("delete from extents where id = ?", id);
-    this.#database.run("delete from missing where extent = ?", id);
+    this.#forget(id);
   }
 
   /** Whether an object or a part refers to the extent. */

@@ -37,7 +37,7 @@ export class ObjectIndex implements Disposable {
     const database = this.#database = typeof at === "string" ? new IndexDatabase(at) : at;
     const marks = this.marks = new DeletionMarks(database);
     const segments = this.segments = new SegmentTable(database);
-    const extents = this.extents = new ExtentTable(database, segments);
+    const extents = this.extents = new ExtentTable(database, segments, marks);
     const uploads = this.uploads = new UploadTable(database, segments, marks, extents);
     this.settings = new SettingsTable(database, segments, marks);
     const outbox = this.outbox = new Outbox(database, this.settings);

@@ -334,12 +334,15 @@ export async function recover(
       directories.applied(copies);
     }
     index.transaction(() => index.sweepRecovered());
+    const isOnline = (number: number) => directories.byNumber(number)?.online === true;
     for (let ids = index.marks.replayed(batch); ids.length > 0;) {
       index.transaction(() => {
         for (const id of ids) {
           const extent = index.extents.find(id);
           if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
-          else if (short.has(id)) index.extents.noteMissing(id);
+          else if (
+            extent !== undefined && (short.has(id) || index.extents.mayBeTorn(extent, isOnline))
+          ) index.extents.noteDamaged(id);
         }
       });
       ids = index.marks.replayed(batch, ids.at(-1));

@@ -36,6 +36,7 @@ create table if not exists parts (upload text, number integer, extent integer, s
 create table if not exists segments (directory integer, segment integer, live integer,
   primary key (directory, segment)) without rowid;
 create table if not exists missing (extent integer primary key, shards integer);
+create table if not exists suspects (extent integer primary key);
 create table if not exists events (id integer primary key autoincrement, body text);
 create table if not exists positions (directory integer primary key, segment integer,
   offset integer);

@@ -162,6 +162,8 @@ export class Repair {
     }
     for (const id of index.extents.ids()) {
       if (await breathe()) return;
+      // Those are read whole, after this.
+      if (index.extents.isSuspect(id)) continue;
       await this.#guarded(() => this.extent(id, false));
     }
   }

@@ -1,5 +1,7 @@
 /** Whatever happens to one directory, full redundancy comes back, and fsck says so. */
 import assert from "node:assert/strict";
+import { IoError } from "../../../ffi/direct_io.ts";
+import type { Disk } from "../disk/disk.ts";
 import { FaultyDisk } from "../disk/faulty_disk.ts";
 import { realDisk } from "../disk/real_disk.ts";
 import { Fsck } from "./fsck.ts";
@@ -150,6 +152,71 @@ Deno.test("RS(2,1): a directory that is full takes nothing, and is filled up whe
   disk.faults.delete(fault);
   await repaired(test);
   assert.deepEqual((await check(test.store)).findings, []);
+});
+
+/** A disk that loses what was not synced, and says so once, while it is `failing`. */
+class ForgetfulDisk {
+  failing = "";
+  readonly #unsynced: { path: string; offset: number; length: number }[] = [];
+
+  readonly disk: Disk = {
+    ...realDisk,
+    open: (path, options) => {
+      const file = realDisk.open(path, options);
+      const fails = () => this.failing !== "" && path.startsWith(this.failing);
+      return {
+        read: (bytes, offset) => file.read(bytes, offset),
+        write: async (bytes, offset) => {
+          await file.write(bytes, offset);
+          if (fails()) this.#unsynced.push({ path, offset, length: bytes.length });
+        },
+        sync: async () => {
+          if (!fails()) return await file.sync();
+          for (const { path, offset, length } of this.#unsynced.splice(0)) {
+            using lost = await Deno.open(path, { write: true });
+            await lost.seek(offset, Deno.SeekMode.Start);
+            await lost.write(new Uint8Array(length));
+          }
+          throw new IoError("EIO", "fdatasync", path);
+        },
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+}
+
+for (const after of ["at once", "after a rebuild of the index"]) {
+  Deno.test(`RS(2,1): shards that a directory lost as it failed to sync them are brought back ${after}`, async () => {
+    const forgetful = new ForgetfulDisk();
+    await using test = await testStore(2, 1, { disk: forgetful.disk });
+    const bucket = await test.bucket();
+    await fill(test.store, bucket);
+    forgetful.failing = test.blobs[1] ?? "";
+    await test.store.objects.put(bucket, "k2500000", bodyOf(bytesOf(2_500_000, 2_500_000)));
+    forgetful.failing = "";
+    await test.store.directories.inspect();
+    assert.equal(test.store.directories.online.length, 3);
+    if (after !== "at once") await test.reopen({ rebuild: true });
+    await repaired(test);
+    assert.deepEqual((await check(test.store)).findings, []);
+    assert.equal(test.store.index.buckets.totals().missing, 0);
+    await readAll(test.store, bucket);
+  });
+}
+
+Deno.test("RS(2,1): what a read found damaged is repaired although the store is opened anew before that", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await repaired(test);
+  await flipBits(test.blobs[0] ?? "", 100, 4099);
+  await readAll(test.store, bucket);
+  await test.reopen();
+  await repaired(test);
+  const { findings } = await check(test.store);
+  const damaged = findings.filter(({ what }) => what.includes("shards"));
+  // Nobody has read that.
+  assert.deepEqual(damaged.map(({ key }) => key), ["parts"]);
 });
 
 Deno.test("RS(2,1): while a directory is away, nothing is read in vain to repair what cannot be", async () => {
