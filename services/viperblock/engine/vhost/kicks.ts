@@ -36,6 +36,7 @@ export class Kicks {
     for (let place = 0; place < places; place++) {
       if (this.#fd[place] !== -1 || this.#inRing[place] !== 0) continue;
       this.#fd[place] = fd;
+      this.#polled[place] = 0;
       this.#read(place);
       return place;
     }
