@@ -61,10 +61,22 @@ export class RemoteNegotiation {
   #structured = false;
   #options = 0;
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #isOver = false;
   /** TLS has begun. */
   isSecure = false;
 
+  /** Of who was turned away nothing more is kept: bytes may come until the connection is closed. */
   feed(bytes: Uint8Array): RemoteStep {
+    if (this.#isOver) return { next: "close", answers: [] };
+    const step = this.#heard(bytes);
+    if (step.next === "close") {
+      this.#isOver = true;
+      this.#kept = new Uint8Array(0);
+    }
+    return step;
+  }
+
+  #heard(bytes: Uint8Array): RemoteStep {
     this.#kept = joined([this.#kept, bytes]);
     const answers: Uint8Array[] = [];
     if (this.#flags === undefined) {

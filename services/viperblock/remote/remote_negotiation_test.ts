@@ -52,6 +52,17 @@ Deno.test("the engine hears what was agreed, and the client no answer twice", ()
   assert.equal(step.known, 18 + 20);
 });
 
+Deno.test("who was turned away is not heard any more", () => {
+  const client = new RemoteNegotiation();
+  client.feed(joined([flags, option(5)]));
+  client.isSecure = true;
+  assert.equal(client.feed(option(2)).next, "close");
+  assert.deepEqual(client.feed(go), { next: "close", answers: [] });
+  const other = new RemoteNegotiation();
+  assert.equal(other.feed(new Uint8Array(4)).next, "close");
+  assert.deepEqual(other.feed(joined([flags, option(5)])), { next: "close", answers: [] });
+});
+
 Deno.test("whatever bytes come, it neither throws nor serves in the clear", () => {
   seeded((random) => {
     for (let round = 0; round < 500; round++) {
