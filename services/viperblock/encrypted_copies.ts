@@ -73,7 +73,7 @@ export class EncryptedCopies {
       return await copyBlocks(this.#o.store, source.map, sizeBlocks, volume_id, epoch);
     } catch (error) {
       this.#o.log.error("volume_not_filled", { volume_id, ...errorFields(error) });
-      await this.#o.references.removeVolume(volume_id);
+      await this.#o.references.giveUp(volume_id);
       throw error instanceof DamagedData ? damagedSource(source.snapshot_id, error) : error;
     } finally {
       this.#filling.delete(volume_id);

@@ -22,6 +22,12 @@ export interface ReferencesOptions {
   readonly firstPauseMs?: number;
 }
 
+/** Which row, and which writing of it. */
+interface RowVersion {
+  readonly key: string;
+  readonly revision: number;
+}
+
 const all = "references";
 
 export class References {
@@ -61,6 +67,18 @@ export class References {
       await this.#discardKeys(owners, [volumeId]);
       await this.#o.tables.volumes.delete(volumeId);
     });
+  }
+
+  /** Removes a volume that is marked as `deleting`, and that nobody asks to remove again, as soon as that can be. */
+  async giveUp(volumeId: string): Promise<void> {
+    const { volumes } = this.#o.tables;
+    try {
+      await this.removeVolume(volumeId);
+    } catch {
+      const row = volumes.get(volumeId);
+      if (row === undefined) return;
+      void this.#untilRemoved(row, () => volumes.get(volumeId), () => this.removeVolume(volumeId));
+    }
   }
 
   /** Removes a snapshot that is marked as `deleting`. */
@@ -106,16 +124,22 @@ export class References {
         remove: () => this.removeSnapshot(row.key),
       })),
     ].filter(({ row }) => row.value.state === "deleting");
-    await Promise.all(cutOff.map(({ row, now, remove }) =>
-      untilDone(async () => {
-        if (now()?.revision === row.revision) await remove();
-      }, {
-        signal: this.#stopping.signal,
-        firstPauseMs: this.#o.firstPauseMs,
-        failed: (error) =>
-          this.#o.log.warn("deletion_waits", { id: row.key, ...errorFields(error) }),
-      })
-    ));
+    await Promise.all(cutOff.map(({ row, now, remove }) => this.#untilRemoved(row, now, remove)));
+  }
+
+  /** Tries it again until it is done, or the row is another. */
+  async #untilRemoved(
+    row: RowVersion,
+    now: () => RowVersion | undefined,
+    remove: () => Promise<void>,
+  ): Promise<void> {
+    await untilDone(async () => {
+      if (now()?.revision === row.revision) await remove();
+    }, {
+      signal: this.#stopping.signal,
+      firstPauseMs: this.#o.firstPauseMs,
+      failed: (error) => this.#o.log.warn("deletion_waits", { id: row.key, ...errorFields(error) }),
+    });
   }
 
   /** What is still to be deleted is left to the next start. */

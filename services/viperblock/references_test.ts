@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createLog } from "../log/log.ts";
 import { until } from "../../tests/kit/until.ts";
-import type { VolumeRow } from "./records.ts";
+import { EncryptedCopies, type EncryptedCopiesOptions } from "./encrypted_copies.ts";
+import type { SnapshotRow, VolumeRow } from "./records.ts";
 import { References, type ReferencesOptions } from "./references.ts";
 
 /** Rows of volumes that are being deleted, in a store that does not answer at first. */
@@ -15,6 +16,16 @@ function deleting(...ids: string[]) {
   for (const id of ids) put(id, "deleting");
   const isAway = new Set<string>();
   const removed: string[] = [];
+  const store = {
+    list(prefix: string) {
+      for (const id of isAway) if (prefix.includes(id)) throw new Error("the store is away");
+      return ReadableStream.from([]);
+    },
+    get(key: string) {
+      throw new Error(`the store is away and ${key} in it`);
+    },
+  };
+  const log = createLog("test", { write: () => {} });
   const references = new References({
     tables: {
       volumes: {
@@ -24,18 +35,16 @@ function deleting(...ids: string[]) {
       },
       snapshots: { list: () => [] },
     },
-    store: {
-      list(prefix: string) {
-        for (const id of isAway) if (prefix.includes(id)) throw new Error("the store is away");
-        return ReadableStream.from([]);
-      },
-    },
+    store,
     mounts: { held: () => undefined, forget: (id: string) => void removed.push(id) },
     keys: { discard: () => {} },
-    log: createLog("test", { write: () => {} }),
+    log,
     firstPauseMs: 1,
   } as unknown as ReferencesOptions);
-  return { references, rows, put, isAway, removed };
+  const copies = new EncryptedCopies(
+    { store, log, references } as unknown as EncryptedCopiesOptions,
+  );
+  return { references, copies, rows, put, isAway, removed };
 }
 
 Deno.test("deletions that a crash cut off are taken up until all are done, whatever hinders one of them", async () => {
@@ -68,4 +77,15 @@ Deno.test("an engine that stops waits for no deletion that cannot go on", async 
   references.stop();
   await resumed;
   assert.equal(rows.size, 1);
+});
+
+Deno.test("a volume that could not be filled, for the store was away, is removed when that is back", async () => {
+  const { copies, rows, isAway } = deleting("vol-a");
+  isAway.add("vol-a");
+  const map = { key: "maps/vol-1/00000002", parts: 1, epoch: 2, mapped_blocks: 3, owners: [] };
+  const source: SnapshotRow = { snapshot_id: "snap-1", size_bytes: 8192, state: "ok", map };
+  await assert.rejects(copies.fill("vol-a", source), /maps.vol-1/);
+  assert.ok(rows.has("vol-a"));
+  isAway.clear();
+  await until("it is gone", () => rows.size === 0);
 });
