@@ -3,6 +3,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
 import type { ObjectRow } from "../index/rows.ts";
+import { answerBody } from "./answer_body.ts";
 import { DetailedError, ownBucket, type S3Call } from "./call.ts";
 import { asksChecksum, tellChecksum, untellChecksum } from "./checksum_answers.ts";
 import { notModified, rangeHolds } from "./conditions.ts";
@@ -11,8 +12,6 @@ import { describe } from "./object_headers.ts";
 import { partNumber } from "./part_number.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
 import { askedVersion, meantObject } from "./version_ids.ts";
-
-type Bytes = Uint8Array<ArrayBuffer>;
 
 function found(call: S3Call): ObjectRow {
   return meantObject(call, ownBucket(call), call.key, askedVersion(call.query));
@@ -128,27 +127,10 @@ export async function getObject(call: S3Call): Promise<Response> {
     await pieces.return(undefined);
     return new Response(first.value, { status, headers });
   }
-  let ready: Bytes | undefined = first.value;
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      try {
-        if (ready !== undefined) {
-          controller.enqueue(ready);
-          ready = undefined;
-          return;
-        }
-        const { value, done } = await pieces.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      } catch (error) {
-        // The status is sent already: breaking off is the only honest answer.
-        call.log.error("read_failed", { key: call.key, ...errorFields(error) });
-        controller.error(error);
-      }
-    },
-    async cancel() {
-      await pieces.return(undefined);
-    },
-  }, { highWaterMark: 0 });
+  const body = answerBody({
+    first: first.value,
+    pieces,
+    failed: (error) => call.log.error("read_failed", { key: call.key, ...errorFields(error) }),
+  });
   return new Response(body, { status, headers });
 }
