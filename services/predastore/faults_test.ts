@@ -8,7 +8,7 @@ import { realDisk } from "./disk/real_disk.ts";
 import { Fsck } from "./upkeep/fsck.ts";
 import type { Store } from "./store.ts";
 import { newSealingKey, parseSealingKeys } from "./encryption/sealing.ts";
-import { empty, flipBits, truncate, zero } from "./test_damage.ts";
+import { empty, flipBits, segmentsOf, truncate, zero } from "./test_damage.ts";
 import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>
@@ -267,6 +267,68 @@ Deno.test("RS(2,1): what was acknowledged without one directory is not refused f
     },
   });
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
+/** A disk of which some sectors cannot be read. */
+function unreadable(bad: { path?: string }): Disk {
+  return {
+    ...realDisk,
+    open(path, options) {
+      const file = realDisk.open(path, options);
+      return {
+        write: (bytes, offset) => file.write(bytes, offset),
+        async read(bytes, offset) {
+          if (path === bad.path && offset < 8192) throw new IoError("EIO", "pread", path);
+          return await file.read(bytes, offset);
+        },
+        sync: () => file.sync(),
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+}
+
+Deno.test("RS(2,1): the index is made again although one directory has sectors that cannot be read", async () => {
+  for (let victim = 0; victim < 3; victim++) {
+    const bad: { path?: string } = {};
+    await using test = await testStore(2, 1, { disk: unreadable(bad) });
+    const bucket = await test.bucket();
+    await fill(test.store, bucket);
+    const [first] = await segmentsOf(test.blobs[victim] ?? "");
+    await test.reopen({
+      rebuild: true,
+      between: async () => {
+        bad.path = await Promise.resolve(first ?? "");
+      },
+    });
+    await test.store.directories.inspect();
+    assert.equal(test.store.directories.online.length, 3);
+    await test.store.repair.run();
+    for (const reopened of [false, true]) {
+      if (reopened) await test.reopen();
+      for (const size of objects) {
+        same(
+          await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
+          bytesOf(size, size),
+        );
+      }
+    }
+  }
+});
+
+Deno.test("RS(1,1): what may stand in no other directory is not done without, although it cannot be read", async () => {
+  const bad: { path?: string } = {};
+  await using test = await testStore(1, 1, { disk: unreadable(bad) });
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  const [first] = await segmentsOf(test.blobs[0] ?? "");
+  const between = async () => {
+    bad.path = await Promise.resolve(first ?? "");
+  };
+  await assert.rejects(test.reopen({ rebuild: true, between }), IoError);
+  delete bad.path;
+  await test.reopen();
+  assert.equal(test.store.index.buckets.totals().objects, objects.length);
 });
 
 Deno.test("directories of two stores are not mixed", async () => {

@@ -49,7 +49,8 @@ export class Reading {
     for (const { directory, segments, from } of tails) {
       for (const segment of segments) {
         const start = segment === from.segment ? from.offset : 0;
-        const size = await directory.segmentSize(segment);
+        // Whoever then reads it tells what is wrong.
+        const size = await directory.segmentSize(segment).catch(() => 0);
         sizes.set(`${directory.number}/${segment}`, Math.max(0, size - start));
       }
     }

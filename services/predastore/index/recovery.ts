@@ -11,7 +11,7 @@
  * does not matter.
  */
 import { errorFields, type Log } from "../../log/log.ts";
-import { before, type Location } from "../segments/blob_directory.ts";
+import { before, type BlobDirectory, IoError, type Location } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
@@ -124,6 +124,21 @@ async function unread(index: ObjectIndex, directories: Directories): Promise<{
   };
 }
 
+/**
+ * A directory that cannot be read is as good as away, where all that was acknowledged has a copy in another too.
+ * @throws the error, where it has not
+ */
+function doWithout(
+  directories: Directories,
+  directory: BlobDirectory,
+  { k }: Code,
+  error: unknown,
+): void {
+  const left = directories.online.length - 1;
+  if (!(error instanceof IoError) || left < k || directories.all.length - left >= k) throw error;
+  directory.goOffline(error);
+}
+
 export async function recover(
   index: ObjectIndex,
   directories: Directories,
@@ -162,7 +177,7 @@ export async function recover(
         }
       });
     };
-    for (const { directory, segments, from } of tails) {
+    const readTail = async ({ directory, segments, from }: Tail) => {
       for (const segment of segments) {
         const start = segment === from.segment ? from.offset : 0;
         const wanted = (header: RecordHeader) => {
@@ -183,6 +198,14 @@ export async function recover(
           reading.cameTo(record.location.offset);
         }
         reading.ended(directory.number, segment);
+      }
+    };
+    for (const tail of tails) {
+      if (!tail.directory.online) continue;
+      try {
+        await readTail(tail);
+      } catch (error) {
+        doWithout(directories, tail.directory, usual, error);
       }
     }
     flush();
@@ -321,6 +344,7 @@ export async function recover(
     });
 
     for (const { directory, segments } of tails) {
+      if (!directory.online) continue;
       for (const segment of segments) await directory.syncSegment(segment);
     }
     if (newlyRefused.length > 0) {
@@ -350,6 +374,7 @@ export async function recover(
     }
     index.transaction(() => {
       for (const { directory } of tails) {
+        if (!directory.online) continue;
         index.segments.setPosition(directory.number, directory.activeSegment, 0);
       }
       index.marks.clear();
