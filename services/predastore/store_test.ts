@@ -88,6 +88,27 @@ Deno.test("what was acknowledged is there after the process died without closing
   }
 });
 
+Deno.test("what was acknowledged is there after a power cut that took the index back to before compaction's last segments went", async () => {
+  await using test = await testStore(1, 0);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "a", bodyOf(bytesOf(1, 1 << 20)));
+  await test.reopen();
+  const failed = {
+    ...bodyOf(bytesOf(2, 3 << 20)),
+    finish: () => Promise.reject(new Error("cut off")),
+  };
+  await assert.rejects(test.store.objects.put(bucket, "b", failed));
+  await test.reopen();
+  await test.store.compactor.run();
+  assert.equal(test.store.compactor.segments_removed, 1);
+  const index = join(test.directory, "index.db");
+  // With nothing written since, what was there is what a power cut may bring back.
+  await test.reopen({ between: () => Deno.copyFile(index, `${index}.before`) });
+  await test.store.objects.put(bucket, "b", bodyOf(bytesOf(3, 1 << 20)));
+  await test.reopen({ between: () => Deno.rename(`${index}.before`, index) });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "b")), bytesOf(3, 1 << 20));
+});
+
 Deno.test("a write that was torn leaves the older object", async () => {
   await using test = await testStore(1, 0);
   const bucket = await test.bucket();

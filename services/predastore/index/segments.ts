@@ -77,14 +77,19 @@ export class SegmentTable {
     );
   }
 
-  /** The highest segment of a directory that anything was counted in. */
-  highest(directory: number): number {
+  /**
+   * The first segment of a directory that no process has written into, as far as is known here. It is none below where
+   * recovery reads on, though all up to there were compacted: an older index, as a power cut may leave it, does
+   * not look for anything below.
+   */
+  unused(directory: number): number {
     this.#live.flush();
     const row = this.#database.one(
       "select max(segment) as top from segments where directory = ?",
       directory,
     );
-    return (row?.["top"] as number | null) ?? 0;
+    const highest = (row?.["top"] as number | null) ?? 0;
+    return Math.max(highest + 1, this.position(directory)?.segment ?? 0);
   }
 
   /** Where recovery reads on in a directory. */

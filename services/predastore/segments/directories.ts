@@ -157,7 +157,7 @@ export class Directories {
       storeId,
       nextNumber: () => Number(index.value("next_directory") ?? 0),
       segmentBytes: options.segment_bytes,
-      firstSegment: index.segments.highest(number) + 1,
+      firstSegment: index.segments.unused(number),
       onOffline: (reason) =>
         options.log.error("blob_directory_offline", { path, ...errorFields(reason) }),
     });
