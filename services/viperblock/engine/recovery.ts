@@ -117,6 +117,7 @@ export function recover(
     });
   }
   const files = disk.openAll();
+  const open = new Set(files.map(({ fd }) => fd));
   const buffer = machine.memory(logWindowBytes, { populate: true });
   try {
     const needed = new Set(inLog.map((each) => each.segment));
@@ -174,14 +175,15 @@ export function recover(
     });
     restore();
     for (const apply of pending) apply();
-    for (const file of result.unused) {
-      disk.close((file as OpenLogFile).fd);
-      disk.remove(file.path);
+    for (const { fd, path } of result.unused as OpenLogFile[]) {
+      open.delete(fd);
+      disk.close(fd);
+      disk.remove(path);
     }
     for (const segment of found.values()) disk.sync(segment.fd);
     return result;
   } catch (error) {
-    for (const file of files) disk.close(file.fd);
+    for (const fd of open) disk.close(fd);
     places.forgetSegments();
     throw error;
   } finally {
