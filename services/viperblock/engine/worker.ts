@@ -64,9 +64,16 @@ function serve(init: WorkerInit): void {
       (id) => (connection[id] as number) < ringConnection ? clients : guests,
     );
   };
-  const volume = rescue === undefined
-    ? new Volume(options, machine, post, openDoor)
-    : new DamagedVolume(options, rescue, machine, post, openDoor);
+  let volume: Volume | DamagedVolume;
+  try {
+    volume = rescue === undefined
+      ? new Volume(options, machine, post, openDoor)
+      : new DamagedVolume(options, rescue, machine, post, openDoor);
+  } catch (error) {
+    // Another is tried in the same process, maybe again and again.
+    ring.close();
+    throw error;
+  }
   const mailbox = new Mailbox(init.mailbox, init.eventFd);
   const count = mapMemory(4096);
   const mail = ring.kind((_id, result) => {
