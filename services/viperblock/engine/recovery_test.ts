@@ -7,6 +7,7 @@ import { FoundDisk } from "../machine/found_disk.ts";
 import { logWindowBytes } from "./log_files.ts";
 import { Places } from "./places.ts";
 import { recover } from "./recovery.ts";
+import { salvage } from "./salvage.ts";
 
 const volumeId = "vol-1";
 
@@ -20,13 +21,20 @@ function firstBatch(): Uint8Array<ArrayBuffer> {
   return block;
 }
 
-/** A disk that cannot make anything durable, and counts how often each file is closed. */
-class UnsyncedDisk extends FoundDisk {
+/** A disk on which calls fail, and that counts how often each file is closed. */
+class FailingDisk extends FoundDisk {
   readonly closed: number[] = [];
+  /** So many reads succeed. */
+  reads = Infinity;
 
   override close(fd: number): void {
     this.closed.push(fd);
     super.close(fd);
+  }
+
+  override read(...where: Parameters<FoundDisk["read"]>): number {
+    if (this.reads-- <= 0) throw new SystemError("pread", 5);
+    return super.read(...where);
   }
 
   override sync(): void {
@@ -34,18 +42,32 @@ class UnsyncedDisk extends FoundDisk {
   }
 }
 
-Deno.test("a log that cannot be made durable leaves each file closed once: its number may be another's by then", () => {
-  const files = new Map([
+const files = () =>
+  new Map([
     ["/v/log-0.seg", firstBatch()],
     ["/v/log-1.seg", new Uint8Array(blockBytes)],
   ]);
-  const disk = new UnsyncedDisk("/v", files);
+
+Deno.test("a log that cannot be made durable leaves each file closed once: its number may be another's by then", () => {
+  const disk = new FailingDisk("/v", files());
   const window = mapMemory(logWindowBytes);
   const map = new BlockMap(16);
   assert.throws(
     () => recover({ disk, memory: () => window, release() {} }, volumeId, map, new Places(map)),
     SystemError,
   );
+  assert.deepEqual(disk.closed.sort(), [0, 1]);
+  unmap(window);
+});
+
+Deno.test("a damaged volume that cannot be read either leaves each file closed once", () => {
+  const disk = new FailingDisk("/v", files());
+  disk.reads = 0;
+  const window = mapMemory(logWindowBytes);
+  const map = new BlockMap(16);
+  const machine = { disk, memory: () => window, release() {} };
+  const rescue = { reason: "it is tried", base: { kind: "empty" } } as const;
+  assert.throws(() => salvage(machine, volumeId, rescue, map, new Places(map)), SystemError);
   assert.deepEqual(disk.closed.sort(), [0, 1]);
   unmap(window);
 });

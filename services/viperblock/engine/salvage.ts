@@ -90,8 +90,10 @@ export function salvage(
     }));
   const buffer = machine.memory(logWindowBytes, { populate: true });
   const single = machine.memory(blockBytes, { low: true, populate: true });
+  const open = new Set<number>();
   try {
     const files = readable(machine.disk, machine.disk.openAll(), buffer);
+    for (const { fd } of files) open.add(fd);
     const log = new DamagedLog(files, {
       volumeId,
       sizeBlocks: map.sizeBlocks,
@@ -105,7 +107,11 @@ export function salvage(
       made.sealed = made.inherited = true;
     }
     const used = new Set(byNumber.values());
-    for (const file of files) if (!used.has(file)) machine.disk.close(file.fd);
+    for (const file of files) {
+      if (used.has(file)) continue;
+      open.delete(file.fd);
+      machine.disk.close(file.fd);
+    }
     const inLogOnly = applyLog(log, base, inLog, map, places, damage);
     const { base: from } = rescue;
     if (from.kind === "rebuilt") {
@@ -136,6 +142,10 @@ export function salvage(
       damage.add(first, unknownWhy, count);
     }
     return { report: damage.report(rescue.reason), unknown };
+  } catch (error) {
+    for (const fd of open) machine.disk.close(fd);
+    places.forgetSegments();
+    throw error;
   } finally {
     machine.release(buffer);
     machine.release(single);
