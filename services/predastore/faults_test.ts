@@ -387,6 +387,34 @@ Deno.test("RS(2,1): an aborted upload does not come back with a directory that f
   assert.deepEqual(left, []);
 });
 
+Deno.test("RS(2,1): a write that failed never takes the place of the object that was there, although compaction took its shards", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+  const body = bodyOf(bytesOf(2, 3 << 20));
+  const failing = {
+    ...body,
+    finish: async (size: number) => {
+      // Its shards are written by now.
+      for (const fault of faults) disk.faults.add(fault);
+      return await body.finish(size);
+    },
+  };
+  await assert.rejects(test.store.objects.put(bucket, "k", failing), /Too few storage/);
+  for (const fault of faults) disk.faults.delete(fault);
+  const { directories, compactor } = test.store;
+  await directories.inspect();
+  assert.equal(directories.online.length, 3);
+  for (const directory of directories.all.slice(1)) {
+    for (const segment of await directory.segments()) await compactor.compact(directory, segment);
+  }
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+  await test.reopen({ rebuild: true });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
 Deno.test("what was written before a sync that failed for want of room is not taken for durable by the next", async () => {
   let isFull = false;
   const disk: Disk = {

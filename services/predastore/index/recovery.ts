@@ -58,8 +58,8 @@ export interface TombstoneMeta {
   readonly partial?: true;
 }
 
-/** Revisions of extents that a recovery could not read whole, and that no later one may let in. */
-interface RefusedMeta {
+/** Revisions of extents that are not whole, or were never acknowledged, and that no recovery may let in. */
+export interface RefusedMeta {
   readonly revisions: readonly number[];
   /** Kept for good. */
   readonly partial: true;

@@ -14,7 +14,8 @@ import { type Code, directoriesOf } from "../extents/code.ts";
 import type { Disk } from "../disk/disk.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
-import type { SmallRecord } from "./record.ts";
+import type { RefusedMeta } from "../index/recovery.ts";
+import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type SpaceState, spaceState } from "./space.ts";
 
 export class StoreMismatch extends Error {
@@ -276,11 +277,29 @@ export class Directories {
     }
     if (durable < code.k) {
       this.applied(copies);
+      await this.#refuse(records, copies[0] ?? []);
       throw tooFewDirectories(reason);
     }
     const wanted = directoriesOf(code);
     if (durable < wanted) this.#missed.set(wanted, (this.#missed.get(wanted) ?? 0) + 1);
     return copies;
+  }
+
+  /**
+   * Says beside records of a commit that failed that their extents are none: their shards are dead space, and an index that is
+   * made again must not take what is left of them for the object.
+   */
+  async #refuse(records: readonly SmallRecord[], copies: readonly Location[]): Promise<void> {
+    const revisions = records.filter(({ type }) => type === recordTypes.extent)
+      .map(({ sequence }) => sequence);
+    const [sequence] = revisions;
+    if (sequence === undefined) return;
+    const meta: RefusedMeta = { revisions, partial: true };
+    const refusal = smallRecord(recordTypes.refused, sequence, meta);
+    await Promise.allSettled(copies.map(async ({ directory: number }) => {
+      const directory = this.#byNumber.get(number);
+      for (const location of await directory?.commit([refusal]) ?? []) directory?.applied(location);
+    }));
   }
 
   /** The index holds what `commit` returned, or never will. */
