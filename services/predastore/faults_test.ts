@@ -387,6 +387,45 @@ Deno.test("RS(2,1): an aborted upload does not come back with a directory that f
   assert.deepEqual(left, []);
 });
 
+for (const failed of ["completion", "abortion"] as const) {
+  for (const versioning of [undefined, "Enabled"] as const) {
+    Deno.test(`RS(2,1): a failed ${failed} of an upload takes nothing from the one that succeeds, versions ${versioning}`, async () => {
+      const disk = new FaultyDisk(realDisk);
+      await using test = await testStore(2, 1, { disk });
+      const bucket = await test.bucket();
+      if (versioning !== undefined) await test.store.buckets.set(bucket, () => ({ versioning }));
+      const { uploads, directories } = test.store;
+      const meta = { headers: {}, user: {} };
+      const { id } = await uploads.create(bucket, "big", meta);
+      const upload = () => uploads.find(bucket, "big", id);
+      const put = (number: number) =>
+        uploads.putPart(bucket, upload(), number, bodyOf(bytesOf(number, 300_000)));
+      const complete = () =>
+        uploads.complete(bucket, upload(), (parts) => ({ parts, etag: "x", meta }));
+      await put(1);
+      const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+      for (const fault of faults) disk.faults.add(fault);
+      await assert.rejects(
+        failed === "completion" ? complete() : uploads.abort(bucket, upload()),
+        /Too few storage directories/,
+      );
+      for (const fault of faults) disk.faults.delete(fault);
+      await directories.inspect();
+      assert.equal(directories.online.length, 3);
+      await put(2);
+      const { version } = await complete();
+      await test.reopen({ rebuild: true });
+      const { objects, index } = test.store;
+      const expected = Buffer.concat([bytesOf(1, 300_000), bytesOf(2, 300_000)]);
+      same(await contentOf(test.store, objects.find(bucket, "big")), expected);
+      const versions = index.objects.listVersionsFrom(bucket.id, new Uint8Array(0), Infinity, 9);
+      assert.deepEqual(versions.map((one) => one.version), [version ?? "null"]);
+      assert.deepEqual(index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 9), []);
+      assert.deepEqual(index.wrongCounts(), []);
+    });
+  }
+}
+
 Deno.test("RS(2,1): a write that failed never takes the place of the object that was there, although compaction took its shards", async () => {
   const disk = new FaultyDisk(realDisk);
   await using test = await testStore(2, 1, { disk });
@@ -413,6 +452,45 @@ Deno.test("RS(2,1): a write that failed never takes the place of the object that
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
   await test.reopen({ rebuild: true });
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
+for (const kept of [true, false]) {
+  Deno.test(`RS(2,1): what is in a bucket whose deletion failed stays, ${kept ? "after kill -9" : "also when the index is lost"}`, async () => {
+    const disk = new FaultyDisk(realDisk);
+    await using test = await testStore(2, 1, { disk });
+    const bucket = await test.bucket();
+    const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+    for (const fault of faults) disk.faults.add(fault);
+    await assert.rejects(test.store.buckets.delete(bucket), /Too few storage/);
+    for (const fault of faults) disk.faults.delete(fault);
+    await test.store.directories.inspect();
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+    if (kept) await test.crash();
+    else await test.reopen({ rebuild: true });
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+    await test.store.objects.delete(bucket, "k");
+    await test.store.buckets.delete(bucket);
+    await test.reopen({ rebuild: true });
+    assert.equal(test.store.buckets.find("bucket"), undefined);
+  });
+}
+
+Deno.test("RS(2,1): a deletion that failed is none, also when the index is lost", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  for (const key of ["k", "gone"]) {
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 3_000)));
+  }
+  const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+  for (const fault of faults) disk.faults.add(fault);
+  await assert.rejects(test.store.objects.delete(bucket, "k"), /Too few storage/);
+  for (const fault of faults) disk.faults.delete(fault);
+  await test.store.directories.inspect();
+  await test.store.objects.delete(bucket, "gone");
+  await test.reopen({ rebuild: true });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3_000));
+  assert.equal(test.store.objects.find(bucket, "gone"), undefined);
 });
 
 Deno.test("what was written before a sync that failed for want of room is not taken for durable by the next", async () => {

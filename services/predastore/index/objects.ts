@@ -425,6 +425,16 @@ export class ObjectTable {
     this.#versioned.delete(bucket);
   }
 
+  /** Whether a bucket has an object, version or delete marker that came after that number. */
+  hasAfter(bucket: number, sequence: number): boolean {
+    return this.#database.one(
+      `select 1 from objects where bucket = ?1 and sequence > ?2 union all
+       select 1 from versions where bucket = ?1 and sequence > ?2 limit 1`,
+      bucket,
+      sequence,
+    ) !== undefined;
+  }
+
   /** Whether a bucket has no object, no version and no delete marker. */
   isEmpty(bucket: number): boolean {
     return this.#database.one(

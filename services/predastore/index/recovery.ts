@@ -58,7 +58,7 @@ export interface TombstoneMeta {
   readonly partial?: true;
 }
 
-/** Revisions of extents that are not whole, or were never acknowledged, and that no recovery may let in. */
+/** Numbers of records that no recovery may let in: revisions of extents that are not whole, and all whose write failed. */
 export interface RefusedMeta {
   readonly revisions: readonly number[];
   /** Kept for good. */
@@ -152,9 +152,11 @@ export async function recover(
   let extents_refused = 0;
   let objects_refused = 0;
   let highest_sequence = index.highestSequence();
-  /** Revisions of extents, which are numbered over all of them. */
+  /** Numbers of records, revisions of extents among them. */
   const refused = new Set<number>();
   const newlyRefused: number[] = [];
+  /** By the numbers of the records that say so. */
+  const goneBuckets = new Map<number, number>();
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
@@ -222,7 +224,8 @@ export async function recover(
         }
         case recordTypes.bucketGone: {
           const { id } = readMeta<{ id: number }>(record);
-          return () => index.buckets.applyGone(id);
+          goneBuckets.set(sequence, id);
+          return undefined;
         }
         case recordTypes.refused:
           for (const revision of readMeta<RefusedMeta>(record).revisions) refused.add(revision);
@@ -246,6 +249,17 @@ export async function recover(
         durable.set(directory, header.durable);
       }
     });
+
+    // One whose deletion failed may have been written into since.
+    const reallyGone = [...goneBuckets].filter(([sequence, id]) =>
+      !refused.has(sequence) && !index.objects.hasAfter(id, sequence)
+    );
+    for (let at = 0; at < reallyGone.length; at += batch) {
+      index.transaction(() => {
+        for (const [, id] of reallyGone.slice(at, at + batch)) index.buckets.applyGone(id);
+      });
+      await reading.breathe();
+    }
 
     const surely = (extent: ExtentRecord) =>
       extent.stripes.every((stripe) =>
@@ -308,6 +322,7 @@ export async function recover(
 
     await pass(lastTypes, (record) => {
       const { sequence, type } = record.header;
+      if (refused.has(sequence)) return undefined;
       switch (type) {
         case recordTypes.object: {
           const object = readMeta<ObjectRecord>(record);

@@ -255,7 +255,6 @@ export class Objects {
     known: ObjectRow,
     lifecycle: boolean,
   ): Promise<void> {
-    const sequence = this.#progress.nextSequence();
     const { version } = known;
     const cause = currentCause();
     const code = this.#codes.of(known.meta);
@@ -268,6 +267,8 @@ export class Objects {
       ...(lifecycle ? { lifecycle: true } : {}),
     };
     const write = async (partial: boolean) => {
+      // Each has a number of its own: one that fails is refused by it.
+      const sequence = this.#progress.nextSequence();
       let heard: readonly number[] = [];
       await this.#commits.commit(
         code,

@@ -15,7 +15,8 @@ import type { Disk } from "../disk/disk.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { RefusedMeta } from "../index/recovery.ts";
-import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
+import type { ObjectRecord } from "../index/rows.ts";
+import { type RecordType, recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type SpaceState, spaceState } from "./space.ts";
 
 export class StoreMismatch extends Error {
@@ -75,6 +76,20 @@ export async function findStoreId(
   }
   const made = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
   return { id: found ?? made, existing: found !== undefined };
+}
+
+const refusable = new Set<RecordType>([
+  recordTypes.extent,
+  recordTypes.tombstone,
+  recordTypes.part,
+  recordTypes.uploadGone,
+  recordTypes.bucketGone,
+]);
+
+/** Whether no other record has its number, as those of one version have, of which the tags were changed. */
+function isNumberedAlone({ type, meta }: SmallRecord): boolean {
+  if (type !== recordTypes.object) return refusable.has(type);
+  return (JSON.parse(new TextDecoder().decode(meta)) as ObjectRecord).revision === undefined;
 }
 
 export class Directories {
@@ -286,12 +301,11 @@ export class Directories {
   }
 
   /**
-   * Says beside records of a commit that failed that their extents are none: their shards are dead space, and an index that is
-   * made again must not take what is left of them for the object.
+   * Says beside records of a commit that failed that they are none: who asked for it was told so, and goes on with what was
+   * there before. Reading the records back would take them for newer than that.
    */
   async #refuse(records: readonly SmallRecord[], copies: readonly Location[]): Promise<void> {
-    const revisions = records.filter(({ type }) => type === recordTypes.extent)
-      .map(({ sequence }) => sequence);
+    const revisions = records.filter(isNumberedAlone).map(({ sequence }) => sequence);
     const [sequence] = revisions;
     if (sequence === undefined) return;
     const meta: RefusedMeta = { revisions, partial: true };
