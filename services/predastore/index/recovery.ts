@@ -21,6 +21,7 @@ import type {
   ExtentRecord,
   ObjectRecord,
   PartRecord,
+  RefusedMeta,
   SettingsRecord,
   UploadRecord,
 } from "./rows.ts";
@@ -56,13 +57,6 @@ export interface TombstoneMeta {
   readonly lifecycle?: true;
   /** Some directory that may hold what this deletes did not hear of it. */
   readonly partial?: true;
-}
-
-/** Numbers of records that no recovery may let in: revisions of extents that are not whole, and all whose write failed. */
-export interface RefusedMeta {
-  readonly revisions: readonly number[];
-  /** Kept for good. */
-  readonly partial: true;
 }
 
 export interface RecoveryReport {

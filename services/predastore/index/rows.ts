@@ -162,3 +162,10 @@ export interface PartRow extends PartRecord {
   readonly sequence: number;
   readonly locations: readonly Location[];
 }
+
+/** Numbers of records that no recovery may let in: revisions of extents that are not whole, and all whose write failed. */
+export interface RefusedMeta {
+  readonly revisions: readonly number[];
+  /** Kept for good. */
+  readonly partial: true;
+}

@@ -14,8 +14,7 @@ import { type Code, directoriesOf } from "../extents/code.ts";
 import type { Disk } from "../disk/disk.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
-import type { RefusedMeta } from "../index/recovery.ts";
-import type { ObjectRecord } from "../index/rows.ts";
+import type { ObjectRecord, RefusedMeta } from "../index/rows.ts";
 import { type RecordType, recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type SpaceState, spaceState } from "./space.ts";
 
