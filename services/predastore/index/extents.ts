@@ -209,12 +209,18 @@ export class ExtentTable {
     }
   }
 
-  /** Ids above `after`, in order. */
+  /**
+   * Ids above `after`, in order, of those that there are as it begins: new ones have greater ids, and whoever looks at each
+   * would never catch up with those who write.
+   */
   *ids(after = -1): Generator<number> {
+    const last =
+      (this.#database.one("select max(id) as top from extents")?.["top"] ?? -1) as number;
     for (;;) {
       const rows = this.#database.all(
-        "select id from extents where id > ? order by id limit 1000",
+        "select id from extents where id > ? and id <= ? order by id limit 1000",
         after,
+        last,
       );
       if (rows.length === 0) return;
       for (const row of rows) yield after = row["id"] as number;

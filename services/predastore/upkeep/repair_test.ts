@@ -304,6 +304,20 @@ Deno.test("RS(2,1): fsck finds nothing wrong with an extent whose shards move wh
   assert.equal((await check(test.store)).full_redundancy, true);
 });
 
+Deno.test("RS(2,1): whoever goes through the extents has an end, though others write all the while", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const put = (seed: number) =>
+    test.store.objects.put(bucket, `${seed}`, bodyOf(bytesOf(seed, 200_000), `${seed}`));
+  await put(0);
+  let seen = 0;
+  for (const _ of test.store.index.extents.ids()) {
+    assert.ok(++seen < 10, "it follows what is written");
+    await put(seen);
+  }
+  assert.equal(seen, 1);
+});
+
 Deno.test("RS(2,1): fsck tells of an object and of a part whose extents the index has lost", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
