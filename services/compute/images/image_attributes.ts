@@ -18,7 +18,7 @@ import type { ImageRecord } from "../contract.ts";
 import { settingsOf } from "../record_families/account_settings.ts";
 import { invalidItem } from "../snapshots/snapshot_permissions.ts";
 import type { ComputeState } from "../state.ts";
-import { checkDescription } from "./image_names.ts";
+import { checkDescription } from "../description.ts";
 import { ownImage } from "./image_states.ts";
 import { showDevices, showProtection } from "./image_type.ts";
 

@@ -17,7 +17,8 @@ import {
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import { imageType } from "./image_type.ts";
 import { makeImage } from "./image_making.ts";
-import { checkDescription, checkImageName, checkNameIsFree } from "./image_names.ts";
+import { checkDescription } from "../description.ts";
+import { checkImageName, checkNameIsFree } from "./image_names.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
 

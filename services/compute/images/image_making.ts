@@ -70,7 +70,7 @@ export async function makeImage(
   }
   // It is made, whatever becomes of this: the next sweep settles what stays pending.
   try {
-    await settleImages(keeper.state, [image_id]);
+    await settleImages(keeper.state, image_id);
   } catch (error) {
     keeper.log.warn("image_settled_later", { image_id, ...errorFields(error) });
   }
@@ -132,12 +132,12 @@ export async function removeLeftImages(keeper: SnapshotRemoval): Promise<void> {
 
 /**
  * Images become available with the last of the snapshots that they await, or fail with one.
- * @param only the ids of those that are looked at; all unless given
+ * @param only the one that is looked at; all unless given
  */
-export async function settleImages(state: ComputeState, only?: readonly string[]): Promise<void> {
+export async function settleImages(state: ComputeState, only?: string): Promise<void> {
   const { images, snapshots } = state;
   for (const image of images.all()) {
-    if (!isAwaiting(image) || only?.includes(image.image_id) === false) continue;
+    if (!isAwaiting(image) || (only ?? image.image_id) !== image.image_id) continue;
     const snapshotOf = ({ snapshot_id }: ImageBlockDevice) =>
       snapshot_id === undefined ? undefined : snapshots.get(image.account_id, snapshot_id);
     const states = image.block_devices.map((device) =>

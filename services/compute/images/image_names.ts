@@ -1,9 +1,8 @@
 /**
- * What an image is called and said to be. Its name is unique in its account: a new image is written as `pending`, and becomes
- * available only when no older record has its name. Of two at once the one that was written first wins.
+ * An image's name, which is unique in its account: a new image is written as `pending`, and becomes available only
+ * when no older record has its name. Of two at once the one that was written first wins.
  */
 import { AwsError } from "../../aws/errors.ts";
-import { invalidValue } from "../../resources/errors.ts";
 import type { ComputeState } from "../state.ts";
 
 /** @throws AwsError `InvalidAMIName.Malformed` */
@@ -14,14 +13,6 @@ export function checkImageName(name: string): void {
       "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, and ( ) [ ] . / - ' @ _ and blanks.",
     );
   }
-}
-
-const longestDescription = 255;
-
-/** @throws AwsError `InvalidParameterValue` */
-export function checkDescription(text: string | undefined): void {
-  if ((text ?? "").length <= longestDescription) return;
-  throw invalidValue(`Description is longer than ${longestDescription} characters`);
 }
 
 /**

@@ -14,7 +14,8 @@ import type { ComputeState } from "../state.ts";
 import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
 import { snapshotType } from "../volumes/volume_type.ts";
 import { makeImage } from "./image_making.ts";
-import { checkDescription, checkImageName, checkNameIsFree } from "./image_names.ts";
+import { checkDescription } from "../description.ts";
+import { checkImageName, checkNameIsFree } from "./image_names.ts";
 import { imageType } from "./image_type.ts";
 
 export type Mapping = NonNullable<Input<"RegisterImage">["BlockDeviceMappings"]>[number];

@@ -7,7 +7,6 @@
  * disk had to give its content up, it is `optimizing` again. A restore ends when its snapshot is deleted, or is not shared
  * with its account any more.
  */
-import { AwsError } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import type { KindRecord } from "../../resources/kind.ts";
@@ -16,6 +15,7 @@ import type { SnapshotRecord } from "../contract.ts";
 import { delay } from "../delay.ts";
 import { KeyedLock } from "../keyed_lock.ts";
 import type { ComputeState } from "../state.ts";
+import { isSnapshotGone } from "../volumes/volume_type.ts";
 import { fastRestore, type FastRestoreShape } from "./fast_restore_type.ts";
 import { mayRestore } from "./snapshot_permissions.ts";
 
@@ -187,7 +187,7 @@ export class FastRestoreKeeper {
       try {
         await this.bus.ask(setFastRestore, { snapshot_id: SnapshotId, wanted: false });
       } catch (error) {
-        if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+        if (!isSnapshotGone(error)) throw error;
       }
     }
     await records.remove(fastRestore, account_id, id, {

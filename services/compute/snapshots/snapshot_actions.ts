@@ -37,9 +37,8 @@ import {
 import type { SnapshotKeeper } from "./snapshots.ts";
 import { makingContext } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
+import { checkDescription } from "../description.ts";
 import type { ComputeState } from "../state.ts";
-
-const mostDescribed = 255;
 
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
 
@@ -375,12 +374,6 @@ function checkPlace(
 ): void {
   if (OutpostArn !== undefined) throw unsupported("There are no Outposts here.");
   if (Location === "local") throw unsupported("There are no Local Zones here.");
-}
-
-function checkDescription(text: string | undefined): void {
-  if ((text ?? "").length > mostDescribed) {
-    throw invalidValue(`Description is longer than ${mostDescribed} characters`);
-  }
 }
 
 /** A copy is there at once, or as soon as it is encrypted; how long it may take is kept and shown. */

@@ -23,6 +23,7 @@ import { KeyedLock } from "../keyed_lock.ts";
 import { imageOn, removeLeftImages, settleImages } from "../images/image_making.ts";
 import type { ComputeState } from "../state.ts";
 import { gib } from "../volumes/volume_lifecycle.ts";
+import { isSnapshotGone } from "../volumes/volume_type.ts";
 import { isMakersTime, makingContext, makingUntil, withoutMaker } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 
@@ -150,7 +151,7 @@ export class SnapshotKeeper {
         };
       });
     } catch (error) {
-      if (!isGone(error)) throw error;
+      if (!isSnapshotGone(error)) throw error;
       // Its owner deleted it, and nobody waits for it.
       return await this.#removeAgain(snapshot);
     }
@@ -203,7 +204,7 @@ export class SnapshotKeeper {
     try {
       made = await this.#settled(record, stateOf(frozen) ?? "error", frozen);
     } catch (error) {
-      if (isGone(error)) await this.#removeAgain(record);
+      if (isSnapshotGone(error)) await this.#removeAgain(record);
       throw error;
     }
     if (made.state === "pending" && made.written === undefined) this.#watch(made);
@@ -261,7 +262,7 @@ export class SnapshotKeeper {
     try {
       return await this.bus.ask(describeSnapshot, { snapshot_id });
     } catch (error) {
-      if (!isGone(error)) throw error;
+      if (!isSnapshotGone(error)) throw error;
       return undefined;
     }
   }
@@ -366,7 +367,7 @@ export class SnapshotKeeper {
       );
     } catch (error) {
       // Somebody else has removed it meanwhile.
-      if (isGone(error)) return false;
+      if (isSnapshotGone(error)) return false;
       throw error;
     }
     // An image that was registered meanwhile keeps it; registering looks again in its turn.
@@ -392,15 +393,11 @@ export class SnapshotKeeper {
       try {
         await this.bus.ask(deleteSnapshot, { snapshot_id });
       } catch (error) {
-        if (!(error instanceof AwsError)) throw error;
-        if (error.code === "InvalidSnapshot.InUse") return false;
-        if (error.code !== "InvalidSnapshot.NotFound") throw error;
+        if (error instanceof AwsError && error.code === "InvalidSnapshot.InUse") return false;
+        if (!isSnapshotGone(error)) throw error;
       }
       await this.state.snapshots.delete(account_id, snapshot_id);
       return true;
     });
   }
 }
-
-const isGone = (error: unknown): boolean =>
-  error instanceof AwsError && error.code === "InvalidSnapshot.NotFound";

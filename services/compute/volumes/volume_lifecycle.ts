@@ -23,6 +23,7 @@ import type { InstanceRecord, VolumeAttachment, VolumeRecord, VolumeType } from 
 import { delay } from "../delay.ts";
 import type { Encryption } from "./encryption_choice.ts";
 import type { VolumePlugger } from "./volume_plugger.ts";
+import { isSnapshotGone } from "./volume_type.ts";
 
 export const gib = 1024 ** 3;
 /** The longest pause while a copied volume's content is being stored; the try after it is another one's. */
@@ -155,7 +156,7 @@ async function thaw(bus: Bus, snapshot_id: string): Promise<void> {
   try {
     await bus.ask(deleteSnapshot, { snapshot_id });
   } catch (error) {
-    if (!(error instanceof AwsError) || error.code !== "InvalidSnapshot.NotFound") throw error;
+    if (!isSnapshotGone(error)) throw error;
   }
 }
 

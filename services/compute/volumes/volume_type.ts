@@ -1,4 +1,5 @@
 /** Volumes as a resource type, and how a record looks in EC2's answers. */
+import { AwsError } from "../../aws/errors.ts";
 import { type ResourceType } from "../../resources/resource.ts";
 import { usualLimits } from "../../resources/paging.ts";
 import { showTags } from "../../resources/tags.ts";
@@ -121,3 +122,7 @@ export function showVolume(volume: VolumeRecord): Shown {
     VolumeType: volume.volume_type,
   };
 }
+
+/** Whether somebody says that a snapshot is not there, be it the block store or the records. */
+export const isSnapshotGone = (error: unknown): boolean =>
+  error instanceof AwsError && error.code === snapshotType.errors.notFound;
