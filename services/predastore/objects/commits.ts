@@ -108,6 +108,31 @@ export class Commits {
     return await this.#locks.run(first, () => this.locked(rest, work));
   }
 
+  /**
+   * Writes what says that something is gone into all directories: one that does not hear of it may bring it back. Then
+   * it is written once more, to be kept for good.
+   * @param record made anew for each writing, each with a number of its own: one that fails is refused by it
+   */
+  async commitGone(
+    code: Code,
+    record: (partial: boolean) => SmallRecord,
+    apply: (sequence: number) => void,
+  ): Promise<void> {
+    const to = this.#directories.all;
+    const write = async (partial: boolean) => {
+      const written = record(partial);
+      let heard = 0;
+      await this.commit(code, to, [written], ([locations]) => {
+        heard = locations?.length ?? 0;
+        apply(written.sequence);
+      });
+      return heard;
+    };
+    const away = to.some((one) => !one.online);
+    const heard = await write(away);
+    if (!away && heard < to.length) await write(true);
+  }
+
   /** For compaction: records of what it moved, durable and then in the index. */
   async rewrite(
     to: BlobDirectory,

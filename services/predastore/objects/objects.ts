@@ -257,35 +257,26 @@ export class Objects {
   ): Promise<void> {
     const { version } = known;
     const cause = currentCause();
-    const code = this.#codes.of(known.meta);
-    // Into all of them: an older record of the key may stand where this one never was.
-    const to = this.#directories.all;
     const meta: TombstoneMeta = {
       bucket: bucket.id,
       key,
       ...(version === undefined ? {} : { version }),
       ...(lifecycle ? { lifecycle: true } : {}),
     };
-    const write = async (partial: boolean) => {
-      // Each has a number of its own: one that fails is refused by it.
-      const sequence = this.#progress.nextSequence();
-      let heard: readonly number[] = [];
-      await this.#commits.commit(
-        code,
-        to,
-        [smallRecord(recordTypes.tombstone, sequence, partial ? { ...meta, partial } : meta)],
-        ([locations]) => {
-          heard = (locations ?? []).map(({ directory }) => directory);
-          this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle, cause);
-          if (version === undefined) this.deletions.note(bucket.id, key, sequence);
-        },
-      );
-      return heard;
-    };
-    // Who does not hear of it may bring the object back; then the tombstone is kept for good.
-    const away = to.some((one) => !one.online);
-    const heard = await write(away);
-    if (!away && to.some(({ number }) => !heard.includes(number))) await write(true);
+    // An older record of the key may stand in a directory where this one never was.
+    await this.#commits.commitGone(
+      this.#codes.of(known.meta),
+      (partial) =>
+        smallRecord(
+          recordTypes.tombstone,
+          this.#progress.nextSequence(),
+          partial ? { ...meta, partial } : meta,
+        ),
+      (sequence) => {
+        this.#index.objects.applyTombstone(bucket.id, key, sequence, version, lifecycle, cause);
+        if (version === undefined) this.deletions.note(bucket.id, key, sequence);
+      },
+    );
   }
 
   /**

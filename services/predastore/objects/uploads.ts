@@ -180,27 +180,16 @@ export class Uploads {
   abort(bucket: BucketRow, upload: UploadRow): Promise<void> {
     return this.#commits.committing(bucket.id, upload.key, async () => {
       if (this.#index.uploads.find(upload.id) === undefined) throw noSuchUpload();
-      // Into all of them, also full ones: it is what makes room in them.
-      const to = this.#directories.all;
-      const code = this.#codes.of(upload.meta);
-      const write = async (partial: boolean) => {
-        let heard = 0;
-        const gone = { upload: upload.id, ...(partial ? { partial } : {}) };
-        await this.#commits.commit(
-          code,
-          to,
-          [smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), gone)],
-          ([locations]) => {
-            heard = locations?.length ?? 0;
-            this.#index.uploads.applyGone(upload.id);
-          },
-        );
-        return heard;
-      };
-      // Who does not hear of it may bring the upload back; then the record is kept for good.
-      const away = to.some((one) => !one.online);
-      const heard = await write(away);
-      if (!away && heard < to.length) await write(true);
+      // Into full directories too: it is what makes room in them.
+      await this.#commits.commitGone(
+        this.#codes.of(upload.meta),
+        (partial) =>
+          smallRecord(recordTypes.uploadGone, this.#progress.nextSequence(), {
+            upload: upload.id,
+            ...(partial ? { partial } : {}),
+          }),
+        () => this.#index.uploads.applyGone(upload.id),
+      );
     });
   }
 }
