@@ -25,12 +25,19 @@ const faults: Readonly<Record<string, (blob: string) => Promise<void>>> = {
 
 const objects = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
 
-async function fill(
-  store: Store,
-  bucket: Awaited<ReturnType<typeof store.buckets.create>>["bucket"],
-) {
+type Bucket = Awaited<ReturnType<Store["buckets"]["create"]>>["bucket"];
+
+async function fill(store: Store, bucket: Bucket) {
   for (const size of objects) {
     await store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
+  }
+}
+
+/** What `fill` has put there is there, byte for byte. */
+async function readsBack(store: Store, bucket: Bucket) {
+  for (const size of objects) {
+    const found = store.objects.find(bucket, `k${size}`);
+    same(await contentOf(store, found), bytesOf(size, size));
   }
 }
 
@@ -47,12 +54,7 @@ for (const [what, harm] of Object.entries(faults)) {
       await harm(test.blobs[victim] ?? "");
       for (const reopened of [false, true]) {
         if (reopened) await test.reopen();
-        for (const size of objects) {
-          same(
-            await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
-            bytesOf(size, size),
-          );
-        }
+        await readsBack(test.store, bucket);
         const sealed = test.store.objects.find(bucket, "sealed");
         const whole = bytesOf(8, 3_100_000);
         same(await contentOf(test.store, sealed), whole);
@@ -306,12 +308,7 @@ Deno.test("RS(2,1): the index is made again although one directory has sectors t
     await test.store.repair.run();
     for (const reopened of [false, true]) {
       if (reopened) await test.reopen();
-      for (const size of objects) {
-        same(
-          await contentOf(test.store, test.store.objects.find(bucket, `k${size}`)),
-          bytesOf(size, size),
-        );
-      }
+      await readsBack(test.store, bucket);
     }
   }
 });

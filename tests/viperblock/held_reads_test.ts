@@ -31,6 +31,19 @@ const content = (block: number) =>
     Uint32Array.from({ length: blockBytes / 4 }, (_, i) => block * 4096 + i + 1).buffer,
   );
 
+/** Requests of as many reads, with their numbers for handles. */
+function readRequests(count: number, length: number, offset: (i: number) => number) {
+  const message = new Uint8Array(count * 28);
+  const view = new DataView(message.buffer);
+  for (let i = 0; i < count; i++) {
+    view.setUint32(i * 28, 0x25609513);
+    view.setBigUint64(i * 28 + 8, BigInt(i));
+    view.setBigUint64(i * 28 + 16, BigInt(offset(i)));
+    view.setUint32(i * 28 + 24, length);
+  }
+  return message;
+}
+
 Deno.test("replies that a client leaves unread are not changed by what others bring into the cache", async () => {
   await withVolume(async (socket) => {
     const asked = 32;
@@ -45,15 +58,7 @@ Deno.test("replies that a client leaves unread are not changed by what others br
 
     const { connection } = await connectNbd(socket, "vol-bare");
     using late = connection;
-    const message = new Uint8Array(requests * 28);
-    const view = new DataView(message.buffer);
-    for (let i = 0; i < requests; i++) {
-      view.setUint32(i * 28, 0x25609513);
-      view.setBigUint64(i * 28 + 8, BigInt(i));
-      view.setBigUint64(i * 28 + 16, BigInt(i % asked * blockBytes));
-      view.setUint32(i * 28 + 24, blockBytes);
-    }
-    await writeAll(late, message);
+    await writeAll(late, readRequests(requests, blockBytes, (i) => i % asked * blockBytes));
     for (let block = asked; block < asked + others; block++) {
       const bytes = await other.read(block * blockBytes, blockBytes);
       assert.deepEqual(bytes, blocks[block]);
@@ -103,14 +108,7 @@ Deno.test("parts of blocks are zeroed when there is room again, though a client 
     await other.write(0, new Uint8Array(length).fill(7));
     const { connection } = await connectNbd(socket, "vol-bare");
     using late = connection;
-    const message = new Uint8Array(requests * 28);
-    const view = new DataView(message.buffer);
-    for (let i = 0; i < requests; i++) {
-      view.setUint32(i * 28, 0x25609513);
-      view.setBigUint64(i * 28 + 8, BigInt(i));
-      view.setUint32(i * 28 + 24, length);
-    }
-    await writeAll(late, message);
+    await writeAll(late, readRequests(requests, length, () => 0));
     const first = await readExactly(late, 16 + length);
     // It has seen them all by now, and has no memory left to read into.
     const zeroed = (async () => {

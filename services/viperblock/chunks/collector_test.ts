@@ -9,18 +9,21 @@ import type { SnapshotRow, VolumeRow } from "../records.ts";
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => silent };
 
+/** A store that has these objects, whatever is in them. */
+const storeOf = (objects: Set<string>): BlockStore => ({
+  put: () => Promise.resolve(),
+  get: () => Promise.resolve(undefined),
+  delete: (key) => Promise.resolve(void objects.delete(key)),
+  async *list(prefix) {
+    yield* [...objects].filter((key) => key.startsWith(prefix));
+  },
+});
+
 Deno.test("what comes to be while the collector looks is not taken for left over", async () => {
   const objects = new Set(["maps/vol-a/00000001-000001/000000"]);
   const snapshots: { value: SnapshotRow }[] = [];
   let looked = false;
-  const store: BlockStore = {
-    put: () => Promise.resolve(),
-    get: () => Promise.resolve(undefined),
-    delete: (key) => Promise.resolve(void objects.delete(key)),
-    async *list(prefix) {
-      yield* [...objects].filter((key) => key.startsWith(prefix));
-    },
-  };
+  const store = storeOf(objects);
   const books: Books = {
     volumes: {
       get: () => ({
@@ -66,14 +69,7 @@ Deno.test("while a snapshot is on its way to the store nothing of its volume is 
     size_bytes: 4096,
     state: "pending",
   };
-  const store: BlockStore = {
-    put: () => Promise.resolve(),
-    get: () => Promise.resolve(undefined),
-    delete: (key) => Promise.resolve(void objects.delete(key)),
-    async *list(prefix) {
-      yield* [...objects].filter((key) => key.startsWith(prefix));
-    },
-  };
+  const store = storeOf(objects);
   const books = (rows: SnapshotRow[]): Books => ({
     volumes: { get: () => undefined, list: () => [] },
     snapshots: { list: () => rows.map((value) => ({ value })) },
@@ -135,14 +131,7 @@ Deno.test("maps that a refused unmount left go when the next has stored its own"
   const left = [mapKey("vol-a", 3), mapKey("vol-a", 3, 2)];
   const saved = mapKey("vol-a", 3, 3);
   const objects = new Set([...left, saved].map((key) => `${key}/000000`));
-  const store: BlockStore = {
-    put: () => Promise.resolve(),
-    get: () => Promise.resolve(undefined),
-    delete: (key) => Promise.resolve(void objects.delete(key)),
-    async *list(prefix) {
-      yield* [...objects].filter((key) => key.startsWith(prefix));
-    },
-  };
+  const store = storeOf(objects);
   const row: VolumeRow = { volume_id: "vol-a", size_bytes: 4096, epoch: 3, state: "ok" };
   const books = (value: VolumeRow): Books => ({
     volumes: { get: () => ({ value }), list: () => [{ value }] },
