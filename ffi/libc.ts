@@ -54,7 +54,10 @@ export const errnos = {
   EMFILE: 24,
   ENOSPC: 28,
   ENOSYS: 38,
+  ENODATA: 61,
   ETIME: 62,
+  EILSEQ: 84,
+  EREMOTEIO: 121,
 } as const;
 
 export function errnoName(errno: number): string {

@@ -242,3 +242,18 @@ Deno.test("without its checkpoint a volume gives what its log alone still holds,
     });
   });
 });
+
+Deno.test("a volume whose checkpoint the disk cannot read is served for reading, as far as its log goes", async () => {
+  await written({}, async ({ options, reopened }) => {
+    const checkpoint = `${options.directory}/log/map.ckpt`;
+    await Deno.remove(checkpoint).catch(() => {});
+    // Nothing is mapped at its beginning, and reading that is EIO.
+    await Deno.symlink("/proc/self/mem", checkpoint);
+    await reopened(async (client, { ready: { damage } }) => {
+      assert.equal(damage?.reason, "the checkpoint cannot be read");
+      assert.match(damage.damage[0]?.why ?? "", /the local checkpoint cannot be used/);
+      assert.deepEqual(await client.read(100 * blockBytes, blockBytes), filled(1, 54));
+      assert.equal(await code(client.write(0, filled(1, 1))), eperm);
+    });
+  });
+});

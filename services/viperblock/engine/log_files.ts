@@ -2,7 +2,7 @@
  * A volume's log files, read in windows: batches follow each other, and one read brings many of them. What the file system knows to
  * have been set aside only is not read.
  */
-import type { FileExtent, Memory } from "../../../ffi/libc.ts";
+import { errnoName, errnos, type FileExtent, type Memory, SystemError } from "../../../ffi/libc.ts";
 import { blockBytes } from "../format.ts";
 import type { LogDisk, OpenFile } from "../machine/machine.ts";
 import type { LogFile } from "../log/log_file.ts";
@@ -13,12 +13,60 @@ export const logWindowBytes = windowBlocks * blockBytes;
 
 export type OpenLogFile = LogFile & OpenFile;
 
-/** @param buffer of `logWindowBytes`; what a read gives lies in it */
+/** What the system says of a place that it cannot give any more, as opposed to a disk that could not be asked. */
+const lostErrnos: ReadonlySet<number> = new Set([
+  errnos.EIO,
+  errnos.ENODATA,
+  errnos.EILSEQ,
+  errnos.EREMOTEIO,
+]);
+
+/** A block of a file that the disk cannot read. */
+export interface UnreadableBlock {
+  readonly path: string;
+  readonly block: number;
+  /** In one sentence. */
+  readonly why: string;
+}
+
+/**
+ * @param buffer of `logWindowBytes`; what a read gives lies in it
+ * @param unreadable hears of each block that was asked for and cannot be read; it reads as zeros, unless this throws
+ */
 export function readable(
   disk: Pick<LogDisk, "read" | "written">,
   files: readonly OpenFile[],
   buffer: Memory,
+  unreadable: (lost: UnreadableBlock) => void,
 ): OpenLogFile[] {
+  /** As the disk's own, block by block, so that one that is lost takes no other along. */
+  const readEach = ({ fd, path }: OpenFile, length: number, offset: number) => {
+    const whole = new Uint8Array(length);
+    for (let at = 0; at < length; at += blockBytes) {
+      try {
+        const got = disk.read(fd, buffer, blockBytes, offset + at);
+        whole.set(buffer.bytes.subarray(0, got), at);
+        if (got < blockBytes) return { whole, got: at + got };
+      } catch (error) {
+        if (!(error instanceof SystemError && lostErrnos.has(error.errno))) throw error;
+        const block = (offset + at) / blockBytes;
+        const why = `${path} cannot be read at block ${block}: ${errnoName(error.errno)}`;
+        unreadable({ path, block, why });
+      }
+    }
+    return { whole, got: length };
+  };
+  const read = (file: OpenFile, asked: number, length: number, offset: number) => {
+    try {
+      return disk.read(file.fd, buffer, length, offset);
+    } catch (error) {
+      if (!(error instanceof SystemError && lostErrnos.has(error.errno))) throw error;
+      // What lies behind what was asked for need not be readable.
+      const { whole, got } = readEach(file, asked, offset);
+      buffer.bytes.set(whole);
+      return got;
+    }
+  };
   let window = { fd: -1, first: 0, count: 0 };
   return files.map((file) => {
     /** What the disk said last. What a dead process has under way may land meanwhile: it is as if it did later. */
@@ -44,7 +92,8 @@ export function readable(
           window.fd !== file.fd || firstBlock < window.first || end > window.first + window.count
         ) {
           const offset = firstBlock * blockBytes;
-          const got = disk.read(file.fd, buffer, worthwhile(offset, count * blockBytes), offset);
+          const asked = count * blockBytes;
+          const got = read(file, asked, worthwhile(offset, asked), offset);
           isRead = true;
           window = { fd: file.fd, first: firstBlock, count: Math.floor(got / blockBytes) };
         }

@@ -45,7 +45,7 @@ Deno.test("of a log file that was only set aside, what was written is found and 
     };
     const look = () => {
       read = 0;
-      const [file] = readable(disk, [{ path, fd }], buffer);
+      const [file] = readable(disk, [{ path, fd }], buffer, () => {});
       assert.ok(file);
       assert.deepEqual(file.read(0, 1), new Uint8Array(blockBytes));
       const decode = (block: Uint8Array<ArrayBuffer>) => decodeHeader(block, volumeId);

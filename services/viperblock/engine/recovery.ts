@@ -136,7 +136,10 @@ export function recover(
         places.place(block, segment, index, checksum);
       }
     };
-    const logFiles = readable(disk, files, buffer);
+    // It may have been a batch that was durable, or the word of one for others.
+    const logFiles = readable(disk, files, buffer, ({ why }) => {
+      throw new DamagedData(why);
+    });
     // Segments that the map needs are announced in order, those with newer batches among them last;
     // a first pass over the names alone lets the map's blocks be placed before newer ones.
     const pending: (() => void)[] = [];

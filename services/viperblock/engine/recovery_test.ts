@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mapMemory, SystemError, unmap } from "../../../ffi/libc.ts";
+import { errnos, mapMemory, SystemError, unmap } from "../../../ffi/libc.ts";
 import { BlockMap } from "../maps/block_map.ts";
 import { blockBytes } from "../format.ts";
 import { prepareHeader, sealHeader } from "../log/log_record.ts";
@@ -33,7 +33,7 @@ class FailingDisk extends FoundDisk {
   }
 
   override read(...where: Parameters<FoundDisk["read"]>): number {
-    if (this.reads-- <= 0) throw new SystemError("pread", 5);
+    if (this.reads-- <= 0) throw new SystemError("pread", errnos.ENOMEM);
     return super.read(...where);
   }
 

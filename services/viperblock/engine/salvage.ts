@@ -42,6 +42,9 @@ export type SavedBase =
     readonly perhapsTrimmed: readonly BlockRange[];
   };
 
+/** Places of the log that cannot be read and are named one by one. */
+const toldPlaces = 1000;
+
 export interface Rescue {
   /** Why the volume was not opened for writing. */
   readonly reason: string;
@@ -92,7 +95,14 @@ export function salvage(
   const single = machine.memory(blockBytes, { low: true, populate: true });
   const open = new Set<number>();
   try {
-    const files = readable(machine.disk, machine.disk.openAll(), buffer);
+    const lost = new Set<string>();
+    const placeIn = (path: string, block: number) => `${path} ${block}`;
+    const files = readable(machine.disk, machine.disk.openAll(), buffer, ({ path, block, why }) => {
+      if (lost.has(placeIn(path, block))) return;
+      lost.add(placeIn(path, block));
+      if (lost.size <= toldPlaces) damage.say(why);
+      else if (lost.size === toldPlaces + 1) damage.say("more of the log cannot be read");
+    });
     for (const { fd } of files) open.add(fd);
     const log = new DamagedLog(files, {
       volumeId,
@@ -132,6 +142,8 @@ export function salvage(
       const file = byNumber.get(segment.number) as OpenLogFile;
       for (
         const block of wrongBlocks(segment, file, map, (index, bytes) => {
+          // What cannot be read comes as zeros, and may have been zeros.
+          if (lost.has(placeIn(file.path, index))) return undefined;
           single.bytes.set(bytes);
           encryption?.log.openBlock(single, 0, segment.epoch, segment.number, index);
           return single.bytes.subarray(0, blockBytes);
@@ -263,14 +275,15 @@ function wrongBlocks(
   segment: Segment,
   file: OpenLogFile,
   map: BlockMap,
-  opened: (index: number, bytes: Uint8Array) => Uint8Array<ArrayBuffer>,
+  opened: (index: number, bytes: Uint8Array) => Uint8Array<ArrayBuffer> | undefined,
 ): number[] {
   const wrong: number[] = [];
   for (const [index, block] of segment.blocks.entries()) {
     if (block === noBlock || !isAt(map, block, segment.number, index)) continue;
     const bytes = file.read(index, 1);
     const checksum = checksumAt(map.leaf(block) as Uint32Array, block);
-    if (bytes.length === blockBytes && crc32c(opened(index, bytes)) === checksum) continue;
+    const plain = bytes.length === blockBytes ? opened(index, bytes) : undefined;
+    if (plain !== undefined && crc32c(plain) === checksum) continue;
     wrong.push(block);
   }
   return wrong.sort((a, b) => a - b);

@@ -2,7 +2,7 @@
  * The log files as one crash leaves them, for an opening that only looks: what it removes is gone for
  * it alone, and the disk that it was taken from goes on as if nothing had happened.
  */
-import type { FileExtent, Memory } from "../../../ffi/libc.ts";
+import { errnos, type FileExtent, type Memory, SystemError } from "../../../ffi/libc.ts";
 import { blockBytes, checkpointName, logFilePattern } from "../format.ts";
 import type { LogDisk, OpenFile } from "./machine.ts";
 import { type StoredBytes, storedBytes } from "./stored_bytes.ts";
@@ -36,6 +36,8 @@ export class FoundDisk implements LogDisk {
   readonly #files: Map<string, Bytes>;
   readonly #directory: string;
   readonly #open: (Bytes | undefined)[] = [];
+  readonly #lost = new Map<string, ReadonlySet<number>>();
+  readonly #paths: string[] = [];
 
   /** @param files by their paths; nobody changes their bytes while this disk is looked at */
   constructor(directory: string, files: Map<string, Bytes>) {
@@ -57,6 +59,7 @@ export class FoundDisk implements LogDisk {
   }
 
   open(path: string): OpenFile {
+    this.#paths.push(path);
     return { path, fd: this.#open.push(this.#files.get(path)) - 1 };
   }
 
@@ -76,6 +79,11 @@ export class FoundDisk implements LogDisk {
     this.#files.set(path, bytes);
   }
 
+  /** The medium gives nothing any more for these blocks of the file. */
+  lose(path: string, blocks: readonly number[]): void {
+    this.#lost.set(path, new Set(blocks));
+  }
+
   /** What the file holds. */
   bytes(fd: number): Bytes {
     const bytes = this.#open[fd];
@@ -85,6 +93,11 @@ export class FoundDisk implements LogDisk {
 
   read(fd: number, into: Memory, length: number, offset: number): number {
     const bytes = this.bytes(fd).subarray(offset, offset + length);
+    for (const block of this.#lost.get(this.#paths[fd] ?? "") ?? []) {
+      const at = block * blockBytes;
+      const isAsked = at < offset + bytes.length && at + blockBytes > offset;
+      if (isAsked) throw new SystemError("pread", errnos.EIO);
+    }
     into.bytes.set(bytes);
     return bytes.length;
   }
