@@ -31,9 +31,6 @@ function load(): { byAddress: ByAddress; byBuffer: ByBuffer } | undefined {
 
 const isal = load();
 
-/** Whether the fast library was found. */
-export const crc32cIsFast = isal !== undefined;
-
 const tables = Array.from({ length: 8 }, () => new Uint32Array(256));
 for (let i = 0; i < 256; i++) {
   let value = i;

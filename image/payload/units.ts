@@ -220,7 +220,7 @@ export function serviceUnit(service: ServiceSpec): string {
 }
 
 /** What starts with the machine: all services, and the gate behind them. */
-export function targetUnit(services: readonly ServiceSpec[]): string {
+function targetUnit(services: readonly ServiceSpec[]): string {
   const units = services.map((service) => unitName(service.name));
   return [
     "[Unit]",
@@ -243,7 +243,7 @@ export function targetUnit(services: readonly ServiceSpec[]): string {
 }
 
 /** Makes or completes the node before any service starts. */
-export function firstBootUnit(services: readonly ServiceSpec[]): string {
+function firstBootUnit(services: readonly ServiceSpec[]): string {
   return [
     "[Unit]",
     "Description=MulgaOS node: configuration, keys, and who owns them",
@@ -272,7 +272,7 @@ export function firstBootUnit(services: readonly ServiceSpec[]): string {
  * Shuts the guests down when the node stops. A restart of compute leaves them running, so their end
  * hangs on a unit of its own, which stops first: while compute and the volumes are still there.
  */
-export function guestsUnit(services: readonly ServiceSpec[]): string {
+function guestsUnit(services: readonly ServiceSpec[]): string {
   const units = services.map((service) => unitName(service.name));
   return [
     "[Unit]",
@@ -293,7 +293,7 @@ export function guestsUnit(services: readonly ServiceSpec[]): string {
 }
 
 /** The gate behind which a boot counts as good. */
-export function healthUnit(services: readonly ServiceSpec[]): string {
+function healthUnit(services: readonly ServiceSpec[]): string {
   const units = services.map((service) => unitName(service.name));
   return [
     "[Unit]",

@@ -62,7 +62,7 @@ export async function generateKeys(): Promise<KeyTexts> {
 }
 
 /** @throws SignatureError */
-export async function importPrivateKey(text: string, what: string): Promise<CryptoKey> {
+async function importPrivateKey(text: string, what: string): Promise<CryptoKey> {
   const der = unpem("PRIVATE KEY", text, what);
   try {
     return await crypto.subtle.importKey("pkcs8", der, algorithm, true, ["sign"]);

@@ -9,7 +9,7 @@
 import { capabilities, type Capability } from "./names.ts";
 import { type NodeKey, verifies } from "./node_key.ts";
 
-export const announcementFormat = 1;
+const announcementFormat = 1;
 /** Fits the smallest packet that an Ethernet carries whole. */
 export const longestAnnouncement_bytes = 1_200;
 

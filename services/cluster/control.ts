@@ -11,7 +11,7 @@ import { type ClaimDesk, ClaimRefused, type ClaimWish } from "./claim_desk.ts";
 import { claimPage, pageHeaders } from "./page.ts";
 
 /** Form of the answers; a later one has another number. */
-export const controlFormat = 1;
+const controlFormat = 1;
 const longestBody_bytes = 4_096;
 
 export interface ControlOptions {

@@ -32,7 +32,7 @@ import {
 export { SeedError };
 
 /** A seed of another version is refused with the word that this release knows version 1. */
-export const seedVersion = 1;
+const seedVersion = 1;
 
 const serverForm = /^[A-Za-z0-9._:-]+$/;
 

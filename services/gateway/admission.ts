@@ -17,7 +17,7 @@ export interface AdmissionLimits {
   readonly account: number;
 }
 
-export const ordinaryLimits: AdmissionLimits = { receiving: 256, strangers: 64, account: 256 };
+const ordinaryLimits: AdmissionLimits = { receiving: 256, strangers: 64, account: 256 };
 
 export class Admission {
   readonly #limits: AdmissionLimits;

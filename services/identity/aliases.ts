@@ -21,7 +21,7 @@ const rowsOf = (state: State, account_id: string): Row<AliasRecord>[] =>
   state.aliases.list().filter(({ value }) => value.account_id === account_id)
     .sort((a, b) => b.revision - a.revision);
 
-export const aliasOf = (state: State, account_id: string): string | undefined =>
+const aliasOf = (state: State, account_id: string): string | undefined =>
   rowsOf(state, account_id)[0]?.key;
 
 /** Deletes rows, oldest first, so that none of them becomes the newest. What somebody else changed stays. */

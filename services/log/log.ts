@@ -27,7 +27,7 @@ export function inRequest<T>(id: string, work: () => T): T {
 }
 
 /** The request that the calling code works for, if any. */
-export function currentRequestId(): string | undefined {
+function currentRequestId(): string | undefined {
   return requestId.getStore();
 }
 

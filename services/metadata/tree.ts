@@ -23,7 +23,7 @@ const present = (entries: Record<string, string | Tree | undefined>): Tree =>
   );
 
 /** `apse2-az1` of `ap-southeast-2a`; other names keep their letters. */
-export function zoneIdOf(az: string): string {
+function zoneIdOf(az: string): string {
   const match = /^([a-z]+)-([a-z]+)-(\d+)([a-z])$/.exec(az);
   if (match === null) return `${az}-az1`;
   const [, area = "", direction = "", number = "", letter = "a"] = match;

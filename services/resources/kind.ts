@@ -96,7 +96,7 @@ function malformedCode(notFound: string): string {
   return notFound.replace(/\.NotFound$/, ".Malformed").replace(/NotFound$/, "Malformed");
 }
 
-export const pascalOf = (name: string) =>
+const pascalOf = (name: string) =>
   name.split(".").map((part) =>
     part.split("-").map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join("")
   ).join(".");

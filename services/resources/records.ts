@@ -30,7 +30,7 @@ type AnyRecord = KindRecord<Record<string, unknown>>;
 type Completion = (record: AnyRecord) => Promise<void>;
 
 /** How long what has ended is still shown, as EC2 shows deleted gateways. */
-export const shownAfterEnd_ms = 3600_000;
+const shownAfterEnd_ms = 3600_000;
 
 /** What brings a record from a passing state to a lasting one; the data plane implements it. */
 export interface Plane {

@@ -63,7 +63,7 @@ export function answerTags(
 }
 
 /** What DescribeTags shows of these records. */
-export function taggedRecords(records: Records, account: string) {
+function taggedRecords(records: Records, account: string) {
   return records.kinds.flatMap((one) =>
     [...records.all(one, account)].filter((record) => Object.keys(record.tags).length > 0)
       .map((record) => ({ type: one.name, id: record.id, tags: record.tags }))

@@ -7,7 +7,7 @@ import type { KV } from "@nats-io/kv";
 
 const hour_ms = 3_600_000;
 /** Longer than any service is cut off from the bus and lives: after it a marker tells nobody anything. */
-export const markerLife_ms = 7 * 24 * hour_ms;
+const markerLife_ms = 7 * 24 * hour_ms;
 
 /**
  * Removes the markers that were made before `before_ms`, and returns how many. The bucket's newest message

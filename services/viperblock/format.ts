@@ -4,7 +4,6 @@
  */
 
 export const blockBytes = 4096;
-export const blockShift = 12;
 
 /** Blocks of one log segment: 32 MiB. */
 export const segmentBlocks = 8192;
@@ -75,7 +74,7 @@ export const maximumBlocks = 2 ** 32;
  * chunk by its number in the map's own table, any other is a log segment by its number.
  */
 export const hole = 0;
-export const chunkBit = 0x8000_0000;
+const chunkBit = 0x8000_0000;
 export const isChunk = (container: number) => (container & chunkBit) !== 0;
 export const chunkNumber = (container: number) => container & 0x7fff_ffff;
 export const chunkContainer = (number: number) => (number | chunkBit) >>> 0;

@@ -7,7 +7,7 @@ import { exists } from "../init/write_file.ts";
 
 const journal = "/run/systemd/journal/stdout";
 
-export async function tellJournal(text: string): Promise<void> {
+async function tellJournal(text: string): Promise<void> {
   if (Deno.env.has("JOURNAL_STREAM") || !await exists(journal)) return;
   try {
     const child = new Deno.Command("systemd-cat", {

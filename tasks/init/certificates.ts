@@ -36,7 +36,7 @@ async function readKey(path: string): Promise<CryptoKey> {
 }
 
 /** What this machine is called by those who reach it. */
-export function namesOfThisMachine(): string[] {
+function namesOfThisMachine(): string[] {
   const addresses = Deno.networkInterfaces().map((one) => one.address)
     // Link-local addresses change with the interface and cannot stand in a URL without a zone.
     .filter((address) => !address.toLowerCase().startsWith("fe80:"));

@@ -7,7 +7,7 @@ import { freePorts } from "../../services/config/free_ports.ts";
 import { CommandError } from "../terminal/command.ts";
 
 /** Which option changes which port. */
-export const portOptions = {
+const portOptions = {
   gateway: "--port",
   s3: "--s3-port",
   nats: "--nats-port",

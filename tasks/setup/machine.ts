@@ -21,7 +21,7 @@ const leastMemory_bytes = 1.5 * 2 ** 30;
 const leastDisk_bytes = 10 * 2 ** 30;
 
 /** The KVM verdict of this boot: the self-test is not repeated while nothing can have changed. */
-export async function kvmVerdict(fresh = false): Promise<KvmVerdict> {
+async function kvmVerdict(fresh = false): Promise<KvmVerdict> {
   const cache = join(dirname(cachedPrograms()), "kvm.json");
   const boot = (await Deno.readTextFile("/proc/sys/kernel/random/boot_id").catch(() => "")).trim();
   const device = await Deno.stat("/dev/kvm").then(
@@ -115,7 +115,7 @@ function memoryFinding(): Finding {
 }
 
 /** Free bytes where `path`, or its nearest parent that exists, lies. */
-export function freeBytes(path: string): number | undefined {
+function freeBytes(path: string): number | undefined {
   const { stdout, success } = new Deno.Command("df", {
     args: ["--output=avail", "-B1", nearest(path)],
     stdout: "piped",

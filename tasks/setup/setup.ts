@@ -31,7 +31,7 @@ export interface PackageState {
 }
 
 /** What stands and what is missing, of Debian's packages. */
-export async function packageStates(system: Debian, set: PackageSet): Promise<PackageState[]> {
+async function packageStates(system: Debian, set: PackageSet): Promise<PackageState[]> {
   const needs = packagesFor(system, set);
   const versions = await installedVersions(needs.map((need) => need.name));
   return await Promise.all(needs.map(async (need): Promise<PackageState> => {

@@ -22,7 +22,7 @@ export const nodeAwsFiles = (paths: Paths): AwsFiles => ({
 });
 
 /** The files that the AWS CLI of this user reads. */
-export function userAwsFiles(): AwsFiles {
+function userAwsFiles(): AwsFiles {
   const folder = join(Deno.env.get("HOME") ?? "/root", ".aws");
   return {
     config: Deno.env.get("AWS_CONFIG_FILE") || join(folder, "config"),

@@ -69,7 +69,7 @@ async function take(config: NodeConfig, paths: Paths, log: Log): Promise<Supervi
 }
 
 /** The services that a changed file belongs to: its own, or all for what they share. */
-export function servicesOfFile(path: string): readonly string[] {
+function servicesOfFile(path: string): readonly string[] {
   if (!/\.(ts|tsx|json)$/.test(path) || /_test\.tsx?$/.test(path)) return [];
   const all = services.filter((service) => typeof service.entry === "string")
     .map((service) => service.name);

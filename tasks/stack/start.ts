@@ -138,7 +138,7 @@ async function startSupervisor(config: NodeConfig, paths: Paths): Promise<void> 
 }
 
 /** Waits until every service is well and the API answers. @throws CommandError that says what is not */
-export async function waitUntilUp(
+async function waitUntilUp(
   config: NodeConfig,
   paths: Paths,
   progress: Progress,

@@ -61,7 +61,7 @@ export interface RunningServiceOptions {
 }
 
 export const firstBackOff_ms = 20;
-export const longestBackOff_ms = 10_000;
+const longestBackOff_ms = 10_000;
 /** A service that ran as long has recovered: its next end is a first one again. */
 const recovered_ms = 30_000;
 const healthInterval_ms = 5_000;

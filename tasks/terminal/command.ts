@@ -61,7 +61,7 @@ export const jsonOption = {
 } as const;
 
 /** The help text of a command. */
-export function helpOf(spec: CommandSpec<OptionSpecs>): string {
+function helpOf(spec: CommandSpec<OptionSpecs>): string {
   const rows = Object.entries({ ...spec.options, ...helpOption } as OptionSpecs).map((
     [name, option],
   ) => [

@@ -16,7 +16,7 @@ export interface Figure {
 }
 
 /** A printed line as a figure; undefined for anything else. */
-export function figureOf(line: string): Figure | undefined {
+function figureOf(line: string): Figure | undefined {
   if (!line.startsWith("{")) return undefined;
   try {
     const value = JSON.parse(line);

@@ -10,7 +10,7 @@ import { Slots } from "../../services/viperblock/engine/slots.ts";
 import { Throttle } from "../../services/viperblock/engine/throttle.ts";
 import { linuxMachine } from "../../services/viperblock/machine/linux.ts";
 
-export const nullExport = "null";
+const nullExport = "null";
 
 /** Starts one; waits until it answers. */
 export async function startNullVolume(

@@ -80,7 +80,7 @@ export interface Login {
   readonly user: string;
 }
 
-export async function sshRaw(
+async function sshRaw(
   stack: Stack,
   id: string,
   login: Login,

@@ -19,7 +19,7 @@ export function fromEpoch(seconds: number): string | undefined {
   return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
 }
 
-export function timeFromText(text: string, format: TimestampFormat): string | undefined {
+function timeFromText(text: string, format: TimestampFormat): string | undefined {
   switch (format) {
     case "date-time":
       return readTimestamp(text);

@@ -7,7 +7,7 @@ import type { InstanceInterface } from "../../vpcd/contract.ts";
 import { buckets, type InstanceRecord, type InstanceState } from "../contract.ts";
 import { zoneId } from "../../resources/zone_names.ts";
 
-export const stateCodes: Readonly<Record<InstanceState, number>> = {
+const stateCodes: Readonly<Record<InstanceState, number>> = {
   "pending": 0,
   "running": 16,
   "shutting-down": 32,

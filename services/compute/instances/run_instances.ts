@@ -50,7 +50,7 @@ interface Chosen {
 }
 
 /** A template's data under what the request itself gives. */
-export async function withTemplate(
+async function withTemplate(
   { state }: RunDependencies,
   input: RunInput,
   call: Call,

@@ -42,7 +42,7 @@ export const sharedMemory = (mib: number) =>
   `memory-backend-memfd,id=memory,size=${mib}M,share=on,seal=on`;
 
 /** Starts with `ec2`, as image software looks for, and is the same at every start. */
-export function machineUuid(instanceId: string): string {
+function machineUuid(instanceId: string): string {
   const hash = createHash("sha256").update(instanceId).digest("hex");
   const digits = `ec2${hash.slice(0, 29)}`;
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");

@@ -59,7 +59,7 @@ interface Chardev {
 }
 
 /** A socket without a listener: its QEMU is gone. */
-export function isNobodyThere(error: unknown): boolean {
+function isNobodyThere(error: unknown): boolean {
   return error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.NotFound;
 }
 

@@ -43,7 +43,7 @@ interface Named {
 }
 
 /** @throws AwsError */
-export async function templateNamed(
+async function templateNamed(
   records: Records,
   input: Named,
   account: string,

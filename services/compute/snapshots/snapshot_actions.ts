@@ -43,7 +43,7 @@ import type { ComputeState } from "../state.ts";
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
 
 /** @param viewer an account that sees it without owning it: tags are their owner's */
-export function showSnapshot(
+function showSnapshot(
   snapshot: SnapshotRecord,
   viewer: string = snapshot.account_id,
 ): Shown {

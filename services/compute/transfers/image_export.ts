@@ -16,7 +16,7 @@ import { gib, unlessMissing } from "../volumes/volume_lifecycle.ts";
 export const exportFormats = { VMDK: "vmdk", RAW: "raw", VHD: "vhd" } as const;
 
 /** The object that an export makes. */
-export const exportedKey = (task: string, prefix: string, format: keyof typeof exportFormats) =>
+const exportedKey = (task: string, prefix: string, format: keyof typeof exportFormats) =>
   `${prefix}${task}.${exportFormats[format]}`;
 
 export async function exportImage(

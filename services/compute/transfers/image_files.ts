@@ -23,7 +23,7 @@ const inspect_ms = 60_000;
 const vhdFooter_bytes = 512;
 const [fixedVhd, dynamicVhd] = [2, 3];
 
-export function refuseImage(message: string, cause?: unknown): AwsError {
+function refuseImage(message: string, cause?: unknown): AwsError {
   return new AwsError("InvalidDiskImage", message, { cause });
 }
 

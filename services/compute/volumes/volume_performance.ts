@@ -8,7 +8,7 @@ import { invalidCombination, invalidValue, unsupported } from "../../resources/e
 import type { VolumeType } from "../contract.ts";
 
 /** EC2's, where a request names none. */
-export const usualType = "gp2" satisfies VolumeType;
+const usualType = "gp2" satisfies VolumeType;
 
 /** What of a request decides it. */
 export interface PerformanceRequest {

@@ -21,7 +21,7 @@ import {
   type State,
 } from "../state.ts";
 
-export const adminName = "admin";
+const adminName = "admin";
 
 /** Steps in their order; a test dies before each. */
 export const firstStartSteps = ["account", "user", "key", "done"] as const;

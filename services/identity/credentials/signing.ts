@@ -12,10 +12,10 @@ import type { KeyRecord, SessionRecord, State } from "../state.ts";
  * How long a grant serves without being asked for again: how long a revoked key may live on with an
  * asker that missed the event, and how long an asker can do without identity.
  */
-export const grantLifetime_ms = 60_000;
+const grantLifetime_ms = 60_000;
 
 /** Whether `date` (`20261121`) is yesterday, today or tomorrow: clocks and time zones differ. */
-export function withinOneDay(date: string, now_ms: number): boolean {
+function withinOneDay(date: string, now_ms: number): boolean {
   if (!/^\d{8}$/.test(date)) return false;
   const day_ms = Date.UTC(
     Number(date.slice(0, 4)),

@@ -34,7 +34,7 @@ import { listedUser, userKind } from "./users.ts";
 
 const groupsPerUser = 10;
 
-export const groupKind: HolderKind<GroupRecord> = {
+const groupKind: HolderKind<GroupRecord> = {
   title: "Group",
   plural: "Groups",
   word: "group",

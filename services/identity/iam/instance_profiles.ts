@@ -41,7 +41,7 @@ import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 import { trustsService } from "../trust.ts";
 
 /** How long an instance's credentials last; its metadata gives new ones well before. */
-export const instanceSession_s = 6 * 3_600;
+const instanceSession_s = 6 * 3_600;
 
 const profileKind: NamedKind<InstanceProfileRecord> = {
   title: "InstanceProfile",

@@ -28,7 +28,7 @@ export function tagsOf(given: readonly Iam.Tag[] | undefined): Tags {
   return Object.fromEntries(tags.map(({ Key = "", Value = "" }) => [Key, Value]));
 }
 
-export const tagList = (tags: Tags) => Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
+const tagList = (tags: Tags) => Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
 
 /** The tags as part of an answer that leaves them away where there are none. */
 export const shownTags = (tags: Tags) =>

@@ -24,7 +24,7 @@ import { always, type Precondition, stored, type StoredObject, versionFor } from
 import type { Progress } from "../index/progress.ts";
 import { recordTypes, smallRecord } from "../segments/record.ts";
 
-export const noSuchUpload = () =>
+const noSuchUpload = () =>
   new AwsError(
     "NoSuchUpload",
     "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",

@@ -11,7 +11,7 @@ import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 
 /** Takes a bucket's own code away, so that it has the node's. */
-export const usualCode = "default";
+const usualCode = "default";
 
 export function toldCode(store: Store, { name, settings }: BucketRow): BucketCode {
   return {

@@ -28,7 +28,7 @@ const reserved =
   /^mulga-|^xn--|^sthree-|^amzn-s3-demo-|-s3alias$|--ol-s3$|--x-s3$|--table-s3$|\.mrap$|^\d+\.\d+\.\d+\.\d+$/;
 
 /** @throws AwsError `InvalidBucketName` */
-export function checkBucketName(name: string, system: boolean): void {
+function checkBucketName(name: string, system: boolean): void {
   const wellFormed = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(name) &&
     !/\.\.|\.-|-\./.test(name);
   if (wellFormed && (system || !reserved.test(name))) return;

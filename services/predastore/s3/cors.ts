@@ -101,7 +101,7 @@ function fits(pattern: string, value: string): boolean {
 }
 
 /** The first rule that lets an origin do this. */
-export function matchingRule(
+function matchingRule(
   rules: readonly CorsRule[],
   origin: string,
   method: string,

@@ -32,7 +32,7 @@ const kept = [
   "expires",
   "x-amz-website-redirect-location",
 ] as const;
-export const defaultContentType = "binary/octet-stream";
+const defaultContentType = "binary/octet-stream";
 
 /** Values that change nothing, for headers that ask for what is not served. */
 const harmless: Readonly<Record<string, readonly string[]>> = {

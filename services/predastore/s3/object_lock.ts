@@ -116,7 +116,7 @@ function instant(value: string): number {
 }
 
 /** The lock that a write's headers ask for. @throws AwsError */
-export function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | undefined {
+function askedLock(call: S3Call, settings: BucketSettings): ObjectLock | undefined {
   const mode = call.headers.get(modeHeader);
   const until = call.headers.get(untilHeader);
   const hold = call.headers.get(holdHeader);

@@ -14,7 +14,7 @@ export interface Target {
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
-export const longestKey_bytes = 1024;
+const longestKey_bytes = 1024;
 
 export const invalidSource = (what: string) =>
   new DetailedError("InvalidArgument", `Invalid copy source ${what}`, {

@@ -4,7 +4,7 @@
  */
 import { AwsError } from "../../aws/errors.ts";
 
-export const userPrefix = "x-amz-meta-";
+const userPrefix = "x-amz-meta-";
 const largest_bytes = 2048;
 const encoder = new TextEncoder();
 

@@ -26,7 +26,7 @@ export const noSuchVersion = (version: string) =>
   });
 
 /** For those who want data where only its deletion stands. */
-export const isDeleteMarker = (headers: Readonly<Record<string, string>> = {}) =>
+const isDeleteMarker = (headers: Readonly<Record<string, string>> = {}) =>
   new DetailedError(
     "MethodNotAllowed",
     "The specified method is not allowed against this resource.",

@@ -125,7 +125,7 @@ export function readHeader(
 }
 
 /** More than any record needs: a layout of 5 GiB in stripes, or 10,000 parts. */
-export const maximumMetaBytes = 32 << 20;
+const maximumMetaBytes = 32 << 20;
 
 /** Bytes from a record's start to the next that may start. */
 export function recordSpan(header: Pick<RecordHeader, "type" | "metaBytes" | "payloadBytes">) {

@@ -37,7 +37,7 @@ export interface ScrubState {
 
 const defaultPace = 32 << 20;
 /** How old a scrub may be before the next one begins. */
-export const scrubEvery_ms = 7 * 86_400_000;
+const scrubEvery_ms = 7 * 86_400_000;
 
 export class Scrub {
   readonly #store: ScrubbedStore;

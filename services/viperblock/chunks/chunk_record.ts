@@ -39,7 +39,7 @@ export interface ChunkMoment {
 }
 
 /** Of chunks that no log stands behind, and of those of older releases. */
-export const untoldMoment: ChunkMoment = { asOf: 0, began: 0 };
+const untoldMoment: ChunkMoment = { asOf: 0, began: 0 };
 
 /** Writes the header into the first `chunkHeaderBytes` of `chunk`. */
 export function writeChunkHeader(

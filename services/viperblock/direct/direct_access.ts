@@ -70,7 +70,7 @@ const notWritten = (snapshotId: string) =>
   new AwsError("IncorrectState", `The snapshot '${snapshotId}' is not being written.`);
 
 /** The volume behind a snapshot that is being written. */
-export const writtenBy = (snapshotId: string) => `vol-direct-${snapshotId.slice("snap-".length)}`;
+const writtenBy = (snapshotId: string) => `vol-direct-${snapshotId.slice("snap-".length)}`;
 
 export interface DirectAccessOptions {
   readonly tables: Tables;

@@ -16,8 +16,6 @@ const classes = [
   { bytes: (32 << 20) + blockBytes, count: 1 },
 ] as const;
 
-export const largestSlotBytes = (32 << 20) + blockBytes;
-
 export class Slots {
   readonly memory: Memory;
   /** Byte offset of each slot in the memory. */

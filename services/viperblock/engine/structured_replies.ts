@@ -16,7 +16,7 @@ const chunkHeaderBytes = 20;
 const shortestHole = 16;
 /** With holes of at least 1/64 of the read, there are at most 64 of them, and one more run of data. */
 const runsPerRead = 64;
-export const maximumChunks = 2 * runsPerRead + 1;
+const maximumChunks = 2 * runsPerRead + 1;
 
 /** Chunks that a read of that many bytes may take. */
 export const chunksOf = (length: number) => length < shortestHole * blockBytes ? 1 : maximumChunks;

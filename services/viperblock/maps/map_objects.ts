@@ -94,9 +94,3 @@ export async function mapChunks(store: BlockStore, map: SavedMap): Promise<Store
   }
   return readChunkTable(bytes, head).filter((chunk) => chunk !== undefined);
 }
-
-export async function deleteMap(store: BlockStore, map: SavedMap): Promise<void> {
-  for (let number = 0; number < map.parts; number++) {
-    await store.delete(mapPartKey(map.key, number));
-  }
-}

@@ -5,7 +5,7 @@
  */
 import { joined } from "../../aws/bytes.ts";
 
-export const nbdOption = { exportName: 1, abort: 2, startTls: 5, structuredReply: 8 } as const;
+const nbdOption = { exportName: 1, abort: 2, startTls: 5, structuredReply: 8 } as const;
 /** Their data begins with an export's name and its length. */
 const naming: ReadonlySet<number> = new Set([6, 7, 9, 10]);
 const answer = {

@@ -120,7 +120,7 @@ function tellOfChanges(bus: Bus, records: Records): void {
   });
 }
 
-export function interfacesOf(
+function interfacesOf(
   { records }: Network,
   account: string,
   instanceId: string,
@@ -277,7 +277,7 @@ async function release({ records }: Network, account: string, instanceId: string
   }
 }
 
-export function showForInstance({ records }: Network, record: InterfaceRecord): InstanceInterface {
+function showForInstance({ records }: Network, record: InterfaceRecord): InstanceInterface {
   const { shape } = record;
   const of = records.get(subnet, record.account_id, shape.SubnetId ?? "");
   const home = records.get(vpc, record.account_id, shape.VpcId ?? "");

@@ -34,7 +34,7 @@ export interface NewInterface {
 }
 
 /** Locally administered, unicast, begins with 06 as EC2's do. */
-export const randomMac = () =>
+const randomMac = () =>
   `06:${crypto.getRandomValues(new Uint8Array(5)).toHex().match(/../g)?.join(":")}`;
 
 /** Shape of an interface that is free of any instance. @throws AwsError */

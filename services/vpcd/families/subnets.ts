@@ -67,7 +67,7 @@ function ipv6Association(text: string, of: VpcRecord, records: Records) {
   };
 }
 
-export function subnetShape(
+function subnetShape(
   { region, az }: Pick<Network, "region" | "az">,
   account: string,
   id: string,
@@ -306,7 +306,7 @@ export const subnetActions = (network: Network) => {
 };
 
 /** 172.31.0.0/20, as the first default subnet at AWS. */
-export const defaultBlock = "172.31.0.0/20";
+const defaultBlock = "172.31.0.0/20";
 
 export async function makeDefaultSubnet(
   network: Network,

@@ -15,9 +15,9 @@ import { makePrivate } from "../../init/init.ts";
 import { CommandError } from "../../terminal/command.ts";
 import type { System } from "./system.ts";
 
-export const dataLabel = "mulga-data";
+const dataLabel = "mulga-data";
 /** Below a directory that services with object shards may write to. */
-export const dataMount = "/mnt";
+const dataMount = "/mnt";
 export const dataBlobs = `${dataMount}/blobs`;
 
 const unit = "/etc/systemd/system/mnt.mount";

@@ -25,7 +25,7 @@ export type Found =
     readonly hint?: string;
   };
 
-export const seedFile = "mulga.yaml";
+const seedFile = "mulga.yaml";
 const credential = "mulga.seed";
 
 /**

@@ -42,9 +42,9 @@ export class BootChoiceError extends Error {
   override readonly name = "BootChoiceError";
 }
 
-export const storeName = "ubootefi.var";
+const storeName = "ubootefi.var";
 const freshName = "ubootefi.new";
-export const imageFolder = "EFI/Linux";
+const imageFolder = "EFI/Linux";
 
 const image = /^mulgaos_([^_+]+?)(?:\+(\d+)(?:-(\d+))?)?\.efi$/;
 /** As boot assessment writes it: no attempt left, one made. systemd-boot takes any other first. */

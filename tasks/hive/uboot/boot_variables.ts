@@ -10,7 +10,7 @@ import { bootAttributes, globalVendor, readUtf16, utf16, type Variable } from ".
 /** U-Boot numbers its own from 0 up. */
 const firstNumber = 0x4d00;
 /** Of the version on trial, always: by it (BootCurrent) the running system knows that it is one. */
-export const trialNumber = 0x4dff;
+const trialNumber = 0x4dff;
 const active = 1;
 
 export interface BootChoice {

@@ -27,7 +27,7 @@ const magic = 0x0161566966456255n;
 const headerSize = 24;
 const entrySize = 32;
 /** U-Boot reads no more. */
-export const storeSize_max = 0x10000;
+const storeSize_max = 0x10000;
 
 const aligned = (length: number) => (length + 7) & ~7;
 

@@ -9,7 +9,7 @@ import type { Memory } from "../../../../ffi/libc.ts";
 import type { RegionAsked } from "./protocol.ts";
 
 /** Regions mapped at a time, replaced ones included. */
-export const regionSlots = 64;
+const regionSlots = 64;
 
 export interface Region {
   readonly guest: number;

@@ -63,7 +63,7 @@ export const headerBytes = 12;
 export const maximumPayload = 512;
 export const maximumQueues = 8;
 export const maximumQueueSize = 1024;
-export const maximumRegions = 8;
+const maximumRegions = 8;
 /** More descriptors than any message carries. */
 export const maximumDescriptors = 8;
 
