@@ -37,6 +37,8 @@ export interface Around {
   readonly sync: SyncMode;
   /** Of chunks that it keeps on the disk; undefined when it keeps none. */
   readonly cache?: { readonly slots: number; readonly files: number };
+  /** All that the volume holds has room in memory. */
+  readonly hasLargeCache: boolean;
   readonly stamp: () => number;
   /** Called whenever something may have changed of what a crash would leave. */
   readonly look: (opened: OpenedVolume) => void;
@@ -56,6 +58,8 @@ export class OpenedVolume {
   readonly #asking: ((held: HeldChunks) => void)[] = [];
   readonly #unsharing: (() => void)[] = [];
   #heardAt = 0;
+  /** Chunks that it had at once at most, or places in the table that it began with. */
+  #mostChunks = 0;
   /** It serves. */
   ready = false;
   /** It was stopped, or is unmounted. */
@@ -85,7 +89,7 @@ export class OpenedVolume {
           sizeBytes: row.size_bytes,
           epoch: row.epoch,
           ...cloud.rows.newestEpochs(row),
-          cacheBytes: (1 + random.below(30)) * blockBytes,
+          cacheBytes: (1 + random.below(30)) * blockBytes * (around.hasLargeCache ? 8 : 1),
           segmentBudget: 4 + random.below(6),
           ...(cache === undefined ? {} : {
             cacheFiles: cache.files,
@@ -110,6 +114,7 @@ export class OpenedVolume {
       throw new Violation(`the volume was not opened: ${cause}`, { cause });
     }
     this.guest = guest as unknown as Guest;
+    this.#mostChunks = this.volume.places.chunks.length;
   }
 
   #carryOut(): Orders {
@@ -215,10 +220,22 @@ export class OpenedVolume {
   async turn(): Promise<void> {
     const { cloud, look } = this.#around;
     if (!this.volume.finished) this.volume.turn();
+    this.#measureTable();
     look(this);
     cloud.world.step();
     for (let i = 0; i < 4; i++) await null;
     look(this);
+  }
+
+  /** What was ever written does not make its table longer, nor its checkpoints. */
+  #measureTable(): void {
+    const { chunks } = this.volume.places;
+    let count = 0;
+    for (const chunk of chunks) if (chunk !== undefined) count++;
+    // One may have come and another gone in the same turn.
+    this.#mostChunks = Math.max(this.#mostChunks, count + 1);
+    if (chunks.length <= this.#mostChunks) return;
+    throw new Violation(`its table has ${chunks.length} places for ${this.#mostChunks} chunks`);
   }
 
   async until(done: () => boolean): Promise<void> {
@@ -232,6 +249,20 @@ export class OpenedVolume {
   audit(): void {
     const wrong = audit(this.volume.places);
     if (wrong.length > 0) throw new Violation(wrong.join("; "));
+  }
+
+  /** Reads everything while it is in use and nothing fails any more: what it has in memory and on the disk is all sound. */
+  async reread(): Promise<void> {
+    const { guest } = this;
+    await this.until(() => guest.idle);
+    if (guest.uncertain) return;
+    const before = guest.errors;
+    guest.inspect();
+    await this.until(() => guest.idle);
+    if (guest.errors > before) throw new Violation("what was written cannot be read any more");
+    const { now } = this.#around.promises.history;
+    const wrong = guest.found.findIndex((content, block) => content !== now[block]);
+    if (wrong >= 0) throw new Violation(`block ${wrong} is not what was written`);
   }
 
   /** Reads everything and holds it against what may be there. */

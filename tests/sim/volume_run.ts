@@ -56,6 +56,7 @@ export class VolumeRun {
   readonly #spoiling: Random;
   /** Of its own, for the same reason. */
   readonly #cloning: Random;
+  readonly #rereading: Random;
 
   /**
    * @param endsWhileOpening whether openings, too, end now and then before they serve
@@ -70,6 +71,7 @@ export class VolumeRun {
     this.#random = new Random(seed);
     this.#branching = new Random(~seed);
     this.#cloning = new Random(seed ^ 0x27d4eb2f);
+    this.#rereading = new Random(seed ^ 0x05ebca6b);
     this.#sync = seed % 7 === 2 ? "always" : seed % 7 === 3 ? "relaxed" : "flush";
     this.#cloud = new SimulatedCloud(seed, this.#random);
     this.#collections = new SimulatedCollections(this.#cloud);
@@ -209,6 +211,7 @@ export class VolumeRun {
       random: this.#random,
       sync: this.#sync,
       ...(this.keepsChunks ? { cache: { slots: 3, files: this.#spoiling.below(5) } } : {}),
+      hasLargeCache: this.#rereading.below(2) === 0,
       stamp: () => ++this.#stamp,
       look: (opened) => this.#beside.look(opened),
     }, this.#row);
@@ -244,6 +247,10 @@ export class VolumeRun {
         if (guest.wrong.length > 0) throw new Violation(guest.wrong.join("; "));
         if (step % 64 === 0) opened.audit();
         if (step % 400 === 399) this.#cloud.faults(true);
+      }
+      if (!guest.uncertain && this.#rereading.below(2) === 0) {
+        this.#cloud.faults(false);
+        await opened.reread();
       }
       if (!last && !guest.uncertain) {
         const how = random.below(6);

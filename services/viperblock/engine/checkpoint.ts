@@ -25,8 +25,8 @@ export interface CheckpointOptions {
   readonly post: (message: FromWorker) => void;
   /** Whether the chunk is being read from the store. */
   readonly chunkInUse: (chunk: number) => boolean;
-  /** The chunk is not known any more. */
-  readonly gaveUp?: (chunk: number) => void;
+  /** The chunks are not known any more; their numbers will be others'. */
+  readonly gaveUp?: (chunks: readonly number[]) => void;
   /** Segments that are free now. */
   readonly freed: (segments: readonly Segment[]) => void;
 }
@@ -133,18 +133,19 @@ export class Checkpointer {
   #giveUpChunks(): void {
     const { places, volumeId, savedEpoch, mapEpoch } = this.#o;
     const keys: string[] = [];
-    for (const number of this.#chunks) {
-      if (this.#o.chunkInUse(number)) continue;
+    // One that is in use is given up by a later checkpoint.
+    const free = this.#chunks.filter((number) => !this.#o.chunkInUse(number));
+    for (const number of free) {
       const chunk = places.chunks[number] as Chunk;
       // Older chunks, and those of others, may be part of the saved map, a snapshot or a clone.
       const oldest = chunk.isOwn ? mapEpoch : savedEpoch;
       if (!chunk.shared && chunk.name.owner === volumeId && chunk.name.epoch > oldest) {
         keys.push(chunk.key);
       }
-      this.#o.gaveUp?.(number);
       places.removeChunk(number);
     }
     this.#chunks = [];
+    if (free.length > 0) this.#o.gaveUp?.(free);
     if (keys.length > 0) this.#o.post({ kind: "dead_chunks", keys });
   }
 }

@@ -84,6 +84,11 @@ export class Compactor {
     return this.#sources.some((source) => source.number === chunk);
   }
 
+  /** The chunk is gone, and its number is another's from now on. */
+  forget(chunk: number): void {
+    this.#spoilt.delete(chunk);
+  }
+
   /** Once each turn, unless the volume is being closed. */
   advance(): void {
     const { drainer, checkpointer, now } = this.#o;

@@ -52,9 +52,10 @@ export class Chunk {
 
 export class Places {
   readonly segments = new Map<number, Segment>();
-  /** Chunks by number. The numbers of dead ones are used again only by the next mount. */
+  /** Chunks by number; the last is one. */
   readonly chunks: (Chunk | undefined)[] = [];
-  readonly #freeNumbers: number[] = [];
+  /** No number below it is free. */
+  #mayBeFree = 0;
   readonly #recent: (Segment | undefined)[] = new Array(recentSegments).fill(undefined);
   readonly #release = (container: number) => this.#lose(container);
 
@@ -100,25 +101,28 @@ export class Places {
     return { path: segment.path, fd: segment.fd };
   }
 
-  /** Names a new chunk; returns its number. */
+  /** Names a new chunk; returns its number, the lowest that is free, so that the table is no longer than it must be. */
   addChunk(name: ChunkName, blocks: number): number {
-    const chunk = new Chunk(name, blocks);
-    const number = this.#freeNumbers.pop();
-    if (number === undefined) return this.chunks.push(chunk) - 1;
-    this.chunks[number] = chunk;
+    let number = this.#mayBeFree;
+    while (this.chunks[number] !== undefined) number++;
+    this.#mayBeFree = number + 1;
+    this.chunks[number] = new Chunk(name, blocks);
     return number;
   }
 
   /** Sets what a stored map says; used while it is loaded. */
   restoreChunk(number: number, name: ChunkName | undefined, blocks: number): void {
+    // A table that ends with free numbers has been longer than it is now.
+    if (name === undefined) return;
     while (this.chunks.length < number) this.chunks.push(undefined);
-    this.chunks[number] = name === undefined ? undefined : new Chunk(name, blocks);
-    if (name === undefined) this.#freeNumbers.push(number);
+    this.chunks[number] = new Chunk(name, blocks);
   }
 
-  /** No durable map knows the chunk any more. Its number stays unused while the read cache lives. */
+  /** The local checkpoint does not know the chunk any more, and nobody does here: its number is the next one's. */
   removeChunk(number: number): void {
     this.chunks[number] = undefined;
+    this.#mayBeFree = Math.min(this.#mayBeFree, number);
+    while (this.chunks.length > 0 && this.chunks.at(-1) === undefined) this.chunks.pop();
   }
 
   /** The block now lives there. */

@@ -3,14 +3,14 @@
  * thrown out first.
  *
  * Since a place is never written twice under the same name, nothing here ever becomes wrong: a block
- * that is overwritten lives elsewhere, and the old copy ages away. The exceptions are containers that
- * a caller gives back for reuse under a new name, which is why names are never reused.
+ * that is overwritten lives elsewhere, and the old copy ages away. A container that is to stand for
+ * something else from now on is forgotten first.
  * A block may be held while a reply is sent from its place: it is not thrown out until it is let go.
  * All state is in typed arrays; looking up and inserting allocate nothing. What is known of an entry lies together, since
  * entries are looked up in no order: each array of its own would be one more line of memory to wait for.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { blockBytes } from "../format.ts";
+import { blockBytes, hole } from "../format.ts";
 
 /** Blocks that are looked for together at most. */
 export const mostExpected = 64;
@@ -156,6 +156,18 @@ export class ReadCache {
     return this.#find(container, index) >= 0;
   }
 
+  /** What it has of these containers is found no more, and ages away. */
+  forget(containers: ReadonlySet<number>): void {
+    const entries = this.#entries;
+    for (let at = 0; at < this.#used * entryWords; at += entryWords) {
+      if (!containers.has((entries[at + containerWord] as number) >>> 0)) continue;
+      this.#unchain(at);
+      // Nobody looks for blocks of a hole.
+      entries[at + containerWord] = hole;
+      this.#chain(at);
+    }
+  }
+
   get bytes(): Uint8Array<ArrayBuffer> {
     return this.memory.bytes;
   }
@@ -181,21 +193,31 @@ export class ReadCache {
       this.#unchain(at);
     }
     const entries = this.#entries;
-    const bucket = this.#bucket(container, index);
     entries[at + containerWord] = container;
     entries[at + indexWord] = index;
-    entries[at + chainWord] = this.#buckets[bucket] as number;
-    this.#buckets[bucket] = at;
+    this.#chain(at);
     this.#link(at);
     copyBlock(this.bytes, this.#offset(at), source, from);
   }
 
-  #unchain(entry: number): void {
+  /** The bucket of what the entry holds. */
+  #bucketOf(entry: number): number {
     const entries = this.#entries;
-    const bucket = this.#bucket(
+    return this.#bucket(
       entries[entry + containerWord] as number,
       entries[entry + indexWord] as number,
     );
+  }
+
+  #chain(entry: number): void {
+    const bucket = this.#bucketOf(entry);
+    this.#entries[entry + chainWord] = this.#buckets[bucket] as number;
+    this.#buckets[bucket] = entry;
+  }
+
+  #unchain(entry: number): void {
+    const entries = this.#entries;
+    const bucket = this.#bucketOf(entry);
     const next = entries[entry + chainWord] as number;
     let at = this.#buckets[bucket] as number;
     if (at === entry) {

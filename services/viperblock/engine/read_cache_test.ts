@@ -76,3 +76,39 @@ Deno.test("a block that is held keeps its place and its content, whatever comes 
     }
   });
 });
+
+Deno.test("a chunk that is forgotten is found no more, and what is held of it stays until it is let go", () => {
+  seeded((random) => {
+    const capacity = 16;
+    const cache = new ReadCache(mapMemory(capacity * blockBytes));
+    /** What each number of a chunk stands for now. */
+    const versions = [0, 0, 0, 0];
+    const contents = (number: number, index: number) =>
+      (versions[number] as number) * 16 + number * 4 + index & 255;
+    const held: { readonly entry: number; readonly at: number; readonly value: number }[] = [];
+    for (let step = 0; step < 20_000; step++) {
+      const number = random.below(4);
+      const container = chunkContainer(number);
+      const index = random.below(4);
+      const value = contents(number, index);
+      const at = cache.lookup(container, index);
+      if (at >= 0) assert.equal(cache.bytes[at], value, "it is of the chunk that has the number");
+      else cache.insert(container, index, block(value), 0);
+      if (random.below(4) === 0 && held.length < 10) {
+        const entry = cache.hold(container, index);
+        if (entry >= 0) held.push({ entry, at: cache.placeOf(entry), value });
+      }
+      if (random.below(3) === 0) {
+        const [one] = held.splice(random.below(Math.max(1, held.length)), 1);
+        if (one !== undefined) cache.letGo(one.entry);
+      }
+      if (random.below(20) === 0) {
+        const gone = random.below(4);
+        versions[gone] = (versions[gone] as number) + 1;
+        cache.forget(new Set([chunkContainer(gone)]));
+        for (let i = 0; i < 4; i++) assert.equal(cache.has(chunkContainer(gone), i), false);
+      }
+      for (const { at, value } of held) assert.equal(cache.bytes[at], value);
+    }
+  });
+});

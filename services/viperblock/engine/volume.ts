@@ -14,7 +14,13 @@ import { BlockMap } from "../maps/block_map.ts";
 import { CacheSeal } from "../encryption/cache_seal.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { blockBytes, chunkHeaderBytes, type Geometry, standardGeometry } from "../format.ts";
+import {
+  blockBytes,
+  chunkContainer,
+  chunkHeaderBytes,
+  type Geometry,
+  standardGeometry,
+} from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
@@ -233,7 +239,13 @@ export class Volume {
       chunkInUse: (chunk) =>
         this.#fetcher.uses(chunk) || this.#snapshotter.holds(chunk) ||
         this.#compactor.uses(chunk) || this.#chunkCache.uses(chunk),
-      gaveUp: (chunk) => this.#chunkCache.forget(chunk),
+      gaveUp: (chunks) => {
+        this.#cache.forget(new Set(chunks.map(chunkContainer)));
+        for (const chunk of chunks) {
+          this.#chunkCache.forget(chunk);
+          this.#compactor.forget(chunk);
+        }
+      },
       freed: (segments) => this.#maintenance.retire(segments),
     });
     this.#checkpointer.lastAtBytes = -recovered.blocks * blockBytes;
