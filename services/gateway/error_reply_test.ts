@@ -14,6 +14,8 @@ Deno.test("each caller gets errors in the form that its SDK reads", () => {
       ["kms", { "content-type": "application/x-amz-json-1.1" }, "json"],
       ["ebs", {}, "json"],
       ["ebs", form, "json"],
+      ["s3express", {}, "s3"],
+      ["route53", {}, "query"],
     ] as const
   ) assert.equal(errorFormOf(service, new Headers(headers)), expected, service);
 });
