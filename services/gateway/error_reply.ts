@@ -12,11 +12,11 @@ import { escapeXml } from "../aws/query/xml_encode.ts";
 export type ErrorForm = "ec2" | "query" | "json" | "s3";
 
 /** Services that are not here, but which clients ask and whose errors they read as XML. */
-const absent_xml_services: Readonly<Record<string, ErrorForm | undefined>> = {
-  cloudfront: "query",
-  route53: "query",
-  s3express: "s3",
-};
+const absent_xml_services: ReadonlyMap<string, ErrorForm> = new Map([
+  ["cloudfront", "query"],
+  ["route53", "query"],
+  ["s3express", "s3"],
+]);
 
 /** What is thrown, as what the caller may see. */
 export function visible(error: unknown): AwsError {
@@ -29,7 +29,7 @@ export function errorFormOf(service: string, headers: Headers): ErrorForm {
   if (service === "" || queryService(service) !== undefined) return "query";
   if (restService(service)?.protocol === "restJson1") return "json";
   if (jsonService(service) !== undefined) return "json";
-  const absent = absent_xml_services[service];
+  const absent = absent_xml_services.get(service);
   if (absent !== undefined) return absent;
   // Of other services that are not here only the request tells the protocol; forms are for query APIs.
   const type = headers.get("content-type") ?? "";

@@ -16,6 +16,7 @@ Deno.test("each caller gets errors in the form that its SDK reads", () => {
       ["ebs", form, "json"],
       ["s3express", {}, "s3"],
       ["route53", {}, "query"],
+      ["constructor", {}, "json"],
     ] as const
   ) assert.equal(errorFormOf(service, new Headers(headers)), expected, service);
 });
