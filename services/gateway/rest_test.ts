@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
 import {
   CompleteSnapshotCommand,
   EBSClient,
@@ -8,18 +7,13 @@ import {
 } from "@aws-sdk/client-ebs";
 import { AwsError } from "../aws/errors.ts";
 import { subject } from "../bus/subject.ts";
-import { startTestGateway, testAccount, testCredentials } from "../../tests/kit/gateway.ts";
+import { otherCredentials, startTestGateway, testAccount } from "../../tests/kit/gateway.ts";
+import { clientOptions } from "../../tests/kit/sdk_calls.ts";
 
 Deno.test("a REST call reaches its owner and comes back, bytes and headers as they were", async () => {
   await using stand = await startTestGateway();
   const client = (path?: string) => {
-    const made = new EBSClient({
-      region: "ap-southeast-2",
-      endpoint: stand.endpoint,
-      credentials: testCredentials,
-      maxAttempts: 1,
-      requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca, keepAlive: false }) },
-    });
+    const made = new EBSClient(clientOptions(stand));
     if (path === undefined) return made;
     made.middlewareStack.add((next) => (args) => {
       Object.assign(args.request as object, { path });
@@ -72,14 +66,8 @@ Deno.test("a REST call reaches its owner and comes back, bytes and headers as th
     name: "UnknownOperationException",
   });
   stand.denied.add("ebs:PutSnapshotBlock");
-  const denied = new EBSClient({
-    region: "ap-southeast-2",
-    endpoint: stand.endpoint,
-    // Whoever was allowed a moment ago is remembered: another one asks.
-    credentials: { accessKeyId: "AKIAOTHER", secretAccessKey: "other" },
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca, keepAlive: false }) },
-  });
+  // Whoever was allowed a moment ago is remembered: another one asks.
+  const denied = new EBSClient(clientOptions(stand, otherCredentials));
   await assert.rejects(denied.send(new PutSnapshotBlockCommand(put)), {
     name: "AccessDeniedException",
   });

@@ -1,66 +1,21 @@
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
-import { createHash, createHmac } from "node:crypto";
-import { gzipSync } from "node:zlib";
 import { DescribeRegionsCommand, EC2Client, RunInstancesCommand } from "@aws-sdk/client-ec2";
 import { IAMClient, ListUsersCommand } from "@aws-sdk/client-iam";
-import {
-  GetObjectCommand,
-  HeadObjectCommand,
-  PutObjectCommand,
-  S3Client,
-} from "@aws-sdk/client-s3";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
-import { jetstreamManager } from "@nats-io/jetstream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import {
-  otherCredentials,
   startTestGateway,
   testAccount,
   testCredentials,
-  type TestGateway,
   testPrincipal,
 } from "../../tests/kit/gateway.ts";
 import { AwsError } from "../aws/errors.ts";
 import { type CallContext, subject } from "../bus/subject.ts";
 import { identityChanged } from "../identity/contract.ts";
-import { frontHeaders } from "../predastore/contract.ts";
-import { type AuditEntry, auditTrail, consolePage, frontReplyHeaders } from "./contract.ts";
+import { consolePage } from "./contract.ts";
+import { Sha256 } from "../../tests/kit/official_signer.ts";
 import { until } from "../../tests/kit/until.ts";
-
-function clientOptions(of: TestGateway, credentials = testCredentials) {
-  return {
-    region: "ap-southeast-2",
-    endpoint: of.endpoint,
-    credentials,
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: new Agent({ ca: of.tls.ca, keepAlive: false }) },
-  };
-}
-
-async function auditOf(gateway: TestGateway, subjectName: string): Promise<AuditEntry> {
-  const manager = await jetstreamManager(gateway.bus.connection);
-  return await until("an audit record", async () => {
-    try {
-      const message = await manager.streams.getMessage(auditTrail.stream, {
-        last_by_subj: subjectName,
-      });
-      return message?.json<AuditEntry>();
-    } catch {
-      return undefined;
-    }
-  });
-}
-
-async function faultOf(work: Promise<unknown>): Promise<{ name: string; status: number }> {
-  try {
-    await work;
-  } catch (error) {
-    const fault = error as { name: string; $metadata?: { httpStatusCode?: number } };
-    return { name: fault.name, status: fault.$metadata?.httpStatusCode ?? 0 };
-  }
-  return { name: "none", status: 200 };
-}
+import { auditOf, clientOptions, faultOf } from "../../tests/kit/sdk_calls.ts";
 
 Deno.test("a signed call reaches its owner with who, when and what, and its answer comes back", async () => {
   await using stand = await startTestGateway();
@@ -258,122 +213,6 @@ Deno.test("unsigned and oversized requests are refused, pages and health are ser
   await deleted.body?.cancel();
 });
 
-/** The hash that the official signer wants. */
-class Sha256 {
-  readonly #state;
-  constructor(secret?: unknown) {
-    this.#state = secret === undefined
-      ? createHash("sha256")
-      : createHmac("sha256", secret as string);
-  }
-  update(data: Uint8Array) {
-    this.#state.update(data);
-  }
-  digest() {
-    return Promise.resolve(new Uint8Array(this.#state.digest()));
-  }
-  reset() {}
-}
-
-interface Forwarded {
-  method: string;
-  headers: Record<string, string>;
-  size: number;
-}
-
-function startFront(path: string, reply: (request: Request) => Response) {
-  const seen: Forwarded[] = [];
-  const server = Deno.serve({ path, onListen() {} }, async (request) => {
-    let size = 0;
-    for await (const part of request.body ?? []) size += part.length;
-    seen.push({ method: request.method, headers: Object.fromEntries(request.headers), size });
-    return reply(request);
-  });
-  return { seen, [Symbol.asyncDispose]: () => server.shutdown() };
-}
-
-Deno.test("S3 requests pass untouched in both directions, and their front headers cannot be forged", async () => {
-  await using stand = await startTestGateway();
-  await using front = startFront(stand.s3Front, (request) => {
-    const target = request.headers.get(frontHeaders.target) ?? "";
-    const ok = {
-      [frontReplyHeaders.action]: "GetObject",
-      [frontReplyHeaders.accountId]: testAccount,
-    };
-    if (target.includes("/packed")) {
-      return new Response(new Uint8Array(gzipSync("hello")), {
-        headers: { ...ok, [frontReplyHeaders.contentEncoding]: "gzip" },
-      });
-    }
-    if (target.includes("/range")) {
-      return new Response("bcd", {
-        status: 206,
-        headers: {
-          ...ok,
-          "content-range": "bytes 1-3/10",
-          etag: '"e"',
-          "content-type": "text/plain",
-        },
-      });
-    }
-    if (request.method === "HEAD") {
-      return new Response(null, { headers: { ...ok, "content-length": "123456789" } });
-    }
-    return new Response("done", { headers: { ...ok, "x-amz-request-id": "its-own" } });
-  });
-  const s3 = new S3Client({ ...clientOptions(stand), forcePathStyle: true });
-
-  const key = "a b/../ü+%/./k";
-  const data = new Uint8Array(3_000_000).fill(7);
-  await s3.send(new PutObjectCommand({ Bucket: "bucket", Key: key, Body: data }));
-  const put = front.seen.at(-1)!;
-  assert.equal(put.method, "PUT");
-  assert.equal(put.headers["content-length"], String(data.length));
-  assert.equal(put.size, data.length);
-  assert.equal(
-    put.headers[frontHeaders.target],
-    "/bucket/a%20b/../%C3%BC%2B%25/./k?x-id=PutObject",
-    "the raw target, dot segments and all",
-  );
-  assert.equal(put.headers[frontHeaders.authority], `localhost:${stand.gateway.port}`);
-  assert.equal(put.headers[frontHeaders.sourceIp], "127.0.0.1");
-  assert.match(put.headers["authorization"]!, /ap-southeast-2\/s3\/aws4_request/);
-
-  const head = await s3.send(new HeadObjectCommand({ Bucket: "bucket", Key: "k" }));
-  assert.equal(head.ContentLength, 123_456_789);
-  const range = await s3.send(
-    new GetObjectCommand({ Bucket: "bucket", Key: "range", Range: "bytes=1-3" }),
-  );
-  assert.equal(range.ContentRange, "bytes 1-3/10");
-  assert.equal(range.ContentLength, 3);
-  assert.equal(front.seen.at(-1)!.headers["range"], "bytes=1-3");
-  await range.Body?.transformToString();
-  const packed = await s3.send(new GetObjectCommand({ Bucket: "bucket", Key: "packed" }));
-  assert.equal(packed.ContentEncoding, "gzip");
-  assert.deepEqual(
-    Buffer.from(await packed.Body!.transformToByteArray()),
-    gzipSync("hello"),
-    "stored bytes are not unpacked on the way",
-  );
-
-  const forged = await stand.fetch("/bucket/public?versionId=1", {
-    headers: {
-      [frontHeaders.sourceIp]: "10.0.0.1",
-      [frontHeaders.target]: "/other",
-      "x-mulga-root": "1",
-    },
-  });
-  assert.equal(await forged.text(), "done");
-  assert.equal(forged.headers.get("x-amz-request-id"), "its-own");
-  assert.equal(forged.headers.get(frontReplyHeaders.action), null);
-  const anonymous = front.seen.at(-1)!;
-  assert.equal(anonymous.headers[frontHeaders.target], "/bucket/public?versionId=1");
-  assert.equal(anonymous.headers[frontHeaders.sourceIp], "127.0.0.1");
-  assert.equal(anonymous.headers["x-mulga-root"], undefined);
-  const entry = await auditOf(stand, "audit.s3.GetObject");
-  assert.equal(entry.account_id, testAccount);
-});
-
 Deno.test("the console is told of a HEAD as such", async () => {
   await using stand = await startTestGateway();
   const methods: string[] = [];
@@ -384,16 +223,6 @@ Deno.test("the console is told of a HEAD as such", async () => {
   await stand.bus.connection.flush();
   const reply = await stand.fetch("/console/login?token=one", { method: "HEAD" });
   assert.deepEqual([reply.status, await reply.text(), methods], [200, "", ["HEAD"]]);
-});
-
-Deno.test("without predastore S3 is unavailable in S3's own words", async () => {
-  await using stand = await startTestGateway();
-  const reply = await stand.fetch("/bucket/key");
-  assert.equal(reply.status, 503);
-  assert.match(
-    await reply.text(),
-    /^<\?xml.*\n<Error><Code>ServiceUnavailable<\/Code>.*<Resource>\/bucket\/key<\/Resource>/,
-  );
 });
 
 Deno.test("calls go on while the bus is away: unavailable, then answered, and all of them audited", async () => {
@@ -426,100 +255,6 @@ Deno.test("calls go on while the bus is away: unavailable, then answered, and al
     return entry.request_id === answered;
   });
   assert.equal(stand.gateway.audit.dropped, 0);
-});
-
-Deno.test("one account's calls are bounded, and calls beyond that are told to wait", async () => {
-  await using stand = await startTestGateway({
-    limits: { receiving: 100, strangers: 100, account: 3 },
-  });
-  const gate = Promise.withResolvers<void>();
-  let running = 0;
-  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), async () => {
-    running++;
-    await gate.promise;
-    return { Regions: [] };
-  });
-  await stand.bus.connection.flush();
-  const ec2 = new EC2Client(clientOptions(stand));
-  const describe = () => faultOf(ec2.send(new DescribeRegionsCommand({})));
-  const slow = [describe(), describe(), describe()];
-  await until("three run", () => running === 3);
-  assert.deepEqual(await describe(), { name: "RequestLimitExceeded", status: 503 });
-  gate.resolve();
-  for (const one of slow) assert.equal((await one).name, "none");
-  assert.equal((await describe()).name, "none");
-});
-
-Deno.test("senders without an access key of this cloud take no place from those who have one", async () => {
-  await using stand = await startTestGateway({
-    limits: { receiving: 2, strangers: 2, account: 3 },
-  });
-  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), () => ({ Regions: [] }));
-  await stand.bus.connection.flush();
-  /** Begins a request and never sends its body. */
-  const begin = async (target: string, more: string) => {
-    const { hostname, port } = new URL(stand.endpoint);
-    const connection = await Deno.connectTls({ hostname, port: +port, caCerts: [stand.tls.ca] });
-    await connection.write(
-      new TextEncoder().encode(
-        `POST ${target} HTTP/1.1\r\nHost: localhost\r\n${more}Content-Length: 9\r\n\r\n`,
-      ),
-    );
-    return connection;
-  };
-  const credential = "AKIASTRANGER/20261121/ap-southeast-2/ec2/aws4_request";
-  using _unknown = await begin(
-    "/",
-    `Authorization: AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=0\r\n`,
-  );
-  using _form = await begin(
-    "/console",
-    "Content-Type: application/x-www-form-urlencoded\r\n",
-  );
-  await until("no stranger gets in any more", async () => {
-    const reply = await stand.fetch("/", { method: "POST", body: "Action=DescribeRegions" });
-    return /<Code>Throttling</.test(await reply.text());
-  });
-  const form = await stand.fetch("/console", { method: "POST", body: new URLSearchParams() });
-  assert.match(await form.text(), /^Throttling:/);
-  const ec2 = new EC2Client(clientOptions(stand));
-  assert.deepEqual(await faultOf(ec2.send(new DescribeRegionsCommand({}))), {
-    name: "none",
-    status: 200,
-  });
-});
-
-Deno.test("whoever knows one access key's id takes no more than half of the places of those who have one", async () => {
-  await using stand = await startTestGateway({
-    limits: { receiving: 4, strangers: 100, account: 3 },
-  });
-  stand.bus.answer(subject<unknown, unknown>("ec2.DescribeRegions"), () => ({ Regions: [] }));
-  await stand.bus.connection.flush();
-  const { hostname, port } = new URL(stand.endpoint);
-  const today = new Date().toISOString().slice(0, 10).replaceAll("-", "");
-  const credential = `${otherCredentials.accessKeyId}/${today}/ap-southeast-2/ec2/aws4_request`;
-  using held = new DisposableStack();
-  // Requests that name the key, are signed with nothing, and never end.
-  for (let n = 0; n < 4; n++) {
-    const connection = held.use(
-      await Deno.connectTls({ hostname, port: +port, caCerts: [stand.tls.ca] }),
-    );
-    await connection.write(
-      new TextEncoder().encode(
-        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n" +
-          `Authorization: AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=host, Signature=0\r\n\r\n`,
-      ),
-    );
-  }
-  const call = async (credentials: typeof testCredentials | typeof otherCredentials) =>
-    (await faultOf(
-      new EC2Client({ ...clientOptions(stand), credentials }).send(new DescribeRegionsCommand({})),
-    )).name;
-  await until(
-    "no more of that key get in",
-    async () => await call(otherCredentials) === "RequestLimitExceeded",
-  );
-  assert.equal(await call(testCredentials), "none");
 });
 
 Deno.test("a presigned call works from its URL alone, until it expires or is changed", async () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
 import { GetCallerIdentityCommand, STSClient } from "@aws-sdk/client-sts";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { startTestGateway, testCredentials } from "../../tests/kit/gateway.ts";
+import { clientOptions } from "../../tests/kit/sdk_calls.ts";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
 import { subject } from "../bus/subject.ts";
 import { type AuditEntry, auditTrail, strangersTrail } from "./contract.ts";
@@ -24,13 +24,7 @@ Deno.test("whoever does not sign rightly pushes nothing out of the audit of thos
   stand.bus.answer(subject<unknown, unknown>("sts.GetCallerIdentity"), () => ({ Account: "1" }));
   await stand.bus.connection.flush();
   const signing = (secretAccessKey: string) =>
-    new STSClient({
-      region: "ap-southeast-2",
-      endpoint: stand.endpoint,
-      credentials: { ...testCredentials, secretAccessKey },
-      maxAttempts: 1,
-      requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca, keepAlive: false }) },
-    });
+    new STSClient(clientOptions(stand, { ...testCredentials, secretAccessKey }));
   const wrong = signing("wrong");
   await assert.rejects(wrong.send(new GetCallerIdentityCommand({})), {
     name: "SignatureDoesNotMatch",

@@ -10,10 +10,9 @@ import {
 } from "@aws-sdk/client-ec2";
 import * as sdk from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
 import { accountQuotas } from "../../services/compute/contract.ts";
-import { testConfig } from "../kit/compute.ts";
-import { startTestGateway, testAccount, testCredentials } from "../kit/gateway.ts";
+import { startTestGateway, testAccount } from "../kit/gateway.ts";
+import { clientOptions } from "../kit/sdk_calls.ts";
 import { blankDisk, smallest } from "./launches.ts";
 import { imageId, startNode } from "./node.ts";
 import { until } from "../kit/until.ts";
@@ -31,13 +30,7 @@ Deno.test("instances live in the subnets, groups and interfaces that a launch na
       bounds: { shutdown_ms: 300 },
     }),
   );
-  const ec2 = new EC2Client({
-    region: testConfig.region,
-    endpoint: stand.endpoint,
-    credentials: testCredentials,
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca }) },
-  });
+  const ec2 = new EC2Client(clientOptions(stand));
   stack.defer(() => ec2.destroy());
   const refused = (name: string, work: Promise<unknown>) => assert.rejects(work, { name });
   const waiting = { client: ec2, maxWaitTime: 90, minDelay: 1, maxDelay: 1 };

@@ -26,11 +26,11 @@ import {
   waitUntilVolumeInUse,
 } from "@aws-sdk/client-ec2";
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
 import { makeKey, openSshLine } from "../../services/compute/keys/ssh_keys.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { instanceRecord, testConfig } from "../kit/compute.ts";
-import { startTestGateway, testAccount, testCredentials } from "../kit/gateway.ts";
+import { startTestGateway, testAccount } from "../kit/gateway.ts";
+import { clientOptions } from "../kit/sdk_calls.ts";
 import { startResourceSide } from "../kit/resource_side.ts";
 
 const az = testConfig.az;
@@ -38,13 +38,7 @@ const az = testConfig.az;
 Deno.test("the SDK makes, finds, tags, attaches and deletes resources over HTTPS", async (t) => {
   await using stand = await startTestGateway();
   await using world = await startResourceSide(undefined, stand.nats);
-  const ec2 = new EC2Client({
-    region: testConfig.region,
-    endpoint: stand.endpoint,
-    credentials: testCredentials,
-    maxAttempts: 1,
-    requestHandler: { httpsAgent: new Agent({ ca: stand.tls.ca, keepAlive: false }) },
-  });
+  const ec2 = new EC2Client(clientOptions(stand));
   const refused = async (name: string, work: Promise<unknown>) =>
     await assert.rejects(work, { name });
   const waiting = { client: ec2, maxWaitTime: 20, minDelay: 1, maxDelay: 1 };

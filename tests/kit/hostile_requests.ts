@@ -11,10 +11,10 @@ import * as Sts from "@aws-sdk/client-sts";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { SignatureV4 } from "@smithy/signature-v4";
 import assert from "node:assert/strict";
-import { createHash, createHmac } from "node:crypto";
 import { NormalizedSchema, operationsOf } from "../../services/aws/schema/smithy_schema.ts";
 import { ownedActions } from "../../services/gateway/dispatch.ts";
 import { type Ec2Cloud, startEc2Cloud } from "./ec2_cloud.ts";
+import { Sha256 } from "./official_signer.ts";
 import type { Random } from "./random.ts";
 
 const slowest_ms = 120_000;
@@ -235,23 +235,7 @@ async function post(cloud: Ec2Cloud, service: string, body: string, target?: str
       accessKeyId: admin.access_key_id,
       secretAccessKey: admin.secret_access_key,
     },
-    sha256: class {
-      readonly #parts: Uint8Array[] = [];
-      constructor(readonly secret?: Parameters<typeof createHmac>[1]) {}
-      update(part: string | Uint8Array) {
-        this.#parts.push(typeof part === "string" ? new TextEncoder().encode(part) : part);
-      }
-      digest() {
-        const hash = this.secret === undefined
-          ? createHash("sha256")
-          : createHmac("sha256", this.secret);
-        for (const part of this.#parts) hash.update(part);
-        return Promise.resolve(new Uint8Array(hash.digest()));
-      }
-      reset() {
-        this.#parts.length = 0;
-      }
-    } as never,
+    sha256: Sha256,
   });
   const signed = await signer.sign({
     method: "POST",

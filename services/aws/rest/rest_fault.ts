@@ -30,14 +30,6 @@ export const xmlFaults: FaultCodes = {
   too_large: "RequestEntityTooLarge",
 };
 
-export const s3Faults: FaultCodes = {
-  missing: "InvalidRequest",
-  unknown: "InvalidArgument",
-  invalid: "InvalidArgument",
-  malformed: "MalformedXML",
-  too_large: "MaxMessageLengthExceeded",
-};
-
 export function join(path: string, name: string | number): string {
   return path === "" ? String(name) : `${path}.${name}`;
 }

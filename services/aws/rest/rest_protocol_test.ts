@@ -3,7 +3,6 @@ import * as ebs from "@aws-sdk/client-ebs";
 import * as s3 from "@aws-sdk/client-s3";
 import { AwsError } from "../errors.ts";
 import { largestDocument_bytes } from "./rest_decode.ts";
-import { s3Faults } from "./rest_fault.ts";
 import { restProtocol } from "./rest_protocol.ts";
 import { type RestOperation, RestService, restService } from "./rest_service.ts";
 import { asJson, Generator, nasty, plain } from "../schema/schema_samples.ts";
@@ -12,7 +11,13 @@ import { type NormalizedSchema, operationsOf } from "../schema/smithy_schema.ts"
 const ofS3 = new RestService("s3", s3, {
   protocol: "restXml",
   xml_namespace: "http://s3.amazonaws.com/doc/2006-03-01/",
-  fault_codes: s3Faults,
+  fault_codes: {
+    missing: "InvalidRequest",
+    unknown: "InvalidArgument",
+    invalid: "InvalidArgument",
+    malformed: "MalformedXML",
+    too_large: "MaxMessageLengthExceeded",
+  },
   bare_errors: true,
   bare_answers: ["GetBucketLocation"],
 });
