@@ -169,6 +169,7 @@ export class Store implements AsyncDisposable {
     this.progress.startFrom(this.#recovery.highest_sequence);
     this.index.beforeCommit(() => this.progress.storePositions(false));
     await this.directories.lookAtSpace(0);
+    await this.directories.tellUntold();
     this.options.log.info("store_recovered", {
       ...this.#recovery,
       duration_ms: Math.round(performance.now() - started),

@@ -18,6 +18,7 @@ import { Outbox } from "./outbox.ts";
 import { RecordCopies } from "./records.ts";
 import { SegmentTable } from "./segments.ts";
 import { SettingsTable } from "./settings.ts";
+import { UntoldTable } from "./untold.ts";
 import { UploadTable } from "./uploads.ts";
 
 export class ObjectIndex implements Disposable {
@@ -31,6 +32,7 @@ export class ObjectIndex implements Disposable {
   readonly objects: ObjectTable;
   readonly settings: SettingsTable;
   readonly buckets: BucketTable;
+  readonly untold: UntoldTable;
 
   /** @param at its file, or a database that is open already */
   constructor(at: string | IndexDatabase) {
@@ -45,6 +47,7 @@ export class ObjectIndex implements Disposable {
     this.objects = objects;
     this.buckets = new BucketTable(database, segments, marks, uploads, objects, this.settings);
     this.records = new RecordCopies(database, segments);
+    this.untold = new UntoldTable(database);
   }
 
   /** Whether the file is sound enough to go on with. */

@@ -6,9 +6,9 @@
  * are not all below the place that was known to be durable is read and checked, and left out with its
  * object when it cannot be read whole; the object's older version then stands. What was left out is
  * written down before anything is served, since records of later say that all before them is durable;
- * what was let in is synced, since an earlier process may not have come to it. Buckets and uploads
- * are read first, then extents, then objects; deletions leave marks, so the order among directories
- * does not matter.
+ * what was let in is synced, since an earlier process may not have come to it. What is refused is
+ * read first, then buckets, uploads and extents, then objects; deletions leave marks, so the order among
+ * directories does not matter.
  */
 import { errorFields, type Log } from "../../log/log.ts";
 import { before, type BlobDirectory, IoError, type Location } from "../segments/blob_directory.ts";
@@ -67,13 +67,13 @@ export interface RecoveryReport {
 }
 
 const batch = 1000;
-/** What is read first, and what last; extents come between. */
-const firstTypes = new Set<RecordType>([
+/** What is read first: it says what of the others counts. */
+const firstTypes = new Set<RecordType>([recordTypes.bucketGone, recordTypes.refused]);
+const secondTypes = new Set<RecordType>([
   recordTypes.bucket,
-  recordTypes.bucketGone,
-  recordTypes.refused,
   recordTypes.settings,
   recordTypes.upload,
+  recordTypes.extent,
 ]);
 const lastTypes = new Set<RecordType>([
   recordTypes.object,
@@ -207,31 +207,31 @@ export async function recover(
     flush();
   };
 
+  const refuse = ({ revisions }: RefusedMeta) => {
+    for (const revision of revisions) {
+      refused.add(revision);
+      // A number that was refused is never given again, also where nothing else of it is left.
+      highest_sequence = Math.max(highest_sequence, revision);
+    }
+  };
+  // Of those no directory may have heard yet.
+  for (const meta of index.untold.ofType(recordTypes.refused)) {
+    refuse(JSON.parse(decoder.decode(meta)) as RefusedMeta);
+  }
+
   index.marks.begin();
   try {
     await pass(firstTypes, (record) => {
       const { sequence, type } = record.header;
       switch (type) {
-        case recordTypes.bucket: {
-          const bucket = readMeta<BucketRecord>(record);
-          return () => index.buckets.apply(bucket, sequence, [record.location]);
-        }
         case recordTypes.bucketGone: {
           const { id } = readMeta<{ id: number }>(record);
           goneBuckets.set(sequence, id);
           return undefined;
         }
         case recordTypes.refused:
-          for (const revision of readMeta<RefusedMeta>(record).revisions) refused.add(revision);
+          refuse(readMeta<RefusedMeta>(record));
           return undefined;
-        case recordTypes.settings: {
-          const settings = readMeta<SettingsRecord>(record);
-          return () => index.settings.apply(settings, sequence, [record.location]);
-        }
-        case recordTypes.upload: {
-          const upload = readMeta<UploadRecord>(record);
-          return () => index.uploads.apply(upload, [record.location]);
-        }
         default:
           return undefined;
       }
@@ -292,13 +292,12 @@ export async function recover(
       return true;
     };
     const checked = new Set<number>();
-    await pass(new Set([recordTypes.extent]), (record) => {
+    const applyExtent = (record: ScannedRecord) => {
       const extent = extentOf(readMeta<ExtentMeta>(record));
       const apply = () => {
         index.marks.markReplayed(extent.id);
         index.extents.apply(extent, record.header.sequence, [record.location]);
       };
-      if (refused.has(record.header.sequence)) return undefined;
       if (checked.has(record.header.sequence) || surely(extent)) return apply;
       return whole(extent).then((sound) => {
         if (sound) {
@@ -312,6 +311,28 @@ export async function recover(
           log.warn("extent_refused", { extent: extent.id, key: extent.key });
         }
       });
+    };
+    await pass(secondTypes, (record) => {
+      const { sequence, type } = record.header;
+      if (refused.has(sequence)) return undefined;
+      switch (type) {
+        case recordTypes.bucket: {
+          const bucket = readMeta<BucketRecord>(record);
+          return () => index.buckets.apply(bucket, sequence, [record.location]);
+        }
+        case recordTypes.settings: {
+          const settings = readMeta<SettingsRecord>(record);
+          return () => index.settings.apply(settings, sequence, [record.location]);
+        }
+        case recordTypes.upload: {
+          const upload = readMeta<UploadRecord>(record);
+          return () => index.uploads.apply(upload, [record.location]);
+        }
+        case recordTypes.extent:
+          return applyExtent(record);
+        default:
+          return undefined;
+      }
     });
 
     await pass(lastTypes, (record) => {
@@ -320,6 +341,9 @@ export async function recover(
       switch (type) {
         case recordTypes.object: {
           const object = readMeta<ObjectRecord>(record);
+          const { revision = 0 } = object;
+          if (refused.has(revision)) return undefined;
+          highest_sequence = Math.max(highest_sequence, revision);
           return () => {
             if (object.extents?.some(([id]) => index.extents.find(id) === undefined)) {
               const known = index.objects.findLatest(object.bucket, object.key);

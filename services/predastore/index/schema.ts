@@ -40,6 +40,8 @@ create table if not exists suspects (extent integer primary key);
 create table if not exists events (id integer primary key autoincrement, body text);
 create table if not exists positions (directory integer primary key, segment integer,
   offset integer);
+create table if not exists untold (directory integer, sequence integer, type integer, meta blob,
+  primary key (directory, sequence)) without rowid;
 create table if not exists graves (bucket integer, key blob, version text, sequence integer,
   primary key (bucket, key, version)) without rowid;
 create table if not exists gone (id text primary key) without rowid;

@@ -4,12 +4,13 @@
  * Writers of one key commit one after the other, so that conditions are checked against what is
  * replaced. Nothing commits into a bucket that is going away. What a running write has begun to write is
  * in no row yet and is pinned, so that compaction leaves it alone. A record that is not durable in enough
- * directories never enters the index; what was written of it is dead space.
+ * directories never enters the index, and one that does not enter the index is refused in the directories; what was
+ * written of it is dead space.
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
-import type { Directories, Epochs } from "../segments/directories.ts";
+import type { Directories, NamedShards } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import { KeyLocks } from "./key_locks.ts";
 import type { SmallRecord } from "../segments/record.ts";
@@ -52,12 +53,16 @@ export class Commits {
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
     apply: (copies: readonly (readonly Location[])[]) => void,
-    epochs?: Epochs,
+    shards?: NamedShards,
   ): Promise<void> {
     using _pin = this.pin();
-    const copies = await this.#directories.commit(code, to, records, epochs);
+    const copies = await this.#directories.commit(code, to, records, shards);
     try {
       await this.#index.write(() => apply(copies));
+    } catch (error) {
+      // Whoever asked is told that it failed: no index that is made again may know better.
+      await this.#directories.refuse(records);
+      throw error;
     } finally {
       this.#directories.applied(copies);
     }

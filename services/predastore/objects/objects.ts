@@ -171,7 +171,7 @@ export class Objects {
             this.#index.extents.apply(extent, id, extents ?? []);
             this.#index.objects.apply(object, sequence, objects ?? [], cause);
           },
-          epochs,
+          { epochs, stripes: extent.stripes },
         );
       }
       return stored({ etag, size, modified_ms, meta }, version);
@@ -301,7 +301,8 @@ export class Objects {
       const object: ObjectRecord = {
         ...record,
         meta: { ...known.meta, ...changed },
-        revision: (known.revision ?? 0) + 1,
+        // One of its own, also when the last one failed.
+        revision: this.#progress.nextSequence(),
         ...(revised === undefined ? {} : { revised }),
       };
       const cause = currentCause();

@@ -129,7 +129,7 @@ export class Uploads {
           this.#index.extents.apply(extent, id, extents ?? []);
           this.#index.uploads.applyPart(part, sequence, parts ?? []);
         },
-        epochs,
+        { epochs, stripes: extent.stripes },
       );
       return { etag, size, modified_ms, meta };
     });

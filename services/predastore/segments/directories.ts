@@ -11,12 +11,14 @@ import { AwsError } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
+import { shardPayload, type Stripe } from "../extents/layout.ts";
 import type { Disk } from "../disk/disk.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { ObjectRecord, RefusedMeta } from "../index/rows.ts";
-import { type RecordType, recordTypes, type SmallRecord, smallRecord } from "./record.ts";
+import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type SpaceState, spaceState } from "./space.ts";
+import { Untold } from "./untold.ts";
 
 export class StoreMismatch extends Error {
   override readonly name = "StoreMismatch";
@@ -33,6 +35,14 @@ export interface DirectoriesOptions {
 }
 
 export type Epochs = ReadonlyMap<BlobDirectory, number>;
+
+/** Shards that records name. */
+export interface NamedShards {
+  /** Of the directories when the shards were written. */
+  readonly epochs: Epochs;
+  /** Of these each must have k durable shards; none are looked at where the caller does. */
+  readonly stripes: readonly Stripe[];
+}
 
 /** The epochs of directories now: taken before shards are written. */
 export function epochsOf(directories: readonly (BlobDirectory | undefined)[]): Epochs {
@@ -77,18 +87,23 @@ export async function findStoreId(
   return { id: found ?? made, existing: found !== undefined };
 }
 
-const refusable = new Set<RecordType>([
-  recordTypes.extent,
-  recordTypes.tombstone,
-  recordTypes.part,
-  recordTypes.uploadGone,
-  recordTypes.bucketGone,
-]);
+/** The number by which a record is refused: records of one version share its own, and have their revisions besides. */
+function numberOf({ type, sequence, meta }: SmallRecord): number {
+  if (type !== recordTypes.object) return sequence;
+  return (JSON.parse(new TextDecoder().decode(meta)) as ObjectRecord).revision ?? sequence;
+}
 
-/** Whether no other record has its number, as those of one version have, of which the tags were changed. */
-function isNumberedAlone({ type, meta }: SmallRecord): boolean {
-  if (type !== recordTypes.object) return refusable.has(type);
-  return (JSON.parse(new TextDecoder().decode(meta)) as ObjectRecord).revision === undefined;
+/** Whether each stripe can be read of what stands in the directories that made it durable. */
+function isReadable(stripes: readonly Stripe[], { k, m }: Code, durable: Set<number>): boolean {
+  return stripes.every((stripe) => {
+    let sound = 0;
+    for (let shard = 0; shard < k + m; shard++) {
+      const place = stripe.shards[shard];
+      if (shardPayload(stripe, k, shard) === 0) sound++;
+      else if (place !== undefined && durable.has(place.directory)) sound++;
+    }
+    return sound >= k;
+  });
 }
 
 export class Directories {
@@ -102,6 +117,7 @@ export class Directories {
   readonly #byNumber = new Map<number, BlobDirectory>();
   readonly #space = new Map<BlobDirectory, Space>();
   readonly #options: DirectoriesOptions;
+  readonly #untold: Untold;
 
   private constructor(
     options: DirectoriesOptions,
@@ -113,6 +129,7 @@ export class Directories {
     this.#all = all;
     this.#storeId = storeId;
     this.#index = index;
+    this.#untold = new Untold(index);
     for (const directory of all) this.#byNumber.set(directory.number, directory);
   }
 
@@ -226,6 +243,7 @@ export class Directories {
         }
         if (since === undefined) this.#index.setValue(name, String(now_ms));
         if (now_ms - Number(since ?? now_ms) < mayReturn_ms) may = true;
+        else this.#index.untold.forget(number);
       }
     });
     return may;
@@ -264,55 +282,82 @@ export class Directories {
   /**
    * Makes records durable in the given directories.
    * @param code of what the records are about
-   * @param epochs of the directories when the shards that the records name were written
    * @returns for each record where its copies stand
-   * @throws AwsError `ServiceUnavailable` when fewer than k directories have them
+   * @throws AwsError `ServiceUnavailable` when fewer than k directories have them, or their shards
    */
   async commit(
     code: Code,
     to: readonly (BlobDirectory | undefined)[],
     records: readonly SmallRecord[],
-    epochs?: Epochs,
+    shards?: NamedShards,
   ): Promise<readonly (readonly Location[])[]> {
     const online = [...new Set(to)].filter((one) => one?.online === true) as BlobDirectory[];
     const results = await Promise.allSettled(
-      online.map((one) => one.commit(records, epochs?.get(one))),
+      online.map((one) => one.commit(records, shards?.epochs.get(one))),
     );
     const copies: Location[][] = records.map(() => []);
-    let durable = 0;
+    const durable = new Set<number>();
     let reason: unknown;
-    for (const result of results) {
+    for (const [one, result] of results.entries()) {
       if (result.status === "rejected") {
         reason = result.reason;
         continue;
       }
-      durable++;
+      durable.add(online[one]?.number ?? -1);
       for (const [at, location] of result.value.entries()) copies[at]?.push(location);
     }
-    if (durable < code.k) {
+    // A directory may have taken the record and not the shards.
+    if (durable.size < code.k || !isReadable(shards?.stripes ?? [], code, durable)) {
+      await this.refuse(records);
       this.applied(copies);
-      await this.#refuse(records, copies[0] ?? []);
       throw tooFewDirectories(reason);
     }
     const wanted = directoriesOf(code);
-    if (durable < wanted) this.#missed.set(wanted, (this.#missed.get(wanted) ?? 0) + 1);
+    if (durable.size < wanted) this.#missed.set(wanted, (this.#missed.get(wanted) ?? 0) + 1);
     return copies;
   }
 
   /**
-   * Says beside records of a commit that failed that they are none: who asked for it was told so, and goes on with what was
-   * there before. Reading the records back would take them for newer than that.
+   * Says that records are none whose commit failed: who asked for it was told so, and goes on with what was there before.
+   * Reading the records back would take them for newer than that. All directories are told: also one that failed may have
+   * what it failed to make durable.
    */
-  async #refuse(records: readonly SmallRecord[], copies: readonly Location[]): Promise<void> {
-    const revisions = records.filter(isNumberedAlone).map(({ sequence }) => sequence);
+  async refuse(records: readonly SmallRecord[]): Promise<void> {
+    const revisions = records.map(numberOf);
     const [sequence] = revisions;
     if (sequence === undefined) return;
     const meta: RefusedMeta = { revisions, partial: true };
-    const refusal = smallRecord(recordTypes.refused, sequence, meta);
-    await Promise.allSettled(copies.map(async ({ directory: number }) => {
-      const directory = this.#byNumber.get(number);
-      for (const location of await directory?.commit([refusal]) ?? []) directory?.applied(location);
+    await this.tell(smallRecord(recordTypes.refused, sequence, meta));
+  }
+
+  /** Writes into all directories what must not be forgotten with any of them; those that do not take it now are told later. */
+  async tell(record: SmallRecord): Promise<void> {
+    const heard = new Set<number>();
+    await Promise.allSettled(this.online.map(async (one) => {
+      for (const location of await one.commit([record])) one.applied(location);
+      heard.add(one.number);
     }));
+    this.tellLater(record, heard);
+  }
+
+  /** Has all directories but those that heard of it told when they take writes. */
+  tellLater(record: SmallRecord, heard: ReadonlySet<number>): void {
+    this.#untold.note(
+      this.all.map(({ number }) => number).filter((number) => !heard.has(number)),
+      record,
+    );
+  }
+
+  /** Tells each directory that takes writes what it has not heard yet. */
+  async tellUntold(): Promise<void> {
+    for (const directory of this.online) {
+      await this.#untold.tell(directory).catch((error) =>
+        this.#options.log.warn("blob_directory_untold", {
+          path: directory.path,
+          ...errorFields(error),
+        })
+      );
+    }
   }
 
   /** The index holds what `commit` returned, or never will. */
@@ -347,6 +392,7 @@ export class Directories {
       this.#empty.delete(directory);
     }
     await this.lookAtSpace(0);
+    await this.tellUntold();
   }
 
   /** An empty disk stands where one of ours was: it becomes a new directory, with a new number. */

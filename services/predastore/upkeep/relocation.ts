@@ -37,19 +37,29 @@ export async function relocate(
     ...directories.place(extent.bucket, extent.key, extent),
   ];
   const revision = progress.nextSequence();
-  const copies = await directories.commit(extent, to, [extentRecord(moved, revision)], epochs);
+  const records = [extentRecord(moved, revision)];
+  // Whether they are durable where they are new is looked at below.
+  const copies = await directories.commit(extent, to, records, { epochs, stripes: [] });
   const durable = new Set(copies[0]?.map(({ directory }) => directory));
   let applied = false;
+  let isOutdone = false;
   try {
     if ([...targets].some((target) => !durable.has(target))) {
       throw new Error(`shards of extent ${extent.id} that were written anew are not durable`);
     }
     await index.write(() => {
       // It may have been deleted meanwhile, or changed by somebody else.
-      if (index.extents.find(extent.id)?.revision !== extent.revision) return;
+      const known = index.extents.find(extent.id);
+      isOutdone = known !== undefined && known.revision !== extent.revision;
+      if (known?.revision !== extent.revision) return;
       index.extents.apply(moved, revision, copies[0] ?? []);
       applied = true;
     });
+    // Its number may be the higher one, and its shards go with compaction.
+    if (isOutdone) await directories.refuse(records);
+  } catch (error) {
+    await directories.refuse(records);
+    throw error;
   } finally {
     directories.applied(copies);
   }

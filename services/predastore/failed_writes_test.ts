@@ -1,0 +1,193 @@
+/** A write that fails is none: neither in the index that stands nor in one that is made again. */
+import assert from "node:assert/strict";
+import { IoError } from "../../ffi/direct_io.ts";
+import type { Disk } from "./disk/disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import type { BucketRow, UploadRow } from "./index/rows.ts";
+import type { Store } from "./store.ts";
+import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
+
+const same = (a: Uint8Array, b: Uint8Array) =>
+  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+
+/** A disk where a write or a sync of paths fails as long as it is wanted. */
+function failing() {
+  const wanted: { noRoom?: string; noSync?: string; lost?: string } = {};
+  const at = (path: string, prefix: string | undefined) =>
+    prefix !== undefined && path.startsWith(`${prefix}/`);
+  const disk: Disk = {
+    ...realDisk,
+    open(path, options) {
+      const file = realDisk.open(path, options);
+      return {
+        async write(bytes, offset) {
+          if (at(path, wanted.noRoom)) throw new IoError("ENOSPC", "pwrite", path);
+          await file.write(bytes, offset);
+        },
+        read: (bytes, offset) => file.read(bytes, offset),
+        async sync() {
+          if (at(path, wanted.noSync)) throw new IoError("EIO", "fdatasync", path);
+          await file.sync();
+        },
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+  return { disk, wanted };
+}
+
+Deno.test("RS(2,1): what has fewer durable shards than it takes is not acknowledged, although its record is durable", async () => {
+  const { disk, wanted } = failing();
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  const body = bodyOf(bytesOf(2, 3 << 20));
+  wanted.noRoom = test.blobs[0] ?? "";
+  await assert.rejects(
+    test.store.objects.put(bucket, "k", {
+      ...body,
+      finish: async (size) => {
+        // Its shards are written by now, and there is room again for its record.
+        delete wanted.noRoom;
+        wanted.noSync = test.blobs[1] ?? "";
+        return await body.finish(size);
+      },
+    }),
+    /Too few storage/,
+  );
+  delete wanted.noSync;
+  for (const rebuild of [false, true]) {
+    await test.reopen({ rebuild });
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+  }
+});
+
+Deno.test("RS(1,0): a record whose sync failed is none when its directory is back, also when the index is lost", async () => {
+  const { disk, wanted } = failing();
+  await using test = await testStore(1, 0, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  wanted.noSync = test.blobs[0] ?? "";
+  await assert.rejects(test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 100))));
+  delete wanted.noSync;
+  await test.store.directories.inspect();
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 100));
+  await test.store.objects.put(bucket, "other", bodyOf(bytesOf(3, 100)));
+  await test.reopen({ rebuild: true });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 100));
+});
+
+Deno.test("RS(2,1): a record whose sync failed in two directories is none when they are back and the third is away", async () => {
+  const { disk, wanted } = failing();
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  wanted.noSync = test.blobs[0] ?? "";
+  test.store.directories.all[2]?.goOffline(new Error("unplugged"));
+  await assert.rejects(test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 100))));
+  delete wanted.noSync;
+  await test.store.directories.inspect();
+  assert.equal(test.store.directories.online.length, 3);
+  await test.reopen({
+    rebuild: true,
+    between: () => Deno.remove(test.blobs[1] ?? "", { recursive: true }),
+  });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 100));
+});
+
+const meta = { headers: {}, user: {} };
+
+/** What a client sees of everything. */
+async function seen({ store }: TestStore): Promise<unknown> {
+  const buckets = store.index.buckets.all().sort((a, b) => a.name < b.name ? -1 : 1);
+  return await Promise.all(buckets.map(async (bucket) => ({
+    name: bucket.name,
+    settings: bucket.settings,
+    uploads: store.index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 9)
+      .map(({ key, id }) => ({ key, parts: store.index.uploads.parts(id).map((one) => one.etag) })),
+    objects: await Promise.all(
+      store.index.objects.listVersionsFrom(bucket.id, new Uint8Array(0), Infinity, 9)
+        .map(async ({ key, version }) => {
+          const object = store.objects.find(bucket, key, version ?? "null");
+          const { etag, meta: { tags } } = object ?? { meta: {} };
+          const bytes = object?.marker === true ? 0 : (await contentOf(store, object)).length;
+          return { key, version, etag, tags, bytes };
+        }),
+    ),
+  })));
+}
+
+const tagged = (value: string) => () => ({ tags: [{ key: "t", value }] });
+
+/** Everything that writes records, once beside what is there. */
+const writes: Readonly<
+  Record<string, (store: Store, bucket: BucketRow, upload: UploadRow) => Promise<unknown>>
+> = {
+  "putting a small object": ({ objects }, bucket) =>
+    objects.put(bucket, "small", bodyOf(bytesOf(9, 90), "new")),
+  "putting a large object": ({ objects }, bucket) =>
+    objects.put(bucket, "small", bodyOf(bytesOf(9, 400_000), "new")),
+  "deleting an object": ({ objects }, bucket) => objects.delete(bucket, "small"),
+  "changing tags": ({ objects }, bucket) =>
+    objects.annotate(bucket, "small", undefined, tagged("new")),
+  "making a bucket": ({ buckets }) => buckets.create("another", "123456789012", "r"),
+  "deleting a bucket": ({ buckets }) => buckets.delete(buckets.find("empty") as BucketRow),
+  "setting up a bucket": ({ buckets }, bucket) =>
+    buckets.set(bucket, () => ({ versioning: "Enabled" })),
+  "beginning an upload": ({ uploads }, bucket) => uploads.create(bucket, "another", meta),
+  "uploading a part": ({ uploads }, bucket, upload) =>
+    uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(9, 200), "new")),
+  "completing an upload": ({ uploads }, bucket, upload) =>
+    uploads.complete(bucket, upload, (parts) => ({ parts, etag: "new", meta })),
+  "aborting an upload": ({ uploads }, bucket, upload) => uploads.abort(bucket, upload),
+};
+
+for (const [what, write] of Object.entries(writes)) {
+  Deno.test(`RS(2,1): ${what} that the index does not take changes nothing, also when it is lost`, async () => {
+    await using test = await testStore(2, 1);
+    const bucket = await test.bucket();
+    await test.bucket("empty");
+    const { store } = test;
+    await store.objects.put(bucket, "small", bodyOf(bytesOf(1, 100), "old"));
+    await store.objects.annotate(bucket, "small", undefined, tagged("old"));
+    const { id } = await store.uploads.create(bucket, "big", meta);
+    const upload = store.uploads.find(bucket, "big", id);
+    await store.uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(2, 300_000), "old"));
+    const before = await seen(test);
+    store.index.beforeCommit(() => {
+      throw new Error("the disk of the index is full");
+    });
+    await assert.rejects(write(store, bucket, upload), /the disk of the index is full/);
+    store.index.beforeCommit(() => store.progress.storePositions(false));
+    assert.deepEqual(await seen(test), before);
+    await test.reopen({ rebuild: true });
+    assert.deepEqual(await seen(test), before);
+    // What is then asked for once more is done, and stays so.
+    const again = test.store;
+    const found = again.buckets.find("bucket") as BucketRow;
+    await write(again, found, again.uploads.find(found, "big", id));
+    const after = await seen(test);
+    await test.reopen({ rebuild: true });
+    assert.deepEqual(await seen(test), after);
+    assert.deepEqual(test.store.index.wrongCounts(), []);
+  });
+}
+
+Deno.test("tags that could not be set are none beside those that were set after them, also when the index is lost", async () => {
+  const { disk, wanted } = failing();
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  wanted.noSync = test.blobs[0] ?? "";
+  test.store.directories.all[2]?.goOffline(new Error("unplugged"));
+  const tag = (value: string) => test.store.objects.annotate(bucket, "k", undefined, tagged(value));
+  await assert.rejects(tag("failed"));
+  delete wanted.noSync;
+  await test.store.directories.inspect();
+  await tag("set");
+  for (const rebuild of [false, true]) {
+    await test.reopen({ rebuild });
+    const { tags } = test.store.objects.find(bucket, "k")?.meta ?? {};
+    assert.deepEqual(tags, [{ key: "t", value: "set" }]);
+  }
+});

@@ -1,0 +1,62 @@
+/**
+ * What directories have not been told: that something is gone, or that a record whose write failed is none.
+ *
+ * A directory that was away then, or failed, has the older records still. Were it the one of which the index is made
+ * again, what they say would come back. So it is told as soon as it takes writes. What waits stands in the index;
+ * what that does not take either waits in memory.
+ */
+import type { ObjectIndex } from "../index/object_index.ts";
+import type { BlobDirectory } from "./blob_directory.ts";
+import type { SmallRecord } from "./record.ts";
+
+/** Records that are told at once. */
+const atOnce = 256;
+
+export class Untold {
+  readonly #index: ObjectIndex;
+  /** By directory: what the index did not take. */
+  readonly #inMemory = new Map<number, SmallRecord[]>();
+
+  constructor(index: ObjectIndex) {
+    this.#index = index;
+  }
+
+  note(directories: readonly number[], record: SmallRecord): void {
+    if (directories.length === 0) return;
+    const { untold } = this.#index;
+    try {
+      this.#index.transaction(() => {
+        for (const directory of directories) untold.add(directory, record);
+      });
+    } catch {
+      for (const directory of directories) {
+        const waiting = this.#inMemory.get(directory) ?? [];
+        waiting.push(record);
+        this.#inMemory.set(directory, waiting);
+      }
+    }
+  }
+
+  /** Tells a directory what waits for it. @throws IoError when it does not take it */
+  async tell(directory: BlobDirectory): Promise<void> {
+    const { number } = directory;
+    const waiting = this.#inMemory.get(number);
+    if (waiting !== undefined) {
+      await write(directory, waiting);
+      this.#inMemory.delete(number);
+    }
+    const { untold } = this.#index;
+    for (let records = untold.of(number, atOnce); records.length > 0;) {
+      await write(directory, records);
+      this.#index.transaction(() => {
+        for (const { sequence } of records) untold.remove(number, sequence);
+      });
+      records = untold.of(number, atOnce);
+    }
+  }
+}
+
+async function write(directory: BlobDirectory, records: readonly SmallRecord[]): Promise<void> {
+  const [first] = await directory.commit(records);
+  if (first !== undefined) directory.applied(first);
+}
