@@ -8,7 +8,8 @@
  *
  * A guest that breaks the rules loses its queue until its driver resets it: nothing of it is read or
  * written any more, and requests under way end without being told. What was under way when the queue is
- * stopped without an end stays marked, and is done again by whoever serves it next.
+ * stopped without an end stays marked, and is done again by whoever serves it next. Where the front end keeps no such
+ * marks, what waits for space then ends with an I/O error, which is better than no answer ever.
  */
 import { blockBytes } from "../../format.ts";
 import type { Commands } from "../connection.ts";
@@ -109,15 +110,44 @@ export class BlockQueue {
     if (!this.ring.active || this.#stopping) return;
     this.#stopping = true;
     this.stalled = this.throttled = false;
+    const { keepsInFlight } = this.ring;
     if (this.#write >= 0) {
       const id = this.#write;
       this.#write = -1;
       // The head stays marked for the next engine; without marks it is as if it had not been taken.
-      if (!this.ring.keepsInFlight && this.#writeIsNew) this.ring.untake(this.#writeHead);
+      if (keepsInFlight || this.#writeIsNew) {
+        if (!keepsInFlight) this.ring.untake(this.#writeHead);
+      } else {
+        this.ring.release(this.#writeHead);
+        this.#again.push(this.#writeHead);
+      }
       this.#forget(id);
       this.#p.commands.writeTaken(id);
     }
+    // Nobody else would ever answer them: others that came after them may have been answered.
+    if (!keepsInFlight) { for (const head of this.#again) this.#refuse(head); }
     this.#again = [];
+  }
+
+  /** Answers a request that waits to be done again. */
+  #refuse(head: number): void {
+    const { memory, agreed } = this.#p;
+    if (this.#isBroken || !this.ring.takeAgain(head)) return;
+    const wrong = chain.read(memory, this.ring.table, head, agreed.indirect);
+    if (wrong !== "" || chain.writableBytes < 1) {
+      this.#break(wrong === "" ? "a request without status" : wrong);
+      return;
+    }
+    this.#findStatus(head);
+    memory.use(this.#statusRegion[head] as number);
+    this.#answer(head, status.ioError, 1);
+  }
+
+  /** Where the status of the request in `chain` goes. */
+  #findStatus(head: number): void {
+    const last = chain.count - 1;
+    this.#statusRegion[head] = chain.region[last] as number;
+    this.#statusAt[head] = (chain.at[last] as number) + (chain.length[last] as number) - 1;
   }
 
   /** Nothing of it is under way any more. */
@@ -209,9 +239,7 @@ export class BlockQueue {
     const sector = sectorHigh >= 1 << 20
       ? Infinity
       : sectorHigh * 4294967296 + headerView.getUint32(8, true);
-    const last = chain.count - 1;
-    this.#statusRegion[head] = chain.region[last] as number;
-    this.#statusAt[head] = (chain.at[last] as number) + (chain.length[last] as number) - 1;
+    this.#findStatus(head);
 
     let offset = sector * 512;
     let length = 0;
