@@ -3,7 +3,7 @@
  * into the log. When the block has moved meanwhile, because somebody wrote to it, it is read again: no
  * write is ever undone by one that began before it.
  */
-import { containerAt, indexAt } from "../maps/block_map.ts";
+import { checksumAt, livesAt } from "../maps/block_map.ts";
 import { blockBytes, hole } from "../format.ts";
 import { nbdError } from "./nbd_protocol.ts";
 import type { LogWriter } from "./log_writer.ts";
@@ -90,19 +90,15 @@ export class PartialWrites {
 
   /** The block has been read. */
   readDone(id: number): void {
-    const { requests, slots, places, log, reader } = this.#o;
+    const { requests, slots, log, reader } = this.#o;
     const slot = requests.slot[id] as number;
     const block = (requests.offset[id] as number) / blockBytes;
     if (requests.error[id] !== 0) {
       this.#finish(id, requests.error[id] as number);
       return;
     }
-    const leaf = places.map.leaf(block);
     const column = slots.firstBlock[slot] as number;
-    if (
-      (leaf === undefined ? hole : containerAt(leaf, block)) !== slots.container[column] ||
-      (leaf === undefined ? 0 : indexAt(leaf, block)) !== slots.index[column]
-    ) {
+    if (!this.#isStillThere(block, column)) {
       reader.start(id);
       return;
     }
@@ -114,6 +110,16 @@ export class PartialWrites {
     else bytes.copyWithin(to, to + overlayAt, to + overlayAt + part.length);
     if (log.put(block, bytes, base)) this.#finish(id, 0);
     else this.#waiting.push(id);
+  }
+
+  /** Whether the block is what was read. Its place alone does not say so: a chunk's number may be another's by now. */
+  #isStillThere(block: number, column: number): boolean {
+    const { slots, places } = this.#o;
+    const leaf = places.map.leaf(block);
+    const container = slots.container[column] as number;
+    if (leaf === undefined) return container === hole;
+    return livesAt(leaf, block, container, slots.index[column] as number) &&
+      (container === hole || checksumAt(leaf, block) === slots.checksum[column]);
   }
 
   #finish(id: number, error: number): void {
