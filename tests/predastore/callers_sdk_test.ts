@@ -4,6 +4,7 @@ import {
   DeleteBucketCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadBucketCommand,
   ListBucketsCommand,
   ListObjectsV2Command,
   PutObjectAnnotationCommand,
@@ -12,6 +13,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import assert from "node:assert/strict";
+import { answered } from "./answered.ts";
 import { keptAlive, refused, withPredastore } from "./steps.ts";
 
 Deno.test(
@@ -89,6 +91,21 @@ Deno.test(
           credentials: { accessKeyId: "AKIANOBODY", secretAccessKey: "x" },
         });
         await refused(unknown.send(new ListBucketsCommand({})), "InvalidAccessKeyId", 403);
+
+        // Where a bucket is may be known by whoever may nothing with it.
+        const client = Deno.createHttpClient({ caCerts: [test.ca] });
+        const nobody = await fetch(`${test.endpoint}/bucket`, { method: "HEAD", client });
+        client.close();
+        assert.equal(nobody.status, 403);
+        assert.equal(nobody.headers.get("x-amz-bucket-region"), "ap-southeast-2");
+        for (const asker of [other, wrong, unknown]) {
+          const head = await answered(asker, new HeadBucketCommand({ Bucket: "bucket" }));
+          assert.equal(head.status, 403);
+          assert.equal(head.headers["x-amz-bucket-region"], "ap-southeast-2");
+        }
+        const none = await answered(other, new HeadBucketCommand({ Bucket: "no-such-bucket" }));
+        assert.equal(none.status, 404);
+        assert.equal(none.headers["x-amz-bucket-region"], undefined);
       },
 
       "what is not served is refused by its name": async (s3) => {

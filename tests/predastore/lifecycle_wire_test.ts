@@ -178,13 +178,38 @@ Deno.test("lifecycle on the wire: ids are short and each rule's own, and made wh
     door,
     rule(
       filter(`<And>${prefix("")}${tag("a b", "")}</And>`) +
-        noncurrent(1, "<NewerNoncurrentVersions>500</NewerNoncurrentVersions>"),
+        noncurrent(1, "<NewerNoncurrentVersions>100</NewerNoncurrentVersions>"),
     ),
   );
   assert.equal(accepted.status, 200, accepted.text);
   const { text } = await door.say("GET /bucket?lifecycle");
   const id = atob(elementOf(text, "ID") ?? "");
   assert.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+});
+
+Deno.test("lifecycle on the wire: a hundred noncurrent versions may be kept, and not one more", () => {
+  const action = (name: string, newer: number, more = "") =>
+    rule(
+      all +
+        `<${name}><NoncurrentDays>40</NoncurrentDays><NewerNoncurrentVersions>${newer}</NewerNoncurrentVersions>${more}</${name}>`,
+    );
+  const [expiration, transition] = ["NoncurrentVersionExpiration", "NoncurrentVersionTransition"];
+  const to = "<StorageClass>STANDARD_IA</StorageClass>";
+  const refused = (name: string, what: string) =>
+    `'NewerNoncurrentVersions' for ${name} action must be ${what}`;
+  return refuses([
+    [
+      action(expiration, 101),
+      "InvalidArgument",
+      refused(expiration, "an integer between 1 and 100"),
+    ],
+    [
+      action(transition, 101, to),
+      "InvalidArgument",
+      refused(transition, "an integer between 1 and 100"),
+    ],
+    [action(expiration, 0), "InvalidArgument", refused(expiration, "a positive integer")],
+  ]);
 });
 
 Deno.test("lifecycle on the wire: headers tell a rule's id as it is, as far as they can carry it", async () => {

@@ -197,6 +197,27 @@ Deno.test("lists: a version to go on behind is one of a key that is named", () =
     assert.deepEqual(keysOf(await ask("&key-marker=")), ["a"]);
   }));
 
+Deno.test("lists: the state of restores may be asked for, which no object here has, and nothing else", () =>
+  withKeys(["a"], async ({ say }) => {
+    const name = "x-amz-optional-object-attributes";
+    for (const list of ["", "?list-type=2", "?versions"]) {
+      const told = await say(`GET /bucket${list}`, { [name]: "RestoreStatus" });
+      assert.deepEqual(keysOf(told), ["a"], told.text);
+      assert.equal(elementOf(told.text, "RestoreStatus"), undefined);
+      const other = await say(`GET /bucket${list}`, { [name]: "RestoreStatus,Owner" });
+      refusedFor(other, "Invalid attribute name specified", name, "Owner");
+    }
+  }));
+
+Deno.test("lists: a key in a bucket without a name is no list of buckets", async () => {
+  await using door = await openDoor();
+  await door.say("PUT /first");
+  const { status, text } = await door.say("GET //key");
+  assert.equal(elementOf(text, "Code"), "InvalidBucketName", text);
+  assert.equal(status, 400);
+  assert.equal((await door.say("GET /")).status, 200);
+});
+
 Deno.test("lists: buckets have their ARN, and their region where a page or a choice is asked for", async () => {
   await using door = await openDoor();
   const { say } = door;

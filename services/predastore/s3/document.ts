@@ -46,6 +46,21 @@ export function flag(node: XmlNode, name: string): boolean {
   return value === undefined ? false : oneOf(value.toLowerCase(), "true", "false") === "true";
 }
 
+/** How many newer noncurrent versions a lifecycle rule may keep. */
+const mostNewerVersions = 100;
+
+/** @throws AwsError `InvalidArgument` */
+export function newerVersions(node: XmlNode, action: string): number | undefined {
+  const name = "NewerNoncurrentVersions";
+  const number = count(node, name, undefined, `for ${action} action `);
+  if (number === undefined || number <= mostNewerVersions) return number;
+  throw invalidArgument(
+    `'${name}' for ${action} action must be an integer between 1 and ${mostNewerVersions}`,
+    name,
+    String(number),
+  );
+}
+
 /** A positive whole number. @param where it stands, for the message */
 export function count(
   node: XmlNode,

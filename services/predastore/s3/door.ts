@@ -246,6 +246,7 @@ export class Door implements Disposable {
         method: request.method,
         request_id: from.request_id,
       });
+      this.#tellRegion(request.method, named, response.headers);
       await discard(request);
     }
     shareAnswer(
@@ -263,6 +264,17 @@ export class Door implements Disposable {
       duration_ms: performance.now() - started,
     });
     return response;
+  }
+
+  /** HeadBucket tells where a bucket is also to whom it tells nothing else: so clients find its region. */
+  #tellRegion(
+    method: string,
+    { bucket, key }: { readonly bucket: string; readonly key: string },
+    headers: Headers,
+  ): void {
+    if (method !== "HEAD" || key !== "") return;
+    const found = this.#options.store.buckets.find(bucket);
+    if (found !== undefined) headers.set("x-amz-bucket-region", found.region);
   }
 
   /** Names the request, and tells the gateway what it was. */

@@ -7,6 +7,7 @@ import {
   done,
   flag,
   maybeNode,
+  newerVersions,
   nodes,
   notFound,
   oneOf,
@@ -138,7 +139,9 @@ function ruleOf(node: XmlNode): LifecycleRule {
     undefined,
     "for NoncurrentVersionExpiration action ",
   );
-  const kept = noncurrent === undefined ? undefined : count(noncurrent, "NewerNoncurrentVersions");
+  const kept = noncurrent === undefined
+    ? undefined
+    : newerVersions(noncurrent, "NoncurrentVersionExpiration");
   const abort_days = abort === undefined ? undefined : count(
     abort,
     "DaysAfterInitiation",

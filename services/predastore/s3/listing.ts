@@ -128,6 +128,19 @@ export function encoder(call: S3Call): (text: string) => string {
 export const encodingType = (call: S3Call) =>
   element("EncodingType", call.query.get("encoding-type") ?? undefined);
 
+/**
+ * What may be told besides is how a restore gets on, which no object here ever needs.
+ * @throws AwsError `InvalidArgument`
+ */
+export function checkOptionalAttributes({ headers }: S3Call): void {
+  const name = "x-amz-optional-object-attributes";
+  const asked = headers.get(name)?.split(",").map((one) => one.trim()) ?? [];
+  const unknown = asked.find((one) => one !== "RestoreStatus");
+  if (unknown !== undefined) {
+    throw invalidArgument("Invalid attribute name specified", name, unknown);
+  }
+}
+
 function contents(object: ListedObject, encode: (text: string) => string, withOwner?: string) {
   return element("Contents", [
     element("Key", encode(object.key)),
@@ -168,6 +181,7 @@ const ofV1 = { marker: "Marker unsupported with REST.GET.BUCKET in list-type=2" 
 export function listObjectsV1(call: S3Call): Response {
   refuseOthers(call, ofV2);
   const bucket = ownBucket(call);
+  checkOptionalAttributes(call);
   const encode = encoder(call);
   const prefix = call.query.get("prefix") ?? "";
   const delimiter = call.query.get("delimiter") ?? "";
@@ -216,6 +230,7 @@ function readToken(token: string): string {
 export function listObjectsV2(call: S3Call): Response {
   refuseOthers(call, ofV1);
   const bucket = ownBucket(call);
+  checkOptionalAttributes(call);
   const encode = encoder(call);
   const prefix = call.query.get("prefix") ?? "";
   const delimiter = call.query.get("delimiter") ?? "";

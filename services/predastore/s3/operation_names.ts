@@ -1,6 +1,6 @@
 /** Which operation a request asks for, by its method, its target and the sub-resource in its query. */
 import { AwsError } from "../../aws/errors.ts";
-import { DetailedError } from "./call.ts";
+import { DetailedError, invalidBucketName } from "./call.ts";
 import {
   lists,
   methodNotAllowed,
@@ -110,6 +110,8 @@ export function operationOf(method: string, target: Target, headers: Headers): s
   }
   if (target.bucket === "") {
     if (method !== "GET") throw methodNotAllowed("SERVICE", ["GET"]);
+    // A key in a bucket without a name is no list of buckets.
+    if (target.key !== "") throw invalidBucketName();
     return target.query.get("x-id") === "ListDirectoryBuckets"
       ? "ListDirectoryBuckets"
       : "ListBuckets";

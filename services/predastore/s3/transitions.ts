@@ -11,7 +11,7 @@ import type {
   Transition,
 } from "../objects/settings.ts";
 import { invalidArgument, notImplemented } from "./call.ts";
-import { count, nodes, requiredText } from "./document.ts";
+import { newerVersions, nodes, requiredText } from "./document.ts";
 import { isClass, movable } from "./storage_class.ts";
 import { element, malformedXml, text, type XmlNode } from "./xml.ts";
 
@@ -123,7 +123,7 @@ export function transitionsOf(
           } must be greater than 'NoncurrentDays' in the NoncurrentVersionTransition action`,
         );
       }
-      const kept = count(node, "NewerNoncurrentVersions");
+      const kept = newerVersions(node, "NoncurrentVersionTransition");
       return { storage_class, days, ...(kept === undefined ? {} : { kept }) };
     },
   );

@@ -7,7 +7,14 @@ import { documentDate, owner, quoted } from "./answer_parts.ts";
 import { checksumKind } from "./checksum_answers.ts";
 import { integer, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { done, oneOf, readRoot, setBucket } from "./document.ts";
-import { afterPrefix, commonPrefixes, encoder, encodingType, pageOf } from "./listing.ts";
+import {
+  afterPrefix,
+  checkOptionalAttributes,
+  commonPrefixes,
+  encoder,
+  encodingType,
+  pageOf,
+} from "./listing.ts";
 import { shownClass } from "./storage_class.ts";
 import { checkedVersion } from "./version_ids.ts";
 import { element, text, xmlResponse } from "./xml.ts";
@@ -141,6 +148,7 @@ export function listObjectVersions(call: S3Call): Response {
   const asked = integer(call, "max-keys") ?? 1000;
   checkMarkers(call);
   const bucket = ownBucket(call);
+  checkOptionalAttributes(call);
   const encode = encoder(call);
   if (asked < 0) throw invalidArgument("max-keys cannot be negative", "max-keys");
   const { versions, prefixes, truncated, next } = page(call, bucket, pageOf(asked));
