@@ -1,7 +1,8 @@
 /**
  * What is made of a snapshot that is not encrypted, and shall be, is a copy of all of it; everything else shares
  * chunks. A copy belongs to a volume that nobody sees while it is filled (`deleting`), so that one that was cut off is
- * removed at the next start.
+ * removed at the next start. One that is whole gets its name, however long the tables do not take that: whether a try
+ * that failed has been taken after all nobody can tell, so it must not be given up.
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -12,6 +13,7 @@ import { blockBytes, DamagedData } from "./format.ts";
 import type { BlockStore, SavedMap } from "./maps/map_objects.ts";
 import type { SnapshotRow, VolumeRow } from "./records.ts";
 import type { References } from "./references.ts";
+import { untilDone } from "./retries.ts";
 
 /** Whether what is made of a source is encrypted. @throws AwsError */
 export function encryptionOf(
@@ -40,12 +42,14 @@ export interface EncryptedCopiesOptions {
   readonly keys: KeyRing;
   readonly log: Log;
   readonly references: References;
+  readonly firstPauseMs?: number;
 }
 
 export class EncryptedCopies {
   readonly #o: EncryptedCopiesOptions;
   /** Volumes that are being filled, and when that is over. */
   readonly #filling = new Map<string, Promise<void>>();
+  readonly #stopping = new AbortController();
 
   constructor(options: EncryptedCopiesOptions) {
     this.#o = options;
@@ -64,10 +68,27 @@ export class EncryptedCopies {
     await this.#filling.get(volumeId);
   }
 
-  /** Fills a volume with what a snapshot holds; what came of it goes when that fails. */
-  async fill({ volume_id, epoch }: VolumeRow, source: SnapshotRow): Promise<SavedMap> {
+  /**
+   * Fills a volume with what a snapshot holds; what came of it goes when that fails.
+   * @param name writes down what was made, again if it must be
+   */
+  async fill<T>(
+    row: VolumeRow,
+    source: SnapshotRow,
+    name: (map: SavedMap) => Promise<T>,
+  ): Promise<T> {
     const over = Promise.withResolvers<void>();
-    this.#filling.set(volume_id, over.promise);
+    this.#filling.set(row.volume_id, over.promise);
+    try {
+      const map = await this.#copied(row, source);
+      return await this.#named(row, () => name(map));
+    } finally {
+      this.#filling.delete(row.volume_id);
+      over.resolve();
+    }
+  }
+
+  async #copied({ volume_id, epoch }: VolumeRow, source: SnapshotRow): Promise<SavedMap> {
     try {
       const sizeBlocks = source.size_bytes / blockBytes;
       return await copyBlocks(this.#o.store, source.map, sizeBlocks, volume_id, epoch);
@@ -75,9 +96,25 @@ export class EncryptedCopies {
       this.#o.log.error("volume_not_filled", { volume_id, ...errorFields(error) });
       await this.#o.references.giveUp(volume_id);
       throw error instanceof DamagedData ? damagedSource(source.snapshot_id, error) : error;
-    } finally {
-      this.#filling.delete(volume_id);
-      over.resolve();
     }
+  }
+
+  async #named<T>({ volume_id }: VolumeRow, name: () => Promise<T>): Promise<T> {
+    let named: { readonly as: T } | undefined;
+    await untilDone(async () => {
+      named = { as: await name() };
+    }, {
+      signal: this.#stopping.signal,
+      firstPauseMs: this.#o.firstPauseMs,
+      failed: (error) =>
+        this.#o.log.warn("copy_not_written_down", { volume_id, ...errorFields(error) }),
+    });
+    if (named === undefined) throw unavailable("The state store");
+    return named.as;
+  }
+
+  /** What has no name yet is removed at the next start. */
+  stop(): void {
+    this.#stopping.abort();
   }
 }

@@ -129,6 +129,7 @@ await runService("viperblock", async (service) => {
     clearInterval(sharing);
     references.stop();
     snapshots.stop();
+    copies.stop();
     await restores.stop();
     await mounts.stop();
     await tables[Symbol.asyncDispose]();

@@ -85,7 +85,7 @@ Deno.test("a volume that could not be filled, for the store was away, is removed
   const map = { key: "maps/vol-1/00000002", parts: 1, epoch: 2, mapped_blocks: 3, owners: [] };
   const source: SnapshotRow = { snapshot_id: "snap-1", size_bytes: 8192, state: "ok", map };
   const row: VolumeRow = { volume_id: "vol-a", size_bytes: 8192, epoch: 1, state: "deleting" };
-  await assert.rejects(copies.fill(row, source), /maps.vol-1/);
+  await assert.rejects(copies.fill(row, source, () => Promise.resolve()), /maps.vol-1/);
   assert.ok(rows.has("vol-a"));
   isAway.clear();
   await until("it is gone", () => rows.size === 0);

@@ -192,14 +192,26 @@ export class Snapshots {
       return describedSnapshot((await snapshots.create(snapshotId, copy)).value);
     });
     if (!("copy" in made)) return made;
-    const map = await this.#o.copies.fill(made.filling, made.source);
-    return await this.#o.references.alone(async () => {
-      const { snapshots, volumes } = this.#o.tables;
-      const row = await snapshots.create(snapshotId, { ...made.copy, map });
-      // The snapshot keeps what the volume wrote; there is nothing to collect.
-      await volumes.delete(made.filling.volume_id);
-      return describedSnapshot(row.value);
-    });
+    const { copy, filling, source } = made;
+    return await this.#o.copies.fill(
+      filling,
+      source,
+      (map) =>
+        this.#o.references.alone(async () => {
+          const row = await this.#written({ ...copy, map });
+          // The snapshot keeps what the volume wrote; there is nothing to collect.
+          await this.#o.tables.volumes.delete(filling.volume_id);
+          return describedSnapshot(row);
+        }),
+    );
+  }
+
+  /** Makes the row of a copy, unless a try that seemed to fail has made it. */
+  async #written(row: SnapshotRow): Promise<SnapshotRow> {
+    const { snapshots } = this.#o.tables;
+    const existing = (await snapshots.read(row.snapshot_id))?.value;
+    if (existing?.map !== undefined && existing.map.key === row.map?.key) return existing;
+    return (await snapshots.create(row.snapshot_id, row)).value;
   }
 
   /** A volume that nobody sees, whose chunks an encrypted copy will name. */

@@ -101,11 +101,17 @@ export class Volumes {
     });
     if (!("row" in made)) return made;
     // Others need not wait for it; until it is done, nobody sees the volume.
-    const map = await this.#o.copies.fill(made.row, made.source);
-    const row = await this.#o.tables.volumes.modify(volumeId, (value) => {
-      if (value === undefined) throw volumeNotFound(volumeId);
-      return { ...value, state: "ok", map };
+    const { row: filling, source: copied } = made;
+    const row = await this.#o.copies.fill(filling, copied, async (map) => {
+      const { volumes } = this.#o.tables;
+      if (await volumes.read(volumeId) === undefined) return undefined;
+      return await volumes.modify(volumeId, (value) => {
+        if (value === undefined) throw volumeNotFound(volumeId);
+        // A try that seemed to fail may have been taken, and the volume may have been written to since.
+        return value.state === "ok" ? value : { ...value, state: "ok", map };
+      });
     });
+    if (row === undefined) throw volumeNotFound(volumeId);
     return describedVolume(row.value);
   }
 

@@ -68,7 +68,7 @@ export async function startLateWorld() {
     cacheBytes: () => 0,
   });
   const references = new References({ tables, store, mounts, keys, log });
-  const copies = new EncryptedCopies({ store, keys, log, references });
+  const copies = new EncryptedCopies({ store, keys, log, references, firstPauseMs: 1 });
   const snapshots = new Snapshots({ tables, mounts, log, references, copies });
   const volumes = new Volumes({
     tables,
@@ -87,6 +87,7 @@ export async function startLateWorld() {
     snapshots,
     /** As the next process of the engine has it: nothing in memory. */
     process: () => new DirectAccess({ tables, store, volumes, snapshots }),
+    copies,
     async [Symbol.asyncDispose]() {
       await mounts.stop();
       await tables[Symbol.asyncDispose]();
