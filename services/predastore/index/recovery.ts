@@ -33,6 +33,7 @@ import {
   recordTypes,
   smallRecord,
 } from "../segments/record.ts";
+import { GoneRecords } from "./gone_records.ts";
 import { Reading, type Tail } from "./reading.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
 
@@ -154,6 +155,7 @@ export async function recover(
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
+  const gone = new GoneRecords(tails);
 
   const reading = await Reading.of(tails, log, onProgress);
   const pass = async (
@@ -225,11 +227,13 @@ export async function recover(
       const { sequence, type } = record.header;
       switch (type) {
         case recordTypes.bucketGone: {
+          gone.found(record);
           const { id } = readMeta<{ id: number }>(record);
           goneBuckets.set(sequence, id);
           return undefined;
         }
         case recordTypes.refused:
+          gone.found(record);
           refuse(readMeta<RefusedMeta>(record));
           return undefined;
         default:
@@ -356,6 +360,7 @@ export async function recover(
         }
         case recordTypes.tombstone: {
           const { bucket, key, version, lifecycle } = readMeta<TombstoneMeta>(record);
+          gone.found(record);
           return () =>
             index.objects.applyTombstone(bucket, key, sequence, version, lifecycle === true);
         }
@@ -368,6 +373,7 @@ export async function recover(
           };
         }
         case recordTypes.uploadGone: {
+          gone.found(record);
           const { upload } = readMeta<{ upload: string }>(record);
           return () => index.uploads.applyGone(upload);
         }
@@ -390,7 +396,12 @@ export async function recover(
       );
       directories.applied(copies);
     }
-    index.transaction(() => index.sweepRecovered());
+    index.transaction(() => {
+      index.sweepRecovered();
+      for (const [record, heard] of gone.all(refused)) {
+        directories.tellLater(record, heard);
+      }
+    });
     const isOnline = (number: number) => directories.byNumber(number)?.online === true;
     for (let ids = index.marks.replayed(batch); ids.length > 0;) {
       index.transaction(() => {

@@ -119,10 +119,13 @@ export class Buckets {
             { status: 409 },
           );
         }
-        await this.#commits.commit(
+        await this.#commits.commitGone(
           this.#codes.usual,
-          this.#directories.online,
-          [smallRecord(recordTypes.bucketGone, this.#progress.nextSequence(), { id: bucket.id })],
+          (partial) =>
+            smallRecord(recordTypes.bucketGone, this.#progress.nextSequence(), {
+              id: bucket.id,
+              ...(partial ? { partial } : {}),
+            }),
           () => this.#index.buckets.applyGone(bucket.id),
         );
       });

@@ -115,7 +115,7 @@ export class Commits {
 
   /**
    * Writes what says that something is gone into all directories: one that does not hear of it may bring it back. Then
-   * it is written once more, to be kept for good.
+   * it is written once more, to be kept for good, and told to those when they are there again.
    * @param record made anew for each writing, each with a number of its own: one that fails is refused by it
    */
   async commitGone(
@@ -126,12 +126,14 @@ export class Commits {
     const to = this.#directories.all;
     const write = async (partial: boolean) => {
       const written = record(partial);
-      let heard = 0;
+      let heard = new Set<number>();
       await this.commit(code, to, [written], ([locations]) => {
-        heard = locations?.length ?? 0;
+        heard = new Set(locations?.map(({ directory }) => directory));
         apply(written.sequence);
+        // Those that may be put back count too.
+        if (partial || heard.size === to.length) this.#directories.tellLater(written, heard);
       });
-      return heard;
+      return heard.size;
     };
     const away = to.some((one) => !one.online);
     const heard = await write(away);

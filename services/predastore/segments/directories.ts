@@ -118,6 +118,8 @@ export class Directories {
   readonly #space = new Map<BlobDirectory, Space>();
   readonly #options: DirectoriesOptions;
   readonly #untold: Untold;
+  /** Numbers that were given, and are of none of ours now: they may be put back. */
+  readonly #gone = new Set<number>();
 
   private constructor(
     options: DirectoriesOptions,
@@ -131,6 +133,10 @@ export class Directories {
     this.#index = index;
     this.#untold = new Untold(index);
     for (const directory of all) this.#byNumber.set(directory.number, directory);
+    const next = Number(index.value("next_directory") ?? 0);
+    for (let number = 0; number < next; number++) {
+      if (!this.#byNumber.has(number)) this.#gone.add(number);
+    }
   }
 
   static async open(
@@ -243,7 +249,10 @@ export class Directories {
         }
         if (since === undefined) this.#index.setValue(name, String(now_ms));
         if (now_ms - Number(since ?? now_ms) < mayReturn_ms) may = true;
-        else this.#index.untold.forget(number);
+        else {
+          this.#gone.delete(number);
+          this.#index.untold.forget(number);
+        }
       }
     });
     return may;
@@ -337,15 +346,16 @@ export class Directories {
       for (const location of await one.commit([record])) one.applied(location);
       heard.add(one.number);
     }));
-    this.tellLater(record, heard);
+    this.#untold.note(this.#others(heard), record);
   }
 
-  /** Has all directories but those that heard of it told when they take writes. */
+  /** Inside a transaction: has all directories but those that heard of it told when they take writes. */
   tellLater(record: SmallRecord, heard: ReadonlySet<number>): void {
-    this.#untold.note(
-      this.all.map(({ number }) => number).filter((number) => !heard.has(number)),
-      record,
-    );
+    this.#untold.add(this.#others(heard), record);
+  }
+
+  #others(heard: ReadonlySet<number>): number[] {
+    return [...this.#byNumber.keys(), ...this.#gone].filter((number) => !heard.has(number));
   }
 
   /** Tells each directory that takes writes what it has not heard yet. */
@@ -413,6 +423,7 @@ export class Directories {
     }
     this.#all = this.#all.map((one) => one === old ? made : one);
     this.#byNumber.delete(old.number);
+    this.#gone.add(old.number);
     this.#byNumber.set(number, made);
     this.#space.delete(old);
     this.#empty.delete(old);

@@ -21,13 +21,15 @@ export class Untold {
     this.#index = index;
   }
 
+  /** Inside a transaction, which is what the record is about. */
+  add(directories: readonly number[], record: SmallRecord): void {
+    for (const directory of directories) this.#index.untold.add(directory, record);
+  }
+
   note(directories: readonly number[], record: SmallRecord): void {
     if (directories.length === 0) return;
-    const { untold } = this.#index;
     try {
-      this.#index.transaction(() => {
-        for (const directory of directories) untold.add(directory, record);
-      });
+      this.#index.transaction(() => this.add(directories, record));
     } catch {
       for (const directory of directories) {
         const waiting = this.#inMemory.get(directory) ?? [];

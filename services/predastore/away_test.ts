@@ -1,0 +1,81 @@
+/** What is removed while a directory is away stays removed, whichever directories are lost after its return. */
+import assert from "node:assert/strict";
+import { Fsck } from "./upkeep/fsck.ts";
+import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
+
+const meta = { headers: {}, user: {} };
+
+/** Everything that can be removed, and what is left after it was. */
+async function fill({ store, bucket }: TestStore) {
+  const kept = await bucket();
+  const removed = await bucket("removed");
+  for (const key of ["small", "large", "kept"]) {
+    await store.objects.put(kept, key, bodyOf(bytesOf(1, key === "small" ? 100 : 100_000)));
+  }
+  const { id } = await store.uploads.create(kept, "upload", meta);
+  return async () => {
+    await store.buckets.delete(removed);
+    await store.uploads.abort(kept, store.uploads.find(kept, "upload", id));
+    for (const key of ["small", "large"]) await store.objects.delete(kept, key);
+  };
+}
+
+async function onlyKeptIsThere(test: TestStore): Promise<void> {
+  const { index, objects } = test.store;
+  assert.deepEqual(index.buckets.all().map(({ name }) => name), ["bucket"]);
+  const bucket = await test.bucket();
+  const listed = index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+  assert.deepEqual(listed.map(({ key }) => key), ["kept"]);
+  assert.deepEqual([...index.uploads.all()].map(({ key }) => key), []);
+  const content = await contentOf(test.store, objects.find(bucket, "kept"));
+  assert.ok(Buffer.compare(content, bytesOf(1, 100_000)) === 0, "bytes differ");
+}
+
+/** Each of the others is lost, one after the other, and what it had is made anew. */
+async function replaceOthers(test: TestStore, victim: number): Promise<void> {
+  for (const [at, blob] of test.blobs.entries()) {
+    if (at === victim) continue;
+    await test.reopen({ between: () => Deno.remove(blob, { recursive: true }) });
+    await test.store.repair.run();
+    const report = await new Fsck(test.store).run(new AbortController().signal);
+    assert.deepEqual(report.findings, []);
+    assert.equal(report.full_redundancy, true);
+  }
+}
+
+for (
+  const crash of [
+    "goes on",
+    "is killed at once",
+    "is started again",
+    "loses its index",
+    "takes another in its place",
+  ] as const
+) {
+  Deno.test(`RS(2,1): what was removed while a directory was away stays so when the others are replaced; the store ${crash}`, async () => {
+    await using test = await testStore(2, 1);
+    const remove = await fill(test);
+    const blob = test.blobs[2] ?? "";
+    await Deno.rename(blob, `${blob}.away`);
+    await test.store.directories.inspect();
+    if (crash === "takes another in its place") {
+      await Deno.mkdir(blob);
+      for (let look = 0; look < 2; look++) await test.store.directories.inspect();
+      assert.equal(test.store.directories.online.length, 3);
+    } else await Deno.writeTextFile(blob, "");
+    await remove();
+    if (crash === "is killed at once") await test.crash();
+    if (crash === "is started again" || crash === "loses its index") {
+      await test.reopen({ rebuild: crash === "loses its index" });
+    }
+    await Deno.rename(blob, `${blob}.other`);
+    await Deno.rename(`${blob}.away`, blob);
+    if (crash !== "goes on") await test.reopen();
+    await test.store.directories.inspect();
+    assert.equal(test.store.directories.online.length, 3);
+    await test.store.repair.run();
+    await replaceOthers(test, 2);
+    await test.reopen({ rebuild: true });
+    await onlyKeptIsThere(test);
+  });
+}
