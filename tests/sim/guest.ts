@@ -8,7 +8,7 @@ import type { Random } from "../kit/random.ts";
 import type { SyncMode } from "../../services/viperblock/contract.ts";
 import type { Door } from "../../services/viperblock/engine/door.ts";
 import { commandFlag, nbdCommand } from "../../services/viperblock/engine/nbd_protocol.ts";
-import type { Inside } from "../../services/viperblock/engine/volume.ts";
+import type { Inside } from "../../services/viperblock/engine/volume_options.ts";
 import type { Change, History } from "./history.ts";
 
 const blockBytes = 4096;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { nbdCommand } from "../../services/viperblock/engine/nbd_protocol.ts";
 import { Requests } from "../../services/viperblock/engine/requests.ts";
-import type { Inside } from "../../services/viperblock/engine/volume.ts";
+import type { Inside } from "../../services/viperblock/engine/volume_options.ts";
 import { Random } from "../kit/random.ts";
 import { Guest } from "./guest.ts";
 import { History } from "./history.ts";

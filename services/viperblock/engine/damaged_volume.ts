@@ -24,7 +24,7 @@ import { type Rescue, salvage } from "./salvage.ts";
 import type { Slots } from "./slots.ts";
 import { Throttle } from "./throttle.ts";
 import { Ticker } from "./ticker.ts";
-import type { Inside, VolumeOptions } from "./volume.ts";
+import type { Inside, VolumeOptions } from "./volume_options.ts";
 
 /** Damaged blocks that are told when they are read; the report has all. */
 const toldReads = 100;

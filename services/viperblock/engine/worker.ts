@@ -17,7 +17,8 @@ import { Doors } from "./doors.ts";
 import { windowBytes } from "./fetcher.ts";
 import { ringConnection } from "./vhost/block_queue.ts";
 import { VhostDoor } from "./vhost/vhost_door.ts";
-import { type Inside, Volume, type VolumeOptions } from "./volume.ts";
+import { Volume } from "./volume.ts";
+import type { Inside, VolumeOptions } from "./volume_options.ts";
 
 interface WorkerScope {
   postMessage(message: FromWorker): void;
