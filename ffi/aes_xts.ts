@@ -10,7 +10,7 @@
  */
 import { mapMemory, type Memory, unmap } from "./libc.ts";
 import { libcryptoXts } from "./libcrypto_xts.ts";
-import { libgcryptXts } from "./libgcrypt_xts.ts";
+import { beginLibgcrypt, libgcryptXts } from "./libgcrypt_xts.ts";
 import type { UnitCipher } from "./unit_cipher.ts";
 
 export const xtsKeyBytes = 64;
@@ -45,6 +45,11 @@ function fastest(): MakeXts {
   const times = xtsLibraries.map((make) => measured(make, memory));
   unmap(memory);
   return xtsLibraries[times.indexOf(Math.min(...times))] ?? libcryptoXts;
+}
+
+/** Before several threads make ciphers: a library may not be begun by two at once. OpenSSL's looks after that itself. */
+export function beginXts(): void {
+  beginLibgcrypt();
 }
 
 let chosen: MakeXts | undefined;

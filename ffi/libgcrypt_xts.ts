@@ -1,6 +1,9 @@
 /**
  * AES-256-XTS of libgcrypt (`aes_xts.ts`): about 0.43 µs for 4 KiB on a processor with wide AES, also on Debian 12. A
  * machine without the library, or one that it does not start on, does without.
+ *
+ * The library must be begun by one thread before others use it (`beginLibgcrypt`): of threads that begin it at the same time
+ * some find it half begun.
  */
 import { isLow } from "./copy.ts";
 import { mapMemory, type Memory, unmap } from "./libc.ts";
@@ -45,6 +48,7 @@ const symbols = {
 
 const disableSecureMemory = 37;
 const initializationFinished = 38;
+const isInitializationFinished = 39;
 const aes256 = 9;
 const modeXts = 13;
 const tweakBytes = 16;
@@ -61,6 +65,8 @@ function start(): Symbols | undefined {
   } catch {
     return undefined;
   }
+  // Another thread has begun it.
+  if (found.gcry_control(isInitializationFinished, 0) !== 0) return found;
   if (found.gcry_check_version(null) === null) return undefined;
   found.gcry_control(disableSecureMemory, 0);
   return found.gcry_control(initializationFinished, 0) === 0 ? found : undefined;
@@ -68,6 +74,11 @@ function start(): Symbols | undefined {
 
 let started: { readonly symbols: Symbols | undefined } | undefined;
 const libgcrypt = () => (started ??= { symbols: start() }).symbols;
+
+/** Begins the library for all threads of the process. */
+export function beginLibgcrypt(): void {
+  libgcrypt();
+}
 
 class LibgcryptXts implements UnitCipher {
   readonly #handle: Deno.PointerValue;

@@ -7,6 +7,7 @@
  * way. A worker that fails is told to `ended`; who mounted the volume decides what next.
  */
 import { join } from "node:path";
+import { beginXts } from "../../../ffi/aes_xts.ts";
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
 import type { Log } from "../../log/log.ts";
 import { windowBytes } from "../engine/fetcher.ts";
@@ -185,6 +186,7 @@ export class MountedVolume {
       ...transfer,
       send: (message) => this.#send(message),
     });
+    if (options.key !== undefined) beginXts();
     this.#mailbox = Mailbox.create(createEvent());
     this.#worker = new Worker(new URL("../engine/worker.ts", import.meta.url), {
       type: "module",
