@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { Agent } from "node:https";
 import * as Iam from "@aws-sdk/client-iam";
 import * as S3 from "@aws-sdk/client-s3";
+import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
 import { systemBuckets } from "../../services/predastore/contract.ts";
 import { startNode } from "../kit/node.ts";
@@ -257,6 +258,23 @@ Deno.test({
       await refused(ada.send(new S3.CopyObjectCommand(stolen)), "AccessDenied", 403);
       await unless({ Bool: { "aws:SecureTransport": "false" } });
       await put({});
+      await unless({ StringLike: { "s3:x-amz-website-redirect-location": "http*" } });
+      await put({ WebsiteRedirectLocation: "/here" });
+      await refused(put({ WebsiteRedirectLocation: "https://away" }), "AccessDenied", 403);
+      const aged = { NumericGreaterThan: { "s3:signatureAge": "600000" } };
+      await setPolicy(open, { ...open, Effect: "Deny", Condition: aged });
+      const signedBefore = async (seconds: number) => {
+        const url = await getSignedUrl(ada, new S3.GetObjectCommand({ Bucket, Key: "open/a" }), {
+          expiresIn: 3600,
+          signingDate: new Date(Date.now() - seconds * 1000),
+        });
+        const reply = await fetch(url, { client });
+        await reply.body?.cancel();
+        return reply.status;
+      };
+      assert.equal(await signedBefore(60), 200);
+      assert.equal(await signedBefore(660), 403);
+      assert.equal(await textOf(ada, Bucket, "open/a"), "for all");
       await setPolicy({ ...open, Condition: { Bool: { "aws:SecureTransport": "true" } } });
       await put({});
       await setPolicy({ ...open, Condition: { StringLike: { "aws:Referer": "https://a/*" } } });

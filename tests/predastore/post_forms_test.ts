@@ -5,7 +5,7 @@ import {
   ListObjectsV2Command,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { accounts, type TestPredastore } from "../kit/predastore.ts";
 import { keptAlive, textOf, withPredastore } from "./steps.ts";
@@ -201,6 +201,48 @@ Deno.test({
         const nameless = await post(test, { key: "form/${filename}", file_name: undefined });
         assert.equal(nameless.status, 204);
         assert.equal(await textOf(s3, Bucket, "form/"), "hello");
+      },
+
+      "form upload: keys of KMS's and of customers are refused and not ignored": async (
+        s3,
+        test,
+      ) => {
+        const sse = "x-amz-server-side-encryption";
+        const secret = new Uint8Array(32).fill(7);
+        const customers = {
+          [`${sse}-customer-algorithm`]: "AES256",
+          [`${sse}-customer-key`]: secret.toBase64(),
+          [`${sse}-customer-key-md5`]: createHash("md5").update(secret).digest("base64"),
+        };
+        const told = async (fields: Record<string, string>) => {
+          const named = [
+            "key",
+            "Content-Type",
+            "x-amz-algorithm",
+            "x-amz-credential",
+            "x-amz-date",
+            ...Object.keys(fields),
+          ];
+          const conditions = [
+            { bucket: Bucket },
+            ...named.map((name) => ["starts-with", `$${name}`, ""]),
+          ];
+          const answer = await post(test, { key: "form/sealed", conditions, fields });
+          return `${answer.status} ${await answer.text()}`;
+        };
+        assert.match(await told(customers), /^501 .*<Code>NotImplemented</s);
+        assert.match(
+          await told({ ...customers, [sse]: "AES256" }),
+          /^400 .*<Code>InvalidArgument</s,
+        );
+        assert.match(
+          await told({ [`${sse}-aws-kms-key-id`]: "k" }),
+          /^400 .*<Code>InvalidArgument</s,
+        );
+        const { Contents } = await s3.send(
+          new ListObjectsV2Command({ Bucket, Prefix: "form/sealed" }),
+        );
+        assert.equal(Contents, undefined);
       },
 
       "form upload: what a refusal tells": async (_, test) => {

@@ -38,6 +38,11 @@ Deno.test("on the wire: a delete whose conditions are not served deletes nothing
       assert.equal(answer.status, 400);
       assert.equal(codeOf(answer.text), "MalformedXML", answer.text);
     }
+    for (const condition of ["*", '"9dd4e461268c8034f5c8564e155c67a6"']) {
+      const ofVersion = await say("DELETE /bucket/key?versionId=null", { "if-match": condition });
+      assert.equal(ofVersion.status, 501, condition);
+      assert.match(ofVersion.text, /<Code>NotImplemented<.*<Header>If-Match</);
+    }
     assert.equal((await say("GET /bucket/key")).text, "x");
   }));
 

@@ -36,8 +36,7 @@ export interface S3Call extends Target {
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
   /** Whether somebody else than the caller may: whoever signed a form. */
   readonly mayAs: (
-    grant: SigningGrant,
-    scope: SigningScope,
+    signature: Pick<Verified, "grant" | "scope" | "amz_date">,
     permission: Permission,
     /** What the form says in place of headers. */
     form: Headers,

@@ -36,6 +36,8 @@ export async function deleteObject(call: S3Call): Promise<Response> {
     if (call.headers.has(name)) throw notImplementedHeader(name);
   }
   const version = askedVersion(call.query);
+  // A condition is on what a key has now.
+  if (version !== undefined && call.headers.has("if-match")) throw notImplementedHeader("If-Match");
   checkBypass(call.headers, bucket);
   const bypass = await bypasses(call);
   const gone = await deleteOne(

@@ -197,7 +197,8 @@ export class Door implements Disposable {
         : verified.presigned
         ? "REST-QUERY-STRING"
         : "REST-HEADER";
-      const asked = { headers, query: target.query, signed } as const;
+      const amz_date = verified?.presigned === true ? verified.amz_date : undefined;
+      const asked = { headers, query: target.query, signed, amz_date } as const;
       may = this.#mayOf(verified, from, asked, shared);
       // The system may everything.
       const needed = verified === undefined ? [] : permissionsOf(action, target, headers);
@@ -226,9 +227,9 @@ export class Door implements Disposable {
         may,
         shared,
         lookup: this.#options.lookup,
-        mayAs: (grant, scope, permission, form) => {
+        mayAs: ({ grant, scope, amz_date }, permission, form) => {
           const signed = isNobody(grant) ? undefined : "POST" as const;
-          const asked = { headers: form, query: new URLSearchParams(), signed };
+          const asked = { headers: form, query: new URLSearchParams(), signed, amz_date };
           return this.#ask(grant, scope, from, asked, permission, shared);
         },
         watch: this.#watch,

@@ -16,7 +16,7 @@ import { element, xmlResponse } from "./xml.ts";
 
 /** Fields that mean what a header of the same name would. */
 const asHeader =
-  /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|x-amz-(storage-class|website-redirect-location|server-side-encryption|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
+  /^(content-type|content-encoding|content-disposition|content-language|cache-control|expires|acl|x-amz-(storage-class|website-redirect-location|server-side-encryption.*|object-lock-.*|checksum-.*|sdk-checksum-algorithm))$/;
 
 function headersOf(fields: ReadonlyMap<string, string>): Headers {
   const headers = new Headers();
@@ -49,7 +49,7 @@ export async function postObject(call: S3Call): Promise<Response> {
   const headers = headersOf(fields);
   const target = { bucket: call.bucket, key, query: new URLSearchParams() };
   for (const permission of permissionsOf("PutObject", target, headers)) {
-    if (!await call.mayAs(signed.grant, signed.scope, permission, headers)) throw accessDenied();
+    if (!await call.mayAs(signed, permission, headers)) throw accessDenied();
   }
   const as: S3Call = {
     ...call,

@@ -2,6 +2,7 @@
  * What of a request policies may look at, by IAM's names of condition keys: of its headers and query, of how it
  * came, and of whose the bucket is. Who asks, when and from where identity knows by itself.
  */
+import { signedAt } from "../../aws/signatures/claims.ts";
 import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { keyOf, type Permission } from "./permissions.ts";
@@ -23,7 +24,10 @@ const asCalled = [
   "x-amz-metadata-directive",
   "x-amz-object-ownership",
   "x-amz-server-side-encryption",
+  "x-amz-server-side-encryption-aws-kms-key-id",
+  "x-amz-server-side-encryption-customer-algorithm",
   "x-amz-storage-class",
+  "x-amz-website-redirect-location",
 ] as const;
 const renamed: Readonly<Record<string, string>> = {
   "referer": "aws:Referer",
@@ -38,8 +42,17 @@ export interface AskedRequest {
   readonly query: URLSearchParams;
   /** How it is signed; undefined where it is not. */
   readonly signed: "REST-HEADER" | "REST-QUERY-STRING" | "POST" | undefined;
+  /** When a URL or a form was signed that may be used later. */
+  readonly amz_date?: string | undefined;
   /** Of the bucket. */
   readonly account_id: string | undefined;
+}
+
+/** In milliseconds as policies count, and whole seconds, so that answers to the same question can be remembered. */
+function ageOf(amz_date: string | undefined): string | undefined {
+  const signed_ms = amz_date === undefined ? undefined : signedAt(amz_date);
+  if (signed_ms === undefined) return undefined;
+  return String(Math.max(0, Math.floor((Date.now() - signed_ms) / 1000) * 1000));
 }
 
 export function requestConditions(request: AskedRequest): Conditions {
@@ -57,6 +70,7 @@ export function requestConditions(request: AskedRequest): Conditions {
   set("s3:VersionId", query.get("versionId"));
   set("s3:authType", signed);
   if (signed !== undefined) set("s3:signatureversion", "AWS4-HMAC-SHA256");
+  set("s3:signatureAge", ageOf(request.amz_date));
   if (account_id !== undefined && account_id !== "") {
     set("s3:ResourceAccount", account_id);
     set("aws:ResourceAccount", account_id);
