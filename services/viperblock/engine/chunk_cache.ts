@@ -5,8 +5,7 @@
  * It is a cache and nothing else: nothing is synced, and nobody relies on what lies in it. Each block that is read
  * is held against the checksum in the map by the reader, who asks the store for what is wrong here. So a crash may leave
  * torn, stale or lost slots. Windows pass through a few buffers of its own on their way to the disk: when the disk has no
- * time for them, the buffers are all under way and what comes then is not kept. A slot is given to another chunk only when
- * nothing reads or writes it; the chunk that goes is one that is dead or was not read for a round of the clock's hand.
+ * time for them, the buffers are all under way and what comes then is not kept. Which slot is whose is `cache_slots.ts`.
  */
 import type { Memory } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
@@ -15,6 +14,7 @@ import type { CacheSeal } from "../encryption/cache_seal.ts";
 import { blockBytes, cacheSlots, chunkBlocks, chunkKey, chunkNumber } from "../format.ts";
 import type { Machine, OpenFile } from "../machine/machine.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
+import { type CacheFile, CacheSlots, type KeptChunk } from "./cache_slots.ts";
 import { CacheTables } from "./cache_tables.ts";
 import { windowBlocks, windowBytes } from "./fetcher.ts";
 import type { Places } from "./places.ts";
@@ -25,7 +25,6 @@ const buffers = 4;
 const fewEmpty = 4;
 /** After a file was refused, or given back for the log, no other is asked for so soon. */
 const usualRefusalPauseMs = 60_000;
-const none = -1;
 
 export interface ChunkCacheOptions {
   readonly machine: Pick<Machine, "ring" | "disk" | "memory" | "release" | "now">;
@@ -41,31 +40,6 @@ export interface ChunkCacheOptions {
   readonly post: (message: FromWorker) => void;
 }
 
-interface CacheFile extends OpenFile {
-  readonly slots: KeptChunk[];
-  /** Requests under way on it. */
-  busy: number;
-  /** It is being given back. */
-  isLeaving: boolean;
-}
-
-/** A slot, and what it holds. */
-export interface KeptChunk {
-  readonly file: CacheFile;
-  /** Byte of the file at which the chunk's first block lies. */
-  readonly at: number;
-  /** The chunk's number in the map's table; `none` when empty. */
-  chunk: number;
-  /** Windows that are there, and that are being written. */
-  windows: number;
-  coming: number;
-  readers: number;
-  /** Read since the hand of the clock came by. */
-  isUsed: boolean;
-  /** Among the empty ones. */
-  isListed: boolean;
-}
-
 interface Write {
   readonly kept: KeptChunk;
   readonly chunk: number;
@@ -76,19 +50,13 @@ interface Write {
 export class ChunkCache {
   readonly #o: ChunkCacheOptions;
   readonly #shape: CacheShape;
-  readonly #files: CacheFile[] = [];
+  readonly #slots: CacheSlots;
   readonly #tables: CacheTables<CacheFile>;
-  #slots: KeptChunk[] = [];
-  #empty: KeptChunk[] = [];
-  readonly #byChunk = new Map<number, KeptChunk>();
-  /** Chunks that went while they were being read, by their slots. */
-  readonly #gone = new Map<KeptChunk, number>();
   readonly #memories: Memory[] = [];
   readonly #free: number[] = [];
   readonly #writes: (Write | undefined)[] = [];
   readonly #writeKind: number;
   #budget: number;
-  #hand = 0;
   #asked = false;
   #notBefore = -Infinity;
   #wrongTold = false;
@@ -113,6 +81,12 @@ export class ChunkCache {
       slots: options.slots ?? cacheSlots,
       slotBlocks: options.slotBlocks ?? chunkBlocks,
     };
+    this.#slots = new CacheSlots({
+      slotsOfFile: this.#shape.slots,
+      slotBlocks: this.#shape.slotBlocks,
+      isDead: (chunk) => (options.places.chunks[chunk]?.live ?? 0) === 0,
+      changed: (file) => this.#tables.outdated(file),
+    });
     this.#tables = new CacheTables({
       machine: options.machine,
       shape: this.#shape,
@@ -130,11 +104,7 @@ export class ChunkCache {
 
   /** Bytes of chunks that it holds. */
   get bytes(): number {
-    let windows = 0;
-    for (const { windows: bits } of this.#byChunk.values()) {
-      for (let left = bits; left !== 0; left &= left - 1) windows++;
-    }
-    return windows * Math.min(windowBytes, this.#shape.slotBlocks * blockBytes);
+    return this.#slots.windows * Math.min(windowBytes, this.#shape.slotBlocks * blockBytes);
   }
 
   statistics() {
@@ -143,7 +113,7 @@ export class ChunkCache {
       chunk_cache_misses: this.misses,
       chunk_cache_wrong: this.wrong,
       chunk_cache_bytes: this.bytes,
-      chunk_cache_files: this.#files.length,
+      chunk_cache_files: this.#slots.files,
       windows_kept: this.kept,
       windows_not_kept: this.skipped,
     };
@@ -167,7 +137,7 @@ export class ChunkCache {
     }
     const block = machine.memory(blockBytes);
     for (const path of paths) {
-      if (this.#files.length >= this.#budget) this.#o.post({ kind: "drop_file", path });
+      if (this.#slots.files >= this.#budget) this.#o.post({ kind: "drop_file", path });
       else this.#takeUp(path, block, numbers);
     }
     machine.release(block);
@@ -187,44 +157,21 @@ export class ChunkCache {
       post({ kind: "drop_file", path });
       return;
     }
-    const file = this.#add(opened);
+    const file = this.#slots.add(opened);
     for (const [slot, entry] of entries.entries()) {
       const number = entry === undefined ? undefined : numbers.get(chunkKey(entry.name));
       const kept = file.slots[slot];
       if (entry === undefined || number === undefined || kept === undefined) continue;
-      if (this.#byChunk.has(number)) continue;
-      kept.chunk = number;
-      kept.windows = entry.windows;
-      this.#byChunk.set(number, kept);
+      if (this.#slots.of(number) === undefined) this.#slots.put(kept, number, entry.windows);
     }
-    for (const kept of file.slots) this.#settle(kept);
-  }
-
-  #add(opened: OpenFile): CacheFile {
-    const file: CacheFile = { ...opened, slots: [], busy: 0, isLeaving: false };
-    for (let i = 0; i < this.#shape.slots; i++) {
-      const kept: KeptChunk = {
-        file,
-        at: blockBytes + i * this.#shape.slotBlocks * blockBytes,
-        chunk: none,
-        windows: 0,
-        coming: 0,
-        readers: 0,
-        isUsed: false,
-        isListed: false,
-      };
-      file.slots.push(kept);
-      this.#slots.push(kept);
-    }
-    this.#files.push(file);
-    return file;
+    for (const kept of file.slots) this.#slots.settle(kept);
   }
 
   /** Asks for a further file when chunks are about to come and there is little room for them. */
   prepare(): void {
     const { machine, post } = this.#o;
-    if (this.paused || this.#asked || this.#empty.length > fewEmpty) return;
-    if (this.#files.length >= this.#budget || machine.now() < this.#notBefore) return;
+    if (this.paused || this.#asked || this.#slots.empty > fewEmpty) return;
+    if (this.#slots.files >= this.#budget || machine.now() < this.#notBefore) return;
     this.#asked = true;
     post({ kind: "cache_wanted" });
   }
@@ -233,9 +180,9 @@ export class ChunkCache {
     this.#asked = false;
     const { machine: { disk }, post } = this.#o;
     try {
-      const file = this.#add(disk.open(path));
+      const file = this.#slots.add(disk.open(path));
       this.#tables.outdated(file);
-      for (const kept of file.slots) this.#settle(kept);
+      for (const kept of file.slots) this.#slots.settle(kept);
     } catch {
       this.fileRefused();
       post({ kind: "drop_file", path });
@@ -262,7 +209,7 @@ export class ChunkCache {
   }
 
   #shrink(): void {
-    while (this.#files.length > this.#budget) this.#giveBack();
+    while (this.#slots.files > this.#budget) this.#giveBack();
   }
 
   /** The log found no room: it comes first. */
@@ -272,13 +219,9 @@ export class ChunkCache {
   }
 
   #giveBack(): void {
-    const file = this.#files.pop();
+    const file = this.#slots.giveUp();
     if (file === undefined) return;
-    file.isLeaving = true;
-    for (const kept of file.slots) this.#drop(kept);
     this.#tables.forget(file);
-    this.#slots = this.#slots.filter((kept) => kept.file !== file);
-    this.#empty = this.#empty.filter((kept) => kept.file !== file);
     this.#ended(file, 0);
   }
 
@@ -292,7 +235,7 @@ export class ChunkCache {
 
   /** Whether the chunk's window is here. */
   has(chunk: number, window: number): boolean {
-    return ((this.#byChunk.get(chunk)?.windows ?? 0) & (1 << window)) !== 0;
+    return ((this.#slots.of(chunk)?.windows ?? 0) & (1 << window)) !== 0;
   }
 
   /**
@@ -300,14 +243,13 @@ export class ChunkCache {
    * when it is done with it.
    */
   take(container: number, index: number, count: number): KeptChunk | undefined {
-    const kept = this.#byChunk.get(chunkNumber(container));
+    const kept = this.#slots.of(chunkNumber(container));
     if (kept === undefined || (kept.windows & (1 << Math.floor(index / windowBlocks))) === 0) {
       this.misses += count;
       return undefined;
     }
-    kept.readers++;
+    this.#slots.beginRead(kept);
     kept.file.busy++;
-    kept.isUsed = true;
     return kept;
   }
 
@@ -319,10 +261,10 @@ export class ChunkCache {
 
   /** The read is over. @param ok whether what came is what was written; otherwise all of the chunk goes */
   done(kept: KeptChunk, container: number, count: number, ok: boolean): void {
-    if (--kept.readers === 0) this.#gone.delete(kept);
+    this.#slots.endRead(kept);
     if (ok) this.hits += count;
     else this.#isWrong(kept, container, count);
-    this.#settle(kept);
+    this.#slots.settle(kept);
     this.#ended(kept.file, 1);
   }
 
@@ -330,7 +272,7 @@ export class ChunkCache {
     this.wrong += count;
     this.misses += count;
     const number = chunkNumber(container);
-    if (kept.chunk === number) this.#drop(kept);
+    if (kept.chunk === number) this.#slots.drop(kept);
     if (this.#wrongTold) return;
     this.#wrongTold = true;
     const chunk = this.#o.places.chunks[number]?.key;
@@ -344,10 +286,7 @@ export class ChunkCache {
 
   /** Whether the chunk is being read. */
   uses(chunk: number): boolean {
-    if ((this.#byChunk.get(chunk)?.readers ?? 0) > 0) return true;
-    // Its readers may have to ask the store for it.
-    for (const gone of this.#gone.values()) if (gone === chunk) return true;
-    return false;
+    return this.#slots.isRead(chunk);
   }
 
   /** Keeps a copy of the chunk's window, which begins at byte `at`, if there is time and room for it. */
@@ -356,7 +295,7 @@ export class ChunkCache {
     if (this.paused || this.#budget === 0 || known === undefined || known.live === 0) return;
     if (known.blocks > this.#shape.slotBlocks) return;
     const bit = 1 << window;
-    const present = this.#byChunk.get(chunk);
+    const present = this.#slots.of(chunk);
     if (present !== undefined && ((present.windows | present.coming) & bit) !== 0) return;
     const count = Math.min(windowBlocks, known.blocks - window * windowBlocks);
     const buffer = count > 0 ? this.#buffer() : undefined;
@@ -416,55 +355,14 @@ export class ChunkCache {
   #assign(chunk: number): KeptChunk | undefined {
     this.prepare();
     // A file that is on its way is better than giving something up.
-    if (this.#empty.length === 0 && !this.#asked) this.#evict();
-    const kept = this.#empty.pop();
-    if (kept === undefined) return undefined;
-    kept.isListed = false;
-    kept.chunk = chunk;
-    kept.isUsed = false;
-    this.#byChunk.set(chunk, kept);
-    return kept;
-  }
-
-  #evict(): void {
-    const { chunks } = this.#o.places;
-    const slots = this.#slots;
-    for (let i = 0; i < slots.length * 2; i++) {
-      this.#hand = (this.#hand + 1) % slots.length;
-      const kept = slots[this.#hand] as KeptChunk;
-      if (kept.readers > 0 || kept.coming !== 0) continue;
-      const isDead = (chunks[kept.chunk]?.live ?? 0) === 0;
-      if (kept.isUsed && !isDead) {
-        kept.isUsed = false;
-        continue;
-      }
-      this.#drop(kept);
-      return;
-    }
+    if (this.#slots.empty === 0 && !this.#asked) this.#slots.evict();
+    return this.#slots.assign(chunk);
   }
 
   /** The chunk is needed no more, or not by this volume. */
   forget(chunk: number): void {
-    const kept = this.#byChunk.get(chunk);
-    if (kept !== undefined) this.#drop(kept);
-  }
-
-  #drop(kept: KeptChunk): void {
-    if (kept.chunk === none) return;
-    this.#byChunk.delete(kept.chunk);
-    if (kept.readers > 0) this.#gone.set(kept, kept.chunk);
-    kept.chunk = none;
-    kept.windows = 0;
-    this.#tables.outdated(kept.file);
-    this.#settle(kept);
-  }
-
-  /** A slot that nothing is in and nobody uses may be given out. */
-  #settle(kept: KeptChunk): void {
-    if (kept.chunk !== none || kept.readers > 0 || kept.coming !== 0) return;
-    if (kept.file.isLeaving || kept.isListed) return;
-    kept.isListed = true;
-    this.#empty.push(kept);
+    const kept = this.#slots.of(chunk);
+    if (kept !== undefined) this.#slots.drop(kept);
   }
 
   #written(buffer: number, result: number): void {
@@ -477,8 +375,10 @@ export class ChunkCache {
       kept.windows |= bit;
       this.#tables.outdated(kept.file);
       this.kept++;
-    } else if (kept.chunk === chunk && kept.windows === 0 && kept.coming === 0) this.#drop(kept);
-    this.#settle(kept);
+    } else if (kept.chunk === chunk && kept.windows === 0 && kept.coming === 0) {
+      this.#slots.drop(kept);
+    }
+    this.#slots.settle(kept);
     this.#ended(kept.file, 1);
   }
 
@@ -489,7 +389,7 @@ export class ChunkCache {
 
   /** Lets go of its files; what is under way on them may still end. */
   close(): void {
-    for (const file of this.#files.splice(0)) this.#o.machine.disk.close(file.fd);
+    for (const file of this.#slots.leave()) this.#o.machine.disk.close(file.fd);
     this.#o.seal?.[Symbol.dispose]();
   }
 

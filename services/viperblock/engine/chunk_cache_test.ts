@@ -9,7 +9,8 @@ import { SimulatedDisk } from "../machine/simulated_disk.ts";
 import { World } from "../machine/simulated_world.ts";
 import { BlockMap } from "../maps/block_map.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
-import { ChunkCache, type KeptChunk } from "./chunk_cache.ts";
+import type { KeptChunk } from "./cache_slots.ts";
+import { ChunkCache } from "./chunk_cache.ts";
 import { windowBlocks, windowBytes } from "./fetcher.ts";
 import { Places } from "./places.ts";
 

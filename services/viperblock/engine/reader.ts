@@ -14,7 +14,8 @@ import { checksumAt, containerAt, indexAt, livesAt } from "../maps/block_map.ts"
 import type { LogSeal } from "../encryption/log_seal.ts";
 import { blockBytes, hole, isChunk } from "../format.ts";
 import type { RequestQueue } from "../machine/machine.ts";
-import type { ChunkCache, KeptChunk } from "./chunk_cache.ts";
+import type { KeptChunk } from "./cache_slots.ts";
+import type { ChunkCache } from "./chunk_cache.ts";
 import { copyBlock, mostExpected, type ReadCache } from "./read_cache.ts";
 import { DiskReads } from "./disk_reads.ts";
 import { type Fetcher, windowBlocks } from "./fetcher.ts";
