@@ -262,13 +262,21 @@ export class Table<T> implements AsyncDisposable {
   /**
    * Changes a row by compare-and-set, again from the newest state after each lost race.
    * @param change gets the value (undefined when there is none) and returns the new one; returning
-   *   the same object leaves the row as it is; what it throws is thrown, and nothing is written
+   *   the same object leaves the row as it is, when that is the newest; what it throws is thrown, and
+   *   nothing is written
    */
   async modify(key: string, change: (value: T | undefined) => T): Promise<Row<T>> {
-    let row = this.get(key) ?? await this.read(key);
+    const known = this.get(key);
+    let row = known ?? await this.read(key);
     for (let attempt = 0;; attempt++) {
       const value = change(row?.value);
-      if (row !== undefined && value === row.value) return row;
+      if (row !== undefined && value === row.value) {
+        if (row !== known) return row;
+        // No write tells that the local copy is old.
+        row = await this.read(key);
+        if (row?.revision === known.revision) return row;
+        continue;
+      }
       try {
         return row === undefined
           ? await this.create(key, value)

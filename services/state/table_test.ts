@@ -41,6 +41,24 @@ Deno.test("a writer reads its own writes and a lost race is a Conflict", async (
   await table.create("a.b", { count: 1 });
 });
 
+Deno.test("that there is nothing to change is believed of the newest row only", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using table = await Table.open<Counter>(bus, "counters", testLog);
+  await using other = await Table.open<Counter>(await nats.bus("other"), "counters", testLog);
+  const old = await table.create("a", { count: 1 });
+  await other.waitFor(old.revision);
+  const newer = await other.update("a", { count: 2 }, old.revision);
+  await table.waitFor(newer.revision);
+  // As a copy is whose watch has not come so far yet.
+  table.get = () => old;
+  const done = await table.modify("a", (now) => now?.count === 2 ? { count: 3 } : now ?? old.value);
+  assert.equal(done.value.count, 3);
+  assert.equal((await table.read("a"))?.value.count, 3);
+  const same = await table.modify("a", (now) => now ?? old.value);
+  assert.deepEqual([same.value.count, same.revision], [3, done.revision]);
+});
+
 Deno.test("a table opened later holds what was written before, deletions too", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();

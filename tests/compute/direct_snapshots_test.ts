@@ -190,3 +190,71 @@ Deno.test("a snapshot is written, sealed, listed, compared and read through the 
   );
   assert.equal(volume.SnapshotId, second);
 });
+
+Deno.test("whether a written snapshot is encrypted follows from its parent, the request and the account", async () => {
+  await using cloud = await startEc2Cloud();
+  const ebs = new Ebs.EBSClient(cloud.settings());
+  const ec2 = new Ec2.EC2Client(cloud.settings());
+  const key = (await ec2.send(new Ec2.GetEbsDefaultKmsKeyIdCommand({}))).KmsKeyId ?? "";
+  const start = async (input: Partial<Ebs.StartSnapshotCommandInput>) => {
+    const { SnapshotId = "", KmsKeyArn } = await ebs.send(
+      new Ebs.StartSnapshotCommand({ VolumeSize: 1, ...input }),
+    );
+    return { SnapshotId, encrypted: KmsKeyArn !== undefined };
+  };
+  const parent = async (Encrypted?: boolean) => {
+    const { SnapshotId } = await start(Encrypted === undefined ? {} : { Encrypted });
+    await ebs.send(new Ebs.CompleteSnapshotCommand({ SnapshotId, ChangedBlocksCount: 0 }));
+    return SnapshotId;
+  };
+  const parents = { plain: await parent(), encrypted: await parent(true) };
+  const outcomes = async (ParentSnapshotId: string | undefined) => {
+    const found: Record<string, string> = {};
+    for (const Encrypted of [undefined, true, false]) {
+      for (const KmsKeyArn of [undefined, key]) {
+        const name = `${Encrypted ?? "unsaid"}${KmsKeyArn === undefined ? "" : " with a key"}`;
+        found[name] = await start({
+          ...(ParentSnapshotId === undefined ? {} : { ParentSnapshotId }),
+          ...(Encrypted === undefined ? {} : { Encrypted }),
+          ...(KmsKeyArn === undefined ? {} : { KmsKeyArn }),
+        }).then(
+          ({ encrypted }) => encrypted ? "encrypted" : "plain",
+          (error) => failed("ValidationException", 400)(error) ? "refused" : "",
+        );
+      }
+    }
+    return found;
+  };
+  const refused = {
+    "unsaid with a key": "refused",
+    "true": "refused",
+    "true with a key": "refused",
+    "false": "refused",
+    "false with a key": "refused",
+  };
+  const alone = {
+    "unsaid": "plain",
+    "unsaid with a key": "encrypted",
+    "true": "encrypted",
+    "true with a key": "encrypted",
+    "false": "plain",
+    "false with a key": "refused",
+  };
+  assert.deepEqual(await outcomes(undefined), alone);
+  assert.deepEqual(await outcomes(parents.plain), { "unsaid": "plain", ...refused });
+  assert.deepEqual(await outcomes(parents.encrypted), { "unsaid": "encrypted", ...refused });
+
+  await ec2.send(new Ec2.EnableEbsEncryptionByDefaultCommand({}));
+  const before =
+    (await ec2.send(new Ec2.DescribeSnapshotsCommand({ OwnerIds: ["self"] }))).Snapshots;
+  assert.deepEqual(await outcomes(parents.plain), { "unsaid": "refused", ...refused });
+  const after =
+    (await ec2.send(new Ec2.DescribeSnapshotsCommand({ OwnerIds: ["self"] }))).Snapshots;
+  assert.equal(after?.length, before?.length);
+  assert.deepEqual(await outcomes(undefined), {
+    ...alone,
+    "unsaid": "encrypted",
+    "false": "refused",
+  });
+  assert.deepEqual(await outcomes(parents.encrypted), { "unsaid": "encrypted", ...refused });
+});

@@ -161,3 +161,39 @@ Deno.test("tasks are refused, cancelled, waited for and begun anew, and leave no
     dead.resolve("/nowhere");
   });
 });
+
+Deno.test("a task that is cancelled when its work is done already leaves nothing", async () => {
+  await using world = await startResourceSide();
+  const { ask, state, store } = world;
+  const { VolumeId = "" } = await ask("CreateVolume", {
+    AvailabilityZone: testConfig.az,
+    Size: 1,
+  });
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  const answer = Promise.withResolvers<string>();
+  const { images } = state;
+  const modify = images.modify.bind(images);
+  let cancelled: unknown;
+  images.modify = async (...args) => {
+    const made = await modify(...args);
+    // The image is there: what comes next is the task's own end.
+    if (cancelled === undefined) {
+      cancelled = await ask("CancelImportTask", { ImportTaskId: await answer.promise });
+    }
+    return made;
+  };
+  const { ImportTaskId = "" } = await ask("ImportImage", { DiskContainers: [{ SnapshotId }] });
+  answer.resolve(ImportTaskId);
+  const task = async () =>
+    (await ask("DescribeImportImageTasks", { ImportTaskIds: [ImportTaskId] })).ImportImageTasks
+      ?.[0];
+  await until(
+    "its end",
+    async () => !["active", "deleting"].includes((await task())?.Status ?? "active"),
+  );
+  assert.deepEqual(cancelled, { ImportTaskId, State: "deleting", PreviousState: "active" });
+  assert.equal((await task())?.Status, "deleted");
+  assert.deepEqual([...state.images.all()], []);
+  assert.deepEqual([...state.snapshots.all()].map((one) => one.snapshot_id), [SnapshotId]);
+  assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
+});

@@ -205,11 +205,28 @@ export class DirectSnapshots {
     call: CallContext,
     parent: SnapshotRecord | undefined,
   ): Encryption {
-    const { records } = this.#o.state;
+    const defaults = encryptionDefaults(this.#o.state.records, call.region, call.account_id);
+    // Unlike what EC2's own actions make, this is never encrypted against what was asked for.
+    if (defaults.always && parent !== undefined && parent.encrypted !== true) {
+      throw invalid(
+        "The account encrypts by default, and the parent snapshot is not encrypted. Make an encrypted copy of it.",
+        "INVALID_DEPENDENCY_REQUEST",
+      );
+    }
+    if (defaults.always && Encrypted === false) {
+      throw invalid(
+        "The account encrypts by default. Leave Encrypted out, or set it to true.",
+        "INVALID_DEPENDENCY_REQUEST",
+      );
+    }
     try {
+      // A key alone asks for encryption as well.
       return chooseEncryption(
-        { Encrypted, KmsKeyId: KmsKeyArn },
-        encryptionDefaults(records, call.region, call.account_id),
+        {
+          Encrypted: Encrypted ?? (KmsKeyArn === undefined ? undefined : true),
+          KmsKeyId: KmsKeyArn,
+        },
+        defaults,
         parent,
       );
     } catch (cause) {

@@ -71,7 +71,8 @@ export class SnapshotKeeper {
     clearInterval(this.#timer);
     this.#stop.abort();
     this.#stopped.resolve();
-    await Promise.allSettled([...this.#background]);
+    // What is under way may begin more.
+    while (this.#background.size > 0) await Promise.allSettled([...this.#background]);
   }
 
   sweep(): void {
@@ -212,7 +213,7 @@ export class SnapshotKeeper {
   }
 
   async #settled(
-    { account_id, snapshot_id }: SnapshotRecord,
+    { account_id, snapshot_id, copy_of }: SnapshotRecord,
     state: "pending" | "completed" | "error",
     frozen: BlockSnapshot | undefined,
   ): Promise<SnapshotRecord> {
@@ -225,7 +226,10 @@ export class SnapshotKeeper {
       const { copy_of: _, ...rest } = withoutMaker(now);
       return { ...rest, size_gib, state, completion_time: new Date().toISOString() };
     });
-    if (settled.state !== "pending") await settleImages(this.state);
+    if (settled.state !== "pending") {
+      if (copy_of !== undefined) this.#finishSource(copy_of);
+      await settleImages(this.state);
+    }
     return settled;
   }
 
@@ -387,8 +391,25 @@ export class SnapshotKeeper {
     this.#inBackground("snapshot_delete_delayed", { snapshot_id }, () => this.finish(snapshot));
   }
 
+  /** A snapshot that was to go, and waited for a copy that was being made of it. */
+  #finishSource(source_id: string): void {
+    for (const snapshot of this.state.snapshots.all()) {
+      if (snapshot.snapshot_id === source_id && snapshot.state === "deleting") {
+        this.#finishLater(snapshot);
+      }
+    }
+  }
+
+  /** Whether a copy or a volume that somebody was told to get is still being filled from it. */
+  #isRead(snapshot_id: string): boolean {
+    const { snapshots, volumes } = this.state;
+    return snapshots.all().some((one) => one.state === "pending" && one.copy_of === snapshot_id) ||
+      volumes.all().some((one) => one.state === "creating" && one.snapshot_id === snapshot_id);
+  }
+
   /** One try to end a `deleting` snapshot; true when it is gone. */
   async finish({ account_id, snapshot_id }: SnapshotRecord): Promise<boolean> {
+    if (this.#isRead(snapshot_id)) return false;
     return await this.#locks.hold(snapshot_id, async () => {
       try {
         await this.bus.ask(deleteSnapshot, { snapshot_id });

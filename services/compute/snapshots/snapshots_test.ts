@@ -114,3 +114,92 @@ Deno.test("of two who delete a snapshot at once, the later one hears that it is 
   };
   await assert.rejects(ask("DeleteSnapshot", { SnapshotId }), { code: "InvalidSnapshot.NotFound" });
 });
+
+Deno.test("a keeper that stops waits also for what was begun while it waited", async () => {
+  await using world = await startResourceSide();
+  const { instances, side, state, store } = world;
+  const volume_id = await volumeIn(world);
+  const instance = await instances.create(instanceRecord({ account_id: alice }));
+  const snapshot_id = "snap-00000000000000008";
+  await state.snapshots.create({
+    snapshot_id,
+    account_id: alice,
+    volume_id,
+    size_gib: 1,
+    awaits_reboot_of: instance.instance_id,
+    state: "pending",
+    start_time: new Date(Date.now() - 3600_000).toISOString(),
+    tags: {},
+  });
+  const freezing = Promise.withResolvers<void>();
+  const frozen = Promise.withResolvers<void>();
+  const deleting = Promise.withResolvers<void>();
+  const deleted = Promise.withResolvers<void>();
+  store.before = async (call) => {
+    if (call === "ebs.snapshot.create") {
+      freezing.resolve();
+      await frozen.promise;
+    }
+    if (call === "ebs.snapshot.delete") {
+      deleting.resolve();
+      await deleted.promise;
+    }
+  };
+  side.snapshots.sweep();
+  await freezing.promise;
+  // Its record goes meanwhile, so that what the block store has made is to be removed again.
+  await state.snapshots.delete(alice, snapshot_id);
+  let isStopped = false;
+  const stopped = side.snapshots.stop().then(() => isStopped = true);
+  frozen.resolve();
+  try {
+    await deleting.promise;
+    // A stop that waited for the first work alone would be over by the end of this round trip.
+    await state.snapshots.table.read("nobody.none");
+    assert.equal(isStopped, false);
+  } finally {
+    deleted.resolve();
+  }
+  await stopped;
+  assert.deepEqual(recorded(world), []);
+});
+
+Deno.test("what is being copied and encrypted is kept by the block store until the copy is whole", async () => {
+  await using world = await startResourceSide();
+  const { ask, side, state, store } = world;
+  const { SnapshotId: SourceSnapshotId = "" } = await ask("CreateSnapshot", {
+    VolumeId: await volumeIn(world),
+  });
+  const asked = Promise.withResolvers<void>();
+  const letGo = Promise.withResolvers<void>();
+  store.before = async (call) => {
+    if (call !== "ebs.snapshot.copy") return;
+    asked.resolve();
+    await letGo.promise;
+  };
+  const { SnapshotId = "" } = await ask("CopySnapshot", {
+    SourceRegion: testConfig.region,
+    SourceSnapshotId,
+    Encrypted: true,
+  });
+  await asked.promise;
+  try {
+    await ask("DeleteSnapshot", { SnapshotId: SourceSnapshotId });
+    await assert.rejects(ask("DescribeSnapshots", { SnapshotIds: [SourceSnapshotId] }), {
+      code: "InvalidSnapshot.NotFound",
+    });
+    const source = [...state.snapshots.all(alice)]
+      .find((one) => one.snapshot_id === SourceSnapshotId);
+    assert.ok(source);
+    assert.equal(await side.snapshots.finish(source), false);
+  } finally {
+    letGo.resolve();
+  }
+  await until(
+    "the copy is settled",
+    () => state.snapshots.get(alice, SnapshotId)?.state !== "pending",
+  );
+  assert.equal(state.snapshots.get(alice, SnapshotId)?.state, "completed");
+  await until("its source is gone", () => recorded(world).length === 1);
+  assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
+});

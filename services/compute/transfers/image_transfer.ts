@@ -85,11 +85,10 @@ async function bringDisk(
   return { snapshot_id, size_gib, object_bytes, encrypted };
 }
 
-/** Deletes whatever an import has made so far; nothing of it has been answered yet. */
+/** Deletes whatever an import has made so far, which its task has not said to be completed. */
 export async function takeBackImport(transfer: Transfer, disks: number): Promise<void> {
   const { account_id, bus, state, task_id } = transfer;
   const image_id = await idOf(imageType.idPrefix, task_id);
-  if (state.images.get(account_id, image_id)?.state === "available") return;
   await state.images.delete(account_id, image_id);
   for (let index = 0; index < disks; index++) {
     const ids = await idsOf(task_id, index);

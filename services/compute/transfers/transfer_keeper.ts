@@ -127,9 +127,8 @@ export class TransferKeeper {
     const change = (said: Said, more: object = {}) =>
       state.records.change(one, account_id, id, (record) => {
         // What comes late says nothing of a task that is cancelled or done.
-        return said.Status === "active" && statusOf(one, record) !== "active"
-          ? {}
-          : { ...saying(one, record, said), ...more };
+        const isLate = said.Status !== "deleted" && statusOf(one, record) !== "active";
+        return isLate ? {} : { ...saying(one, record, said), ...more };
       });
     let noted = -1;
     const transfer: Transfer = {
@@ -162,10 +161,12 @@ export class TransferKeeper {
           return;
         }
         const made = await this.#run(one, transfer, record);
-        await change({ Status: "completed", StatusMessage: undefined, Progress: undefined }, {
-          ...made,
-          ...ended(),
-        });
+        const settled = await change(
+          { Status: "completed", StatusMessage: undefined, Progress: undefined },
+          { ...made, ...ended() },
+        );
+        // Who cancelled it meanwhile was told so: all of it is taken back.
+        if (statusOf(one, settled) === "deleting") continue;
         log.info("transfer_done", { task_id: id });
         return;
       } catch (error) {
