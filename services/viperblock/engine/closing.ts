@@ -53,6 +53,8 @@ export class Closing {
   #underWay = false;
   #finished = false;
   #for: "unmount" | "stop" = "stop";
+  /** It is to be stopped, should the unmount come to nothing. */
+  #stopsThen = false;
   #step: "connections" | "flush" | "drain" | "save" | "quiet" | "over" = "over";
   /** What is told when all is quiet. */
   #end: () => void = () => {};
@@ -82,8 +84,13 @@ export class Closing {
   }
 
   begin(how: "unmount" | "stop"): void {
-    if (this.#underWay && this.#for === "unmount") return;
+    if (this.#underWay) {
+      // The log of a stop stays as it is, with blocks that no map in the store may name.
+      this.#stopsThen ||= how === "stop";
+      return;
+    }
     this.#underWay = true;
+    this.#stopsThen = false;
     this.#for = how;
     this.#step = "connections";
     this.#door.stopListening();
@@ -167,6 +174,11 @@ export class Closing {
     });
     if (ok) return;
     this.#step = "over";
+    if (this.#stopsThen) {
+      this.#for = "stop";
+      this.#step = "connections";
+      return;
+    }
     // The store could not take it all: the volume is served again, and nothing is lost.
     this.#underWay = false;
     this.#door.listenAgain();

@@ -11,8 +11,10 @@ function ending(
   how: "unmount" | "stop",
   snapshotter: { idle: boolean; isFailing: boolean },
   save: (key: string) => boolean = () => true,
+  isSyncing = false,
 ) {
-  const busy = { log: false, drainer: false };
+  const busy = { log: false, drainer: false, syncing: false };
+  const flushes: (() => void)[] = [];
   const posted: FromWorker[] = [];
   let listening = true;
   const map = new BlockMap(1024);
@@ -29,7 +31,7 @@ function ending(
         return !busy.log;
       },
       sealSegment() {},
-      flushThen: (work: () => void) => work(),
+      flushThen: (work: () => void) => busy.syncing ? void flushes.push(work) : work(),
       advance() {},
       markAtEnd: () => false,
     },
@@ -52,9 +54,14 @@ function ending(
     mapKey: (attempt: number) => `maps/vol-test/1.${attempt}`,
     post: (message: FromWorker) => posted.push(message),
   } as unknown as ClosingParts);
+  busy.syncing = isSyncing;
   closing.begin(how);
   closing.advance();
-  return { closing, busy, posted, isListening: () => listening };
+  const synced = () => {
+    busy.syncing = false;
+    for (const work of flushes.splice(0)) work();
+  };
+  return { closing, busy, posted, synced, isListening: () => listening };
 }
 
 /** An unmount that has come to the drain, beside a snapshot in the given state. */
@@ -110,4 +117,28 @@ Deno.test("an unmount that is tried again stores its map under another key, and 
     posted.map((each) => each.kind === "unmounted" && [each.ok, each.key]),
     [[false, first], [true, second]],
   );
+});
+
+Deno.test("a stop that comes during an unmount is done when the store does not take the volume", () => {
+  const { closing, posted, isListening } = ending("unmount", noSnapshot, () => false);
+  closing.begin("stop");
+  for (let turn = 0; turn < 4; turn++) closing.advance();
+  assert.deepEqual(posted.map(({ kind }) => kind), ["unmounted", "stopped"]);
+  assert.ok(closing.finished);
+  assert.equal(isListening(), false);
+});
+
+Deno.test("an unmount that comes during a stop stores nothing: the log stays behind, with all that is in it", () => {
+  const saved: string[] = [];
+  const { closing, posted, synced } = ending(
+    "stop",
+    noSnapshot,
+    (key) => saved.push(key) > 0,
+    true,
+  );
+  closing.begin("unmount");
+  synced();
+  for (let turn = 0; turn < 4; turn++) closing.advance();
+  assert.deepEqual(posted.map(({ kind }) => kind), ["stopped"]);
+  assert.deepEqual(saved, []);
 });
