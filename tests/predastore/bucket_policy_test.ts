@@ -7,6 +7,7 @@ import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
 import { systemBuckets } from "../../services/predastore/contract.ts";
 import { startNode } from "../kit/node.ts";
+import { answered } from "./answered.ts";
 import { keptAlive, refused, textOf } from "./steps.ts";
 
 Deno.test({
@@ -243,6 +244,16 @@ Deno.test({
       await tag(other, "a");
       await refused(tag(ada, "b"), "AccessDenied", 403);
       await refused(tag(other, "b"), "AccessDenied", 403);
+      // What a document says is not another thing for what a header says.
+      const claimed = await answered(
+        ada,
+        new S3.PutObjectTaggingCommand({
+          ...{ Bucket, Key: "open/a" },
+          Tagging: { TagSet: [{ Key: "other", Value: "b" }] },
+        }),
+        { "x-amz-tagging": "team=a" },
+      );
+      assert.equal(claimed.status, 403, claimed.text);
       await boss.send(
         new S3.PutObjectTaggingCommand({
           ...{ Bucket, Key: "open/secret" },
@@ -281,6 +292,69 @@ Deno.test({
       assert.equal((await anybody(`/${Bucket}/open/a`)).status, 403);
       const from = { headers: { referer: "https://a/page" } };
       assert.equal((await anybody(`/${Bucket}/open/a`, from)).status, 200);
+    });
+
+    await t.step("bucket policies may look at the lock that a request asks for", async () => {
+      const locked = { Bucket: "locked", Key: "k" };
+      await boss.send(
+        new S3.CreateBucketCommand({ Bucket: locked.Bucket, ObjectLockEnabledForBucket: true }),
+      );
+      await boss.send(new S3.PutObjectCommand({ ...locked, Body: "x" }));
+      const days = (number: number) => new Date(Date.now() + number * 86_400_000);
+      const allow = {
+        Effect: "Allow",
+        Principal: { AWS: `arn:aws:iam::${admin.account_id}:user/ada` },
+        Action: ["s3:PutObject", "s3:PutObjectRetention", "s3:PutObjectLegalHold"],
+        Resource: "arn:aws:s3:::locked/*",
+      };
+      const deny = (Condition: object) => ({ ...allow, Effect: "Deny", Condition });
+      await boss.send(
+        new S3.PutBucketPolicyCommand({
+          Bucket: locked.Bucket,
+          Policy: JSON.stringify({
+            Version: "2012-10-17",
+            Statement: [
+              allow,
+              deny({ NumericGreaterThan: { "s3:object-lock-remaining-retention-days": "10" } }),
+              deny({ StringEquals: { "s3:object-lock-mode": "COMPLIANCE" } }),
+              deny({ StringEquals: { "s3:object-lock-legal-hold": "ON" } }),
+            ],
+          }),
+        }),
+      );
+      const retain = (client: S3.S3Client, number: number, Mode: "GOVERNANCE" | "COMPLIANCE") =>
+        client.send(
+          new S3.PutObjectRetentionCommand({
+            ...locked,
+            Retention: { Mode, RetainUntilDate: days(number) },
+          }),
+        );
+      const hold = (Status: "ON" | "OFF") =>
+        ada.send(new S3.PutObjectLegalHoldCommand({ ...locked, LegalHold: { Status } }));
+      await refused(retain(ada, 11, "GOVERNANCE"), "AccessDenied", 403);
+      await refused(retain(ada, 5, "COMPLIANCE"), "AccessDenied", 403);
+      await refused(retain(other, 5, "GOVERNANCE"), "AccessDenied", 403);
+      const claimed = await answered(
+        ada,
+        new S3.PutObjectRetentionCommand({
+          ...locked,
+          Retention: { Mode: "COMPLIANCE", RetainUntilDate: days(5) },
+        }),
+        { "x-amz-object-lock-mode": "GOVERNANCE" },
+      );
+      assert.equal(claimed.status, 403, claimed.text);
+      await retain(ada, 10, "GOVERNANCE");
+      await refused(hold("ON"), "AccessDenied", 403);
+      await hold("OFF");
+      const put = (number: number) =>
+        ada.send(
+          new S3.PutObjectCommand({
+            ...{ ...locked, Body: "y", ObjectLockMode: "GOVERNANCE" },
+            ObjectLockRetainUntilDate: days(number),
+          }),
+        );
+      await refused(put(20), "AccessDenied", 403);
+      await put(9);
     });
     client.close();
     for (const client of [boss, other, ada, iam]) client.destroy();

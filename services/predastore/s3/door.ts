@@ -98,7 +98,7 @@ export class SlowBodies implements BodyWatch, Disposable {
   }
 }
 
-type Asked = Omit<AskedRequest, "account_id">;
+type Asked = Omit<AskedRequest, "account_id" | "conditions">;
 
 interface Arrived {
   readonly target: string;
@@ -346,8 +346,7 @@ export class Door implements Disposable {
       // Mostly nobody looks: who may everything is known, and not asked about again.
       get conditions() {
         return {
-          ...conditions,
-          ...requestConditions({ ...asked, account_id: bucket?.account_id }),
+          ...requestConditions({ ...asked, account_id: bucket?.account_id, conditions }),
           ...existingTags(store, bucket, { action, resource, version }),
         };
       },

@@ -4,9 +4,17 @@ import type { BucketRow, ObjectRow, Revised } from "../index/rows.ts";
 import { defaultLock, isLocked, mayChange } from "../objects/object_lock.ts";
 import type { BucketSettings, ObjectLock, Retention } from "../objects/settings.ts";
 import { needsDigest, readDocument } from "./body.ts";
-import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import {
+  accessDenied,
+  bucketOfMany,
+  invalidArgument,
+  mayIn,
+  ownBucket,
+  type S3Call,
+} from "./call.ts";
 import { done, maybeNode, notFound, oneOf, readRoot, requiredText, setBucket } from "./document.ts";
 import { objectArn } from "./permissions.ts";
+import { remainingDays } from "./request_conditions.ts";
 import { askedVersion, meantObject, standing } from "./version_ids.ts";
 import { element, malformedXml, parseXml, text, type XmlNode, xmlResponse } from "./xml.ts";
 
@@ -212,8 +220,20 @@ async function change(
   return done();
 }
 
+/** Policies may look at what a document asks for, so the caller is asked about behind it. @throws AwsError `AccessDenied` */
+async function demand(
+  call: S3Call,
+  action: string,
+  conditions: Readonly<Record<string, string>>,
+): Promise<void> {
+  const bucket = bucketOfMany(call);
+  const resource = objectArn(bucket.name, call.key);
+  const version = call.query.get("versionId");
+  if (!await mayIn(call, bucket, { action, resource, version, conditions })) throw accessDenied();
+}
+
 export async function putObjectRetention(call: S3Call): Promise<Response> {
-  ownBucket(call);
+  bucketOfMany(call);
   const root = await readRoot(call, "Retention");
   const mode = text(root, "Mode");
   const until = text(root, "RetainUntilDate");
@@ -222,6 +242,15 @@ export async function putObjectRetention(call: S3Call): Promise<Response> {
     mode: oneOf(mode, "GOVERNANCE", "COMPLIANCE"),
     until_ms: instant(until),
   };
+  await demand(
+    call,
+    "s3:PutObjectRetention",
+    retention === undefined ? {} : {
+      "s3:object-lock-mode": retention.mode,
+      "s3:object-lock-retain-until-date": new Date(retention.until_ms).toISOString(),
+      "s3:object-lock-remaining-retention-days": remainingDays(retention.until_ms),
+    },
+  );
   lockedBucket(call);
   const bypass = await bypasses(call);
   return await change(call, ({ retention: now, ...rest }) => {
@@ -251,9 +280,10 @@ export function getObjectRetention(call: S3Call): Response {
 }
 
 export async function putObjectLegalHold(call: S3Call): Promise<Response> {
-  ownBucket(call);
+  bucketOfMany(call);
   const root = await readRoot(call, "LegalHold");
   const status = oneOf(requiredText(root, "Status"), "ON", "OFF");
+  await demand(call, "s3:PutObjectLegalHold", { "s3:object-lock-legal-hold": status });
   return await change(call, (now) => ({ ...now, legal_hold: status === "ON" }));
 }
 

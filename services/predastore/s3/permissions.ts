@@ -2,7 +2,8 @@
  * What each S3 operation needs leave for, by IAM's names: the actions, and the buckets and objects that
  * they touch. An operation that is not in the table needs an action that no policy but `*` allows.
  *
- * DeleteObjects asks for each key by itself, and PutObjectTagging with its tags, where those are known.
+ * DeleteObjects asks for each key by itself, and PutObjectTagging, PutObjectRetention and PutObjectLegalHold with what
+ * their documents say, where that is known.
  */
 import { copySourceTarget, type Target } from "./target.ts";
 
@@ -144,6 +145,15 @@ const headerActions: Readonly<Record<string, string>> = {
   "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
 };
 
+/** What these ask for stands in their bodies: each key, the signed form, the tags, the lock. */
+const saidInBody: ReadonlySet<string> = new Set([
+  "DeleteObjects",
+  "PostObject",
+  "PutObjectLegalHold",
+  "PutObjectRetention",
+  "PutObjectTagging",
+]);
+
 /** Query parameters of listings that policies may look at. */
 const listConditions: Readonly<Record<string, string>> = {
   prefix: "s3:prefix",
@@ -167,8 +177,7 @@ export function permissionsOf(operation: string, target: Target, headers: Header
     return [{ action: "s3express:ListAllMyDirectoryBuckets", resource: "*" }];
   }
   if (operation === "ListBuckets") return [{ action: "s3:ListAllMyBuckets", resource: "*" }];
-  // What these ask for stands in their bodies: each key, the signed form, the tags.
-  if (["DeleteObjects", "PostObject", "PutObjectTagging"].includes(operation)) return [];
+  if (saidInBody.has(operation)) return [];
   const onBucket = bucketActions[operation];
   if (onBucket !== undefined) {
     const conditions = onBucket.startsWith("s3:ListBucket") ? conditionsOf(query) : {};

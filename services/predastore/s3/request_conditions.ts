@@ -32,6 +32,9 @@ const asCalled = [
 const renamed: Readonly<Record<string, string>> = {
   "referer": "aws:Referer",
   "user-agent": "aws:UserAgent",
+};
+/** What a write asks for besides its object. */
+const ofLocks: Readonly<Record<string, string>> = {
   "x-amz-object-lock-legal-hold": "s3:object-lock-legal-hold",
   "x-amz-object-lock-mode": "s3:object-lock-mode",
   "x-amz-object-lock-retain-until-date": "s3:object-lock-retain-until-date",
@@ -46,7 +49,28 @@ export interface AskedRequest {
   readonly amz_date?: string | undefined;
   /** Of the bucket. */
   readonly account_id: string | undefined;
+  /** What the operation knows by itself, from its document or its query. */
+  readonly conditions?: Permission["conditions"];
 }
+
+/** What the headers of a write ask for besides: tags, and a lock. */
+function besides(headers: Headers): Conditions {
+  const found: Conditions = {};
+  for (const [name, key] of Object.entries(ofLocks)) {
+    const value = headers.get(name);
+    if (value !== null) found[key] = value;
+  }
+  const until_ms = Date.parse(headers.get("x-amz-object-lock-retain-until-date") ?? "");
+  if (!Number.isNaN(until_ms)) {
+    found["s3:object-lock-remaining-retention-days"] = remainingDays(until_ms);
+  }
+  const tagging = headers.get("x-amz-tagging");
+  return tagging === null ? found : { ...found, ...tagConditions(tagsOfHeader(tagging)) };
+}
+
+/** How many days an object is still to be retained: one that has begun counts. */
+export const remainingDays = (until_ms: number) =>
+  String(Math.max(0, Math.ceil((until_ms - Date.now()) / 86_400_000)));
 
 /** In milliseconds as policies count, and whole seconds, so that answers to the same question can be remembered. */
 function ageOf(amz_date: string | undefined): string | undefined {
@@ -75,11 +99,11 @@ export function requestConditions(request: AskedRequest): Conditions {
     set("s3:ResourceAccount", account_id);
     set("aws:ResourceAccount", account_id);
   }
-  const tagging = headers.get("x-amz-tagging");
-  if (tagging !== null) {
-    Object.assign(found, tagConditions(tagsOfHeader(tagging)));
-  }
-  return found;
+  // Where a document says it, headers do not.
+  return request.conditions === undefined ? { ...found, ...besides(headers) } : {
+    ...found,
+    ...request.conditions,
+  };
 }
 
 /** Actions for which policies may look at the tags that an object has. */
