@@ -24,6 +24,8 @@ const shortestPauseMs = 100;
 /** When nothing was found that is worth it. */
 export const idlePauseMs = 5000;
 const failurePauseMs = 10_000;
+/** A chunk that the store could not give is left alone for so long; others come first. */
+const unreadPauseMs = 600_000;
 /** Dead chunks that are worth a checkpoint. */
 const deadChunks = 16;
 
@@ -62,6 +64,8 @@ export class Compactor {
   #read = 0;
   /** Chunks in which a block is damaged; they stay as they are. */
   readonly #spoilt = new Set<number>();
+  /** Chunks that the store could not give, and when. */
+  readonly #unread = new Map<number, number>();
   /** Chunks emptied and blocks moved so far. */
   compacted = 0;
   moved = 0;
@@ -87,6 +91,7 @@ export class Compactor {
   /** The chunk is gone, and its number is another's from now on. */
   forget(chunk: number): void {
     this.#spoilt.delete(chunk);
+    this.#unread.delete(chunk);
   }
 
   /** Once each turn, unless the volume is being closed. */
@@ -121,12 +126,19 @@ export class Compactor {
     return true;
   }
 
+  /** The chunk stays as it is, for good or for now. */
+  #isLeft(number: number): boolean {
+    const unreadAt = this.#unread.get(number);
+    return this.#spoilt.has(number) ||
+      (unreadAt !== undefined && this.#o.now() - unreadAt < unreadPauseMs);
+  }
+
   /** The sparsest chunks, as many as one new one can take up. */
   #choose(): Source[] {
     const sparse: Source[] = [];
     for (const [number, chunk] of this.#o.places.chunks.entries()) {
       if (chunk === undefined || chunk.live === 0 || chunk.live * 2 > chunk.blocks) continue;
-      if (this.#isOwn(chunk) && !this.#spoilt.has(number)) sparse.push({ number, chunk });
+      if (this.#isOwn(chunk) && !this.#isLeft(number)) sparse.push({ number, chunk });
     }
     sparse.sort((a, b) => a.chunk.live - b.chunk.live);
     const chosen: Source[] = [];
@@ -161,7 +173,8 @@ export class Compactor {
     const source = this.#sources[0];
     if (id !== this.#order || source === undefined) return;
     if (!ok || !this.#use(source)) {
-      this.#spoilt.add(source.number);
+      if (ok) this.#spoilt.add(source.number);
+      else this.#unread.set(source.number, this.#o.now());
       this.#stop(failurePauseMs);
       return;
     }
