@@ -263,6 +263,10 @@ export class VolumeRun {
           await this.#unmount(opened);
           return;
         }
+        if (how === 2 && this.#rereading.below(2) === 0) {
+          await this.#endTwice(opened);
+          return;
+        }
         if (how === 2) {
           // It dies while it is unmounting.
           this.#cloud.note("begins to unmount");
@@ -364,6 +368,29 @@ export class VolumeRun {
       await opened.until(() => opened.ended || opened.refused);
     }
     opened.audit();
+    await this.#putAway(opened);
+  }
+
+  /** It is told to stop while it unmounts, or the other way round, and ends in one manner or the other. */
+  async #endTwice(opened: OpenedVolume): Promise<void> {
+    const { store, world } = this.#cloud;
+    const random = this.#rereading;
+    const [first, then] = random.below(2) === 0
+      ? ["unmount", "stop"] as const
+      : ["stop", "unmount"] as const;
+    this.#cloud.note(`begins to ${first}, then to ${then}`);
+    // For longer than the engine tries.
+    if (random.below(2) === 0) store.awayUntil = world.now + 60_000;
+    opened.volume.deliver({ kind: first });
+    for (let turns = random.below(30); turns > 0 && !opened.ended; turns--) await opened.turn();
+    if (!opened.ended) opened.volume.deliver({ kind: then });
+    await opened.until(() => opened.ended);
+    if (opened.refused || opened.map === undefined) this.#endInOrder(opened);
+    else await this.#putAway(opened);
+  }
+
+  /** It is unmounted. */
+  async #putAway(opened: OpenedVolume): Promise<void> {
     this.#endInOrder(opened);
     const { mounted_on: _, ...rest } = this.#row;
     this.#row = { ...rest, ...(opened.map === undefined ? {} : { map: opened.map }) };
