@@ -8,6 +8,7 @@ import {
 } from "./announcement.ts";
 import { type NodeKey, openNodeKey } from "./node_key.ts";
 import { Peers, silence_ms } from "./peers.ts";
+import { seeded } from "../../tests/kit/random.ts";
 
 async function newKey(): Promise<NodeKey> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-key-" });
@@ -138,29 +139,25 @@ Deno.test("hostile datagrams are refused by their reason and never thrown at", a
   }
 });
 
-Deno.test("random datagrams are refused", async () => {
-  const key = await newKey();
-  const good = await encodeAnnouncement(said, key);
-  const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-  console.log(`fuzz seed ${seed}`);
-  let state = seed;
-  const random = (below: number) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-  for (let round = 0; round < 2_000; round++) {
-    const mutant = [...good];
-    for (let change = random(5) + 1; change > 0; change--) {
-      const at = random(mutant.length);
-      if (random(2) === 0) mutant.splice(at, random(30) + 1);
-      else mutant.splice(at, 0, random(256));
+Deno.test("random datagrams are refused", () =>
+  seeded(async (source) => {
+    const key = await newKey();
+    const good = await encodeAnnouncement(said, key);
+    const random = (below: number) => source.below(below);
+    for (let round = 0; round < 2_000; round++) {
+      const mutant = [...good];
+      for (let change = random(5) + 1; change > 0; change--) {
+        const at = random(mutant.length);
+        if (random(2) === 0) mutant.splice(at, random(30) + 1);
+        else mutant.splice(at, 0, random(256));
+      }
+      const datagram = new Uint8Array(mutant);
+      const result = await decodeAnnouncement(datagram);
+      const same = datagram.length === good.length &&
+        datagram.every((byte, at) => byte === good[at]);
+      assert.equal("refused" in result, !same, `round ${round}`);
     }
-    const datagram = new Uint8Array(mutant);
-    const result = await decodeAnnouncement(datagram);
-    const same = datagram.length === good.length && datagram.every((byte, at) => byte === good[at]);
-    assert.equal("refused" in result, !same, `fuzz seed ${seed}, round ${round}`);
-  }
-});
+  }));
 
 const from = (node_id: string, more: Partial<Announcement> = {}): Announcement => ({
   format: 1,

@@ -10,6 +10,7 @@ import {
   withoutSecrets,
 } from "./seed.ts";
 import type { Rule } from "./seed/rule.ts";
+import { seeded } from "../../tests/kit/random.ts";
 
 const examples = new URL("../../cloud-init/", import.meta.url).pathname;
 const example = (name: string) => Deno.readFileSync(join(examples, name));
@@ -207,62 +208,57 @@ Deno.test("a seed that is kept holds no secret", () => {
   assert.ok(kept.includes("eu-north-1a"));
 });
 
-Deno.test("whatever bytes a seed is made of, it is read or refused in one sentence", () => {
-  const seed = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-  console.log(`fuzz seed ${seed}`);
-  let state = seed;
-  const random = (below: number) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-  const starts = ["mulga.yaml", "static-network.yaml", "user-data"].map((
-    name,
-  ) => [...example(name)]);
-  const pieces = [
-    "\0",
-    "\t",
-    "- ",
-    ": ",
-    "{",
-    "}",
-    "[",
-    "]",
-    "&a",
-    "*a",
-    "!!binary ",
-    "|\n",
-    ">\n",
-    "\n---\n",
-    "'",
-    '"',
-    "#",
-    "? ",
-    "<<: ",
-    "%YAML 1.1\n",
-    "\ufeff",
-    "\u2028",
-    "9e999",
-    "0x1",
-    "~",
-  ]
-    .map((piece) => [...bytes(piece)]);
-  for (let round = 0; round < 1_500; round++) {
-    const mutant = [...starts[random(starts.length)] ?? []];
-    for (let change = random(6) + 1; change > 0; change--) {
-      const at = random(mutant.length);
-      const kind = random(4);
-      if (kind === 0) mutant.splice(at, random(40));
-      else if (kind === 1) mutant[at] = random(256);
-      else if (kind === 2) mutant.splice(at, 0, ...pieces[random(pieces.length)] ?? []);
-      else mutant.splice(at, 0, ...mutant.slice(random(mutant.length), random(mutant.length)));
-    }
-    for (const reader of [readSeed, readUserData]) {
-      try {
-        reader(new Uint8Array(mutant), "mulga.yaml");
-      } catch (error) {
-        assert.ok(error instanceof SeedError, `fuzz seed ${seed}, round ${round}: ${error}`);
-        assert.ok(!error.message.includes("\n"), `fuzz seed ${seed}, round ${round}`);
+Deno.test("whatever bytes a seed is made of, it is read or refused in one sentence", () =>
+  seeded((source) => {
+    const random = (below: number) => source.below(below);
+    const starts = ["mulga.yaml", "static-network.yaml", "user-data"].map((
+      name,
+    ) => [...example(name)]);
+    const pieces = [
+      "\0",
+      "\t",
+      "- ",
+      ": ",
+      "{",
+      "}",
+      "[",
+      "]",
+      "&a",
+      "*a",
+      "!!binary ",
+      "|\n",
+      ">\n",
+      "\n---\n",
+      "'",
+      '"',
+      "#",
+      "? ",
+      "<<: ",
+      "%YAML 1.1\n",
+      "\ufeff",
+      "\u2028",
+      "9e999",
+      "0x1",
+      "~",
+    ]
+      .map((piece) => [...bytes(piece)]);
+    for (let round = 0; round < 1_500; round++) {
+      const mutant = [...starts[random(starts.length)] ?? []];
+      for (let change = random(6) + 1; change > 0; change--) {
+        const at = random(mutant.length);
+        const kind = random(4);
+        if (kind === 0) mutant.splice(at, random(40));
+        else if (kind === 1) mutant[at] = random(256);
+        else if (kind === 2) mutant.splice(at, 0, ...pieces[random(pieces.length)] ?? []);
+        else mutant.splice(at, 0, ...mutant.slice(random(mutant.length), random(mutant.length)));
+      }
+      for (const reader of [readSeed, readUserData]) {
+        try {
+          reader(new Uint8Array(mutant), "mulga.yaml");
+        } catch (error) {
+          assert.ok(error instanceof SeedError, `round ${round}: ${error}`);
+          assert.ok(!error.message.includes("\n"), `round ${round}`);
+        }
       }
     }
-  }
-});
+  }));
