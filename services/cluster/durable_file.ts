@@ -1,5 +1,6 @@
 /** A small file of this service that is whole or not there: written beside, synced, then renamed. */
 import { dirname } from "node:path";
+import { ignoreMissing, textIfThere } from "../config/missing_files.ts";
 
 export async function writeDurably(path: string, content: string): Promise<void> {
   const beside = `${path}.new`;
@@ -22,23 +23,13 @@ export async function writeDurably(path: string, content: string): Promise<void>
 
 /** The JSON of a file; undefined when there is none. @throws SyntaxError when it is no JSON */
 export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  return JSON.parse(text);
+  const text = await textIfThere(path);
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 /** Removes a file so that it stays removed; what is not there is removed already. */
 export async function removeDurably(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await Deno.remove(path).catch(ignoreMissing);
   using directory = await Deno.open(dirname(path));
   await directory.sync();
 }

@@ -13,6 +13,7 @@
  */
 import { join } from "node:path";
 import { releaseVersion } from "./release.ts";
+import { textIfThere } from "./missing_files.ts";
 
 export interface Format {
   /** What this release writes. */
@@ -82,13 +83,8 @@ const stampPath = (dataDir: string) => join(dataDir, "formats.json");
 /** @throws StateTooNew when the stamp itself is of a later kind */
 export async function readStamp(dataDir: string): Promise<FormatStamp | undefined> {
   const path = stampPath(dataDir);
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const text = await textIfThere(path);
+  if (text === undefined) return undefined;
   let value: Partial<FormatStamp> | null = null;
   try {
     value = JSON.parse(text);

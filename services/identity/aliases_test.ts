@@ -1,22 +1,9 @@
 import assert from "node:assert/strict";
+import { identityOn } from "../../tests/kit/identity.ts";
 import { startNats, testLog, type TestNats } from "../../tests/kit/nats.ts";
 import { systemContext } from "../bus/subject.ts";
-import { accountCall, createAccount, newMasterKey } from "./contract.ts";
-import { parseMasterKeys } from "./credentials/master_key.ts";
-import { startIdentity } from "./identity.ts";
+import { accountCall, createAccount } from "./contract.ts";
 import { State } from "./state.ts";
-
-async function identityOn(nats: TestNats, masterKeys = parseMasterKeys(newMasterKey(), "here")) {
-  const bus = await nats.bus("identity");
-  const identity = await startIdentity({
-    bus,
-    log: testLog,
-    masterKeys,
-    masterKeyPath: "here",
-    clusterId: "c-test",
-  });
-  return { bus, masterKeys, identity };
-}
 
 /** What accounts say of their aliases, asked by name as the operator asks. */
 async function accounts(nats: TestNats, names: readonly string[]) {

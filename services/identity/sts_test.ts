@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
+import { identityOn } from "../../tests/kit/identity.ts";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
 import { subject, systemContext } from "../bus/subject.ts";
-import { accountCall, adminCredentials, newMasterKey, signingKey } from "./contract.ts";
-import { parseMasterKeys } from "./credentials/master_key.ts";
+import { accountCall, adminCredentials, signingKey } from "./contract.ts";
 import { createSession } from "./credentials/sessions.ts";
-import { startIdentity } from "./identity.ts";
 import { State } from "./state.ts";
 
 interface Keys {
@@ -16,14 +15,7 @@ type Answer = Readonly<Record<string, unknown>> & { readonly Credentials: Keys }
 /** Identity, and whoever has keys asking it as the gateway does. */
 async function cloud() {
   const nats = await startNats();
-  const masterKeys = parseMasterKeys(newMasterKey(), "here");
-  const identity = await startIdentity({
-    bus: await nats.bus("identity"),
-    log: testLog,
-    masterKeys,
-    masterKeyPath: "here",
-    clusterId: "c-test",
-  });
+  const { identity, masterKeys } = await identityOn(nats);
   const asker = await nats.bus("asker");
   const admin = await asker.ask(adminCredentials, null);
   const { account_id } = admin;

@@ -14,6 +14,7 @@ import type { Table } from "../state/table.ts";
 import { Allowance } from "./allowance.ts";
 import { pathOf, refusal, respond, type RespondContext } from "./respond.ts";
 import type { RoleCredentials } from "./role_credentials.ts";
+import { ignoreMissing } from "../config/missing_files.ts";
 
 /** Requests a second that an instance may make for long, and at once. */
 const perSecond = 200;
@@ -131,8 +132,4 @@ export class MetadataServers implements AsyncDisposable {
     await this.#work;
     for (const key of [...this.#served.keys()]) await this.#close(key);
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }

@@ -16,6 +16,7 @@ import { Operator } from "./operator/operator.ts";
 import { Door } from "./s3/door.ts";
 import { readSealingKeys, type Sealing } from "./encryption/sealing.ts";
 import { Store } from "./store.ts";
+import { ignoreMissing } from "../config/missing_files.ts";
 
 const inspection_ms = 5_000;
 const compaction_ms = 60_000;
@@ -39,9 +40,7 @@ async function serveUnix(
   handler: (request: Request) => Promise<Response>,
 ): Promise<Deno.HttpServer<Deno.UnixAddr>> {
   await Deno.mkdir(dirname(path), { recursive: true });
-  await Deno.remove(path).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await Deno.remove(path).catch(ignoreMissing);
   const server = Deno.serve({ path, handler, onListen: () => {} });
   await Deno.chmod(path, 0o660);
   return server;

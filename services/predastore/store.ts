@@ -28,6 +28,7 @@ import { SmallBodies } from "./extents/small_bodies.ts";
 import { Scrub } from "./upkeep/scrub.ts";
 import type { Sealing } from "./encryption/sealing.ts";
 import { Uploads } from "./objects/uploads.ts";
+import { ignoreMissing } from "../config/missing_files.ts";
 
 export interface StoreOptions {
   /** The index's file; an empty database in memory for one that is made again at each start. */
@@ -221,8 +222,6 @@ async function openIndexFile(path: string, log: Log): Promise<ObjectIndex> {
 /** Removes the index so that the next opening makes it again from the segments. */
 export async function removeIndex(path: string): Promise<void> {
   for (const suffix of ["", "-wal", "-shm"]) {
-    await Deno.remove(path + suffix).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await Deno.remove(path + suffix).catch(ignoreMissing);
   }
 }

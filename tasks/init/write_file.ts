@@ -1,4 +1,5 @@
 /** Files that are whole or not there: written beside, synced, then renamed into place. */
+import { ignoreMissing } from "../../services/config/missing_files.ts";
 
 let heard: ((path: string) => void) | undefined;
 
@@ -41,11 +42,7 @@ export function isDiskFull(error: unknown): error is Error {
 
 /** Removes a file; what is not there is removed already. */
 export async function removeWhole(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await Deno.remove(path).catch(ignoreMissing);
   heard?.(path);
 }
 

@@ -9,6 +9,7 @@ import type { AdminCredentials } from "../../services/identity/contract.ts";
 import { exists, writeWhole } from "../init/write_file.ts";
 import { CommandError } from "../terminal/command.ts";
 import { endpointOf } from "./endpoint.ts";
+import { textIfThere } from "../../services/config/missing_files.ts";
 
 export interface AwsFiles {
   readonly config: string;
@@ -111,12 +112,7 @@ export function withoutSection(text: string, name: string, mark: string): string
 }
 
 async function textOf(path: string): Promise<string> {
-  try {
-    return await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  }
+  return await textIfThere(path) ?? "";
 }
 
 /** Replaces a user's file in the place where it really is, with the mode it had. */

@@ -23,6 +23,7 @@ import { CommandError } from "../terminal/command.ts";
 import { Progress } from "../terminal/progress.ts";
 import { removeUserProfile } from "./aws_profile.ts";
 import { quietLog } from "./quiet_log.ts";
+import { ignoreMissing } from "../../services/config/missing_files.ts";
 
 export interface StopOptions {
   readonly dataDir?: string;
@@ -134,9 +135,5 @@ async function purgeUnfinished(paths: Paths): Promise<number> {
 }
 
 async function removeAll(path: string): Promise<void> {
-  try {
-    await Deno.remove(path, { recursive: true });
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await Deno.remove(path, { recursive: true }).catch(ignoreMissing);
 }

@@ -16,6 +16,7 @@ import { qemuArguments } from "./qemu_arguments.ts";
 import { findFirmware } from "./qemu_firmware.ts";
 import { QemuMachine, readPid } from "./qemu_machine.ts";
 import { endTpm, startTpm } from "./tpm.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
 
 /** From spawning QEMU to its QMP socket: 20 ms here, more on a machine under load. */
 const startBound_ms = 60_000;
@@ -127,8 +128,4 @@ async function copyOnce(from: string, to: string): Promise<void> {
     await file.sync();
   }
   await Deno.rename(temporary, to);
-}
-
-function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Deno.errors.NotFound)) throw error;
 }

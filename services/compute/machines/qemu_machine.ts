@@ -33,6 +33,7 @@ import { QmpClient, QmpClosed, QmpError, type QmpEvent } from "./qmp.ts";
 import { readPpm } from "./screenshot.ts";
 import type { Log } from "../../log/log.ts";
 import { killProcessOf } from "../../../ffi/process.ts";
+import { textIfThere } from "../../config/missing_files.ts";
 
 /** How long `quit` may take before the process is killed: a disk without a server can hold it up. */
 const quitBound_ms = 5_000;
@@ -65,10 +66,7 @@ function isNobodyThere(error: unknown): boolean {
 
 /** The process id that QEMU wrote, if any. */
 export async function readPid(path: string): Promise<number | undefined> {
-  const text = await Deno.readTextFile(path).catch((error) => {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  });
+  const text = await textIfThere(path) ?? "";
   const pid = Number.parseInt(text, 10);
   return pid > 1 ? pid : undefined;
 }

@@ -11,6 +11,7 @@ import { StartFailed } from "./hypervisor.ts";
 import type { MachinePaths } from "./machine_paths.ts";
 import { readPid } from "./qemu_machine.ts";
 import { type EndorsementKeyType, readEndorsementKeys } from "./tpm_keys.ts";
+import { textIfThere } from "../../config/missing_files.ts";
 
 export type EndorsementKeys = Readonly<Record<EndorsementKeyType, string>>;
 
@@ -52,12 +53,8 @@ async function exchange(connection: Deno.UnixConn, command: Uint8Array): Promise
 
 /** The keys that an earlier start has read. */
 export async function keptKeys(paths: MachinePaths): Promise<EndorsementKeys | undefined> {
-  try {
-    return JSON.parse(await Deno.readTextFile(paths.tpm.keys));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const text = await textIfThere(paths.tpm.keys);
+  return text === undefined ? undefined : JSON.parse(text);
 }
 
 async function makeKeys(paths: MachinePaths): Promise<void> {

@@ -4,6 +4,7 @@
  * first start has put it, sealed, into the state store; then the file goes.
  */
 import { type GivenAdminKey, givenKeyVersion, isAccessKey } from "../contract.ts";
+import { ignoreMissing, textIfThere } from "../../config/missing_files.ts";
 
 /** The file is there and cannot be used; the message says what to do. */
 export class GivenKeyError extends Error {
@@ -12,13 +13,8 @@ export class GivenKeyError extends Error {
 
 /** @returns undefined when there is none. @throws GivenKeyError */
 export async function readGivenKey(path: string): Promise<GivenAdminKey | undefined> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
+  const text = await textIfThere(path);
+  if (text === undefined) return undefined;
   let said: Partial<GivenAdminKey & { version: unknown }> | null = null;
   try {
     said = JSON.parse(text);
@@ -40,9 +36,5 @@ export async function readGivenKey(path: string): Promise<GivenAdminKey | undefi
 
 /** Removes the file once the key is in the state store. */
 export async function forgetGivenKey(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  }
+  await Deno.remove(path).catch(ignoreMissing);
 }

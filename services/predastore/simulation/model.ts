@@ -29,10 +29,6 @@ export class Model {
     return this.#keys;
   }
 
-  sureOf(key: string): number {
-    return this.#keys.get(key)?.sure ?? 0;
-  }
-
   /** Runs a change of one key; nobody else changes the key meanwhile. */
   async change(key: string, to: number, work: () => Promise<unknown>): Promise<void> {
     const known = this.#at(key);

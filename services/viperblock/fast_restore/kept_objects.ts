@@ -11,6 +11,7 @@ import { crc32c } from "../../../ffi/crc32c.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { DamagedData } from "../format.ts";
 import type { BlockStore } from "../maps/map_objects.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
 
 const magic = 0x4f4b424d; // "MBKO"
 /** Magic, the object's length in eight bytes, the checksum of both. */
@@ -114,9 +115,7 @@ export class KeptObjects implements BlockStore {
     if (bytes === undefined) return;
     this.#kept.delete(key);
     this.bytes -= bytes;
-    await Deno.remove(this.#path(key)).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await Deno.remove(this.#path(key)).catch(ignoreMissing);
   }
 
   async put(key: string, body: Uint8Array<ArrayBuffer>): Promise<void> {

@@ -9,6 +9,7 @@ import {
   SystemError,
 } from "../../../ffi/libc.ts";
 import { markUntouched } from "./untouched.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
 
 export interface FileHandle {
   write(bytes: Uint8Array<ArrayBuffer>): Promise<void>;
@@ -67,11 +68,7 @@ export const linuxFileSystem: FileSystem = {
   },
   rename: (from, to) => Deno.rename(from, to),
   async remove(path) {
-    try {
-      await Deno.remove(path);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
+    await Deno.remove(path).catch(ignoreMissing);
   },
   async syncDirectory(directory) {
     using handle = await Deno.open(directory, { read: true });

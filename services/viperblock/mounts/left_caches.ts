@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { cacheFileBytes, cacheFilePattern } from "../format.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
 
 async function namesIn(directory: string): Promise<string[]> {
   try {
@@ -19,9 +20,7 @@ const kept = async (directory: string) =>
   (await namesIn(directory)).filter((name) => cacheFilePattern.test(name));
 
 async function removed(path: string): Promise<void> {
-  await Deno.remove(path, { recursive: true }).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await Deno.remove(path, { recursive: true }).catch(ignoreMissing);
 }
 
 /** Removes all in a volume's directory but the chunks that are kept there; returns the number of their files. */

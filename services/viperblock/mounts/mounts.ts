@@ -24,6 +24,7 @@ import { LeftCaches } from "./left_caches.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
 
 export interface MountsOptions {
   readonly nodeId: string;
@@ -493,9 +494,7 @@ export class Mounts {
   async forget(volumeId: string): Promise<void> {
     this.#left.taken(volumeId);
     await this.#lettingGo.get(volumeId);
-    await Deno.remove(this.#directory(volumeId), { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await Deno.remove(this.#directory(volumeId), { recursive: true }).catch(ignoreMissing);
   }
 
   /** Stops serving without unmounting: the logs are flushed and stay. */

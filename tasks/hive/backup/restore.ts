@@ -20,6 +20,7 @@ import { CommandError } from "../../terminal/command.ts";
 import type { BackupContent } from "./content.ts";
 import { startStateServer } from "./state_server.ts";
 import { restoreStream } from "./streams.ts";
+import { ignoreMissing } from "../../../services/config/missing_files.ts";
 
 /** What changes places, in this order; all that a backup holds, and what is made from it anew. */
 const parts = ["nats", "secrets", "tls", "formats.json", "config.json"] as const;
@@ -177,9 +178,7 @@ export async function finishRestore(
     if (!await exists(from)) continue;
     onStep(`swap ${part}`);
     const to = join(paths.root, part);
-    await Deno.remove(to, { recursive: true }).catch((error) => {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    });
+    await Deno.remove(to, { recursive: true }).catch(ignoreMissing);
     await Deno.rename(from, to);
   }
   for (const part of derived) {

@@ -4,6 +4,7 @@
  */
 import { dirname, join } from "node:path";
 import { exists, removeWhole, writeWhole } from "../../init/write_file.ts";
+import { textIfThere } from "../../../services/config/missing_files.ts";
 
 export class System {
   /** Whether this is the running system, and not a tree of files. */
@@ -18,12 +19,7 @@ export class System {
   }
 
   async read(absolute: string): Promise<string | undefined> {
-    try {
-      return await Deno.readTextFile(this.path(absolute));
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
-    }
+    return await textIfThere(this.path(absolute));
   }
 
   /** Writes a file that is whole or as before. @returns whether anything changed */
