@@ -5,7 +5,7 @@
  * Marks are made only while `recovering`. They stand in tables, since there may be as many as keys; what a
  * recovery left that was broken off goes when the next one begins, and that makes them again.
  */
-import type { Bytes } from "./columns.ts";
+import { type Bytes, keyBytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 
 export class DeletionMarks {
@@ -43,6 +43,21 @@ export class DeletionMarks {
       this.#database.one("select 1 from gone where id = ?", id) !== undefined;
   }
 
+  /** An upload ended at `sequence`: attempts to complete it that have lower numbers failed. */
+  markEnded(upload: string, sequence: number): void {
+    this.markDeleted(-1, keyBytes(upload), "", sequence);
+  }
+
+  /** When an upload ended, as far as it has been read. */
+  endedAt(upload: string): number | undefined {
+    if (!this.#any.graves) return undefined;
+    const grave = this.#database.one(
+      "select sequence from graves where bucket = -1 and key = ? and version = ''",
+      keyBytes(upload),
+    );
+    return grave?.["sequence"] as number | undefined;
+  }
+
   /** A version was deleted at `sequence`; "" is the null version, of which newer ones stand. */
   markDeleted(bucket: number, key: Bytes, version: string, sequence: number): void {
     this.#any.graves = true;
@@ -67,7 +82,7 @@ export class DeletionMarks {
     return grave !== undefined && (grave["sequence"] as number) > sequence;
   }
 
-  /** An extent was read back; whether anything is made of it is seen in the end. */
+  /** An extent was read back, or what named it is gone; whether anything is made of it is seen in the end. */
   markReplayed(extent: number): void {
     this.#database.run("insert or ignore into replayed values (?)", extent);
   }

@@ -66,7 +66,7 @@ export class ExtentTable {
       return;
     }
     const isSuspect = known !== undefined && this.isSuspect(extent.id);
-    if (known !== undefined) this.drop(extent.id);
+    if (known !== undefined) this.remove(extent.id);
     this.#database.run(
       "insert into extents values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
       extent.id,
@@ -156,8 +156,17 @@ export class ExtentTable {
     return this.#database.one("select 1 from missing where extent = ?", extent) !== undefined;
   }
 
-  /** Removes an extent; its shards are dead space then. */
+  /**
+   * What named an extent is gone. While records are read back it stays until all have been: what failed may have named it
+   * before what counts does.
+   */
   drop(id: number): void {
+    if (this.#marks.recovering) this.#marks.markReplayed(id);
+    else this.remove(id);
+  }
+
+  /** Removes an extent; its shards are dead space then. */
+  remove(id: number): void {
     const known = this.find(id);
     if (known === undefined) return;
     this.held.dropped(known);

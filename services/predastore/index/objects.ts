@@ -213,7 +213,9 @@ export class ObjectTable {
     const key = keyBytes(object.key);
     if (this.#marks.recovering) {
       if (this.#marks.isGone(`bucket ${bucket}`)) return;
-      if (object.upload !== undefined) this.#marks.markGone(object.upload);
+      if (object.upload !== undefined && !this.#isLastAttempt(object, object.upload, sequence)) {
+        return;
+      }
       if (this.#marks.isDeletedAfter(bucket, key, object.version ?? "", sequence)) return;
     }
     if (object.version !== undefined || object.marker === true) this.#versioned.add(bucket);
@@ -244,6 +246,20 @@ export class ObjectTable {
     if (object.upload !== undefined) {
       this.#uploads.end(object.upload, new Set(object.extents?.map(([id]) => id)));
     }
+  }
+
+  /**
+   * While records are read back: whether no later attempt to complete an upload has been read. What an earlier one made goes:
+   * it failed, or there would be no later one.
+   */
+  #isLastAttempt({ bucket, key }: ObjectRecord, upload: string, sequence: number): boolean {
+    this.#marks.markGone(upload);
+    const ended = this.#marks.endedAt(upload) ?? 0;
+    if (ended > sequence) return false;
+    const failed = ended < sequence ? this.#at(bucket, keyBytes(key), ended) : undefined;
+    if (failed !== undefined) this.#drop(failed.table, failed.row);
+    this.#marks.markEnded(upload, sequence);
+    return true;
   }
 
   #nullVersion(bucket: number, key: Bytes): { table: Table; row: Row } | undefined {

@@ -60,6 +60,17 @@ export interface TombstoneMeta {
   readonly partial?: true;
 }
 
+/** An upload was given up, or completed: then the record has the number of that which completed it. */
+export interface UploadGoneMeta {
+  readonly upload: string;
+  readonly partial?: true;
+  /**
+   * It was completed, and nothing of the upload stands in later segments than these, by directory. Empty where a directory
+   * was away or may be put back, of which one cannot tell.
+   */
+  readonly upTo?: Readonly<Record<string, number>>;
+}
+
 export interface RecoveryReport {
   readonly records: number;
   readonly extents_refused: number;
@@ -74,13 +85,13 @@ const secondTypes = new Set<RecordType>([
   recordTypes.bucket,
   recordTypes.settings,
   recordTypes.upload,
+  recordTypes.uploadGone,
   recordTypes.extent,
 ]);
 const lastTypes = new Set<RecordType>([
   recordTypes.object,
   recordTypes.tombstone,
   recordTypes.part,
-  recordTypes.uploadGone,
 ]);
 
 /**
@@ -332,6 +343,11 @@ export async function recover(
           const upload = readMeta<UploadRecord>(record);
           return () => index.uploads.apply(upload, [record.location]);
         }
+        case recordTypes.uploadGone: {
+          gone.found(record);
+          const { upload } = readMeta<UploadGoneMeta>(record);
+          return () => index.uploads.applyGone(upload, sequence);
+        }
         case recordTypes.extent:
           return applyExtent(record);
         default:
@@ -372,11 +388,6 @@ export async function recover(
             }
           };
         }
-        case recordTypes.uploadGone: {
-          gone.found(record);
-          const { upload } = readMeta<{ upload: string }>(record);
-          return () => index.uploads.applyGone(upload);
-        }
         default:
           return undefined;
       }
@@ -407,7 +418,7 @@ export async function recover(
       index.transaction(() => {
         for (const id of ids) {
           const extent = index.extents.find(id);
-          if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.drop(id);
+          if (extent !== undefined && !index.extents.isReferenced(extent)) index.extents.remove(id);
           else if (
             extent !== undefined && (short.has(id) || index.extents.mayBeTorn(extent, isOnline))
           ) index.extents.noteDamaged(id);

@@ -178,21 +178,18 @@ export class UploadTable {
     }
   }
 
-  applyGone(upload: string): void {
-    if (this.#marks.recovering) this.#marks.markGone(upload);
+  /** @param sequence when it ended, where that is known */
+  applyGone(upload: string, sequence?: number): void {
+    if (this.#marks.recovering) {
+      this.#marks.markGone(upload);
+      if (sequence !== undefined) this.#marks.markEnded(upload, sequence);
+    }
     this.end(upload, new Set());
   }
 
   /** Ends an upload; the extents in `kept` go on living in its object. */
   end(upload: string, kept: ReadonlySet<number>): void {
     for (const part of this.parts(upload)) {
-      if (this.#marks.recovering) {
-        // The object that it completed may have been in the index before its parts were read again.
-        const extent = this.#extents.find(part.extent);
-        if (extent !== undefined && this.#extents.isInObject(extent)) {
-          kept = new Set([...kept, part.extent]);
-        }
-      }
       this.#segments.accountRecords(part.locations, -1);
       if (!kept.has(part.extent)) this.#extents.drop(part.extent);
     }

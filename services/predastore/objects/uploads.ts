@@ -22,6 +22,7 @@ import type {
 } from "../index/rows.ts";
 import { always, type Precondition, stored, type StoredObject, versionFor } from "./objects.ts";
 import type { Progress } from "../index/progress.ts";
+import type { UploadGoneMeta } from "../index/recovery.ts";
 import { recordTypes, smallRecord } from "../segments/record.ts";
 
 const noSuchUpload = () =>
@@ -167,11 +168,25 @@ export class Uploads {
       };
       const code = this.#codes.of(object.meta);
       const cause = currentCause();
+      // Who has anything of the upload hears that it has ended, now or when it is there again.
+      const holders = new Set(
+        [upload, ...this.#index.uploads.parts(upload.id)]
+          .flatMap(({ locations }) => locations.map(({ directory }) => directory)),
+      );
+      const ended: UploadGoneMeta = { upload: upload.id, upTo: {} };
       await this.#commits.commit(
         code,
-        this.#directories.place(bucket.id, upload.key, code),
+        [
+          ...this.#directories.place(bucket.id, upload.key, code),
+          ...[...holders].map((number) => this.#directories.byNumber(number)),
+        ],
         [smallRecord(recordTypes.object, sequence, object)],
-        ([locations]) => this.#index.objects.apply(object, sequence, locations ?? [], cause),
+        ([locations = []]) => {
+          this.#index.objects.apply(object, sequence, locations, cause);
+          for (const { directory } of locations) holders.delete(directory);
+          const gone = smallRecord(recordTypes.uploadGone, sequence, ended);
+          for (const number of holders) this.#index.untold.add(number, gone);
+        },
       );
       return stored({ etag, size, modified_ms, meta }, version);
     });

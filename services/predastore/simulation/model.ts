@@ -11,6 +11,9 @@ export interface KnownKey {
   readonly open: ReadonlySet<number>;
 }
 
+/** An upload that was acknowledged; one that was on its way to its end has ended or not. */
+export type KnownUpload = "waiting" | "ending" | "ended";
+
 export class Model {
   readonly #keys = new Map<string, { sure: number; open: Set<number> }>();
   /** Versions that were acknowledged and not deleted: by key, the ids with what they hold. */
@@ -18,6 +21,9 @@ export class Model {
 
   /** Contents that were given another class, by key; another content begins with the usual one. */
   readonly moved = new Map<string, number>();
+
+  /** Uploads by their ids. */
+  readonly uploads = new Map<string, KnownUpload>();
 
   #at(key: string): { sure: number; open: Set<number> } {
     let known = this.#keys.get(key);
@@ -38,6 +44,13 @@ export class Model {
     known.open.delete(to);
   }
 
+  /** Ends an upload. */
+  async end(upload: string, work: () => Promise<unknown>): Promise<void> {
+    this.uploads.set(upload, "ending");
+    await work();
+    this.uploads.set(upload, "ended");
+  }
+
   /** What is known at this moment, for a crash beside a run that goes on. */
   copy(): Model {
     const copy = new Model();
@@ -46,6 +59,7 @@ export class Model {
     }
     for (const [key, versions] of this.versions) copy.versions.set(key, new Map(versions));
     for (const [key, content] of this.moved) copy.moved.set(key, content);
+    for (const [id, known] of this.uploads) copy.uploads.set(id, known);
     return copy;
   }
 

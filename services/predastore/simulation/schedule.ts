@@ -19,7 +19,7 @@ import {
 } from "../disk/simulated_disk.ts";
 import { Fsck } from "../upkeep/fsck.ts";
 import type { IndexDatabase } from "../index/database.ts";
-import type { BucketRow, ObjectRow } from "../index/rows.ts";
+import type { BucketRow, ObjectRow, UploadRow } from "../index/rows.ts";
 import type { LifecycleRule } from "../objects/settings.ts";
 import { Store } from "../store.ts";
 import { bytesOf } from "../test_store.ts";
@@ -30,12 +30,22 @@ export type Step =
   | { readonly kind: "put"; readonly key: string; readonly seed: number }
   | { readonly kind: "delete"; readonly key: string }
   | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
+  /** An upload with a part that is then left as it is, or given up. */
+  | {
+    readonly kind: "upload";
+    readonly key: string;
+    readonly seed: number;
+    readonly abort: boolean;
+  }
+  /** What an upload that was left has is made an object. */
+  | { readonly kind: "complete"; readonly key: string }
   | { readonly kind: "tag"; readonly key: string }
   /** Lifecycle rules move whatever is there to another class. */
   | { readonly kind: "move" }
   /** The second bucket has another code from now on. */
   | { readonly kind: "code"; readonly code: Code }
-  | { readonly kind: "compact" }
+  /** Segments of which no more than this part lives; all of them unless given. */
+  | { readonly kind: "compact"; readonly limit?: number }
   | { readonly kind: "repair" };
 
 /** How the index is found after the crash. */
@@ -142,6 +152,8 @@ class Run {
   readonly #folder: string;
   #clock = 1_700_000_000_000;
   model = new Model();
+  /** Uploads that were left, by their keys, with what they have. */
+  readonly #left = new Map<string, { readonly id: string; readonly seed: number }>();
 
   constructor(schedule: Schedule, folder: string, random = randomFrom(schedule.seed)) {
     this.#schedule = schedule;
@@ -318,20 +330,28 @@ class Run {
       }
       case "multipart": {
         const { key, seed } = step;
-        const upload = await store.uploads.create(bucket, key, { headers: {}, user: {} });
-        const row = store.uploads.find(bucket, key, upload.id);
+        const row = await this.#beginUpload(store, bucket, key);
         const whole = contentOf(seed);
         const cut = Math.floor(whole.length / 3);
         await store.uploads.putPart(bucket, row, 2, bodyOf(whole.subarray(cut), "b"));
         await store.uploads.putPart(bucket, row, 1, bodyOf(whole.subarray(0, cut), "a"));
-        await this.model.change(key, seed, async () => {
-          const { version } = await store.uploads.complete(bucket, row, (parts) => ({
-            parts,
-            etag: `${seed}`,
-            meta: { headers: {}, user: {} },
-          }));
-          this.#noteVersion(key, version, seed);
-        });
+        await this.#complete(store, bucket, row, seed);
+        return;
+      }
+      case "upload": {
+        const { key, seed, abort } = step;
+        const row = await this.#beginUpload(store, bucket, key);
+        await store.uploads.putPart(bucket, row, 1, bodyOf(contentOf(seed), "a"));
+        if (abort) await this.model.end(row.id, () => store.uploads.abort(bucket, row));
+        else this.#left.set(key, { id: row.id, seed });
+        return;
+      }
+      case "complete": {
+        const { key } = step;
+        const left = this.#left.get(key);
+        if (left === undefined) return;
+        this.#left.delete(key);
+        await this.#complete(store, bucket, store.uploads.find(bucket, key, left.id), left.seed);
         return;
       }
       case "tag": {
@@ -353,12 +373,30 @@ class Run {
         return;
       }
       case "compact":
-        await store.compactor.run(2);
+        await store.compactor.run(step.limit ?? 2);
         return;
       case "repair":
         await store.scrub.run();
         await store.repair.run();
     }
+  }
+
+  async #beginUpload(store: Store, bucket: BucketRow, key: string): Promise<UploadRow> {
+    const { id } = await store.uploads.create(bucket, key, { headers: {}, user: {} });
+    this.model.uploads.set(id, "waiting");
+    return store.uploads.find(bucket, key, id);
+  }
+
+  async #complete(store: Store, bucket: BucketRow, row: UploadRow, seed: number): Promise<void> {
+    await this.model.change(row.key, seed, () =>
+      this.model.end(row.id, async () => {
+        const { version } = await store.uploads.complete(bucket, row, (parts) => ({
+          parts,
+          etag: `${seed}`,
+          meta: { headers: {}, user: {} },
+        }));
+        this.#noteVersion(row.key, version, seed);
+      }));
   }
 
   async #moveAll(store: Store, id: number): Promise<void> {
@@ -436,6 +474,13 @@ class Run {
     ).sort();
     if (listed.join() !== there.sort().join()) {
       throw new Error(`${when}: listed are ${listed.join()}; there are ${there.join()}`);
+    }
+    for (const [id, known] of this.model.uploads) {
+      const waits = store.index.uploads.exists(id);
+      if (known === (waits ? "ended" : "waiting")) {
+        throw new Error(`${when}: upload ${id} ${waits ? "waits" : "is gone"}; it was ${known}`);
+      }
+      this.model.uploads.set(id, waits ? "waiting" : "ended");
     }
     for (const [key, versions] of this.model.versions) {
       const bucket = this.#bucketOf(store, key);

@@ -18,6 +18,19 @@ export const scenarios: Readonly<Record<string, readonly (readonly Step[])[]>> =
     [put("a", 17), { kind: "delete", key: "b" }, put("c", 21)],
   ],
   "complete a multipart upload": [[put("a", 6)], [{ kind: "multipart", key: "a", seed: 19 }]],
+  "remove what was uploaded in parts": [
+    [{ kind: "multipart", key: "a", seed: 19 }, {
+      kind: "upload",
+      key: "b",
+      seed: 12,
+      abort: true,
+    }],
+    [{ kind: "upload", key: "c", seed: 13, abort: false }],
+    [{ kind: "tag", key: "a" }],
+    [{ kind: "compact" }],
+    [{ kind: "delete", key: "a" }],
+    [{ kind: "compact" }, put("b", 6)],
+  ],
   "change tags": [
     [put("a", 6), put("b", 12)],
     [{ kind: "tag", key: "a" }, { kind: "tag", key: "b" }],
@@ -40,6 +53,8 @@ export const scenarios: Readonly<Record<string, readonly (readonly Step[])[]>> =
 
 const fates = ["lost", "current", "old"] as const;
 const tearings = ["nothing", "everything", "some"] as const;
+/** Of what lives in segments that are compacted: some stay, with records of what has gone elsewhere. */
+const limits = [0.1, 0.3, 0.5, 0.7] as const;
 const pick = <T>(from: readonly T[], at: number): T => from[at] as T;
 
 /** A schedule that follows from its seed. */
@@ -47,7 +62,40 @@ export function randomSchedule(seed: number): Schedule {
   const random = randomFrom(seed);
   const schedule = plainSchedule(seed, random);
   // So that seeds which once found something are still the histories that they were.
+  if (seed % 4 === 1) return withUploads(schedule, random);
   return seed % 4 === 2 ? withMoves(withSecondBucket(schedule, random), random) : schedule;
+}
+
+/**
+ * Uploads that end in each way, and objects of uploads that go or are changed, with so much in between that what began an upload
+ * and what ended it stand in different segments, of which some are compacted.
+ */
+function withUploads(schedule: Schedule, random: Random): Schedule {
+  let content = 2000 + random(1000);
+  const large = () => {
+    content += 5 - content % 5 + 3 + random(2);
+    return content;
+  };
+  const changes = ["tag", "tag", "delete", "multipart"] as const;
+  const fill: Step[][] = Array.from({ length: random(5) }, () => []);
+  const groups = [...schedule.groups, ...fill].flatMap(
+    (group, at): readonly (readonly Step[])[] => {
+      const key = "u";
+      const more: Step[] = [put("v", large())];
+      const change = pick(changes, random(changes.length));
+      if (at % 4 === 0) more.push({ kind: "upload", key, seed: large(), abort: false });
+      else if (at % 4 === 1) more.push({ kind: "complete", key });
+      else if (at % 4 === 2 && change === "multipart") {
+        more.push({ kind: change, key, seed: large() });
+      } else if (at % 4 === 2 && change !== "multipart") more.push({ kind: change, key });
+      if (random(3) === 0) more.push({ kind: "upload", key: "w", seed: ++content, abort: true });
+      const compact: Step = { kind: "compact", limit: pick(limits, random(limits.length)) };
+      return random(3) === 0
+        ? [[...group, ...more]]
+        : [[...group, ...more], [put("x", large())], [compact]];
+    },
+  );
+  return { ...schedule, groups, crash_at: random(1000) };
 }
 
 /** Three directories, which are more than the usual code needs, and two buckets of changing codes. */

@@ -7,7 +7,7 @@
  * crash at any point leaves at worst a segment to be compacted again. Segments that a running write has
  * begun to write into are left alone. A tombstone is carried on while an
  * older segment, which may hold what it deletes, is still in its directory, and while a directory that
- * was replaced may be put back.
+ * was replaced may be put back. So is what completed an upload (`ended_uploads.ts`).
  */
 import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
 import { errorFields, type Log } from "../../log/log.ts";
@@ -30,6 +30,7 @@ import type { Progress } from "../index/progress.ts";
 import { readMeta } from "../index/recovery.ts";
 import { readShardPage, recordTypes, roundUp, type SmallRecord } from "../segments/record.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
+import { EndedUploads } from "./ended_uploads.ts";
 import { relocate, type ShardMove } from "./relocation.ts";
 
 /** A segment is worth compacting when less than this part of it lives. */
@@ -104,6 +105,7 @@ export class Compactor {
     const oldest = (await directory.segments())[0] === segment;
     const epochs = epochsOf([directory]);
     const mayReturn = directories.mayReturn(progress.now());
+    const ended = await EndedUploads.of(directories, mayReturn, directory, segment);
     const shards = new Map<number, CompactedShard[]>();
     let small: LivingRecord[] = [];
     let held_bytes = 0;
@@ -117,17 +119,19 @@ export class Compactor {
         shards.set(moved.extent, list);
         continue;
       }
-      const owner = ownerOf(record);
-      const lives = owner === undefined
-        ? !oldest || mayReturn || directories.online.length < directories.all.length ||
-          isPartial(record)
-        : index.records.uses(owner, record.location);
+      const owned = ownerOf(record);
+      const usesIt = owned !== undefined && index.records.uses(owned, record.location);
+      const end = usesIt ? undefined : ended.endOf(record, index);
+      const lives = usesIt || end?.counts === true || owned === undefined && end === undefined &&
+          (!oldest || mayReturn || directories.online.length < directories.all.length ||
+            isPartial(record));
       if (!lives) continue;
+      const owner = end === undefined ? owned : undefined;
       small.push({
         owner,
         lock: owner === undefined ? undefined : lockOf(owner, index),
         from: record.location,
-        record: {
+        record: end?.record ?? {
           type: record.header.type,
           sequence: record.header.sequence,
           meta: record.meta,

@@ -1,0 +1,187 @@
+/** An upload ends once, and is none that waits for its end in an index that is made again. */
+import assert from "node:assert/strict";
+import type { BucketRow, UploadRow } from "./index/rows.ts";
+import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
+
+const meta = { headers: {}, user: {} };
+const same = (a: Uint8Array, b: Uint8Array) =>
+  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+
+const begin = async ({ store }: TestStore, bucket: BucketRow, key: string) => {
+  const { id } = await store.uploads.create(bucket, key, meta);
+  return store.uploads.find(bucket, key, id);
+};
+
+const putPart = ({ store }: TestStore, bucket: BucketRow, upload: UploadRow, number: number) =>
+  store.uploads.putPart(bucket, upload, number, bodyOf(bytesOf(number, 300_000), `${number}`));
+
+const complete = (
+  { store }: TestStore,
+  bucket: BucketRow,
+  upload: UploadRow,
+  numbers: readonly number[] = [1],
+) =>
+  store.uploads.complete(bucket, upload, (parts) => ({
+    parts: parts.filter(({ number }) => numbers.includes(number)),
+    etag: `${numbers}`,
+    meta,
+  }));
+
+const pending = ({ store }: TestStore) => [...store.index.uploads.all()].map(({ key }) => key);
+
+/** Has each directory begin a new segment. */
+async function newSegments({ store }: TestStore): Promise<void> {
+  for (const directory of store.directories.all) directory.goOffline("it begins a new segment");
+  await store.directories.inspect();
+}
+
+/** Compacts the segments of all directories that are given. */
+async function compact({ store }: TestStore, which: (segment: number, first: number) => boolean) {
+  for (const directory of store.directories.all) {
+    const segments = await directory.segments();
+    for (const segment of segments) {
+      if (segment >= directory.activeSegment || !which(segment, segments[0] ?? 0)) continue;
+      await store.compactor.compact(directory, segment);
+    }
+  }
+}
+
+const ends: Readonly<Record<string, (test: TestStore, bucket: BucketRow) => Promise<unknown>>> = {
+  "was deleted": ({ store }, bucket) => store.objects.delete(bucket, "big"),
+  "was replaced": ({ store }, bucket) => store.objects.put(bucket, "big", bodyOf(bytesOf(3, 9))),
+  "was tagged": ({ store }, bucket) =>
+    store.objects.annotate(bucket, "big", undefined, () => ({ tags: [{ key: "a", value: "b" }] })),
+};
+
+for (const [what, end] of Object.entries(ends)) {
+  Deno.test(`RS(2,1): an upload whose object ${what} does not wait again when the record of its completion was compacted`, async () => {
+    await using test = await testStore(2, 1);
+    const bucket = await test.bucket();
+    const upload = await begin(test, bucket, "big");
+    await putPart(test, bucket, upload, 1);
+    await newSegments(test);
+    await complete(test, bucket, upload);
+    await end(test, bucket);
+    await newSegments(test);
+    const [object] = test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+    for (let round = 0; round < 3; round++) {
+      // Of what the parts stand in all stays; the other segments go, and what was carried on of them.
+      await compact(test, (segment, first) => segment > first);
+      await newSegments(test);
+      await test.reopen({ rebuild: true });
+      assert.deepEqual(pending(test), []);
+      assert.deepEqual(
+        test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9).map((one) =>
+          one.etag
+        ),
+        object === undefined ? [] : [object.etag],
+      );
+      if (what === "was tagged") {
+        const found = test.store.objects.find(bucket, "big");
+        same(await contentOf(test.store, found), bytesOf(1, 300_000));
+      }
+      await newSegments(test);
+    }
+  });
+}
+
+Deno.test("RS(2,1): what says that an upload was completed goes when nothing of the upload is left", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const upload = await begin(test, bucket, "big");
+  await putPart(test, bucket, upload, 1);
+  await complete(test, bucket, upload);
+  await test.store.objects.delete(bucket, "big");
+  for (let round = 0; round < 4; round++) {
+    await newSegments(test);
+    await test.store.objects.put(bucket, "other", bodyOf(bytesOf(round, 100)));
+    await newSegments(test);
+    await compact(test, () => true);
+  }
+  for (const directory of test.store.directories.all) {
+    for (const segment of await directory.segments()) {
+      const file = `${directory.path}/segments/${String(segment).padStart(10, "0")}.seg`;
+      assert.ok(!(await Deno.readTextFile(file)).includes(upload.id), `${file} speaks of it`);
+    }
+  }
+});
+
+for (const versioning of [undefined, "Enabled"] as const) {
+  for (const [first, second] of [[[1], [1, 2]], [[1, 2], [2]], [[1], [2]]] as const) {
+    Deno.test(`RS(2,1): of two attempts to complete an upload, with parts ${first} and ${second}, the last counts, versions ${versioning}`, async () => {
+      await using test = await testStore(2, 1);
+      const bucket = await test.bucket();
+      if (versioning !== undefined) await test.store.buckets.set(bucket, () => ({ versioning }));
+      const upload = await begin(test, bucket, "big");
+      for (const number of [1, 2]) await putPart(test, bucket, upload, number);
+      const { directories, index } = test.store;
+      // The first attempt is durable, and nobody comes to say that it failed.
+      const refuse = directories.refuse;
+      directories.refuse = () => Promise.resolve();
+      index.beforeCommit(() => {
+        throw new Error("the disk of the index is full");
+      });
+      await assert.rejects(complete(test, bucket, upload, first));
+      index.beforeCommit(() => test.store.progress.storePositions(false));
+      directories.refuse = refuse;
+      const { version } = await complete(test, bucket, upload, second);
+      const expected = Buffer.concat(second.map((number) => bytesOf(number, 300_000)));
+      for (const rebuild of [false, true]) {
+        await test.reopen({ rebuild });
+        const { objects, index } = test.store;
+        same(await contentOf(test.store, objects.find(bucket, "big")), expected);
+        const versions = index.objects.listVersionsFrom(bucket.id, new Uint8Array(0), Infinity, 9);
+        assert.deepEqual(versions.map((one) => one.version), [version ?? "null"]);
+        assert.deepEqual(pending(test), []);
+        assert.deepEqual(index.wrongCounts(), []);
+      }
+      // Also when the record of the one that counts is compacted, and that of the other is not.
+      await test.store.objects.deleteVersion(bucket, "big", version ?? "null");
+      await test.reopen({ rebuild: true });
+      assert.equal(test.store.objects.latest(bucket, "big"), undefined);
+      assert.deepEqual(pending(test), []);
+      assert.equal(test.store.index.extents.ids().next().done, true, "an extent is left");
+    });
+  }
+}
+
+Deno.test("RS(2,1): a part that could not be replaced is in the object that was made of it, when the index is made again", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const upload = await begin(test, bucket, "big");
+  await putPart(test, bucket, upload, 1);
+  const { directories, index } = test.store;
+  directories.refuse = () => Promise.resolve();
+  index.beforeCommit(() => {
+    throw new Error("the disk of the index is full");
+  });
+  await assert.rejects(putPart(test, bucket, upload, 1));
+  index.beforeCommit(() => test.store.progress.storePositions(false));
+  await complete(test, bucket, upload);
+  await test.reopen({ rebuild: true });
+  same(
+    await contentOf(test.store, test.store.objects.find(bucket, "big")),
+    bytesOf(1, 300_000),
+  );
+  assert.deepEqual([...test.store.index.extents.ids()].length, 1);
+});
+
+Deno.test("RS(2,1): an upload that was completed while a directory was away does not wait again in what that one says", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const upload = await begin(test, bucket, "big");
+  await putPart(test, bucket, upload, 1);
+  const blob = test.blobs[2] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await test.store.directories.inspect();
+  await complete(test, bucket, upload);
+  await Deno.rename(`${blob}.away`, blob);
+  await test.store.directories.inspect();
+  await test.store.objects.delete(bucket, "big");
+  for (const other of test.blobs.slice(0, 2)) {
+    await test.reopen({ between: () => Deno.remove(other, { recursive: true }) });
+    await test.store.repair.run();
+  }
+  await test.reopen({ rebuild: true });
+  assert.deepEqual(pending(test), []);
+});
