@@ -57,6 +57,7 @@ export const errnos = {
   ENODATA: 61,
   ETIME: 62,
   EILSEQ: 84,
+  ETIMEDOUT: 110,
   EREMOTEIO: 121,
 } as const;
 

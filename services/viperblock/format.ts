@@ -105,5 +105,10 @@ export function parseChunkKey(key: string): ChunkName | undefined {
 
 /** What was read is not what was written, or was written by somebody else. */
 export class DamagedData extends Error {
-  override readonly name = "DamagedData";
+  override readonly name: string = "DamagedData";
+}
+
+/** The disk did not give what lies there. It may when it is asked again a little later. */
+export class UnreadableData extends DamagedData {
+  override readonly name = "UnreadableData";
 }

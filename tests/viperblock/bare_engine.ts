@@ -179,6 +179,7 @@ if (import.meta.main) {
     cacheFiles: options.cacheFiles ?? 0,
     reserveBytes: options.reserveBytes ?? 0,
     spacePatienceMs: options.spacePatienceMs ?? 30_000,
+    readAgainMs: [10],
   }, () => Promise.resolve({ kind: "empty" }));
   Deno.addSignalListener("SIGTERM", () => void volume.stop());
   Deno.addSignalListener("SIGHUP", () => void volume.unmount());

@@ -19,6 +19,7 @@ const lostErrnos: ReadonlySet<number> = new Set([
   errnos.ENODATA,
   errnos.EILSEQ,
   errnos.EREMOTEIO,
+  errnos.ETIMEDOUT,
 ]);
 
 /** A block of a file that the disk cannot read. */

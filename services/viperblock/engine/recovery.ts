@@ -6,7 +6,7 @@ import type { BlockMap } from "../maps/block_map.ts";
 import { LogSeal } from "../encryption/log_seal.ts";
 import { unsealedCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
-import { DamagedData, hole, isChunk } from "../format.ts";
+import { DamagedData, hole, isChunk, UnreadableData } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type StoredBytes, wholeOf } from "../machine/stored_bytes.ts";
 import { readMapFrom } from "../maps/map_reader.ts";
@@ -138,7 +138,7 @@ export function recover(
     };
     // It may have been a batch that was durable, or the word of one for others.
     const logFiles = readable(disk, files, buffer, ({ why }) => {
-      throw new DamagedData(why);
+      throw new UnreadableData(why);
     });
     // Segments that the map needs are announced in order, those with newer batches among them last;
     // a first pass over the names alone lets the map's blocks be placed before newer ones.

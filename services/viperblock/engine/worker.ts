@@ -7,7 +7,7 @@ import { mapMemory, viewAddress } from "../../../ffi/libc.ts";
 import { ringOperations } from "../../../ffi/liburing.ts";
 import { errorFields } from "../../log/log.ts";
 import { VolumeKey } from "../encryption/volume_key.ts";
-import { chunkBytes, DamagedData } from "../format.ts";
+import { chunkBytes, DamagedData, UnreadableData } from "../format.ts";
 import { linuxMachine } from "../machine/linux.ts";
 import { type FromWorker, Mailbox, type WorkerInit } from "../mounts/mailbox.ts";
 import { Clients } from "./clients.ts";
@@ -103,6 +103,7 @@ scope.onmessage = (event) => {
       kind: "failed",
       error: `${text}\n${stack ?? ""}`,
       damaged: error instanceof DamagedData,
+      mayPass: error instanceof UnreadableData,
     });
   }
   scope.close();

@@ -12,7 +12,7 @@ import {
   writtenExtent,
 } from "../../../ffi/libc.ts";
 import { Ring } from "../../../ffi/liburing.ts";
-import { cacheFilePattern, checkpointName, DamagedData, logFilePattern } from "../format.ts";
+import { cacheFilePattern, checkpointName, logFilePattern, UnreadableData } from "../format.ts";
 import type { LogDisk, Machine, OpenFile } from "./machine.ts";
 import type { StoredBytes } from "./stored_bytes.ts";
 import { isUntouched } from "./untouched.ts";
@@ -84,7 +84,7 @@ class Directory implements LogDisk {
           try {
             return file.readSync(into) ?? 0;
           } catch (cause) {
-            throw new DamagedData("the checkpoint cannot be read", { cause });
+            throw new UnreadableData("the checkpoint cannot be read", { cause });
           }
         },
         [Symbol.dispose]: () => file.close(),

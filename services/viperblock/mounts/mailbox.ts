@@ -150,7 +150,13 @@ export type FromWorker =
   /** After it was stopped or unmounted: it has given back all that it had, and touches nothing more. */
   | { readonly kind: "gone" }
   | { readonly kind: "report"; readonly statistics: VolumeStatistics }
-  | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean }
+  | {
+    readonly kind: "failed";
+    readonly error: string;
+    readonly damaged: boolean;
+    /** It may be otherwise a little later. */
+    readonly mayPass?: boolean;
+  }
   | {
     readonly kind: "log";
     readonly level: Level;

@@ -68,6 +68,8 @@ export interface MountOptions {
   readonly noRoom?: () => void;
   /** It was refused because it is damaged: serve what can be read of it. */
   readonly rescue?: Rescue;
+  /** How long is waited each time before a log is read again that the disk could not read. */
+  readonly readAgainMs?: readonly number[];
 }
 
 export interface Served {
@@ -80,7 +82,12 @@ export interface Served {
 export type Ending =
   | { readonly kind: "stopped" }
   | { readonly kind: "unmounted"; readonly map: SavedMap }
-  | { readonly kind: "failed"; readonly error: string; readonly damaged: boolean };
+  | {
+    readonly kind: "failed";
+    readonly error: string;
+    readonly damaged: boolean;
+    readonly mayPass?: boolean;
+  };
 
 const limitsOf = ({ iops, throughput_bytes }: VolumeLimits): VolumeLimits => ({
   ...(iops === undefined ? {} : { iops }),
@@ -95,10 +102,13 @@ interface Freezing {
 /** The worker ended before it did what it was asked to. */
 export class WorkerFailed extends Error {
   override readonly name = "WorkerFailed";
-  constructor(message: string, readonly damaged: boolean) {
+  constructor(message: string, readonly damaged: boolean, readonly mayPass = false) {
     super(message);
   }
 }
+
+/** A disk that has lost its connection for a moment is no damage; one that has lost a sector is, and nobody waits for long. */
+const usualReadAgainMs = [1000, 2000, 4000];
 
 /**
  * Opens the volume; one that is damaged is opened for reading only, as far as it can be read.
@@ -110,17 +120,31 @@ export async function openVolume(
   saved: Rescue | (() => Promise<SavedBase>),
 ): Promise<MountedVolume> {
   if (typeof saved !== "function") return await openDamaged(options, saved);
-  const volume = new MountedVolume(options);
-  try {
-    await volume.ready;
-    return volume;
-  } catch (error) {
-    // What it had begun with its files is over before the next opening has them.
-    await volume.ended;
-    if (!(error instanceof WorkerFailed && error.damaged)) throw error;
-    const reason = (error.message.split("\n")[0] ?? "").replace(/^DamagedData: /, "");
-    return await openDamaged(options, { reason, base: await saved() });
+  const pauses = [...options.readAgainMs ?? usualReadAgainMs];
+  for (;;) {
+    const volume = new MountedVolume(options);
+    try {
+      await volume.ready;
+      return volume;
+    } catch (error) {
+      // What it had begun with its files is over before the next opening has them.
+      await volume.ended;
+      if (!(error instanceof WorkerFailed && error.damaged)) throw error;
+      const pause_ms = error.mayPass ? pauses.shift() : undefined;
+      if (pause_ms === undefined) return await openDamaged(options, await rescueOf(error, saved));
+      const { volumeId: volume_id, log } = options;
+      log.warn("log_unreadable", { volume_id, error: reasonOf(error), read_again_ms: pause_ms });
+      await new Promise((resolve) => setTimeout(resolve, pause_ms));
+    }
   }
+}
+
+/** The first line of what the worker said, without the name of the error. */
+const reasonOf = ({ message }: WorkerFailed) =>
+  (message.split("\n")[0] ?? "").replace(/^\w+Data: /, "");
+
+async function rescueOf(error: WorkerFailed, saved: () => Promise<SavedBase>): Promise<Rescue> {
+  return { reason: reasonOf(error), base: await saved() };
 }
 
 async function openDamaged(options: MountOptions, rescue: Rescue): Promise<MountedVolume> {
@@ -488,7 +512,12 @@ export class MountedVolume {
           this.#log.error("engine_not_closed", { error: message.error });
         }
         this.#end(
-          this.#ending ?? { kind: "failed", error: message.error, damaged: message.damaged },
+          this.#ending ?? {
+            kind: "failed",
+            error: message.error,
+            damaged: message.damaged,
+            ...(message.mayPass === undefined ? {} : { mayPass: message.mayPass }),
+          },
         );
         return;
       case "log":
@@ -502,7 +531,7 @@ export class MountedVolume {
     if (this.#over) return;
     this.#over = true;
     if (ending.kind === "failed") {
-      this.#ready.reject(new WorkerFailed(ending.error, ending.damaged));
+      this.#ready.reject(new WorkerFailed(ending.error, ending.damaged, ending.mayPass));
     }
     for (const { captured, frozen } of this.#freezing.values()) {
       const failed = new WorkerFailed("the engine ended before the snapshot was stored", false);
