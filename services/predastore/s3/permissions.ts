@@ -134,6 +134,7 @@ const versionActions: Readonly<Record<string, string>> = {
   "s3:DeleteObjectTagging": "s3:DeleteObjectVersionTagging",
   "s3:GetObject": "s3:GetObjectVersion",
   "s3:GetObjectAcl": "s3:GetObjectVersionAcl",
+  "s3:GetObjectAttributes": "s3:GetObjectVersionAttributes",
   "s3:GetObjectTagging": "s3:GetObjectVersionTagging",
   "s3:PutObjectAcl": "s3:PutObjectVersionAcl",
 };
@@ -144,6 +145,16 @@ const headerActions: Readonly<Record<string, string>> = {
   "x-amz-object-lock-mode": "s3:PutObjectRetention",
   "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
 };
+
+/** What headers of a new bucket ask for besides. */
+function alsoOfBucket(headers: Headers): string[] {
+  const also: string[] = [];
+  if (/^true$/i.test(headers.get("x-amz-bucket-object-lock-enabled") ?? "")) {
+    also.push("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning");
+  }
+  if (headers.has("x-amz-object-ownership")) also.push("s3:PutBucketOwnershipControls");
+  return also;
+}
 
 /** What these ask for stands in their bodies: each key, the signed form, the tags, the lock. */
 const saidInBody: ReadonlySet<string> = new Set([
@@ -181,15 +192,20 @@ export function permissionsOf(operation: string, target: Target, headers: Header
   const onBucket = bucketActions[operation];
   if (onBucket !== undefined) {
     const conditions = onBucket.startsWith("s3:ListBucket") ? conditionsOf(query) : {};
-    return [{ action: onBucket, resource: bucketArn(bucket), conditions }];
+    const also = operation === "CreateBucket" ? alsoOfBucket(headers) : [];
+    return [onBucket, ...also].map((action) => ({
+      action,
+      resource: bucketArn(bucket),
+      conditions,
+    }));
   }
   const plain = objectActions[operation] ?? `s3:${operation}`;
-  const action = query.has("versionId") ? versionActions[plain] ?? plain : plain;
-  const needed: Permission[] = [{
-    action,
+  const actions = operation === "GetObjectAttributes" ? [plain, "s3:GetObjectAttributes"] : [plain];
+  const needed: Permission[] = actions.map((action) => ({
+    action: query.has("versionId") ? versionActions[action] ?? action : action,
     resource: key === "" ? bucketArn(bucket) : objectArn(bucket, key),
     version: query.get("versionId"),
-  }];
+  }));
   if (plain === "s3:PutObject") {
     for (const [header, also] of Object.entries(headerActions)) {
       if (headers.has(header)) needed.push({ action: also, resource: objectArn(bucket, key) });

@@ -7,6 +7,7 @@ import type { BucketRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { keyOf, type Permission } from "./permissions.ts";
 import { tagConditions, tagsOfHeader } from "./tagging.ts";
+import { copySourceTarget } from "./target.ts";
 
 type Conditions = Record<string, string | readonly string[]>;
 
@@ -15,7 +16,6 @@ const asCalled = [
   "if-match",
   "if-none-match",
   "x-amz-acl",
-  "x-amz-copy-source",
   "x-amz-grant-full-control",
   "x-amz-grant-read",
   "x-amz-grant-read-acp",
@@ -79,6 +79,19 @@ function ageOf(amz_date: string | undefined): string | undefined {
   return String(Math.max(0, Math.floor((Date.now() - signed_ms) / 1000) * 1000));
 }
 
+/** Of the many ways to write a source the one that policies name, so that none of the others gets around them. */
+function sourceOf(headers: Headers): string | null {
+  const written = headers.get("x-amz-copy-source");
+  if (written === null) return null;
+  try {
+    const { bucket, key } = copySourceTarget(written);
+    return `${bucket}/${key}`;
+  } catch {
+    // Nothing can be copied from what names no source.
+    return written;
+  }
+}
+
 export function requestConditions(request: AskedRequest): Conditions {
   const { headers, query, signed, account_id } = request;
   // Every door that clients reach is TLS.
@@ -87,6 +100,7 @@ export function requestConditions(request: AskedRequest): Conditions {
     if (value !== null && value !== undefined) found[key] = value;
   };
   for (const name of asCalled) set(`s3:${name}`, headers.get(name));
+  set("s3:x-amz-copy-source", sourceOf(headers));
   for (const [name, key] of Object.entries(renamed)) set(key, headers.get(name));
   // A hash differs with every request, and says nothing that a policy could mean.
   const payload = headers.get("x-amz-content-sha256");
