@@ -17,124 +17,47 @@ import {
 } from "../../aws/signatures/sigv4.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
-import { delegateHeaders, frontHeaders } from "../contract.ts";
-import type { CallContext } from "../../bus/subject.ts";
-import type { AuthorizeDecision, ResourcePolicy } from "../../identity/contract.ts";
-import type { Store } from "../store.ts";
+import { accessDenied, notImplemented, type S3Call } from "./call.ts";
+import { parseTarget } from "./target.ts";
 import {
-  accessDenied,
-  type BodyWatch,
-  invalidArgument,
-  notImplemented,
-  type S3Call,
-} from "./call.ts";
-import { parseTarget, type Target } from "./target.ts";
+  type Arrived,
+  arrived,
+  checkHeaders,
+  delegated,
+  discard,
+  type DoorKind,
+  isForm,
+  withHoisted,
+} from "./arrival.ts";
+import { Authorization, type AuthorizationOptions } from "./authorization.ts";
+import { SlowBodies } from "./slow_bodies.ts";
 import { preflight, shareAnswer } from "./cors.ts";
 import { errorReply, publicError } from "./error_reply.ts";
 import { Meter } from "./meter.ts";
 import { operationOf } from "./operation_names.ts";
 import { refusing, served, withdrawn } from "./operations.ts";
 import { checkPayloadForm } from "./payload_form.ts";
-import { bucketArn, bucketOf, type Permission, permissionsOf } from "./permissions.ts";
-import { isRestricted } from "./bucket_policy.ts";
-import { type AskedRequest, existingTags, requestConditions } from "./request_conditions.ts";
+import { bucketArn, permissionsOf } from "./permissions.ts";
 import { type Cause, causedBy } from "../objects/cause.ts";
 import { noSuchBucket } from "../objects/commits.ts";
 import { anonymous, authenticationNeeded, isNobody } from "./nobody.ts";
 import { pathStyle } from "./virtual_host.ts";
 
-export type DoorKind = "public" | "front" | "delegate" | "system";
-
-export interface DoorOptions {
-  readonly store: Store;
+export interface DoorOptions extends AuthorizationOptions {
   readonly region: string;
   readonly log: Log;
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
-  /** Whether a caller may; the system on its own door is never asked for. */
-  readonly authorize: (permission: Permission, context: CallContext) => Promise<boolean>;
-  /** The same where the bucket has a policy, which is weighed too. */
-  readonly weigh: (
-    permission: Permission,
-    policy: ResourcePolicy,
-    context: CallContext,
-  ) => Promise<AuthorizeDecision>;
-}
-
-const slowestChunk_ms = 60_000;
-/** As S3 limits them. What is far beyond is refused by the HTTP server itself. */
-const largestHeaders_bytes = 8 * 1024;
-/** What the gateway adds, which its client did not send as headers. */
-const gatewayHeaders: ReadonlySet<string> = new Set(Object.values(frontHeaders));
-/** How long a request waits to hear whether it may. */
-const authorized_ms = 5_000;
-
-/** Cuts off bodies that do not move; one timer for all of them. */
-export class SlowBodies implements BodyWatch, Disposable {
-  readonly #bodies = new Set<{ last_ms: number; readonly stop: () => void }>();
-  readonly #timer: ReturnType<typeof setInterval>;
-
-  constructor(limit_ms = slowestChunk_ms) {
-    this.#timer = setInterval(() => {
-      const oldest = performance.now() - limit_ms;
-      for (const body of this.#bodies) if (body.last_ms < oldest) body.stop();
-    }, limit_ms / 4);
-  }
-
-  begin(stop: () => void) {
-    const body = { last_ms: performance.now(), stop };
-    this.#bodies.add(body);
-    return {
-      progress: () => {
-        body.last_ms = performance.now();
-      },
-      end: () => {
-        this.#bodies.delete(body);
-      },
-    };
-  }
-
-  [Symbol.dispose](): void {
-    clearInterval(this.#timer);
-  }
-}
-
-type Asked = Omit<AskedRequest, "account_id" | "conditions">;
-
-interface Arrived {
-  readonly target: string;
-  readonly authority: string;
-  readonly request_id: string;
-  /** Empty where it is not known. */
-  readonly source_ip: string;
-}
-
-function arrived(kind: DoorKind, request: Request, remote: Deno.Addr | undefined): Arrived {
-  const url = request.url;
-  const pathAt = url.indexOf("/", url.indexOf("://") + 3);
-  const target = pathAt < 0 ? "/" : url.slice(pathAt);
-  // Over HTTP/2 there is no Host header; the URL has the authority.
-  const authority = request.headers.get("host") ??
-    url.slice(url.indexOf("://") + 3, pathAt < 0 ? url.length : pathAt);
-  if (kind !== "front" && kind !== "delegate") {
-    const host = remote !== undefined && "hostname" in remote ? remote.hostname : "";
-    const source_ip = host.replace(/^::ffff:/, "");
-    return { target, authority, request_id: crypto.randomUUID(), source_ip };
-  }
-  return {
-    source_ip: request.headers.get(frontHeaders.sourceIp) ?? "",
-    target: request.headers.get(frontHeaders.target) ?? target,
-    authority: request.headers.get(frontHeaders.authority) ?? authority,
-    request_id: request.headers.get(frontHeaders.requestId) ?? crypto.randomUUID(),
-  };
 }
 
 export class Door implements Disposable {
   readonly #options: DoorOptions;
+  readonly #authorization: Authorization;
   readonly #watch = new SlowBodies();
   readonly meter = new Meter();
 
   constructor(options: DoorOptions) {
     this.#options = options;
+    this.#authorization = new Authorization(options);
   }
 
   /** The handler for one kind of door. */
@@ -199,7 +122,7 @@ export class Door implements Disposable {
         : "REST-HEADER";
       const amz_date = verified?.presigned === true ? verified.amz_date : undefined;
       const asked = { headers, query: target.query, signed, amz_date } as const;
-      may = this.#mayOf(verified, from, asked, shared);
+      may = this.#authorization.mayOf(verified, from, asked, shared);
       // The system may everything.
       const needed = verified === undefined ? [] : permissionsOf(action, target, headers);
       for (const permission of needed) {
@@ -230,7 +153,7 @@ export class Door implements Disposable {
         mayAs: ({ grant, scope, amz_date }, permission, form) => {
           const signed = isNobody(grant) ? undefined : "POST" as const;
           const asked = { headers: form, query: new URLSearchParams(), signed, amz_date };
-          return this.#ask(grant, scope, from, asked, permission, shared);
+          return this.#authorization.ask(grant, scope, from, asked, permission, shared);
         },
         watch: this.#watch,
       };
@@ -308,74 +231,6 @@ export class Door implements Disposable {
     return response;
   }
 
-  #mayOf(
-    verified: Verified | undefined,
-    from: Arrived,
-    asked: Asked,
-    shared: Set<string>,
-  ): S3Call["may"] {
-    if (verified === undefined) return () => Promise.resolve(true);
-    const { grant, scope } = verified;
-    return (permission) => this.#ask(grant, scope, from, asked, permission, shared);
-  }
-
-  #ask(
-    grant: SigningGrant,
-    scope: SigningScope,
-    from: Arrived,
-    asked: Asked,
-    { action, resource, conditions, version }: Permission,
-    shared: Set<string>,
-  ): Promise<boolean> {
-    const context: CallContext = {
-      request_id: from.request_id,
-      account_id: grant.account_id,
-      principal_arn: grant.principal_arn,
-      access_key_id: scope.access_key_id,
-      region: scope.region,
-      source_ip: from.source_ip,
-      deadline_ms: Date.now() + authorized_ms,
-    };
-    const name = bucketOf(resource);
-    const { store } = this.#options;
-    const bucket = name === undefined ? undefined : store.buckets.find(name);
-    const document = bucket?.settings.policy;
-    const permission: Permission = {
-      action,
-      resource,
-      // Mostly nobody looks: who may everything is known, and not asked about again.
-      get conditions() {
-        return {
-          ...requestConditions({ ...asked, account_id: bucket?.account_id, conditions }),
-          ...existingTags(store, bucket, { action, resource, version }),
-        };
-      },
-    };
-    if (bucket === undefined || document === undefined) {
-      // Who signs nothing may what a bucket's policy says, and nothing else.
-      if (isNobody(grant)) return Promise.resolve(false);
-      return this.#options.authorize(permission, context);
-    }
-    if (bucket.account_id !== grant.account_id && isRestricted(bucket.settings)) {
-      return Promise.resolve(false);
-    }
-    return this.#weigh(permission, { document, account_id: bucket.account_id }, context, () => {
-      if (bucket.account_id !== grant.account_id) shared.add(bucket.name);
-    });
-  }
-
-  /** @param onShared called when the bucket's policy lets the caller in */
-  async #weigh(
-    permission: Permission,
-    policy: ResourcePolicy,
-    context: CallContext,
-    onShared: () => void,
-  ): Promise<boolean> {
-    const { allowed, by_resource } = await this.#options.weigh(permission, policy, context);
-    if (allowed && by_resource === true) onShared();
-    return allowed;
-  }
-
   async #verify(request: Request, from: Arrived): Promise<Verified> {
     checkHeaders(request.headers);
     const signed = {
@@ -392,38 +247,6 @@ export class Door implements Disposable {
   [Symbol.dispose](): void {
     this.#watch[Symbol.dispose]();
   }
-}
-
-/** @throws AwsError `RequestHeaderSectionTooLarge` */
-function checkHeaders(headers: Headers): void {
-  let bytes = 0;
-  for (const [name, value] of headers) {
-    if (!gatewayHeaders.has(name)) bytes += name.length + value.length;
-  }
-  if (bytes > largestHeaders_bytes) {
-    throw new AwsError(
-      "RequestHeaderSectionTooLarge",
-      "Your request header section exceeds the maximum allowed size.",
-    );
-  }
-}
-
-/** Whom the delegate's peer asks for. @throws AwsError `AccessDenied` when it names nobody */
-function delegated({ headers }: Request, region: string): Verified {
-  const account_id = headers.get(delegateHeaders.accountId) ?? "";
-  const principal_arn = headers.get(delegateHeaders.principalArn) ?? "";
-  const access_key_id = headers.get(delegateHeaders.accessKeyId) ?? "";
-  if (!/^\d{12}$/.test(account_id) || principal_arn === "") throw accessDenied();
-  return {
-    grant: { key: "", account_id, principal_arn, user_id: "", valid_until_ms: 0 },
-    scope: { access_key_id, date: "", region, service: "s3" },
-    signed_headers: [],
-    presigned: false,
-    payload_hash: undefined,
-    signature: "",
-    amz_date: "",
-    signing_key: new Uint8Array(),
-  };
 }
 
 /** For the events that tell of it. */
@@ -451,44 +274,4 @@ async function mayKnow(
   } catch (cause) {
     return publicError(cause);
   }
-}
-
-/** Whether a browser's form is coming: for PostObject, and nothing else. */
-function isForm(request: Request, { key, query }: Target): boolean {
-  return request.method === "POST" && key === "" && !query.has("delete") &&
-    request.headers.get("content-type")?.startsWith("multipart/form-data") === true;
-}
-
-/** A presigned URL may carry headers in its query: signed there, they count as if they were sent. */
-function withHoisted(headers: Headers, query: URLSearchParams): Headers {
-  let made: Headers | undefined;
-  for (const [name, value] of query) {
-    // Presigners put the checksum of the empty body there, before there is one.
-    if (!/^x-amz-(?!checksum-|sdk-checksum-)[a-z0-9-]+$/.test(name) || headers.has(name)) continue;
-    made ??= new Headers(headers);
-    try {
-      made.set(name, value);
-    } catch {
-      throw invalidArgument(`The value for ${name} cannot be a header.`);
-    }
-  }
-  return made ?? headers;
-}
-
-/** A refused body is read on a little, so that a client that is still sending hears the answer. */
-async function discard(request: Request): Promise<void> {
-  if (request.body === null || request.bodyUsed || request.body.locked) return;
-  if (request.headers.get("expect")?.toLowerCase() === "100-continue") return;
-  const reader = request.body.getReader();
-  const deadline = performance.now() + 2_000;
-  try {
-    for (let bytes = 0; bytes < 16 << 20 && performance.now() < deadline;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      bytes += value.length;
-    }
-  } catch {
-    // The client has gone; nobody waits for the answer.
-  }
-  void reader.cancel().catch(() => {});
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SlowBodies } from "./door.ts";
+import { SlowBodies } from "./slow_bodies.ts";
 
 Deno.test("a body that stops is cut off, and one that moves is not", async () => {
   using watch = new SlowBodies(200);
