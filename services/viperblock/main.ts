@@ -64,7 +64,8 @@ await runService("viperblock", async (service) => {
     const { total_bytes, available_bytes } = fileSystemSpace(directory);
     return {
       total_bytes,
-      available_bytes: available_bytes + mounts.keptBytes - config.storage.reserve_bytes,
+      available_bytes: available_bytes + mounts.cacheShares.keptBytes -
+        config.storage.reserve_bytes,
     };
   };
   const capacity = (): Omit<BlockCapacity, "provisioned_bytes"> => {
@@ -120,7 +121,7 @@ await runService("viperblock", async (service) => {
   });
   // Nobody tells how full the disk is: whoever fills it finds the chunks that are kept there gone soon.
   const sharing = setInterval(() => {
-    mounts.shareCache();
+    mounts.cacheShares.share();
     restores.look();
   }, sharingMs);
   let remoteDoor: RemoteDoor | undefined;

@@ -19,9 +19,11 @@ import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import type { ChunkName } from "../format.ts";
 import type { HeldChunks } from "./mailbox.ts";
 import { type BlockStore, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { CacheShares } from "./cache_shares.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
 import { LeftCaches } from "./left_caches.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
+import { metricsOf } from "./volume_metrics.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
 import { ignoreMissing } from "../../config/missing_files.ts";
@@ -51,6 +53,7 @@ export class Mounts {
   readonly #o: MountsOptions;
   readonly #mounted = new Map<string, MountedVolume>();
   readonly #left: LeftCaches;
+  readonly cacheShares: CacheShares;
   readonly #turns = new Turns();
   readonly #down = new Map<string, string>();
   /** Engines of volumes that somebody else has, which have not ended yet: they have their logs open. */
@@ -61,6 +64,12 @@ export class Mounts {
   constructor(options: MountsOptions) {
     this.#o = options;
     this.#left = new LeftCaches(options.directory);
+    this.cacheShares = new CacheShares({
+      mounted: this.#mounted,
+      left: this.#left,
+      files: options.cacheFiles,
+      log: options.log,
+    });
     this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
   }
 
@@ -226,12 +235,12 @@ export class Mounts {
       store: this.#o.store,
       log: this.#o.log,
       cacheBytes: this.#o.cacheBytes(this.#mounted.size),
-      cacheFiles: this.#cacheFiles(this.#shares + 1),
+      cacheFiles: this.cacheShares.ofAnother,
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
       // Others' chunks give way to its log.
-      noRoom: () => this.shareCache(true),
+      noRoom: () => this.cacheShares.share(true),
     }, rescue ?? (() => this.#savedBase(value)));
     const { replayed_batches, damage } = await volume.ready;
     try {
@@ -255,37 +264,8 @@ export class Mounts {
       duration_ms: Math.round(performance.now() - started),
     });
     void this.#watch(value.volume_id, volume);
-    this.shareCache();
+    this.cacheShares.share();
     return volume;
-  }
-
-  #cacheFiles(volumes: number): number {
-    return this.#o.cacheFiles?.(this.keptBytes, volumes) ?? 0;
-  }
-
-  /** Bytes of the disk that chunks are kept in; whoever needs them gets them back. */
-  get keptBytes(): number {
-    let kept = this.#left.bytes;
-    for (const volume of this.#mounted.values()) kept += volume.keptBytes;
-    return kept;
-  }
-
-  /** Those that are not mounted any more count as one, all together. */
-  get #shares(): number {
-    return this.#mounted.size + (this.#left.any ? 1 : 0);
-  }
-
-  /**
-   * Each volume gets an equal share of what the disk has room for now.
-   * @param exactly somebody needs the room
-   */
-  shareCache(exactly = false): void {
-    const files = this.#cacheFiles(Math.max(1, this.#shares));
-    for (const volume of this.#mounted.values()) volume.allowCache(files, exactly);
-    // What is left of volumes that nobody uses goes before anything else does.
-    this.#left.shrink(exactly ? 0 : files).catch((error) =>
-      this.#o.log.warn("kept_chunks_not_removed", errorFields(error))
-    );
   }
 
   /** The row says why a volume is served for reading only, as long as it is. */
@@ -313,26 +293,10 @@ export class Mounts {
     return map === undefined ? undefined : inheritedBy(map, this.#o.tables);
   }
 
-  /** Counters of a volume that is mounted here, and what follows from them. */
+  /** Counters of a volume that is mounted here. */
   async metrics(volumeId: string): Promise<Readonly<Record<string, number>> | undefined> {
     const volume = this.#mounted.get(volumeId);
-    const statistics = await volume?.statistics();
-    if (statistics === undefined) return undefined;
-    const { latencies, ...seen } = statistics;
-    const ratio = (of: number, to: number) => to === 0 ? 1 : Math.round(of / to * 1000) / 1000;
-    return {
-      ...seen,
-      ...latencies,
-      read_only: volume?.damage === undefined ? 0 : 1,
-      damaged_blocks: volume?.damage?.damaged_blocks ?? 0,
-      chunk_cache_hit_ratio: ratio(
-        seen.chunk_cache_hits,
-        seen.chunk_cache_hits + seen.chunk_cache_misses,
-      ),
-      cache_hit_ratio: ratio(seen.cache_hits, seen.cache_hits + seen.cache_misses),
-      space_amplification: ratio(seen.chunk_blocks, seen.live_chunk_blocks),
-      log_amplification: ratio(seen.log_written_bytes, seen.guest_written_bytes),
-    };
+    return volume === undefined ? undefined : await metricsOf(volume);
   }
 
   /** What a volume that is mounted here needs in the store. */
@@ -398,7 +362,7 @@ export class Mounts {
         this.#o.log.warn("directory_not_cleared", { volume_id: key, ...errorFields(error) });
       }
     }
-    this.shareCache();
+    this.cacheShares.share();
   }
 
   /** Serves again, after a restart, what the table says is mounted here. */
@@ -456,7 +420,7 @@ export class Mounts {
         return { ...rest, map };
       }).catch(servedOn);
       await this.#left.leave(volumeId);
-      this.shareCache();
+      this.cacheShares.share();
       this.#o.log.info("volume_unmounted", {
         volume_id: volumeId,
         mapped_blocks: map.mapped_blocks,
