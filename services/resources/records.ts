@@ -254,7 +254,10 @@ export class Records implements AsyncDisposable, OtherRecords {
     return record;
   }
 
-  /** Changes members of a record's shape by compare-and-set; undefined takes one away. */
+  /**
+   * Changes members of a record's shape by compare-and-set; undefined takes one away. What `change` throws is
+   * believed only when it was decided on the newest record.
+   */
   async change<S extends object>(
     one: Kind<S>,
     account: string,
@@ -266,7 +269,17 @@ export class Records implements AsyncDisposable, OtherRecords {
       const row = resources.table.get(resources.keyOf(account, id));
       const record = row?.value ?? await this.require(one, account, id);
       if (record.ended_ms !== undefined) throw notFound([id], one.errors);
-      const changed = { ...record, shape: { ...record.shape, ...await change(record) } };
+      let changed: KindRecord<S>;
+      try {
+        changed = { ...record, shape: { ...record.shape, ...await change(record) } };
+      } catch (error) {
+        // What the newest record is refused for is refused; an old copy of it decides nothing.
+        if (row === undefined || !(error instanceof AwsError) || error.status >= 500) throw error;
+        const newest = await resources.table.read(row.key);
+        if (newest === undefined || newest.revision === row.revision || attempt === 20) throw error;
+        await resources.table.waitFor(newest.revision);
+        continue;
+      }
       try {
         const revision = row?.revision ??
           (await resources.table.read(resources.keyOf(account, id)))?.revision ?? 0;

@@ -12,7 +12,7 @@
 import { unavailable } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { Conflict } from "../../state/table.ts";
-import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
+import type { ImageBlockDevice, ImageRecord, SnapshotRecord } from "../contract.ts";
 import { makingUntil } from "../snapshots/snapshot_making.ts";
 import type { ComputeState } from "../state.ts";
 import { checkNameIsFree, holderOfName } from "./image_names.ts";
@@ -138,8 +138,12 @@ export async function settleImages(state: ComputeState, only?: string): Promise<
   const { images, snapshots } = state;
   for (const image of images.all()) {
     if (!isAwaiting(image) || (only ?? image.image_id) !== image.image_id) continue;
-    const snapshotOf = ({ snapshot_id }: ImageBlockDevice) =>
-      snapshot_id === undefined ? undefined : snapshots.get(image.account_id, snapshot_id);
+    // One that this node has not heard of yet is no reason to fail: that is for good.
+    const found = new Map<string, SnapshotRecord | undefined>();
+    for (const { snapshot_id: id } of image.block_devices) {
+      if (id !== undefined) found.set(id, await snapshots.find(image.account_id, id));
+    }
+    const snapshotOf = ({ snapshot_id }: ImageBlockDevice) => found.get(snapshot_id ?? "");
     const states = image.block_devices.map((device) =>
       device.snapshot_id === undefined ? "completed" : snapshotOf(device)?.state ?? "error"
     );

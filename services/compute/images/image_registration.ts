@@ -185,7 +185,7 @@ export function imageRegistrationActions(state: ComputeState, keeper: SnapshotKe
         };
         await makeImage(keeper, image, [], async () => {});
         for (const { snapshot_id: id } of devices) {
-          if (id === undefined || state.snapshots.get(account, id) !== undefined) continue;
+          if (id === undefined || await state.snapshots.find(account, id) !== undefined) continue;
           // Its deletion was asked for while the image was being written.
           await images.delete(account, image_id);
           throw notFound([id], snapshotType.errors);

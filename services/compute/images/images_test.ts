@@ -288,3 +288,49 @@ Deno.test("images over the bus", async (t) => {
     await assert.rejects(ask("CreateVolume", zone, bob), { code: "InvalidSnapshot.NotFound" });
   });
 });
+
+Deno.test("images are found by all of EC2's filters", async () => {
+  await using world = await startResourceSide();
+  const { ask } = world;
+  const SnapshotId = await snapshotOf(world, alice);
+  await ask("RegisterImage", { Name: "one", BlockDeviceMappings: rootOf(SnapshotId) });
+  // Nobody scans images here: no finding is any image's.
+  for (
+    const Name of [
+      "scan-result.critical-fix-available-since",
+      "scan-result.finding-scan-date",
+      "scan-result.high-fix-available-since",
+      "scan-result.highest-finding-severity-label",
+      "scan-result.informational-fix-available-since",
+      "scan-result.low-fix-available-since",
+      "scan-result.medium-fix-available-since",
+    ]
+  ) {
+    assert.deepEqual(
+      (await ask("DescribeImages", { Filters: [{ Name, Values: ["*"] }] })).Images,
+      [],
+    );
+  }
+});
+
+Deno.test("an image does not fail because its snapshots are not heard of yet", async () => {
+  await using world = await startResourceSide();
+  const { ask, state } = world;
+  const SnapshotId = await snapshotOf(world, alice);
+  const { snapshots } = state;
+  const get = snapshots.table.get.bind(snapshots.table);
+  const { images } = state;
+  const modify = images.modify.bind(images);
+  // As on a node that has heard of the image, and not of what it stands on.
+  images.modify = async (...args) => {
+    const made = await modify(...args);
+    snapshots.table.get = () => undefined;
+    return made;
+  };
+  const { ImageId = "" } = await ask("RegisterImage", {
+    Name: "one",
+    BlockDeviceMappings: rootOf(SnapshotId),
+  }).finally(() => snapshots.table.get = get);
+  const [shown] = (await ask("DescribeImages", { ImageIds: [ImageId] })).Images ?? [];
+  assert.equal(shown?.State, "available");
+});

@@ -13,7 +13,7 @@ import {
   invalidValue,
   unsupported,
 } from "../../resources/errors.ts";
-import { newId, notFound } from "../../resources/ids.ts";
+import { checkId, newId, notFound } from "../../resources/ids.ts";
 import { showTags, tagsFromSpecifications } from "../../resources/tags.ts";
 import type { Resources } from "../../resources/resource.ts";
 import type { Input, Output } from "../../resources/wire.ts";
@@ -130,6 +130,9 @@ export async function freezeVolumes(
   );
 }
 
+/** Data volumes that one request may leave out of a set. */
+const mostExcluded = 40;
+
 /** Which of an instance's volumes a set of snapshots is to hold. */
 interface Choice {
   readonly excludeRoot?: boolean;
@@ -140,6 +143,24 @@ const choiceOf = ({ InstanceSpecification: of }: Input<"CreateSnapshots">): Choi
   excludeRoot: of.ExcludeBootVolume === true,
   exclude: of.ExcludeDataVolumeIds ?? [],
 });
+
+/** @throws AwsError for what cannot be left out: the root volume goes by another name */
+function checkExcluded(
+  { type }: Resources<VolumeRecord>,
+  instance: InstanceRecord,
+  ids: readonly string[] = [],
+): void {
+  if (ids.length > mostExcluded) {
+    throw invalidValue(`A request may exclude ${mostExcluded} data volumes at most.`);
+  }
+  for (const id of ids) checkId(type.idPrefix, id, type.errors);
+  const root = instance.attachments.find(({ device }) => device === instance.root_device_name);
+  if (root !== undefined && ids.includes(root.volume_id)) {
+    throw invalidValue(
+      `The volume '${root.volume_id}' is the instance's root volume. Use ExcludeBootVolume to exclude it.`,
+    );
+  }
+}
 
 const chosenOf = (instance: InstanceRecord | undefined, { excludeRoot, exclude = [] }: Choice) =>
   (instance?.attachments ?? []).filter(({ device, volume_id }) =>
@@ -214,7 +235,9 @@ export function snapshotActions(
         checkPlace(input);
         checkDescription(input.Description);
         tagsOf(input.TagSpecifications);
-        await instances.require(call.account_id, input.InstanceSpecification.InstanceId ?? "");
+        const { InstanceId = "", ExcludeDataVolumeIds } = input.InstanceSpecification;
+        const instance = await instances.require(call.account_id, InstanceId);
+        checkExcluded(volumes, instance, ExcludeDataVolumeIds);
       },
       run: async (input, call) => {
         const specification = input.InstanceSpecification;

@@ -250,7 +250,14 @@ export class SnapshotKeeper {
     const { account_id, snapshot_id } = snapshot;
     const now = await this.state.snapshots.find(account_id, snapshot_id) ?? snapshot;
     if (now.making_until === undefined) {
-      return state === "pending" ? now : await this.#settled(now, state ?? "error", frozen);
+      if (state === "pending") return now;
+      try {
+        return await this.#settled(now, state ?? "error", frozen);
+      } catch (error) {
+        // Its owner deleted it while it was being copied, before the block store had anything to delete.
+        if (now.copy_of !== undefined && isSnapshotGone(error)) await this.#removeAgain(now);
+        throw error;
+      }
     }
     if (isMakersTime(now, this.clock())) return now;
     // Nobody has heard of one that is not there, or of one that somebody was to write.

@@ -203,3 +203,36 @@ Deno.test("what is being copied and encrypted is kept by the block store until t
   await until("its source is gone", () => recorded(world).length === 1);
   assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
 });
+
+Deno.test("a copy that is deleted while it is being encrypted leaves nothing in the block store", async () => {
+  await using world = await startResourceSide();
+  const { ask, store } = world;
+  const { SnapshotId: SourceSnapshotId = "" } = await ask("CreateSnapshot", {
+    VolumeId: await volumeIn(world),
+  });
+  const asked = Promise.withResolvers<void>();
+  const letGo = Promise.withResolvers<void>();
+  store.before = async (call) => {
+    if (call !== "ebs.snapshot.copy") return;
+    asked.resolve();
+    await letGo.promise;
+  };
+  const { SnapshotId = "" } = await ask("CopySnapshot", {
+    SourceRegion: testConfig.region,
+    SourceSnapshotId,
+    Encrypted: true,
+  });
+  await asked.promise;
+  try {
+    await ask("DeleteSnapshot", { SnapshotId });
+    await until("its record is gone", () => recorded(world).length === 1);
+  } finally {
+    letGo.resolve();
+  }
+  await until(
+    "it was copied",
+    () => store.calls.filter((one) => one === "ebs.snapshot.delete").length > 1,
+  );
+  await until("it is gone", () => !store.snapshots.has(SnapshotId) && recorded(world).length === 1);
+  assert.deepEqual([...store.snapshots.keys()], [SourceSnapshotId]);
+});

@@ -253,6 +253,30 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     });
     assert.equal(set.Snapshots?.length, snapshots.length - 1);
     assert.ok(set.Snapshots?.every((each) => each.VolumeId !== root));
+    const data = set.Snapshots?.[0]?.VolumeId ?? "";
+    const count = store.snapshots.size;
+    for (
+      const [ExcludeDataVolumeIds, code] of [
+        [[root], "InvalidParameterValue"],
+        [[data, "vol-none"], "InvalidVolumeID.Malformed"],
+        [Array.from({ length: 41 }, () => newId("vol-")), "InvalidParameterValue"],
+      ] as const
+    ) {
+      const InstanceSpecification = {
+        InstanceId: instance.instance_id,
+        ExcludeDataVolumeIds: [...ExcludeDataVolumeIds],
+      };
+      await assert.rejects(ask("CreateSnapshots", { InstanceSpecification, DryRun: true }), {
+        code,
+      });
+      await assert.rejects(ask("CreateSnapshots", { InstanceSpecification }), { code });
+    }
+    assert.equal(store.snapshots.size, count);
+    const without = await ask("CreateSnapshots", {
+      InstanceSpecification: { InstanceId: instance.instance_id, ExcludeDataVolumeIds: [data] },
+    });
+    assert.ok(without.Snapshots?.some((each) => each.VolumeId === root));
+    assert.ok(without.Snapshots?.every((each) => each.VolumeId !== data));
     // As of a copy, EC2 says which image it goes back to: the one that the instance was launched from.
     assert.deepEqual(
       [(await shown())?.SourceImageId, (await shown())?.SourceImageRegion],
