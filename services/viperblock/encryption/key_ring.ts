@@ -54,7 +54,7 @@ export class KeyRing implements VolumeKeys {
 
   #open(row: Row<SealedVolumeKey>): VolumeKey {
     const known = this.#opened.get(row.key);
-    if (known?.revision === row.revision) return known.key;
+    if (known !== undefined && known.revision >= row.revision) return known.key;
     if (this.#masters === undefined) {
       throw new KeyGone(
         `the master key ${this.#path}, by which volumes' keys are sealed, is not usable`,
@@ -73,7 +73,8 @@ export class KeyRing implements VolumeKeys {
   /** @throws KeyGone when there is one that does not open */
   of(volumeId: string): VolumeKey | undefined {
     const row = this.#table.get(volumeId);
-    return row === undefined ? undefined : this.#open(row);
+    // The local copy of the table may be behind: what is encrypted must not be stored in the clear for that.
+    return row === undefined ? this.#opened.get(volumeId)?.key : this.#open(row);
   }
 
   /** The key of a volume that has to have one. @throws KeyGone */
@@ -85,15 +86,22 @@ export class KeyRing implements VolumeKeys {
 
   /** Makes the key of a new volume; one that is there already stays. @throws KeyGone */
   async make(volumeId: string): Promise<void> {
-    if (await this.#table.read(volumeId) !== undefined) return;
     if (this.#masters === undefined) await this.load();
+    const existing = await this.#table.read(volumeId);
+    if (existing !== undefined) {
+      this.#open(existing);
+      return;
+    }
     if (this.#masters === undefined) {
       throw new KeyGone(`the master key ${this.#path}, to seal a volume's key, is not usable`);
     }
     try {
-      await this.#table.create(volumeId, this.#masters.seal(volumeId, VolumeKey.make()));
+      this.#open(
+        await this.#table.create(volumeId, this.#masters.seal(volumeId, VolumeKey.make())),
+      );
     } catch (error) {
       if (!(error instanceof Conflict)) throw error;
+      await this.require(volumeId);
     }
   }
 

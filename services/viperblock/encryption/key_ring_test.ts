@@ -4,11 +4,14 @@ import { Conflict, type Row } from "../../state/table.ts";
 import { KeyRing, type KeyTable } from "./key_ring.ts";
 import { MasterKeyError } from "../../config/key_file.ts";
 import { parseMasterKeys, type SealedVolumeKey } from "./master_keys.ts";
-import { KeyGone } from "./sealed_objects.ts";
+import type { BlockStore } from "../maps/map_objects.ts";
+import { KeyGone, SealedObjects } from "./sealed_objects.ts";
 import { VolumeKey } from "./volume_key.ts";
 
 class MemoryTable implements KeyTable {
   readonly rows = new Map<string, Row<SealedVolumeKey>>();
+  /** The local copy has heard of nothing yet. */
+  isBehind = false;
   #revision = 0;
   #put(key: string, value: SealedVolumeKey) {
     const row = { key, value, revision: ++this.#revision, bytes: 0 };
@@ -16,7 +19,7 @@ class MemoryTable implements KeyTable {
     return Promise.resolve(row);
   }
   get(key: string) {
-    return this.rows.get(key);
+    return this.isBehind ? undefined : this.rows.get(key);
   }
   list() {
     return [...this.rows.values()];
@@ -121,4 +124,25 @@ Deno.test("a volume's keys for its log and its objects have nothing in common", 
   const key = new VolumeKey(new Uint8Array(32).fill(9));
   const all = [key.forLog(), key.forName("a"), key.forName("b")].map((each) => each.toHex());
   assert.equal(new Set(all.map((each) => each.slice(0, 64))).size, 3);
+});
+
+Deno.test("what an encrypted volume stores is sealed, though the local copy of the table has no key of it yet", async () => {
+  const { path, ring, again, table } = await ringWith([line(1)]);
+  await ring.make("vol-1");
+  const { data } = await ring.require("vol-1");
+  table.isBehind = true;
+  for (const asks of ["make", "require"] as const) {
+    const other = again();
+    await other.load();
+    await other[asks]("vol-1");
+    const stored = new Map<string, Uint8Array>();
+    const store = new SealedObjects({
+      put: (key: string, body: Uint8Array) => Promise.resolve(void stored.set(key, body)),
+    } as unknown as BlockStore, other);
+    await store.put("chunks/vol-1/1", new Uint8Array(4096).fill(0x55));
+    const bytes = stored.get("chunks/vol-1/1") ?? new Uint8Array(0);
+    assert.ok(!bytes.toHex().includes("55".repeat(64)), `it is sealed after ${asks}`);
+    assert.deepEqual(other.of("vol-1")?.data, data);
+  }
+  await Deno.remove(path);
 });
