@@ -6,6 +6,7 @@ import { checkDocument, checkPolicyArn } from "./iam/holder_policies.ts";
 import { isManagedPolicy } from "./iam/managed_policies.ts";
 import { parsePolicy, policySizes } from "./policy/document.ts";
 import { assumedRoleArn, federatedUserArn, roleArn, rootOwner } from "./records.ts";
+import { packedSize } from "./credentials/packed_size.ts";
 import { createSession, type Credentials } from "./credentials/sessions.ts";
 import { tagsOf } from "./iam/tags.ts";
 import { mayAssume } from "./trust.ts";
@@ -180,12 +181,14 @@ export async function assumeRole(
   const duration_s = caller.kind === "role"
     ? durationOf(input.DurationSeconds, 3_600, longestChained_s, chainedTooLong)
     : durationOf(input.DurationSeconds, 3_600, role.max_session_s, roleTooLong);
+  const narrowed = narrowing(call, role.account_id, input);
+  const size = packedSize({ ...narrowed, tags: chained.tags });
   const credentials = await createSession(state, call.masterKeys, {
     account_id: role.account_id,
     kind: "role",
     owner: role.role_id,
     name: input.RoleSessionName,
-    ...narrowing(call, role.account_id, input),
+    ...narrowed,
     ...chained,
     duration_s,
   });
@@ -195,6 +198,7 @@ export async function assumeRole(
       AssumedRoleId: `${role.role_id}:${input.RoleSessionName}`,
       Arn: assumedRoleArn(role, input.RoleSessionName),
     },
+    ...size,
     ...(chained.source_identity === undefined ? {} : { SourceIdentity: chained.source_identity }),
   };
 }
@@ -245,17 +249,20 @@ export async function getFederationToken(
   demand(call, "sts:GetFederationToken", arn);
   const tags = tagsOf(input.Tags);
   if (Object.keys(tags).length > 0) demand(call, "sts:TagSession", arn);
+  const narrowed = narrowing(call, account_id, input);
+  const size = packedSize({ ...narrowed, tags });
   const credentials = await createSession(call.state, call.masterKeys, {
     account_id,
     kind: "federated",
     owner: user?.user_id ?? rootOwner,
     name: input.Name,
-    ...narrowing(call, account_id, input),
+    ...narrowed,
     tags,
     duration_s: longLivedDuration(call, input.DurationSeconds),
   });
   return {
     Credentials: credentials,
     FederatedUser: { FederatedUserId: `${account_id}:${input.Name}`, Arn: arn },
+    ...size,
   };
 }

@@ -240,3 +240,34 @@ Deno.test("a session's policy of more than 2,048 characters is refused as AWS re
     message: /2048/,
   });
 });
+
+Deno.test("an answer says how much of a session's space its policies and tags take, and who asks for more is told so", async () => {
+  await using here = await cloud();
+  const { account_id, role, user } = here;
+  const ada = await user("ada", may(["sts:GetFederationToken", "sts:TagSession"]));
+  const RoleArn = await role("open", { AWS: `arn:aws:iam::${account_id}:user/ada` }, [
+    "sts:AssumeRole",
+    "sts:TagSession",
+  ]);
+  const take = (more: object = {}) =>
+    ada("sts.AssumeRole", { RoleArn, RoleSessionName: "me", ...more });
+  const federate = (more: object) => ada("sts.GetFederationToken", { Name: "bob", ...more });
+  const example = JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [{ Sid: "Stmt1", Effect: "Allow", Action: "s3:*", Resource: "*" }],
+  });
+  assert.equal((await take())["PackedPolicySize"], undefined);
+  assert.equal((await take({ Policy: example }))["PackedPolicySize"], 6);
+  assert.equal((await federate({ Policy: example }))["PackedPolicySize"], 6);
+  const tag = { Key: "team", Value: "blue" };
+  const both = Number((await take({ Policy: example, Tags: [tag] }))["PackedPolicySize"]);
+  assert.ok(both > 6 && both < 20, `${both}`);
+
+  const incompressible = () => crypto.randomUUID() + crypto.randomUUID() + crypto.randomUUID();
+  const Tags = Array.from({ length: 50 }, (_, n) => ({ Key: `key${n}`, Value: incompressible() }));
+  const tooLarge = { code: "PackedPolicyTooLarge", status: 400 };
+  await assert.rejects(take({ Tags }), tooLarge);
+  await assert.rejects(take({ Tags }), /^AwsError: Packed size of session tags consumes \d{3}%/);
+  await assert.rejects(federate({ Policy: example, Tags }), tooLarge);
+  await assert.rejects(federate({ Policy: example, Tags }), /Packed policy consumes \d{3}%/);
+});

@@ -4,7 +4,9 @@
  *
  * Operators and keys and values of one statement combine as AWS documents: all operators and all
  * keys must hold; of several values one is enough, or, for a negated operator, none may match. A key
- * that the request does not have fails an operator, but for a negated one and `…IfExists`.
+ * that the request does not have fails an operator, but for a negated one and `…IfExists`. Of a set,
+ * `ForAllValues:` holds without any value and `ForAnyValue:` does not, also with `…IfExists`: AWS asks that of
+ * each value.
  */
 import { BlockList, isIP } from "node:net";
 import {
@@ -205,7 +207,7 @@ export function holds(condition: Condition, context: Context): boolean {
     return condition.negated ? !some : some;
   };
   if (actual.length === 0) {
-    if (condition.set !== undefined) return condition.set === "all" || condition.ifExists;
+    if (condition.set !== undefined) return condition.set === "all";
     return condition.negated || condition.ifExists;
   }
   if (condition.set === "all") return actual.every(holdsFor);
