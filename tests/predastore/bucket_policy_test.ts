@@ -266,7 +266,25 @@ Deno.test({
       assert.equal((await anybody(`/${Bucket}/open/secret`)).status, 403);
       await refused(textOf(ada, Bucket, "open/secret"), "AccessDenied", 403);
       const stolen = { Bucket, Key: "open/copy", CopySource: `${Bucket}/open/secret` };
-      await refused(ada.send(new S3.CopyObjectCommand(stolen)), "AccessDenied", 403);
+      const copy = (more: Partial<S3.CopyObjectCommandInput> = {}) =>
+        ada.send(new S3.CopyObjectCommand({ ...stolen, ...more }));
+      await refused(copy(), "AccessDenied", 403);
+      // Tags are copied by those who may read and write them.
+      const tags = (...Action: string[]) => ({ ...open, Action });
+      for (const Action of ["s3:GetObjectTagging", "s3:PutObjectTagging"]) {
+        await setPolicy(open, tags(Action));
+        await refused(copy(), "AccessDenied", 403);
+      }
+      await copy({ TaggingDirective: "REPLACE" });
+      const both = tags("s3:GetObjectTagging", "s3:PutObjectTagging");
+      await setPolicy(open, both);
+      await copy();
+      const asked = { StringEquals: { "s3:RequestObjectTag/for": "nobody" } };
+      await setPolicy(open, both, {
+        ...{ ...open, Effect: "Deny", Condition: asked },
+        Action: "s3:PutObjectTagging",
+      });
+      await refused(copy(), "AccessDenied", 403);
       await unless({ Bool: { "aws:SecureTransport": "false" } });
       await put({});
       await unless({ StringLike: { "s3:x-amz-website-redirect-location": "http*" } });

@@ -2,15 +2,18 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
 import type { StoredObject } from "../objects/objects.ts";
+import type { Tag } from "../objects/settings.ts";
 import { documentDate, quoted } from "./answer_parts.ts";
 import { largestPut_bytes } from "./body.ts";
-import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumElements, untellChecksum } from "./checksum_answers.ts";
 import { type Algorithm, askedAlgorithm, defaultAlgorithm, isAlgorithm } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
-import { copiedBody, copySource, tellSource } from "./copy_source.ts";
+import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
+import { objectArn } from "./permissions.ts";
 import { type Given, newObject, storedHeaders } from "./put_object.ts";
 import { storageClassHeader } from "./storage_class.ts";
+import { tagConditions } from "./tagging.ts";
 import { shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
 
@@ -36,6 +39,23 @@ function copiedMeta({ meta }: ObjectRow, given: Given): Pick<ObjectMeta, "header
 function knownAlgorithm({ meta }: ObjectRow): Algorithm | undefined {
   const name = meta.checksum?.algorithm;
   return name !== undefined && isAlgorithm(name) ? name : undefined;
+}
+
+/** Who copies an object that has tags reads and writes those too. @throws AwsError `AccessDenied` */
+async function checkCopiesTags(call: S3Call, tags: readonly Tag[]): Promise<void> {
+  const { bucket, key, query } = namedSource(call);
+  const version = query.get("versionId");
+  const reads = {
+    action: version === null ? "s3:GetObjectTagging" : "s3:GetObjectVersionTagging",
+    resource: objectArn(bucket, key),
+    version,
+  };
+  const writes = {
+    action: "s3:PutObjectTagging",
+    resource: objectArn(call.bucket, call.key),
+    conditions: tagConditions(tags),
+  };
+  if (!await call.may(reads) || !await call.may(writes)) throw accessDenied();
 }
 
 export async function copyObject(call: S3Call): Promise<Response> {
@@ -76,6 +96,9 @@ export async function copyObject(call: S3Call): Promise<Response> {
   }
   const { tags: newTags, ...rest } = given;
   const tags = tagDirective === "COPY" ? source.meta.tags : newTags;
+  if (tagDirective === "COPY" && tags !== undefined && tags.length > 0) {
+    await checkCopiesTags(call, tags);
+  }
   const algorithm = askedAlgorithm(call.headers) ?? knownAlgorithm(source) ?? defaultAlgorithm;
   using body = copiedBody(
     call,
