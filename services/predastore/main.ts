@@ -15,7 +15,8 @@ import { EventTeller } from "./events.ts";
 import { Operator } from "./operator/operator.ts";
 import { Door } from "./s3/door.ts";
 import { readSealingKeys, type Sealing } from "./encryption/sealing.ts";
-import { Store } from "./store.ts";
+import { answered } from "./segments/answers.ts";
+import { Store, usualAnswer_ms } from "./store.ts";
 import { ignoreMissing } from "../config/missing_files.ts";
 
 const inspection_ms = 5_000;
@@ -63,7 +64,8 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
 async function readSealing(path: string, blobs: readonly string[]): Promise<Sealing> {
   const sealing = await readSealingKeys(path);
   for (const blob of blobs) {
-    const mark = await Deno.readTextFile(`${blob}/${sealedMark}`).catch(() => "");
+    const read = Deno.readTextFile(`${blob}/${sealedMark}`);
+    const mark = await answered(read, usualAnswer_ms, "read", blob).catch(() => "");
     if (mark === "" || sealing.knows(mark.trim())) continue;
     throw new MasterKeyError(
       `${path} is not the key that sealed the objects of ${blob}: that has the fingerprint ${mark.trim()}. ` +

@@ -12,6 +12,7 @@ import { Codes } from "./extents/codes.ts";
 import { Commits } from "./objects/commits.ts";
 import { Compactor } from "./upkeep/compaction.ts";
 import { DegradedReads } from "./extents/degraded_reads.ts";
+import { answered } from "./segments/answers.ts";
 import { Directories, findStoreId } from "./segments/directories.ts";
 import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
@@ -51,11 +52,16 @@ export interface StoreOptions {
   readonly now?: () => number;
   /** Memory for small bodies that were used a moment ago; none unless given. */
   readonly small_bodies_bytes?: number;
+  /** How long a directory may take to answer before it counts as away; 15 s unless given. */
+  readonly answer_ms?: number;
   /** Called while the opening takes long, as long as it gets on. */
   readonly onRecovering?: () => void;
   /** 1 GiB unless given. */
   readonly segment_bytes?: number;
 }
+
+/** Longer than a disk takes to begin to turn. */
+export const usualAnswer_ms = 15_000;
 
 export class Store implements AsyncDisposable {
   readonly #degraded: DegradedReads;
@@ -114,7 +120,12 @@ export class Store implements AsyncDisposable {
   /** Opens the store, recovering or rebuilding its index first. */
   static async open(options: StoreOptions): Promise<Store> {
     const disk = options.disk ?? realDisk;
-    for (const path of options.blobs) await disk.makeFolder(path).catch(() => {});
+    const { answer_ms = usualAnswer_ms } = options;
+    await Promise.all(
+      options.blobs.map((path) =>
+        answered(disk.makeFolder(path), answer_ms, "mkdir", path).catch(() => {})
+      ),
+    );
     const index = typeof options.index === "string"
       ? await openIndexFile(options.index, options.log)
       : new ObjectIndex(options.index);
@@ -128,7 +139,8 @@ export class Store implements AsyncDisposable {
 
   static async #openWith(options: StoreOptions, index: ObjectIndex): Promise<Store> {
     const known = index.value("store_id");
-    const found = await findStoreId(options.disk ?? realDisk, options.blobs);
+    const { answer_ms = usualAnswer_ms } = options;
+    const found = await findStoreId(options.disk ?? realDisk, options.blobs, answer_ms);
     const storeId = known === undefined ? found.id : BigInt(known);
     if (found.existing && found.id !== storeId) {
       throw new Error(
@@ -147,6 +159,7 @@ export class Store implements AsyncDisposable {
         usual: codes.usual,
         reserve_bytes: options.reserve_bytes,
         segment_bytes: options.segment_bytes ?? 1 << 30,
+        answer_ms,
         log: options.log,
       },
       storeId,

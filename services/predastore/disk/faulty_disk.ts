@@ -9,6 +9,8 @@ export interface DiskFault {
   readonly slow?: Promise<void>;
   /** Writes are refused for want of room, and the disk says that it has none. */
   readonly full?: boolean;
+  /** No call ends before this. */
+  readonly hung?: Promise<void>;
   /** Every call fails. */
   readonly broken?: boolean;
 }
@@ -27,6 +29,11 @@ export class FaultyDisk implements Disk {
     return [...this.faults].filter((fault) => path.startsWith(fault.path));
   }
 
+  /** Files are opened and folders synced at once, or not at all. */
+  async #hang(path: string): Promise<void> {
+    await Promise.all(this.#faultsAt(path).map(({ hung }) => hung));
+  }
+
   #check(call: string, path: string, writes = false): void {
     for (const { broken, full } of this.#faultsAt(path)) {
       if (broken === true) throw new IoError("EIO", call, path);
@@ -39,16 +46,19 @@ export class FaultyDisk implements Disk {
     const file = this.#disk.open(path, options);
     return {
       write: async (bytes, offset) => {
+        await this.#hang(path);
         this.#check("pwrite", path, true);
         await file.write(bytes, offset);
       },
       read: async (bytes, offset) => {
         this.reads++;
+        await this.#hang(path);
         this.#check("pread", path);
         await Promise.all(this.#faultsAt(path).map(({ slow }) => slow));
         return await file.read(bytes, offset);
       },
       sync: async () => {
+        await this.#hang(path);
         this.#check("fdatasync", path);
         await file.sync();
       },
@@ -57,10 +67,12 @@ export class FaultyDisk implements Disk {
   }
 
   async makeFolder(path: string): Promise<void> {
+    await this.#hang(path);
     this.#check("mkdir", path);
     await this.#disk.makeFolder(path);
   }
   async names(folder: string): Promise<string[]> {
+    await this.#hang(folder);
     this.#check("readdir", folder);
     return await this.#disk.names(folder);
   }
@@ -69,22 +81,27 @@ export class FaultyDisk implements Disk {
     this.#disk.syncFolder(folder);
   }
   async size(path: string): Promise<number> {
+    await this.#hang(path);
     this.#check("stat", path);
     return await this.#disk.size(path);
   }
   async remove(path: string): Promise<void> {
+    await this.#hang(path);
     this.#check("unlink", path);
     await this.#disk.remove(path);
   }
   async readWhole(path: string): Promise<Uint8Array<ArrayBuffer>> {
+    await this.#hang(path);
     this.#check("read", path);
     return await this.#disk.readWhole(path);
   }
   async writeWhole(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.#hang(path);
     this.#check("write", path, true);
     await this.#disk.writeWhole(path, bytes);
   }
   async space(path: string): Promise<{ readonly free: number; readonly total: number }> {
+    await this.#hang(path);
     this.#check("statfs", path);
     const space = await this.#disk.space(path);
     const full = this.#faultsAt(path).some((fault) => fault.full === true);

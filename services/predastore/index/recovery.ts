@@ -11,7 +11,13 @@
  * directories does not matter.
  */
 import { errorFields, type Log } from "../../log/log.ts";
-import { before, type BlobDirectory, IoError, type Location } from "../segments/blob_directory.ts";
+import {
+  before,
+  type BlobDirectory,
+  DirectoryOffline,
+  IoError,
+  type Location,
+} from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ExtentReader } from "../extents/extent_reader.ts";
@@ -278,6 +284,8 @@ export async function recover(
           return upTo !== undefined && before(place, upTo);
         })
       );
+    /** Directories that did not answer once: they are not asked again. */
+    const silent = new Set<number>();
     const whole = async (extent: ExtentRecord): Promise<boolean> => {
       for (const [at, stripe] of extent.stripes.entries()) {
         let sound = 0;
@@ -291,11 +299,17 @@ export async function recover(
           }
           const directory = stripe.shards[shard]?.directory;
           try {
-            await reader.readShard(extent, at, shard, 0, bytes);
+            if (directory !== undefined && silent.has(directory)) throw new DirectoryOffline();
+            await directories.inTime(reader.readShard(extent, at, shard, 0, bytes), "pread");
             sound++;
-          } catch {
+          } catch (error) {
+            if (directory !== undefined && error instanceof IoError && error.code === "ETIMEDOUT") {
+              silent.add(directory);
+            }
             if (directory === undefined) never++;
-            else if (directories.byNumber(directory)?.online !== true) away++;
+            else if (silent.has(directory) || directories.byNumber(directory)?.online !== true) {
+              away++;
+            }
           }
         }
         // With more missing than the code survives, those that were never written among them, nothing can be
@@ -395,7 +409,11 @@ export async function recover(
 
     for (const { directory, segments } of tails) {
       if (!directory.online) continue;
-      for (const segment of segments) await directory.syncSegment(segment);
+      try {
+        for (const segment of segments) await directory.syncSegment(segment);
+      } catch (error) {
+        doWithout(directories, directory, usual, error);
+      }
     }
     if (newlyRefused.length > 0) {
       const meta: RefusedMeta = { revisions: newlyRefused, partial: true };

@@ -25,8 +25,14 @@ async function segmentBytes(directory: BlobDirectory): Promise<number> {
 async function directoryStatus(store: Store, directory: BlobDirectory): Promise<DirectoryStatus> {
   const { path, number } = directory;
   const space = store.directories.spaceOf(directory);
-  if (!directory.online || space === undefined) {
-    const reason = directory.reason;
+  let used = 0;
+  let reason = directory.reason;
+  try {
+    if (directory.online) used = await segmentBytes(directory);
+  } catch (error) {
+    reason = error;
+  }
+  if (space === undefined || reason !== undefined) {
     return {
       path,
       number,
@@ -38,7 +44,6 @@ async function directoryStatus(store: Store, directory: BlobDirectory): Promise<
       ...(reason instanceof Error ? { reason: reason.message } : {}),
     };
   }
-  const used = await segmentBytes(directory);
   let live = 0;
   for (const bytes of store.index.segments.liveBytes(number).values()) live += bytes;
   return {

@@ -10,6 +10,7 @@
 import { join } from "node:path";
 import { alignedBuffer, IoError, pageBytes } from "../../../ffi/direct_io.ts";
 import type { Disk, DiskFile } from "../disk/disk.ts";
+import { answered } from "./answers.ts";
 import {
   type Durable,
   headerBytes,
@@ -93,6 +94,8 @@ export interface BlobDirectoryOptions {
   readonly segmentBytes: number;
   /** Segment ids below this have been used here before, whatever files are left. */
   readonly firstSegment: number;
+  /** How long a look at it may take. */
+  readonly answer_ms: number;
   /** Called once each time that it goes offline. */
   readonly onOffline: (reason: unknown) => void;
 }
@@ -113,6 +116,10 @@ export class BlobDirectory {
   readonly #inFlight = new Map<number, Durable>();
   #inFlightId = 0;
   readonly #dirty = new Map<number, DiskFile>();
+  /** Ends what waits for the disk when the directory goes offline. */
+  readonly #waiting = new Set<(reason: unknown) => void>();
+  /** Whether a look at it has had no answer yet: none is begun beside it. */
+  #looking = false;
   readonly #readers = new Map<number, DiskFile>();
   #durable: Durable;
   #queue: Waiting[] = [];
@@ -133,7 +140,7 @@ export class BlobDirectory {
 
   /** Makes the directory ours, or finds that it is. */
   async prepare(): Promise<void> {
-    await this.#options.disk.makeFolder(join(this.path, "segments"));
+    await this.#ask("mkdir", this.#options.disk.makeFolder(join(this.path, "segments")));
     await this.noteNumbers();
     for (const id of await this.segments()) {
       this.#nextSegment = Math.max(this.#nextSegment, id + 1);
@@ -149,7 +156,7 @@ export class BlobDirectory {
   async noteNumbers(): Promise<void> {
     const { disk, nextNumber } = this.#options;
     const next = nextNumber();
-    const known = await readIdentity(disk, this.path);
+    const known = await this.#ask("read", readIdentity(disk, this.path));
     if (known !== undefined && known.next >= next) return;
     const identity: Identity = {
       version: 1,
@@ -157,10 +164,24 @@ export class BlobDirectory {
       directory: this.number,
       next,
     };
-    await disk.writeWhole(
-      join(this.path, identityName),
-      new TextEncoder().encode(JSON.stringify(identity)),
+    await this.#ask(
+      "write",
+      disk.writeWhole(
+        join(this.path, identityName),
+        new TextEncoder().encode(JSON.stringify(identity)),
+      ),
     );
+  }
+
+  #ask<T>(call: string, work: Promise<T>): Promise<T> {
+    return answered(work, this.#options.answer_ms, call, this.path);
+  }
+
+  /** Looks at the directory, unless the last look has had no answer yet. */
+  async #look<T>(call: string, work: () => Promise<T>): Promise<T> {
+    if (this.#looking) throw new DirectoryOffline(`${this.path} does not answer`);
+    this.#looking = true;
+    return await this.#ask(call, work().finally(() => this.#looking = false));
   }
 
   /**
@@ -191,6 +212,11 @@ export class BlobDirectory {
     this.#offlineSince_ms = performance.now();
     this.#epoch++;
     this.#dropActive();
+    // A write that does not end may still read its memory.
+    this.#batch = undefined;
+    for (const end of this.#waiting) {
+      end(new DirectoryOffline(`${this.path} went offline`, { cause: reason }));
+    }
     this.#options.onOffline(reason);
   }
 
@@ -205,7 +231,7 @@ export class BlobDirectory {
   /** Whether the directory at the path is still ours and there. */
   async isThere(): Promise<boolean> {
     try {
-      const identity = await readIdentity(this.#options.disk, this.path);
+      const identity = await this.#look("read", () => readIdentity(this.#options.disk, this.path));
       return identity?.storeId === this.storeId && identity.directory === this.number;
     } catch {
       return false;
@@ -215,7 +241,7 @@ export class BlobDirectory {
   /** Whether another disk, with nothing on it, has come to the path. */
   async isEmptyNow(): Promise<boolean> {
     try {
-      const names = await this.#options.disk.names(this.path);
+      const names = await this.#look("readdir", () => this.#options.disk.names(this.path));
       return names.every((name) => name === "lost+found" || name === "sealed");
     } catch {
       return false;
@@ -232,7 +258,8 @@ export class BlobDirectory {
   /** Ids of the segment files that are there, in order. */
   async segments(): Promise<number[]> {
     const ids: number[] = [];
-    for (const name of await this.#options.disk.names(join(this.path, "segments"))) {
+    const folder = join(this.path, "segments");
+    for (const name of await this.#ask("readdir", this.#options.disk.names(folder))) {
       const match = /^(\d{10})\.seg$/.exec(name);
       if (match !== null) ids.push(Number(match[1]));
     }
@@ -275,14 +302,18 @@ export class BlobDirectory {
   }
 
   async #guarded<T>(work: () => Promise<T>): Promise<T> {
+    const left = Promise.withResolvers<never>();
+    this.#waiting.add(left.reject);
     try {
-      return await work();
+      return await Promise.race([work(), left.promise]);
     } catch (error) {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
       if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
         this.#active = undefined;
       } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;
+    } finally {
+      this.#waiting.delete(left.reject);
     }
   }
 
@@ -462,17 +493,27 @@ export class BlobDirectory {
     return await this.#reader(segment).read(buffer, offset);
   }
 
+  /** As `read`, for who has nobody else to ask. @throws IoError also when it has no answer for long */
+  async readInTime(
+    segment: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    offset: number,
+  ): Promise<number> {
+    return await this.#ask("pread", this.read(segment, buffer, offset));
+  }
+
   /** Makes durable what an earlier process may have left in a segment without syncing it. */
   async syncSegment(segment: number): Promise<void> {
     const path = join(this.path, "segments", segmentName(segment));
     using file = this.#options.disk.open(path, { write: true });
-    await file.sync();
+    await this.#ask("fdatasync", file.sync());
   }
 
   /** A segment's size; 0 when it is gone. */
   async segmentSize(segment: number): Promise<number> {
     try {
-      return await this.#options.disk.size(join(this.path, "segments", segmentName(segment)));
+      const path = join(this.path, "segments", segmentName(segment));
+      return await this.#ask("stat", this.#options.disk.size(path));
     } catch (error) {
       if (isAbsent(error)) return 0;
       throw error;

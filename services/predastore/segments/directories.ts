@@ -9,6 +9,7 @@
 import { crc32c } from "../../../ffi/libisal.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
+import { answered } from "./answers.ts";
 import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
 import { shardPayload, type Stripe } from "../extents/layout.ts";
@@ -31,6 +32,8 @@ export interface DirectoriesOptions {
   readonly usual: Code;
   readonly reserve_bytes: number;
   readonly segment_bytes: number;
+  /** How long a directory may take to answer before it counts as away. */
+  readonly answer_ms: number;
   readonly log: Log;
 }
 
@@ -71,10 +74,15 @@ const mayReturn_ms = 30 * 86_400_000;
 export async function findStoreId(
   disk: Disk,
   paths: readonly string[],
+  answer_ms: number,
 ): Promise<{ readonly id: bigint; readonly existing: boolean }> {
   let found: bigint | undefined;
-  for (const path of paths) {
-    const identity = await readIdentity(disk, path).catch(() => undefined);
+  const identities = await Promise.all(paths.map(async (path) => ({
+    path,
+    identity: await answered(readIdentity(disk, path), answer_ms, "read", path)
+      .catch(() => undefined),
+  })));
+  for (const { path, identity } of identities) {
     if (identity === undefined) continue;
     if (found !== undefined && found !== identity.storeId) {
       throw new StoreMismatch(
@@ -116,8 +124,11 @@ export class Directories {
   readonly #empty = new Set<BlobDirectory>();
   readonly #byNumber = new Map<number, BlobDirectory>();
   readonly #space = new Map<BlobDirectory, Space>();
+  /** Looks at the space that have had no answer yet: all who want to know wait for the same one. */
+  readonly #spaceAsked = new Map<BlobDirectory, Promise<{ free: number; total: number }>>();
   readonly #options: DirectoriesOptions;
   readonly #untold: Untold;
+  #inspecting: Promise<void> | undefined;
   /** Numbers that were given, and are of none of ours now: they may be put back. */
   readonly #gone = new Set<number>();
 
@@ -147,7 +158,10 @@ export class Directories {
     const { paths } = options;
     let next = Number(index.value("next_directory") ?? 0);
     const identities = await Promise.all(
-      paths.map((path) => readIdentity(options.disk, path).catch(() => undefined)),
+      paths.map((path) =>
+        answered(readIdentity(options.disk, path), options.answer_ms, "read", path)
+          .catch(() => undefined)
+      ),
     );
     for (const identity of identities) next = Math.max(next, identity?.next ?? 0);
     const numbers = identities.map((identity) => identity?.directory ?? next++);
@@ -196,6 +210,7 @@ export class Directories {
       nextNumber: () => Number(index.value("next_directory") ?? 0),
       segmentBytes: options.segment_bytes,
       firstSegment: index.segments.unused(number),
+      answer_ms: options.answer_ms,
       onOffline: (reason) =>
         options.log.error("blob_directory_offline", { path, ...errorFields(reason) }),
     });
@@ -378,9 +393,16 @@ export class Directories {
   }
 
   /** Looks after each directory: its space, and whether it went away or came back. */
-  async inspect(): Promise<void> {
-    for (const directory of this.all) {
-      const there = await directory.isThere();
+  inspect(): Promise<void> {
+    return this.#inspecting ??= this.#inspect().finally(() => this.#inspecting = undefined);
+  }
+
+  async #inspect(): Promise<void> {
+    const seen = await Promise.all(this.all.map(async (directory) => ({
+      directory,
+      there: await directory.isThere(),
+    })));
+    for (const { directory, there } of seen) {
       if (directory.online && !there) {
         directory.goOffline(new Error(`${directory.path} is gone or no longer ours`));
       } else if (!directory.online && there) {
@@ -437,7 +459,7 @@ export class Directories {
       const known = this.#space.get(directory);
       if (known !== undefined && performance.now() - known.read_ms < age_ms) return;
       try {
-        const { free, total } = await this.#options.disk.space(directory.path);
+        const { free, total } = await this.#askSpace(directory);
         const reserve = this.#options.reserve_bytes;
         const state = spaceState({ free, total }, reserve, known?.state);
         if (state !== (known?.state ?? "roomy")) {
@@ -457,6 +479,21 @@ export class Directories {
         directory.goOffline(error);
       }
     }));
+  }
+
+  /** Waits for what is asked of a directory, and not for ever. @throws IoError ETIMEDOUT */
+  inTime<T>(work: Promise<T>, call: string): Promise<T> {
+    return answered(work, this.#options.answer_ms, call, "a blob directory");
+  }
+
+  #askSpace(directory: BlobDirectory): Promise<{ free: number; total: number }> {
+    const { disk, answer_ms } = this.#options;
+    let asked = this.#spaceAsked.get(directory);
+    if (asked === undefined) {
+      asked = disk.space(directory.path).finally(() => this.#spaceAsked.delete(directory));
+      this.#spaceAsked.set(directory, asked);
+    }
+    return answered(asked, answer_ms, "statfs", directory.path);
   }
 
   /** Bytes for each directory that were admitted and may not be written yet. */

@@ -50,7 +50,7 @@ export async function* scanSegment(
         start = at - at % pageBytes;
         const wanted = roundUp(at + need - start, pageBytes);
         if (wanted > window.length) window = alignedBuffer(wanted);
-        held = await directory.read(segment, window, start);
+        held = await directory.readInTime(segment, window, start);
         if (at + need > start + held) break;
       }
       bytes = window.subarray(at - start, held);

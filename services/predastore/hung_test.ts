@@ -1,0 +1,100 @@
+/** A directory whose disk answers nothing holds up nobody but those who wait for it, and those not for long. */
+import assert from "node:assert/strict";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import { storeStatus } from "./operator/status.ts";
+import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
+
+const same = (a: Uint8Array, b: Uint8Array) =>
+  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+
+/** Nothing that is asked of the directory is answered until what is returned is called. */
+function hang(disk: FaultyDisk, path: string): () => void {
+  const answer = Promise.withResolvers<void>();
+  const fault = { path, hung: answer.promise };
+  disk.faults.add(fault);
+  return () => {
+    disk.faults.delete(fault);
+    answer.resolve();
+  };
+}
+
+async function hungStore(): Promise<{ test: TestStore; disk: FaultyDisk }> {
+  const disk = new FaultyDisk(realDisk);
+  return { disk, test: await testStore(2, 1, { disk, answer_ms: 1_000 }) };
+}
+
+Deno.test("RS(2,1): a directory that answers nothing goes offline, and the others are looked after and served", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  const release = hang(disk, test.blobs[0] ?? "");
+  const status = await storeStatus(test.store);
+  assert.deepEqual(status.directories.map(({ state }) => state), ["away", "roomy", "roomy"]);
+  await test.store.directories.inspect();
+  assert.deepEqual(test.store.directories.all.map(({ online }) => online), [false, true, true]);
+  await test.store.objects.put(bucket, "other", bodyOf(bytesOf(2, 900_000)));
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+  // As often as one looks: it is not asked again while it has not answered.
+  for (let look = 0; look < 3; look++) await test.store.directories.inspect();
+  release();
+  while (!test.store.directories.all[0]?.online) await test.store.directories.inspect();
+  await test.store.repair.run();
+  assert.equal(test.store.index.buckets.totals().missing, 0);
+});
+
+Deno.test("RS(2,1): a write that waits for a directory that answers nothing is made with the others", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  for (const [key, size] of [["small", 100], ["large", 900_000]] as const) {
+    const release = hang(disk, test.blobs[0] ?? "");
+    const putting = test.store.objects.put(bucket, key, bodyOf(bytesOf(size, size)));
+    await Promise.all([putting, test.store.directories.inspect()]);
+    release();
+    while (!test.store.directories.all[0]?.online) await test.store.directories.inspect();
+  }
+  await test.reopen({ rebuild: true });
+  for (const [key, size] of [["small", 100], ["large", 900_000]] as const) {
+    same(await contentOf(test.store, test.store.objects.find(bucket, key)), bytesOf(size, size));
+  }
+});
+
+for (const rebuild of [false, true]) {
+  Deno.test(`RS(2,1): the store starts although a directory answers nothing, index lost: ${rebuild}`, async () => {
+    const { test: made, disk } = await hungStore();
+    await using test = made;
+    const bucket = await test.bucket();
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+    let release = () => {};
+    await test.reopen({
+      rebuild,
+      between: async () => {
+        release = await Promise.resolve(hang(disk, test.blobs[1] ?? ""));
+      },
+    });
+    assert.deepEqual(test.store.directories.all.map(({ online }) => online), [true, false, true]);
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+    release();
+    await test.reopen();
+    assert.equal(test.store.directories.online.length, 3);
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+  });
+}
+
+Deno.test("RS(2,1): the index is made again although one directory stops answering as it is read", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  let release = () => {};
+  await test.reopen({
+    rebuild: true,
+    between: async () => {
+      release = await Promise.resolve(hang(disk, `${test.blobs[1]}/segments/`));
+    },
+  });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+  release();
+});
