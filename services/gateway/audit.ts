@@ -28,8 +28,13 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const token = (text: string) => text.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 80) || "_";
 
-interface Sent {
+interface Noted {
   readonly entry: AuditEntry;
+  /** Grows with every entry: what is sent again goes before what came later. */
+  readonly order: number;
+}
+
+interface Sent extends Noted {
   readonly at_ms: number;
 }
 
@@ -37,12 +42,14 @@ export class Audit implements AsyncDisposable {
   readonly #bus: Bus;
   readonly #trail: AuditTrail;
   readonly #log: Log;
-  readonly #waiting: AuditEntry[] = [];
+  /** In their order. */
+  readonly #waiting: Noted[] = [];
   readonly #sent = new Map<string, Sent>();
   readonly #inbox: string;
   readonly #acknowledgements: Subscription;
   readonly #sweeper: ReturnType<typeof setInterval>;
   #number = 0;
+  #noted = 0;
   #dropped = 0;
   #streamStands = false;
   #preparing: Promise<void> | undefined;
@@ -120,8 +127,14 @@ export class Audit implements AsyncDisposable {
       this.#complain({ error: "too many entries wait" });
       return;
     }
-    this.#waiting.push(entry);
+    this.#waiting.push({ entry, order: this.#noted++ });
     this.#schedule();
+  }
+
+  /** Lets an entry wait once more, in its place: only what was sent with it is older. */
+  #again({ entry, order }: Noted): void {
+    const at = this.#waiting.findIndex((other) => other.order > order);
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, { entry, order });
   }
 
   #schedule(): void {
@@ -142,11 +155,11 @@ export class Audit implements AsyncDisposable {
     const room = mostSent - this.#sent.size;
     if (room <= 0 || this.#waiting.length === 0) return;
     const at_ms = performance.now();
-    for (const entry of this.#waiting.splice(0, room)) {
+    for (const { entry, order } of this.#waiting.splice(0, room)) {
       const number = String(++this.#number);
       const headers = natsHeaders();
       headers.set("Nats-Msg-Id", entry.request_id);
-      this.#sent.set(number, { entry, at_ms });
+      this.#sent.set(number, { entry, order, at_ms });
       this.#bus.connection.publish(
         `${this.#trail.prefix}.${token(entry.service)}.${token(entry.action)}`,
         encoder.encode(JSON.stringify(entry)),
@@ -163,15 +176,15 @@ export class Audit implements AsyncDisposable {
     // Nobody hearing the subject is a status without a body; a stream's refusal is JSON with `error`.
     const text = decoder.decode(message.data);
     if (text === "" || text.includes('"error"')) {
-      this.#refused(sent.entry, text);
+      this.#refused(sent, text);
       return;
     }
     if (this.#waiting.length > 0) this.#schedule();
     else if (this.#sent.size === 0) this.#idle?.resolve();
   }
 
-  #refused(entry: AuditEntry, answer: string): void {
-    this.#waiting.push(entry);
+  #refused(sent: Sent, answer: string): void {
+    this.#again(sent);
     this.#streamStands = false;
     this.#pausedUntil_ms = performance.now() + sweep_ms;
     this.#complain({ error: answer === "" ? "no stream listens" : answer.slice(0, 300) });
@@ -181,7 +194,7 @@ export class Audit implements AsyncDisposable {
   async #watchConnection(): Promise<void> {
     for await (const status of this.#bus.connection.status()) {
       if (status.type !== "reconnect") continue;
-      for (const { entry } of this.#sent.values()) this.#waiting.push(entry);
+      for (const sent of this.#sent.values()) this.#again(sent);
       this.#sent.clear();
       this.#schedule();
     }
@@ -190,10 +203,10 @@ export class Audit implements AsyncDisposable {
   /** Sends again what was not acknowledged, and what waits for a reason that may be over. */
   #sweep(): void {
     const late = performance.now() - acknowledged_ms;
-    for (const [number, { entry, at_ms }] of this.#sent) {
-      if (at_ms > late) break;
+    for (const [number, sent] of this.#sent) {
+      if (sent.at_ms > late) break;
       this.#sent.delete(number);
-      this.#waiting.push(entry);
+      this.#again(sent);
     }
     if (this.#waiting.length > 0) this.#schedule();
   }

@@ -58,6 +58,26 @@ Deno.test("a stream that goes away is made again and loses no entry that came la
   assert.equal((await manager.streams.info(auditTrail.stream)).state.messages, 1);
 });
 
+Deno.test("what is refused and sent again is not put behind what came later", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using audit = new Audit(bus, testLog, auditTrail);
+  await audit.prepare();
+  const manager = await jetstreamManager(bus.connection);
+  await manager.streams.delete(auditTrail.stream);
+  // More than go out at once: some wait while the first ones are refused.
+  const count = 600;
+  for (let n = 0; n < count; n++) audit.record(entry(n));
+  assert.equal(await audit.flush(stored_ms), true);
+  const { state } = await manager.streams.info(auditTrail.stream);
+  const stored: string[] = [];
+  for (let seq = state.first_seq; seq <= state.last_seq; seq++) {
+    const message = await manager.streams.getMessage(auditTrail.stream, { seq });
+    stored.push(message?.json<AuditEntry>().request_id ?? "");
+  }
+  assert.deepEqual(stored, Array.from({ length: count }, (_, n) => `request-${n}`));
+});
+
 Deno.test("what cannot be kept is counted, and nobody waits for it", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();

@@ -15,7 +15,7 @@ import { identityChanged } from "../identity/contract.ts";
 import { consolePage } from "./contract.ts";
 import { Sha256 } from "../../tests/kit/official_signer.ts";
 import { until } from "../../tests/kit/until.ts";
-import { auditOf, clientOptions, faultOf } from "../../tests/kit/sdk_calls.ts";
+import { auditOf, auditOfRequest, clientOptions, faultOf } from "../../tests/kit/sdk_calls.ts";
 
 Deno.test("a signed call reaches its owner with who, when and what, and its answer comes back", async () => {
   await using stand = await startTestGateway();
@@ -250,10 +250,8 @@ Deno.test("calls go on while the bus is away: unavailable, then answered, and al
       return undefined;
     }
   });
-  await until("its audit record", async () => {
-    const entry = await auditOf(stand, "audit.sts.GetCallerIdentity");
-    return entry.request_id === answered;
-  });
+  const entry = await auditOfRequest(stand, answered);
+  assert.deepEqual([entry.action, entry.status], ["GetCallerIdentity", 200]);
   assert.equal(stand.gateway.audit.dropped, 0);
 });
 

@@ -34,6 +34,27 @@ export async function auditOf(gateway: TestGateway, subjectName: string): Promis
   });
 }
 
+/** Waits for the audit record of a request; what was sent again may have come to stand behind it. */
+export async function auditOfRequest(
+  gateway: TestGateway,
+  request_id: string,
+): Promise<AuditEntry> {
+  const manager = await jetstreamManager(gateway.bus.connection);
+  return await until("the request's audit record", async () => {
+    try {
+      const { state } = await manager.streams.info(auditTrail.stream);
+      for (let seq = state.last_seq; seq >= Math.max(1, state.first_seq); seq--) {
+        const message = await manager.streams.getMessage(auditTrail.stream, { seq });
+        const entry = message?.json<AuditEntry>();
+        if (entry?.request_id === request_id) return entry;
+      }
+    } catch {
+      // There is no stream yet, or it is away.
+    }
+    return undefined;
+  });
+}
+
 /** The name and status of what a call failed with. */
 export async function faultOf(work: Promise<unknown>): Promise<{ name: string; status: number }> {
   try {
