@@ -1,12 +1,11 @@
 /** An upload ends once, and is none that waits for its end in an index that is made again. */
 import assert from "node:assert/strict";
 import type { BucketRow, UploadRow } from "./index/rows.ts";
-import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
+import { bodyOf, bytesOf, contentOf, same, type TestStore, testStore } from "./test_store.ts";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
 
 const meta = { headers: {}, user: {} };
-const same = (a: Uint8Array, b: Uint8Array) =>
-  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
-
 const begin = async ({ store }: TestStore, bucket: BucketRow, key: string) => {
   const { id } = await store.uploads.create(bucket, key, meta);
   return store.uploads.find(bucket, key, id);
@@ -185,3 +184,67 @@ Deno.test("RS(2,1): an upload that was completed while a directory was away does
   await test.reopen({ rebuild: true });
   assert.deepEqual(pending(test), []);
 });
+
+Deno.test("RS(2,1): an aborted upload does not come back with a directory that failed as it was aborted", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const { uploads, directories, compactor } = test.store;
+  const { id } = await uploads.create(bucket, "big", { headers: {}, user: {} });
+  await uploads.putPart(bucket, uploads.find(bucket, "big", id), 1, bodyOf(bytesOf(1, 300_000)));
+  const fault = { path: test.blobs[2] ?? "", broken: true };
+  disk.faults.add(fault);
+  await uploads.abort(bucket, uploads.find(bucket, "big", id));
+  disk.faults.delete(fault);
+  await directories.inspect();
+  assert.equal(directories.online.length, 3);
+  // Those that heard of it give up all that is dead.
+  const heard = directories.all.slice(0, 2);
+  for (const directory of heard) directory.goOffline("it begins a new segment");
+  await directories.inspect();
+  for (const directory of heard) {
+    for (const segment of await directory.segments()) await compactor.compact(directory, segment);
+  }
+  await test.reopen({ rebuild: true });
+  const left = test.store.index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 10);
+  assert.deepEqual(left, []);
+});
+
+for (const failed of ["completion", "abortion"] as const) {
+  for (const versioning of [undefined, "Enabled"] as const) {
+    Deno.test(`RS(2,1): a failed ${failed} of an upload takes nothing from the one that succeeds, versions ${versioning}`, async () => {
+      const disk = new FaultyDisk(realDisk);
+      await using test = await testStore(2, 1, { disk });
+      const bucket = await test.bucket();
+      if (versioning !== undefined) await test.store.buckets.set(bucket, () => ({ versioning }));
+      const { uploads, directories } = test.store;
+      const meta = { headers: {}, user: {} };
+      const { id } = await uploads.create(bucket, "big", meta);
+      const upload = () => uploads.find(bucket, "big", id);
+      const put = (number: number) =>
+        uploads.putPart(bucket, upload(), number, bodyOf(bytesOf(number, 300_000)));
+      const complete = () =>
+        uploads.complete(bucket, upload(), (parts) => ({ parts, etag: "x", meta }));
+      await put(1);
+      const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+      for (const fault of faults) disk.faults.add(fault);
+      await assert.rejects(
+        failed === "completion" ? complete() : uploads.abort(bucket, upload()),
+        /Too few storage directories/,
+      );
+      for (const fault of faults) disk.faults.delete(fault);
+      await directories.inspect();
+      assert.equal(directories.online.length, 3);
+      await put(2);
+      const { version } = await complete();
+      await test.reopen({ rebuild: true });
+      const { objects, index } = test.store;
+      const expected = Buffer.concat([bytesOf(1, 300_000), bytesOf(2, 300_000)]);
+      same(await contentOf(test.store, objects.find(bucket, "big")), expected);
+      const versions = index.objects.listVersionsFrom(bucket.id, new Uint8Array(0), Infinity, 9);
+      assert.deepEqual(versions.map((one) => one.version), [version ?? "null"]);
+      assert.deepEqual(index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 9), []);
+      assert.deepEqual(index.wrongCounts(), []);
+    });
+  }
+}

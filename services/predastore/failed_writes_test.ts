@@ -5,10 +5,8 @@ import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import type { BucketRow, UploadRow } from "./index/rows.ts";
 import type { Store } from "./store.ts";
-import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
-
-const same = (a: Uint8Array, b: Uint8Array) =>
-  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+import { bodyOf, bytesOf, contentOf, same, type TestStore, testStore } from "./test_store.ts";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
 
 /** A disk where a write or a sync of paths fails as long as it is wanted. */
 function failing() {
@@ -190,4 +188,125 @@ Deno.test("tags that could not be set are none beside those that were set after 
     const { tags } = test.store.objects.find(bucket, "k")?.meta ?? {};
     assert.deepEqual(tags, [{ key: "t", value: "set" }]);
   }
+});
+
+Deno.test("a commit that names shards of before an outage fails, since they may not be durable", async () => {
+  await using test = await testStore(1, 0);
+  const bucket = await test.bucket();
+  const directory = test.store.directories.all[0];
+  const body = bodyOf(bytesOf(1, 3 << 20));
+  await assert.rejects(test.store.objects.put(bucket, "k", {
+    ...body,
+    finish: async (size) => {
+      directory?.goOffline(new Error("unplugged"));
+      await directory?.comeBack();
+      return await body.finish(size);
+    },
+  }));
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 3 << 20)));
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(2, 3 << 20));
+});
+
+Deno.test("RS(2,1): a write that failed never takes the place of the object that was there, although compaction took its shards", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+  const body = bodyOf(bytesOf(2, 3 << 20));
+  const failing = {
+    ...body,
+    finish: async (size: number) => {
+      // Its shards are written by now.
+      for (const fault of faults) disk.faults.add(fault);
+      return await body.finish(size);
+    },
+  };
+  await assert.rejects(test.store.objects.put(bucket, "k", failing), /Too few storage/);
+  for (const fault of faults) disk.faults.delete(fault);
+  const { directories, compactor } = test.store;
+  await directories.inspect();
+  assert.equal(directories.online.length, 3);
+  for (const directory of directories.all.slice(1)) {
+    for (const segment of await directory.segments()) await compactor.compact(directory, segment);
+  }
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+  await test.reopen({ rebuild: true });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
+for (const kept of [true, false]) {
+  Deno.test(`RS(2,1): what is in a bucket whose deletion failed stays, ${kept ? "after kill -9" : "also when the index is lost"}`, async () => {
+    const disk = new FaultyDisk(realDisk);
+    await using test = await testStore(2, 1, { disk });
+    const bucket = await test.bucket();
+    const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+    for (const fault of faults) disk.faults.add(fault);
+    await assert.rejects(test.store.buckets.delete(bucket), /Too few storage/);
+    for (const fault of faults) disk.faults.delete(fault);
+    await test.store.directories.inspect();
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+    if (kept) await test.crash();
+    else await test.reopen({ rebuild: true });
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+    await test.store.objects.delete(bucket, "k");
+    await test.store.buckets.delete(bucket);
+    await test.reopen({ rebuild: true });
+    assert.equal(test.store.buckets.find("bucket"), undefined);
+  });
+}
+
+Deno.test("RS(2,1): a deletion that failed is none, also when the index is lost", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  for (const key of ["k", "gone"]) {
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 3_000)));
+  }
+  const faults = [1, 2].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+  for (const fault of faults) disk.faults.add(fault);
+  await assert.rejects(test.store.objects.delete(bucket, "k"), /Too few storage/);
+  for (const fault of faults) disk.faults.delete(fault);
+  await test.store.directories.inspect();
+  await test.store.objects.delete(bucket, "gone");
+  await test.reopen({ rebuild: true });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3_000));
+  assert.equal(test.store.objects.find(bucket, "gone"), undefined);
+});
+
+Deno.test("what was written before a sync that failed for want of room is not taken for durable by the next", async () => {
+  let isFull = false;
+  const disk: Disk = {
+    ...realDisk,
+    open(path, options) {
+      const file = realDisk.open(path, options);
+      return {
+        write: (bytes, offset) => file.write(bytes, offset),
+        read: (bytes, offset) => file.read(bytes, offset),
+        async sync() {
+          if (isFull) throw new IoError("ENOSPC", "fdatasync", path);
+          await file.sync();
+        },
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+  await using test = await testStore(1, 0, { disk });
+  const bucket = await test.bucket();
+  const body = bodyOf(bytesOf(1, 3 << 20));
+  await assert.rejects(test.store.objects.put(bucket, "k", {
+    ...body,
+    finish: async (size) => {
+      // Its shards are written by now; the kernel tells of what it lost in a sync, and of that only once.
+      isFull = true;
+      await assert.rejects(test.store.objects.put(bucket, "other", bodyOf(bytesOf(2, 100))));
+      isFull = false;
+      await test.store.directories.inspect();
+      return await body.finish(size);
+    },
+  }));
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(3, 3 << 20)));
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(3, 3 << 20));
 });

@@ -2,10 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { AwsError } from "../aws/errors.ts";
 import { DataLost } from "./extents/extent_reader.ts";
-import { bodyOf, bytesOf, contentOf, testStore } from "./test_store.ts";
+import { bodyOf, bytesOf, contentOf, same, testStore } from "./test_store.ts";
 
-const same = (a: Uint8Array, b: Uint8Array) =>
-  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
 const code = (wanted: string) => (error: unknown) => {
   assert.ok(error instanceof AwsError, String(error));
   assert.equal(error.code, wanted);

@@ -1,9 +1,10 @@
 /** A store in a temporary directory, for the tests of this folder. */
+import assert from "node:assert/strict";
 import { join } from "node:path";
 import { createLog } from "../log/log.ts";
 import type { BucketRow, ObjectRow } from "./index/rows.ts";
 import type { IncomingBody } from "./objects/bodies.ts";
-import { Store, type StoreOptions } from "./store.ts";
+import { removeIndex, Store, type StoreOptions } from "./store.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -51,11 +52,7 @@ export async function testStore(
     async reopen({ rebuild = false, between } = {}) {
       await made.store[Symbol.asyncDispose]();
       await between?.();
-      if (rebuild) {
-        for (const suffix of ["", "-wal", "-shm"]) {
-          await Deno.remove(join(directory, `index.db${suffix}`)).catch(() => {});
-        }
-      }
+      if (rebuild) await removeIndex(join(directory, "index.db"));
       made.store = await open();
     },
     async crash() {
@@ -110,4 +107,28 @@ export async function contentOf(
   const parts: Bytes[] = [];
   for await (const piece of store.objects.read(object, from, to)) parts.push(piece);
   return new Uint8Array(Buffer.concat(parts));
+}
+
+export const same = (a: Uint8Array | undefined, b: Uint8Array, what = "") =>
+  assert.ok(a !== undefined && Buffer.compare(a, b) === 0, `bytes differ: ${what}`);
+
+/** Of objects that are none, small, a page or a shard long, and more. */
+export const sizes = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
+
+/** Puts an object of each of these sizes. */
+export async function fill(store: Store, bucket: BucketRow): Promise<void> {
+  for (const size of sizes) {
+    await store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
+  }
+}
+
+/** What `fill` has put there is there, byte for byte. */
+export async function readsBack(store: Store, bucket: BucketRow): Promise<void> {
+  for (const size of sizes) {
+    same(
+      await contentOf(store, store.objects.find(bucket, `k${size}`)),
+      bytesOf(size, size),
+      `${size}`,
+    );
+  }
 }

@@ -3,13 +3,10 @@ import assert from "node:assert/strict";
 import { randomFrom } from "../disk/simulated_disk.ts";
 import { newSealingKey, parseSealingKeys } from "../encryption/sealing.ts";
 import { DataLost } from "../extents/extent_reader.ts";
-import { bodyOf, bytesOf, contentOf, testStore } from "../test_store.ts";
+import { bodyOf, bytesOf, contentOf, same, testStore } from "../test_store.ts";
 import { zero } from "../test_damage.ts";
 
 const small_bodies_bytes = 1 << 20;
-const same = (a: Uint8Array | undefined, b: Uint8Array) =>
-  assert.ok(a !== undefined && Buffer.compare(a, b) === 0, "bytes differ");
-
 Deno.test("what is read is what was written last, whatever is in memory", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const pick = randomFrom(seed);

@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { FaultyDisk } from "../disk/faulty_disk.ts";
 import { realDisk } from "../disk/real_disk.ts";
 import { segmentsOf } from "../test_damage.ts";
-import { bodyOf, bytesOf, contentOf, testStore } from "../test_store.ts";
-
-const same = (a: Uint8Array, b: Uint8Array) =>
-  assert.ok(Buffer.compare(a, b) === 0, "bytes differ");
+import { bodyOf, bytesOf, contentOf, same, testStore } from "../test_store.ts";
 
 for (const [k, m] of [[1, 0], [2, 1]] as const) {
   Deno.test(`RS(${k},${m}): compaction gives dead space back and keeps every byte that lives`, async () => {

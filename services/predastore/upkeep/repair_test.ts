@@ -7,34 +7,26 @@ import { realDisk } from "../disk/real_disk.ts";
 import { Fsck } from "./fsck.ts";
 import type { Store } from "../store.ts";
 import { empty, flipBits, segmentsOf, truncate, zero } from "../test_damage.ts";
-import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "../test_store.ts";
-
-const same = (a: Uint8Array, b: Uint8Array, what = "") =>
-  assert.ok(Buffer.compare(a, b) === 0, `bytes differ: ${what}`);
-
-const sizes = [0, 300, 16_384, 20_000, 500_000, 1_048_576, 2_500_000];
+import {
+  bodyOf,
+  bytesOf,
+  contentOf,
+  fill,
+  readsBack,
+  same,
+  type TestStore,
+  testStore,
+} from "../test_store.ts";
 
 const check = (store: Store) => new Fsck(store).run(new AbortController().signal);
 
 type Bucket = Awaited<ReturnType<Store["buckets"]["create"]>>["bucket"];
 
-async function fill(store: Store, bucket: Bucket): Promise<void> {
-  for (const size of sizes) {
-    await store.objects.put(bucket, `k${size}`, bodyOf(bytesOf(size, size), `${size}`));
-  }
+async function fillAll(store: Store, bucket: Bucket): Promise<void> {
+  await fill(store, bucket);
   const upload = await store.uploads.create(bucket, "parts", { headers: {}, user: {} });
   const row = store.uploads.find(bucket, "parts", upload.id);
   await store.uploads.putPart(bucket, row, 1, bodyOf(bytesOf(5, 100_000)));
-}
-
-async function readAll(store: Store, bucket: Bucket): Promise<void> {
-  for (const size of sizes) {
-    same(
-      await contentOf(store, store.objects.find(bucket, `k${size}`)),
-      bytesOf(size, size),
-      `${size}`,
-    );
-  }
 }
 
 /** Until repair has nothing left to do. */
@@ -64,7 +56,7 @@ for (const [what, harm] of Object.entries(harms)) {
   Deno.test(`RS(2,1): a directory that ${what} is made whole again, and no client notices`, async () => {
     await using test = await testStore(2, 1);
     const bucket = await test.bucket();
-    await fill(test.store, bucket);
+    await fillAll(test.store, bucket);
     await test.reopen();
     assert.equal((await check(test.store)).full_redundancy, true);
     await harm(test.blobs[1] ?? "", [test.blobs[0] ?? ""]);
@@ -75,11 +67,11 @@ for (const [what, harm] of Object.entries(harms)) {
       assert.equal(hurt.full_redundancy, false);
     }
     assert.equal(hurt.lost, 0);
-    await readAll(test.store, bucket);
+    await readsBack(test.store, bucket);
     await test.reopen();
     await repaired(test);
     await test.store.scrub.run();
-    await readAll(test.store, bucket);
+    await readsBack(test.store, bucket);
     const report = await check(test.store);
     assert.deepEqual(report.findings, []);
     assert.equal(report.full_redundancy, true);
@@ -88,25 +80,25 @@ for (const [what, harm] of Object.entries(harms)) {
     await test.store[Symbol.asyncDispose]();
     await Deno.remove(test.blobs[0] ?? "", { recursive: true });
     await test.reopen({ rebuild: true });
-    await readAll(test.store, bucket);
+    await readsBack(test.store, bucket);
   });
 }
 
 Deno.test("RS(2,1): a directory that came back empty to a running store is adopted and filled", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   await harms["comes back empty"]?.(test.blobs[2] ?? "", []);
   await repaired(test);
   assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 3]);
   assert.deepEqual((await check(test.store)).findings, []);
-  await readAll(test.store, bucket);
+  await readsBack(test.store, bucket);
 });
 
 Deno.test("RS(2,1): a directory that comes back stale brings back nothing that was deleted", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   await test.store.objects.put(bucket, "doomed", bodyOf(bytesOf(1, 200_000)));
   await test.store.objects.put(bucket, "doomed small", bodyOf(bytesOf(1, 200)));
   const blob = test.blobs[1] ?? "";
@@ -125,19 +117,19 @@ Deno.test("RS(2,1): a directory that comes back stale brings back nothing that w
   }
   assert.equal(test.store.objects.find(bucket, "k300")?.etag, "newer");
   assert.equal(test.store.objects.find(bucket, "k500000")?.etag, "newer");
-  await readAll(test.store, bucket);
+  await readsBack(test.store, bucket);
 });
 
 Deno.test("RS(2,1) of four: shards of a directory that is gone are made anew in the spare one", async () => {
   await using test = await testStore(2, 1, { directories: 4 });
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   await test.store[Symbol.asyncDispose]();
   await Deno.remove(test.blobs[3] ?? "", { recursive: true });
   await test.reopen();
   await repaired(test);
   assert.deepEqual((await check(test.store)).findings, []);
-  await readAll(test.store, bucket);
+  await readsBack(test.store, bucket);
 });
 
 Deno.test("RS(2,1): a directory that is full takes nothing, and is filled up when it has room", async () => {
@@ -146,8 +138,8 @@ Deno.test("RS(2,1): a directory that is full takes nothing, and is filled up whe
   const bucket = await test.bucket();
   const fault = { path: test.blobs[0] ?? "", full: true };
   disk.faults.add(fault);
-  await fill(test.store, bucket);
-  await readAll(test.store, bucket);
+  await fillAll(test.store, bucket);
+  await readsBack(test.store, bucket);
   assert.equal((await check(test.store)).full_redundancy, false);
   disk.faults.delete(fault);
   await repaired(test);
@@ -190,7 +182,7 @@ for (const after of ["at once", "after a rebuild of the index"]) {
     const forgetful = new ForgetfulDisk();
     await using test = await testStore(2, 1, { disk: forgetful.disk });
     const bucket = await test.bucket();
-    await fill(test.store, bucket);
+    await fillAll(test.store, bucket);
     forgetful.failing = test.blobs[1] ?? "";
     await test.store.objects.put(bucket, "k2500000", bodyOf(bytesOf(2_500_000, 2_500_000)));
     forgetful.failing = "";
@@ -200,17 +192,17 @@ for (const after of ["at once", "after a rebuild of the index"]) {
     await repaired(test);
     assert.deepEqual((await check(test.store)).findings, []);
     assert.equal(test.store.index.buckets.totals().missing, 0);
-    await readAll(test.store, bucket);
+    await readsBack(test.store, bucket);
   });
 }
 
 Deno.test("RS(2,1): what a read found damaged is repaired although the store is opened anew before that", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   await repaired(test);
   await flipBits(test.blobs[0] ?? "", 100, 4099);
-  await readAll(test.store, bucket);
+  await readsBack(test.store, bucket);
   await test.reopen();
   await repaired(test);
   const { findings } = await check(test.store);
@@ -226,7 +218,7 @@ Deno.test("RS(2,1): while a directory is away, nothing is read in vain to repair
   const fault = { path: test.blobs[2] ?? "", broken: true };
   disk.faults.add(fault);
   await test.store.directories.inspect();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   await test.store.repair.run();
   const { unrepaired } = test.store.repair;
   const before = disk.reads;
@@ -321,7 +313,7 @@ Deno.test("RS(2,1): whoever goes through the extents has an end, though others w
 Deno.test("RS(2,1): fsck tells of an object and of a part whose extents the index has lost", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   const { index } = test.store;
   const [[whole] = [0]] = test.store.objects.find(bucket, "k500000")?.extents ?? [];
   const [upload] = index.uploads.listFrom(bucket.id, new Uint8Array(0), "", 1);
@@ -340,12 +332,12 @@ Deno.test("RS(2,1): a disk that does not answer delays no read", async () => {
   const disk = new FaultyDisk(realDisk);
   await using test = await testStore(2, 1, { disk, hedge_ms: 20 });
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   const answers = Promise.withResolvers<void>();
   for (let victim = 0; victim < 3; victim++) {
     const fault = { path: test.blobs[victim] ?? "", slow: answers.promise };
     disk.faults.add(fault);
-    await readAll(test.store, bucket);
+    await readsBack(test.store, bucket);
     disk.faults.delete(fault);
   }
   assert.ok(test.store.reader.hedged_reads > 0);
@@ -378,7 +370,7 @@ Deno.test("a copy of an object's record that another directory's file replaced i
 Deno.test("a scrub that was broken off goes on, and its age is kept", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();
-  await fill(test.store, bucket);
+  await fillAll(test.store, bucket);
   assert.equal(test.store.scrub.isDue(), true);
   await test.store.scrub.run();
   assert.equal(test.store.scrub.isDue(), false);

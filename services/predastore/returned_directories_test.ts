@@ -1,0 +1,141 @@
+/** Directories that are away and come back: each is taken for what it is, and undoes nothing. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { Fsck } from "./upkeep/fsck.ts";
+import { bodyOf, bytesOf, contentOf, fill, readsBack, same, testStore } from "./test_store.ts";
+
+Deno.test("with a spare directory, a write goes round the one that is away", async () => {
+  await using test = await testStore(2, 1, { directories: 4 });
+  const bucket = await test.bucket();
+  await Deno.rename(test.blobs[0] ?? "", `${test.blobs[0]}.gone`);
+  await test.store.directories.inspect();
+  for (let at = 0; at < 8; at++) {
+    await test.store.objects.put(bucket, `k${at}`, bodyOf(bytesOf(at, 700_000)));
+  }
+  assert.equal(test.store.index.buckets.totals().missing, 0);
+  await Deno.rename(`${test.blobs[0]}.gone`, test.blobs[0] ?? "");
+});
+
+Deno.test("no directory gets the number of one that is away, also when the index is lost", async () => {
+  await using test = await testStore(1, 1, { directories: 3 });
+  const bucket = await test.bucket();
+  await fill(test.store, bucket);
+  await test.store[Symbol.asyncDispose]();
+  const last = test.blobs[2] ?? "";
+  for (const round of [1, 2]) {
+    await Deno.rename(last, `${last}.away${round}`);
+    await test.reopen({ rebuild: true });
+    assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 2 + round]);
+    await test.store[Symbol.asyncDispose]();
+  }
+  await Deno.rename(last, `${last}.third`);
+  await Deno.rename(`${last}.away1`, last);
+  await test.reopen();
+  assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 2]);
+  await readsBack(test.store, bucket);
+});
+
+Deno.test("what was deleted while a directory was away stays deleted when it returns to an index made again", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  for (const key of ["small", "large", "kept"]) {
+    const size = key === "small" ? 100 : 100_000;
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, size)));
+  }
+  const meta = { headers: {}, user: {} };
+  const { id } = await test.store.uploads.create(bucket, "upload", meta);
+  const away = `${test.blobs[2]}.away`;
+  await Deno.rename(test.blobs[2] ?? "", away);
+  await test.store.directories.inspect();
+  await test.store.uploads.abort(bucket, test.store.uploads.find(bucket, "upload", id));
+  await test.store.objects.delete(bucket, "small");
+  await test.store.objects.put(bucket, "large", bodyOf(bytesOf(2, 100_000)));
+  await test.store.objects.delete(bucket, "large");
+  await test.store.objects.put(bucket, "kept", bodyOf(bytesOf(3, 100_000)));
+  await test.reopen({ rebuild: true });
+  await test.store[Symbol.asyncDispose]();
+  await Deno.remove(test.blobs[2] ?? "", { recursive: true });
+  await Deno.rename(away, test.blobs[2] ?? "");
+  for (const rebuild of [false, false, true]) {
+    await test.reopen({ rebuild });
+    const { index, objects } = test.store;
+    const listed = index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+    assert.deepEqual(listed.map(({ key }) => key), ["kept"]);
+    same(await contentOf(test.store, objects.find(bucket, "kept")), bytesOf(3, 100_000));
+    assert.deepEqual([...index.uploads.all()], []);
+    // What they were made of is no longer counted either.
+    await test.store.repair.run();
+    const report = await new Fsck(test.store).run(new AbortController().signal);
+    assert.deepEqual(report.findings, []);
+  }
+});
+
+Deno.test("what was deleted after a directory was replaced stays deleted when that is put back within a month", async () => {
+  let clock = Date.now();
+  await using test = await testStore(1, 1, { now: () => ++clock });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  const replaced = `${test.blobs[1]}.replaced`;
+  await Deno.rename(test.blobs[1] ?? "", replaced);
+  await test.reopen();
+  await test.store.repair.run();
+  await test.store.objects.delete(bucket, "k");
+  const compacted = async () => {
+    await test.reopen();
+    for (const directory of test.store.directories.all) {
+      for (const segment of await directory.segments()) {
+        if (segment < directory.activeSegment) {
+          await test.store.compactor.compact(directory, segment);
+        }
+      }
+    }
+  };
+  for (let round = 0; round < 3; round++) await compacted();
+  await test.reopen({ rebuild: true });
+  await test.store[Symbol.asyncDispose]();
+  await Deno.rename(test.blobs[1] ?? "", `${test.blobs[1]}.newer`);
+  await Deno.rename(replaced, test.blobs[1] ?? "");
+  await test.reopen();
+  assert.equal(test.store.objects.find(bucket, "k"), undefined);
+  // And nothing is kept for ever.
+  assert.equal(test.store.directories.mayReturn(clock), true);
+  clock += 31 * 86_400_000;
+  assert.equal(test.store.directories.mayReturn(clock), false);
+});
+
+Deno.test("RS(2,1): what was acknowledged without one directory is not refused for good when another is away after a crash", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const leave = (at: number) => Deno.rename(test.blobs[at] ?? "", `${test.blobs[at]}.gone`);
+  const come = (at: number) => Deno.rename(`${test.blobs[at]}.gone`, test.blobs[at] ?? "");
+  await leave(1);
+  await test.store.directories.inspect();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 3 << 20)));
+  await come(1);
+  await leave(2);
+  // Where no folder can be made.
+  await Deno.writeTextFile(test.blobs[2] ?? "", "");
+  await test.crash();
+  assert.equal(test.store.directories.online.length, 2);
+  await test.reopen({
+    rebuild: true,
+    between: async () => {
+      await Deno.remove(test.blobs[2] ?? "");
+      await come(2);
+    },
+  });
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 3 << 20));
+});
+
+Deno.test("directories of two stores are not mixed", async () => {
+  await using one = await testStore(2, 1);
+  await using two = await testStore(2, 1);
+  await two.store[Symbol.asyncDispose]();
+  await Deno.remove(two.blobs[0] ?? "", { recursive: true });
+  await Deno.mkdir(two.blobs[0] ?? "", { recursive: true });
+  await Deno.copyFile(
+    join(one.blobs[0] ?? "", "mulga-store.json"),
+    join(two.blobs[0] ?? "", "mulga-store.json"),
+  );
+  await assert.rejects(two.reopen(), /another store/);
+});
