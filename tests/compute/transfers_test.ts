@@ -1,5 +1,6 @@
 /** Import and export tasks between crashes, cancellations and buckets that come and go. */
 import assert from "node:assert/strict";
+import { AwsError, unavailable } from "../../services/aws/errors.ts";
 import { TransferKeeper } from "../../services/compute/transfers/transfer_keeper.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
@@ -194,6 +195,39 @@ Deno.test("a task that is cancelled when its work is done already leaves nothing
   assert.deepEqual(cancelled, { ImportTaskId, State: "deleting", PreviousState: "active" });
   assert.equal((await task())?.Status, "deleted");
   assert.deepEqual([...state.images.all()], []);
+  assert.deepEqual([...state.snapshots.all()].map((one) => one.snapshot_id), [SnapshotId]);
+  assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
+});
+
+Deno.test("what a task that failed has made goes also where the block store is away just then", async () => {
+  await using world = await startResourceSide();
+  const { ask, state, store } = world;
+  const { VolumeId = "" } = await ask("CreateVolume", {
+    AvailabilityZone: testConfig.az,
+    Size: 1,
+  });
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  let copies = 0;
+  let refusals = 0;
+  store.before = (call) => {
+    if (call === "ebs.snapshot.copy" && ++copies === 2) {
+      throw new AwsError("IncorrectState", "It is damaged.");
+    }
+    if (copies === 2 && refusals === 0) {
+      refusals++;
+      throw unavailable("The block store");
+    }
+  };
+  const { ImportTaskId = "" } = await ask("ImportImage", {
+    DiskContainers: [{ SnapshotId }, { SnapshotId }],
+  });
+  await until("its end", async () => {
+    const { ImportImageTasks: [task] = [] } = await ask("DescribeImportImageTasks", {
+      ImportTaskIds: [ImportTaskId],
+    });
+    return task?.Status === "deleted" && task.StatusMessage === "ClientError: It is damaged.";
+  });
+  assert.deepEqual([copies, refusals], [2, 1]);
   assert.deepEqual([...state.snapshots.all()].map((one) => one.snapshot_id), [SnapshotId]);
   assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
 });

@@ -54,6 +54,7 @@ export function saying(one: AnyKind, record: KindRecord<object>, said: Said): ob
 export class TransferKeeper {
   readonly #running = new Map<string, AbortController>();
   readonly #stop = new AbortController();
+  readonly #stopped = Promise.withResolvers<void>();
   #last: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setInterval> | undefined;
 
@@ -73,6 +74,7 @@ export class TransferKeeper {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#stop.abort(new Error("the service stops"));
+    this.#stopped.resolve();
     await this.#last;
   }
 
@@ -156,7 +158,7 @@ export class TransferKeeper {
       if (record === undefined) return;
       try {
         if (statusOf(one, record) === "deleting") {
-          await this.#takeBack(one, transfer, record);
+          if (!await this.#takeBack(one, transfer, record)) return;
           await change({ Status: "deleted", StatusMessage: "The task was cancelled." }, ended());
           return;
         }
@@ -180,9 +182,7 @@ export class TransferKeeper {
         }
         const isTheirs = error instanceof AwsError && error.status < 500;
         if (!isTheirs) log.error("transfer_failed", { task_id: id, ...errorFields(error) });
-        await this.#takeBack(one, transfer, record).catch((cause) =>
-          log.warn("transfer_cleanup_failed", { task_id: id, ...errorFields(cause) })
-        );
+        if (!await this.#takeBack(one, transfer, record)) return;
         const message = isTheirs
           ? `ClientError: ${error.message}`
           : "ServerError: The disk could not be brought over. Try again.";
@@ -201,11 +201,32 @@ export class TransferKeeper {
     return await exportImage(transfer, as(exportImageTask));
   }
 
-  async #takeBack(one: AnyKind, transfer: Transfer, record: KindRecord<object>): Promise<void> {
-    if (one === exportImageTask) return;
+  /**
+   * Nobody knows any more of what an ended task has left, so its end waits for a block store that is away.
+   * @returns false when the service stops before: the task goes on at the next start
+   */
+  async #takeBack(
+    one: AnyKind,
+    transfer: Transfer,
+    record: KindRecord<object>,
+  ): Promise<boolean> {
+    if (one === exportImageTask) return true;
     const disks = one === importImageTask
       ? (record as KindRecord<{ Disks: readonly unknown[] }>).shape.Disks.length
       : 1;
-    await takeBackImport(transfer, disks);
+    while (!this.#stop.signal.aborted) {
+      try {
+        await takeBackImport(transfer, disks);
+        return true;
+      } catch (error) {
+        this.dependencies.log.warn("transfer_cleanup_failed", {
+          task_id: record.id,
+          ...errorFields(error),
+        });
+        if (!(error instanceof AwsError) || error.status !== 503) return true;
+        await Promise.race([delay(pause_ms), this.#stopped.promise]);
+      }
+    }
+    return false;
   }
 }
