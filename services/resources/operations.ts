@@ -6,7 +6,7 @@
  */
 import { AwsError } from "../aws/errors.ts";
 import type { Action, Call } from "./actions.ts";
-import type { ClientTokens } from "./client_tokens.ts";
+import type { ClientTokens, TokenWork } from "./client_tokens.ts";
 import { missingParameter } from "./errors.ts";
 import { newId } from "./ids.ts";
 import type { AnyKind, Kind, KindRecord } from "./kind.ts";
@@ -119,6 +119,11 @@ export class Operations {
   constructor(options: OperationsOptions) {
     this.records = options.records;
     this.#options = options;
+  }
+
+  /** Does the work of a request once for each client token; see client_tokens.ts. */
+  once<Value, Result>(call: Call, request: TokenWork<Value, Result>): Promise<Result> {
+    return this.#options.tokens.once(call, request);
   }
 
   /** Anything else in the same frame: named resources are there, changes take their turn. */

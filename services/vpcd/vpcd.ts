@@ -15,6 +15,7 @@ import { buckets, tagQuestions, type vpcdActions } from "./contract.ts";
 import { Defaults } from "./defaults.ts";
 import { families } from "./families/all.ts";
 import { answerCompute } from "./families/instance_interfaces.ts";
+import { expirePeerings } from "./families/peering.ts";
 import { kinds } from "./kinds/all.ts";
 import { type Network, parameters } from "./network.ts";
 
@@ -57,6 +58,7 @@ export async function startVpcd(options: VpcdOptions): Promise<Vpcd> {
   answerCompute(bus, network, defaults);
   const keepHouse = async () => {
     await records.keepHouse();
+    await expirePeerings(records);
     await tokens.expire();
   };
   const house = () =>

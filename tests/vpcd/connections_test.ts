@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { otherAccount } from "../kit/gateway.ts";
+import { expirePeerings } from "../../services/vpcd/families/peering.ts";
+import { peering } from "../../services/vpcd/kinds/peering.ts";
 import { until } from "../kit/until.ts";
 import { filter, oneNetwork } from "./one_network.ts";
 
@@ -64,6 +66,32 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
     });
     await other.call("RejectVpcPeeringConnection", {
       VpcPeeringConnectionId: second?.VpcPeeringConnectionId,
+    });
+    const { VpcPeeringConnection: forgotten } = await call("CreateVpcPeeringConnection", {
+      VpcId,
+      PeerVpcId: there,
+      PeerOwnerId: otherAccount,
+    });
+    const id = forgotten?.VpcPeeringConnectionId ?? "";
+    const { records } = ec2.vpcd.network;
+    const statusOf = async (who: typeof other) =>
+      (await who.call("DescribeVpcPeeringConnections", { VpcPeeringConnectionIds: [id] }))
+        .VpcPeeringConnections?.[0]?.Status?.Code;
+    await expirePeerings(records);
+    assert.equal(await statusOf(other), "pending-acceptance");
+    await records.change(peering, forgotten?.RequesterVpcInfo?.OwnerId ?? "", id, () => ({
+      ExpirationTime: new Date(Date.now() - 1_000).toISOString(),
+    }));
+    // Too late also before anybody has looked.
+    await other.refused("InvalidStateTransition", "AcceptVpcPeeringConnection", {
+      VpcPeeringConnectionId: id,
+    });
+    await expirePeerings(records);
+    for (const who of [ec2, other]) {
+      await until("the request has expired", async () => await statusOf(who) === "expired");
+    }
+    await other.refused("InvalidVpcPeeringConnectionID.NotFound", "AcceptVpcPeeringConnection", {
+      VpcPeeringConnectionId: id,
     });
     const { VpcPeeringConnection: failed } = await call("CreateVpcPeeringConnection", {
       VpcId,

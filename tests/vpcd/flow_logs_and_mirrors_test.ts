@@ -1,5 +1,6 @@
 /** Flow logs, traffic mirrors and connect endpoints as users call them over HTTPS. */
 import assert from "node:assert/strict";
+import { CreateFlowLogsCommand } from "@aws-sdk/client-ec2";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { filter, oneNetwork } from "./one_network.ts";
 
@@ -26,6 +27,16 @@ Deno.test("flow logs, mirrors and connect endpoints follow EC2's rules", async (
       1,
     );
     await call("DeleteFlowLogs", { FlowLogIds });
+    const again = { ...wanted, ClientToken: "once" };
+    const { FlowLogIds: [once] = [] } = await call("CreateFlowLogs", again);
+    const repeated = await ec2.client.send(new CreateFlowLogsCommand(again));
+    assert.deepEqual(repeated.FlowLogIds, [once]);
+    await refused("IdempotentParameterMismatch", "CreateFlowLogs", {
+      ...again,
+      LogGroupName: "others",
+    });
+    await refused("FlowLogAlreadyExists", "CreateFlowLogs", { ...again, ClientToken: "twice" });
+    await call("DeleteFlowLogs", { FlowLogIds: [once ?? ""] });
     await refused("InvalidFlowLogId.NotFound", "DeleteFlowLogs", { FlowLogIds });
 
     const { NetworkInterface: source } = await call("CreateNetworkInterface", { SubnetId });

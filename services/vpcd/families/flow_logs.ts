@@ -1,6 +1,9 @@
 /** Flow logs: who asked to be told of the traffic of what, and where to. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ActionTable, Call } from "../../resources/actions.ts";
+import { mayBeRepeated } from "../../resources/client_tokens.ts";
+import { newId } from "../../resources/ids.ts";
+import type { Input } from "../../resources/wire.ts";
 import { invalidParameter, missingParameter } from "../../resources/errors.ts";
 import { tagsFromSpecifications } from "../../resources/tags.ts";
 import { flowLog, type FlowShape } from "../kinds/flow_logs.ts";
@@ -19,6 +22,25 @@ const defaultFormat =
 export const flowLogActions = ({ operations: n, records }: Network) => {
   const logged = async (type: string, id: string, call: Call) => {
     await records.require(records.kindNamed(logKinds[type] ?? ""), call.account_id, id);
+  };
+  /** @param mine ids of what an earlier try of this request may have made */
+  const refuseSecond = async (
+    input: Input<"CreateFlowLogs">,
+    call: Call,
+    mine: readonly string[],
+  ) => {
+    for (const resource of input.ResourceIds) {
+      await logged(input.ResourceType ?? "", resource, call);
+      const twice = records.find(flowLog, call.account_id, resource).some(({ id, shape }) =>
+        !mine.includes(id) && shape.TrafficType === (input.TrafficType ?? "ALL") &&
+        shape.LogDestination === input.LogDestination && shape.LogGroupName === input.LogGroupName
+      );
+      if (!twice) continue;
+      throw new AwsError(
+        "FlowLogAlreadyExists",
+        `There is such a flow log of ${resource} already.`,
+      );
+    }
   };
   return {
     CreateFlowLogs: n.custom({
@@ -55,46 +77,49 @@ export const flowLogActions = ({ operations: n, records }: Network) => {
             "Expected 60 or 600.",
           );
         }
-        for (const id of input.ResourceIds) {
-          await logged(input.ResourceType, id, call);
-          const twice = records.find(flowLog, call.account_id, id).some(({ shape }) =>
-            shape.TrafficType === (input.TrafficType ?? "ALL") &&
-            shape.LogDestination === input.LogDestination &&
-            shape.LogGroupName === input.LogGroupName
-          );
-          if (twice) {
-            throw new AwsError(
-              "FlowLogAlreadyExists",
-              `There is such a flow log of ${id} already.`,
-            );
-          }
-        }
         tagsFromSpecifications(input.TagSpecifications, ["vpc-flow-log"]);
+        // A request that is repeated with its token would be refused because of its own success.
+        if (!mayBeRepeated(input)) await refuseSecond(input, call, []);
       },
       run: async (input, call) => {
         const tags = tagsFromSpecifications(input.TagSpecifications, ["vpc-flow-log"]);
-        const made: string[] = [];
-        for (const ResourceId of input.ResourceIds) {
-          const { id } = await records.create(flowLog, call.account_id, {
-            ...pick(input, [
-              "LogGroupName",
-              "LogDestination",
-              "DeliverLogsPermissionArn",
-              "DestinationOptions",
-            ]),
-            CreationTime: new Date().toISOString(),
-            DeliverLogsStatus: "SUCCESS",
-            FlowLogStatus: "ACTIVE",
-            LogDestinationType: input.LogDestinationType ?? "cloud-watch-logs",
-            LogFormat: input.LogFormat ?? defaultFormat,
-            MaxAggregationInterval: input.MaxAggregationInterval ?? 600,
-            ResourceId,
-            TrafficType: input.TrafficType ?? "ALL",
-          } as FlowShape, { tags: tags["vpc-flow-log"] ?? {} });
-          made.push(id);
-        }
+        const make = async (ids: readonly string[]) => {
+          if (mayBeRepeated(input)) await refuseSecond(input, call, ids);
+          for (const [index, ResourceId] of input.ResourceIds.entries()) {
+            await records.create(flowLog, call.account_id, {
+              ...pick(input, [
+                "LogGroupName",
+                "LogDestination",
+                "DeliverLogsPermissionArn",
+                "DestinationOptions",
+              ]),
+              CreationTime: new Date().toISOString(),
+              DeliverLogsStatus: "SUCCESS",
+              FlowLogStatus: "ACTIVE",
+              LogDestinationType: input.LogDestinationType ?? "cloud-watch-logs",
+              LogFormat: input.LogFormat ?? defaultFormat,
+              MaxAggregationInterval: input.MaxAggregationInterval ?? 600,
+              ResourceId,
+              TrafficType: input.TrafficType ?? "ALL",
+            } as FlowShape, {
+              id: ids[index] ?? newId(flowLog.idPrefix),
+              tags: tags["vpc-flow-log"] ?? {},
+            });
+          }
+          return ids;
+        };
+        const FlowLogIds = await n.once<readonly string[], readonly string[]>(call, {
+          action: "CreateFlowLogs",
+          input,
+          choose: () => input.ResourceIds.map(() => newId(flowLog.idPrefix)),
+          work: make,
+          again: async (ids) => {
+            for (const id of ids) await records.require(flowLog, call.account_id, id);
+            return ids;
+          },
+        });
         return {
-          FlowLogIds: made,
+          FlowLogIds: [...FlowLogIds],
           Unsuccessful: [],
           ...(input.ClientToken === undefined ? {} : { ClientToken: input.ClientToken }),
         };

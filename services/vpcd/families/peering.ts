@@ -13,7 +13,7 @@ import { blocksOf, vpc, type VpcRecord } from "../kinds/vpcs.ts";
 import type { Network } from "../network.ts";
 
 const status = (
-  Code: "pending-acceptance" | "active" | "rejected" | "deleted" | "failed",
+  Code: "pending-acceptance" | "active" | "rejected" | "deleted" | "expired" | "failed",
   Message: string,
 ) => ({
   Status: { Code, Message },
@@ -46,11 +46,9 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
         `User ${call.account_id} cannot accept peering ${id}`,
       );
     }
-    if (record.shape.Status?.Code !== "pending-acceptance") {
-      throw new AwsError(
-        "InvalidStateTransition",
-        `${id} is ${record.shape.Status?.Code} and not pending acceptance.`,
-      );
+    const code = isExpired(record) ? "expired" : record.shape.Status?.Code;
+    if (code !== "pending-acceptance") {
+      throw new AwsError("InvalidStateTransition", `${id} is ${code} and not pending acceptance.`);
     }
     return record;
   };
@@ -183,6 +181,22 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
     }),
   } satisfies ActionTable;
 };
+
+/** Whether a request was left unanswered for too long. */
+const isExpired = ({ shape }: PeeringRecord) =>
+  shape.Status?.Code === "pending-acceptance" && shape.ExpirationTime !== undefined &&
+  Date.parse(String(shape.ExpirationTime)) <= Date.now();
+
+/** Ends what nobody has answered for a week; both sides see for a while that it has expired. */
+export async function expirePeerings(records: Records): Promise<void> {
+  for (const { account_id, id } of [...records.all(peering)].filter(isExpired)) {
+    await records.serialised(account_id, async () => {
+      const now = records.get(peering, account_id, id);
+      if (now === undefined || !isExpired(now)) return;
+      await records.remove(peering, account_id, id, status("expired", "Expired"));
+    });
+  }
+}
 
 /** The connection as either side sees it. @throws AwsError where there is none */
 export function requirePeering(records: Records, account: string, id: string): PeeringRecord {
