@@ -11,7 +11,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { Random } from "../kit/random.ts";
+import { Random, testSeed } from "../kit/random.ts";
 import { host, Machine, type MachineOptions } from "./machine.ts";
 import { healthy, runningVersion } from "./node.ts";
 import { first, release, second, serveFolder, version } from "./versions.ts";
@@ -21,9 +21,7 @@ const cuts = Number(Deno.env.get("MULGA_TEST_CUTS") ?? 20);
 const kills = Math.min(3, cuts);
 /** How many machines start at the same time, each with one processor: emulating two costs half as much again. */
 const atOnce = Math.max(1, navigator.hardwareConcurrency);
-const seed = Number(
-  Deno.env.get("MULGA_TEST_SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0],
-);
+const seed = testSeed();
 const disk_gib = 10;
 /**
  * One that nobody has claimed: slots, boot loader and data partition are the same, and it starts in less

@@ -31,10 +31,15 @@ export class Random {
   }
 }
 
+/** The seed in MULGA_TEST_SEED, or a new one. A test that takes one tells it, at the latest when it fails. */
+export function testSeed(): number {
+  const given = Deno.env.get("MULGA_TEST_SEED");
+  return given === undefined ? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 : Number(given);
+}
+
 /** Runs `work` with a new seed, or the one in MULGA_TEST_SEED, and names it when the work fails. */
 export function seeded<T>(work: (random: Random) => T): T {
-  const given = Deno.env.get("MULGA_TEST_SEED");
-  const seed = given === undefined ? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0 : +given;
+  const seed = testSeed();
   const fail = (cause: unknown): never => {
     throw new Error(`failed with MULGA_TEST_SEED=${seed}`, { cause });
   };

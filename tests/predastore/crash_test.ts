@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { ObjectStore } from "../../services/predastore/contract.ts";
 import { bytesOf } from "../../services/predastore/test_store.ts";
 import { startPredastore } from "../kit/predastore.ts";
+import { testSeed } from "../kit/random.ts";
 
 for (const [k, m] of [[1, 0], [2, 1]] as const) {
   Deno.test({
@@ -11,8 +12,8 @@ for (const [k, m] of [[1, 0], [2, 1]] as const) {
     sanitizeResources: false,
     sanitizeOps: false,
     fn: async () => {
-      const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-      console.log(`SEED=${seed}`);
+      const seed = testSeed();
+      console.log(`MULGA_TEST_SEED=${seed}`);
       await using test = await startPredastore({
         storage: (directory) => ({
           blobs: Array.from({ length: k + m }, (_, at) => `${directory}/blob${at}`),

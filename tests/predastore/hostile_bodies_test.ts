@@ -7,13 +7,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { crc32 } from "node:zlib";
 import { startPredastore } from "../kit/predastore.ts";
-import { Random } from "../kit/random.ts";
+import { Random, testSeed } from "../kit/random.ts";
 import { ChunkedClient, type ChunkedPut, forms } from "./chunked_bodies.ts";
 import { content, keptAlive, same } from "./steps.ts";
 
 const requests = Number(Deno.env.get("REQUESTS") ?? 300);
 const lanes = 8;
-const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+const seed = testSeed();
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -122,7 +122,7 @@ Deno.test({
   name:
     `hostile bodies: ${requests} random aws-chunked ones over TLS, none stored but as it was meant`,
   fn: async () => {
-    console.log(`SEED=${seed}`);
+    console.log(`MULGA_TEST_SEED=${seed}`);
     await using test = await startPredastore();
     using client = new ChunkedClient(test);
     const s3 = test.s3();
@@ -135,7 +135,7 @@ Deno.test({
       let there: Bytes | undefined;
       for (let at = 0; at < requests / lanes; at++) {
         const { whole, ...put } = request(random, `/hostile/${key}`);
-        const told = `SEED=${seed}, lane ${lane}, request ${at}: ${put.form}, ${
+        const told = `MULGA_TEST_SEED=${seed}, lane ${lane}, request ${at}: ${put.form}, ${
           put.chunks.map(({ length }) => length)
         } ${JSON.stringify(put.headers)} ${JSON.stringify(put.trailers)}`;
         const { status, text } = await client.put(put).catch((cause) => {

@@ -4,12 +4,12 @@
  * it threw would be a connection that is dropped.
  */
 import assert from "node:assert/strict";
-import { Random } from "../kit/random.ts";
+import { Random, testSeed } from "../kit/random.ts";
 import { hostileRequest, type Known } from "./hostile_requests.ts";
 import { type OpenDoor, openDoor } from "./open_door.ts";
 
 const requests = Number(Deno.env.get("REQUESTS") ?? 6_000);
-const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+const seed = testSeed();
 
 /** Buckets and objects as clients left them; made again now and then, since requests remove them too. */
 async function known({ say }: OpenDoor, random: Random): Promise<Known> {
@@ -30,7 +30,7 @@ Deno.test({
   sanitizeResources: false,
   sanitizeOps: false,
   fn: async () => {
-    console.log(`SEED=${seed}`);
+    console.log(`MULGA_TEST_SEED=${seed}`);
     const random = new Random(seed);
     await using door = await openDoor();
     const statuses = new Map<number, number>();
@@ -39,7 +39,7 @@ Deno.test({
       if (at % 100 === 0) now = await known(door, random);
       const request = hostileRequest(random, now);
       const told = () =>
-        `SEED=${seed}, request ${at}: ${request.method} ${request.target} ${
+        `MULGA_TEST_SEED=${seed}, request ${at}: ${request.method} ${request.target} ${
           JSON.stringify(request.headers)
         } ${
           request.body === undefined ? "" : new TextDecoder().decode(request.body).slice(0, 2000)

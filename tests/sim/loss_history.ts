@@ -284,7 +284,7 @@ export async function runLossHistory(seed: number): Promise<void> {
   try {
     await history.run();
   } catch (cause) {
-    throw new Error(`SEED=${seed}: ${history.steps.join("; ")}`, { cause });
+    throw new Error(`MULGA_TEST_SEED=${seed}: ${history.steps.join("; ")}`, { cause });
   } finally {
     await history.stop();
     await Deno.remove(folder, { recursive: true });

@@ -9,10 +9,11 @@ import {
   scenarios,
   variantsOf,
 } from "../../services/predastore/simulation/schedules.ts";
+import { testSeed } from "../kit/random.ts";
 
 /** About half a minute of a quiet machine. */
 const histories = Number(Deno.env.get("HISTORIES") ?? 140);
-const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
+const seed = testSeed();
 
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
   // SQLite's files go to memory where that can be.
@@ -43,7 +44,7 @@ for (const [name, groups] of Object.entries(scenarios)) {
           const variant = mine[crash_at % mine.length] ?? first;
           const schedule = { ...variant, seed: seed + crash_at, crash_at };
           await runSchedule(schedule, folder).catch((cause) => {
-            throw new Error(`SEED=${seed}: ${JSON.stringify(schedule)}`, { cause });
+            throw new Error(`MULGA_TEST_SEED=${seed}: ${JSON.stringify(schedule)}`, { cause });
           });
         }
       }
@@ -52,7 +53,7 @@ for (const [name, groups] of Object.entries(scenarios)) {
 }
 
 Deno.test(`random histories, ${histories} of them: what was acknowledged survives a crash at any operation`, async () => {
-  console.log(`SEED=${seed}`);
+  console.log(`MULGA_TEST_SEED=${seed}`);
   let crashes = 0;
   await inFolder(async (folder) => {
     for (let at = 0; at < histories; at++) {

@@ -3,6 +3,7 @@ import { testStore } from "../test_store.ts";
 import type { S3Call } from "./call.ts";
 import { listMultipartUploads, listObjects } from "./listing.ts";
 import { listObjectVersions } from "./versioning.ts";
+import { testSeed } from "../../../tests/kit/random.ts";
 
 const meta = { headers: {}, user: {} };
 
@@ -20,8 +21,8 @@ function expected(keys: readonly string[], prefix: string, delimiter: string): s
 Deno.test("pages of any size show every key and common prefix once, in byte order", async () => {
   await using test = await testStore();
   const bucket = await test.bucket();
-  const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-  console.log(`SEED=${seed}`);
+  const seed = testSeed();
+  console.log(`MULGA_TEST_SEED=${seed}`);
   let state = seed >>> 0 || 1;
   const random = (below: number) => {
     state ^= state << 13;

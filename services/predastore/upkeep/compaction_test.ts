@@ -3,6 +3,7 @@ import { FaultyDisk } from "../disk/faulty_disk.ts";
 import { realDisk } from "../disk/real_disk.ts";
 import { segmentsOf } from "../test_damage.ts";
 import { bodyOf, bytesOf, contentOf, same, testStore } from "../test_store.ts";
+import { testSeed } from "../../../tests/kit/random.ts";
 
 for (const [k, m] of [[1, 0], [2, 1]] as const) {
   Deno.test(`RS(${k},${m}): compaction gives dead space back and keeps every byte that lives`, async () => {
@@ -112,8 +113,8 @@ Deno.test("a reader that began before compaction reads on to its end", async () 
 Deno.test("compaction while clients write, delete and read loses and resurrects nothing", async () => {
   await using test = await testStore(2, 1, { segment_bytes: 2 << 20 });
   const bucket = await test.bucket();
-  const seed = Number(Deno.env.get("SEED") ?? crypto.getRandomValues(new Uint32Array(1))[0]);
-  console.log(`SEED=${seed}`);
+  const seed = testSeed();
+  console.log(`MULGA_TEST_SEED=${seed}`);
   const known = new Map<string, number>();
   let number = seed % 1_000_000;
   const sizeOf = (of: number) => [300, 20_000, 400_000, 1_300_000][of % 4] ?? 1;
@@ -153,7 +154,11 @@ Deno.test("compaction while clients write, delete and read loses and resurrects 
     if (how === "reopened") await test.reopen();
     if (how === "rebuilt") await test.reopen({ rebuild: true });
     if (how === "after a crash") await test.crash();
-    assert.equal(test.store.index.buckets.totals().objects, known.size, `${how} with SEED=${seed}`);
+    assert.equal(
+      test.store.index.buckets.totals().objects,
+      known.size,
+      `${how} with MULGA_TEST_SEED=${seed}`,
+    );
     for (const [key, held] of known) {
       same(
         await contentOf(test.store, test.store.objects.find(bucket, key)),
