@@ -114,8 +114,8 @@ export function ownerOf(state: State, key: KeyRecord): Principal | undefined {
 export function askerOf(who: Principal): Asker {
   const { account_id, arn } = who;
   return who.kind === "role"
-    ? { account_id, arn, role_arn: roleArn(who.role) }
-    : { account_id, arn };
+    ? { account_id, arn, role_arn: roleArn(who.role), role_id: who.role.role_id }
+    : { account_id, arn, ...(who.kind === "user" ? { user_id: who.user.user_id } : {}) };
 }
 
 const principalTypes = {

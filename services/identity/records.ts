@@ -70,6 +70,8 @@ export interface RoleRecord extends PolicyHolder {
   readonly role_id: string;
   /** The policy that says who may take the role, as it was given. */
   readonly trust: string;
+  /** ARNs in it, and the id of whoever had each when it was written; see trusted_ids.ts. */
+  readonly trusted?: Readonly<Record<string, string>>;
   readonly description?: string;
   readonly max_session_s: number;
   readonly tags: Readonly<Record<string, string>>;

@@ -10,6 +10,18 @@ interface Keys {
   readonly AccessKeyId: string;
   readonly SessionToken?: string;
 }
+type RootAction =
+  | "CreateUser"
+  | "DeleteUser"
+  | "UpdateUser"
+  | "CreateAccessKey"
+  | "DeleteAccessKey"
+  | "CreateRole"
+  | "DeleteRole"
+  | "GetRole"
+  | "UpdateAssumeRolePolicy"
+  | "PutUserPolicy"
+  | "PutRolePolicy";
 type Answer = Readonly<Record<string, unknown>> & { readonly Credentials: Keys };
 
 /** Identity, and whoever has keys asking it as the gateway does. */
@@ -20,7 +32,7 @@ async function cloud() {
   const admin = await asker.ask(adminCredentials, null);
   const { account_id } = admin;
   const root = (
-    action: "CreateUser" | "CreateAccessKey" | "CreateRole" | "PutUserPolicy" | "PutRolePolicy",
+    action: RootAction,
     input: Readonly<Record<string, unknown>>,
   ) =>
     asker.ask(
@@ -28,6 +40,7 @@ async function cloud() {
       { account: account_id, action, input },
       systemContext(600_000),
     ) as Promise<Readonly<Record<string, { readonly [member: string]: string }>>>;
+  const keyIds = new Map<string, string>();
   const as = (keys: Keys) => async (action: string, input: object = {}): Promise<Answer> => {
     const grant = await asker.ask(signingKey, {
       access_key_id: keys.AccessKeyId,
@@ -49,6 +62,7 @@ async function cloud() {
     state: identity.state,
     masterKeys,
     as,
+    call: root,
     admin: as({ AccessKeyId: admin.access_key_id }),
     /** What is kept of a session; the reader's copy may be a little behind. */
     session: async ({ AccessKeyId }: Keys) => (await state.sessions.read(AccessKeyId))?.value,
@@ -66,7 +80,12 @@ async function cloud() {
         });
       }
       const { AccessKey } = await root("CreateAccessKey", { UserName });
+      keyIds.set(UserName, String(AccessKey?.["AccessKeyId"]));
       return as({ AccessKeyId: String(AccessKey?.["AccessKeyId"]) });
+    },
+    async removeUser(UserName: string) {
+      await root("DeleteAccessKey", { UserName, AccessKeyId: keyIds.get(UserName) });
+      await root("DeleteUser", { UserName });
     },
     async role(RoleName: string, Principal: object, Action: string | readonly string[]) {
       const AssumeRolePolicyDocument = policy({ Effect: "Allow", Principal, Action });
@@ -270,4 +289,55 @@ Deno.test("an answer says how much of a session's space its policies and tags ta
   await assert.rejects(take({ Tags }), /^AwsError: Packed size of session tags consumes \d{3}%/);
   await assert.rejects(federate({ Policy: example, Tags }), tooLarge);
   await assert.rejects(federate({ Policy: example, Tags }), /Packed policy consumes \d{3}%/);
+});
+
+Deno.test("a role trusts the user and the role that its policy meant when it was written, and nobody later of their name", async () => {
+  await using here = await cloud();
+  const { account_id, role, user, call } = here;
+  const iam = `arn:aws:iam::${account_id}`;
+  const ada = await user("ada");
+  const RoleArn = await role("trusting", { AWS: `${iam}:user/ada` }, "sts:AssumeRole");
+  const ask = { RoleArn, RoleSessionName: "me" };
+  const trusted = async (RoleName = "trusting") => {
+    const { Role } = await call("GetRole", { RoleName });
+    const text = decodeURIComponent(String(Role?.["AssumeRolePolicyDocument"]));
+    return JSON.parse(text).Statement[0].Principal.AWS;
+  };
+  await ada("sts.AssumeRole", ask);
+  assert.equal(await trusted(), `${iam}:user/ada`);
+  const { UserId } = await ada("sts.GetCallerIdentity");
+
+  // One that is renamed is the same one.
+  await call("UpdateUser", { UserName: "ada", NewUserName: "eve" });
+  await ada("sts.AssumeRole", ask);
+  assert.equal(await trusted(), `${iam}:user/eve`);
+  await call("UpdateUser", { UserName: "eve", NewUserName: "ada" });
+
+  await here.removeUser("ada");
+  const second = await user("ada");
+  await assert.rejects(second("sts.AssumeRole", ask), isDenied);
+  assert.equal(await trusted(), UserId);
+  // Whoever writes the policy again means the one that is there now.
+  const PolicyDocument = policy({
+    Effect: "Allow",
+    Principal: { AWS: [`${iam}:user/ada`, account_id] },
+    Action: "sts:AssumeRole",
+  });
+  await call("UpdateAssumeRolePolicy", { RoleName: "trusting", PolicyDocument });
+  await second("sts.AssumeRole", ask);
+  assert.deepEqual(await trusted(), [`${iam}:user/ada`, account_id]);
+
+  // The same of a role that takes another.
+  const link = () => role("link", { AWS: `${iam}:user/ada` }, "sts:AssumeRole");
+  const linkArn = await link();
+  const end = await role("end", { AWS: linkArn }, "sts:AssumeRole");
+  const chain = async () => {
+    const { Credentials } = await second("sts.AssumeRole", { ...ask, RoleArn: linkArn });
+    return await here.as(Credentials)("sts.AssumeRole", { ...ask, RoleArn: end });
+  };
+  await chain();
+  await call("DeleteRole", { RoleName: "link" });
+  await link();
+  await assert.rejects(chain(), isDenied);
+  assert.match(await trusted("end"), /^AROA[A-Z2-7]{17}$/);
 });

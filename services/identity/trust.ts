@@ -9,13 +9,14 @@ import { policySetsOf } from "./decisions.ts";
 import { isEnough } from "./resource_policy.ts";
 import { roleArn, type RoleRecord } from "./records.ts";
 import type { State } from "./state.ts";
+import { withIds } from "./trusted_ids.ts";
 
 const parsed = new WeakMap<RoleRecord, Policy>();
 
 function trustOf(role: RoleRecord): Policy {
   let policy = parsed.get(role);
   if (policy === undefined) {
-    policy = parsePolicy(role.trust, "trust");
+    policy = withIds(parsePolicy(role.trust, "trust"), role.trusted);
     parsed.set(role, policy);
   }
   return policy;

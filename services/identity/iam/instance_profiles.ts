@@ -76,7 +76,7 @@ function shown(state: State, profile: InstanceProfileRecord): Profile {
     InstanceProfileId: profile.profile_id,
     Arn: instanceProfileArn(profile),
     CreateDate: profile.created,
-    Roles: role === undefined ? [] : [shownRole(role)],
+    Roles: role === undefined ? [] : [shownRole({ state }, role)],
     ...shownTags(profile.tags),
   };
 }

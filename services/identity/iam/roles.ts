@@ -21,6 +21,7 @@ import {
 } from "./named.ts";
 import { parsePolicy, policySize, policySizes } from "../policy/document.ts";
 import { roleArn, type RoleRecord } from "../records.ts";
+import { shownTrust, trustedIds } from "../trusted_ids.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 type Role = NonNullable<OnBus<Iam.GetRoleCommandOutput>["Role"]>;
@@ -50,14 +51,14 @@ export const roleTags = actionsOnTags(
     requiredRole(call, action, input.RoleName),
 );
 
-export function shownRole(role: RoleRecord): Role {
+export function shownRole({ state }: Pick<Call, "state">, role: RoleRecord): Role {
   return {
     Path: role.path,
     RoleName: role.name,
     RoleId: role.role_id,
     Arn: roleArn(role),
     CreateDate: role.created,
-    AssumeRolePolicyDocument: encodeURIComponent(role.trust),
+    AssumeRolePolicyDocument: encodeURIComponent(shownTrust(state, role)),
     ...(role.description === undefined ? {} : { Description: role.description }),
     MaxSessionDuration: role.max_session_s,
     ...shownBoundary(role.boundary),
@@ -66,8 +67,8 @@ export function shownRole(role: RoleRecord): Role {
 }
 
 /** As lists show it: without what each has a call of its own for. */
-function listedRole(role: RoleRecord): Role {
-  const { Tags: _left, PermissionsBoundary: _too, ...rest } = shownRole(role);
+function listedRole(call: Call, role: RoleRecord): Role {
+  const { Tags: _left, PermissionsBoundary: _too, ...rest } = shownRole(call, role);
   return rest;
 }
 
@@ -116,6 +117,7 @@ export async function createRole(
     ...begun,
     role_id: newRoleId(),
     trust,
+    ...trustedIds(call.state, trust),
     ...(input.Description === undefined ? {} : { description: input.Description }),
     max_session_s: input.MaxSessionDuration ?? 3_600,
     attached: [],
@@ -124,14 +126,14 @@ export async function createRole(
     ...boundaryOf(call, input.PermissionsBoundary),
   };
   await createNamed(call, roleKind, role);
-  return { Role: shownRole(role) };
+  return { Role: shownRole(call, role) };
 }
 
 export function getRole(
   input: OnBus<Iam.GetRoleCommandInput>,
   call: Call,
 ): OnBus<Iam.GetRoleCommandOutput> {
-  return { Role: shownRole(requiredRole(call, "iam:GetRole", input.RoleName)) };
+  return { Role: shownRole(call, requiredRole(call, "iam:GetRole", input.RoleName)) };
 }
 
 export function listRoles(
@@ -139,7 +141,7 @@ export function listRoles(
   call: Call,
 ): OnBus<Iam.ListRolesCommandOutput> {
   const page = listNamed(call, roleKind, input);
-  return { Roles: page.items.map(listedRole), ...pageEnd(page) };
+  return { Roles: page.items.map((role) => listedRole(call, role)), ...pageEnd(page) };
 }
 
 export async function updateRole(
@@ -166,7 +168,7 @@ export async function updateRoleDescription(
   const description = input.Description ?? "";
   checkDescription(description);
   await changeNamed(call, roleKind, role, (row) => ({ ...row, description }));
-  return { Role: shownRole({ ...role, description }) };
+  return { Role: shownRole(call, { ...role, description }) };
 }
 
 export async function updateAssumeRolePolicy(
@@ -176,7 +178,8 @@ export async function updateAssumeRolePolicy(
   const role = requiredRole(call, "iam:UpdateAssumeRolePolicy", input.RoleName);
   const trust = input.PolicyDocument;
   checkTrust(trust);
-  await changeNamed(call, roleKind, role, (row) => ({ ...row, trust }));
+  const written = { trust, ...trustedIds(call.state, trust) };
+  await changeNamed(call, roleKind, role, (row) => ({ ...row, ...written }));
   return {};
 }
 

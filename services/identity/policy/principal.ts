@@ -10,7 +10,7 @@ export interface Principals {
   readonly everybody: boolean;
   /** Ids of whole accounts. */
   readonly accounts: readonly string[];
-  /** ARNs of users, roles and sessions. */
+  /** ARNs of users, roles and sessions; in a role's trust policy the ids of users and roles too. */
   readonly arns: readonly string[];
   readonly services: readonly string[];
   /** The statement speaks of everybody but these. */
@@ -22,8 +22,11 @@ export interface Asker {
   readonly account_id: string;
   /** Its own; who signs nothing has none. */
   readonly arn?: string;
+  /** Of a user. */
+  readonly user_id?: string;
   /** Of a role's session: the role, by which it is known too. */
   readonly role_arn?: string;
+  readonly role_id?: string;
   /** Of a service that asks for itself; it has no account then. */
   readonly service?: string;
 }
@@ -96,10 +99,12 @@ function isNamedWhole(principals: Principals, asker: Asker): boolean {
 }
 
 function plainNaming({ arns, accounts, everybody, services }: Principals, asker: Asker): Naming {
-  const { service, arn, role_arn, account_id } = asker;
+  const { service, arn, user_id, role_arn, role_id, account_id } = asker;
+  const names = (...texts: readonly (string | undefined)[]) =>
+    texts.some((text) => text !== undefined && arns.includes(text));
   if (service !== undefined) return services.includes(service) ? "by_itself" : "not";
-  if (arn !== undefined && arns.includes(arn)) return "by_itself";
-  if (role_arn !== undefined && arns.includes(role_arn)) return "by_role";
+  if (names(arn, user_id)) return "by_itself";
+  if (names(role_arn, role_id)) return "by_role";
   if (everybody) return "as_anybody";
   return accounts.includes(account_id) ? "by_account" : "not";
 }
