@@ -1,5 +1,9 @@
 /** What is removed while a directory is away stays removed, whichever directories are lost after its return. */
 import assert from "node:assert/strict";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import { recordTypes, smallRecord } from "./segments/record.ts";
+import { segmentsOf } from "./test_damage.ts";
 import { Fsck } from "./upkeep/fsck.ts";
 import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
 
@@ -79,3 +83,53 @@ for (
     await onlyKeptIsThere(test);
   });
 }
+
+Deno.test("RS(2,1): what was torn at a crash is not believed of a directory that was away at the start after it", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  const body = bodyOf(bytesOf(2, 900_000));
+  const faults = [0, 1].map((at) => ({ path: test.blobs[at] ?? "", broken: true }));
+  // The machine stops when only one directory has the record: nobody comes to say that it failed.
+  test.store.directories.refuse = () => Promise.resolve();
+  await assert.rejects(test.store.objects.put(bucket, "k", {
+    ...body,
+    finish: async (size) => {
+      for (const fault of faults) disk.faults.add(fault);
+      return await body.finish(size);
+    },
+  }));
+  disk.faults.clear();
+  // What another client had written there next: it says that all before it is durable in this directory.
+  const next = smallRecord(recordTypes.uploadGone, test.store.progress.nextSequence(), {
+    upload: "x",
+  });
+  await test.store.directories.all[2]?.commit([next]);
+  for (const blob of test.blobs.slice(0, 2)) {
+    // The shards that were written last.
+    const [segment = ""] = (await segmentsOf(blob)).slice(-1);
+    using file = await Deno.open(segment, { read: true, write: true });
+    const { size } = await file.stat();
+    await file.seek(size - 400_000, Deno.SeekMode.Start);
+    await file.write(new Uint8Array(400_000));
+  }
+  const blob = test.blobs[2] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await Deno.writeTextFile(blob, "");
+  await test.crash();
+  const isOld = async () => {
+    const found = test.store.objects.find(bucket, "k");
+    assert.ok(Buffer.compare(await contentOf(test.store, found), bytesOf(1, 900_000)) === 0);
+  };
+  await isOld();
+  await test.store.objects.put(bucket, "other", bodyOf(bytesOf(3, 900_000)));
+  await test.reopen({
+    between: async () => {
+      await Deno.remove(blob);
+      await Deno.rename(`${blob}.away`, blob);
+    },
+  });
+  assert.equal(test.store.directories.online.length, 3);
+  await isOld();
+});

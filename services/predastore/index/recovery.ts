@@ -321,13 +321,20 @@ export async function recover(
       return true;
     };
     const checked = new Set<number>();
+    // Of a directory that was away at the last start what others lost at the crash before it may be left; they have gone on
+    // since, and all that they have now is durable.
+    const present = index.value("recovered");
+    const isLate = ({ location: { directory }, header }: ScannedRecord, { id }: ExtentRecord) =>
+      present !== undefined && !present.split(",").includes(String(directory)) &&
+      index.extents.find(id)?.revision !== header.sequence;
     const applyExtent = (record: ScannedRecord) => {
       const extent = extentOf(readMeta<ExtentMeta>(record));
       const apply = () => {
         index.marks.markReplayed(extent.id);
         index.extents.apply(extent, record.header.sequence, [record.location]);
       };
-      if (checked.has(record.header.sequence) || surely(extent)) return apply;
+      if (checked.has(record.header.sequence)) return apply;
+      if (surely(extent) && !isLate(record, extent)) return apply;
       return whole(extent).then((sound) => {
         if (sound) {
           checked.add(record.header.sequence);
@@ -418,12 +425,11 @@ export async function recover(
     if (newlyRefused.length > 0) {
       const meta: RefusedMeta = { revisions: newlyRefused, partial: true };
       const sequence = ++highest_sequence;
-      const copies = await directories.commit(
-        usual,
-        directories.online,
-        [smallRecord(recordTypes.refused, sequence, meta)],
-      );
+      const record = smallRecord(recordTypes.refused, sequence, meta);
+      const copies = await directories.commit(usual, directories.online, [record]);
       directories.applied(copies);
+      const heard = new Set(copies[0]?.map(({ directory }) => directory));
+      index.transaction(() => directories.tellLater(record, heard));
     }
     index.transaction(() => {
       index.sweepRecovered();
@@ -450,6 +456,8 @@ export async function recover(
         if (!directory.online) continue;
         index.segments.setPosition(directory.number, directory.activeSegment, 0);
       }
+      const present = tails.filter(({ directory }) => directory.online);
+      index.setValue("recovered", present.map(({ directory }) => directory.number).join());
       index.marks.clear();
     });
   } finally {
