@@ -33,6 +33,8 @@ export interface Creates<A extends ActionName, S extends object> {
   readonly without?: readonly Name<Input<A>>[];
   /** The id, where it follows from something. */
   readonly id?: (input: Input<A>, call: Call) => string | Promise<string>;
+  /** Records that must be there before it is, as steps that may be repeated: without it they mean nothing. */
+  readonly first?: (id: string, call: Call) => Promise<void>;
   /**
    * Further records without which it is not whole, as steps that may be repeated: what a crash left in a
    * passing state is completed by them before it settles.
@@ -161,11 +163,17 @@ export class Operations {
     };
     const answer = (record: KindRecord<S>, input: Input<A>): Output<A> =>
       this.#answer(one, how.answer, record, input);
-    const make = async (id: string, input: Input<A>, call: Call) =>
-      await this.records.create(one, call.account_id, await shapeOf(input, call), {
+    const make = async (id: string, input: Input<A>, call: Call) => {
+      const shape = await shapeOf(input, call);
+      if (how.first !== undefined) {
+        this.records.requireRoom(one, call.account_id);
+        await how.first(id, call);
+      }
+      return await this.records.create(one, call.account_id, shape, {
         id,
         tags: tagsOf(one, input),
       });
+    };
     const work = async (id: string, input: Input<A>, call: Call, again: boolean) => {
       const made = again ? this.records.of(one).get(call.account_id, id) : undefined;
       const record = made ?? await (one.unique === undefined

@@ -16,6 +16,7 @@ import { Defaults } from "./defaults.ts";
 import { families } from "./families/all.ts";
 import { answerCompute } from "./families/instance_interfaces.ts";
 import { expirePeerings } from "./families/peering.ts";
+import { forgetRulesOfNoGroup } from "./families/security_groups.ts";
 import { kinds } from "./kinds/all.ts";
 import { type Network, parameters } from "./network.ts";
 
@@ -59,6 +60,7 @@ export async function startVpcd(options: VpcdOptions): Promise<Vpcd> {
   const keepHouse = async () => {
     await records.keepHouse();
     await expirePeerings(records);
+    await forgetRulesOfNoGroup(records);
     await tokens.expire();
   };
   const house = () =>

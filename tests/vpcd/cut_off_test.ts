@@ -1,5 +1,7 @@
 /** What a crash cut off in the middle of a creation is completed at the next start. */
 import assert from "node:assert/strict";
+import { CreateSecurityGroupCommand } from "@aws-sdk/client-ec2";
+import { forgetRulesOfNoGroup } from "../../services/vpcd/families/security_groups.ts";
 import type { AnyKind, KindRecord } from "../../services/resources/kind.ts";
 import { elasticAddress, freeOf } from "../../services/vpcd/kinds/elastic_addresses.ts";
 import { endpoint } from "../../services/vpcd/kinds/endpoints.ts";
@@ -9,6 +11,7 @@ import { natGateway } from "../../services/vpcd/kinds/nat_gateways.ts";
 import { networkAcl } from "../../services/vpcd/kinds/network_acls.ts";
 import { routeTable } from "../../services/vpcd/kinds/route_tables.ts";
 import { securityGroup } from "../../services/vpcd/kinds/security_groups.ts";
+import { securityGroupRule } from "../../services/vpcd/kinds/security_group_rules.ts";
 import { subnet } from "../../services/vpcd/kinds/subnets.ts";
 import { vpc } from "../../services/vpcd/kinds/vpcs.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
@@ -157,4 +160,40 @@ Deno.test("a creation that was cut off is completed at the next start", async (t
     });
     assert.deepEqual(main?.Routes?.map((one) => one.State), ["active", "active"]);
   });
+
+  await t.step(
+    "a security group is never there without the rule that lets everything out",
+    async () => {
+      const group = { GroupName: "cut", Description: "cut off", VpcId };
+      const create = records.create;
+      const rules = () => [...records.all(securityGroupRule, testAccount)].length;
+      const before = rules();
+      /** As if the process ended before it wrote a record of this kind. */
+      const cutBefore = async (one: AnyKind) => {
+        records.create = (of, ...more) =>
+          (of as unknown) === one
+            ? Promise.reject(new Error("cut off"))
+            : create.call(records, of as never, ...more) as never;
+        try {
+          await assert.rejects(ec2.client.send(new CreateSecurityGroupCommand(group)));
+        } finally {
+          records.create = create;
+        }
+        const { SecurityGroups: left = [] } = await call("DescribeSecurityGroups", {
+          Filters: filter("group-name", "cut"),
+        });
+        assert.deepEqual(left, []);
+      };
+      await cutBefore(securityGroupRule as unknown as AnyKind);
+      await cutBefore(securityGroup as unknown as AnyKind);
+      await forgetRulesOfNoGroup(records, 0);
+      assert.equal(rules(), before);
+      const { GroupId } = await call("CreateSecurityGroup", group);
+      await forgetRulesOfNoGroup(records, 0);
+      const { SecurityGroups: [whole] = [] } = await call("DescribeSecurityGroups", {
+        GroupIds: [GroupId ?? ""],
+      });
+      assert.equal(whole?.IpPermissionsEgress?.[0]?.IpRanges?.[0]?.CidrIp, "0.0.0.0/0");
+    },
+  );
 });

@@ -54,6 +54,20 @@ async function allowAllOut(records: Records, account: string, id: string): Promi
   }, { id: await idOf("sgr-", id, "out") });
 }
 
+/**
+ * What a creation left behind that was cut off between the first rule and its group.
+ * @param age_ms from when on: where another process makes the two, this one may see the rule alone for a moment
+ */
+export async function forgetRulesOfNoGroup(records: Records, age_ms = 60_000): Promise<void> {
+  for (const { account_id, id, shape, created } of [...records.all(securityGroupRule)]) {
+    const isLeft = () => records.get(securityGroup, account_id, shape.GroupId ?? "") === undefined;
+    if (Date.now() - Date.parse(created) < age_ms || !isLeft()) continue;
+    await records.serialised(account_id, async () => {
+      if (isLeft()) await records.remove(securityGroupRule, account_id, id);
+    });
+  }
+}
+
 /** A group's own rules go with it; those of others that name it keep it. */
 export const ownRules = (
   one: AnyKind,
@@ -114,7 +128,8 @@ export const securityGroupActions = ({ operations: n, records, region }: Network
         }
         return { VpcId: of };
       },
-      after: (record, _input, call) => allowAllOut(records, call.account_id, record.id),
+      // A group that a crash left without it would cut off whoever is in it.
+      first: (id, call) => allowAllOut(records, call.account_id, id),
       answer: (record) => ({
         GroupId: record.id,
         SecurityGroupArn: arn(region, record.account_id, "security-group", record.id),
