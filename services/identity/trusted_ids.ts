@@ -3,36 +3,58 @@
  * that one's id beside the document, so that somebody made later under the name is not trusted, and one that
  * was renamed still is. As on AWS the policy shows the id in place of the ARN once its owner is gone.
  *
- * An ARN that was nobody's when it was written stays an ARN, as do those of roles of earlier releases.
+ * An ARN or account that is nobody's is refused, as on AWS. In policies of earlier releases ARNs are ARNs.
  */
+import { AwsError } from "../aws/errors.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
-import { roleArn, type RoleRecord, userArn } from "./records.ts";
+import { nameKey, roleArn, type RoleRecord, userArn } from "./records.ts";
 import type { State } from "./state.ts";
 
 type Ids = Readonly<Record<string, string>>;
 
-function idOf(state: State, arn: string): string | undefined {
+/** Read from the store where this node has not heard of it: it may have been made a moment ago on another. */
+async function idOf(state: State, arn: string): Promise<string | undefined> {
   const [, account = "", kind, name = ""] =
     /^arn:aws:iam::(\d{12}):(user|role)\/(?:.*\/)?([^/]+)$/.exec(arn) ?? [];
   // The path is part of the name by which policies know somebody.
   if (kind === "user") {
-    const user = state.user(account, name)?.value;
+    const row = state.user(account, name) ?? await state.users.read(nameKey(account, name));
+    const user = row?.value;
     return user !== undefined && userArn(user) === arn ? user.user_id : undefined;
   }
-  const role = kind === "role" ? state.role(account, name)?.value : undefined;
+  const row = state.role(account, name) ?? await state.roles.read(nameKey(account, name));
+  const role = row?.value;
   return role !== undefined && roleArn(role) === arn ? role.role_id : undefined;
 }
 
-/** What is kept beside a trust policy that is written now. */
-export function trustedIds(state: State, trust: string): { readonly trusted: Ids } {
-  const arns = parsePolicy(trust, "trust").statements.flatMap((one) => one.principals?.arns ?? []);
-  return {
-    trusted: Object.fromEntries(arns.flatMap((arn) => {
-      const id = idOf(state, arn);
-      return id === undefined ? [] : [[arn, id]];
-    })),
-  };
+const isSession = (arn: string) => arn.startsWith("arn:aws:sts:");
+
+/**
+ * What is kept beside a trust policy that is written now.
+ * @throws AwsError `MalformedPolicyDocument` when it names who is not there
+ */
+export async function trustedIds(
+  state: State,
+  trust: string,
+): Promise<{ readonly trusted: Ids }> {
+  const trusted = new Map<string, string>();
+  for (const { principals } of parsePolicy(trust, "trust").statements) {
+    for (const account of principals?.accounts ?? []) {
+      const row = state.account(account) ?? await state.accounts.read(account);
+      if (row === undefined) throw unknown(account);
+    }
+    for (const arn of principals?.arns ?? []) {
+      if (isSession(arn)) continue;
+      const id = await idOf(state, arn);
+      if (id === undefined) throw unknown(arn);
+      trusted.set(arn, id);
+    }
+  }
+  return { trusted: Object.fromEntries(trusted) };
 }
+
+const unknown = (principal: string) =>
+  new AwsError("MalformedPolicyDocument", `Invalid principal in policy: "AWS":"${principal}"`);
 
 /** The policy with ids in place of the ARNs that have one. */
 export function withIds(policy: Policy, trusted: Ids = {}): Policy {

@@ -302,11 +302,25 @@ Deno.test("a trust policy names whom it trusts, and only actions of STS", async 
       { NotPrincipal: { AWS }, Action: "sts:AssumeRole" },
       { Principal: { AWS }, Action: "s3:GetObject" },
       { Principal: { AWS }, Action: ["sts:AssumeRole", "*"] },
+      { Principal: { AWS: `arn:aws:iam::${AWS}:user/nobody` }, Action: "sts:AssumeRole" },
+      { Principal: { AWS: `arn:aws:iam::${AWS}:role/nobody` }, Action: "sts:AssumeRole" },
+      {
+        Principal: { AWS: [AWS, `arn:aws:iam::${AWS}:user/path/admin`] },
+        Action: "sts:AssumeRole",
+      },
+      { Principal: { AWS: "999999999999" }, Action: "sts:AssumeRole" },
+      { Principal: { AWS: `arn:aws:iam::${AWS}:user/a>*.b!` }, Action: "sts:AssumeRole" },
     ]
   ) {
     await assert.rejects(create(refused), failed("MalformedPolicyDocumentException", 400));
   }
   await create({ Principal: { AWS }, Action: ["sts:AssumeRole", "sts:TagSession"] });
+  await here.iam.send(
+    new Iam.UpdateAssumeRolePolicyCommand({
+      RoleName: "odd",
+      PolicyDocument: trust({ AWS: `arn:aws:iam::${AWS}:user/admin` }),
+    }),
+  );
 });
 
 Deno.test("a role that trusts the account asks for the caller's own permission too", async () => {

@@ -117,7 +117,7 @@ export async function createRole(
     ...begun,
     role_id: newRoleId(),
     trust,
-    ...trustedIds(call.state, trust),
+    ...await trustedIds(call.state, trust),
     ...(input.Description === undefined ? {} : { description: input.Description }),
     max_session_s: input.MaxSessionDuration ?? 3_600,
     attached: [],
@@ -178,7 +178,7 @@ export async function updateAssumeRolePolicy(
   const role = requiredRole(call, "iam:UpdateAssumeRolePolicy", input.RoleName);
   const trust = input.PolicyDocument;
   checkTrust(trust);
-  const written = { trust, ...trustedIds(call.state, trust) };
+  const written = { trust, ...await trustedIds(call.state, trust) };
   await changeNamed(call, roleKind, role, (row) => ({ ...row, ...written }));
   return {};
 }
