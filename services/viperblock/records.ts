@@ -195,4 +195,9 @@ export class Turns {
       if (this.#last.get(key) === mine) this.#last.delete(key);
     }
   }
+
+  /** When nothing is at work any more, nor waits for its turn. */
+  async over(): Promise<void> {
+    while (this.#last.size > 0) await Promise.allSettled(this.#last.values());
+  }
 }

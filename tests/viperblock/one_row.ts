@@ -16,13 +16,19 @@ export interface OneRow extends AsyncDisposable {
   changed: () => void;
   readonly mounts: Mounts;
   readonly socket: string;
+  /** Where the volumes' directories are. */
+  readonly volumes: string;
   /** Files of the volume's log that this process has open. */
   openLogs(): number;
 }
 
-/** @param through what stands before the object store */
+/**
+ * @param through what stands before the object store
+ * @param lines hears of what is logged
+ */
 export async function startOneRow(
   through: (store: BlockStore) => BlockStore = (store) => store,
+  lines: { write(line: string): void } = { write: () => {} },
 ): Promise<OneRow> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: "/var/tmp" });
   let revision = 1;
@@ -56,7 +62,7 @@ export async function startOneRow(
     },
     store: through(directoryStore(`${directory}/objects`)),
     keyOf: () => Promise.reject(new Error("it is not encrypted")),
-    log: createLog("test", { write: () => {} }),
+    log: createLog("test", lines),
     reserveBytes: 0,
     cacheBytes: () => 16 << 20,
   } as unknown as MountsOptions);
@@ -66,6 +72,7 @@ export async function startOneRow(
     changed: () => {},
     mounts,
     socket: `${directory}/socket`,
+    volumes: `${directory}/volumes`,
     openLogs: () =>
       [...Deno.readDirSync("/proc/self/fd")].filter(({ name }) => {
         try {

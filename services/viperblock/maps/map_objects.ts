@@ -19,6 +19,34 @@ export interface BlockStore {
   list(prefix: string): AsyncIterable<string>;
 }
 
+/** The store for who waits for no answer once the signal has come. */
+export function untilAborted(store: BlockStore, signal: AbortSignal): BlockStore {
+  const orAborted = async <T>(asked: Promise<T>): Promise<T> => {
+    const { promise, reject } = Promise.withResolvers<never>();
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    try {
+      return await Promise.race([asked, promise]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  };
+  return {
+    put: (key, body) => orAborted(store.put(key, body)),
+    get: (key, range) => orAborted(store.get(key, range)),
+    delete: (key) => orAborted(store.delete(key)),
+    async *list(prefix) {
+      const keys = store.list(prefix)[Symbol.asyncIterator]();
+      for (;;) {
+        const { done, value } = await orAborted(keys.next());
+        if (done === true) return;
+        yield value;
+      }
+    },
+  };
+}
+
 export interface SavedMap {
   /** Prefix of the parts' keys. */
   readonly key: string;

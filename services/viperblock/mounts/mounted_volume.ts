@@ -70,6 +70,8 @@ export interface MountOptions {
   readonly rescue?: Rescue;
   /** How long is waited each time before a log is read again that the disk could not read. */
   readonly readAgainMs?: readonly number[];
+  /** Nothing is tried again once it has come. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Served {
@@ -120,6 +122,7 @@ export async function openVolume(
   saved: Rescue | (() => Promise<SavedBase>),
 ): Promise<MountedVolume> {
   if (typeof saved !== "function") return await openDamaged(options, saved);
+  const { signal = new AbortController().signal } = options;
   const pauses = [...options.readAgainMs ?? usualReadAgainMs];
   for (;;) {
     const volume = new MountedVolume(options);
@@ -130,11 +133,13 @@ export async function openVolume(
       // What it had begun with its files is over before the next opening has them.
       await volume.ended;
       if (!(error instanceof WorkerFailed && error.damaged)) throw error;
+      if (signal.aborted) throw error;
       const pause_ms = error.mayPass ? pauses.shift() : undefined;
       if (pause_ms === undefined) return await openDamaged(options, await rescueOf(error, saved));
       const { volumeId: volume_id, log } = options;
       log.warn("log_unreadable", { volume_id, error: reasonOf(error), read_again_ms: pause_ms });
-      await new Promise((resolve) => setTimeout(resolve, pause_ms));
+      await systemTime.pause(pause_ms, signal);
+      if (signal.aborted) throw error;
     }
   }
 }

@@ -18,11 +18,12 @@ import type { VolumeKey } from "../encryption/volume_key.ts";
 import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import type { ChunkName } from "../format.ts";
 import type { HeldChunks } from "./mailbox.ts";
-import { type BlockStore, readMap, type SavedMap } from "../maps/map_objects.ts";
+import { type BlockStore, readMap, type SavedMap, untilAborted } from "../maps/map_objects.ts";
 import { CacheShares } from "./cache_shares.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
 import { LeftCaches } from "./left_caches.ts";
 import { type MountedVolume, openVolume } from "./mounted_volume.ts";
+import { systemTime } from "./orders.ts";
 import { metricsOf } from "./volume_metrics.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
@@ -58,11 +59,14 @@ export class Mounts {
   readonly #down = new Map<string, string>();
   /** Engines of volumes that somebody else has, which have not ended yet: they have their logs open. */
   readonly #lettingGo = new Map<string, Promise<void>>();
-  #stopping = false;
+  readonly #stopping = new AbortController();
+  /** The object store, for what is given up when the service stops. */
+  readonly #store: BlockStore;
   readonly #unwatch: () => void;
 
   constructor(options: MountsOptions) {
     this.#o = options;
+    this.#store = untilAborted(options.store, this.#stopping.signal);
     this.#left = new LeftCaches(options.directory);
     this.cacheShares = new CacheShares({
       mounted: this.#mounted,
@@ -80,7 +84,7 @@ export class Mounts {
    */
   #hold(volumeId: string, row: VolumeRow | undefined): void {
     const volume = this.#mounted.get(volumeId);
-    if (volume === undefined || row === undefined || this.#stopping) return;
+    if (volume === undefined || row === undefined || this.#isStopping) return;
     if (row.epoch <= volume.epoch) return;
     this.#o.log.error("volume_fenced", {
       volume_id: volumeId,
@@ -99,6 +103,15 @@ export class Mounts {
 
   get nodeId(): string {
     return this.#o.nodeId;
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  /** @throws AwsError when the service stops: no engine begins any more */
+  #goOn(): void {
+    if (this.#isStopping) throw unavailable(`The node '${this.#o.nodeId}', which stops,`);
   }
 
   get count(): number {
@@ -190,6 +203,7 @@ export class Mounts {
   async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
     const { value } = row;
     await this.#lettingGo.get(value.volume_id);
+    this.#goOn();
     const directory = this.#directory(value.volume_id);
     const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
     let rescue: Rescue | undefined;
@@ -198,12 +212,13 @@ export class Mounts {
     if (value.mounted_on === undefined || value.map_lost === true) {
       const filled = { row: value, directory, key, inherited: this.#inherited(value.map) };
       try {
-        rescue = await fillDirectory(this.#o.store, filled);
+        rescue = await fillDirectory(this.#store, filled);
       } catch (error) {
         if (value.mounted_on === undefined) await this.#left.leave(value.volume_id);
         throw error;
       }
     } else await checkMark(value, directory);
+    this.#goOn();
     const { map_lost: _, ...kept } = value;
     const taken = await this.#o.tables.volumes.update(
       value.volume_id,
@@ -241,10 +256,15 @@ export class Mounts {
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
       // Others' chunks give way to its log.
       noRoom: () => this.cacheShares.share(true),
-    }, rescue ?? (() => this.#savedBase(value)));
+      signal: this.#stopping.signal,
+    }, rescue ?? (() => this.#savedBase(value))).catch((error) => {
+      this.#goOn();
+      throw error;
+    });
     const { replayed_batches, damage } = await volume.ready;
     try {
       await this.#noteDamage(taken.value, damage?.reason);
+      this.#goOn();
     } catch (error) {
       // Nobody would know of its engine, and the next try would start another on the same log.
       await volume.stop();
@@ -282,7 +302,7 @@ export class Mounts {
   async #savedBase({ map }: VolumeRow): Promise<SavedBase> {
     if (map === undefined) return { kind: "empty" };
     try {
-      return { kind: "saved", bytes: await readMap(this.#o.store, map) };
+      return { kind: "saved", bytes: await readMap(this.#store, map) };
     } catch (error) {
       return { kind: "unreachable", why: error instanceof Error ? error.message : String(error) };
     }
@@ -324,13 +344,13 @@ export class Mounts {
   async #watch(volumeId: string, volume: MountedVolume): Promise<void> {
     const ending = await volume.ended;
     if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
-    if (ending.kind !== "failed" || this.#stopping) return;
+    if (ending.kind !== "failed" || this.#isStopping) return;
     this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error: ending.error });
     await this.#revive(volumeId);
   }
 
   async #revive(volumeId: string): Promise<void> {
-    for (let pause = 100; !this.#stopping; pause *= 2) {
+    for (let pause = 100; !this.#isStopping; pause *= 2) {
       try {
         await this.#turns.take(volumeId, async () => {
           if (await this.#isOurs(volumeId)) await this.#serve(volumeId);
@@ -338,11 +358,12 @@ export class Mounts {
         });
         return;
       } catch (error) {
+        if (this.#isStopping) return;
         this.#o.log.error("volume_not_served", { volume_id: volumeId, ...errorFields(error) });
         this.#down.set(volumeId, error instanceof Error ? error.message : String(error));
         if (error instanceof Error && "damaged" in error && error.damaged === true) return;
       }
-      await new Promise((resolve) => setTimeout(resolve, Math.min(pause, 10_000)));
+      await systemTime.pause(Math.min(pause, 10_000), this.#stopping.signal);
     }
   }
 
@@ -376,6 +397,7 @@ export class Mounts {
       try {
         await this.mount(key);
       } catch (error) {
+        if (this.#isStopping) return;
         this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
         this.#down.set(key, error instanceof Error ? error.message : String(error));
         const damaged = error instanceof Error && "damaged" in error && error.damaged === true;
@@ -461,11 +483,12 @@ export class Mounts {
     await Deno.remove(this.#directory(volumeId), { recursive: true }).catch(ignoreMissing);
   }
 
-  /** Stops serving without unmounting: the logs are flushed and stay. */
+  /** Stops serving without unmounting: the logs are flushed and stay. Engines that are starting are gone too when this returns. */
   async stop(): Promise<void> {
-    this.#stopping = true;
+    this.#stopping.abort();
     this.#unwatch();
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
+    await this.#turns.over();
     await Promise.all(this.#lettingGo.values());
   }
 }
