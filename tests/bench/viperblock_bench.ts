@@ -187,6 +187,7 @@ function printCost(name: string, costs: readonly Cost[]): number {
   print(name, total, cpu, {
     user_us: rounded(median(costs.map((each) => each.user_us))),
     system_us: rounded(median(costs.map((each) => each.system_us))),
+    engine_thread_us: rounded(median(costs.map((each) => each.thread_us ?? NaN))),
     per_second: Math.round(median(costs.map((each) => each.perSecond))),
     rounds,
   }, true);
