@@ -8,17 +8,40 @@ import { directoryStore } from "./bare_engine.ts";
 /** Reading the beginning of that is EIO. */
 const unreadable = "/proc/self/mem";
 
-async function opened(readAgainMs: readonly number[]) {
+/** Opening `path` is EIO: the other end of a terminal whose owner has let nobody in. */
+function unopened(): { readonly path: string } & Disposable {
+  const terminals = () =>
+    Array.from(Deno.readDirSync("/dev/pts"), ({ name }) => `/dev/pts/${name}`);
+  const before = new Set(terminals());
+  const owner = Deno.openSync("/dev/ptmx", { read: true, write: true });
+  const isRefused = (path: string) => {
+    try {
+      Deno.openSync(path).close();
+      return false;
+    } catch (error) {
+      return error instanceof Error && "code" in error && error.code === "EIO";
+    }
+  };
+  const path = terminals().find((path) => !before.has(path) && isRefused(path));
+  assert.ok(path, "there is a terminal that nobody may open");
+  return { path, [Symbol.dispose]: () => owner.close() };
+}
+
+async function opened(
+  readAgainMs: readonly number[],
+  name: string = checkpointName,
+  to = unreadable,
+) {
   const directory = await Deno.makeTempDir({ prefix: "mulga-moment-", dir: "/var/tmp" });
-  const checkpoint = `${directory}/${checkpointName}`;
-  await Deno.symlink(unreadable, checkpoint);
+  const file = `${directory}/${name}`;
+  await Deno.symlink(to, file);
   let tries = 0;
   const log = createLog("test", {
     write(line) {
       if (!line.includes("log_unreadable")) return;
       tries++;
       // It answers again.
-      Deno.removeSync(checkpoint);
+      Deno.removeSync(file);
     },
   });
   try {
@@ -49,4 +72,21 @@ Deno.test("a volume whose disk answers again in a moment is opened for writing, 
   assert.deepEqual(await opened([1, 1]), { damage: undefined, tries: 1 });
   const { damage } = await opened([]);
   assert.equal(damage?.reason, "the checkpoint cannot be read");
+});
+
+Deno.test("a log file that cannot be opened for a moment is opened then, and without it the volume is served for reading", async () => {
+  using terminal = unopened();
+  const name = "log-3.seg";
+  assert.deepEqual(await opened([1, 1], name, terminal.path), { damage: undefined, tries: 1 });
+  const { damage } = await opened([], name, terminal.path);
+  assert.match(damage?.reason ?? "", /log-3\.seg cannot be opened: EIO$/);
+  assert.match(damage?.damage[0]?.why ?? "", /log-3\.seg cannot be opened: EIO$/);
+});
+
+Deno.test("a checkpoint that cannot be opened for a moment is opened then, and without it the volume is served for reading", async () => {
+  using terminal = unopened();
+  const [name, to] = [checkpointName, terminal.path];
+  assert.deepEqual(await opened([1, 1], name, to), { damage: undefined, tries: 1 });
+  const { damage } = await opened([], name, to);
+  assert.equal(damage?.reason, "the checkpoint cannot be opened");
 });

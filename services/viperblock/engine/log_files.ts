@@ -2,8 +2,9 @@
  * A volume's log files, read in windows: batches follow each other, and one read brings many of them. What the file system knows to
  * have been set aside only is not read.
  */
-import { errnoName, errnos, type FileExtent, type Memory, SystemError } from "../../../ffi/libc.ts";
+import type { FileExtent, Memory } from "../../../ffi/libc.ts";
 import { blockBytes } from "../format.ts";
+import { isLost, lostCode } from "../machine/lost.ts";
 import type { LogDisk, OpenFile } from "../machine/machine.ts";
 import type { LogFile } from "../log/log_file.ts";
 
@@ -12,15 +13,6 @@ const windowBlocks = 1024;
 export const logWindowBytes = windowBlocks * blockBytes;
 
 export type OpenLogFile = LogFile & OpenFile;
-
-/** What the system says of a place that it cannot give any more, as opposed to a disk that could not be asked. */
-const lostErrnos: ReadonlySet<number> = new Set([
-  errnos.EIO,
-  errnos.ENODATA,
-  errnos.EILSEQ,
-  errnos.EREMOTEIO,
-  errnos.ETIMEDOUT,
-]);
 
 /** A block of a file that the disk cannot read. */
 export interface UnreadableBlock {
@@ -49,9 +41,9 @@ export function readable(
         whole.set(buffer.bytes.subarray(0, got), at);
         if (got < blockBytes) return { whole, got: at + got };
       } catch (error) {
-        if (!(error instanceof SystemError && lostErrnos.has(error.errno))) throw error;
+        if (!isLost(error)) throw error;
         const block = (offset + at) / blockBytes;
-        const why = `${path} cannot be read at block ${block}: ${errnoName(error.errno)}`;
+        const why = `${path} cannot be read at block ${block}: ${lostCode(error)}`;
         unreadable({ path, block, why });
       }
     }
@@ -61,7 +53,7 @@ export function readable(
     try {
       return disk.read(file.fd, buffer, length, offset);
     } catch (error) {
-      if (!(error instanceof SystemError && lostErrnos.has(error.errno))) throw error;
+      if (!isLost(error)) throw error;
       // What lies behind what was asked for need not be readable.
       const { whole, got } = readEach(file, asked, offset);
       buffer.bytes.set(whole);

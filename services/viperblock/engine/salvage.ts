@@ -97,7 +97,8 @@ export function salvage(
   try {
     const lost = new Set<string>();
     const placeIn = (path: string, block: number) => `${path} ${block}`;
-    const files = readable(machine.disk, machine.disk.openAll(), buffer, ({ path, block, why }) => {
+    const opened = machine.disk.openAll((why) => damage.say(why));
+    const files = readable(machine.disk, opened, buffer, ({ path, block, why }) => {
       if (lost.has(placeIn(path, block))) return;
       lost.add(placeIn(path, block));
       if (lost.size <= toldPlaces) damage.say(why);

@@ -13,6 +13,7 @@ import {
 } from "../../../ffi/libc.ts";
 import { Ring } from "../../../ffi/liburing.ts";
 import { cacheFilePattern, checkpointName, logFilePattern, UnreadableData } from "../format.ts";
+import { isLost, lostCode } from "./lost.ts";
 import type { LogDisk, Machine, OpenFile } from "./machine.ts";
 import type { StoredBytes } from "./stored_bytes.ts";
 import { isUntouched } from "./untouched.ts";
@@ -29,6 +30,10 @@ export function linuxMachine(directory: string): Machine {
   };
 }
 
+const mustBeOpened = (why: string) => {
+  throw new UnreadableData(why);
+};
+
 class Directory implements LogDisk {
   constructor(readonly path: string) {}
 
@@ -36,16 +41,32 @@ class Directory implements LogDisk {
     return { path, fd: openFile(path, openFlags.readWrite | openFlags.direct) };
   }
 
-  openAll(): OpenFile[] {
+  openAll(unopened: (why: string) => void = mustBeOpened): OpenFile[] {
     const files: OpenFile[] = [];
     try {
-      for (const entry of Deno.readDirSync(this.path)) {
-        if (logFilePattern.test(entry.name)) files.push(this.open(join(this.path, entry.name)));
+      for (const name of this.#names()) {
+        if (!logFilePattern.test(name)) continue;
+        const path = join(this.path, name);
+        try {
+          files.push(this.open(path));
+        } catch (error) {
+          if (!isLost(error)) throw error;
+          unopened(`${path} cannot be opened: ${lostCode(error)}`);
+        }
       }
       return files;
     } catch (error) {
       for (const file of files) closeFile(file.fd);
       throw error;
+    }
+  }
+
+  #names(): string[] {
+    try {
+      return Array.from(Deno.readDirSync(this.path), ({ name }) => name);
+    } catch (cause) {
+      if (!isLost(cause)) throw cause;
+      throw new UnreadableData(`${this.path} cannot be read: ${lostCode(cause)}`, { cause });
     }
   }
 
@@ -91,7 +112,8 @@ class Directory implements LogDisk {
       };
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
-      throw error;
+      if (!isLost(error)) throw error;
+      throw new UnreadableData("the checkpoint cannot be opened", { cause: error });
     }
   }
 }

@@ -37,8 +37,12 @@ export interface OpenFile {
 
 /** The files of one volume's directory, for whoever opens it. */
 export interface LogDisk {
-  /** Every log file there is, opened. */
-  openAll(): OpenFile[];
+  /**
+   * Every log file there is, opened.
+   * @param unopened hears, in one sentence, of each that the disk does not give; unless it is given, none may be missing
+   * @throws UnreadableData
+   */
+  openAll(unopened?: (why: string) => void): OpenFile[];
   open(path: string): OpenFile;
   close(fd: number): void;
   remove(path: string): void;
