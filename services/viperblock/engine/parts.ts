@@ -6,7 +6,7 @@ import type { Memory } from "../../../ffi/libc.ts";
 import { BlockMap } from "../maps/block_map.ts";
 import { CacheSeal } from "../encryption/cache_seal.ts";
 import type { LogSeal } from "../encryption/log_seal.ts";
-import { blockBytes, chunkContainer, chunkHeaderBytes, standardGeometry } from "../format.ts";
+import { blockBytes, chunkHeaderBytes, standardGeometry } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
 import { mapKey } from "../maps/map_objects.ts";
@@ -174,7 +174,7 @@ export class Parts {
         this.fetcher.uses(chunk) || this.snapshotter.holds(chunk) ||
         this.compactor.uses(chunk) || this.chunkCache.uses(chunk),
       gaveUp: (chunks) => {
-        this.cache.forget(new Set(chunks.map(chunkContainer)));
+        this.cache.forget(chunks);
         for (const chunk of chunks) {
           this.chunkCache.forget(chunk);
           this.compactor.forget(chunk);

@@ -10,7 +10,7 @@
  * entries are looked up in no order: each array of its own would be one more line of memory to wait for.
  */
 import type { Memory } from "../../../ffi/libc.ts";
-import { blockBytes, hole } from "../format.ts";
+import { blockBytes, chunkNumber, hole } from "../format.ts";
 
 /** Blocks that are looked for together at most. */
 export const mostExpected = 64;
@@ -156,11 +156,21 @@ export class ReadCache {
     return this.#find(container, index) >= 0;
   }
 
-  /** What it has of these containers is found no more, and ages away. */
-  forget(containers: ReadonlySet<number>): void {
+  /**
+   * What it has of these chunks is found no more, and ages away. All entries are looked at, on the engine's loop: so each costs no more
+   * than a look at its container, and at its mark when that is a chunk.
+   */
+  forget(chunks: readonly number[]): void {
+    const marks = new Uint8Array(chunks.reduce((most, chunk) => Math.max(most, chunk), -1) + 1);
+    for (const chunk of chunks) marks[chunk] = 1;
     const entries = this.#entries;
-    for (let at = 0; at < this.#used * entryWords; at += entryWords) {
-      if (!containers.has((entries[at + containerWord] as number) >>> 0)) continue;
+    const end = this.#used * entryWords;
+    for (let at = 0; at < end; at += entryWords) {
+      const container = entries[at + containerWord] as number;
+      // Chunks' numbers have the highest bit, which is a sign here.
+      if (container >= 0) continue;
+      const chunk = chunkNumber(container);
+      if (chunk >= marks.length || marks[chunk] === 0) continue;
       this.#unchain(at);
       // Nobody looks for blocks of a hole.
       entries[at + containerWord] = hole;
