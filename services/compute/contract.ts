@@ -263,8 +263,11 @@ export interface ImageRecord {
   readonly name: string;
   readonly description?: string;
   readonly architecture: "x86_64" | "arm64";
-  /** `disabled` by its owner: nobody launches it, and nobody else sees it. */
-  readonly state: "pending" | "available" | "failed" | "disabled";
+  /**
+   * `disabled` by its owner: nobody launches it, and nobody else sees it. `deregistered`: nobody sees it any more,
+   * and the record is there until the snapshots that are to go with it have gone.
+   */
+  readonly state: "pending" | "available" | "failed" | "disabled" | "deregistered";
   /** As it was said; guests boot with UEFI in any case. */
   readonly boot_mode?: "uefi" | "uefi-preferred";
   /** Drivers that it was said to have; kept for who asks. */

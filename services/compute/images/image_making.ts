@@ -23,7 +23,7 @@ export interface SnapshotRemoval {
   readonly log: Log;
   readonly clock: () => number;
   /** @returns false when an image still needs the snapshot, or there is none */
-  remove(account: string, snapshot_id: string): Promise<unknown>;
+  remove(account: string, snapshot_id: string): Promise<boolean>;
 }
 
 const longAgo = new Date(0).toISOString();
@@ -97,30 +97,53 @@ async function takeBack(
   }
 }
 
+/** @returns those that went; others stay with an image that needs them, or were not there */
 async function removeSnapshots(
   keeper: SnapshotRemoval,
   account: string,
   snapshot_ids: readonly string[],
-): Promise<void> {
-  for (const id of snapshot_ids) await keeper.remove(account, id);
+): Promise<ReadonlySet<string>> {
+  const removed = new Set<string>();
+  for (const id of snapshot_ids) if (await keeper.remove(account, id)) removed.add(id);
+  return removed;
+}
+
+/**
+ * Ends an image and the snapshots that are to go with it. From the first step on nobody sees it; where the rest is cut
+ * off, it is done like that of an image whose maker has not come back.
+ * @returns the snapshots that went
+ * @throws AwsError not found
+ */
+export async function deregister(
+  keeper: SnapshotRemoval,
+  { account_id, image_id }: ImageRecord,
+  snapshot_ids: readonly string[],
+): Promise<ReadonlySet<string>> {
+  const image = await keeper.state.images.modify(account_id, image_id, (now) => ({
+    ...now,
+    state: "deregistered",
+    making: { until: longAgo, snapshot_ids },
+  }));
+  return await removeLeft(keeper, image);
 }
 
 /** The record goes last: as long as it is there, somebody knows of the snapshots. */
 async function removeLeft(
   keeper: SnapshotRemoval,
   { account_id, image_id }: ImageRecord,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   const { table } = keeper.state.images;
   const key = keeper.state.images.keyOf(account_id, image_id);
   const row = await table.read(key);
-  if (row?.value.making === undefined || !isLeft(row.value, keeper.clock())) return;
-  await removeSnapshots(keeper, account_id, row.value.making.snapshot_ids);
+  if (row?.value.making === undefined || !isLeft(row.value, keeper.clock())) return new Set();
+  const removed = await removeSnapshots(keeper, account_id, row.value.making.snapshot_ids);
   try {
     await table.delete(key, row.revision);
   } catch (error) {
     // Somebody begins it again.
     if (!(error instanceof Conflict)) throw error;
   }
+  return removed;
 }
 
 /** Removes images whose makers have not come back. */

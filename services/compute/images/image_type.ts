@@ -18,7 +18,7 @@ export const imageType: ResourceType<ImageRecord> = {
   },
   bucket: buckets.images,
   id: (image) => image.image_id,
-  states: ["pending", "available", "failed", "disabled"],
+  states: ["pending", "available", "failed", "disabled", "deregistered"],
   attributes: {
     "architecture": (image) => image.architecture,
     "block-device-mapping.delete-on-termination": (image) =>
@@ -87,6 +87,7 @@ export const imageType: ResourceType<ImageRecord> = {
       (account === ""
         ? image.shared_with !== undefined
         : image.shared_with?.includes(account) === true)),
+  gone: (image) => image.state === "deregistered",
 };
 
 /** Whether the image may not be deregistered now. */

@@ -4,6 +4,7 @@ import type { ActionTable } from "../../resources/actions.ts";
 import type { Input } from "../../resources/wire.ts";
 import type { ImageRecord } from "../contract.ts";
 import { checkNameIsFree } from "./image_names.ts";
+import { deregister } from "./image_making.ts";
 import { ownImage, refuseProtected } from "./image_states.ts";
 import { showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
@@ -104,17 +105,18 @@ export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper
         const account = call.account_id;
         const image = await images.require(account, input.ImageId);
         refuseProtected(image);
-        await images.delete(account, input.ImageId);
-        const results = [];
-        for (const { snapshot_id: id } of image.block_devices) {
+        const going = image.block_devices.flatMap(({ snapshot_id: id }) => {
           const snapshot = id === undefined ? undefined : state.snapshots.get(account, id);
-          if (id === undefined || snapshot === undefined) continue;
-          if (input.DeleteAssociatedSnapshots !== true && snapshot.goes_with_images !== true) {
-            continue;
-          }
-          const removed = await snapshotKeeper.remove(account, id);
-          results.push({ SnapshotId: id, ReturnCode: removed ? "success" : "skipped" } as const);
-        }
+          return snapshot !== undefined &&
+              (input.DeleteAssociatedSnapshots === true || snapshot.goes_with_images === true)
+            ? [snapshot.snapshot_id]
+            : [];
+        });
+        const removed = await deregister(snapshotKeeper, image, going);
+        const results = going.map((SnapshotId) => ({
+          SnapshotId,
+          ReturnCode: removed.has(SnapshotId) ? "success" as const : "skipped" as const,
+        }));
         return {
           Return: true,
           ...(input.DeleteAssociatedSnapshots === true ? { DeleteSnapshotResults: results } : {}),

@@ -262,6 +262,46 @@ Deno.test("images over the bus", async (t) => {
     },
   );
 
+  await t.step("a deregistration that was cut off is ended by who comes after", async () => {
+    const ids = [await snapshotOf(world, alice), await snapshotOf(world, alice, 2, true)];
+    const shared = await snapshotOf(world, alice);
+    const stays = await register("stays on it", shared);
+    const { ImageId = "" } = await ask("RegisterImage", {
+      Name: "cut off",
+      BlockDeviceMappings: [...ids, shared].map((SnapshotId, at) => ({
+        DeviceName: at === 0 ? "/dev/xvda" : `/dev/xvd${"abc"[at]}`,
+        Ebs: { SnapshotId },
+      })),
+    });
+    const { snapshots } = world.side;
+    const remove = snapshots.remove;
+    const died = Promise.withResolvers<void>();
+    snapshots.remove = () => {
+      died.resolve();
+      return Promise.reject(new Error("died"));
+    };
+    const wanted = { ImageId, DeleteAssociatedSnapshots: true };
+    await assert.rejects(ask("DeregisterImage", wanted));
+    await died.promise;
+    snapshots.remove = remove;
+    await assert.rejects(ask("DescribeImages", { ImageIds: [ImageId] }), {
+      code: "InvalidAMIID.NotFound",
+    });
+    assert.deepEqual(
+      (await ask("DescribeImages", { Filters: [{ Name: "name", Values: ["cut off"] }] })).Images,
+      [],
+    );
+    snapshots.sweep();
+    await until("the deletions", () => ids.every((id) => !store.snapshots.has(id)));
+    await until(
+      "the record goes",
+      () => [...state.images.all()].every((one) => one.image_id !== ImageId),
+    );
+    assert.ok(state.snapshots.get(alice, shared));
+    await ask("DeregisterImage", { ImageId: stays });
+    assert.ok(state.snapshots.get(alice, shared), "it was not to go with the image that stayed");
+  });
+
   await t.step("no image is left on a snapshot that was deleted at the same time", async () => {
     for (let round = 0; round < 10; round++) {
       const snapshot = await snapshotOf(world, alice);
