@@ -38,6 +38,7 @@ import type { SnapshotKeeper } from "./snapshots.ts";
 import { makingContext } from "./snapshot_making.ts";
 import { whileStill } from "./still_guest.ts";
 import { checkDescription } from "../description.ts";
+import { snapshotType } from "../volumes/volume_type.ts";
 import type { ComputeState } from "../state.ts";
 
 type Shown = NonNullable<Output<"DescribeSnapshots">["Snapshots"]>[number];
@@ -303,6 +304,12 @@ export function snapshotActions(
             const account = user === "self" ? call.account_id : user;
             return snapshot.account_id === account || isGrantedTo(snapshot, account);
           });
+        // A public one that its owner's account blocks is as private as any other.
+        const hidden = (input.SnapshotIds ?? []).filter((id) => {
+          const seen = snapshots.visible(call.account_id, id);
+          return seen !== undefined && !mayRestore(state, call.account_id, seen);
+        });
+        if (hidden.length > 0) throw notFound(hidden, snapshotType.errors);
         const byTags = input.Filters?.some(({ Name }) => Name?.startsWith("tag")) === true;
         const page = await snapshots.describe({
           action: "DescribeSnapshots",

@@ -78,6 +78,10 @@ Deno.test("a snapshot is used by its owner and by those whom the owner names", a
     await ask("EnableSnapshotBlockPublicAccess", { State: "block-all-sharing" });
     await assert.rejects(use(bob), { code: "InvalidSnapshot.NotFound" });
     assert.deepEqual(await seen(carol), []);
+    const named = (account: string) =>
+      ask("DescribeSnapshots", { SnapshotIds: [SnapshotId] }, account);
+    await assert.rejects(named(carol), { code: "InvalidSnapshot.NotFound" });
+    assert.equal((await named(alice)).Snapshots?.length, 1);
     await ask("ResetSnapshotAttribute", { SnapshotId, Attribute: "createVolumePermission" });
     assert.deepEqual(await permissions(), []);
     await assert.rejects(modify({ OperationType: "add", GroupNames: ["all"] }), {
