@@ -51,7 +51,8 @@ export class Volumes {
     this.#o = options;
   }
 
-  async create(request: CreateVolumeRequest): Promise<BlockVolume> {
+  /** @param writer whose it is from the beginning, and nobody else's to mount; it has the epoch after that in which it was filled */
+  async create(request: CreateVolumeRequest, writer?: string): Promise<BlockVolume> {
     const volumeId = checkVolumeId(request.volume_id);
     await this.#o.copies.filled(volumeId);
     const size = checkSize(request.size_bytes);
@@ -61,6 +62,8 @@ export class Volumes {
       : checkSnapshotId(request.snapshot_id);
     const wanted = checkEncrypted(request.encrypted);
     const sync = checkSync(request.sync);
+    const taken = (row: VolumeRow): VolumeRow =>
+      writer === undefined ? row : { ...row, mounted_on: writer, epoch: row.epoch + 1 };
     const made = await this.#o.references.alone(async () => {
       const existing = await this.#o.tables.volumes.read(volumeId);
       if (existing !== undefined) return this.#same(existing.value, size, snapshotId, wanted);
@@ -88,7 +91,7 @@ export class Volumes {
       const { map } = source ?? {};
       const first: VolumeRow = mustCopy
         ? { ...row, state: "deleting", epoch: newCopyEpoch() }
-        : { ...row, ...(map === undefined ? {} : { map }) };
+        : taken({ ...row, ...(map === undefined ? {} : { map }) });
       try {
         const { value } = await this.#o.tables.volumes.create(volumeId, first);
         return mustCopy ? { row: value, source } : describedVolume(value);
@@ -108,7 +111,7 @@ export class Volumes {
       return await volumes.modify(volumeId, (value) => {
         if (value === undefined) throw volumeNotFound(volumeId);
         // A try that seemed to fail may have been taken, and the volume may have been written to since.
-        return value.state === "ok" ? value : { ...value, state: "ok", map };
+        return value.state === "ok" ? value : taken({ ...value, state: "ok", map });
       });
     });
     if (row === undefined) throw volumeNotFound(volumeId);

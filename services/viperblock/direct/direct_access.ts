@@ -103,15 +103,16 @@ export class DirectAccess {
     const volume_id = writtenBy(snapshotId);
     const there = await tables.snapshots.read(snapshotId);
     if (there !== undefined) return await snapshots.describe(snapshotId);
+    // One write makes it: none may fail that would leave a volume which is nobody's.
     await volumes.create({
       volume_id,
       size_bytes,
       ...(request.parent_id === undefined ? {} : { snapshot_id: request.parent_id }),
       ...(request.encrypted === undefined ? {} : { encrypted: request.encrypted }),
-    });
+    }, writer);
+    // One that was sealed and not frozen yet is written on.
     await tables.volumes.modify(volume_id, (row) => {
       if (row === undefined) throw snapshotNotFound(snapshotId);
-      // It is written in later epochs than that in which its parent was copied.
       return row.mounted_on === writer ? row : { ...row, mounted_on: writer, epoch: row.epoch + 1 };
     });
     return await this.describe(snapshotId);

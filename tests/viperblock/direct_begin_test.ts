@@ -1,0 +1,50 @@
+/** A snapshot that is begun while the tables go away: its volume is that of a snapshot being written, or not there. */
+import assert from "node:assert/strict";
+import { unavailable } from "../../services/aws/errors.ts";
+import { directBlockBytes } from "../../services/viperblock/contract.ts";
+import type { VolumeRow } from "../../services/viperblock/records.ts";
+import type { Table } from "../../services/state/table.ts";
+import { startLateWorld } from "./late_world.ts";
+
+const size_bytes = 2 * directBlockBytes;
+
+/** After so many changes the table takes no more, until it is let go. */
+function goesAway(table: Table<VolumeRow>, changes: number): Disposable {
+  const { create, update } = table;
+  const counted = <T>(change: () => Promise<T>) => {
+    if (changes-- > 0) return change();
+    return Promise.reject(unavailable("The state store"));
+  };
+  table.create = (...row) => counted(() => create.apply(table, row));
+  table.update = (...row) => counted(() => update.apply(table, row));
+  return {
+    [Symbol.dispose]() {
+      table.create = create;
+      table.update = update;
+    },
+  };
+}
+
+for (const encrypted of [false, true]) {
+  Deno.test(`a${encrypted ? "n encrypted" : ""} snapshot whose begin the tables cut off is being written or not there`, async () => {
+    await using world = await startLateWorld();
+    const { tables } = world;
+    const parent = world.process();
+    await parent.open({ snapshot_id: "snap-plain", size_bytes });
+    await parent.write("snap-plain", 0, new Uint8Array(directBlockBytes).fill(7));
+    await parent.seal({ snapshot_id: "snap-plain" });
+    // The filling of an encrypted one that failed is undone before anybody hears of it, which takes the tables.
+    for (const changes of encrypted ? [2] : [0, 1, 2]) {
+      const direct = world.process();
+      const snapshot_id = `snap-${changes}`;
+      const request = { snapshot_id, size_bytes, parent_id: "snap-plain", encrypted };
+      {
+        using _away = goesAway(tables.volumes, changes);
+        await direct.open(request).catch((error) => assert.equal(error.code, "ServiceUnavailable"));
+      }
+      const row = (await tables.volumes.read(`vol-direct-${changes}`))?.value;
+      assert.equal(row !== undefined, changes > 0);
+      if (row !== undefined) assert.equal((await direct.describe(snapshot_id)).state, "pending");
+    }
+  });
+}
