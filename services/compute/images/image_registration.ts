@@ -11,7 +11,7 @@ import type { Input } from "../../resources/wire.ts";
 import type { ImageBlockDevice, ImageRecord } from "../contract.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
 import type { ComputeState } from "../state.ts";
-import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
+import { performanceOf, refuseHardDiskRoot, typeNamed } from "../volumes/volume_performance.ts";
 import { snapshotType } from "../volumes/volume_type.ts";
 import { makeImage } from "./image_making.ts";
 import { checkDescription } from "../description.ts";
@@ -133,6 +133,7 @@ function checkRegister(input: RegisterInput): void {
       "The root device needs a mapping with an Ebs.SnapshotId.",
     );
   }
+  refuseHardDiskRoot(typeNamed(root?.Ebs?.VolumeType), "InvalidBlockDeviceMapping");
   tagsFromSpecifications(input.TagSpecifications, ["image", "snapshot"]);
 }
 

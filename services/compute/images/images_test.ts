@@ -133,6 +133,12 @@ Deno.test("images over the bus", async (t) => {
       );
     await refused("MissingParameter", { BlockDeviceMappings: [] });
     await refused("InvalidAMIName.Malformed", { Name: "x" });
+    await refused("InvalidBlockDeviceMapping", {
+      BlockDeviceMappings: rootOf(await snapshotOf(world, alice), {
+        VolumeType: "st1",
+        VolumeSize: 125,
+      }),
+    });
     await refused("InvalidSnapshot.NotFound", { BlockDeviceMappings: rootOf(strange) });
     await refused("InvalidSnapshot.NotFound", { BlockDeviceMappings: rootOf(newId("snap-")) });
     await refused("InvalidBlockDeviceMapping", {

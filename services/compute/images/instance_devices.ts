@@ -7,7 +7,12 @@ import { invalidValue, missingParameter, unsupported } from "../../resources/err
 import type { ImageBlockDevice, InstanceRecord, VolumeRecord } from "../contract.ts";
 import { volumesOf } from "../snapshots/snapshot_actions.ts";
 import type { ComputeState } from "../state.ts";
-import { performanceOf, shownPerformance, typeNamed } from "../volumes/volume_performance.ts";
+import {
+  performanceOf,
+  refuseHardDiskRoot,
+  shownPerformance,
+  typeNamed,
+} from "../volumes/volume_performance.ts";
 import { blockDevice, type Mapping } from "./image_registration.ts";
 
 export interface InstanceDevices {
@@ -93,9 +98,9 @@ export async function instanceDevices(
       const goes = entry?.delete_on_termination ?? true;
       return { volume, shape: shapeOf(device, volume, goes, asked.get(device)?.Ebs ?? {}) };
     });
-  if (!frozen.some(({ shape }) => shape.device === instance.root_device_name)) {
-    throw invalidValue("The image needs the instance's root volume.");
-  }
+  const root = frozen.find(({ shape }) => shape.device === instance.root_device_name);
+  if (root === undefined) throw invalidValue("The image needs the instance's root volume.");
+  refuseHardDiskRoot(root.shape.volume_type, "InvalidBlockDeviceMapping");
   const added: ImageBlockDevice[] = [];
   for (const [name, mapping] of asked) {
     if (mapping.NoDevice !== undefined || own.some(({ device }) => device === name)) continue;

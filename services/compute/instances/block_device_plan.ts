@@ -15,7 +15,7 @@ import {
 } from "../volumes/encryption_choice.ts";
 import { diskSlots } from "../machines/hypervisor.ts";
 import { checkDevice } from "../volumes/volume_attachment.ts";
-import { performanceOf, typeNamed } from "../volumes/volume_performance.ts";
+import { performanceOf, refuseHardDiskRoot, typeNamed } from "../volumes/volume_performance.ts";
 
 type Mapping = NonNullable<Input<"RunInstances">["BlockDeviceMappings"]>[number];
 
@@ -96,6 +96,7 @@ export function planDevices(
   }
   const root = devices.get(image.root_device_name);
   if (root === undefined) throw invalidMapping("The image has no root device");
+  refuseHardDiskRoot(root.volume_type, "InvalidBlockDeviceMapping");
   const rest = [...devices.values()].filter((device) => device !== root);
   return [root, ...rest].map((device, slot) => {
     return {

@@ -90,6 +90,14 @@ Deno.test("a device has its image's type and speed, unless the request names oth
   refused("UnknownVolumeType", of({ VolumeType: "gp4" }));
 });
 
+Deno.test("the hard disk types hold data, and no root", () => {
+  for (const VolumeType of ["st1", "sc1"] as const) {
+    const Ebs = { VolumeSize: 125, VolumeType };
+    refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", Ebs }]);
+    assert.equal(plan([{ DeviceName: "/dev/sdb", Ebs }])[1]?.volume_type, VolumeType);
+  }
+});
+
 Deno.test("what cannot be made is refused by name", () => {
   refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", Ebs: { VolumeSize: 7 } }]);
   refused("InvalidBlockDeviceMapping", [{ DeviceName: "/dev/xvda", NoDevice: "" }]);

@@ -13,6 +13,7 @@ import type { VolumeKeeper } from "./volume_keeper.ts";
 import { checkCapacity } from "./volume_lifecycle.ts";
 import {
   changedPerformance,
+  refuseHardDiskRoot,
   refuseMultiAttach,
   shownPerformance,
   typeNamed,
@@ -51,10 +52,13 @@ function targetOf(input: Input<"ModifyVolume">, volume: VolumeRecord) {
   if (size_gib < volume.size_gib) {
     throw invalidValue("New size cannot be smaller than existing size");
   }
+  const volume_type = input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType);
+  // Slot 0 is the root volume's.
+  if (volume.attachment?.slot === 0) refuseHardDiskRoot(volume_type, "InvalidParameterValue");
   return {
     size_gib,
     ...changedPerformance(volume, {
-      volume_type: input.VolumeType === undefined ? undefined : typeNamed(input.VolumeType),
+      volume_type,
       size_gib,
       iops: input.Iops,
       throughput: input.Throughput,

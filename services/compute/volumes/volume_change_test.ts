@@ -113,6 +113,40 @@ Deno.test("volumes change and are frozen while they are used", async (t) => {
     },
   );
 
+  await t.step(
+    "a root volume becomes none of the hard disk types, nor does an image's",
+    async () => {
+      const booted = instanceRecord({ account_id: alice });
+      await instances.ensure(booted);
+      const [root, data] = [await create(), await create()];
+      const InstanceId = booted.instance_id;
+      await ask("AttachVolume", { VolumeId: root, InstanceId, Device: booted.root_device_name });
+      await ask("AttachVolume", { VolumeId: data, InstanceId, Device: "/dev/sdf" });
+      for (const VolumeType of ["st1", "sc1"] as const) {
+        await assert.rejects(ask("ModifyVolume", { VolumeId: root, Size: 125, VolumeType }), {
+          code: "InvalidParameterValue",
+        });
+        await assert.rejects(
+          ask("CreateImage", {
+            InstanceId,
+            Name: `on ${VolumeType}`,
+            BlockDeviceMappings: [{
+              DeviceName: booted.root_device_name,
+              Ebs: { VolumeSize: 125, VolumeType },
+            }],
+          }),
+          { code: "InvalidBlockDeviceMapping" },
+        );
+      }
+      await assert.rejects(modification(root), { code: "InvalidVolumeModification.NotFound" });
+      await ask("ModifyVolume", { VolumeId: data, Size: 125, VolumeType: "st1" });
+      await until(
+        "it is modified",
+        async () => (await modification(data))?.ModificationState === "completed",
+      );
+    },
+  );
+
   await t.step("what cannot be is refused in EC2's words, and changes nothing", async () => {
     const VolumeId = await create();
     const refused = async (code: string, input: object) =>

@@ -177,6 +177,18 @@ export function typeNamed(name: string | undefined): VolumeType {
   throw new AwsError("UnknownVolumeType", `Unsupported volume type '${name}' for volume creation.`);
 }
 
+/**
+ * EC2 boots from none of the hard disk types, and documents no code for who tries.
+ * @throws AwsError with the code that the request's other mistakes have
+ */
+export function refuseHardDiskRoot(
+  type: VolumeType | undefined,
+  code: "InvalidParameterValue" | "InvalidBlockDeviceMapping",
+): void {
+  if (type !== "st1" && type !== "sc1") return;
+  throw new AwsError(code, `The volume type '${type}' is not supported for root volumes.`);
+}
+
 /** @throws AwsError when a volume is asked for that several instances may have at once */
 export function refuseMultiAttach(enabled: boolean | undefined, type: VolumeType): void {
   if (enabled !== true) return;
