@@ -15,7 +15,10 @@ import { imageType, isProtected } from "./image_type.ts";
 import type { ComputeState } from "../state.ts";
 
 const cooldown_ms = 24 * 3600_000;
+/** From now on. */
 const furthest_years = 10;
+/** From the image's creation on. */
+const furthestPublic_years = 2;
 
 /** @throws AwsError `AuthFailure` for what the account sees and does not own, else not found */
 export async function ownImage(
@@ -41,15 +44,18 @@ export function refuseProtected(image: ImageRecord): void {
 }
 
 /** To the minute that is nearest, as EC2 keeps it. @throws AwsError `InvalidParameterValue` */
-function deprecationTime(at: string): string {
+function deprecationTime(image: ImageRecord, at: string): string {
   const given = Date.parse(at);
-  const furthest = new Date();
-  furthest.setUTCFullYear(furthest.getUTCFullYear() + furthest_years);
+  const furthest = image.public ? new Date(image.creation_date) : new Date();
+  const years = image.public ? furthestPublic_years : furthest_years;
+  furthest.setUTCFullYear(furthest.getUTCFullYear() + years);
   if (!(given > Date.now()) || given > furthest.getTime()) {
     throw invalidParameter(
       "DeprecateAt",
       at,
-      `Expected a time from now on, ${furthest_years} years ahead at most.`,
+      image.public
+        ? `Expected a time from now on, ${years} years after a public image's creation at most.`
+        : `Expected a time from now on, ${years} years ahead at most.`,
     );
   }
   return new Date(Math.round(given / 60_000) * 60_000).toISOString();
@@ -80,12 +86,12 @@ export function imageStateActions({ images }: ComputeState) {
   const changing = <I extends { readonly ImageId: string }, R>(
     change: (image: ImageRecord, input: I) => ImageRecord,
     answer: R,
-    checkInput: (input: I) => void = () => {},
   ) => ({
     resources: (input: I, call: Call) => [images.arnOf(call, input.ImageId)],
     check: async (input: I, call: Call) => {
-      checkInput(input);
-      checkUsable(await ownImage(images, call.account_id, input.ImageId));
+      const image = await ownImage(images, call.account_id, input.ImageId);
+      checkUsable(image);
+      change(image, input);
     },
     run: async (input: I, call: Call) => {
       await images.modify(call.account_id, input.ImageId, (image) => {
@@ -104,10 +110,9 @@ export function imageStateActions({ images }: ComputeState) {
     EnableImageDeprecation: changing(
       (image, { DeprecateAt }: { readonly ImageId: string; readonly DeprecateAt: string }) => ({
         ...image,
-        deprecation_time: deprecationTime(DeprecateAt),
+        deprecation_time: deprecationTime(image, DeprecateAt),
       }),
       true,
-      ({ DeprecateAt }) => void deprecationTime(DeprecateAt),
     ),
     DisableImageDeprecation: changing(withoutDeprecation, true),
     EnableImageDeregistrationProtection: changing(
