@@ -3,7 +3,8 @@
  *
  * Calls never wait for it: entries gather for a few milliseconds, go out together, and stay in memory
  * until the stream has acknowledged them; what is not acknowledged in time is sent again under the same
- * message id, so that it is stored once. What waits is bounded; what must be dropped is counted,
+ * message id, so that it is stored once. Beyond the two minutes for which the stream remembers ids it may be stored
+ * twice: whoever reads counts a `request_id` once. What waits is bounded; what must be dropped is counted,
  * logged and shown in the health check. The stream itself is bounded by size and age, oldest first.
  *
  * Acknowledgements come to one inbox and are matched by number: a request of its own for each entry
