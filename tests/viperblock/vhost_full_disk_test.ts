@@ -11,22 +11,28 @@ const pieces = 240 * mebibyte / piece;
 /** Nobody tells it anything: who waits for it waits for time to pass. */
 const silent = createEvent();
 
-Deno.test("a guest's writes wait while there is no space, through an engine's end, and are done when there is", async () => {
+/** A volume that fills its log soon, since the store is away. */
+async function optionsOfFull() {
   const directory = await Deno.makeTempDir({ prefix: "mulga-full-", dir: "/var/tmp" });
-  const options = {
+  await Deno.writeTextFile(`${directory}/objects.down`, "");
+  return {
     directory,
     socket: `${directory}/nbd`,
     vhostSocket: `${directory}/vhost`,
     sizeBytes: 256 * mebibyte,
     segmentBudget: 4,
     spacePatienceMs: 300,
+    epoch: 1,
   };
-  await Deno.writeTextFile(`${directory}/objects.down`, "");
+}
+
+Deno.test("a guest's writes wait while there is no space, through an engine's end, and are done when there is", async () => {
+  const options = await optionsOfFull();
   const guest = new Guest(2);
   let engine: BareEngine | undefined;
   let front: FrontEndClient | undefined;
   try {
-    engine = await startBare({ ...options, epoch: 1 });
+    engine = await startBare(options);
     front = FrontEndClient.connect(options.vhostSocket);
     front.serve(guest);
     let asked = 0;
@@ -68,7 +74,7 @@ Deno.test("a guest's writes wait while there is no space, through an engine's en
     zero();
     waitReadable(silent, 400);
     assert.deepEqual(guest.reap(1), [], "it waits for this one, too");
-    await Deno.remove(`${directory}/objects.down`);
+    await Deno.remove(`${options.directory}/objects.down`);
     const limit = performance.now() + 60_000;
     while (asked < pieces || guest.underWay > 0) {
       assert.ok(performance.now() < limit, "writes do not go on by themselves");
@@ -86,22 +92,12 @@ Deno.test("a guest's writes wait while there is no space, through an engine's en
     front?.close();
     await engine?.kill();
     guest.release();
-    await Deno.remove(directory, { recursive: true });
+    await Deno.remove(options.directory, { recursive: true });
   }
 });
 
 Deno.test("what waits for space when a queue is taken back, and nobody keeps in mind what is in flight, is answered", async () => {
-  const directory = await Deno.makeTempDir({ prefix: "mulga-full-", dir: "/var/tmp" });
-  const options = {
-    directory,
-    socket: `${directory}/nbd`,
-    vhostSocket: `${directory}/vhost`,
-    sizeBytes: 256 * mebibyte,
-    segmentBudget: 4,
-    spacePatienceMs: 300,
-    epoch: 1,
-  };
-  await Deno.writeTextFile(`${directory}/objects.down`, "");
+  const options = await optionsOfFull();
   const guest = new Guest(2);
   let engine: BareEngine | undefined;
   let front: FrontEndClient | undefined;
@@ -135,6 +131,6 @@ Deno.test("what waits for space when a queue is taken back, and nobody keeps in 
     front?.close();
     await engine?.kill();
     guest.release();
-    await Deno.remove(directory, { recursive: true });
+    await Deno.remove(options.directory, { recursive: true });
   }
 });

@@ -26,6 +26,28 @@ function holdRecords({ state: { snapshots } }: ResourceWorld) {
   return { going: going.promise, letGo: letGo.resolve };
 }
 
+/** A copy that the block store is encrypting until it is let go. */
+async function copyingIn(world: ResourceWorld) {
+  const { ask, store } = world;
+  const { SnapshotId: SourceSnapshotId = "" } = await ask("CreateSnapshot", {
+    VolumeId: await volumeIn(world),
+  });
+  const asked = Promise.withResolvers<void>();
+  const letGo = Promise.withResolvers<void>();
+  store.before = async (call) => {
+    if (call !== "ebs.snapshot.copy") return;
+    asked.resolve();
+    await letGo.promise;
+  };
+  const { SnapshotId = "" } = await ask("CopySnapshot", {
+    SourceRegion: testConfig.region,
+    SourceSnapshotId,
+    Encrypted: true,
+  });
+  await asked.promise;
+  return { SourceSnapshotId, SnapshotId, letGo: letGo.resolve };
+}
+
 const recorded = ({ state }: ResourceWorld) =>
   [...state.snapshots.all(alice)].map(({ snapshot_id }) => snapshot_id);
 
@@ -167,22 +189,7 @@ Deno.test("a keeper that stops waits also for what was begun while it waited", a
 Deno.test("what is being copied and encrypted is kept by the block store until the copy is whole", async () => {
   await using world = await startResourceSide();
   const { ask, side, state, store } = world;
-  const { SnapshotId: SourceSnapshotId = "" } = await ask("CreateSnapshot", {
-    VolumeId: await volumeIn(world),
-  });
-  const asked = Promise.withResolvers<void>();
-  const letGo = Promise.withResolvers<void>();
-  store.before = async (call) => {
-    if (call !== "ebs.snapshot.copy") return;
-    asked.resolve();
-    await letGo.promise;
-  };
-  const { SnapshotId = "" } = await ask("CopySnapshot", {
-    SourceRegion: testConfig.region,
-    SourceSnapshotId,
-    Encrypted: true,
-  });
-  await asked.promise;
+  const { SourceSnapshotId, SnapshotId, letGo } = await copyingIn(world);
   try {
     await ask("DeleteSnapshot", { SnapshotId: SourceSnapshotId });
     await assert.rejects(ask("DescribeSnapshots", { SnapshotIds: [SourceSnapshotId] }), {
@@ -193,7 +200,7 @@ Deno.test("what is being copied and encrypted is kept by the block store until t
     assert.ok(source);
     assert.equal(await side.snapshots.finish(source), false);
   } finally {
-    letGo.resolve();
+    letGo();
   }
   await until(
     "the copy is settled",
@@ -207,27 +214,12 @@ Deno.test("what is being copied and encrypted is kept by the block store until t
 Deno.test("a copy that is deleted while it is being encrypted leaves nothing in the block store", async () => {
   await using world = await startResourceSide();
   const { ask, store } = world;
-  const { SnapshotId: SourceSnapshotId = "" } = await ask("CreateSnapshot", {
-    VolumeId: await volumeIn(world),
-  });
-  const asked = Promise.withResolvers<void>();
-  const letGo = Promise.withResolvers<void>();
-  store.before = async (call) => {
-    if (call !== "ebs.snapshot.copy") return;
-    asked.resolve();
-    await letGo.promise;
-  };
-  const { SnapshotId = "" } = await ask("CopySnapshot", {
-    SourceRegion: testConfig.region,
-    SourceSnapshotId,
-    Encrypted: true,
-  });
-  await asked.promise;
+  const { SourceSnapshotId, SnapshotId, letGo } = await copyingIn(world);
   try {
     await ask("DeleteSnapshot", { SnapshotId });
     await until("its record is gone", () => recorded(world).length === 1);
   } finally {
-    letGo.resolve();
+    letGo();
   }
   await until(
     "it was copied",
