@@ -23,6 +23,8 @@ export interface Measured {
   readonly p99_us: number;
   /** How many were done. */
   readonly operations: number;
+  /** Processor time that fio took for each. */
+  readonly client_us: number;
 }
 
 /** Somebody whom fio can read and write. */
@@ -46,10 +48,12 @@ export async function measure(target: Target, job: Job, seconds: number): Promis
   ], { timeout_ms: 150_000 });
   const [result] = JSON.parse(text.slice(text.indexOf("{"))).jobs;
   const side = job.rw.includes("read") ? result.read : result.write;
+  const busy_us = (result.usr_cpu + result.sys_cpu) / 100 * result.job_runtime * 1000;
   return {
     iops: side.iops,
     p99_us: side.clat_ns.percentile["99.000000"] / 1000,
     operations: side.total_ios,
+    client_us: busy_us / side.total_ios,
   };
 }
 

@@ -216,6 +216,23 @@ async function writing(engine: Engine, file: string, name: string): Promise<void
   }
 }
 
+/** The same of reads that no cache has, in turn with what fio takes for them where there is no volume. */
+async function readingDisk(engine: Engine, raw: Target, name: string): Promise<void> {
+  const costs: Cost[] = [];
+  const rawCosts: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    costs.push(await costOf({ socket: engine.socket, pid: engine.bare.process.pid }, "read"));
+    rawCosts.push((await measure(raw, { rw: "randread", ...small }, seconds)).client_us);
+  }
+  const total = printCost(name, costs);
+  const least = median(rawCosts);
+  console.log(JSON.stringify({
+    name: `${name} / raw, by fio`,
+    ratio: rounded(total / least),
+    detail: { us: rounded(total), peer_us: rounded(least), rounds },
+  }));
+}
+
 /** The same with a profiler in the engine: how long its thread is in each stage, for one operation. */
 async function explained(kind: "read" | "write"): Promise<void> {
   const place = `${directory}/explained`;
@@ -346,7 +363,7 @@ try {
     else await processor(engine, kind, name);
   }
   const disk = "cpu_us_per_4k_read_disk_pipelined";
-  if (wanted(disk)) await processor(cold, "read", disk);
+  if (wanted(disk)) await readingDisk(cold, raw, disk);
   if (wanted("open_1tib")) await opened();
   if (wanted("aged")) await aged();
   if (wanted("drained")) await drained(content, raw);
