@@ -84,6 +84,26 @@ for (const [what, end] of Object.entries(ends)) {
   });
 }
 
+Deno.test("RS(2,1): an upload whose parts were compacted after its object was replaced does not wait again", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const upload = await begin(test, bucket, "big");
+  await newSegments(test);
+  await putPart(test, bucket, upload, 1);
+  await newSegments(test);
+  await complete(test, bucket, upload);
+  await ends["was replaced"]?.(test, bucket);
+  await newSegments(test);
+  // What completed it stays, and names an extent that is gone.
+  await compact(test, (segment, first) => segment === first + 1);
+  await test.reopen({ rebuild: true });
+  assert.deepEqual(pending(test), []);
+  same(
+    await contentOf(test.store, test.store.objects.find(bucket, "big")),
+    bytesOf(3, 9),
+  );
+});
+
 Deno.test("RS(2,1): what says that an upload was completed goes when nothing of the upload is left", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();

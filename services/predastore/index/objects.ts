@@ -248,6 +248,14 @@ export class ObjectTable {
     }
   }
 
+  /** While records are read back: the object's parts are gone, and its record still says that its upload has ended. */
+  applyLost(object: ObjectRecord, sequence: number): void {
+    if (object.upload === undefined || !this.#isLastAttempt(object, object.upload, sequence)) {
+      return;
+    }
+    this.#uploads.end(object.upload, new Set());
+  }
+
   /**
    * While records are read back: whether no later attempt to complete an upload has been read. What an earlier one made goes:
    * it failed, or there would be no later one.

@@ -390,6 +390,7 @@ export async function recover(
               const known = index.objects.findLatest(object.bucket, object.key);
               // A newer one in the index has already taken its extents away.
               if (known === undefined || known.sequence < sequence) objects_refused++;
+              index.objects.applyLost(object, sequence);
               return;
             }
             index.objects.apply(object, sequence, [record.location]);
