@@ -76,6 +76,7 @@ await runService("viperblock", async (service) => {
   const tables = await openTables(bus, log);
   const keys = new KeyRing(tables.keys, paths.volumeKeys, log);
   await keys.load();
+  const keyOf = (volumeId: string) => keys.require(volumeId);
   const kept = await KeptObjects.open(objects, join(home, "restores"), log);
   const store = new PackedChunks(new SealedObjects(kept, keys));
   const mounts = new Mounts({
@@ -85,7 +86,7 @@ await runService("viperblock", async (service) => {
     vhostSocket: paths.vhost,
     tables,
     store,
-    keyOf: (volumeId) => keys.require(volumeId),
+    keyOf,
     log,
     reserveBytes: config.storage.reserve_bytes,
     cacheBytes: (mounted) => readCacheBytes(Deno.systemMemoryInfo().total, mounted),
@@ -169,7 +170,7 @@ await runService("viperblock", async (service) => {
   bus.answer(volumeMetrics, ({ volume_id }) => volumes.metrics(volume_id));
   bus.answer(deleteVolume, ({ volume_id }) => volumes.delete(volume_id));
   bus.answer(createSnapshot, (request) => snapshots.freeze(request.volume_id, request.snapshot_id));
-  const direct = new DirectAccess({ tables, store, volumes, snapshots });
+  const direct = new DirectAccess({ tables, store, volumes, snapshots, keyOf });
   bus.answer(
     copySnapshot,
     ({ source_id, snapshot_id, encrypted }) => snapshots.copy(source_id, snapshot_id, encrypted),

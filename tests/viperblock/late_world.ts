@@ -55,6 +55,7 @@ export async function startLateWorld() {
     `${new Uint8Array(32).fill(1).toBase64()}\n`,
   );
   const keys = new KeyRing(tables.keys, `${directory}/volume.keys`, log);
+  const keyOf = (volumeId: string) => keys.require(volumeId);
   const store = new SealedObjects(late, keys);
   const mounts = new Mounts({
     nodeId: "node-1",
@@ -62,7 +63,7 @@ export async function startLateWorld() {
     socket: (id) => `${directory}/${id}`,
     tables,
     store,
-    keyOf: (id) => keys.require(id),
+    keyOf,
     log,
     reserveBytes: 0,
     cacheBytes: () => 0,
@@ -86,7 +87,32 @@ export async function startLateWorld() {
     volumes,
     snapshots,
     /** As the next process of the engine has it: nothing in memory. */
-    process: () => new DirectAccess({ tables, store, volumes, snapshots }),
+    process: () => new DirectAccess({ tables, store, volumes, snapshots, keyOf }),
+    /** The same on another node, whose copy of the table of keys has heard of nothing yet. */
+    elsewhere() {
+      const { keys: table } = tables;
+      const behind = new KeyRing(
+        {
+          get: () => undefined,
+          list: () => [],
+          read: (id) => table.read(id),
+          create: (id, value) => table.create(id, value),
+          update: (id, value, revision) => table.update(id, value, revision),
+          delete: (id) => table.delete(id),
+        },
+        `${directory}/volume.keys`,
+        log,
+      );
+      return behind.load().then(() =>
+        new DirectAccess({
+          tables,
+          store: new SealedObjects(late, behind),
+          volumes,
+          snapshots,
+          keyOf: (id) => behind.require(id),
+        })
+      );
+    },
     copies,
     async [Symbol.asyncDispose]() {
       await mounts.stop();

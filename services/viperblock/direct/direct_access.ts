@@ -77,6 +77,8 @@ export interface DirectAccessOptions {
   readonly store: BlockStore;
   readonly volumes: Volumes;
   readonly snapshots: Snapshots;
+  /** Makes the key of an encrypted volume known to the store. @throws KeyGone */
+  readonly keyOf: (volumeId: string) => Promise<unknown>;
 }
 
 export class DirectAccess {
@@ -98,6 +100,11 @@ export class DirectAccess {
   /** Begins a snapshot, empty or on top of another. */
   async open(request: OpenSnapshotRequest): Promise<BlockSnapshot> {
     const snapshotId = checkSnapshotId(request.snapshot_id);
+    // Whoever seals or gives it up meanwhile would find it half begun.
+    return await this.#turns.take(snapshotId, () => this.#open(snapshotId, request));
+  }
+
+  async #open(snapshotId: string, request: OpenSnapshotRequest): Promise<BlockSnapshot> {
     const size_bytes = checkSize(request.size_bytes);
     const { snapshots, tables, volumes } = this.#o;
     const volume_id = writtenBy(snapshotId);
@@ -136,6 +143,8 @@ export class DirectAccess {
       if (row?.mounted_on !== writer) throw notWritten(snapshotId);
       return { ...row, epoch: row.epoch + 1 };
     });
+    // Another node may have made the key just now; until it is known here, what is stored would not be sealed.
+    if (value.encrypted === true) await this.#o.keyOf(volumeId);
     this.#lastNames.set(volumeId, { owner: volumeId, epoch: value.epoch, sequence: 0 });
     return value;
   }
