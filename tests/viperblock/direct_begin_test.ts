@@ -4,6 +4,7 @@ import { unavailable } from "../../services/aws/errors.ts";
 import { directBlockBytes } from "../../services/viperblock/contract.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import type { Table } from "../../services/state/table.ts";
+import { until } from "../kit/until.ts";
 import { startLateWorld } from "./late_world.ts";
 
 const size_bytes = 2 * directBlockBytes;
@@ -48,3 +49,23 @@ for (const encrypted of [false, true]) {
     }
   });
 }
+
+Deno.test("an encrypted snapshot that is deleted while it is begun is deleted, with all that came of it", async () => {
+  await using world = await startLateWorld();
+  const { late, tables } = world;
+  const direct = world.process();
+  await direct.open({ snapshot_id: "snap-plain", size_bytes });
+  await direct.write("snap-plain", 0, new Uint8Array(directBlockBytes).fill(7));
+  await direct.seal({ snapshot_id: "snap-plain" });
+  late.holds = "chunks/vol-direct-1/";
+  const request = { snapshot_id: "snap-1", size_bytes, parent_id: "snap-plain", encrypted: true };
+  const opening = Promise.allSettled([direct.open(request)]);
+  await until("it is being filled", () => late.held.length > 0);
+  const deleting = direct.delete("snap-1");
+  late.holds = undefined;
+  for (const { land } of late.held) land();
+  await opening;
+  await deleting;
+  assert.equal(await tables.volumes.read("vol-direct-1"), undefined);
+  assert.deepEqual([...late.objects.keys()].filter((key) => key.includes("vol-direct-1/")), []);
+});
