@@ -108,10 +108,12 @@ export class KeyRing implements VolumeKeys {
   /** Discards those of the keys that nobody needs. */
   async discard(volumeIds: Iterable<string>, needed: ReadonlySet<string>): Promise<void> {
     for (const volumeId of volumeIds) {
-      if (needed.has(volumeId) || await this.#table.read(volumeId) === undefined) continue;
-      await this.#table.delete(volumeId);
+      if (needed.has(volumeId)) continue;
+      const isThere = await this.#table.read(volumeId) !== undefined;
+      if (isThere) await this.#table.delete(volumeId);
+      // Somebody else may have discarded it, or a try that seemed to fail.
       this.#opened.delete(volumeId);
-      this.#log.info("volume_key_discarded", { volume_id: volumeId });
+      if (isThere) this.#log.info("volume_key_discarded", { volume_id: volumeId });
     }
   }
 

@@ -85,6 +85,18 @@ Deno.test("what is needed stays, and what is discarded is gone for good", async 
   await Deno.remove(path);
 });
 
+Deno.test("a key that is gone already is forgotten by whoever is to discard it", async () => {
+  const { path, ring, again } = await ringWith([line(1)]);
+  await ring.make("vol-1");
+  const other = again();
+  await other.load();
+  await other.require("vol-1");
+  await ring.discard(["vol-1"], new Set());
+  await other.discard(["vol-1"], new Set());
+  assert.equal(other.of("vol-1"), undefined);
+  await Deno.remove(path);
+});
+
 Deno.test("after a rotation the new master key alone opens every key; what nothing opens is named", async () => {
   const { path, ring, again, write } = await ringWith([line(1)]);
   await ring.make("vol-1");
