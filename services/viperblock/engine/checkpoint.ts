@@ -23,7 +23,7 @@ export interface CheckpointOptions {
   readonly log: LogWriter;
   readonly piece: Memory;
   readonly post: (message: FromWorker) => void;
-  /** Whether the chunk is being read from the store. */
+  /** Whether somebody knows the chunk by its number yet: it is being read, compacted, or named by a snapshot that is not stored. */
   readonly chunkInUse: (chunk: number) => boolean;
   /** The chunks are not known any more; their numbers will be others'. */
   readonly gaveUp?: (chunks: readonly number[]) => void;

@@ -359,7 +359,7 @@ export class ChunkCache {
     return this.#slots.assign(chunk);
   }
 
-  /** The chunk is needed no more, or not by this volume. */
+  /** The chunk is needed no more, and its number may be another's. */
   forget(chunk: number): void {
     const kept = this.#slots.of(chunk);
     if (kept !== undefined) this.#slots.drop(kept);

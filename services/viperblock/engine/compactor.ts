@@ -84,6 +84,10 @@ export class Compactor {
     return this.#found;
   }
 
+  /**
+   * Whether something is still to be read of it. One that was read may give up its number: the drainer, which is taken till what was
+   * gathered is stored, gives out none until then, and looks again at what lives where.
+   */
   uses(chunk: number): boolean {
     return this.#sources.some((source) => source.number === chunk);
   }

@@ -52,7 +52,7 @@ export class Chunk {
 
 export class Places {
   readonly segments = new Map<number, Segment>();
-  /** Chunks by number; the last is one. */
+  /** Chunks by number. A number that is free has none, and the table does not end with such. */
   readonly chunks: (Chunk | undefined)[] = [];
   /** No number below it is free. */
   #mayBeFree = 0;
