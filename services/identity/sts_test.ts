@@ -341,3 +341,19 @@ Deno.test("a role trusts the user and the role that its policy meant when it was
   await assert.rejects(chain(), isDenied);
   assert.match(await trusted("end"), /^AROA[A-Z2-7]{17}$/);
 });
+
+Deno.test("a principal that can be nobody's ARN is refused as one that is not there, however it is written", async () => {
+  await using here = await cloud();
+  const { account_id, role } = here;
+  // The last ones, as part of a key, would be more than the state store takes.
+  for (
+    const who of ["user/ada/", "role/ada/", "user/*", "user/a..b", `user/${"@".repeat(1_700)}`]
+  ) {
+    await assert.rejects(
+      role("odd", { AWS: `arn:aws:iam::${account_id}:${who}` }, "sts:AssumeRole"),
+      { code: "MalformedPolicyDocument" },
+      who.slice(0, 20),
+    );
+  }
+  await role("odd", { AWS: account_id }, "sts:AssumeRole");
+});

@@ -12,10 +12,13 @@ import type { State } from "./state.ts";
 
 type Ids = Readonly<Record<string, string>>;
 
+/** Nothing else is any user's or role's, nor fit to be part of a key. */
+const arnForm = /^arn:aws:iam::(\d{12}):(user|role)\/(?:.*\/)?([\w+=,.@-]{1,64})$/;
+
 /** Read from the store where this node has not heard of it: it may have been made a moment ago on another. */
 async function idOf(state: State, arn: string): Promise<string | undefined> {
-  const [, account = "", kind, name = ""] =
-    /^arn:aws:iam::(\d{12}):(user|role)\/(?:.*\/)?([^/]+)$/.exec(arn) ?? [];
+  const [, account, kind, name] = arnForm.exec(arn) ?? [];
+  if (account === undefined || name === undefined) return undefined;
   // The path is part of the name by which policies know somebody.
   if (kind === "user") {
     const row = state.user(account, name) ?? await state.users.read(nameKey(account, name));
