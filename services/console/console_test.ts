@@ -252,6 +252,7 @@ Deno.test("instances, volumes and images are shown, hostile names as text, broke
     attachment: { instance_id: "i-1", device: "/dev/sdf" },
   });
   await volumes.create("123456789012.vol-2", { state: `"><img src=x>` });
+  await images.create("123456789012.ami-2", { image_id: "ami-2", state: "deregistered" });
   await images.create("123456789012.ami-1", {
     image_id: instance.image_id,
     name: "debian-13",
@@ -262,6 +263,7 @@ Deno.test("instances, volumes and images are shown, hostile names as text, broke
     const { body } = await get("/console", cookie);
     return ["debian-13", "vol-1", "i-2"].every((id) => body.includes(id)) && body;
   });
+  assert.doesNotMatch(body, /ami-2/, "nobody sees an image that was deregistered");
   assert.match(body, /&lt;script&gt;alert/);
   assert.doesNotMatch(body, /<script>alert|<img/);
   assert.match(body, /2 h 5 min/);

@@ -51,7 +51,8 @@ export class Tables implements AsyncDisposable {
     return {
       instances: newestFirst(this.instances, (instance) => instance.launch_time),
       volumes: newestFirst(this.volumes, (volume) => volume.create_time),
-      images: newestFirst(this.images, (image) => image.creation_date),
+      images: newestFirst(this.images, (image) => image.creation_date)
+        .filter((image) => image.state !== "deregistered"),
     };
   }
 
