@@ -357,3 +357,22 @@ Deno.test("a principal that can be nobody's ARN is refused as one that is not th
   }
   await role("odd", { AWS: account_id }, "sts:AssumeRole");
 });
+
+Deno.test("a trust policy means who is there now, also where this node has not heard of it yet", async () => {
+  await using here = await cloud();
+  const { account_id, role, user, state } = here;
+  await user("ada");
+  const old = state.user(account_id, "ada");
+  await here.removeUser("ada");
+  const ada = await user("ada");
+  const { users } = state;
+  const get = users.get.bind(users);
+  // As on a node whose copy has not come so far yet.
+  users.get = (key) => key === old?.key ? old : get(key);
+  const RoleArn = await role(
+    "trusting",
+    { AWS: `arn:aws:iam::${account_id}:user/ada` },
+    "sts:AssumeRole",
+  ).finally(() => users.get = get);
+  await ada("sts.AssumeRole", { RoleArn, RoleSessionName: "me" });
+});

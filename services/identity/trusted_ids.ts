@@ -15,18 +15,17 @@ type Ids = Readonly<Record<string, string>>;
 /** Nothing else is any user's or role's, nor fit to be part of a key. */
 const arnForm = /^arn:aws:iam::(\d{12}):(user|role)\/(?:.*\/)?([\w+=,.@-]{1,64})$/;
 
-/** Read from the store where this node has not heard of it: it may have been made a moment ago on another. */
+/** Read from the store: this node may not have heard yet who has the name since a moment ago. */
 async function idOf(state: State, arn: string): Promise<string | undefined> {
   const [, account, kind, name] = arnForm.exec(arn) ?? [];
   if (account === undefined || name === undefined) return undefined;
+  const key = nameKey(account, name);
   // The path is part of the name by which policies know somebody.
   if (kind === "user") {
-    const row = state.user(account, name) ?? await state.users.read(nameKey(account, name));
-    const user = row?.value;
+    const user = (await state.users.read(key))?.value;
     return user !== undefined && userArn(user) === arn ? user.user_id : undefined;
   }
-  const row = state.role(account, name) ?? await state.roles.read(nameKey(account, name));
-  const role = row?.value;
+  const role = (await state.roles.read(key))?.value;
   return role !== undefined && roleArn(role) === arn ? role.role_id : undefined;
 }
 
