@@ -287,7 +287,10 @@ export interface ImageRecord {
   readonly creation_date: string;
   /** Made of an instance: available when its snapshots are stored. */
   readonly awaits_snapshots?: true;
-  /** While it is being made: until when its maker has time (ISO 8601), and the snapshots that are made for it. */
+  /**
+   * While it is being made: until when its maker has time (ISO 8601), and the snapshots that are made for it. Once it is
+   * deregistered: those that are to go with it.
+   */
   readonly making?: { readonly until: string; readonly snapshot_ids: readonly string[] };
   /** The instance that it was made of. */
   readonly source_instance_id?: string;

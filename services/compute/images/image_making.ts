@@ -7,7 +7,8 @@
  * 4. `available` when the last of its snapshots is stored, or `failed` with one.
  *
  * When a maker's time is over nobody has heard of the image: whoever looks removes its snapshots, and then the record that
- * names them. A maker that comes back too late takes back what it has made meanwhile.
+ * names them. A maker that comes back too late takes back what it has made meanwhile. An image that is deregistered ends in
+ * the same way, with a time that was over long ago.
  */
 import { unavailable } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
@@ -17,7 +18,7 @@ import { makingUntil } from "../snapshots/snapshot_making.ts";
 import type { ComputeState } from "../state.ts";
 import { checkNameIsFree, holderOfName } from "./image_names.ts";
 
-/** What an image's making needs of whoever keeps the snapshots. */
+/** What an image's making and its end need of whoever keeps the snapshots. */
 export interface SnapshotRemoval {
   readonly state: ComputeState;
   readonly log: Log;

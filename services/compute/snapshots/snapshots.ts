@@ -2,9 +2,9 @@
  * The life of snapshots after they were asked for: `pending` until the block store has all of them, and
  * their end, which no image that stands on them allows.
  *
- * A deletion is written down first (`deleting`, from then on nobody sees it) and done when the block
- * store no longer needs the snapshot's chunks for volumes that were cloned from it: tried at once,
- * and again with every sweep.
+ * A deletion is written down first (`deleting`, from then on nobody sees it) and done when no copy and no
+ * volume is being filled from the snapshot any more, and the block store no longer needs its chunks for
+ * volumes that were cloned from it: tried at once, and again with every sweep.
  */
 import { AwsError, unavailable } from "../../aws/errors.ts";
 import type { Bus } from "../../bus/bus.ts";
