@@ -376,3 +376,21 @@ Deno.test("a trust policy means who is there now, also where this node has not h
   ).finally(() => users.get = get);
   await ada("sts.AssumeRole", { RoleArn, RoleSessionName: "me" });
 });
+
+Deno.test("a role whose policy an earlier release wrote, without ids, is taken by who has the ARN", async () => {
+  await using here = await cloud();
+  const { account_id, call, role, state, user } = here;
+  const ada = await user("ada");
+  const trusted = `arn:aws:iam::${account_id}:user/ada`;
+  const RoleArn = await role("trusting", { AWS: trusted }, "sts:AssumeRole");
+  const key = state.role(account_id, "trusting")?.key ?? "";
+  await state.roles.modify(key, (now) => {
+    assert.ok(now);
+    const { trusted: _, ...old } = now;
+    return old;
+  });
+  await ada("sts.AssumeRole", { RoleArn, RoleSessionName: "me" });
+  const { Role } = await call("GetRole", { RoleName: "trusting" });
+  const shown = JSON.parse(decodeURIComponent(String(Role?.["AssumeRolePolicyDocument"])));
+  assert.equal(shown.Statement[0].Principal.AWS, trusted);
+});
