@@ -164,7 +164,8 @@ export class Resources<R extends ResourceRecord> implements AsyncDisposable {
     if (own !== undefined && this.type.gone?.(own.value) !== true) return own;
     const key = this.#sharedById.get(id);
     const row = key === undefined ? undefined : this.table.get(key);
-    return row !== undefined && this.type.shared?.(row.value, account) === true ? row : undefined;
+    if (row === undefined || this.type.gone?.(row.value) === true) return undefined;
+    return this.type.shared?.(row.value, account) === true ? row : undefined;
   }
 
   /**

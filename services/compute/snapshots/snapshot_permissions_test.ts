@@ -109,3 +109,35 @@ Deno.test("a snapshot is used by its owner and by those whom the owner names", a
     assert.ok(store.snapshots.has(SnapshotId));
   });
 });
+
+Deno.test("a shared snapshot that its owner has deleted is nobody's, as long as its end takes", async () => {
+  await using world = await startResourceSide();
+  const { ask, state, store } = world;
+  const AvailabilityZone = testConfig.az;
+  const { VolumeId = "" } = await ask("CreateVolume", { AvailabilityZone, Size: 8 });
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  await ask("ModifySnapshotAttribute", {
+    SnapshotId,
+    OperationType: "add",
+    UserIds: [bob],
+  });
+  const letGo = Promise.withResolvers<void>();
+  store.before = async (call) => {
+    if (call === "ebs.snapshot.delete") await letGo.promise;
+  };
+  await ask("DeleteSnapshot", { SnapshotId });
+  const notFound = { code: "InvalidSnapshot.NotFound" };
+  try {
+    for (const account of [alice, bob]) {
+      assert.equal(state.snapshots.visible(account, SnapshotId), undefined);
+      await assert.rejects(
+        ask("CreateVolume", { AvailabilityZone, SnapshotId }, account),
+        notFound,
+      );
+      const copy = { SourceRegion: testConfig.region, SourceSnapshotId: SnapshotId };
+      await assert.rejects(ask("CopySnapshot", copy, account), notFound);
+    }
+  } finally {
+    letGo.resolve();
+  }
+});
