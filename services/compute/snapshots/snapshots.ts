@@ -407,11 +407,13 @@ export class SnapshotKeeper {
     }
   }
 
-  /** Whether a copy or a volume that somebody was told to get is still being filled from it. */
+  /** Whether a copy or a volume that somebody was told to get, also of a launch, is still to be filled from it. */
   #isRead(snapshot_id: string): boolean {
     const { snapshots, volumes } = this.state;
+    const isOfIt = (one: { readonly snapshot_id?: string }) => one.snapshot_id === snapshot_id;
     return snapshots.all().some((one) => one.state === "pending" && one.copy_of === snapshot_id) ||
-      volumes.all().some((one) => one.state === "creating" && one.snapshot_id === snapshot_id);
+      volumes.all().some((one) => one.state === "creating" && isOfIt(one)) ||
+      this.instances.all().some((one) => one.planned_volumes?.some(isOfIt) === true);
   }
 
   /** One try to end a `deleting` snapshot; true when it is gone. */

@@ -228,3 +228,27 @@ Deno.test("a copy that is deleted while it is being encrypted leaves nothing in 
   await until("it is gone", () => !store.snapshots.has(SnapshotId) && recorded(world).length === 1);
   assert.deepEqual([...store.snapshots.keys()], [SourceSnapshotId]);
 });
+
+Deno.test("what a launch has yet to make a volume of is kept by the block store until it is made", async () => {
+  await using world = await startResourceSide();
+  const { ask, instances, side, state, store } = world;
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId: await volumeIn(world) });
+  // As RunInstances leaves it, or a stop that came before the launch had begun.
+  const { instance_id } = await instances.create(instanceRecord({
+    account_id: alice,
+    planned_volumes: [{
+      volume_id: "vol-00000000000000001",
+      size_gib: 1,
+      snapshot_id: SnapshotId,
+      tags: {},
+    }],
+  }));
+  await ask("DeleteSnapshot", { SnapshotId });
+  const [going] = [...state.snapshots.all(alice)];
+  assert.equal(going?.state, "deleting");
+  assert.equal(await side.snapshots.finish(going), false);
+  assert.ok(store.snapshots.has(SnapshotId));
+  await instances.modify(alice, instance_id, ({ planned_volumes: _made, ...now }) => now);
+  side.snapshots.sweep();
+  await nothingLeft(world);
+});
