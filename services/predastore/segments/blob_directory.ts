@@ -152,11 +152,15 @@ export class BlobDirectory {
   /**
    * Writes down which numbers have been given: one that comes back when the index is lost must not find
    * that another has its number.
+   * @throws DirectoryOffline when it is another one, whose name could not be read before
    */
   async noteNumbers(): Promise<void> {
     const { disk, nextNumber } = this.#options;
     const next = nextNumber();
     const known = await this.#ask("read", readIdentity(disk, this.path));
+    if (known !== undefined && !this.#isOurs(known)) {
+      throw new DirectoryOffline(`${this.path} is another blob directory`);
+    }
     if (known !== undefined && known.next >= next) return;
     const identity: Identity = {
       version: 1,
@@ -171,6 +175,10 @@ export class BlobDirectory {
         new TextEncoder().encode(JSON.stringify(identity)),
       ),
     );
+  }
+
+  #isOurs({ storeId, directory }: { storeId: bigint; directory: number }): boolean {
+    return storeId === this.storeId && directory === this.number;
   }
 
   #ask<T>(call: string, work: Promise<T>): Promise<T> {
@@ -232,7 +240,7 @@ export class BlobDirectory {
   async isThere(): Promise<boolean> {
     try {
       const identity = await this.#look("read", () => readIdentity(this.#options.disk, this.path));
-      return identity?.storeId === this.storeId && identity.directory === this.number;
+      return identity !== undefined && this.#isOurs(identity);
     } catch {
       return false;
     }
