@@ -98,3 +98,29 @@ Deno.test("RS(2,1): the index is made again although one directory stops answeri
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
   release();
 });
+
+Deno.test("RS(2,1): a directory that is back and takes no write holds up no look at the others", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  for (const key of ["k", "gone"]) {
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 900_000)));
+  }
+  const [blob = "", other = ""] = test.blobs;
+  await Deno.rename(blob, `${blob}.away`);
+  await test.store.directories.inspect();
+  await test.store.objects.delete(bucket, "gone");
+  await Deno.rename(`${blob}.away`, blob);
+  // Its names can be read: they are in memory.
+  const release = hang(disk, `${blob}/segments/`);
+  // As often as one looks: what it was to write has no answer yet.
+  for (let look = 0; look < 3; look++) await test.store.directories.inspect();
+  assert.equal(test.store.directories.byNumber(0)?.online, false);
+  await Deno.rename(other, `${other}.away`);
+  await test.store.directories.inspect();
+  assert.equal(test.store.directories.byNumber(1)?.online, false);
+  await Deno.rename(`${other}.away`, other);
+  release();
+  while (test.store.directories.online.length < 3) await test.store.directories.inspect();
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+});

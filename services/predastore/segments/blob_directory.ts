@@ -42,6 +42,8 @@ interface Identity {
 }
 
 const identityName = "mulga-store.json";
+/** How much longer than a look a write may take: it waits for others, and a sync for all of them. */
+const patience = 4;
 /** Memory of a batch up to this is used for the next one. */
 const keptBatch_bytes = 256 * 1024;
 const segmentName = (id: number) => `${String(id).padStart(10, "0")}.seg`;
@@ -120,6 +122,8 @@ export class BlobDirectory {
   readonly #waiting = new Set<(reason: unknown) => void>();
   /** Whether a look at it has had no answer yet: none is begun beside it. */
   #looking = false;
+  /** Writes that have had no answer yet, also of those for which nobody waits any more. */
+  #unanswered = 0;
   readonly #readers = new Map<number, DiskFile>();
   #durable: Durable;
   #queue: Waiting[] = [];
@@ -236,8 +240,9 @@ export class BlobDirectory {
     this.#offline = undefined;
   }
 
-  /** Whether the directory at the path is still ours and there. */
+  /** Whether the directory at the path is still ours and there, and has answered what it was asked before it went offline. */
   async isThere(): Promise<boolean> {
+    if (!this.online && this.#unanswered > 0) return false;
     try {
       const identity = await this.#look("read", () => readIdentity(this.#options.disk, this.path));
       return identity !== undefined && this.#isOurs(identity);
@@ -313,7 +318,13 @@ export class BlobDirectory {
     const left = Promise.withResolvers<never>();
     this.#waiting.add(left.reject);
     try {
-      return await Promise.race([work(), left.promise]);
+      const asked = work();
+      this.#unanswered++;
+      const done = () => void this.#unanswered--;
+      void asked.then(done, done);
+      // Its names may be read from memory while nothing is written any more.
+      const limit_ms = patience * this.#options.answer_ms;
+      return await answered(Promise.race([asked, left.promise]), limit_ms, "write", this.path);
     } catch (error) {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
       if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
