@@ -2,22 +2,27 @@
 import assert from "node:assert/strict";
 import { FaultyDisk } from "./disk/faulty_disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
+import { readMeta, type TombstoneMeta } from "./index/recovery.ts";
 import { recordTypes, smallRecord } from "./segments/record.ts";
+import { scanSegment } from "./segments/segment_scan.ts";
 import { segmentsOf } from "./test_damage.ts";
 import { Fsck } from "./upkeep/fsck.ts";
+import { removeIndex } from "./store.ts";
 import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
 
 const meta = { headers: {}, user: {} };
 
 /** Everything that can be removed, and what is left after it was. */
-async function fill({ store, bucket }: TestStore) {
-  const kept = await bucket();
-  const removed = await bucket("removed");
+async function fill(test: TestStore) {
+  const kept = await test.bucket();
+  const removed = await test.bucket("removed");
+  const { store } = test;
   for (const key of ["small", "large", "kept"]) {
     await store.objects.put(kept, key, bodyOf(bytesOf(1, key === "small" ? 100 : 100_000)));
   }
   const { id } = await store.uploads.create(kept, "upload", meta);
   return async () => {
+    const { store } = test;
     await store.buckets.delete(removed);
     await store.uploads.abort(kept, store.uploads.find(kept, "upload", id));
     for (const key of ["small", "large"]) await store.objects.delete(kept, key);
@@ -83,6 +88,51 @@ for (
     await onlyKeptIsThere(test);
   });
 }
+
+Deno.test("RS(2,1): what was removed while a directory was away stays so where a power cut set the index back as well", async () => {
+  await using test = await testStore(2, 1);
+  const remove = await fill(test);
+  const file = `${test.directory}/index.db`;
+  await test.reopen({ between: () => Deno.copyFile(file, `${file}.before`) });
+  const blob = test.blobs[2] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await test.store.directories.inspect();
+  await remove();
+  await test.reopen({
+    between: async () => {
+      await removeIndex(file);
+      await Deno.rename(`${file}.before`, file);
+      await Deno.rename(`${blob}.away`, blob);
+    },
+  });
+  assert.equal(test.store.directories.online.length, 3);
+  await test.store.repair.run();
+  await replaceOthers(test, 2);
+  await test.reopen({ rebuild: true });
+  await onlyKeptIsThere(test);
+});
+
+Deno.test("RS(2,1): a directory is told once what it did not hear, however often the store is killed", async () => {
+  await using test = await testStore(2, 1);
+  const remove = await fill(test);
+  const blob = test.blobs[2] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await test.store.directories.inspect();
+  await remove();
+  await Deno.rename(`${blob}.away`, blob);
+  await test.store.directories.inspect();
+  for (let start = 0; start < 3; start++) await test.crash();
+  for (const directory of test.store.directories.all) {
+    const keys: string[] = [];
+    for (const segment of await directory.segments()) {
+      for await (const record of scanSegment(directory, segment)) {
+        if (record.header.type !== recordTypes.tombstone) continue;
+        keys.push(readMeta<TombstoneMeta>(record).key);
+      }
+    }
+    assert.deepEqual(keys.sort(), ["large", "small"]);
+  }
+});
 
 Deno.test("RS(2,1): what was torn at a crash is not believed of a directory that was away at the start after it", async () => {
   const disk = new FaultyDisk(realDisk);

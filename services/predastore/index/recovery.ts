@@ -172,7 +172,7 @@ export async function recover(
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
-  const gone = new GoneRecords(tails);
+  const gone = new GoneRecords(tails, highest_sequence);
 
   const reading = await Reading.of(tails, log, onProgress);
   const pass = async (
@@ -458,6 +458,7 @@ export async function recover(
         index.segments.setPosition(directory.number, directory.activeSegment, 0);
       }
       const present = tails.filter(({ directory }) => directory.online);
+      index.setValue("sequence", String(highest_sequence));
       index.setValue("recovered", present.map(({ directory }) => directory.number).join());
       index.marks.clear();
     });
