@@ -3,7 +3,8 @@
  * read does not matter: a deletion may be read before what it deletes.
  *
  * Marks are made only while `recovering`. They stand in tables, since there may be as many as keys; what a
- * recovery left that was broken off goes when the next one begins, and that makes them again.
+ * recovery left that was broken off goes when the next one begins, and that makes them again. Marks of extents stay: what
+ * named one may be gone from the index by then, and nothing would make them again.
  */
 import { type Bytes, keyBytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
@@ -24,7 +25,7 @@ export class DeletionMarks {
   }
 
   begin(): void {
-    this.clear();
+    this.#empty("graves", "gone");
     this.#recovering = true;
   }
 
@@ -97,7 +98,11 @@ export class DeletionMarks {
   }
 
   clear(): void {
+    this.#empty("graves", "gone", "replayed");
+  }
+
+  #empty(...tables: readonly string[]): void {
     this.#any = { gone: false, graves: false };
-    for (const table of ["graves", "gone", "replayed"]) this.#database.run(`delete from ${table}`);
+    for (const table of tables) this.#database.run(`delete from ${table}`);
   }
 }

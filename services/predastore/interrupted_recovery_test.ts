@@ -1,0 +1,45 @@
+/** A recovery that is broken off leaves nothing that the next one does not find. */
+import assert from "node:assert/strict";
+import { IoError } from "../../ffi/direct_io.ts";
+import type { Disk } from "./disk/disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import { removeIndex, Store } from "./store.ts";
+import { Fsck } from "./upkeep/fsck.ts";
+import { bodyOf, bytesOf, testStore } from "./test_store.ts";
+
+Deno.test("what is replaced by what is read back goes, although the start before broke off", async () => {
+  let broken = false;
+  const disk: Disk = {
+    ...realDisk,
+    open: (path, options) => {
+      const file = realDisk.open(path, options);
+      return {
+        write: (bytes, offset) => file.write(bytes, offset),
+        read: (bytes, offset) => file.read(bytes, offset),
+        sync: () => broken ? Promise.reject(new IoError("EIO", "fdatasync", path)) : file.sync(),
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+  await using test = await testStore(1, 0, { disk });
+  const bucket = await test.bucket();
+  for (const key of ["replaced", "deleted"]) {
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 100_000)));
+  }
+  const file = `${test.directory}/index.db`;
+  await test.reopen({ between: () => Deno.copyFile(file, `${file}.before`) });
+  await test.store.objects.put(bucket, "replaced", bodyOf(bytesOf(2, 100_000)));
+  await test.store.objects.delete(bucket, "deleted");
+  const { options } = test.store;
+  await test.reopen({
+    between: async () => {
+      await removeIndex(file);
+      await Deno.rename(`${file}.before`, file);
+      broken = true;
+      await assert.rejects(Store.open(options), /EIO/);
+      broken = false;
+    },
+  });
+  const report = await new Fsck(test.store).run(new AbortController().signal);
+  assert.deepEqual(report.findings, []);
+});
