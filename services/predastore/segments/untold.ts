@@ -15,7 +15,7 @@ const atOnce = 256;
 export class Untold {
   readonly #index: ObjectIndex;
   /** By directory: what the index did not take. */
-  readonly #inMemory = new Map<number, SmallRecord[]>();
+  readonly #inMemory = new Map<number, readonly SmallRecord[]>();
 
   constructor(index: ObjectIndex) {
     this.#index = index;
@@ -31,12 +31,12 @@ export class Untold {
     try {
       this.#index.transaction(() => this.add(directories, record));
     } catch {
-      for (const directory of directories) {
-        const waiting = this.#inMemory.get(directory) ?? [];
-        waiting.push(record);
-        this.#inMemory.set(directory, waiting);
-      }
+      for (const directory of directories) this.#keep(directory, [record]);
     }
+  }
+
+  #keep(directory: number, records: readonly SmallRecord[]): void {
+    this.#inMemory.set(directory, [...this.#inMemory.get(directory) ?? [], ...records]);
   }
 
   /** Tells a directory what waits for it. @throws IoError when it does not take it */
@@ -44,8 +44,14 @@ export class Untold {
     const { number } = directory;
     const waiting = this.#inMemory.get(number);
     if (waiting !== undefined) {
-      await write(directory, waiting);
+      // What comes meanwhile waits for the next time.
       this.#inMemory.delete(number);
+      try {
+        await write(directory, waiting);
+      } catch (error) {
+        this.#keep(number, waiting);
+        throw error;
+      }
     }
     const { untold } = this.#index;
     for (let records = untold.of(number, atOnce); records.length > 0;) {
