@@ -141,6 +141,11 @@ export class Store implements AsyncDisposable {
     const known = index.value("store_id");
     const { answer_ms = usualAnswer_ms } = options;
     const found = await findStoreId(options.disk ?? realDisk, options.blobs, answer_ms);
+    if (known === undefined && !found.existing && found.unreadable !== undefined) {
+      throw new Error("Whose the blob directories are cannot be read, and the index is new.", {
+        cause: found.unreadable,
+      });
+    }
     const storeId = known === undefined ? found.id : BigInt(known);
     if (found.existing && found.id !== storeId) {
       throw new Error(

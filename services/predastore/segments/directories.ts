@@ -75,12 +75,21 @@ export async function findStoreId(
   disk: Disk,
   paths: readonly string[],
   answer_ms: number,
-): Promise<{ readonly id: bigint; readonly existing: boolean }> {
+): Promise<{
+  readonly id: bigint;
+  readonly existing: boolean;
+  /** Why one does not tell. */
+  readonly unreadable: unknown;
+}> {
   let found: bigint | undefined;
+  let unreadable: unknown;
   const identities = await Promise.all(paths.map(async (path) => ({
     path,
     identity: await answered(readIdentity(disk, path), answer_ms, "read", path)
-      .catch(() => undefined),
+      .catch((error) => {
+        unreadable ??= error;
+        return undefined;
+      }),
   })));
   for (const { path, identity } of identities) {
     if (identity === undefined) continue;
@@ -92,7 +101,7 @@ export async function findStoreId(
     found = identity.storeId;
   }
   const made = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
-  return { id: found ?? made, existing: found !== undefined };
+  return { id: found ?? made, existing: found !== undefined, unreadable };
 }
 
 /** The number by which a record is refused: records of one version share its own, and have their revisions besides. */
