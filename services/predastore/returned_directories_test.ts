@@ -35,6 +35,36 @@ Deno.test("no directory gets the number of one that is away, also when the index
   await readsBack(test.store, bucket);
 });
 
+Deno.test("RS(2,1): what stands in the place of a directory and cannot be used takes one number, however often the store starts", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  const last = test.blobs[2] ?? "";
+  const numbers = () => test.store.directories.all.map(({ number }) => number);
+  await test.reopen({
+    between: async () => {
+      await Deno.rename(last, `${last}.away`);
+      await Deno.writeTextFile(last, "");
+    },
+  });
+  for (let start = 0; start < 3; start++) {
+    assert.deepEqual(numbers(), [0, 1, 3]);
+    await test.reopen();
+  }
+  await test.reopen({ between: () => Deno.remove(last) });
+  assert.deepEqual(numbers(), [0, 1, 3]);
+  await test.reopen({
+    between: async () => {
+      await Deno.rename(last, `${last}.other`);
+      await Deno.rename(`${last}.away`, last);
+    },
+  });
+  assert.deepEqual(numbers(), [0, 1, 2]);
+  assert.equal(test.store.directories.online.length, 3);
+  await test.reopen({ between: () => Deno.rename(last, `${last}.away`) });
+  assert.deepEqual(numbers(), [0, 1, 4]);
+});
+
 Deno.test("what was deleted while a directory was away stays deleted when it returns to an index made again", async () => {
   await using test = await testStore(2, 1);
   const bucket = await test.bucket();

@@ -122,6 +122,7 @@ export class BlobDirectory {
   readonly #waiting = new Set<(reason: unknown) => void>();
   /** Whether a look at it has had no answer yet: none is begun beside it. */
   #looking = false;
+  #mayBeNamed = false;
   /** Writes that have had no answer yet, also of those for which nobody waits any more. */
   #unanswered = 0;
   readonly #readers = new Map<number, DiskFile>();
@@ -166,6 +167,7 @@ export class BlobDirectory {
       throw new DirectoryOffline(`${this.path} is another blob directory`);
     }
     if (known !== undefined && known.next >= next) return;
+    this.#mayBeNamed = true;
     const identity: Identity = {
       version: 1,
       store_id: this.storeId.toString(16).padStart(16, "0"),
@@ -179,6 +181,11 @@ export class BlobDirectory {
         new TextEncoder().encode(JSON.stringify(identity)),
       ),
     );
+  }
+
+  /** Whether its number may stand on the disk because we wrote it there. */
+  get mayBeNamed(): boolean {
+    return this.#mayBeNamed;
   }
 
   #isOurs({ storeId, directory }: { storeId: bigint; directory: number }): boolean {

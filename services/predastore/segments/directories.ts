@@ -65,6 +65,8 @@ const encoder = new TextEncoder();
 /** How old a look at the free space may be. */
 const spaceAge_ms = 500;
 const highestDirectory = 254;
+/** Where the index has the number that a path was given and that stands on no disk. */
+const unusedAt = (path: string) => `directory_unused ${path}`;
 /** A directory that has been away for so long is not waited for, where others can take its place. */
 const lostAfter_ms = 15 * 60_000;
 /** How long one that another has taken the place of may be put back and is told what was deleted meanwhile. */
@@ -173,8 +175,15 @@ export class Directories {
       ),
     );
     for (const identity of identities) next = Math.max(next, identity?.next ?? 0);
-    const numbers = identities.map((identity) => identity?.directory ?? next++);
-    index.transaction(() => index.setValue("next_directory", String(next)));
+    // There are few numbers: one that no directory could be named with is given again.
+    const unused = paths.map((path) => index.value(unusedAt(path)));
+    const numbers = identities.map((identity, at) =>
+      identity?.directory ?? Number(unused[at] ?? next++)
+    );
+    index.transaction(() => {
+      index.setValue("next_directory", String(next));
+      for (const path of paths) index.removeValue(unusedAt(path));
+    });
     const all: BlobDirectory[] = [];
     for (const [at, path] of paths.entries()) {
       const number = numbers[at] ?? highestDirectory + 1;
@@ -194,6 +203,13 @@ export class Directories {
       }
       all.push(directory);
     }
+    index.transaction(() => {
+      for (const [at, { path, number, mayBeNamed }] of all.entries()) {
+        if (identities[at] === undefined && !mayBeNamed) {
+          index.setValue(unusedAt(path), String(number));
+        }
+      }
+    });
     const directories = new Directories(options, all, storeId, index);
     if (directories.online.length < options.usual.k) {
       throw new Error(
