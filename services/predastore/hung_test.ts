@@ -124,3 +124,18 @@ Deno.test("RS(2,1): a directory that is back and takes no write holds up no look
   while (test.store.directories.online.length < 3) await test.store.directories.inspect();
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
 });
+
+Deno.test("RS(2,2): with one directory away an object is read although another one answers nothing", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 2, { disk, answer_ms: 1_000 });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  const [, away = "", ...others] = test.blobs;
+  await Deno.rename(away, `${away}.away`);
+  await test.store.directories.inspect();
+  for (const blob of others) {
+    const release = hang(disk, blob);
+    same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+    release();
+  }
+});

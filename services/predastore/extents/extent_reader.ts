@@ -241,7 +241,7 @@ export class ExtentReader {
 
   /**
    * Bytes `from` to `to` of one shard's payload, checked unless they are read into `buffers`.
-   * @throws ShardDamaged, IoError
+   * @throws ShardDamaged; IoError, unless they are read into `buffers` also when there is no answer for long
    */
   async readShard(
     extent: Pick<ExtentRow, "id" | "k" | "stripes">,
@@ -270,7 +270,7 @@ export class ExtentReader {
       // Near the front: the page and all up to the range in one read.
       const wanted = pageBytes + dataStart + length;
       const buffer = buffers?.take(wanted) ?? alignedBuffer(wanted);
-      await full(directory, place, buffer, 0);
+      await full(directory, place, buffer, 0, buffers);
       page = buffer.subarray(0, pageBytes);
       data = buffer.subarray(pageBytes + dataStart);
     } else {
@@ -362,11 +362,16 @@ async function readRecord(
 
 async function full(
   directory: BlobDirectory,
-  place: ShardPlace,
+  { segment, offset }: ShardPlace,
   buffer: Bytes,
   skip: number,
+  lent?: DiskBuffers,
 ): Promise<void> {
-  if (await directory.read(place.segment, buffer, place.offset + skip) < buffer.length) {
+  // Memory that is lent goes to others when its reader gives up: a read that still goes on must not write into it.
+  const read = lent === undefined
+    ? directory.readInTime(segment, buffer, offset + skip)
+    : directory.read(segment, buffer, offset + skip);
+  if (await read < buffer.length) {
     throw new ShardDamaged("the segment ends before the shard does");
   }
 }

@@ -300,7 +300,7 @@ export async function recover(
           const directory = stripe.shards[shard]?.directory;
           try {
             if (directory !== undefined && silent.has(directory)) throw new DirectoryOffline();
-            await directories.inTime(reader.readShard(extent, at, shard, 0, bytes), "pread");
+            await reader.readShard(extent, at, shard, 0, bytes);
             sound++;
           } catch (error) {
             if (directory !== undefined && error instanceof IoError && error.code === "ETIMEDOUT") {

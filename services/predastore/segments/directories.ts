@@ -506,11 +506,7 @@ export class Directories {
     }));
   }
 
-  /** Waits for what is asked of a directory, and not for ever. @throws IoError ETIMEDOUT */
-  inTime<T>(work: Promise<T>, call: string): Promise<T> {
-    return answered(work, this.#options.answer_ms, call, "a blob directory");
-  }
-
+  /** @throws IoError also when it has no answer for long */
   #askSpace(directory: BlobDirectory): Promise<{ free: number; total: number }> {
     const { disk, answer_ms } = this.#options;
     let asked = this.#spaceAsked.get(directory);

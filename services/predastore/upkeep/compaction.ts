@@ -199,7 +199,7 @@ export class Compactor {
     const extent = index.extents.find(header.sequence);
     if (extent === undefined) return undefined;
     const page = alignedBuffer(pageBytes);
-    await directory.read(location.segment, page, location.offset);
+    await directory.readInTime(location.segment, page, location.offset);
     const found = readShardPage(page, { storeId, ...location });
     if (found === undefined) return undefined;
     const { meta } = found;
