@@ -139,3 +139,16 @@ Deno.test("RS(2,2): with one directory away an object is read although another o
     release();
   }
 });
+
+Deno.test("RS(2,1): repair goes on with the others where a directory stops answering as it reads", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  const [blob = "", , last = ""] = test.blobs;
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  await test.reopen({ between: () => Deno.remove(last, { recursive: true }) });
+  const release = hang(disk, `${blob}/segments/`);
+  await test.store.repair.run();
+  assert.equal(test.store.index.objects.find(bucket.id, "k")?.locations.length, 3);
+  release();
+});

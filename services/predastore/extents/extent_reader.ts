@@ -305,11 +305,12 @@ export class ExtentReader {
     const [first, ...others] = locations;
     if (first === undefined) throw new DataLost("no copy of the object is sound");
     const next = () => this.readInline(others, sequence, onDamaged);
-    const read = this.readRecord(first, sequence).then(({ payload }) => payload);
+    const isLast = others.length === 0;
+    const read = this.readRecord(first, sequence, isLast).then(({ payload }) => payload);
     try {
-      return others.length === 0 ? await read : await this.#hedged(first.directory, read, next);
+      return isLast ? await read : await this.#hedged(first.directory, read, next);
     } catch (reason) {
-      if (others.length === 0) {
+      if (isLast) {
         throw new DataLost("no copy of the object is sound", { cause: reason });
       }
       const payload = await next();
@@ -318,13 +319,22 @@ export class ExtentReader {
     }
   }
 
-  /** A small record, checked. @throws ShardDamaged, IoError */
-  async readRecord(location: Location, sequence: number): Promise<SmallRecord> {
+  /**
+   * A small record, checked.
+   * @param inTime unless the caller has somebody else to ask, and looks at the time by itself
+   * @throws ShardDamaged, IoError
+   */
+  async readRecord(
+    location: Location,
+    sequence: number,
+    inTime = true,
+  ): Promise<SmallRecord> {
     const directory = this.#around.directory(location.directory);
     if (directory === undefined) {
       throw new ShardDamaged(`directory ${location.directory} is not there`);
     }
-    return await readRecord(directory, location, this.#around.storeId, sequence, this.#records);
+    const { storeId } = this.#around;
+    return await readRecord(directory, location, storeId, sequence, this.#records, inTime);
   }
 }
 
@@ -334,6 +344,7 @@ async function readRecord(
   storeId: bigint,
   sequence: number,
   pool: BufferPool,
+  inTime: boolean,
 ): Promise<SmallRecord> {
   const start = location.offset - location.offset % pageBytes;
   const skip = location.offset - start;
@@ -341,7 +352,9 @@ async function readRecord(
   const kept = length <= keptRecord_bytes;
   const buffer = kept ? pool.take(length) : alignedBuffer(length);
   // A crash may have left a record whole and not the page that it stands in.
-  const there = await directory.read(location.segment, buffer, start);
+  const there = inTime
+    ? await directory.readInTime(location.segment, buffer, start)
+    : await directory.read(location.segment, buffer, start);
   const end = Math.max(skip, Math.min(there, skip + location.bytes));
   const bytes = kept ? buffer.slice(skip, end) : buffer.subarray(skip, end);
   // Not after a read that failed: nobody knows what still goes on with its memory.

@@ -400,14 +400,16 @@ export class Directories {
 
   /** Tells each directory that takes writes what it has not heard yet. */
   async tellUntold(): Promise<void> {
-    for (const directory of this.online) {
-      await this.#untold.tell(directory).catch((error) =>
-        this.#options.log.warn("blob_directory_untold", {
-          path: directory.path,
-          ...errorFields(error),
-        })
-      );
-    }
+    await Promise.all(
+      this.online.map((directory) =>
+        this.#untold.tell(directory).catch((error) =>
+          this.#options.log.warn("blob_directory_untold", {
+            path: directory.path,
+            ...errorFields(error),
+          })
+        )
+      ),
+    );
   }
 
   /** The index holds what `commit` returned, or never will. */
