@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { startNats, testLog } from "../../tests/kit/nats.ts";
+import { startNats, testLog, type TestNats } from "../../tests/kit/nats.ts";
 import { Audit } from "./audit.ts";
 import { type AuditEntry, auditTrail } from "./contract.ts";
 
@@ -19,6 +19,16 @@ const entry = (n: number): AuditEntry => ({
   status: 200,
   duration_ms: 1,
 });
+
+/** What is ready to record, and its stream has gone since. */
+async function withoutStream(nats: TestNats) {
+  const bus = await nats.bus();
+  const audit = new Audit(bus, testLog, auditTrail);
+  await audit.prepare();
+  const manager = await jetstreamManager(bus.connection);
+  await manager.streams.delete(auditTrail.stream);
+  return { audit, manager };
+}
 
 Deno.test("every entry is stored once, in bounds, also when the server dies in between", async () => {
   await using nats = await startNats();
@@ -48,11 +58,8 @@ Deno.test("every entry is stored once, in bounds, also when the server dies in b
 
 Deno.test("a stream that goes away is made again and loses no entry that came later", async () => {
   await using nats = await startNats();
-  const bus = await nats.bus();
-  await using audit = new Audit(bus, testLog, auditTrail);
-  await audit.prepare();
-  const manager = await jetstreamManager(bus.connection);
-  await manager.streams.delete(auditTrail.stream);
+  const { audit: made, manager } = await withoutStream(nats);
+  await using audit = made;
   audit.record(entry(1));
   assert.equal(await audit.flush(stored_ms), true);
   assert.equal((await manager.streams.info(auditTrail.stream)).state.messages, 1);
@@ -60,11 +67,8 @@ Deno.test("a stream that goes away is made again and loses no entry that came la
 
 Deno.test("what is refused and sent again is not put behind what came later", async () => {
   await using nats = await startNats();
-  const bus = await nats.bus();
-  await using audit = new Audit(bus, testLog, auditTrail);
-  await audit.prepare();
-  const manager = await jetstreamManager(bus.connection);
-  await manager.streams.delete(auditTrail.stream);
+  const { audit: made, manager } = await withoutStream(nats);
+  await using audit = made;
   // More than go out at once: some wait while the first ones are refused.
   const count = 600;
   for (let n = 0; n < count; n++) audit.record(entry(n));

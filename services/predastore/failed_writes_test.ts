@@ -34,6 +34,17 @@ function failing() {
   return { disk, wanted };
 }
 
+/** RS(2,1) with an object, of which one directory can be synced: another cannot, and the third is away. */
+async function oneThatSyncs() {
+  const { disk, wanted } = failing();
+  const test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  wanted.noSync = test.blobs[0] ?? "";
+  test.store.directories.all[2]?.goOffline(new Error("unplugged"));
+  return { test, bucket, wanted };
+}
+
 Deno.test("RS(2,1): what has fewer durable shards than it takes is not acknowledged, although its record is durable", async () => {
   const { disk, wanted } = failing();
   await using test = await testStore(2, 1, { disk });
@@ -76,12 +87,8 @@ Deno.test("RS(1,0): a record whose sync failed is none when its directory is bac
 });
 
 Deno.test("RS(2,1): a record whose sync failed in two directories is none when they are back and the third is away", async () => {
-  const { disk, wanted } = failing();
-  await using test = await testStore(2, 1, { disk });
-  const bucket = await test.bucket();
-  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
-  wanted.noSync = test.blobs[0] ?? "";
-  test.store.directories.all[2]?.goOffline(new Error("unplugged"));
+  const { test: made, bucket, wanted } = await oneThatSyncs();
+  await using test = made;
   await assert.rejects(test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 100))));
   delete wanted.noSync;
   await test.store.directories.inspect();
@@ -172,12 +179,8 @@ for (const [what, write] of Object.entries(writes)) {
 }
 
 Deno.test("tags that could not be set are none beside those that were set after them, also when the index is lost", async () => {
-  const { disk, wanted } = failing();
-  await using test = await testStore(2, 1, { disk });
-  const bucket = await test.bucket();
-  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
-  wanted.noSync = test.blobs[0] ?? "";
-  test.store.directories.all[2]?.goOffline(new Error("unplugged"));
+  const { test: made, bucket, wanted } = await oneThatSyncs();
+  await using test = made;
   const tag = (value: string) => test.store.objects.annotate(bucket, "k", undefined, tagged(value));
   await assert.rejects(tag("failed"));
   delete wanted.noSync;

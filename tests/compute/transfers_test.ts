@@ -16,6 +16,15 @@ function fill({ objects }: ResourceWorld): void {
   objects.objects.set("disks/empty.raw", new Uint8Array());
 }
 
+async function snapshotIn({ ask }: ResourceWorld): Promise<string> {
+  const { VolumeId = "" } = await ask("CreateVolume", {
+    AvailabilityZone: testConfig.az,
+    Size: 1,
+  });
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  return SnapshotId;
+}
+
 /** Downloads that wait to be let go, or cancelled. */
 function held({ objects }: ResourceWorld) {
   const gate = Promise.withResolvers<void>();
@@ -166,11 +175,7 @@ Deno.test("tasks are refused, cancelled, waited for and begun anew, and leave no
 Deno.test("a task that is cancelled when its work is done already leaves nothing", async () => {
   await using world = await startResourceSide();
   const { ask, state, store } = world;
-  const { VolumeId = "" } = await ask("CreateVolume", {
-    AvailabilityZone: testConfig.az,
-    Size: 1,
-  });
-  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  const SnapshotId = await snapshotIn(world);
   const answer = Promise.withResolvers<string>();
   const { images } = state;
   const modify = images.modify.bind(images);
@@ -202,11 +207,7 @@ Deno.test("a task that is cancelled when its work is done already leaves nothing
 Deno.test("what a task that failed has made goes also where the block store is away just then", async () => {
   await using world = await startResourceSide();
   const { ask, state, store } = world;
-  const { VolumeId = "" } = await ask("CreateVolume", {
-    AvailabilityZone: testConfig.az,
-    Size: 1,
-  });
-  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId });
+  const SnapshotId = await snapshotIn(world);
   let copies = 0;
   let refusals = 0;
   store.before = (call) => {
