@@ -152,3 +152,43 @@ Deno.test("RS(2,1): repair goes on with the others where a directory stops answe
   assert.equal(test.store.index.objects.find(bucket.id, "k")?.locations.length, 3);
   release();
 });
+
+Deno.test("RS(2,1): a directory that answers nothing is asked once as the store starts", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  let release = () => {};
+  await test.reopen({
+    between: async () => {
+      release = await Promise.resolve(hang(disk, test.blobs[1] ?? ""));
+    },
+  });
+  assert.equal(disk.unanswered, 1);
+  release();
+});
+
+/** Fails where the store waits for the disk. */
+async function closes(test: TestStore): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error("the store does not close")), 30_000);
+  await Promise.race([test.store[Symbol.asyncDispose](), late.promise]);
+  clearTimeout(timer);
+}
+
+Deno.test("RS(2,1): the store stops although a segment is being removed where nothing is answered", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  await test.store.objects.delete(bucket, "k");
+  await test.reopen();
+  const answer = Promise.withResolvers<void>();
+  const asked = Promise.withResolvers<void>();
+  disk.remove = async () => {
+    asked.resolve();
+    await answer.promise;
+  };
+  void test.store.compactor.run(1);
+  await asked.promise;
+  await closes(test);
+  answer.resolve();
+});

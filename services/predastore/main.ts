@@ -7,24 +7,20 @@ import { mapMemoryFrom } from "../../ffi/malloc.ts";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { SigningGrants } from "../aws/signatures/signing_grants.ts";
-import { MasterKeyError } from "../config/key_file.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
 import { EventTeller } from "./events.ts";
 import { Operator } from "./operator/operator.ts";
 import { Door } from "./s3/door.ts";
-import { readSealingKeys, type Sealing } from "./encryption/sealing.ts";
-import { answered } from "./segments/answers.ts";
-import { Store, usualAnswer_ms } from "./store.ts";
+import { readSealingKeys } from "./encryption/sealing.ts";
+import { Store } from "./store.ts";
 import { ignoreMissing } from "../config/missing_files.ts";
 
 const inspection_ms = 5_000;
 const compaction_ms = 60_000;
 const repair_ms = 5_000;
 const lifecycle_ms = 3_600_000;
-/** In each blob directory: says that objects here are sealed, and under which key. */
-const sealedMark = "sealed";
 const scrubLook_ms = 60_000;
 /** Where a disk is nearly full, segments are compacted of which more lives. */
 const tightLiveLimit = 0.85;
@@ -57,31 +53,13 @@ async function lockStore(folder: string): Promise<Deno.FsFile> {
   throw new Error(`Another predastore is running on this data (it holds ${path}). Stop it first.`);
 }
 
-/**
- * The keys that objects' keys are sealed under. A file that was made in the place of a lost one would open
- * nothing: each blob directory has a mark with the fingerprint of the key that sealed here last.
- */
-async function readSealing(path: string, blobs: readonly string[]): Promise<Sealing> {
-  const sealing = await readSealingKeys(path);
-  for (const blob of blobs) {
-    const read = Deno.readTextFile(`${blob}/${sealedMark}`);
-    const mark = await answered(read, usualAnswer_ms, "read", blob).catch(() => "");
-    if (mark === "" || sealing.knows(mark.trim())) continue;
-    throw new MasterKeyError(
-      `${path} is not the key that sealed the objects of ${blob}: that has the fingerprint ${mark.trim()}. ` +
-        `Restore the right file; nothing was changed.`,
-    );
-  }
-  return sealing;
-}
-
 async function start(service: Service): Promise<void> {
   mapMemoryFrom(mapped_bytes);
   const { config, paths, log } = service;
   const { storage } = config;
   const lock = await lockStore(paths.service("predastore"));
   service.onStop(() => lock.close());
-  const sealing = await readSealing(paths.objectKeys, storage.blobs);
+  const sealing = await readSealingKeys(paths.objectKeys);
   const store = await Store.open({
     sealing,
     index: `${paths.service("predastore")}/index.db`,
@@ -94,9 +72,6 @@ async function start(service: Service): Promise<void> {
     onRecovering: () => service.startGetsOn(),
   });
   service.onStop(() => store[Symbol.asyncDispose]());
-  for (const { path } of store.directories.online) {
-    await Deno.writeTextFile(`${path}/${sealedMark}`, `${sealing.id}\n`);
-  }
   for (const name of Object.values(systemBuckets)) {
     await store.buckets.create(name, "", config.region);
   }

@@ -5,7 +5,8 @@
  * segments, before anything is served. A store that does not belong to its directories does not open.
  */
 import { dirname } from "node:path";
-import type { Log } from "../log/log.ts";
+import { MasterKeyError } from "../config/key_file.ts";
+import { errorFields, type Log } from "../log/log.ts";
 import { Bodies } from "./objects/bodies.ts";
 import { Buckets } from "./objects/buckets.ts";
 import { Codes } from "./extents/codes.ts";
@@ -13,7 +14,8 @@ import { Commits } from "./objects/commits.ts";
 import { Compactor } from "./upkeep/compaction.ts";
 import { DegradedReads } from "./extents/degraded_reads.ts";
 import { answered } from "./segments/answers.ts";
-import { Directories, findStoreId } from "./segments/directories.ts";
+import { Directories } from "./segments/directories.ts";
+import { type FirstLook, lookAtAll, storeIdOf } from "./segments/first_look.ts";
 import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { ExtentReader } from "./extents/extent_reader.ts";
@@ -119,35 +121,35 @@ export class Store implements AsyncDisposable {
 
   /** Opens the store, recovering or rebuilding its index first. */
   static async open(options: StoreOptions): Promise<Store> {
-    const disk = options.disk ?? realDisk;
-    const { answer_ms = usualAnswer_ms } = options;
-    await Promise.all(
-      options.blobs.map((path) =>
-        answered(disk.makeFolder(path), answer_ms, "mkdir", path).catch(() => {})
-      ),
-    );
+    const { disk = realDisk, blobs, answer_ms = usualAnswer_ms, sealing } = options;
+    const looks = await lookAtAll(disk, blobs, answer_ms);
+    if (sealing !== undefined) checkMarks(looks, sealing);
     const index = typeof options.index === "string"
       ? await openIndexFile(options.index, options.log)
       : new ObjectIndex(options.index);
     try {
-      return await Store.#openWith(options, index);
+      return await Store.#openWith(options, looks, index);
     } catch (error) {
       index[Symbol.dispose]();
       throw error;
     }
   }
 
-  static async #openWith(options: StoreOptions, index: ObjectIndex): Promise<Store> {
+  static async #openWith(
+    options: StoreOptions,
+    looks: readonly FirstLook[],
+    index: ObjectIndex,
+  ): Promise<Store> {
     const known = index.value("store_id");
-    const { answer_ms = usualAnswer_ms } = options;
-    const found = await findStoreId(options.disk ?? realDisk, options.blobs, answer_ms);
-    if (known === undefined && !found.existing && found.unreadable !== undefined) {
+    const found = storeIdOf(looks);
+    const unreadable = looks.find((look) => look.unreadable !== undefined);
+    if (known === undefined && found === undefined && unreadable !== undefined) {
       throw new Error("Whose the blob directories are cannot be read, and the index is new.", {
-        cause: found.unreadable,
+        cause: unreadable.unreadable,
       });
     }
-    const storeId = known === undefined ? found.id : BigInt(known);
-    if (found.existing && found.id !== storeId) {
+    const storeId = known === undefined ? found ?? newStoreId() : BigInt(known);
+    if (found !== undefined && found !== storeId) {
       throw new Error(
         `The index ${options.index} and the blob directories belong to different stores. Mend "storage.blobs", or remove the index to have it rebuilt.`,
       );
@@ -160,11 +162,12 @@ export class Store implements AsyncDisposable {
     const directories = await Directories.open(
       {
         disk: options.disk ?? realDisk,
-        paths: options.blobs,
+        looks,
+        ...(options.sealing === undefined ? {} : { mark: options.sealing.id }),
         usual: codes.usual,
         reserve_bytes: options.reserve_bytes,
         segment_bytes: options.segment_bytes ?? 1 << 30,
-        answer_ms,
+        answer_ms: options.answer_ms ?? usualAnswer_ms,
         log: options.log,
       },
       storeId,
@@ -207,18 +210,38 @@ export class Store implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await Promise.all([
+    const stopped = Promise.all([
       this.lifecycle.stop(),
       this.compactor.stop(),
       this.scrub.stop(),
       this.repair.stop(),
     ]);
+    try {
+      const { answer_ms = usualAnswer_ms } = this.options;
+      await answered(stopped, answer_ms, "stop", "background work");
+    } catch (error) {
+      // It waits for a disk, or for who reads slowly. As after kill -9, it is done again.
+      this.options.log.warn("background_work_left", errorFields(error));
+    }
     await this.directories.close();
     await this.index.end();
     this.index.flush();
     this.index.beforeCommit(() => this.progress.storePositions(true));
     this.index.transaction(() => {});
     this.index[Symbol.dispose]();
+  }
+}
+
+const newStoreId = () => crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
+
+/** @throws MasterKeyError where another key sealed what is there */
+function checkMarks(looks: readonly FirstLook[], sealing: Sealing): void {
+  for (const { path, mark } of looks) {
+    if (mark === undefined || sealing.knows(mark)) continue;
+    throw new MasterKeyError(
+      `${sealing.path} is not the key that sealed the objects of ${path}: that has the fingerprint ${mark}. ` +
+        `Restore the right file; nothing was changed.`,
+    );
   }
 }
 

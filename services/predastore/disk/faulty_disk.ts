@@ -18,6 +18,8 @@ export interface DiskFault {
 export class FaultyDisk implements Disk {
   readonly #disk: Disk;
   readonly faults = new Set<DiskFault>();
+  /** Calls that had no answer when they were made. */
+  unanswered = 0;
   /** Reads of segment files so far. */
   reads = 0;
 
@@ -31,7 +33,9 @@ export class FaultyDisk implements Disk {
 
   /** Files are opened and folders synced at once, or not at all. */
   async #hang(path: string): Promise<void> {
-    await Promise.all(this.#faultsAt(path).map(({ hung }) => hung));
+    const hung = this.#faultsAt(path).flatMap((fault) => fault.hung ?? []);
+    if (hung.length > 0) this.unanswered++;
+    await Promise.all(hung);
   }
 
   #check(call: string, path: string, writes = false): void {

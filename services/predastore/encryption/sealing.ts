@@ -66,7 +66,8 @@ export class Sealing {
   /** Seals keys of objects. */
   #wrapper: AesGcm | undefined;
 
-  constructor(keys: MasterKeyBytes) {
+  /** @param path of the keys' file, for who has to look at it */
+  constructor(keys: MasterKeyBytes, readonly path: string) {
     const made = keys.map((key) => ({
       id: derive(key, "mulga/predastore/master-key/id", 8).toHex(),
       wrapping: derive(key, "mulga/predastore/object-keys/v1", 32),
@@ -169,12 +170,12 @@ export class Sealing {
 
 /** @throws MasterKeyError */
 export function parseSealingKeys(text: string, path: string): Sealing {
-  return new Sealing(parseKeyFile(text, path));
+  return new Sealing(parseKeyFile(text, path), path);
 }
 
 /** @throws MasterKeyError */
 export async function readSealingKeys(path: string): Promise<Sealing> {
-  return new Sealing(await readKeyFile(path));
+  return new Sealing(await readKeyFile(path), path);
 }
 
 /** The text of a new master key file. */

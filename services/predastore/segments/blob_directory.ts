@@ -9,8 +9,10 @@
  */
 import { join } from "node:path";
 import { alignedBuffer, IoError, pageBytes } from "../../../ffi/direct_io.ts";
+import { isAbsent } from "../disk/absent.ts";
 import type { Disk, DiskFile } from "../disk/disk.ts";
 import { answered } from "./answers.ts";
+import { type DirectoryIdentity, readIdentity, writeIdentity } from "./identity.ts";
 import {
   type Durable,
   headerBytes,
@@ -21,6 +23,7 @@ import {
   writeShardPage,
   writeSmallRecord,
 } from "./record.ts";
+import { sealedMark } from "./sealed_mark.ts";
 
 /** Where a record stands. */
 export interface Location {
@@ -31,17 +34,6 @@ export interface Location {
   readonly bytes: number;
 }
 
-/** `mulga-store.json`: tells whose directory this is, whatever path it is mounted at. */
-interface Identity {
-  readonly version: 1;
-  /** Hexadecimal. */
-  readonly store_id: string;
-  readonly directory: number;
-  /** Lower ones have been given to directories of the store, of which some may be gone. */
-  readonly next?: number;
-}
-
-const identityName = "mulga-store.json";
 /** How much longer than a look a write may take: it waits for others, and a sync for all of them. */
 const patience = 4;
 /** Memory of a batch up to this is used for the next one. */
@@ -62,28 +54,6 @@ interface Active {
   readonly id: number;
   readonly file: DiskFile;
   end: number;
-}
-
-const isAbsent = (error: unknown) =>
-  error instanceof IoError && (error.code === "ENOENT" || error.code === "ENOTDIR");
-
-/** Who owns the directory at `path`; undefined when it is empty or not there. */
-export async function readIdentity(
-  disk: Disk,
-  path: string,
-): Promise<
-  { readonly storeId: bigint; readonly directory: number; readonly next: number } | undefined
-> {
-  try {
-    const text = new TextDecoder().decode(await disk.readWhole(join(path, identityName)));
-    const value: Identity = JSON.parse(text);
-    if (value.version !== 1) throw new Error(`${path} belongs to another release of the store`);
-    const { store_id, directory, next = directory + 1 } = value;
-    return { storeId: BigInt(`0x${store_id}`), directory, next };
-  } catch (error) {
-    if (isAbsent(error)) return undefined;
-    throw error;
-  }
 }
 
 export interface BlobDirectoryOptions {
@@ -168,19 +138,8 @@ export class BlobDirectory {
     }
     if (known !== undefined && known.next >= next) return;
     this.#mayBeNamed = true;
-    const identity: Identity = {
-      version: 1,
-      store_id: this.storeId.toString(16).padStart(16, "0"),
-      directory: this.number,
-      next,
-    };
-    await this.#ask(
-      "write",
-      disk.writeWhole(
-        join(this.path, identityName),
-        new TextEncoder().encode(JSON.stringify(identity)),
-      ),
-    );
+    const { storeId, number: directory } = this;
+    await this.#ask("write", writeIdentity(disk, this.path, { storeId, directory, next }));
   }
 
   /** Whether its number may stand on the disk because we wrote it there. */
@@ -188,7 +147,7 @@ export class BlobDirectory {
     return this.#mayBeNamed;
   }
 
-  #isOurs({ storeId, directory }: { storeId: bigint; directory: number }): boolean {
+  #isOurs({ storeId, directory }: DirectoryIdentity): boolean {
     return storeId === this.storeId && directory === this.number;
   }
 
@@ -262,7 +221,7 @@ export class BlobDirectory {
   async isEmptyNow(): Promise<boolean> {
     try {
       const names = await this.#look("readdir", () => this.#options.disk.names(this.path));
-      return names.every((name) => name === "lost+found" || name === "sealed");
+      return names.every((name) => name === "lost+found" || name === sealedMark);
     } catch {
       return false;
     }
@@ -556,8 +515,10 @@ export class BlobDirectory {
     this.#options.disk.syncFolder(folder);
   }
 
+  /** Takes no more writes, also of those whom nobody waited for. */
   async close(): Promise<void> {
-    await this.#committing;
+    if (this.#committing !== undefined) await this.#ask("close", this.#committing).catch(() => {});
+    this.#offline ??= new DirectoryOffline(`${this.path} is closed`);
     this.#dropActive();
     for (const file of this.#readers.values()) file[Symbol.dispose]();
     this.#readers.clear();

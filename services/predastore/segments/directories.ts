@@ -10,7 +10,8 @@ import { crc32c } from "../../../ffi/libisal.ts";
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { answered } from "./answers.ts";
-import { BlobDirectory, type Location, readIdentity } from "./blob_directory.ts";
+import { BlobDirectory, type Location } from "./blob_directory.ts";
+import { type FirstLook, StoreMismatch } from "./first_look.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
 import { shardPayload, type Stripe } from "../extents/layout.ts";
 import type { Disk } from "../disk/disk.ts";
@@ -18,16 +19,16 @@ import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { ObjectRecord, RefusedMeta } from "../index/rows.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
+import { writeMark } from "./sealed_mark.ts";
 import { type SpaceState, spaceState } from "./space.ts";
 import { Untold } from "./untold.ts";
 
-export class StoreMismatch extends Error {
-  override readonly name = "StoreMismatch";
-}
-
 export interface DirectoriesOptions {
   readonly disk: Disk;
-  readonly paths: readonly string[];
+  /** One for each, in the order of the configuration. */
+  readonly looks: readonly FirstLook[];
+  /** The fingerprint of the key that seals here; none where nothing is sealed. */
+  readonly mark?: string;
   /** What most bodies are coded with: space is told by it, and its k directories must be there. */
   readonly usual: Code;
   readonly reserve_bytes: number;
@@ -71,40 +72,6 @@ const unusedAt = (path: string) => `directory_unused ${path}`;
 const lostAfter_ms = 15 * 60_000;
 /** How long one that another has taken the place of may be put back and is told what was deleted meanwhile. */
 const mayReturn_ms = 30 * 86_400_000;
-
-/** The store's id as the directories tell it; a new one when all are empty. */
-export async function findStoreId(
-  disk: Disk,
-  paths: readonly string[],
-  answer_ms: number,
-): Promise<{
-  readonly id: bigint;
-  readonly existing: boolean;
-  /** Why one does not tell. */
-  readonly unreadable: unknown;
-}> {
-  let found: bigint | undefined;
-  let unreadable: unknown;
-  const identities = await Promise.all(paths.map(async (path) => ({
-    path,
-    identity: await answered(readIdentity(disk, path), answer_ms, "read", path)
-      .catch((error) => {
-        unreadable ??= error;
-        return undefined;
-      }),
-  })));
-  for (const { path, identity } of identities) {
-    if (identity === undefined) continue;
-    if (found !== undefined && found !== identity.storeId) {
-      throw new StoreMismatch(
-        `${path} belongs to another store than the directories before it. Mend "storage.blobs".`,
-      );
-    }
-    found = identity.storeId;
-  }
-  const made = crypto.getRandomValues(new BigUint64Array(1))[0] ?? 1n;
-  return { id: found ?? made, existing: found !== undefined, unreadable };
-}
 
 /** The number by which a record is refused: records of one version share its own, and have their revisions besides. */
 function numberOf({ type, sequence, meta }: SmallRecord): number {
@@ -166,26 +133,20 @@ export class Directories {
     storeId: bigint,
     index: ObjectIndex,
   ): Promise<Directories> {
-    const { paths } = options;
+    const { looks } = options;
     let next = Number(index.value("next_directory") ?? 0);
-    const identities = await Promise.all(
-      paths.map((path) =>
-        answered(readIdentity(options.disk, path), options.answer_ms, "read", path)
-          .catch(() => undefined)
-      ),
-    );
-    for (const identity of identities) next = Math.max(next, identity?.next ?? 0);
+    for (const { identity } of looks) next = Math.max(next, identity?.next ?? 0);
     // There are few numbers: one that no directory could be named with is given again.
-    const unused = paths.map((path) => index.value(unusedAt(path)));
-    const numbers = identities.map((identity, at) =>
+    const unused = looks.map(({ path }) => index.value(unusedAt(path)));
+    const numbers = looks.map(({ identity }, at) =>
       identity?.directory ?? Number(unused[at] ?? next++)
     );
     index.transaction(() => {
       index.setValue("next_directory", String(next));
-      for (const path of paths) index.removeValue(unusedAt(path));
+      for (const { path } of looks) index.removeValue(unusedAt(path));
     });
     const all: BlobDirectory[] = [];
-    for (const [at, path] of paths.entries()) {
+    for (const [at, { path }] of looks.entries()) {
       const number = numbers[at] ?? highestDirectory + 1;
       if (number > highestDirectory) {
         throw new RangeError("too many blob directories came and went");
@@ -195,17 +156,19 @@ export class Directories {
           `${path} is a copy of another blob directory. Mend "storage.blobs".`,
         );
       }
-      const directory = Directories.#made(options, storeId, index, path, number);
+      all.push(Directories.#made(options, storeId, index, path, number));
+    }
+    await Promise.all(all.map(async (directory, at) => {
       try {
+        if (looks[at]?.unreadable !== undefined) throw looks[at].unreadable;
         await directory.prepare();
       } catch (error) {
         directory.goOffline(error);
       }
-      all.push(directory);
-    }
+    }));
     index.transaction(() => {
       for (const [at, { path, number, mayBeNamed }] of all.entries()) {
-        if (identities[at] === undefined && !mayBeNamed) {
+        if (looks[at]?.identity === undefined && !mayBeNamed) {
           index.setValue(unusedAt(path), String(number));
         }
       }
@@ -217,7 +180,21 @@ export class Directories {
           all.filter((one) => !one.online).map((one) => one.path).join(", "),
       );
     }
+    await Promise.all(all.map(async (one, at) => {
+      if (one.online && looks[at]?.mark !== options.mark) await directories.#mark(one);
+    }));
     return directories;
+  }
+
+  /** Says which key seals there. That can wait: where it cannot be written the others say it. */
+  async #mark({ path }: BlobDirectory): Promise<void> {
+    const { disk, mark, answer_ms, log } = this.#options;
+    if (mark === undefined) return;
+    try {
+      await answered(writeMark(disk, path, mark), answer_ms, "write", path);
+    } catch (error) {
+      log.warn("blob_directory_not_marked", { path, ...errorFields(error) });
+    }
   }
 
   static #made(
@@ -466,6 +443,7 @@ export class Directories {
     this.#index.transaction(() => this.#index.setValue("next_directory", String(number + 1)));
     try {
       await made.prepare();
+      await this.#mark(made);
     } catch (error) {
       log.warn("blob_directory_still_offline", { path: old.path, ...errorFields(error) });
       return;
