@@ -4,11 +4,14 @@ import * as Iam from "@aws-sdk/client-iam";
 import {
   CreateBucketCommand,
   GetObjectCommand,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
   PutObjectCommand,
   S3Client,
 } from "@aws-sdk/client-s3";
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { DelegatedObjects } from "../../services/compute/transfers/delegated_objects.ts";
 import { startEc2Cloud } from "../kit/ec2_cloud.ts";
 
 const MiB = 1 << 20;
@@ -166,6 +169,33 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
       if (snapshot?.Encrypted === true) encrypted = snapshot.SnapshotId;
     }
     assert.ok(encrypted !== undefined);
+  });
+
+  await t.step("what is removed for a caller is gone, in a bucket with versions too", async () => {
+    using door = new DelegatedObjects(cloud.node.paths.s3Delegate);
+    const who = {
+      account_id: cloud.admin.account_id,
+      principal_arn: `arn:aws:iam::${cloud.admin.account_id}:root`,
+      access_key_id: cloud.admin.access_key_id,
+    };
+    await s3.send(new CreateBucketCommand({ Bucket: "versions" }));
+    await s3.send(
+      new PutBucketVersioningCommand({
+        Bucket: "versions",
+        VersioningConfiguration: { Status: "Enabled" },
+      }),
+    );
+    for (const bucket of ["disks", "versions"]) {
+      const place = { bucket, key: "a b/export.raw" };
+      const { signal } = new AbortController();
+      await door.upload(who, place, at("disk.raw"), () => {}, signal);
+      assert.equal(await door.size(who, place, signal), content.length);
+      for (let count = 0; count < 2; count++) await door.remove(who, place, signal);
+      const { Versions, DeleteMarkers } = await s3.send(
+        new ListObjectVersionsCommand({ Bucket: bucket, Prefix: "a b/" }),
+      );
+      assert.deepEqual([Versions ?? [], DeleteMarkers ?? []], [[], []]);
+    }
   });
 
   await t.step("hive usage tells of what was brought, by account and tag", async () => {

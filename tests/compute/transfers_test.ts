@@ -232,3 +232,65 @@ Deno.test("what a task that failed has made goes also where the block store is a
   assert.deepEqual([...state.snapshots.all()].map((one) => one.snapshot_id), [SnapshotId]);
   assert.deepEqual([...store.snapshots.keys()], [SnapshotId]);
 });
+
+/** A served volume that qemu-img can read. */
+async function served(world: ResourceWorld): Promise<AsyncDisposable> {
+  const directory = await Deno.makeTempDir({ prefix: "mulga-served-" });
+  const [disk, socket] = [`${directory}/disk`, `${directory}/socket`];
+  await Deno.writeFile(disk, new Uint8Array(1 << 20));
+  let server: Deno.ChildProcess | undefined;
+  world.store.serve = async ({ volume_id }) => {
+    server ??= new Deno.Command("qemu-nbd", {
+      args: ["-t", "-e", "4", "-k", socket, "-f", "raw", "-x", volume_id, disk],
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    await until("the socket", () => Deno.stat(socket).then(() => true, () => false));
+    return socket;
+  };
+  return {
+    async [Symbol.asyncDispose]() {
+      server?.kill();
+      await server?.status;
+      await Deno.remove(directory, { recursive: true });
+    },
+  };
+}
+
+Deno.test("an export that is cancelled when its object is written already leaves none", async () => {
+  await using world = await startResourceSide();
+  await using _disk = await served(world);
+  const { ask, objects } = world;
+  objects.buckets.set("disks", alice);
+  const { ImageId = "" } = await ask("RegisterImage", {
+    Name: "exported",
+    RootDeviceName: "/dev/xvda",
+    BlockDeviceMappings: [{
+      DeviceName: "/dev/xvda",
+      Ebs: { SnapshotId: await snapshotIn(world) },
+    }],
+  });
+  const answer = Promise.withResolvers<string>();
+  const upload = objects.upload.bind(objects);
+  let written: string[] = [];
+  objects.upload = async (...args) => {
+    await upload(...args);
+    written = [...objects.objects.keys()];
+    await ask("CancelExportTask", { ExportTaskId: await answer.promise });
+  };
+  const { ExportImageTaskId = "" } = await ask("ExportImage", {
+    ImageId,
+    DiskImageFormat: "VMDK",
+    S3ExportLocation: { S3Bucket: "disks", S3Prefix: "out/" },
+  });
+  answer.resolve(ExportImageTaskId);
+  await until("its end", async () => {
+    const { ExportImageTasks: [task] = [] } = await ask("DescribeExportImageTasks", {
+      ExportImageTaskIds: [ExportImageTaskId],
+    });
+    return task?.Status === "deleted";
+  });
+  assert.deepEqual(written, [`disks/out/${ExportImageTaskId}.vmdk`]);
+  assert.deepEqual([...objects.objects.keys()], []);
+});

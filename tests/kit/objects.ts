@@ -48,6 +48,13 @@ export class TestObjects implements ObjectDoor {
     onBytes(bytes.length);
   }
 
+  remove(who: Delegator, { bucket, key }: ObjectPlace): Promise<void> {
+    return Promise.try(() => {
+      this.#bucket(who, bucket);
+      this.objects.delete(`${bucket}/${key}`);
+    });
+  }
+
   async upload(
     who: Delegator,
     { bucket, key }: ObjectPlace,

@@ -3,7 +3,7 @@
  * door, where the caller's own policies and the bucket's decide, as if the caller had come himself.
  *
  * Disk images pass in pieces: memory depends on none of them. An upload that fails is given up, so that no
- * part of it stays.
+ * part of it stays; its last step is not cut short by its caller, so that what was written is known.
  */
 import { AwsError, unavailable } from "../../aws/errors.ts";
 import { delegateHeaders } from "../../predastore/contract.ts";
@@ -22,10 +22,15 @@ export interface ObjectPlace {
 
 const smallestPart_bytes = 16 << 20;
 const mostParts = 9_000;
+const completing_ms = 60_000;
+const removing_ms = 30_000;
 
 /** Each part of a path escaped by itself; what a URL would normalise stays as it is in the header. */
 const targetOf = ({ bucket, key }: ObjectPlace) =>
   `/${[bucket, ...key.split("/")].map((part) => encodeURIComponent(part)).join("/")}`;
+
+const isTimeout = ({ reason }: AbortSignal) =>
+  reason instanceof DOMException && reason.name === "TimeoutError";
 
 const codeIn = (xml: string) => /<Code>([^<]+)<\/Code>/.exec(xml)?.[1];
 
@@ -59,7 +64,7 @@ export class DelegatedObjects implements Disposable {
         client: this.#client,
       });
     } catch (cause) {
-      signal.throwIfAborted();
+      if (!isTimeout(signal)) signal.throwIfAborted();
       throw unavailable("predastore", cause);
     }
     if (reply.ok) return reply;
@@ -108,6 +113,28 @@ export class DelegatedObjects implements Disposable {
     }
   }
 
+  /**
+   * Removes an object that may not be there; in a bucket with versions its newest one.
+   * @throws AwsError in S3's codes
+   */
+  async remove(who: Delegator, place: ObjectPlace, signal: AbortSignal): Promise<void> {
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(removing_ms)]);
+    const target = targetOf(place);
+    let version: string | null = null;
+    try {
+      const seen = await this.#ask(who, "HEAD", target, bounded);
+      await seen.body?.cancel();
+      version = seen.headers.get("x-amz-version-id");
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+      if (error.status === 404) return;
+      // Who may not look may be allowed to remove.
+    }
+    const query = version === null ? "" : `?versionId=${encodeURIComponent(version)}`;
+    const done = await this.#ask(who, "DELETE", `${target}${query}`, bounded);
+    await done.body?.cancel();
+  }
+
   /** Writes a file as an object, in parts. @throws AwsError in S3's codes, and leaves no part */
   async upload(
     who: Delegator,
@@ -154,7 +181,7 @@ export class DelegatedObjects implements Disposable {
         who,
         "POST",
         `${target}?${upload}`,
-        signal,
+        AbortSignal.timeout(completing_ms),
         new TextEncoder().encode(document),
       );
       const code = codeIn(await done.text());

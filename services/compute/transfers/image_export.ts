@@ -9,15 +9,21 @@ import {
   unmountVolume,
 } from "../../viperblock/contract.ts";
 import { copyIntoFile } from "./image_files.ts";
+import type { ObjectPlace } from "./delegated_objects.ts";
 import type { Transfer } from "./transfer.ts";
 import type { ExportImageShape } from "./transfer_tasks.ts";
 import { gib, unlessMissing } from "../volumes/volume_lifecycle.ts";
 
 export const exportFormats = { VMDK: "vmdk", RAW: "raw", VHD: "vhd" } as const;
 
-/** The object that an export makes. */
-const exportedKey = (task: string, prefix: string, format: keyof typeof exportFormats) =>
-  `${prefix}${task}.${exportFormats[format]}`;
+/** The object that an export makes; named after the task, it is nobody else's. */
+const objectOf = (
+  task: string,
+  { DiskImageFormat, S3ExportLocation: { S3Bucket, S3Prefix } }: ExportImageShape,
+): ObjectPlace => ({
+  bucket: S3Bucket,
+  key: `${S3Prefix}${task}.${exportFormats[DiskImageFormat]}`,
+});
 
 export async function exportImage(
   transfer: Transfer,
@@ -51,14 +57,22 @@ export async function exportImage(
     await unlessMissing(bus.ask(unmountVolume, { volume_id }));
     await unlessMissing(bus.ask(deleteVolume, { volume_id }));
   }
-  const { S3Bucket: bucket, S3Prefix: prefix } = shape.S3ExportLocation;
   const { size } = await Deno.stat(path);
   await objects.upload(
     shape.Caller,
-    { bucket, key: exportedKey(task_id, prefix, shape.DiskImageFormat) },
+    objectOf(task_id, shape),
     path,
     (bytes) => transfer.note("uploading", 60 + Math.floor(40 * bytes / Math.max(1, size))),
     signal,
   );
   return {};
+}
+
+/** @throws AwsError in S3's codes: its caller may have lost the right to remove it */
+export async function takeBackExport(
+  { objects, task_id }: Transfer,
+  { shape }: KindRecord<ExportImageShape>,
+  signal: AbortSignal,
+): Promise<void> {
+  await objects.remove(shape.Caller, objectOf(task_id, shape), signal);
 }

@@ -2,12 +2,13 @@
 import type { Bus } from "../../bus/bus.ts";
 import type { NodeConfig } from "../../config/node_config.ts";
 import type { Log } from "../../log/log.ts";
+import type { AnyKind } from "../../resources/kind.ts";
 import type { ComputeState } from "../state.ts";
 import type { DelegatedObjects } from "./delegated_objects.ts";
 
 export type ObjectDoor = Pick<
   DelegatedObjects,
-  "size" | "checkBucket" | "download" | "upload"
+  "size" | "checkBucket" | "download" | "upload" | "remove"
 >;
 
 export interface TransferDependencies {
@@ -18,6 +19,13 @@ export interface TransferDependencies {
   readonly objects: ObjectDoor;
   /** Where files in between lie; nobody else's. */
   readonly directory: string;
+}
+
+/** Which task. */
+export interface Task {
+  readonly one: AnyKind;
+  readonly account_id: string;
+  readonly id: string;
 }
 
 /** What the work on one task is given. */

@@ -24,7 +24,8 @@ import {
   showEncryption,
 } from "../volumes/encryption_choice.ts";
 import { ownImage } from "../images/image_states.ts";
-import { saying, statusOf, type TransferKeeper } from "./transfer_keeper.ts";
+import { saying, statusOf } from "./task_status.ts";
+import type { TransferKeeper } from "./transfer_keeper.ts";
 import {
   type ExportImageShape,
   exportImageTask,
