@@ -17,6 +17,7 @@ import { mountVolume, unmountVolume } from "../../viperblock/contract.ts";
 import type { Attachment, InstanceRecord, VolumeRecord } from "../contract.ts";
 import { diskSlots } from "../machines/hypervisor.ts";
 import { unlessMissing, type VolumeDependencies } from "./volume_lifecycle.ts";
+import { refuseHardDiskRoot } from "./volume_performance.ts";
 
 export interface AttachRequest {
   readonly account_id: string;
@@ -75,6 +76,12 @@ export function checkAttachable(instance: InstanceRecord): void {
   }
 }
 
+/** @throws AwsError for a volume that nothing boots from at the place of the root's */
+function checkRoot(volume: VolumeRecord, device: string, instance: InstanceRecord): void {
+  if (place(device) !== place(instance.root_device_name)) return;
+  refuseHardDiskRoot(volume.volume_type, "InvalidParameterValue");
+}
+
 /** First step of attaching: from here on the volume is this instance's. */
 export async function claimVolume(
   { volumes, config }: VolumeDependencies,
@@ -120,6 +127,7 @@ async function enterInstance(
     }
     if (claim.device !== "") checkDevice(claim.device, now.attachments);
     const device = claim.device === "" ? freeDevice(now.attachments) : claim.device;
+    checkRoot(volume, device, now);
     return {
       ...now,
       attachments: [...now.attachments, {
@@ -290,6 +298,9 @@ export async function checkAttach(
   if (volume.state === "in-use") {
     throw new AwsError("VolumeInUse", `${volume.volume_id} is already attached to an instance`);
   }
-  if (request.device !== undefined) checkDevice(request.device, instance.attachments);
+  if (request.device !== undefined) {
+    checkDevice(request.device, instance.attachments);
+    checkRoot(volume, request.device, instance);
+  }
   return instance;
 }

@@ -8,7 +8,7 @@ import { Resources } from "../../resources/resource.ts";
 import { newId } from "../../resources/ids.ts";
 import type { Attachment, InstanceRecord, VolumeRecord } from "../contract.ts";
 import { instanceType } from "../instances/instance_resource.ts";
-import { checkDevice, freeDevice, freeSlot } from "./volume_attachment.ts";
+import { checkAttach, checkDevice, freeDevice, freeSlot } from "./volume_attachment.ts";
 import { VolumeKeeper } from "./volume_keeper.ts";
 import type { VolumeDependencies } from "./volume_lifecycle.ts";
 import { volumeType } from "./volume_type.ts";
@@ -325,6 +325,31 @@ Deno.test("volumes and instances that race for each other", async (t) => {
       },
     );
 
+    await keeper.stop();
+  });
+});
+
+Deno.test("no hard disk volume becomes an instance's root", async () => {
+  await inWorld(async (world) => {
+    const keeper = new VolumeKeeper(world.dependencies);
+    keeper.start();
+    const { node_id } = world.dependencies.config;
+    const instance_id = await newInstance(world, { state: "stopped", wanted: "stopped" });
+    const volume_id = await newVolume(keeper);
+    const attach = (device: string) =>
+      keeper.attach({ account_id: account, volume_id, instance_id, device }, node_id, caller);
+    for (const volume_type of ["st1", "sc1"] as const) {
+      await world.volumes.modify(account, volume_id, (volume) => ({ ...volume, volume_type }));
+      for (const device of ["/dev/xvda", "/dev/sda"]) {
+        const request = { account_id: account, volume_id, instance_id, device };
+        const code = "InvalidParameterValue";
+        await assert.rejects(checkAttach(world.dependencies, request), { code });
+        await assert.rejects(attach(device), { code });
+        assert.equal(whereIs(world, volume_id, instance_id), "free");
+      }
+    }
+    await attach("/dev/sdf");
+    assert.equal(whereIs(world, volume_id, instance_id), "attached");
     await keeper.stop();
   });
 });
