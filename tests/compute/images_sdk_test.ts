@@ -122,8 +122,10 @@ Deno.test("an image is copied, disabled, deprecated and protected, and others se
   });
 
   await t.step(
-    "a deprecated image is shown to its owner, and to others who ask for such",
+    "a deprecated image is shown to its owner, and to others who name it or ask for such",
     async () => {
+      const listed = async (caller: Pick<Scenario, "call"> = ec2, more = {}) =>
+        (await caller.call("DescribeImages", more)).Images?.find((one) => one.ImageId === ImageId);
       const soon = new Date(Date.now() + 3600_000);
       await call("EnableImageDeprecation", { ImageId, DeprecateAt: soon });
       assert.equal(
@@ -135,14 +137,21 @@ Deno.test("an image is copied, disabled, deprecated and protected, and others se
         ...image,
         deprecation_time: "2026-01-01T00:00:00.000Z",
       }));
-      assert.equal((await shown())?.ImageId, ImageId);
-      assert.equal(await shown(other), undefined);
-      assert.equal((await shown(other, { IncludeDeprecated: true }))?.ImageId, ImageId);
-      await call("DisableImageDeprecation", { ImageId });
-      assert.equal((await shown(other))?.DeprecationTime, undefined);
+      assert.equal((await listed())?.ImageId, ImageId);
+      assert.equal(await listed(other), undefined);
+      assert.equal((await listed(other, { IncludeDeprecated: true }))?.ImageId, ImageId);
+      assert.equal((await shown(other))?.ImageId, ImageId);
+      await refused("OperationNotPermitted", "DisableImageDeprecation", { ImageId });
       for (const DeprecateAt of [new Date(0), new Date("2090-01-01")]) {
         await refused("InvalidParameterValue", "EnableImageDeprecation", { ImageId, DeprecateAt });
       }
+      await world.state.images.modify(testAccount, ImageId, (image) => ({
+        ...image,
+        public: false,
+      }));
+      await call("DisableImageDeprecation", { ImageId });
+      assert.equal((await shown())?.DeprecationTime, undefined);
+      await publish();
     },
   );
 

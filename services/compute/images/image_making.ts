@@ -147,50 +147,67 @@ async function removeLeft(
   return removed;
 }
 
-/** Removes images whose makers have not come back. */
+/** Removes images whose makers have not come back. What fails is done by the next sweep. */
 export async function removeLeftImages(keeper: SnapshotRemoval): Promise<void> {
   for (const image of keeper.state.images.all()) {
-    if (isLeft(image, keeper.clock())) await removeLeft(keeper, image);
+    if (!isLeft(image, keeper.clock())) continue;
+    try {
+      await removeLeft(keeper, image);
+    } catch (error) {
+      const { image_id } = image;
+      keeper.log.warn("image_cleanup_delayed", { image_id, ...errorFields(error) });
+    }
   }
 }
 
 /**
  * Images become available with the last of the snapshots that they await, or fail with one.
  * @param only the one that is looked at; all unless given
+ * @throws the first of the failures, when all were looked at
  */
 export async function settleImages(state: ComputeState, only?: string): Promise<void> {
-  const { images, snapshots } = state;
-  for (const image of images.all()) {
+  const failures: unknown[] = [];
+  for (const image of state.images.all()) {
     if (!isAwaiting(image) || (only ?? image.image_id) !== image.image_id) continue;
-    // One that this node has not heard of yet is no reason to fail: that is for good.
-    const found = new Map<string, SnapshotRecord | undefined>();
-    for (const { snapshot_id: id } of image.block_devices) {
-      if (id !== undefined) found.set(id, await snapshots.find(image.account_id, id));
-    }
-    const snapshotOf = ({ snapshot_id }: ImageBlockDevice) => found.get(snapshot_id ?? "");
-    const states = image.block_devices.map((device) =>
-      device.snapshot_id === undefined ? "completed" : snapshotOf(device)?.state ?? "error"
-    );
-    // Its maker may have died before it could see that its name is taken.
-    const { account_id, image_id, name } = image;
-    const failed = states.some((state) => state === "error" || state === "deleting") ||
-      holderOfName(state, account_id, name, image_id) !== undefined;
-    if (!failed && states.includes("pending")) continue;
     try {
-      await images.modify(account_id, image_id, (now) => {
-        if (!isAwaiting(now)) return now;
-        const { awaits_snapshots: _, ...rest } = now;
-        // A volume may have grown until the moment of its snapshot.
-        const block_devices = now.block_devices.map((device) => ({
-          ...device,
-          size_gib: Math.max(device.size_gib, snapshotOf(device)?.size_gib ?? 0),
-        }));
-        return { ...rest, block_devices, state: failed ? "failed" : "available" };
-      });
+      await settleImage(state, image);
     } catch (error) {
-      // Its maker took it back meanwhile, or its owner did.
-      if (await images.find(account_id, image_id) !== undefined) throw error;
+      failures.push(error);
     }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function settleImage(state: ComputeState, image: ImageRecord): Promise<void> {
+  const { images, snapshots } = state;
+  const { account_id, image_id, name } = image;
+  // One that this node has not heard of yet is no reason to fail: that is for good.
+  const found = new Map<string, SnapshotRecord | undefined>();
+  for (const { snapshot_id: id } of image.block_devices) {
+    if (id !== undefined) found.set(id, await snapshots.find(account_id, id));
+  }
+  const snapshotOf = ({ snapshot_id }: ImageBlockDevice) => found.get(snapshot_id ?? "");
+  const states = image.block_devices.map((device) =>
+    device.snapshot_id === undefined ? "completed" : snapshotOf(device)?.state ?? "error"
+  );
+  // Its maker may have died before it could see that its name is taken.
+  const failed = states.some((state) => state === "error" || state === "deleting") ||
+    holderOfName(state, account_id, name, image_id) !== undefined;
+  if (!failed && states.includes("pending")) return;
+  try {
+    await images.modify(account_id, image_id, (now) => {
+      if (!isAwaiting(now)) return now;
+      const { awaits_snapshots: _, ...rest } = now;
+      // A volume may have grown until the moment of its snapshot.
+      const block_devices = now.block_devices.map((device) => ({
+        ...device,
+        size_gib: Math.max(device.size_gib, snapshotOf(device)?.size_gib ?? 0),
+      }));
+      return { ...rest, block_devices, state: failed ? "failed" : "available" };
+    });
+  } catch (error) {
+    // Its maker took it back meanwhile, or its owner did.
+    if (await images.find(account_id, image_id) !== undefined) throw error;
   }
 }
 

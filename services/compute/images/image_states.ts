@@ -11,14 +11,13 @@ import { invalidParameter } from "../../resources/errors.ts";
 import { checkId } from "../../resources/ids.ts";
 import type { Resources } from "../../resources/resource.ts";
 import type { ImageRecord } from "../contract.ts";
+import { publicDeprecation, yearsAfter } from "./image_deprecation.ts";
 import { imageType, isProtected } from "./image_type.ts";
 import type { ComputeState } from "../state.ts";
 
 const cooldown_ms = 24 * 3600_000;
 /** From now on. */
 const furthest_years = 10;
-/** From the image's creation on. */
-const furthestPublic_years = 2;
 
 /** @throws AwsError `AuthFailure` for what the account sees and does not own, else not found */
 export async function ownImage(
@@ -46,16 +45,14 @@ export function refuseProtected(image: ImageRecord): void {
 /** To the minute that is nearest, as EC2 keeps it. @throws AwsError `InvalidParameterValue` */
 function deprecationTime(image: ImageRecord, at: string): string {
   const given = Date.parse(at);
-  const furthest = image.public ? new Date(image.creation_date) : new Date();
-  const years = image.public ? furthestPublic_years : furthest_years;
-  furthest.setUTCFullYear(furthest.getUTCFullYear() + years);
-  if (!(given > Date.now()) || given > furthest.getTime()) {
+  const furthest = image.public ? publicDeprecation(image) : yearsAfter(new Date(), furthest_years);
+  if (!(given > Date.now()) || given > Date.parse(furthest)) {
     throw invalidParameter(
       "DeprecateAt",
       at,
       image.public
-        ? `Expected a time from now on, ${years} years after a public image's creation at most.`
-        : `Expected a time from now on, ${years} years ahead at most.`,
+        ? `Expected a time from now on, not after ${furthest}, the latest that this public image may have.`
+        : `Expected a time from now on, ${furthest_years} years ahead at most.`,
     );
   }
   return new Date(Math.round(given / 60_000) * 60_000).toISOString();
@@ -69,8 +66,13 @@ function checkUsable(image: ImageRecord): void {
   );
 }
 
+/** @throws AwsError `OperationNotPermitted` for a public one, which always has a time */
 function withoutDeprecation({ deprecation_time: _, ...image }: ImageRecord): ImageRecord {
-  return image;
+  if (!image.public) return image;
+  throw new AwsError(
+    "OperationNotPermitted",
+    `The image '${image.image_id}' is public: its deprecation is cancelled when it is no longer.`,
+  );
 }
 
 function unprotected(image: ImageRecord): ImageRecord {

@@ -3,6 +3,7 @@ import type { ResourceType } from "../../resources/resource.ts";
 import { showTags } from "../../resources/tags.ts";
 import type { Output } from "../../resources/wire.ts";
 import { buckets, type DeregistrationProtection, type ImageRecord } from "../contract.ts";
+import { deprecationOf } from "./image_deprecation.ts";
 
 const devices = (image: ImageRecord) => image.block_devices;
 const none = () => undefined;
@@ -120,12 +121,13 @@ export function showDevices(image: ImageRecord): Shown["BlockDeviceMappings"] {
 }
 
 export function showImage(image: ImageRecord): Shown {
+  const deprecation = deprecationOf(image);
   return {
     Architecture: image.architecture,
     BlockDeviceMappings: showDevices(image),
     ...(image.boot_mode === undefined ? {} : { BootMode: image.boot_mode }),
     CreationDate: image.creation_date,
-    ...(image.deprecation_time === undefined ? {} : { DeprecationTime: image.deprecation_time }),
+    ...(deprecation === undefined ? {} : { DeprecationTime: deprecation }),
     DeregistrationProtection: showProtection(image.deregistration_protection),
     ...(image.description === undefined ? {} : { Description: image.description }),
     ...(image.ena === true ? { EnaSupport: true } : {}),

@@ -5,6 +5,7 @@ import type { Input } from "../../resources/wire.ts";
 import type { ImageRecord } from "../contract.ts";
 import { checkNameIsFree } from "./image_names.ts";
 import { deregister } from "./image_making.ts";
+import { deprecationOf } from "./image_deprecation.ts";
 import { ownImage, refuseProtected } from "./image_states.ts";
 import { showImage } from "./image_type.ts";
 import type { SnapshotKeeper } from "../snapshots/snapshots.ts";
@@ -59,16 +60,16 @@ function usersTest(
     named.some((user) => image.shared_with?.includes(user) === true);
 }
 
-/** What is left out unless it is asked for: disabled images, and other accounts' deprecated ones. */
+/** What is left out unless it is asked for: disabled images, and others' deprecated ones that are not named. */
 function kindsTest(
   input: Input<"DescribeImages">,
   account: string,
 ): (image: ImageRecord) => boolean {
   const now = new Date().toISOString();
+  const allAges = input.IncludeDeprecated === true || (input.ImageIds ?? []).length > 0;
   return (image) =>
     (image.state !== "disabled" || input.IncludeDisabled === true) &&
-    (image.account_id === account || input.IncludeDeprecated === true ||
-      image.deprecation_time === undefined || image.deprecation_time > now);
+    (allAges || image.account_id === account || (deprecationOf(image) ?? "9") > now);
 }
 
 export function imageActions(state: ComputeState, snapshotKeeper: SnapshotKeeper) {

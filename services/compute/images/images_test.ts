@@ -335,35 +335,6 @@ Deno.test("images over the bus", async (t) => {
   });
 });
 
-Deno.test("a public image is deprecated two years after it was made at the latest, others in ten", async () => {
-  await using world = await startResourceSide();
-  const { ask, state } = world;
-  const { ImageId = "" } = await ask("RegisterImage", {
-    Name: "to deprecate",
-    BlockDeviceMappings: rootOf(await snapshotOf(world, alice)),
-  });
-  const made = new Date();
-  made.setUTCFullYear(made.getUTCFullYear() - 1);
-  await state.images.modify(alice, ImageId, (image) => ({
-    ...image,
-    creation_date: made.toISOString(),
-  }));
-  const inMonths = (months: number) => {
-    const at = new Date();
-    at.setUTCMonth(at.getUTCMonth() + months);
-    return ask("EnableImageDeprecation", { ImageId, DeprecateAt: at.toISOString() });
-  };
-  await inMonths(100);
-  await assert.rejects(inMonths(121), { code: "InvalidParameterValue" });
-  await ask("DisableImageBlockPublicAccess", {});
-  await ask("ModifyImageAttribute", {
-    ImageId,
-    LaunchPermission: { Add: [{ Group: "all" }] },
-  });
-  await assert.rejects(inMonths(13), { code: "InvalidParameterValue" });
-  await inMonths(11);
-});
-
 Deno.test("images are found by all of EC2's filters", async () => {
   await using world = await startResourceSide();
   const { ask } = world;
