@@ -10,7 +10,9 @@
  * that comes back too late finds its record gone, and takes back what the block store has made for it.
  */
 import { type CallContext, systemContext } from "../../bus/subject.ts";
+import type { BlockSnapshot } from "../../viperblock/contract.ts";
 import type { SnapshotRecord } from "../contract.ts";
+import { gib } from "../volumes/volume_lifecycle.ts";
 
 /** The time of a maker: to hold a guest still, to ask, and for what was asked in time to be done. */
 const making_ms = 600_000;
@@ -37,3 +39,9 @@ export const isMakersTime = ({ making_until }: SnapshotRecord, now_ms: number) =
 export function withoutMaker({ making_until: _, ...record }: SnapshotRecord): SnapshotRecord {
   return record;
 }
+
+/** A volume that grows is larger in the block store before its record says so: what was frozen counts. */
+export const frozenSize = (
+  { size_gib }: Pick<SnapshotRecord, "size_gib">,
+  frozen: BlockSnapshot | undefined,
+): number => Math.max(size_gib, Math.ceil((frozen?.size_bytes ?? 0) / gib));
