@@ -188,6 +188,11 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^parts of an upload share/,
       /^nothing of a sealed object/,
     ],
+    [
+      "SSE-C: keys that clients bring, for objects, versions, parts, copies and forms; a bucket may refuse them",
+      /^customer keys:/,
+      /^form upload: a client's own key/,
+    ],
   ],
   "Bad input": [
     [
@@ -226,7 +231,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /^form upload: what a refusal tells/,
     ],
     [
-      "what is not served says so by its name: operations, storage classes that need a restore, KMS's and customers' keys, lifecycle transitions to classes that need a restore, SigV4A",
+      "what is not served says so by its name: operations, storage classes that need a restore, KMS's keys, lifecycle transitions to classes that need a restore, SigV4A",
       /what is not served is refused/,
       /asks for something that is not served/,
       /goes by its own name/,

@@ -60,9 +60,21 @@ const ofKeys: readonly Case[] = [
     "The secret key was invalid for the specified algorithm.",
   ],
 ];
+/** The MD5 is looked at before the length is. */
+const ofBoth: Case = [
+  customer("AES256", short.toBase64(), digest),
+  "InvalidArgument",
+  "The calculated MD5 hash of the key did not match the hash that was provided.",
+];
 const ofWrites: readonly Case[] = [
   ...ofKeys,
-  [whole, "NotImplemented"],
+  ofBoth,
+  // That there are two methods is told first.
+  [
+    { ...customer("AES", key.toBase64(), digest), [sse]: "AES256" },
+    "InvalidArgument",
+    "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
+  ],
   [
     { ...whole, [sse]: "AES256" },
     "InvalidArgument",
@@ -79,6 +91,8 @@ const ofWrites: readonly Case[] = [
     { ArgumentName: sse, ArgumentValue: "aes" },
   ],
 ];
+const begun =
+  "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.";
 const notHere: Case = [
   { [sse]: "AES256" },
   "InvalidArgument",
@@ -131,7 +145,7 @@ Deno.test("encryption on the wire: which of a request's headers is wrong", async
     await refuses("HEAD /bucket/key", {}, one);
     await refuses("GET /bucket/key?attributes", { "x-amz-object-attributes": "ETag" }, one);
   }
-  for (const one of [...ofKeys, [whole, "NotImplemented"] as const, notHere]) {
+  for (const one of [...ofKeys, ofBoth, [whole, "InvalidRequest", begun] as const, notHere]) {
     await refuses(part, {}, one);
     await refuses(part, copy, one);
   }

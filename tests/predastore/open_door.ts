@@ -4,6 +4,7 @@
  */
 import { createLog } from "../../services/log/log.ts";
 import { delegateHeaders } from "../../services/predastore/contract.ts";
+import { newSealingKey, parseSealingKeys } from "../../services/predastore/encryption/sealing.ts";
 import { Door } from "../../services/predastore/s3/door.ts";
 import type { Store } from "../../services/predastore/store.ts";
 import { testStore } from "../../services/predastore/test_store.ts";
@@ -32,7 +33,7 @@ export interface OpenDoor extends AsyncDisposable {
 }
 
 export async function openDoor(): Promise<OpenDoor> {
-  const made = await testStore();
+  const made = await testStore(1, 0, { sealing: parseSealingKeys(newSealingKey(), "key") });
   const errors: string[] = [];
   const log = createLog("test", {
     write: (line) => {

@@ -1,5 +1,6 @@
 /** Forms that browsers post, with a file and the policy that the site's owner signed. */
 import {
+  GetObjectCommand,
   GetObjectTaggingCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
@@ -8,7 +9,7 @@ import assert from "node:assert/strict";
 import { createHash, createHmac } from "node:crypto";
 import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { accounts, type TestPredastore } from "../kit/predastore.ts";
-import { keptAlive, textOf, withPredastore } from "./steps.ts";
+import { keptAlive, refused, textOf, withPredastore } from "./steps.ts";
 
 const Bucket = "bucket";
 const mayHave = ["success_action_status", "x-amz-meta-from", "x-amz-storage-class", "tagging"];
@@ -203,7 +204,7 @@ Deno.test({
         assert.equal(await textOf(s3, Bucket, "form/"), "hello");
       },
 
-      "form upload: keys of KMS's and of customers are refused and not ignored": async (
+      "form upload: a client's own key seals the file, and keys of KMS's are refused": async (
         s3,
         test,
       ) => {
@@ -230,7 +231,10 @@ Deno.test({
           const answer = await post(test, { key: "form/sealed", conditions, fields });
           return `${answer.status} ${await answer.text()}`;
         };
-        assert.match(await told(customers), /^501 .*<Code>NotImplemented</s);
+        assert.match(
+          await told({ ...customers, [`${sse}-customer-key`]: new Uint8Array(32).toBase64() }),
+          /^400 .*<Code>InvalidArgument</s,
+        );
         assert.match(
           await told({ ...customers, [sse]: "AES256" }),
           /^400 .*<Code>InvalidArgument</s,
@@ -243,6 +247,20 @@ Deno.test({
           new ListObjectsV2Command({ Bucket, Prefix: "form/sealed" }),
         );
         assert.equal(Contents, undefined);
+        assert.match(await told(customers), /^204 /);
+        await refused(textOf(s3, Bucket, "form/sealed"), "InvalidRequest", 400);
+        const { Body, SSECustomerKeyMD5, ETag } = await s3.send(
+          new GetObjectCommand({
+            Bucket,
+            Key: "form/sealed",
+            SSECustomerAlgorithm: "AES256",
+            SSECustomerKey: Buffer.from(secret).toString("base64"),
+            SSECustomerKeyMD5: customers[`${sse}-customer-key-md5`],
+          }),
+        );
+        assert.equal(await Body?.transformToString(), "hello");
+        assert.equal(SSECustomerKeyMD5, customers[`${sse}-customer-key-md5`]);
+        assert.notEqual(ETag, `"${createHash("md5").update("hello").digest("hex")}"`);
       },
 
       "form upload: what a refusal tells": async (_, test) => {

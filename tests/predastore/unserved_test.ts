@@ -1,24 +1,15 @@
 /** What S3 has and this store has not: refused in AWS's words before anything is stored, never ignored. */
 import {
   CreateMultipartUploadCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
   ListObjectsV2Command,
   PutBucketLifecycleConfigurationCommand,
   PutObjectCommand,
   type StorageClass,
 } from "@aws-sdk/client-s3";
-import { createHash } from "node:crypto";
 import assert from "node:assert/strict";
 import { keptAlive, refused, withPredastore } from "./steps.ts";
 
 const Bucket = "bucket";
-const customerKey = {
-  SSECustomerAlgorithm: "AES256",
-  SSECustomerKey: Buffer.alloc(32, 7).toString("base64"),
-  SSECustomerKeyMD5: createHash("md5").update(Buffer.alloc(32, 7)).digest("base64"),
-};
-
 Deno.test({
   ...keptAlive,
   name: "what asks for something that is not served is refused, and stores nothing",
@@ -32,31 +23,17 @@ Deno.test({
         await s3.send(new PutObjectCommand({ Bucket, Key: "std", Body: "x" }));
       },
 
-      "keys of customers and of KMS are not taken": async (s3) => {
-        const put = new PutObjectCommand({ Bucket, Key: "k", Body: "x", ...customerKey });
+      "keys of KMS are not taken": async (s3) => {
+        const ServerSideEncryption = "aws:kms";
+        const put = new PutObjectCommand({ Bucket, Key: "k", Body: "x", ServerSideEncryption });
         await refused(s3.send(put), "NotImplemented", 501);
         const upload = { Bucket, Key: "k" };
-        await refused(
-          s3.send(new CreateMultipartUploadCommand({ ...upload, ...customerKey })),
-          "NotImplemented",
-          501,
-        );
         await refused(
           s3.send(
             new CreateMultipartUploadCommand({ ...upload, ServerSideEncryption: "aws:kms:dsse" }),
           ),
           "NotImplemented",
           501,
-        );
-      },
-
-      "a customer's key does not fit an object that has none": async (s3) => {
-        const read = { Bucket, Key: "std", ...customerKey };
-        await refused(s3.send(new GetObjectCommand(read)), "InvalidRequest", 400);
-        await assert.rejects(
-          s3.send(new HeadObjectCommand(read)),
-          (error: { $metadata: { httpStatusCode: number } }) =>
-            error.$metadata.httpStatusCode === 400,
         );
       },
 

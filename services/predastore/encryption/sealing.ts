@@ -1,6 +1,6 @@
 /**
  * Encryption at rest: each object has a key of its own, which is kept with it, sealed under the store's
- * master key.
+ * master key, or under one that its client brings each time (`customer_seal.ts`).
  *
  * A body is sealed in pieces (`sealed_body.ts`). Each body (an object, or one part of it) is sealed under a
  * key derived from the object's key and the body's number, and each piece under its own nonce, so no nonce
@@ -18,8 +18,9 @@ import {
   readKeyFile,
 } from "../../config/key_file.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
-import type { Seal } from "../index/rows.ts";
+import type { CustomerSeal, MasterSeal, Seal } from "../index/rows.ts";
 import type { BodySource } from "./body_source.ts";
+import { isCustomers, sealUnder, wrappingOf } from "./customer_seal.ts";
 import type { PieceMemory } from "../extents/piece_memory.ts";
 import {
   openBody,
@@ -56,6 +57,15 @@ function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
   return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
 }
 
+/** What was sealed by `AesGcm`. @throws where it was another key */
+function unsealed(wrapping: Bytes, sealed: string): Bytes {
+  const data = Buffer.from(sealed, "base64");
+  const decipher = createDecipheriv("aes-256-gcm", wrapping, data.subarray(0, gcmNonceBytes));
+  decipher.setAuthTag(data.subarray(-gcmTagBytes));
+  const opened = decipher.update(data.subarray(gcmNonceBytes, -gcmTagBytes));
+  return new Uint8Array(Buffer.concat([opened, decipher.final()]));
+}
+
 /** Opened keys that are remembered: a key is asked for at each range of its object. */
 const remembered = 1000;
 
@@ -87,7 +97,7 @@ export class Sealing {
   }
 
   /** A new object's key, sealed. */
-  newSeal(): Seal {
+  newSeal(): MasterSeal {
     const sealed = new Uint8Array(gcmNonceBytes + objectKey_bytes + gcmTagBytes);
     const nonce = sealed.subarray(0, gcmNonceBytes);
     const plain = new Uint8Array(objectKey_bytes);
@@ -101,6 +111,12 @@ export class Sealing {
     return { master: this.#current.id, key, piece: newPieceBytes };
   }
 
+  /** A new object's key, sealed under its client's, who brings that to the body too. */
+  newCustomerSeal(customer_key: Bytes): CustomerSeal {
+    const object_key = crypto.getRandomValues(new Uint8Array(objectKey_bytes));
+    return { ...sealUnder(customer_key, object_key), piece: newPieceBytes };
+  }
+
   #remember(sealed: string, key: Bytes): void {
     this.#opened.set(sealed, key);
     for (const oldest of this.#opened.keys()) {
@@ -109,7 +125,9 @@ export class Sealing {
     }
   }
 
-  #objectKey(seal: Seal): Bytes {
+  /** What a client's key opens is never remembered. @throws CustomerKeyError, MasterKeyError */
+  #objectKey(seal: Seal, customer_key: Bytes | undefined): Bytes {
+    if (isCustomers(seal)) return unsealed(wrappingOf(seal, customer_key), seal.key);
     const known = this.#opened.get(seal.key);
     if (known !== undefined) return known;
     const master = this.#known.get(seal.master);
@@ -118,26 +136,14 @@ export class Sealing {
         `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
       );
     }
-    const data = Buffer.from(seal.key, "base64");
-    const decipher = createDecipheriv(
-      "aes-256-gcm",
-      master.wrapping,
-      data.subarray(0, gcmNonceBytes),
-    );
-    decipher.setAuthTag(data.subarray(-gcmTagBytes));
-    const key = new Uint8Array(
-      Buffer.concat([
-        decipher.update(data.subarray(gcmNonceBytes, -gcmTagBytes)),
-        decipher.final(),
-      ]),
-    );
+    const key = unsealed(master.wrapping, seal.key);
     this.#remember(seal.key, key);
     return key;
   }
 
   /** @param body the body's number, which is its extent's where it has one */
-  #cipher(seal: Seal, body: number): AesGcm {
-    return new AesGcm(derive(this.#objectKey(seal), `body ${body}`, 32));
+  #cipher(seal: Seal, body: number, customer_key: Bytes | undefined): AesGcm {
+    return new AesGcm(derive(this.#objectKey(seal, customer_key), `body ${body}`, 32));
   }
 
   /** Seals a body as it comes, into `sink`; `digests` are fed what it was. */
@@ -149,8 +155,9 @@ export class Sealing {
     sink: SealedSink,
     onBytes: (count: number) => void,
     expected?: number,
+    customer_key?: Bytes,
   ): Promise<void> {
-    using cipher = this.#cipher(seal, body);
+    using cipher = this.#cipher(seal, body, customer_key);
     const as = { cipher, pieceBytes: pieceBytesOf(seal) };
     await sealBody(as, source, digests, sink, onBytes, expected);
   }
@@ -162,8 +169,9 @@ export class Sealing {
     range: OpenedRange,
     source: SealedSource,
     memory?: PieceMemory,
+    customer_key?: Bytes,
   ): AsyncGenerator<Bytes> {
-    using cipher = this.#cipher(seal, body);
+    using cipher = this.#cipher(seal, body, customer_key);
     yield* openBody({ cipher, pieceBytes: pieceBytesOf(seal) }, range, source, memory);
   }
 }

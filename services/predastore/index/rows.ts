@@ -47,16 +47,28 @@ export interface ObjectMeta {
   readonly code?: Code;
 }
 
-/** One key for an object or part, itself sealed under the master key. */
-export interface Seal {
-  /** Which master key. */
-  readonly master: string;
+/** One key for an object with all its parts, itself sealed under another. */
+export type Seal = MasterSeal | CustomerSeal;
+
+interface SealedKey {
   /** Base64: nonce, sealed key and tag. */
   readonly key: string;
   /** Bytes of plain text in each of its pieces; 256 KiB where it does not say. */
   readonly piece?: number;
   /** The number of the body, for one that stands in its object's record. */
   readonly body?: number;
+}
+
+/** Sealed under the store's master key. */
+export interface MasterSeal extends SealedKey {
+  /** Which master key. */
+  readonly master: string;
+}
+
+/** Sealed under a key that the client brings each time; see `encryption/customer_seal.ts`. */
+export interface CustomerSeal extends SealedKey {
+  /** Base64: of the key's hash, and the hash. */
+  readonly customer: { readonly salt: string; readonly check: string };
 }
 
 export interface ChecksumMeta {

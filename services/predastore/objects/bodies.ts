@@ -39,6 +39,8 @@ export interface IncomingBody {
   readonly expected_bytes?: number;
   /** The key under which it is to be sealed. */
   readonly seal?: Seal;
+  /** What opens that one, where a client's own key does; it is never kept. */
+  readonly customer_key?: Bytes;
   /** Called when all was read; throws when it is not what it claims to be. */
   finish(size: number): Promise<{ readonly etag: string; readonly meta: ObjectMeta }>;
 }
@@ -150,8 +152,17 @@ export class Bodies {
           },
         };
         const source = body.source?.() ?? copied(body.chunks);
-        const { digests, expected_bytes } = body;
-        await this.#sealingOf().seal(seal, id, source, digests, sink, count, expected_bytes);
+        const { digests, expected_bytes, customer_key } = body;
+        await this.#sealingOf().seal(
+          seal,
+          id,
+          source,
+          digests,
+          sink,
+          count,
+          expected_bytes,
+          customer_key,
+        );
       }
       const written = await writer.finish();
       if (seal === undefined) size = written.size;

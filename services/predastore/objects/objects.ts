@@ -332,12 +332,14 @@ export class Objects {
   /**
    * Bytes `from` to `to` of an object. Segments that it reads from stay while it reads.
    * @param memory what pieces that have to be opened may stand in
+   * @param customer_key the client's own, where the object was sealed under one
    */
   async *read(
     object: ObjectRow,
     from: number,
     to: number,
     memory?: PieceMemory,
+    customer_key?: Bytes,
   ): AsyncGenerator<Bytes> {
     const done = Promise.withResolvers<void>();
     this.#reads.add(done.promise);
@@ -349,7 +351,7 @@ export class Objects {
         if (seal === undefined) yield whole.subarray(from, to);
         else {
           const range = { size: object.size, from, to };
-          yield* this.#open(seal, seal.body ?? 0, range, inside(whole), memory);
+          yield* this.#open(seal, seal.body ?? 0, range, inside(whole), memory, customer_key);
         }
         return;
       }
@@ -372,7 +374,8 @@ export class Objects {
               give: (bytes) => buffers.give(bytes),
               readChecked: (at, before) => this.#reader.read(extent, at, before),
             };
-            yield* this.#open(seal, id, { size, from: first, to: last }, source, memory);
+            const range = { size, from: first, to: last };
+            yield* this.#open(seal, id, range, source, memory, customer_key);
           }
         }
         start = end;

@@ -115,6 +115,8 @@ export interface BucketSettings {
    * while the bucket's encryption was never set.
    */
   readonly bucket_key?: boolean;
+  /** Whether objects under keys of clients' own are refused. */
+  readonly customer_keys_blocked?: boolean;
   /** What new bodies are coded with; undefined for the node's. */
   readonly code?: Code;
 }

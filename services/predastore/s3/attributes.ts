@@ -43,7 +43,7 @@ export function getObjectAttributes(call: S3Call): Response {
   const bucket = ownBucket(call);
   const asked = askedAttributes(call);
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
-  readsSealed(call.headers);
+  readsSealed(call.headers, object.meta.seal);
   const { checksum, parts, part_checksums } = object.meta;
   const limit = numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts;
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;

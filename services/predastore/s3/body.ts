@@ -7,6 +7,7 @@ import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsChunkedDecoder, chunkedMode } from "../../aws/signatures/chunked.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { BodySource } from "../encryption/body_source.ts";
+import { isCustomers } from "../encryption/customer_seal.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { ChecksumMeta, ObjectMeta, Seal } from "../index/rows.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
@@ -26,6 +27,7 @@ import {
   startChecksum,
   trailedChecksum,
 } from "./checksums.ts";
+import { customerKey } from "./customer_keys.ts";
 import { refuseKeyPairs } from "./payload_form.ts";
 import { filledBody, incomplete, rawBody } from "./raw_body.ts";
 
@@ -73,6 +75,9 @@ export function needsDigest({ headers, verified }: S3Call): void {
     "Missing required header for this request: Content-MD5 OR x-amz-checksum-*",
   );
 }
+
+/** An ETag that tells nothing of the content: of the system's objects, and of those under keys of clients' own. */
+export const otherEtag = () => crypto.randomUUID().replaceAll("-", "");
 
 export interface BodyOptions {
   readonly headers: ObjectMeta["headers"];
@@ -138,7 +143,10 @@ export function incomingBody(
       .map((name) => name.trim()).filter((name) => name !== ""),
   });
   // The system's own objects are checksummed in the store; an MD5 would only slow them down.
-  const md5 = isSystem(call) && md5Claim === undefined ? undefined : new Digest("md5");
+  const customer_key = isCustomers(options.seal) ? customerKey(headers) : undefined;
+  // An ETag that is not the MD5 needs none.
+  const tellsMd5 = !isSystem(call) && customer_key === undefined;
+  const md5 = tellsMd5 || md5Claim !== undefined ? new Digest("md5") : undefined;
   const sha256 = sha256Claim === undefined ? undefined : new Digest("sha256");
   const checksum = claimed === undefined ? undefined : startChecksum(claimed.algorithm);
   const whole = options.whole === undefined || claimed?.algorithm === options.whole
@@ -182,6 +190,7 @@ export function incomingBody(
     digests,
     ...(expected === undefined ? {} : { expected_bytes: expected }),
     ...(options.seal === undefined ? {} : { seal: options.seal }),
+    ...(customer_key === undefined ? {} : { customer_key }),
     async finish(size) {
       const trailers = decoder?.finish() ?? new Map<string, string>();
       if (expected !== undefined && size !== expected) throw incomplete();
@@ -225,7 +234,7 @@ export function incomingBody(
         };
       }
       return {
-        etag: md5Value?.toHex() ?? crypto.randomUUID().replaceAll("-", ""),
+        etag: customer_key === undefined && md5Value !== undefined ? md5Value.toHex() : otherEtag(),
         meta: {
           headers: options.headers,
           user: options.user,

@@ -20,7 +20,7 @@ import {
 import { checksumElements, typeHeader } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
 import { refuseSource } from "./copy_source.ts";
-import { tellSeal } from "./encryption.ts";
+import { checkPartKey, namesKey, tellSeal } from "./customer_keys.ts";
 import { tellExpiry } from "./expiration.ts";
 import { locationOf } from "./location.ts";
 import { algorithmOf, knownType, otherKind, uploadOf } from "./multipart.ts";
@@ -197,6 +197,8 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const before = completedBefore(call, bucket, chosen);
   if (before !== undefined) return completed(call, bucket, before);
   const upload = uploadOf(call);
+  // No key is needed to name parts; one that comes along has to be theirs.
+  if (namesKey(call.headers)) checkPartKey(call.headers, upload.meta.seal);
   const claimed = claimedWhole(call.headers, upload);
   const claimedSize = sizeOfWhole(call.headers);
   const type = knownType(call.headers.get(typeHeader));

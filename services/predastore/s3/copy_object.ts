@@ -1,6 +1,7 @@
 /** CopyObject. */
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectMeta, ObjectRow } from "../index/rows.ts";
+import { isCustomers } from "../encryption/customer_seal.ts";
 import type { StoredObject } from "../objects/objects.ts";
 import type { Tag } from "../objects/settings.ts";
 import { documentDate, quoted } from "./answer_parts.ts";
@@ -10,6 +11,7 @@ import { checksumElements, untellChecksum } from "./checksum_answers.ts";
 import { type Algorithm, askedAlgorithm, defaultAlgorithm, isAlgorithm } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
 import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
+import { sse } from "./customer_keys.ts";
 import { objectArn } from "./permissions.ts";
 import { type Given, newObject, storedHeaders } from "./put_object.ts";
 import { storageClassHeader } from "./storage_class.ts";
@@ -21,9 +23,14 @@ const redirectHeader = "x-amz-website-redirect-location";
 
 /**
  * Headers with which an object may be copied to itself, also when they ask for what it has; it always may
- * where the bucket's encryption was set, which it may be copied for.
+ * where the bucket's encryption was set, or where its client's own key is left, which it may be copied for.
  */
-const changing = [storageClassHeader, "x-amz-server-side-encryption", redirectHeader];
+const changing = [
+  storageClassHeader,
+  sse,
+  `${sse}-customer-algorithm`,
+  redirectHeader,
+];
 
 /** What the directive COPY takes from the source: all but where a website would redirect to. */
 function copiedMeta({ meta }: ObjectRow, given: Given): Pick<ObjectMeta, "headers" | "user"> {
@@ -79,7 +86,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
   const itself = source.bucket === bucket.id && source.key === call.key &&
     call.store.objects.find(bucket, call.key)?.sequence === source.sequence;
   const changes = changing.some((name) => call.headers.has(name)) ||
-    bucket.settings.bucket_key !== undefined;
+    bucket.settings.bucket_key !== undefined || isCustomers(source.meta.seal);
   if (directive === "COPY" && itself && !changes) {
     throw new AwsError(
       "InvalidRequest",
@@ -113,7 +120,7 @@ export async function copyObject(call: S3Call): Promise<Response> {
   );
   const condition = writeCondition(call.headers);
   const stored = await call.store.objects.put(bucket, call.key, body, condition, "Copy");
-  const headers = storedHeaders(bucket, call.key, stored);
+  const headers = storedHeaders(bucket, call.key, stored, call.headers);
   const version = shownVersion(bucket, stored.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);
   headers.delete("etag");

@@ -4,7 +4,8 @@ import { documentDate, quoted } from "./answer_parts.ts";
 import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { checksumValue } from "./checksum_answers.ts";
 import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.ts";
-import { takesNoEncryption, tellSeal } from "./encryption.ts";
+import { checkPartKey, checkTakesKeys, tellSeal } from "./customer_keys.ts";
+import { takesNoEncryption } from "./encryption.ts";
 import { algorithmOf, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
@@ -17,6 +18,8 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   refuseUnserved(call.headers);
   namedSource(call);
   const upload = uploadOf(call);
+  checkTakesKeys(call, ownBucket(call));
+  checkPartKey(call.headers, upload.meta.seal);
   const source = copySource(call);
   const header = call.headers.get("x-amz-copy-source-range");
   let range = { from: 0, to: source.size };
@@ -37,7 +40,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   const stored = await call.store.uploads.putPart(ownBucket(call), upload, number, body);
   const headers = new Headers();
   tellSource(headers, source);
-  tellSeal(headers, upload.meta.seal);
+  tellSeal(headers, upload.meta.seal, call.headers);
   const { checksum } = stored.meta;
   return xmlResponse("CopyPartResult", [
     element("LastModified", documentDate(stored.modified_ms)),

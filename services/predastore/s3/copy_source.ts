@@ -2,11 +2,13 @@
 import { Digest } from "../../../ffi/libcrypto.ts";
 import { AwsError } from "../../aws/errors.ts";
 import type { ObjectRow } from "../index/rows.ts";
+import { isCustomers } from "../encryption/customer_seal.ts";
 import type { IncomingBody } from "../objects/bodies.ts";
+import { otherEtag } from "./body.ts";
 import { DetailedError, invalidArgument, type S3Call, sourceBucket } from "./call.ts";
 import { type Algorithm, startChecksum } from "./checksums.ts";
 import { checkCopySource } from "./conditions.ts";
-import { copiesSealed } from "./encryption.ts";
+import { customerKey, keyToRead, sourceSse } from "./customer_keys.ts";
 import type { Given } from "./put_object.ts";
 import type { ByteRange } from "./ranges.ts";
 import { copySourceTarget, invalidSource, type Target } from "./target.ts";
@@ -35,7 +37,7 @@ export function refuseSource({ headers }: S3Call): void {
 export function copySource(call: S3Call): ObjectRow {
   const source = namedSource(call);
   const object = copied(call, source, sourceVersion(call, source.query));
-  copiesSealed(call.headers);
+  keyToRead(call.headers, object.meta.seal, sourceSse);
   checkCopySource(call.headers, object);
   return object;
 }
@@ -92,16 +94,19 @@ export function copiedBody(
   algorithm: Algorithm,
 ): IncomingBody & Disposable {
   const { seal, ...meta } = given;
+  const opening = keyToRead(call.headers, source.meta.seal, sourceSse);
+  const sealing = isCustomers(seal) ? customerKey(call.headers) : undefined;
   const md5 = new Digest("md5");
   const checksum = startChecksum(algorithm);
   return {
-    chunks: call.store.objects.read(source, range.from, range.to),
+    chunks: call.store.objects.read(source, range.from, range.to, undefined, opening),
     digests: [md5, checksum],
     expected_bytes: range.to - range.from,
     ...(seal === undefined ? {} : { seal }),
+    ...(sealing === undefined ? {} : { customer_key: sealing }),
     async finish() {
       return {
-        etag: (await md5.finish()).toHex(),
+        etag: sealing === undefined ? (await md5.finish()).toHex() : otherEtag(),
         meta: {
           ...meta,
           checksum: {

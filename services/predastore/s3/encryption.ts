@@ -1,17 +1,16 @@
-/** Encryption at rest (SSE-S3): every object of an account is sealed, as AWS does; other kinds are refused. */
-import { createHash } from "node:crypto";
-import { AwsError } from "../../aws/errors.ts";
-import type { Seal } from "../index/rows.ts";
-import {
-  DetailedError,
-  invalidArgument,
-  isSystem,
-  notImplemented,
-  ownBucket,
-  type S3Call,
-} from "./call.ts";
-import { done, flag, maybeNode, nodes, readRoot, setBucket } from "./document.ts";
+/**
+ * Encryption at rest: every object of an account is sealed, as AWS does, under the store's key (SSE-S3) or its
+ * client's own (SSE-C, `customer_keys.ts`); keys of KMS's are refused.
+ */
+import type { Bytes } from "../index/columns.ts";
+import type { BucketRow, Seal } from "../index/rows.ts";
+import { invalidArgument, isSystem, notImplemented, ownBucket, type S3Call } from "./call.ts";
+import { checkTakesKeys, customerKey, keyToRead, namesKey, sse } from "./customer_keys.ts";
+import { done, flag, maybeNode, nodes, oneOf, readRoot, setBucket, texts } from "./document.ts";
 import { element, malformedXml, text, xmlResponse } from "./xml.ts";
+
+/** What a bucket may be told not to take. */
+const customers = "SSE-C";
 
 export async function putBucketEncryption(call: S3Call): Promise<Response> {
   ownBucket(call);
@@ -29,16 +28,26 @@ export async function putBucketEncryption(call: S3Call): Promise<Response> {
     );
   }
   const bucket_key = flag(rule, "BucketKeyEnabled");
-  await setBucket(call, () => ({ bucket_key }));
+  const blocks = texts(maybeNode(rule, "BlockedEncryptionTypes") ?? {}, "EncryptionType")
+    .map((type) => oneOf(type, "NONE", customers) === customers);
+  await setBucket(call, () => ({
+    bucket_key,
+    // What is not said stays as it is.
+    ...(blocks.length === 0 ? {} : { customer_keys_blocked: blocks.includes(true) }),
+  }));
   return done();
 }
 
 export function getBucketEncryption(call: S3Call): Response {
-  const { bucket_key = false } = ownBucket(call).settings;
+  const { bucket_key = false, customer_keys_blocked = false } = ownBucket(call).settings;
   return xmlResponse(
     "ServerSideEncryptionConfiguration",
     element("Rule", [
       element("ApplyServerSideEncryptionByDefault", element("SSEAlgorithm", "AES256")),
+      element(
+        "BlockedEncryptionTypes",
+        element("EncryptionType", customer_keys_blocked ? customers : "NONE"),
+      ),
       element("BucketKeyEnabled", bucket_key),
     ]),
   );
@@ -46,110 +55,60 @@ export function getBucketEncryption(call: S3Call): Response {
 
 /** There is always one: taking it away brings back what a new bucket has. */
 export async function deleteBucketEncryption(call: S3Call): Promise<Response> {
-  await setBucket(call, () => ({ bucket_key: undefined }));
+  await setBucket(call, () => ({ bucket_key: undefined, customer_keys_blocked: undefined }));
   return done(204);
-}
-
-const header = "x-amz-server-side-encryption";
-
-function customerError(message: string): AwsError {
-  return invalidArgument(message, header, "null");
-}
-
-const customers = (must: string) =>
-  customerError(
-    `Requests specifying Server Side Encryption with Customer provided keys must ${must}.`,
-  );
-
-function bytesOf(base64: string): Uint8Array | undefined {
-  try {
-    return Uint8Array.fromBase64(base64);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Whether a key of the client's own comes along. @throws AwsError where it is none, or not whole */
-function hasCustomerKey(headers: Headers, of = header): boolean {
-  const given = (what: string) => headers.get(`${of}-customer-${what}`);
-  const [algorithm, key, md5] = [given("algorithm"), given("key"), given("key-md5")];
-  if (algorithm === null && key === null && md5 === null) return false;
-  if (algorithm === null) throw customers("provide a valid encryption algorithm");
-  if (algorithm !== "AES256") {
-    throw new DetailedError(
-      "InvalidEncryptionAlgorithmError",
-      "The Encryption request you specified is not valid. Supported value: AES256.",
-      { elements: { ArgumentName: header, ArgumentValue: algorithm } },
-    );
-  }
-  if (key === null) throw customers("provide an appropriate secret key");
-  if (md5 === null) throw customers("provide the client calculated MD5 of the secret key");
-  const bytes = bytesOf(key);
-  if (bytes?.length !== 32) {
-    throw customerError("The secret key was invalid for the specified algorithm.");
-  }
-  if (createHash("md5").update(bytes).digest("base64") !== md5) {
-    throw customerError(
-      "The calculated MD5 hash of the key did not match the hash that was provided.",
-    );
-  }
-  return true;
 }
 
 /** @throws AwsError `InvalidArgument` for a key of KMS's where KMS is not asked */
 function checkKmsKey(headers: Headers): void {
-  if (!headers.has(`${header}-aws-kms-key-id`)) return;
-  if (headers.get(header)?.startsWith("aws:kms") === true) return;
+  if (!headers.has(`${sse}-aws-kms-key-id`)) return;
+  if (headers.get(sse)?.startsWith("aws:kms") === true) return;
   throw invalidArgument(
-    `Server Side Encryption with AWS KMS managed key requires HTTP header ${header} : aws:kms`,
-    header,
+    `Server Side Encryption with AWS KMS managed key requires HTTP header ${sse} : aws:kms`,
+    sse,
   );
 }
 
-/** The only encryption that a write may ask for is the usual one. @throws AwsError `NotImplemented` for KMS's and customers' keys */
-export function refuseKeys(headers: Headers): void {
-  const asked = headers.get(header);
-  if (hasCustomerKey(headers)) {
-    if (asked === null) throw notImplemented(`${header}-customer-algorithm`);
+/** How a write may ask to be encrypted. @throws AwsError `NotImplemented` for KMS's keys, and what is wrong with a client's own */
+export function checkAskedSeal(headers: Headers): void {
+  const asked = headers.get(sse);
+  if (asked !== null && namesKey(headers)) {
     throw invalidArgument(
       "Server Side Encryption with Customer provided key is incompatible with the encryption method specified",
-      header,
+      sse,
       asked,
     );
   }
+  if (customerKey(headers) !== undefined) return;
   checkKmsKey(headers);
   if (asked === null || asked === "AES256") return;
-  if (asked.startsWith("aws:kms")) throw notImplemented(`${header}: ${asked}`);
-  throw invalidArgument("The encryption method specified is not supported", header, asked);
+  if (asked.startsWith("aws:kms")) throw notImplemented(`${sse}: ${asked}`);
+  throw invalidArgument("The encryption method specified is not supported", sse, asked);
 }
 
-/** The key for what the call writes. The system's own objects are sealed by those who write them. */
-export const sealFor = (call: S3Call): Seal | undefined =>
-  isSystem(call) ? undefined : call.store.options.sealing?.newSeal();
+/**
+ * The key for what the call writes. The system's own objects are sealed by those who write them.
+ * @throws AwsError `AccessDenied` where the bucket takes no keys of clients' own
+ */
+export function sealFor(call: S3Call, bucket: BucketRow): Seal | undefined {
+  const { sealing } = call.store.options;
+  const key = customerKey(call.headers);
+  if (key === undefined) return isSystem(call) ? undefined : sealing?.newSeal();
+  checkTakesKeys(call, bucket);
+  if (sealing === undefined) throw notImplemented(`${sse}-customer-algorithm`);
+  return sealing.newCustomerSeal(key);
+}
 
 /** How an object is encrypted is said where it is begun, and nowhere else. @throws AwsError `InvalidArgument` */
 export function takesNoEncryption(headers: Headers): void {
-  const asked = headers.get(header);
+  const asked = headers.get(sse);
   if (asked === null) return;
-  throw invalidArgument(`${header} header is not supported for this operation.`, header, asked);
+  throw invalidArgument(`${sse} header is not supported for this operation.`, sse, asked);
 }
 
-const notApplicable = () =>
-  new AwsError("InvalidRequest", "The encryption parameters are not applicable to this object.");
-
-/** No object is sealed under a key that its reader has to bring. @throws AwsError `InvalidRequest`, `InvalidArgument` */
-export function readsSealed(headers: Headers): void {
+/** What opens an object that is read, where it takes a client's own key. @throws AwsError `InvalidRequest`, `InvalidArgument`, `AccessDenied` */
+export function readsSealed(headers: Headers, seal: Seal | undefined): Bytes | undefined {
   takesNoEncryption(headers);
   checkKmsKey(headers);
-  if (hasCustomerKey(headers)) throw notApplicable();
-}
-
-/** As `readsSealed`, of what is copied. */
-export function copiesSealed(headers: Headers): void {
-  if (hasCustomerKey(headers, "x-amz-copy-source-server-side-encryption")) throw notApplicable();
-}
-
-/** What answers say of an object that is sealed. */
-export function tellSeal(headers: Headers, seal: Seal | undefined): void {
-  if (seal !== undefined) headers.set("x-amz-server-side-encryption", "AES256");
+  return keyToRead(headers, seal);
 }

@@ -2,6 +2,7 @@
 import { AwsError } from "../../aws/errors.ts";
 import { errorFields } from "../../log/log.ts";
 import { reusedAfter } from "../extents/piece_memory.ts";
+import type { Bytes } from "../index/columns.ts";
 import type { ObjectRow } from "../index/rows.ts";
 import { answerBody } from "./answer_body.ts";
 import { DetailedError, ownBucket, type S3Call } from "./call.ts";
@@ -71,19 +72,21 @@ function prepareRead(call: S3Call): {
   readonly status: number;
   readonly headers: Headers;
   readonly range: ByteRange;
+  readonly customer_key: Bytes | undefined;
 } {
   const object = found(call);
-  readsSealed(call.headers);
+  const customer_key = readsSealed(call.headers, object.meta.seal);
   const headers = describe(call, object);
   if (notModified(call.headers, object)) {
     headers.delete("content-type");
-    return { object, status: 304, headers, range: { from: 0, to: 0 } };
+    return { object, status: 304, headers, range: { from: 0, to: 0 }, customer_key };
   }
   const { range, parts, part } = wantedRange(call, object);
   if (parts !== undefined) headers.set("x-amz-mp-parts-count", String(parts));
   if (range === undefined) {
     headers.set("content-length", String(object.size));
-    return { object, status: 200, headers, range: { from: 0, to: object.size } };
+    const whole = { from: 0, to: object.size };
+    return { object, status: 200, headers, range: whole, customer_key };
   }
   headers.set("content-length", String(range.to - range.from));
   if (range.to > range.from) {
@@ -94,7 +97,7 @@ function prepareRead(call: S3Call): {
     untellChecksum(headers);
   }
   if (part !== undefined) tellPartChecksum(call, object, part, headers);
-  return { object, status: 206, headers, range };
+  return { object, status: 206, headers, range, customer_key };
 }
 
 export function headObject(call: S3Call): Response {
@@ -111,7 +114,7 @@ const unsent_bytes = 5 << 19;
 
 /** The first bytes are read before the answer begins, so that what is lost is an error and no stub. */
 export async function getObject(call: S3Call): Promise<Response> {
-  const { object, status, headers, range } = prepareRead(call);
+  const { object, status, headers, range, customer_key } = prepareRead(call);
   if (status === 304) return new Response(null, { status, headers });
   if (range.from === range.to) return new Response(new Uint8Array(0), { status, headers });
   const known = call.store.objects.inMemory(object);
@@ -120,7 +123,8 @@ export async function getObject(call: S3Call): Promise<Response> {
     return new Response(known.subarray(range.from, range.to), { status, headers });
   }
   const memory = reusedAfter(unsent_bytes);
-  const pieces = call.store.objects.read(object, range.from, range.to, memory);
+  const { objects } = call.store;
+  const pieces = objects.read(object, range.from, range.to, memory, customer_key);
   const first = await pieces.next();
   if (first.done === true) return new Response(new Uint8Array(0), { status, headers });
   if (first.value.length === range.to - range.from) {

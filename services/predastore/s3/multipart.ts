@@ -11,7 +11,7 @@ import {
   typesOf,
 } from "./checksums.ts";
 import { checksumKind, checksumValue, typeHeader } from "./checksum_answers.ts";
-import { tellSeal } from "./encryption.ts";
+import { tellSeal } from "./customer_keys.ts";
 import { tellAbortion } from "./expiration.ts";
 import { newObject } from "./put_object.ts";
 import { shownClass } from "./storage_class.ts";
@@ -51,7 +51,7 @@ export async function createMultipartUpload(call: S3Call): Promise<Response> {
   const upload = await call.store.uploads.create(bucket, call.key, meta, checksum);
   const headers = new Headers();
   tellAbortion(headers, bucket, upload);
-  tellSeal(headers, meta.seal);
+  tellSeal(headers, meta.seal, call.headers);
   if (checksum !== undefined) {
     headers.set("x-amz-checksum-algorithm", checksum.algorithm);
     headers.set(typeHeader, checksum.type);

@@ -15,7 +15,8 @@ import {
   type S3Call,
 } from "./call.ts";
 import { asksChecksum, tellChecksum } from "./checksum_answers.ts";
-import { refuseKeys, tellSeal } from "./encryption.ts";
+import { tellSeal } from "./customer_keys.ts";
+import { checkAskedSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
 import { askedClass, tellClass } from "./storage_class.ts";
@@ -46,7 +47,7 @@ const harmless: Readonly<Record<string, readonly string[]>> = {
  */
 export function refuseUnserved(headers: Headers, aclRefused?: () => AwsError): void {
   askedAcl(headers, aclRefused);
-  refuseKeys(headers);
+  checkAskedSeal(headers);
   for (const [name, allowed] of Object.entries(harmless)) {
     const value = headers.get(name);
     if (value === null || allowed.includes(value)) continue;
@@ -150,7 +151,7 @@ export function describe(call: S3Call, object: ObjectRow): Headers {
     headers.set("x-amz-tagging-count", String(tags.length));
   }
   tellLock(headers, lock);
-  tellSeal(headers, seal);
+  tellSeal(headers, seal, call.headers);
   tellClass(headers, storage_class);
   if (asksChecksum(call.headers)) tellChecksum(headers, checksum);
   const encoding = headers.get("content-encoding");

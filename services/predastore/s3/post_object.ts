@@ -100,7 +100,7 @@ export async function postObject(call: S3Call): Promise<Response> {
     undefined,
     "Post",
   );
-  return answer(call, fields, key, storedHeaders(bucket, key, stored), stored.etag);
+  return answer(call, fields, key, storedHeaders(bucket, key, stored, headers), stored.etag);
 }
 
 /** A form without a policy is what it is: nobody's, who may what the bucket's policy lets everybody. */

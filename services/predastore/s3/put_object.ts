@@ -6,7 +6,8 @@ import { incomingBody, usualChecksum } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { tellChecksum } from "./checksum_answers.ts";
 import { writeCondition } from "./conditions.ts";
-import { sealFor, tellSeal } from "./encryption.ts";
+import { tellSeal } from "./customer_keys.ts";
+import { sealFor } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { objectHeaders } from "./object_headers.ts";
 import { newLock, requireDigest } from "./object_lock.ts";
@@ -24,21 +25,27 @@ export function newObject(
 ): Given {
   takesNoVersion(call.query);
   const lock = newLock(call, bucket.settings);
-  const seal = sealFor(call);
+  const given = objectHeaders(call.headers);
+  const seal = sealFor(call, bucket);
   return {
-    ...objectHeaders(call.headers),
+    ...given,
     ...(lock === undefined ? {} : { lock }),
     ...(seal === undefined ? {} : { seal }),
   };
 }
 
 /** The headers by which a write tells what was stored. */
-export function storedHeaders(bucket: BucketRow, key: string, stored: StoredObject): Headers {
+export function storedHeaders(
+  bucket: BucketRow,
+  key: string,
+  stored: StoredObject,
+  asked: Headers,
+): Headers {
   const headers = new Headers({ etag: quoted(stored.etag) });
   tellExpiry(headers, bucket, { ...stored, key });
   // The null version that a suspended bucket gets is told by reads and copies, not by PUT.
   if (stored.version !== undefined) headers.set("x-amz-version-id", stored.version);
-  tellSeal(headers, stored.meta.seal);
+  tellSeal(headers, stored.meta.seal, asked);
   tellChecksum(headers, stored.meta.checksum);
   return headers;
 }
@@ -50,5 +57,5 @@ export async function putObject(call: S3Call): Promise<Response> {
   requireDigest(call, options.lock, "Put Object");
   using body = incomingBody(call, { ...options, ...usualChecksum(call) });
   const stored = await call.store.objects.put(bucket, call.key, body, condition);
-  return new Response(null, { headers: storedHeaders(bucket, call.key, stored) });
+  return new Response(null, { headers: storedHeaders(bucket, call.key, stored, call.headers) });
 }

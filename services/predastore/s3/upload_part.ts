@@ -4,7 +4,8 @@ import { quoted } from "./answer_parts.ts";
 import { type BodyOptions, incomingBody, usualChecksum } from "./body.ts";
 import { ownBucket, type S3Call } from "./call.ts";
 import { checksumHeader, claimedChecksum } from "./checksums.ts";
-import { takesNoEncryption, tellSeal } from "./encryption.ts";
+import { checkPartKey, checkTakesKeys, tellSeal } from "./customer_keys.ts";
+import { takesNoEncryption } from "./encryption.ts";
 import { algorithmOf, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
@@ -35,6 +36,8 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   const upload = uploadOf(call);
   takesNoEncryption(call.headers);
   refuseUnserved(call.headers);
+  checkTakesKeys(call, ownBucket(call));
+  checkPartKey(call.headers, upload.meta.seal);
   checkKind(upload, call.headers);
   requireDigest(call, upload.meta.lock, "Put Part");
   using body = incomingBody(call, {
@@ -46,7 +49,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
   const stored = await call.store.uploads.putPart(bucket, upload, number, body);
   const headers = new Headers({ etag: quoted(stored.etag) });
-  tellSeal(headers, upload.meta.seal);
+  tellSeal(headers, upload.meta.seal, call.headers);
   const { checksum } = stored.meta;
   const asked = upload.checksum !== undefined || claimedChecksum(call.headers) !== undefined;
   if (asked && checksum !== undefined) {
