@@ -262,14 +262,23 @@ export class Table<T> implements AsyncDisposable {
   /**
    * Changes a row by compare-and-set, again from the newest state after each lost race.
    * @param change gets the value (undefined when there is none) and returns the new one; returning
-   *   the same object leaves the row as it is, when that is the newest; what it throws is thrown, and
+   *   the same object leaves the row as it is, when that is the newest; what it throws of the newest is thrown, and
    *   nothing is written
    */
   async modify(key: string, change: (value: T | undefined) => T): Promise<Row<T>> {
     const known = this.get(key);
     let row = known ?? await this.read(key);
     for (let attempt = 0;; attempt++) {
-      const value = change(row?.value);
+      let value: T;
+      try {
+        value = change(row?.value);
+      } catch (refusal) {
+        if (row === undefined || row !== known) throw refusal;
+        // What refuses an old copy may be content with the newest.
+        row = await this.read(key);
+        if (row?.revision === known.revision) throw refusal;
+        continue;
+      }
       if (row !== undefined && value === row.value) {
         if (row !== known) return row;
         // No write tells that the local copy is old.
@@ -299,8 +308,10 @@ export class Table<T> implements AsyncDisposable {
       }
     });
     // The purge does not tell its revision; its own watcher does, and the server's state is at least that.
-    const status = await this.#try(() => this.#kv.status());
-    await this.waitFor(status.streamInfo.state.last_seq);
+    await this.#try(async () => {
+      const status = await this.#kv.status();
+      await this.waitFor(status.streamInfo.state.last_seq);
+    });
   }
 
   /** Hears of every change from now on; call the result to stop. */
@@ -323,7 +334,7 @@ export class Table<T> implements AsyncDisposable {
         throw error;
       }
     });
-    await this.waitFor(revision);
+    await this.#try(() => this.waitFor(revision));
     return { key, value, revision, bytes: stored.length };
   }
 

@@ -59,6 +59,24 @@ Deno.test("that there is nothing to change is believed of the newest row only", 
   assert.deepEqual([same.value.count, same.revision], [3, done.revision]);
 });
 
+Deno.test("what is refused is refused of the newest row only", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  await using table = await Table.open<Counter>(bus, "counters", testLog);
+  const old = await table.create("a", { count: 1 });
+  const newer = await table.update("a", { count: 2 }, old.revision);
+  // As a copy is whose watch has not come so far yet.
+  table.get = () => old;
+  const unlessOne = (row: Counter | undefined) => {
+    if (row?.count === 1) throw new RangeError("it is one");
+    return { count: 3 };
+  };
+  assert.equal((await table.modify("a", unlessOne)).value.count, 3);
+  const refused = await table.update("a", { count: 1 }, newer.revision + 1);
+  await assert.rejects(table.modify("a", unlessOne), RangeError);
+  assert.equal((await table.read("a"))?.revision, refused.revision);
+});
+
 Deno.test("a table opened later holds what was written before, deletions too", async () => {
   await using nats = await startNats();
   const bus = await nats.bus();
