@@ -53,6 +53,7 @@ export const errnos = {
   EINVAL: 22,
   EMFILE: 24,
   ENOSPC: 28,
+  EROFS: 30,
   ENOSYS: 38,
   ENODATA: 61,
   ETIME: 62,

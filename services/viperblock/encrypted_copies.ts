@@ -2,7 +2,8 @@
  * What is made of a snapshot that is not encrypted, and shall be, is a copy of all of it; everything else shares
  * chunks. A copy belongs to a volume that nobody sees while it is filled (`deleting`), so that one that was cut off is
  * removed at the next start. One that is whole gets its name, however long the tables do not take that: whether a try
- * that failed has been taken after all nobody can tell, so it must not be given up.
+ * that failed has been taken after all nobody can tell, so it must not be given up. Whoever asked for it is told before that
+ * that the tables are away, and may ask again.
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
@@ -43,12 +44,23 @@ export interface EncryptedCopiesOptions {
   readonly log: Log;
   readonly references: References;
   readonly firstPauseMs?: number;
+  /** How long is waited for the tables to take the name of a copy before it is said that they are away. */
+  readonly namePatienceMs?: number;
 }
+
+interface Filling {
+  readonly over: PromiseWithResolvers<void>;
+  /** Rejects when the tables do not take its name: that may be any time. */
+  readonly away: PromiseWithResolvers<never>;
+}
+
+/** More than one try takes, and less than callers wait. */
+const usualNamePatienceMs = 10_000;
 
 export class EncryptedCopies {
   readonly #o: EncryptedCopiesOptions;
-  /** Volumes that are being filled, and when that is over. */
-  readonly #filling = new Map<string, Promise<void>>();
+  /** Volumes that are being filled. */
+  readonly #filling = new Map<string, Filling>();
   readonly #stopping = new AbortController();
 
   constructor(options: EncryptedCopiesOptions) {
@@ -63,28 +75,49 @@ export class EncryptedCopies {
     }
   }
 
-  /** Returns when the volume is not being filled any more. */
+  /** Returns when the volume is not being filled any more. @throws AwsError when the tables do not let it come to that */
   async filled(volumeId: string): Promise<void> {
-    await this.#filling.get(volumeId);
+    const filling = this.#filling.get(volumeId);
+    if (filling !== undefined) await Promise.race([filling.over.promise, filling.away.promise]);
   }
 
   /**
    * Fills a volume with what a snapshot holds; what came of it goes when that fails.
-   * @param name writes down what was made, again if it must be
+   * @param name writes down what was made, again if it must be; undefined when nobody wants it any more
+   * @throws AwsError also when the tables are away; it is written down then when they are back
    */
   async fill<T>(
     row: VolumeRow,
     source: SnapshotRow,
     name: (map: SavedMap) => Promise<T>,
   ): Promise<T> {
-    const over = Promise.withResolvers<void>();
-    this.#filling.set(row.volume_id, over.promise);
-    try {
-      const map = await this.#copied(row, source);
-      return await this.#named(row, () => name(map));
-    } finally {
+    const filling: Filling = { over: Promise.withResolvers(), away: Promise.withResolvers() };
+    filling.away.promise.catch(() => {});
+    this.#filling.set(row.volume_id, filling);
+    const made = this.#made(row, source, name, filling).finally(() => {
       this.#filling.delete(row.volume_id);
-      over.resolve();
+      filling.over.resolve();
+    });
+    return await Promise.race([made, filling.away.promise]);
+  }
+
+  async #made<T>(
+    row: VolumeRow,
+    source: SnapshotRow,
+    name: (map: SavedMap) => Promise<T>,
+    { away }: Filling,
+  ): Promise<T> {
+    const map = await this.#copied(row, source);
+    const late = setTimeout(
+      () => away.reject(unavailable("The state store")),
+      this.#o.namePatienceMs ?? usualNamePatienceMs,
+    );
+    try {
+      const named = await this.#named(row, () => name(map));
+      if (named === undefined) await this.#o.references.giveUp(row.volume_id);
+      return named;
+    } finally {
+      clearTimeout(late);
     }
   }
 

@@ -193,25 +193,34 @@ export class Snapshots {
     });
     if (!("copy" in made)) return made;
     const { copy, filling, source } = made;
-    return await this.#o.copies.fill(
+    const named = await this.#o.copies.fill(
       filling,
       source,
       (map) =>
         this.#o.references.alone(async () => {
           const row = await this.#written({ ...copy, map });
+          if (row === undefined) return undefined;
           // The snapshot keeps what the volume wrote; there is nothing to collect.
           await this.#o.tables.volumes.delete(filling.volume_id);
           return describedSnapshot(row);
         }),
     );
+    if (named !== undefined) return named;
+    throw new AwsError(
+      "IdempotentParameterMismatch",
+      `The snapshot '${snapshotId}' has been made of something else meanwhile.`,
+    );
   }
 
-  /** Makes the row of a copy, unless a try that seemed to fail has made it. */
-  async #written(row: SnapshotRow): Promise<SnapshotRow> {
+  /**
+   * Makes the row of a copy, unless a try that seemed to fail has made it.
+   * @returns undefined when the id has become another snapshot's
+   */
+  async #written(row: SnapshotRow): Promise<SnapshotRow | undefined> {
     const { snapshots } = this.#o.tables;
     const existing = (await snapshots.read(row.snapshot_id))?.value;
-    if (existing?.map !== undefined && existing.map.key === row.map?.key) return existing;
-    return (await snapshots.create(row.snapshot_id, row)).value;
+    if (existing === undefined) return (await snapshots.create(row.snapshot_id, row)).value;
+    return existing.map?.key === row.map?.key ? existing : undefined;
   }
 
   /** A volume that nobody sees, whose chunks an encrypted copy will name. */

@@ -4,6 +4,7 @@ import { directBlockBytes } from "../../services/viperblock/contract.ts";
 import { blockBytes } from "../../services/viperblock/format.ts";
 import type { SavedMap } from "../../services/viperblock/maps/map_objects.ts";
 import { readBlocks, readStoredMap } from "../../services/viperblock/maps/stored_map.ts";
+import { until } from "../kit/until.ts";
 import { startLateWorld } from "./late_world.ts";
 
 const size_bytes = directBlockBytes;
@@ -62,3 +63,23 @@ for (const when of ["before", "after"] as const) {
     });
   }
 }
+
+Deno.test("an encrypted copy whose id has become another snapshot's says so, and nothing of it is left", async () => {
+  await using world = await startLateWorld();
+  const { late, tables, snapshots } = world;
+  const direct = world.process();
+  await direct.open({ snapshot_id: "snap-plain", size_bytes });
+  await direct.write("snap-plain", 0, new Uint8Array(directBlockBytes).fill(7));
+  await direct.seal({ snapshot_id: "snap-plain" });
+  late.holds = "chunks/vol-copy-1/";
+  const copying = snapshots.copy("snap-plain", "snap-1", true);
+  await until("it is being filled", () => late.held.length > 0);
+  await direct.open({ snapshot_id: "snap-1", size_bytes });
+  await direct.seal({ snapshot_id: "snap-1" });
+  late.holds = undefined;
+  for (const { land } of late.held) land();
+  await assert.rejects(copying, { code: "IdempotentParameterMismatch" });
+  assert.equal((await snapshots.describe("snap-1")).stored_bytes, 0, "the other is as it was");
+  assert.equal(await tables.volumes.read("vol-copy-1"), undefined);
+  assert.deepEqual([...late.objects.keys()].filter((key) => key.includes("vol-copy-1/")), []);
+});

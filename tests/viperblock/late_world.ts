@@ -44,7 +44,7 @@ export class LateStore implements BlockStore {
 }
 
 /** The parts of an engine that make and write snapshots and volumes without mounting any. */
-export async function startLateWorld() {
+export async function startLateWorld(patience: { readonly namePatienceMs?: number } = {}) {
   const nats = await startNats();
   const tables = await openTables(await nats.bus("viperblock"), testLog);
   const late = new LateStore();
@@ -69,7 +69,14 @@ export async function startLateWorld() {
     cacheBytes: () => 0,
   });
   const references = new References({ tables, store, mounts, keys, log });
-  const copies = new EncryptedCopies({ store, keys, log, references, firstPauseMs: 1 });
+  const copies = new EncryptedCopies({
+    store,
+    keys,
+    log,
+    references,
+    firstPauseMs: 1,
+    ...patience,
+  });
   const snapshots = new Snapshots({ tables, mounts, log, references, copies });
   const volumes = new Volumes({
     tables,

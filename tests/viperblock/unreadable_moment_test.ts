@@ -90,3 +90,31 @@ Deno.test("a checkpoint that cannot be opened for a moment is opened then, and w
   const { damage } = await opened([], name, to);
   assert.equal(damage?.reason, "the checkpoint cannot be opened");
 });
+
+Deno.test("a directory that cannot be listed takes no memory, however often it is tried", async () => {
+  const mapped = () => {
+    const [pages = ""] = Deno.readTextFileSync("/proc/self/statm").split(" ");
+    return Number(pages) * 4096;
+  };
+  const log = createLog("test", { write: () => {} });
+  const before = mapped();
+  for (let i = 0; i < 100; i++) {
+    const opened = openVolume({
+      volumeId: "vol-moment",
+      sizeBytes: 16 << 20,
+      epoch: 1,
+      savedEpoch: 0,
+      directory: "/var/tmp/mulga-missing",
+      socket: "/var/tmp/mulga-missing/nbd",
+      store: directoryStore("/var/tmp/mulga-missing/objects"),
+      log,
+      cacheBytes: 1 << 20,
+      segmentBudget: 4,
+      reserveBytes: 0,
+      spacePatienceMs: 1000,
+    }, () => Promise.resolve({ kind: "empty" }));
+    await assert.rejects(opened, Deno.errors.NotFound);
+  }
+  // Each would have 10 MiB for what passes to and from the store.
+  assert.ok(mapped() - before < 500 << 20);
+});

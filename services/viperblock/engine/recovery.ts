@@ -7,6 +7,7 @@ import { LogSeal } from "../encryption/log_seal.ts";
 import { unsealedCheckpoint } from "../encryption/sealed_bytes.ts";
 import type { VolumeKey } from "../encryption/volume_key.ts";
 import { DamagedData, hole, isChunk, UnreadableData } from "../format.ts";
+import { isLost, lostCode } from "../machine/lost.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type StoredBytes, wholeOf } from "../machine/stored_bytes.ts";
 import { readMapFrom } from "../maps/map_reader.ts";
@@ -77,6 +78,16 @@ export function ownCheckpoint(
   const bytes = wholeOf(opened);
   mustBeOf(volumeId, readMapHead(bytes));
   return bytes;
+}
+
+/** What the disk does not do may be done when it is asked again. @throws UnreadableData */
+function asked(sentence: string, call: () => void): void {
+  try {
+    call();
+  } catch (cause) {
+    if (!isLost(cause)) throw cause;
+    throw new UnreadableData(`${sentence}: ${lostCode(cause)}`, { cause });
+  }
 }
 
 /**
@@ -178,12 +189,14 @@ export function recover(
     });
     restore();
     for (const apply of pending) apply();
+    for (const segment of found.values()) {
+      asked(`${segment.path} cannot be made durable`, () => disk.sync(segment.fd));
+    }
     for (const { fd, path } of result.unused as OpenLogFile[]) {
       open.delete(fd);
       disk.close(fd);
-      disk.remove(path);
+      asked(`${path} cannot be removed`, () => disk.remove(path));
     }
-    for (const segment of found.values()) disk.sync(segment.fd);
     return result;
   } catch (error) {
     for (const fd of open) disk.close(fd);

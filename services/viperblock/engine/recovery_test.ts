@@ -24,6 +24,7 @@ function firstBatch(): Uint8Array<ArrayBuffer> {
 /** A disk on which calls fail, and that counts how often each file is closed. */
 class FailingDisk extends FoundDisk {
   readonly closed: number[] = [];
+  readonly removed: string[] = [];
   /** So many reads succeed. */
   reads = Infinity;
 
@@ -35,6 +36,10 @@ class FailingDisk extends FoundDisk {
   override read(...where: Parameters<FoundDisk["read"]>): number {
     if (this.reads-- <= 0) throw new SystemError("pread", errnos.ENOMEM);
     return super.read(...where);
+  }
+
+  override remove(path?: string): void {
+    this.removed.push(path ?? "");
   }
 
   override sync(): void {
@@ -54,9 +59,10 @@ Deno.test("a log that cannot be made durable leaves each file closed once: its n
   const map = new BlockMap(16);
   assert.throws(
     () => recover({ disk, memory: () => window, release() {} }, volumeId, map, new Places(map)),
-    SystemError,
+    { name: "UnreadableData", message: "/v/log-0.seg cannot be made durable: EIO" },
   );
   assert.deepEqual(disk.closed.sort(), [0, 1]);
+  assert.deepEqual(disk.removed, [], "nothing of it has been changed");
   unmap(window);
 });
 
@@ -69,5 +75,20 @@ Deno.test("a damaged volume that cannot be read either leaves each file closed o
   const rescue = { reason: "it is tried", base: { kind: "empty" } } as const;
   assert.throws(() => salvage(machine, volumeId, rescue, map, new Places(map)), SystemError);
   assert.deepEqual(disk.closed.sort(), [0, 1]);
+  unmap(window);
+});
+
+Deno.test("a log of which the disk removes nothing may be opened when it is asked again", () => {
+  const disk = new FailingDisk("/v", files());
+  disk.sync = () => {};
+  disk.remove = () => {
+    throw new SystemError("unlink", errnos.EROFS);
+  };
+  const window = mapMemory(logWindowBytes);
+  const map = new BlockMap(16);
+  assert.throws(
+    () => recover({ disk, memory: () => window, release() {} }, volumeId, map, new Places(map)),
+    { name: "UnreadableData", message: "/v/log-1.seg cannot be removed: EROFS" },
+  );
   unmap(window);
 });

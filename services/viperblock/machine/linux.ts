@@ -41,17 +41,19 @@ class Directory implements LogDisk {
     return { path, fd: openFile(path, openFlags.readWrite | openFlags.direct) };
   }
 
-  openAll(unopened: (why: string) => void = mustBeOpened): OpenFile[] {
+  openAll(unopened?: (why: string) => void): OpenFile[] {
     const files: OpenFile[] = [];
+    // A file system that has become read-only opens nothing for writing, and gives all that there is.
+    const access = unopened === undefined ? openFlags.readWrite : openFlags.readOnly;
     try {
       for (const name of this.#names()) {
         if (!logFilePattern.test(name)) continue;
         const path = join(this.path, name);
         try {
-          files.push(this.open(path));
+          files.push({ path, fd: openFile(path, access | openFlags.direct) });
         } catch (error) {
           if (!isLost(error)) throw error;
-          unopened(`${path} cannot be opened: ${lostCode(error)}`);
+          (unopened ?? mustBeOpened)(`${path} cannot be opened: ${lostCode(error)}`);
         }
       }
       return files;

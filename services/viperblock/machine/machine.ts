@@ -39,7 +39,8 @@ export interface OpenFile {
 export interface LogDisk {
   /**
    * Every log file there is, opened.
-   * @param unopened hears, in one sentence, of each that the disk does not give; unless it is given, none may be missing
+   * @param unopened hears, in one sentence, of each that the disk does not give, and all are opened for reading only; unless it is
+   *   given, none may be missing
    * @throws UnreadableData
    */
   openAll(unopened?: (why: string) => void): OpenFile[];

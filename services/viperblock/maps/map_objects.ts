@@ -38,10 +38,18 @@ export function untilAborted(store: BlockStore, signal: AbortSignal): BlockStore
     delete: (key) => orAborted(store.delete(key)),
     async *list(prefix) {
       const keys = store.list(prefix)[Symbol.asyncIterator]();
-      for (;;) {
-        const { done, value } = await orAborted(keys.next());
-        if (done === true) return;
-        yield value;
+      let isOver = false;
+      try {
+        while (!isOver) {
+          const next = await orAborted(keys.next());
+          isOver = next.done === true;
+          if (!isOver) yield next.value;
+        }
+      } finally {
+        // What it holds of the store is let go of. A question that nobody waits for any more is answered first, if ever.
+        const closed = isOver ? undefined : keys.return?.();
+        if (signal.aborted) closed?.catch(() => {});
+        else await closed;
       }
     },
   };

@@ -125,13 +125,9 @@ export async function openVolume(
   const { signal = new AbortController().signal } = options;
   const pauses = [...options.readAgainMs ?? usualReadAgainMs];
   for (;;) {
-    const volume = new MountedVolume(options);
     try {
-      await volume.ready;
-      return volume;
+      return await served(options);
     } catch (error) {
-      // What it had begun with its files is over before the next opening has them.
-      await volume.ended;
       if (!(error instanceof WorkerFailed && error.damaged)) throw error;
       if (signal.aborted) throw error;
       const pause_ms = error.mayPass ? pauses.shift() : undefined;
@@ -153,9 +149,19 @@ async function rescueOf(error: WorkerFailed, saved: () => Promise<SavedBase>): P
 }
 
 async function openDamaged(options: MountOptions, rescue: Rescue): Promise<MountedVolume> {
-  const volume = new MountedVolume({ ...options, rescue });
-  await volume.ready;
-  return volume;
+  return await served({ ...options, rescue });
+}
+
+/** The volume, once it is served. What one that fails had begun with its files is over before anybody hears of that. */
+async function served(options: MountOptions): Promise<MountedVolume> {
+  const volume = new MountedVolume(options);
+  try {
+    await volume.ready;
+    return volume;
+  } catch (error) {
+    await volume.ended;
+    throw error;
+  }
 }
 
 export class MountedVolume {
@@ -188,6 +194,12 @@ export class MountedVolume {
   constructor(options: MountOptions) {
     this.#o = options;
     this.#log = options.log.with({ volume_id: options.volumeId, epoch: options.epoch });
+    // A directory that cannot be listed is met before anything is taken that would have to be given back.
+    this.#files = new LocalFiles({
+      system: linuxFileSystem,
+      directory: options.directory,
+      reserveBytes: options.reserveBytes,
+    });
     const memory = (length: number) => {
       const made = mapMemory(length);
       this.#memories.push(made);
@@ -199,11 +211,6 @@ export class MountedVolume {
       piece: memory(pieceBytes),
     };
     this.#cacheFiles = options.cacheFiles ?? 0;
-    this.#files = new LocalFiles({
-      system: linuxFileSystem,
-      directory: options.directory,
-      reserveBytes: options.reserveBytes,
-    });
     this.#orders = new Orders({
       store: options.store,
       files: this.#files,
