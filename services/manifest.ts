@@ -119,7 +119,13 @@ export const services: readonly ServiceSpec[] = [
     },
     bus: {
       hears: ["identity.changed", "node.*.s3.>"],
-      says: ["identity.signing_key", "identity.authorize", "s3.event.>"],
+      says: [
+        "identity.signing_key",
+        "identity.authorize",
+        "identity.policy_trust",
+        "identity.policy_shown",
+        "s3.event.>",
+      ],
       streams: ["S3_EVENTS"],
     },
     movesData: true,

@@ -62,12 +62,32 @@ export interface AuthorizeRequest {
 }
 
 /** What a resource's owner says of who may use it. */
-export interface ResourcePolicy {
-  /** JSON. */
-  readonly document: string;
+export interface ResourcePolicy extends WrittenPolicy {
   /** The account that the resource belongs to. */
   readonly account_id: string;
 }
+
+export interface WrittenPolicy {
+  /** JSON. */
+  readonly document: string;
+  /** ARNs in it, and the id of whoever had each when it was written; without them ARNs are ARNs. */
+  readonly trusted?: Readonly<Record<string, string>>;
+}
+
+/**
+ * What is kept beside the policy of a resource that is written now.
+ * @throws AwsError `MalformedPolicyDocument` when it is none, or names who is not there
+ */
+export const policyTrust = subject<
+  { readonly document: string },
+  { readonly trusted: Readonly<Record<string, string>> }
+>("identity.policy_trust", 5_000);
+
+/** A resource's policy as its owner sees it: the id in place of the ARN of who is no more. */
+export const policyShown = subject<WrittenPolicy, { readonly document: string }>(
+  "identity.policy_shown",
+  5_000,
+);
 
 export interface AuthorizeDecision {
   readonly allowed: boolean;

@@ -21,6 +21,8 @@ import {
   instanceCredentials,
   instanceProfile,
   listAccounts,
+  policyShown,
+  policyTrust,
   signingKey,
 } from "./contract.ts";
 import { firstAccount, firstStart } from "./credentials/first_start.ts";
@@ -32,6 +34,7 @@ import { authorizeRequest } from "./decisions.ts";
 import { checkMasterKeys, sealAnew, secretOf } from "./credentials/secrets.ts";
 import { grantSigningKey } from "./credentials/signing.ts";
 import { State } from "./state.ts";
+import { shownPolicy, trustedIds } from "./trusted_ids.ts";
 
 export interface IdentityOptions {
   readonly bus: Bus;
@@ -80,6 +83,8 @@ export async function startIdentity(options: IdentityOptions): Promise<Identity>
 
   bus.answer(signingKey, (scope) => grantSigningKey(state, masterKeys, scope));
   bus.answer(authorize, (request, context) => authorizeRequest(state, request, context));
+  bus.answer(policyTrust, ({ document }) => trustedIds(state, document, "resource"));
+  bus.answer(policyShown, (policy) => ({ document: shownPolicy(state, policy) }));
   bus.answer(adminCredentials, () => credentialsOfAdmin(state, masterKeys));
   bus.answer(
     createAccount,

@@ -114,7 +114,10 @@ export function ownerOf(state: State, key: KeyRecord): Principal | undefined {
 export function askerOf(who: Principal): Asker {
   const { account_id, arn } = who;
   return who.kind === "role"
-    ? { account_id, arn, role_arn: roleArn(who.role), role_id: who.role.role_id }
+    ? {
+      ...{ account_id, arn, role_arn: roleArn(who.role), role_id: who.role.role_id },
+      session_id: who.id,
+    }
     : { account_id, arn, ...(who.kind === "user" ? { user_id: who.user.user_id } : {}) };
 }
 

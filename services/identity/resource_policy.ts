@@ -12,6 +12,7 @@ import type { AuthorizeDecision, AuthorizeRequest, ResourcePolicy } from "./cont
 import { parsePolicy, type Policy } from "./policy/document.ts";
 import { type Decision, evaluateResource } from "./policy/evaluate.ts";
 import type { Naming } from "./policy/principal.ts";
+import { withIds } from "./trusted_ids.ts";
 import { anonymousContext, askerOf, contextOf, type Principal } from "./principals.ts";
 
 const mending: ReadonlySet<string> = new Set([
@@ -22,7 +23,12 @@ const mending: ReadonlySet<string> = new Set([
 const mostParsed = 256;
 const parsed = new Map<string, Policy | undefined>();
 
-function policyOf(document: string): Policy | undefined {
+function policyOf({ document, trusted }: ResourcePolicy): Policy | undefined {
+  const policy = parsedPolicy(document);
+  return policy === undefined || trusted === undefined ? policy : withIds(policy, trusted);
+}
+
+function parsedPolicy(document: string): Policy | undefined {
   if (parsed.has(document)) return parsed.get(document);
   let policy: Policy | undefined;
   try {
@@ -61,7 +67,7 @@ export function weighResource(
   if (local && who.kind === "root" && mending.has(request.action.toLowerCase())) {
     return { decision: "allowed", by_resource: false };
   }
-  const policy = policyOf(of.document);
+  const policy = policyOf(of);
   if (policy === undefined) return { decision: "explicit_deny", by_resource: false };
   const said = evaluateResource(policy, askerOf(who), {
     action: request.action,
@@ -83,7 +89,7 @@ export function weighForAnonymous(
   { action, resource, conditions, resource_policy }: AuthorizeRequest,
   call: CallContext,
 ): AuthorizeDecision {
-  const policy = resource_policy === undefined ? undefined : policyOf(resource_policy.document);
+  const policy = resource_policy === undefined ? undefined : policyOf(resource_policy);
   if (policy === undefined) return { allowed: false, reason: "implicit_deny" };
   const nobody = { account_id: "" };
   const { decision } = evaluateResource(policy, nobody, {

@@ -82,6 +82,33 @@ Deno.test("NotPrincipal leaves out of a denial whom it names with the account, a
   assert.deepEqual([ada, own, session].map((who) => denied(who, "*")), [false, false, false]);
 });
 
+Deno.test("a policy that keeps whom it means beside it means nobody else of that name", () => {
+  const said = (who: Principal, Effect: string, principals: object, trusted: object) => {
+    const document = JSON.stringify({
+      Version: "2012-10-17",
+      Statement: { Effect, ...principals, Action: "s3:*", Resource: "*" },
+    });
+    const request = { action: "s3:GetObject", resource: "arn:aws:s3:::bucket/key" };
+    const policy = { account_id, document, trusted: trusted as Record<string, string> };
+    return weighResource(who, silent, policy, request, call).decision;
+  };
+  for (
+    const [who, arn, id] of [
+      [ada, ada.arn, "AIDA"],
+      [session, `${iam}:role/reader`, "AROA"],
+      [session, session.arn, "AROA:now"],
+    ] as const
+  ) {
+    const Principal = { AWS: arn };
+    assert.equal(said(who, "Allow", { Principal }, { [arn]: id }), "allowed", arn);
+    assert.equal(said(who, "Allow", { Principal }, { [arn]: "another" }), "implicit_deny", arn);
+    if (id === "AROA:now") continue;
+    const NotPrincipal = { AWS: [account_id, arn] };
+    assert.equal(said(who, "Deny", { NotPrincipal }, { [arn]: id }), "implicit_deny", arn);
+    assert.equal(said(who, "Deny", { NotPrincipal }, { [arn]: "another" }), "explicit_deny", arn);
+  }
+});
+
 Deno.test("keys that every request has on AWS are in every request here", () => {
   const decision = (who: Principal, Effect: string, Condition: object) => {
     const document = JSON.stringify({

@@ -1,16 +1,25 @@
 /**
- * Whom a role's trust policy means: the user or role that had the ARN when the policy was written. Kept is
- * that one's id beside the document, so that somebody made later under the name is not trusted, and one that
+ * Whom the policy of a role or another resource means: the user or role that had the ARN when the policy was written. Kept
+ * is that one's id beside the document, so that somebody made later under the name is not trusted, and one that
  * was renamed still is. As on AWS the policy shows the id in place of the ARN once its owner is gone.
  *
- * An ARN or account that is nobody's is refused, as on AWS. In policies of earlier releases ARNs are ARNs.
+ * A session of a role is known by the role's id and the session's name. A federated user's session is made from nothing but a
+ * name: only its account must be there. An ARN or account that is nobody's is refused, as on AWS. In policies of
+ * earlier releases ARNs are ARNs.
  */
 import { AwsError } from "../aws/errors.ts";
 import { parsePolicy, type Policy } from "./policy/document.ts";
-import { nameKey, roleArn, type RoleRecord, userArn } from "./records.ts";
+import { assumedRoleArn, nameKey, roleArn, userArn } from "./records.ts";
 import type { State } from "./state.ts";
 
-type Ids = Readonly<Record<string, string>>;
+/** An ARN in a policy to the id of whoever had it then. */
+export type TrustedIds = Readonly<Record<string, string>>;
+
+/** A policy and whom it means. */
+interface Written {
+  readonly document: string;
+  readonly trusted?: TrustedIds | undefined;
+}
 
 /** Nothing else is any user's or role's, nor fit to be part of a key. */
 const arnForm = /^arn:aws:iam::(\d{12}):(user|role)\/(?:.*\/)?([\w+=,.@-]{1,64})$/;
@@ -29,25 +38,38 @@ async function idOf(state: State, arn: string): Promise<string | undefined> {
   return role !== undefined && roleArn(role) === arn ? role.role_id : undefined;
 }
 
-const isSession = (arn: string) => arn.startsWith("arn:aws:sts:");
+const roleSession = /^arn:aws:sts::(\d{12}):assumed-role\/([\w+=,.@-]{1,64})\/([\w+=,.@-]{2,64})$/;
+const federatedSession = /^arn:aws:sts::(\d{12}):federated-user\/[\w+=,.@-]{2,32}$/;
+
+/** Of a role's session: it need not be there now, but its role. */
+async function sessionIdOf(state: State, arn: string): Promise<string | undefined> {
+  const [, account, name, session] = roleSession.exec(arn) ?? [];
+  if (account === undefined || name === undefined) return undefined;
+  const role = (await state.roles.read(nameKey(account, name)))?.value;
+  return role?.name === name ? `${role.role_id}:${session}` : undefined;
+}
+
+const isAccount = async (state: State, account: string) =>
+  (state.account(account) ?? await state.accounts.read(account)) !== undefined;
 
 /**
- * What is kept beside a trust policy that is written now.
+ * What is kept beside a policy that is written now.
  * @throws AwsError `MalformedPolicyDocument` when it names who is not there
  */
 export async function trustedIds(
   state: State,
-  trust: string,
-): Promise<{ readonly trusted: Ids }> {
+  document: string,
+  kind: "trust" | "resource" = "trust",
+): Promise<{ readonly trusted: TrustedIds }> {
   const trusted = new Map<string, string>();
-  for (const { principals } of parsePolicy(trust, "trust").statements) {
+  for (const { principals } of parsePolicy(document, kind).statements) {
     for (const account of principals?.accounts ?? []) {
-      const row = state.account(account) ?? await state.accounts.read(account);
-      if (row === undefined) throw unknown(account);
+      if (!await isAccount(state, account)) throw unknown(account);
     }
     for (const arn of principals?.arns ?? []) {
-      if (isSession(arn)) continue;
-      const id = await idOf(state, arn);
+      const [, federatedBy] = federatedSession.exec(arn) ?? [];
+      if (federatedBy !== undefined && await isAccount(state, federatedBy)) continue;
+      const id = await idOf(state, arn) ?? await sessionIdOf(state, arn);
       if (id === undefined) throw unknown(arn);
       trusted.set(arn, id);
     }
@@ -59,7 +81,7 @@ const unknown = (principal: string) =>
   new AwsError("MalformedPolicyDocument", `Invalid principal in policy: "AWS":"${principal}"`);
 
 /** The policy with ids in place of the ARNs that have one. */
-export function withIds(policy: Policy, trusted: Ids = {}): Policy {
+export function withIds(policy: Policy, trusted: TrustedIds = {}): Policy {
   return {
     statements: policy.statements.map((one) =>
       one.principals === undefined ? one : {
@@ -77,20 +99,22 @@ export function withIds(policy: Policy, trusted: Ids = {}): Policy {
 function arnNow(state: State, id: string): string {
   const user = state.userById(id)?.value;
   if (user !== undefined) return userArn(user);
-  const role = state.roleById(id)?.value;
-  return role === undefined ? id : roleArn(role);
+  const [roleId = "", session] = id.split(":");
+  const role = state.roleById(roleId)?.value;
+  if (role === undefined) return id;
+  return session === undefined ? roleArn(role) : assumedRoleArn(role, session);
 }
 
-/** The trust policy as it was given, but for those whose ARN is another one now or nobody's. */
-export function shownTrust(state: State, { trust, trusted = {} }: RoleRecord): string {
+/** A policy as it was given, but for those whose ARN is another one now or nobody's. */
+export function shownPolicy(state: State, { document, trusted = {} }: Written): string {
   const changed = new Map(
     Object.entries(trusted).map(([arn, id]) => [arn, arnNow(state, id)] as const)
       .filter(([arn, now]) => arn !== now),
   );
-  if (changed.size === 0) return trust;
+  if (changed.size === 0) return document;
   const shown = (one: unknown) => typeof one === "string" ? changed.get(one) ?? one : one;
   return JSON.stringify(
-    JSON.parse(trust),
+    JSON.parse(document),
     (member, value) =>
       member !== "AWS" ? value : Array.isArray(value) ? value.map(shown) : shown(value),
   );

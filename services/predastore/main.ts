@@ -6,6 +6,7 @@ import { dirname } from "node:path";
 import { mapMemoryFrom } from "../../ffi/malloc.ts";
 import { setNoDelayOnListeners } from "../../ffi/tcp.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
+import { policyShown, policyTrust } from "../identity/contract.ts";
 import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
@@ -89,6 +90,10 @@ async function start(service: Service): Promise<void> {
     authorize: (permission, context) => authorizer.may(permission, context),
     weigh: (permission, resource_policy, context) =>
       authorizer.decide({ ...permission, resource_policy }, context),
+    policyTrust: {
+      of: async (document) => (await service.bus.ask(policyTrust, { document })).trusted,
+      shown: async (policy) => (await service.bus.ask(policyShown, policy)).document,
+    },
   });
   service.onStop(() => door[Symbol.dispose]());
 

@@ -6,7 +6,12 @@
 import { AwsError } from "../../services/aws/errors.ts";
 import { deriveSigningKey } from "../../services/aws/signatures/sigv4.ts";
 import { Bus } from "../../services/bus/bus.ts";
-import { authorize, signingKey } from "../../services/identity/contract.ts";
+import {
+  authorize,
+  policyShown,
+  policyTrust,
+  signingKey,
+} from "../../services/identity/contract.ts";
 import { testLog } from "./nats.ts";
 
 /** Access keys that it knows, with their secrets and accounts. */
@@ -33,6 +38,8 @@ export function answerAsIdentity(bus: Bus): void {
     };
   });
   bus.answer(authorize, () => ({ allowed: true, every_resource: true }));
+  bus.answer(policyTrust, () => ({ trusted: {} }));
+  bus.answer(policyShown, ({ document }) => ({ document }));
 }
 
 export interface BusPlace {

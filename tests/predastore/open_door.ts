@@ -47,6 +47,10 @@ export async function openDoor(): Promise<OpenDoor> {
     lookup: () => Promise.reject(new Error("nobody signs here")),
     authorize: () => Promise.resolve(true),
     weigh: () => Promise.resolve({ allowed: true, by_resource: true }),
+    policyTrust: {
+      of: () => Promise.resolve({}),
+      shown: ({ document }) => Promise.resolve(document),
+    },
   });
   const handle = door.handler("delegate");
   const ask = async ({ method, target, headers = [], body }: Sent): Promise<Came> => {

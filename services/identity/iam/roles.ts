@@ -21,7 +21,7 @@ import {
 } from "./named.ts";
 import { parsePolicy, policySize, policySizes } from "../policy/document.ts";
 import { roleArn, type RoleRecord } from "../records.ts";
-import { shownTrust, trustedIds } from "../trusted_ids.ts";
+import { shownPolicy, trustedIds } from "../trusted_ids.ts";
 import { actionsOnTags, shownTags, tagsOf } from "./tags.ts";
 
 type Role = NonNullable<OnBus<Iam.GetRoleCommandOutput>["Role"]>;
@@ -58,7 +58,9 @@ export function shownRole({ state }: Pick<Call, "state">, role: RoleRecord): Rol
     RoleId: role.role_id,
     Arn: roleArn(role),
     CreateDate: role.created,
-    AssumeRolePolicyDocument: encodeURIComponent(shownTrust(state, role)),
+    AssumeRolePolicyDocument: encodeURIComponent(
+      shownPolicy(state, { document: role.trust, trusted: role.trusted }),
+    ),
     ...(role.description === undefined ? {} : { Description: role.description }),
     MaxSessionDuration: role.max_session_s,
     ...shownBoundary(role.boundary),

@@ -10,7 +10,7 @@ export interface Principals {
   readonly everybody: boolean;
   /** Ids of whole accounts. */
   readonly accounts: readonly string[];
-  /** ARNs of users, roles and sessions; in a role's trust policy the ids of users and roles too. */
+  /** ARNs of users, roles and sessions, and in policies that mean somebody's id such ids (see trusted_ids.ts). */
   readonly arns: readonly string[];
   readonly services: readonly string[];
   /** The statement speaks of everybody but these. */
@@ -27,6 +27,8 @@ export interface Asker {
   /** Of a role's session: the role, by which it is known too. */
   readonly role_arn?: string;
   readonly role_id?: string;
+  /** Of a role's session. */
+  readonly session_id?: string;
   /** Of a service that asks for itself; it has no account then. */
   readonly service?: string;
 }
@@ -92,18 +94,20 @@ export function naming(principals: Principals, asker: Asker, effect: "Allow" | "
 function isNamedWhole(principals: Principals, asker: Asker): boolean {
   const { everybody, accounts, arns, services } = principals;
   if (everybody) return true;
-  const { service, arn, role_arn, account_id } = asker;
+  const { service, arn, user_id, role_arn, role_id, account_id } = asker;
   if (service !== undefined) return services.includes(service);
   if (arn === undefined || !accounts.includes(account_id)) return false;
-  return root.test(arn) || arns.includes(role_arn ?? arn);
+  const [itsArn, itsId] = role_arn === undefined ? [arn, user_id] : [role_arn, role_id];
+  return root.test(arn) || arns.includes(itsArn) ||
+    (itsId !== undefined && arns.includes(itsId));
 }
 
 function plainNaming({ arns, accounts, everybody, services }: Principals, asker: Asker): Naming {
-  const { service, arn, user_id, role_arn, role_id, account_id } = asker;
+  const { service, arn, user_id, role_arn, role_id, session_id, account_id } = asker;
   const names = (...texts: readonly (string | undefined)[]) =>
     texts.some((text) => text !== undefined && arns.includes(text));
   if (service !== undefined) return services.includes(service) ? "by_itself" : "not";
-  if (names(arn, user_id)) return "by_itself";
+  if (names(arn, user_id, session_id)) return "by_itself";
   if (names(role_arn, role_id)) return "by_role";
   if (everybody) return "as_anybody";
   return accounts.includes(account_id) ? "by_account" : "not";

@@ -95,6 +95,8 @@ export interface BucketSettings {
   readonly cors?: readonly CorsRule[];
   /** JSON as it was given. */
   readonly policy?: string;
+  /** Whom it means: ARNs in it, and the id of whoever had each when it was written. */
+  readonly policy_trusted?: Readonly<Record<string, string>>;
   readonly lifecycle?: readonly LifecycleRule[];
   /** What clients are told of the size below which rules move nothing; it makes no difference here. */
   readonly lifecycle_minimum?: string;

@@ -89,7 +89,13 @@ export class Authorization {
     if (bucket.account_id !== grant.account_id && isRestricted(bucket.settings)) {
       return Promise.resolve(false);
     }
-    return this.#weigh(permission, { document, account_id: bucket.account_id }, context, () => {
+    const { policy_trusted: trusted } = bucket.settings;
+    const policy: ResourcePolicy = {
+      document,
+      account_id: bucket.account_id,
+      ...(trusted === undefined ? {} : { trusted }),
+    };
+    return this.#weigh(permission, policy, context, () => {
       if (bucket.account_id !== grant.account_id) shared.add(bucket.name);
     });
   }

@@ -1,6 +1,7 @@
 /**
  * Bucket policies: kept here, judged by identity, to whom the policy goes with every question about the
- * bucket. What is not a policy is refused before it is kept.
+ * bucket. What is not a policy, or names who is not there, is refused before it is kept. A policy means who had an ARN
+ * when it was written, whose ids are kept beside it.
  */
 import { AwsError } from "../../aws/errors.ts";
 import type { BucketRow } from "../index/rows.ts";
@@ -133,6 +134,17 @@ function policyOwner(call: S3Call): BucketRow {
   );
 }
 
+/** @throws AwsError `MalformedPolicy` when the policy names who is not there */
+async function trustOf({ policyTrust }: S3Call, text: string) {
+  try {
+    const trusted = await policyTrust.of(text);
+    return Object.keys(trusted).length === 0 ? undefined : trusted;
+  } catch (error) {
+    if (!(error instanceof AwsError) || error.code !== "MalformedPolicyDocument") throw error;
+    throw new AwsError("MalformedPolicy", "Invalid principal in policy", { cause: error });
+  }
+}
+
 export async function putBucketPolicy(call: S3Call): Promise<Response> {
   const bucket = policyOwner(call);
   const text = await readDocument(call);
@@ -140,6 +152,7 @@ export async function putBucketPolicy(call: S3Call): Promise<Response> {
     throw new AwsError("PolicyTooLarge", "The policy exceeds the maximum allowed document size.");
   }
   checkPolicy(text, bucket.name);
+  const policy_trusted = await trustOf(call, text);
   await setBucket(call, (now) => {
     if (isPublic(text) && blocksOf(now)?.block_public_policy === true) {
       throw new AwsError(
@@ -150,17 +163,20 @@ export async function putBucketPolicy(call: S3Call): Promise<Response> {
         { status: 403 },
       );
     }
-    return { policy: text };
+    return { policy: text, policy_trusted };
   });
   return done(204);
 }
 
 const noPolicy = () => notFound("NoSuchBucketPolicy", "The bucket policy does not exist");
 
-export function getBucketPolicy(call: S3Call): Response {
-  const { policy } = policyOwner(call).settings;
+export async function getBucketPolicy(call: S3Call): Promise<Response> {
+  const { policy, policy_trusted: trusted } = policyOwner(call).settings;
   if (policy === undefined) throw noPolicy();
-  return new Response(policy, { headers: { "content-type": "application/json" } });
+  const shown = trusted === undefined
+    ? policy
+    : await call.policyTrust.shown({ document: policy, trusted });
+  return new Response(shown, { headers: { "content-type": "application/json" } });
 }
 
 export function getBucketPolicyStatus(call: S3Call): Response {
@@ -171,6 +187,6 @@ export function getBucketPolicyStatus(call: S3Call): Response {
 
 export async function deleteBucketPolicy(call: S3Call): Promise<Response> {
   policyOwner(call);
-  await setBucket(call, () => ({ policy: undefined }));
+  await setBucket(call, () => ({ policy: undefined, policy_trusted: undefined }));
   return done(204);
 }

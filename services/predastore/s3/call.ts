@@ -7,6 +7,7 @@
 import type { SigningGrant, SigningScope, Verified } from "../../aws/signatures/sigv4.ts";
 import { DetailedError } from "../../aws/detailed_error.ts";
 import { AwsError } from "../../aws/errors.ts";
+import type { WrittenPolicy } from "../../identity/contract.ts";
 import type { Log } from "../../log/log.ts";
 import type { BucketRow } from "../index/rows.ts";
 import { noSuchBucket } from "../objects/commits.ts";
@@ -15,6 +16,14 @@ import type { Permission } from "./permissions.ts";
 import type { Target } from "./target.ts";
 
 export { DetailedError };
+
+/** What identity knows of the principals that a bucket's policy names. */
+export interface PolicyTrust {
+  /** What is kept beside a policy. @throws AwsError `MalformedPolicyDocument` when it names who is not there */
+  of(document: string): Promise<NonNullable<WrittenPolicy["trusted"]>>;
+  /** The policy as its owner sees it. */
+  shown(policy: WrittenPolicy): Promise<string>;
+}
 
 export interface S3Call extends Target {
   readonly store: Store;
@@ -32,6 +41,7 @@ export interface S3Call extends Target {
   readonly verified: Verified | undefined;
   /** Buckets of others whose policies let the caller do what it asks. */
   readonly shared: ReadonlySet<string>;
+  readonly policyTrust: PolicyTrust;
   /** Finds the key that a form was signed with. */
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
   /** Whether somebody else than the caller may: whoever signed a form. */

@@ -17,7 +17,7 @@ import {
 } from "../../aws/signatures/sigv4.ts";
 import { frontReplyHeaders } from "../../gateway/contract.ts";
 import { errorFields, inRequest, type Log } from "../../log/log.ts";
-import { accessDenied, notImplemented, type S3Call } from "./call.ts";
+import { accessDenied, notImplemented, type PolicyTrust, type S3Call } from "./call.ts";
 import { parseTarget } from "./target.ts";
 import {
   type Arrived,
@@ -47,6 +47,7 @@ export interface DoorOptions extends AuthorizationOptions {
   readonly region: string;
   readonly log: Log;
   readonly lookup: (scope: SigningScope) => Promise<SigningGrant>;
+  readonly policyTrust: PolicyTrust;
 }
 
 export class Door implements Disposable {
@@ -150,6 +151,7 @@ export class Door implements Disposable {
         may,
         shared,
         lookup: this.#options.lookup,
+        policyTrust: this.#options.policyTrust,
         mayAs: ({ grant, scope, amz_date }, permission, form) => {
           const signed = isNobody(grant) ? undefined : "POST" as const;
           const asked = { headers: form, query: new URLSearchParams(), signed, amz_date };
