@@ -236,6 +236,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /asks for something that is not served/,
       /goes by its own name/,
       /^on the wire: a delete whose/,
+      /^on the wire: a copy that is asked/,
       /^on the wire: a bucket of an account's/,
       /^on the wire: what is not served of an object/,
     ],

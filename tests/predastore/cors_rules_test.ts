@@ -62,3 +62,31 @@ Deno.test("CORS: who names headers with a request has them weighed, as before it
   assert.equal(await shared({ [name]: "X-Amz-Expected-Bucket-Owner" }), origin);
   assert.equal(await shared({ [name]: "x-amz-request-payer" }), null);
 });
+
+Deno.test("CORS: the method of a request has to be a rule's, or the one that it names in place of its own", async () => {
+  await using door = await openDoor();
+  const { say } = door;
+  await say("PUT /bucket");
+  await say("PUT /bucket/key", {}, "x");
+  await say(
+    "PUT /bucket?cors",
+    {},
+    "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>https://a.example</AllowedOrigin></CORSRule></CORSConfiguration>",
+  );
+  const origin = "https://a.example";
+  const shared = async (line: string, headers: Record<string, string> = {}) => {
+    const answer = await say(
+      line,
+      { origin, ...headers },
+      line.startsWith("PUT") ? "x" : undefined,
+    );
+    assert.equal(answer.status, 200);
+    return answer.headers.get("access-control-allow-origin");
+  };
+  assert.equal(await shared("GET /bucket/key"), origin);
+  assert.equal(await shared("HEAD /bucket/key"), null);
+  assert.equal(await shared("PUT /bucket/key"), null);
+  const name = "access-control-request-method";
+  assert.equal(await shared("GET /bucket/key", { [name]: "GET" }), origin);
+  assert.equal(await shared("GET /bucket/key", { [name]: "PUT" }), null);
+});

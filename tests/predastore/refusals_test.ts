@@ -197,6 +197,15 @@ Deno.test({
           new CopyObjectCommand({ Bucket: "halted", Key: "k", CopySource: `${Bucket}/conditions` }),
         );
         assert.equal(made.headers["x-amz-version-id"], "null");
+        // That of a source is not, whether it is named or not.
+        for (const source of ["halted/k", "halted/k?versionId=null"]) {
+          const again = await answered(
+            s3,
+            new CopyObjectCommand({ Bucket: "halted", Key: "again", CopySource: source }),
+          );
+          assert.equal(again.headers["x-amz-version-id"], "null");
+          assert.equal(again.headers["x-amz-copy-source-version-id"], undefined);
+        }
       },
 
       "copies onto themselves may be where the bucket's encryption was set": async (s3) => {

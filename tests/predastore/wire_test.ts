@@ -43,7 +43,39 @@ Deno.test("on the wire: a delete whose conditions are not served deletes nothing
       assert.equal(ofVersion.status, 501, condition);
       assert.match(ofVersion.text, /<Code>NotImplemented<.*<Header>If-Match</);
     }
+    // In a list as well, of which the rest goes on.
+    await say("PUT /bucket/other", {}, "x");
+    const body =
+      "<Delete><Object><Key>key</Key><VersionId>null</VersionId><ETag>9dd4e461268c8034f5c8564e155c67a6</ETag></Object><Object><Key>other</Key></Object></Delete>";
+    const listed = await say("POST /bucket?delete", {
+      "content-md5": createHash("md5").update(body).digest("base64"),
+    }, body);
+    assert.equal(listed.status, 200);
+    assert.match(
+      listed.text,
+      /<Error><Key>key<\/Key><VersionId>null<\/VersionId><Code>NotImplemented</,
+    );
+    assert.match(listed.text, /<Deleted><Key>other</);
     assert.equal((await say("GET /bucket/key")).text, "x");
+  }));
+
+Deno.test("on the wire: a copy that is asked for a range is none of the whole", () =>
+  withDoor(async ({ say }) => {
+    await say("PUT /bucket/key", {}, "hello");
+    const headers = {
+      "x-amz-copy-source": "bucket/key",
+      "x-amz-copy-source-range": "bytes=0-1",
+    };
+    const answer = await say("PUT /bucket/copy", headers);
+    assert.equal(answer.status, 501);
+    assert.match(
+      answer.text,
+      /<Code>NotImplemented<.*<Header>x-amz-copy-source-range<\/Header>/,
+    );
+    assert.equal((await say("GET /bucket/copy")).status, 404);
+    const { text } = await say("POST /bucket/parts?uploads");
+    const id = encodeURIComponent(/<UploadId>([^<]*)</.exec(text)?.[1] ?? "");
+    assert.equal((await say(`PUT /bucket/parts?partNumber=1&uploadId=${id}`, headers)).status, 200);
   }));
 
 Deno.test("on the wire: Content-Encoding comes back as it was sent, but for aws-chunked", () =>

@@ -6,7 +6,13 @@ import type { StoredObject } from "../objects/objects.ts";
 import type { Tag } from "../objects/settings.ts";
 import { documentDate, quoted } from "./answer_parts.ts";
 import { largestPut_bytes } from "./body.ts";
-import { accessDenied, invalidArgument, ownBucket, type S3Call } from "./call.ts";
+import {
+  accessDenied,
+  invalidArgument,
+  notImplementedHeader,
+  ownBucket,
+  type S3Call,
+} from "./call.ts";
 import { checksumElements, untellChecksum } from "./checksum_answers.ts";
 import { type Algorithm, askedAlgorithm, defaultAlgorithm, isAlgorithm } from "./checksums.ts";
 import { writeCondition } from "./conditions.ts";
@@ -19,6 +25,8 @@ import { tagConditions } from "./tagging.ts";
 import { shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
 
+/** Of parts alone. */
+const rangeHeader = "x-amz-copy-source-range";
 const redirectHeader = "x-amz-website-redirect-location";
 
 /**
@@ -67,6 +75,8 @@ async function checkCopiesTags(call: S3Call, tags: readonly Tag[]): Promise<void
 
 export async function copyObject(call: S3Call): Promise<Response> {
   const bucket = ownBucket(call);
+  // Who asks for a part of it must not get the whole.
+  if (call.headers.has(rangeHeader)) throw notImplementedHeader(rangeHeader);
   const source = copySource(call);
   if (source.size > largestPut_bytes) {
     throw new AwsError(

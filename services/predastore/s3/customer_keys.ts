@@ -7,7 +7,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { customerKey_bytes, isCustomers, opens } from "../encryption/customer_seal.ts";
 import type { Bytes } from "../index/columns.ts";
 import type { BucketRow, Seal } from "../index/rows.ts";
-import { DetailedError, invalidArgument, isSystem, type S3Call } from "./call.ts";
+import { accessDenied, DetailedError, invalidArgument, isSystem, type S3Call } from "./call.ts";
 import { objectArn } from "./permissions.ts";
 
 export const sse = "x-amz-server-side-encryption";
@@ -101,8 +101,8 @@ export function keyToRead(headers: Headers, seal: Seal | undefined, of = sse): B
   const key = broughtKey(headers, of);
   if (key === undefined) throw keyNeeded();
   // To a read, a key of another length is another key.
-  if (key.length !== customerKey_bytes || !opens(seal, key)) throw wrongKey();
-  return key;
+  if (key.length === customerKey_bytes && opens(seal, key)) return key;
+  throw of === sse ? wrongKey() : accessDenied();
 }
 
 /** A part comes with the key that its upload was begun with. @throws AwsError `InvalidRequest` */

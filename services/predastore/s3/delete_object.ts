@@ -36,8 +36,7 @@ export async function deleteObject(call: S3Call): Promise<Response> {
     if (call.headers.has(name)) throw notImplementedHeader(name);
   }
   const version = askedVersion(call.query);
-  // A condition is on what a key has now.
-  if (version !== undefined && call.headers.has("if-match")) throw notImplementedHeader("If-Match");
+  checkConditional(version, call.headers.get("if-match"));
   checkBypass(call.headers, bucket);
   const bypass = await bypasses(call);
   const gone = await deleteOne(
@@ -54,6 +53,11 @@ export async function deleteObject(call: S3Call): Promise<Response> {
   return new Response(null, { status: 204, headers });
 }
 
+/** A condition is on what a key has now, not on a version. @throws AwsError `NotImplemented` */
+function checkConditional(version: string | undefined, ifMatch: string | null): void {
+  if (version !== undefined && ifMatch !== null) throw notImplementedHeader("If-Match");
+}
+
 /** @returns whether a delete marker was made or removed, and the version that was */
 async function deleteOne(
   call: S3Call,
@@ -63,15 +67,17 @@ async function deleteOne(
   ifMatch: string | null,
   bypass: boolean,
 ): Promise<{ readonly marker: boolean; readonly version?: string }> {
-  const condition = deleteCondition(ifMatch);
   if (version === undefined) {
+    const condition = deleteCondition(ifMatch);
     const { marker } = await call.store.objects.delete(bucket, key, condition);
     return marker === undefined ? { marker: false } : { marker: true, version: marker };
   }
-  const { marker } = await call.store.objects.deleteVersion(bucket, key, version, (found) => {
-    condition?.(found);
-    checkLock(found, bypass);
-  });
+  const { marker } = await call.store.objects.deleteVersion(
+    bucket,
+    key,
+    version,
+    (found) => checkLock(found, bypass),
+  );
   return { marker, version };
 }
 
@@ -136,6 +142,7 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
     try {
       checkKey(key);
       const asked = version === undefined ? undefined : listedVersion(version);
+      checkConditional(asked, etag ?? null);
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
       if (!await mayIn(call, bucket, { action, resource })) throw accessDenied();
