@@ -54,7 +54,7 @@ export class Authorization {
     scope: SigningScope,
     from: Arrived,
     asked: Asked,
-    { action, resource, conditions, version }: Permission,
+    { action, resource, conditions, version, creates }: Permission,
     shared: Set<string>,
   ): Promise<boolean> {
     const context: CallContext = {
@@ -76,7 +76,7 @@ export class Authorization {
       // Mostly nobody looks: who may everything is known, and not asked about again.
       get conditions() {
         return {
-          ...requestConditions({ ...asked, account_id: bucket?.account_id, conditions }),
+          ...requestConditions({ ...asked, account_id: bucket?.account_id, conditions, creates }),
           ...existingTags(store, bucket, { action, resource, version }),
         };
       },

@@ -14,7 +14,7 @@ import {
 import { claimedChecksum } from "./checksums.ts";
 import { deleteCondition } from "./conditions.ts";
 import { bypasses, checkBypass, checkLock } from "./object_lock.ts";
-import { objectArn } from "./permissions.ts";
+import { comparesEtag, objectArn, type Permission } from "./permissions.ts";
 import { checkKey } from "./target.ts";
 import { askedVersion, checkedVersion, noSuchVersion } from "./version_ids.ts";
 import {
@@ -145,7 +145,12 @@ export async function deleteObjects(call: S3Call): Promise<Response> {
       checkConditional(asked, etag ?? null);
       const resource = objectArn(bucket.name, key);
       const action = asked === undefined ? "s3:DeleteObject" : "s3:DeleteObjectVersion";
-      if (!await mayIn(call, bucket, { action, resource })) throw accessDenied();
+      const conditions = etag === undefined ? {} : { "s3:if-match": etag };
+      const needed: Permission[] = [{ action, resource, conditions }];
+      if (comparesEtag(etag ?? null)) needed.push({ action: "s3:GetObject", resource });
+      for (const permission of needed) {
+        if (!await mayIn(call, bucket, permission)) throw accessDenied();
+      }
       const bypass = await bypasses(call, key);
       const gone = await deleteOne(call, bucket, key, asked, etag ?? null, bypass);
       if (quiet) return undefined;

@@ -15,6 +15,8 @@ export interface Permission {
   readonly conditions?: Readonly<Record<string, string | readonly string[]>>;
   /** Of the object, where the request names one. */
   readonly version?: string | null | undefined;
+  /** Of `s3:PutObject`: whether an object comes of it, and not only a part of one. */
+  readonly creates?: boolean;
 }
 
 export const bucketArn = (bucket: string) => `arn:aws:s3:::${bucket}`;
@@ -146,6 +148,24 @@ const headerActions: Readonly<Record<string, string>> = {
   "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold",
 };
 
+/** Operations that write and make no object yet. They can have no conditions, so policies that ask for some exempt them. */
+const ofParts: ReadonlySet<string> = new Set([
+  "CreateMultipartUpload",
+  "UploadPart",
+  "UploadPartCopy",
+]);
+
+/** Operations whose condition is on what a key has now. */
+const conditional: ReadonlySet<string> = new Set([
+  "CompleteMultipartUpload",
+  "CopyObject",
+  "DeleteObject",
+  "PutObject",
+]);
+
+/** Who compares an ETag learns of the object, and has to be one who may read it. */
+export const comparesEtag = (ifMatch: string | null) => ifMatch !== null && ifMatch.trim() !== "*";
+
 /** What headers of a new bucket ask for besides. */
 function alsoOfBucket(headers: Headers): string[] {
   const also: string[] = [];
@@ -205,7 +225,11 @@ export function permissionsOf(operation: string, target: Target, headers: Header
     action: query.has("versionId") ? versionActions[action] ?? action : action,
     resource: key === "" ? bucketArn(bucket) : objectArn(bucket, key),
     version: query.get("versionId"),
+    ...(action === "s3:PutObject" ? { creates: !ofParts.has(operation) } : {}),
   }));
+  if (conditional.has(operation) && comparesEtag(headers.get("if-match"))) {
+    needed.push({ action: "s3:GetObject", resource: objectArn(bucket, key) });
+  }
   if (plain === "s3:PutObject") {
     for (const [header, also] of Object.entries(headerActions)) {
       if (headers.has(header)) needed.push({ action: also, resource: objectArn(bucket, key) });

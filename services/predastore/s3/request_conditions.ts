@@ -29,6 +29,8 @@ const asCalled = [
   "x-amz-storage-class",
   "x-amz-website-redirect-location",
 ] as const;
+/** Nothing is compared with these where a document says what is asked for. */
+const ofHeadersAlone = ["s3:if-match", "s3:if-none-match"];
 const renamed: Readonly<Record<string, string>> = {
   "referer": "aws:Referer",
   "user-agent": "aws:UserAgent",
@@ -51,6 +53,7 @@ export interface AskedRequest {
   readonly account_id: string | undefined;
   /** What the operation knows by itself, from its document or its query. */
   readonly conditions?: Permission["conditions"];
+  readonly creates?: Permission["creates"];
 }
 
 /** What the headers of a write ask for besides: tags, and a lock. */
@@ -113,11 +116,13 @@ export function requestConditions(request: AskedRequest): Conditions {
     set("s3:ResourceAccount", account_id);
     set("aws:ResourceAccount", account_id);
   }
+  if (request.creates !== undefined) {
+    found["s3:ObjectCreationOperation"] = String(request.creates);
+  }
+  if (request.conditions === undefined) return { ...found, ...besides(headers) };
   // Where a document says it, headers do not.
-  return request.conditions === undefined ? { ...found, ...besides(headers) } : {
-    ...found,
-    ...request.conditions,
-  };
+  for (const name of ofHeadersAlone) delete found[name];
+  return { ...found, ...request.conditions };
 }
 
 /** Actions for which policies may look at the tags that an object has. */
