@@ -3,47 +3,39 @@
  *
  * Offsets, lengths and memory of every transfer are multiples of `pageBytes`; `alignedBuffer` makes
  * such memory. A buffer must stay untouched until its promise settles; it is kept reachable here. A
- * file system without O_DIRECT (tmpfs of older kernels) gets ordinary writes instead. Failures are
- * `IoError` with the errno, found by repeating the failed call on this thread, since errno belongs to
- * the thread that made the call.
+ * file system without O_DIRECT (tmpfs of older kernels) gets ordinary writes instead. Files are opened and
+ * closed on other threads too: where a disk or a server has gone, these wait as long as anything else. Failures are
+ * `IoError`. The errno belongs to the thread that made the call, and to repeat the call on this one would hold everybody
+ * up where a disk takes its time to fail: so it is found by asking for the same otherwise, by opening through Deno and
+ * by setting the space of a write aside.
  */
 
 export const pageBytes = 4096;
 
 const symbols = {
-  open: { parameters: ["buffer", "i32", "u32"], result: "i32" },
-  close: { parameters: ["i32"], result: "i32" },
+  open: { parameters: ["buffer", "i32", "u32"], result: "i32", nonblocking: true },
+  close: { parameters: ["i32"], result: "i32", nonblocking: true },
   pwrite: {
     parameters: ["i32", "buffer", "usize", "i64"],
     result: "i64",
     nonblocking: true,
   },
-  pwriteNow: {
-    name: "pwrite",
-    parameters: ["i32", "buffer", "usize", "i64"],
-    result: "i64",
-  },
+  /** Returns the error by itself. */
+  posix_fallocate: { parameters: ["i32", "i64", "i64"], result: "i32", nonblocking: true },
   pread: {
     parameters: ["i32", "buffer", "usize", "i64"],
     result: "i64",
     nonblocking: true,
   },
-  preadNow: {
-    name: "pread",
-    parameters: ["i32", "buffer", "usize", "i64"],
-    result: "i64",
-  },
   fdatasync: { parameters: ["i32"], result: "i32", nonblocking: true },
-  fsyncNow: { name: "fsync", parameters: ["i32"], result: "i32" },
-  errno: { name: "__errno_location", parameters: [], result: "pointer" },
 } as const;
 
 let opened: Deno.DynamicLibrary<typeof symbols> | undefined;
 const libc = () => (opened ??= Deno.dlopen("libc.so.6", symbols)).symbols;
 
 const flag = Deno.build.arch === "aarch64"
-  ? { create: 0o100, direct: 0o200000, cloexec: 0o2000000, directory: 0o40000 }
-  : { create: 0o100, direct: 0o40000, cloexec: 0o2000000, directory: 0o200000 };
+  ? { create: 0o100, direct: 0o200000, cloexec: 0o2000000 }
+  : { create: 0o100, direct: 0o40000, cloexec: 0o2000000 };
 
 const errnoNames: Readonly<Record<number, string>> = {
   2: "ENOENT",
@@ -68,10 +60,12 @@ export class IoError extends Error {
   }
 }
 
-function lastError(call: string, path: string): IoError {
-  const pointer = libc().errno();
-  const number = pointer === null ? 0 : new Deno.UnsafePointerView(pointer).getInt32();
-  return new IoError(errnoNames[number] ?? `errno ${number}`, call, path);
+/** Deno's errors of the operating system, under the names that are used here; others as they are. */
+export function ioError(error: unknown, call: string, path: string): unknown {
+  const { code } = (error ?? {}) as { readonly code?: unknown };
+  return typeof code === "string" && !(error instanceof IoError)
+    ? new IoError(code, call, path)
+    : error;
 }
 
 const cString = (text: string) => new TextEncoder().encode(text + "\0");
@@ -95,16 +89,25 @@ export class DirectFile implements Disposable {
   }
 
   /** @throws IoError */
-  static open(path: string, options: { write: boolean; create?: boolean }): DirectFile {
-    const base = flag.cloexec | (options.write ? 2 : 0) |
-      (options.create === true ? flag.create : 0);
+  static async open(
+    path: string,
+    options: { readonly write: boolean; readonly create?: boolean },
+  ): Promise<DirectFile> {
+    const { write, create = false } = options;
+    const flags = flag.cloexec | (write ? 2 : 0) | (create ? flag.create : 0);
     const name = cString(path);
-    const descriptor = libc().open(name, base | flag.direct, 0o640);
-    if (descriptor >= 0) return new DirectFile(path, descriptor, true);
-    const error = lastError("open", path);
-    if (error.code !== "EINVAL") throw error;
-    const buffered = libc().open(name, base, 0o640);
-    if (buffered < 0) throw lastError("open", path);
+    // Once more where it failed and can be opened: that may have been for want of something that is there by now.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const descriptor = await libc().open(name, flags | flag.direct, 0o640);
+      if (descriptor >= 0) return new DirectFile(path, descriptor, true);
+      try {
+        using _probe = await Deno.open(path, { read: true, write, create, mode: 0o640 });
+      } catch (error) {
+        throw ioError(error, "open", path);
+      }
+    }
+    const buffered = await libc().open(name, flags, 0o640);
+    if (buffered < 0) throw new IoError("EIO", "open", path);
     return new DirectFile(path, buffered, false);
   }
 
@@ -127,8 +130,14 @@ export class DirectFile implements Disposable {
         const size = BigInt(rest.length);
         const at = BigInt(offset + done);
         let written = Number(await libc().pwrite(descriptor, rest, size, at));
-        if (written <= 0) written = Number(libc().pwriteNow(descriptor, rest, size, at));
-        if (written < 0) throw lastError("pwrite", this.path);
+        if (written <= 0) {
+          const errno = await libc().posix_fallocate(descriptor, at, size);
+          if (errno !== 0) {
+            throw new IoError(errnoNames[errno] ?? `errno ${errno}`, "pwrite", this.path);
+          }
+          written = Number(await libc().pwrite(descriptor, rest, size, at));
+        }
+        if (written < 0) throw new IoError("EIO", "pwrite", this.path);
         if (written === 0) throw new IoError("EIO", "pwrite", this.path);
         // A short direct write leaves an unaligned rest; going back to the page repeats a little.
         done += this.direct && done + written < bytes.length
@@ -149,9 +158,8 @@ export class DirectFile implements Disposable {
         const rest = bytes.subarray(done);
         const size = BigInt(rest.length);
         const at = BigInt(offset + done);
-        let count = Number(await libc().pread(descriptor, rest, size, at));
-        if (count < 0) count = Number(libc().preadNow(descriptor, rest, size, at));
-        if (count < 0) throw lastError("pread", this.path);
+        const count = Number(await libc().pread(descriptor, rest, size, at));
+        if (count < 0) throw new IoError("EIO", "pread", this.path);
         done += count;
         // An unaligned end can only be the end of the file.
         if (count === 0 || (this.direct && count % pageBytes !== 0)) break;
@@ -171,7 +179,7 @@ export class DirectFile implements Disposable {
   }
 
   #close(): void {
-    if (this.#descriptor >= 0) libc().close(this.#descriptor);
+    if (this.#descriptor >= 0) void libc().close(this.#descriptor);
     this.#descriptor = -1;
   }
 
@@ -182,12 +190,11 @@ export class DirectFile implements Disposable {
 }
 
 /** Makes the names in a directory durable. @throws IoError */
-export function syncDirectory(path: string): void {
-  const descriptor = libc().open(cString(path), flag.cloexec | flag.directory, 0);
-  if (descriptor < 0) throw lastError("open", path);
+export async function syncDirectory(path: string): Promise<void> {
   try {
-    if (libc().fsyncNow(descriptor) !== 0) throw lastError("fsync", path);
-  } finally {
-    libc().close(descriptor);
+    using folder = await Deno.open(path, { read: true });
+    await folder.sync();
+  } catch (error) {
+    throw ioError(error, "fsync", path);
   }
 }

@@ -15,8 +15,8 @@ function failing() {
     prefix !== undefined && path.startsWith(`${prefix}/`);
   const disk: Disk = {
     ...realDisk,
-    open(path, options) {
-      const file = realDisk.open(path, options);
+    async open(path, options) {
+      const file = await realDisk.open(path, options);
       return {
         async write(bytes, offset) {
           if (at(path, wanted.noRoom)) throw new IoError("ENOSPC", "pwrite", path);
@@ -282,8 +282,8 @@ Deno.test("what was written before a sync that failed for want of room is not ta
   let isFull = false;
   const disk: Disk = {
     ...realDisk,
-    open(path, options) {
-      const file = realDisk.open(path, options);
+    async open(path, options) {
+      const file = await realDisk.open(path, options);
       return {
         write: (bytes, offset) => file.write(bytes, offset),
         read: (bytes, offset) => file.read(bytes, offset),

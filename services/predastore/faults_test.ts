@@ -126,8 +126,8 @@ Deno.test("shards that could not be written are journalled and told", async () =
 function unreadable(bad: { path?: string }): Disk {
   return {
     ...realDisk,
-    open(path, options) {
-      const file = realDisk.open(path, options);
+    async open(path, options) {
+      const file = await realDisk.open(path, options);
       return {
         write: (bytes, offset) => file.write(bytes, offset),
         async read(bytes, offset) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { FaultyDisk } from "./disk/faulty_disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { storeStatus } from "./operator/status.ts";
+import { segmentsOf } from "./test_damage.ts";
 import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
 
 const same = (a: Uint8Array, b: Uint8Array) =>
@@ -192,3 +193,58 @@ Deno.test("RS(2,1): the store stops although a segment is being removed where no
   await closes(test);
   answer.resolve();
 });
+
+Deno.test("RS(2,1): an object is read although a file of one directory does not open", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  await test.reopen();
+  const pipes: string[] = [];
+  for (const segment of await segmentsOf(test.blobs[0] ?? "")) {
+    await Deno.remove(segment);
+    // Without a writer it opens for no reader.
+    await new Deno.Command("mkfifo", { args: [segment] }).output();
+    pipes.push(segment);
+  }
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+  for (const pipe of pipes) {
+    using _writer = await Deno.open(pipe, { read: true, write: true });
+    await test.store.directories.inspect();
+  }
+});
+
+for (const call of ["open", "syncFolder"] as const) {
+  Deno.test(`RS(2,1): a write that needs a new segment is made with the others where ${call} has no answer`, async () => {
+    const { test: made, disk } = await hungStore();
+    await using test = made;
+    const bucket = await test.bucket();
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+    const [blob = ""] = test.blobs;
+    for (const [key, size] of [["small", 100], ["large", 900_000]] as const) {
+      // Nothing has been written yet, so that each directory begins a segment.
+      await test.reopen();
+      const answer = Promise.withResolvers<void>();
+      const real = disk[call].bind(disk) as (...args: unknown[]) => Promise<unknown>;
+      Object.assign(disk, {
+        [call]: async (path: string, ...more: unknown[]) => {
+          if (path.startsWith(blob)) await answer.promise;
+          return await real(path, ...more);
+        },
+      });
+      await test.store.objects.put(bucket, key, bodyOf(bytesOf(size, size)));
+      same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+      assert.equal(test.store.directories.all[0]?.online, false);
+      await test.store.directories.inspect();
+      assert.equal(test.store.directories.all[0]?.online, false);
+      Object.assign(disk, { [call]: real });
+      answer.resolve();
+      while (!test.store.directories.all[0]?.online) await test.store.directories.inspect();
+      await test.store.repair.run();
+      assert.equal(test.store.index.buckets.totals().missing, 0);
+    }
+    await test.reopen({ rebuild: true });
+    for (const [key, size] of [["small", 100], ["large", 900_000]] as const) {
+      same(await contentOf(test.store, test.store.objects.find(bucket, key)), bytesOf(size, size));
+    }
+  });
+}

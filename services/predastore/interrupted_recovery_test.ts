@@ -11,8 +11,8 @@ Deno.test("what is replaced by what is read back goes, although the start before
   let broken = false;
   const disk: Disk = {
     ...realDisk,
-    open: (path, options) => {
-      const file = realDisk.open(path, options);
+    open: async (path, options) => {
+      const file = await realDisk.open(path, options);
       return {
         write: (bytes, offset) => file.write(bytes, offset),
         read: (bytes, offset) => file.read(bytes, offset),

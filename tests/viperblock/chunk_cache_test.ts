@@ -67,7 +67,7 @@ const cacheFiles = (directory: string) =>
 async function spoil(directory: string): Promise<void> {
   const bytes = alignedBuffer(mebibyte);
   for (const path of cacheFiles(directory)) {
-    using file = DirectFile.open(path, { write: true });
+    using file = await DirectFile.open(path, { write: true });
     // The first block is the file's own.
     for (let at = block;; at += mebibyte) {
       const whole = Math.floor(await file.read(bytes, at) / block) * block;

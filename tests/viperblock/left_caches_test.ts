@@ -21,7 +21,7 @@ const commands = (kind: "read" | "write") =>
 /** Turns a bit of every block that is kept. */
 async function spoil(path: string): Promise<void> {
   const bytes = alignedBuffer(mebibyte);
-  using file = DirectFile.open(path, { write: true });
+  using file = await DirectFile.open(path, { write: true });
   // The first block is the file's own.
   for (let at = blockBytes;; at += mebibyte) {
     const whole = Math.floor(await file.read(bytes, at) / blockBytes) * blockBytes;

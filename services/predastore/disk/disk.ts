@@ -20,13 +20,16 @@ export interface DiskFile extends Disposable {
 
 export interface Disk {
   /** @throws IoError */
-  open(path: string, options: { readonly write: boolean; readonly create?: boolean }): DiskFile;
+  open(
+    path: string,
+    options: { readonly write: boolean; readonly create?: boolean },
+  ): Promise<DiskFile>;
   /** Makes a folder and those above it that are missing. */
   makeFolder(path: string): Promise<void>;
   /** The names in a folder. @throws IoError */
   names(folder: string): Promise<string[]>;
   /** Makes the names in a folder durable. @throws IoError */
-  syncFolder(folder: string): void;
+  syncFolder(folder: string): Promise<void>;
   /** A file's size. @throws IoError */
   size(path: string): Promise<number>;
   remove(path: string): Promise<void>;

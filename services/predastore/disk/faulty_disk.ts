@@ -31,7 +31,6 @@ export class FaultyDisk implements Disk {
     return [...this.faults].filter((fault) => path.startsWith(fault.path));
   }
 
-  /** Files are opened and folders synced at once, or not at all. */
   async #hang(path: string): Promise<void> {
     const hung = this.#faultsAt(path).flatMap((fault) => fault.hung ?? []);
     if (hung.length > 0) this.unanswered++;
@@ -45,9 +44,13 @@ export class FaultyDisk implements Disk {
     }
   }
 
-  open(path: string, options: { readonly write: boolean; readonly create?: boolean }): DiskFile {
+  async open(
+    path: string,
+    options: { readonly write: boolean; readonly create?: boolean },
+  ): Promise<DiskFile> {
+    await this.#hang(path);
     this.#check("open", path, options.create === true);
-    const file = this.#disk.open(path, options);
+    const file = await this.#disk.open(path, options);
     return {
       write: async (bytes, offset) => {
         await this.#hang(path);
@@ -80,9 +83,10 @@ export class FaultyDisk implements Disk {
     this.#check("readdir", folder);
     return await this.#disk.names(folder);
   }
-  syncFolder(folder: string): void {
+  async syncFolder(folder: string): Promise<void> {
+    await this.#hang(folder);
     this.#check("fsync", folder);
-    this.#disk.syncFolder(folder);
+    await this.#disk.syncFolder(folder);
   }
   async size(path: string): Promise<number> {
     await this.#hang(path);

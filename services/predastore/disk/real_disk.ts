@@ -1,15 +1,8 @@
 /** The machine's own disks: segment files past the page cache, everything else by Deno. */
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DirectFile, IoError, syncDirectory } from "../../../ffi/direct_io.ts";
+import { DirectFile, ioError, syncDirectory } from "../../../ffi/direct_io.ts";
 import type { Disk } from "./disk.ts";
-
-/** Deno's errors under the names that the rest of the store knows. */
-function ioError(error: unknown, call: string, path: string): unknown {
-  if (error instanceof Deno.errors.NotFound) return new IoError("ENOENT", call, path);
-  if (error instanceof Deno.errors.NotADirectory) return new IoError("ENOTDIR", call, path);
-  return error;
-}
 
 async function told<T>(call: string, path: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -21,7 +14,8 @@ async function told<T>(call: string, path: string, work: () => Promise<T>): Prom
 
 export const realDisk: Disk = {
   open: (path, options) => DirectFile.open(path, options),
-  makeFolder: (path) => Deno.mkdir(path, { recursive: true, mode: 0o750 }),
+  makeFolder: (path) =>
+    told("mkdir", path, () => Deno.mkdir(path, { recursive: true, mode: 0o750 })),
   names: (folder) =>
     told("readdir", folder, async () => {
       const names: string[] = [];
@@ -32,15 +26,16 @@ export const realDisk: Disk = {
   size: (path) => told("stat", path, async () => (await Deno.stat(path)).size),
   remove: (path) => told("unlink", path, () => Deno.remove(path)),
   readWhole: (path) => told("read", path, () => Deno.readFile(path)),
-  async writeWhole(path, bytes) {
-    {
-      using file = await Deno.open(`${path}.new`, { create: true, truncate: true, write: true });
-      for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-      await file.sync();
-    }
-    await Deno.rename(`${path}.new`, path);
-    syncDirectory(dirname(path));
-  },
+  writeWhole: (path, bytes) =>
+    told("write", path, async () => {
+      {
+        using file = await Deno.open(`${path}.new`, { create: true, truncate: true, write: true });
+        for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+        await file.sync();
+      }
+      await Deno.rename(`${path}.new`, path);
+      await syncDirectory(dirname(path));
+    }),
   space: (path) =>
     told("statfs", path, async () => {
       const { bavail, bsize, blocks } = await statfs(path);

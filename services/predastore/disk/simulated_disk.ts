@@ -106,8 +106,11 @@ export class SimulatedDisk implements Disk {
     content.unsynced.length = 0;
   }
 
-  open(path: string, options: { readonly write: boolean; readonly create?: boolean }): DiskFile {
-    if (this.crashed) throw new Crashed();
+  async open(
+    path: string,
+    options: { readonly write: boolean; readonly create?: boolean },
+  ): Promise<DiskFile> {
+    await this.#later();
     let content = this.#names.get(path);
     if (content === undefined) {
       if (options.create !== true || !this.#folders.has(dirname(path))) {
@@ -115,6 +118,7 @@ export class SimulatedDisk implements Disk {
       }
       const made = content = emptyContent();
       this.#operate(() => this.#names.set(path, made));
+      await this.#later();
     }
     const file = content;
     return {
@@ -163,14 +167,18 @@ export class SimulatedDisk implements Disk {
     return Promise.resolve(inside.map((path) => path.slice(folder.length + 1)));
   }
 
-  syncFolder(folder: string): void {
+  async syncFolder(folder: string): Promise<void> {
+    // What came or went since it began may be in it or not; it is not counted on.
+    const gone = [...this.#durableNames.keys()]
+      .filter((path) => dirname(path) === folder && !this.#names.has(path));
+    const there = [...this.#names].filter(([path]) => dirname(path) === folder);
+    await this.#later();
     this.#operate(() => {});
-    for (const path of [...this.#durableNames.keys()]) {
-      if (dirname(path) === folder && !this.#names.has(path)) this.#durableNames.delete(path);
+    for (const path of gone) if (!this.#names.has(path)) this.#durableNames.delete(path);
+    for (const [path, content] of there) {
+      if (this.#names.get(path) === content) this.#durableNames.set(path, content);
     }
-    for (const [path, content] of this.#names) {
-      if (dirname(path) === folder) this.#durableNames.set(path, content);
-    }
+    await this.#later();
   }
 
   size(path: string): Promise<number> {

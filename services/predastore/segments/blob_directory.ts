@@ -24,6 +24,7 @@ import {
   writeSmallRecord,
 } from "./record.ts";
 import { sealedMark } from "./sealed_mark.ts";
+import { SegmentReaders } from "./segment_readers.ts";
 
 /** Where a record stands. */
 export interface Location {
@@ -78,6 +79,8 @@ export class BlobDirectory {
   readonly storeId: bigint;
   readonly #options: BlobDirectoryOptions;
   #active: Active | undefined;
+  /** The next segment, while its file is being made: all who need room in it wait for the same one. */
+  #opening: { readonly id: number; readonly done: Promise<void> } | undefined;
   /** Where the next record would stand, had it no new segment. */
   #end: Durable;
   #epoch = 0;
@@ -95,7 +98,7 @@ export class BlobDirectory {
   #mayBeNamed = false;
   /** Writes that have had no answer yet, also of those for which nobody waits any more. */
   #unanswered = 0;
-  readonly #readers = new Map<number, DiskFile>();
+  readonly #readers: SegmentReaders;
   #durable: Durable;
   #queue: Waiting[] = [];
   #committing: Promise<void> | undefined;
@@ -111,11 +114,20 @@ export class BlobDirectory {
     this.#nextSegment = options.firstSegment;
     this.#durable = { segment: options.firstSegment, offset: 0 };
     this.#end = this.#durable;
+    this.#readers = new SegmentReaders(options.disk, (segment) => this.#pathOf(segment));
+  }
+
+  get #folder(): string {
+    return join(this.path, "segments");
+  }
+
+  #pathOf(segment: number): string {
+    return join(this.#folder, segmentName(segment));
   }
 
   /** Makes the directory ours, or finds that it is. */
   async prepare(): Promise<void> {
-    await this.#ask("mkdir", this.#options.disk.makeFolder(join(this.path, "segments")));
+    await this.#ask("mkdir", this.#options.disk.makeFolder(this.#folder));
     await this.noteNumbers();
     for (const id of await this.segments()) {
       this.#nextSegment = Math.max(this.#nextSegment, id + 1);
@@ -201,8 +213,7 @@ export class BlobDirectory {
   /** Takes writes again, in a new segment. */
   async comeBack(): Promise<void> {
     await this.prepare();
-    for (const file of this.#readers.values()) file[Symbol.dispose]();
-    this.#readers.clear();
+    this.#readers.dropAll();
     this.#offline = undefined;
   }
 
@@ -228,17 +239,24 @@ export class BlobDirectory {
   }
 
   #dropActive(): void {
-    this.#active?.file[Symbol.dispose]();
-    this.#active = undefined;
+    this.#leaveActive();
+    this.#opening = undefined;
     for (const file of this.#dirty.values()) file[Symbol.dispose]();
     this.#dirty.clear();
+  }
+
+  /** The next write begins another segment. What was written is synced with all else. */
+  #leaveActive(): void {
+    if (this.#active !== undefined && !this.#dirty.has(this.#active.id)) {
+      this.#active.file[Symbol.dispose]();
+    }
+    this.#active = undefined;
   }
 
   /** Ids of the segment files that are there, in order. */
   async segments(): Promise<number[]> {
     const ids: number[] = [];
-    const folder = join(this.path, "segments");
-    for (const name of await this.#ask("readdir", this.#options.disk.names(folder))) {
+    for (const name of await this.#ask("readdir", this.#options.disk.names(this.#folder))) {
       const match = /^(\d{10})\.seg$/.exec(name);
       if (match !== null) ids.push(Number(match[1]));
     }
@@ -247,7 +265,7 @@ export class BlobDirectory {
 
   /** The segment that is written now: never to be compacted. */
   get activeSegment(): number {
-    return this.#active?.id ?? this.#nextSegment;
+    return this.#active?.id ?? this.#opening?.id ?? this.#nextSegment;
   }
 
   /** The place before which everything durable here is also in the index. */
@@ -259,25 +277,57 @@ export class BlobDirectory {
     return least;
   }
 
-  /** Reserves room in the active segment, opening a new one when it is full. */
-  #place(bytes: number): { file: DiskFile; segment: number; offset: number } {
-    if (this.#offline !== undefined) {
-      throw new DirectoryOffline(`${this.path} is offline`, { cause: this.#offline });
-    }
-    let active = this.#active;
-    if (active === undefined || active.end + bytes > this.#options.segmentBytes && active.end > 0) {
-      const id = this.#nextSegment++;
-      const folder = join(this.path, "segments");
-      const { disk } = this.#options;
-      const file = disk.open(join(folder, segmentName(id)), { write: true, create: true });
-      disk.syncFolder(folder);
-      active = this.#active = { id, file, end: 0 };
-    }
+  #checkOnline(): void {
+    if (this.#offline === undefined) return;
+    throw new DirectoryOffline(`${this.path} is offline`, { cause: this.#offline });
+  }
+
+  /** Whoever began to write before it was away has given up, and its memory is others' by now. */
+  #checkEpoch(epoch: number): void {
+    if (epoch !== this.#epoch) throw new DirectoryOffline(`${this.path} was offline meanwhile`);
+  }
+
+  /** Reserves room in the active segment; undefined where another has to be begun first. */
+  #place(bytes: number): { file: DiskFile; segment: number; offset: number } | undefined {
+    this.#checkOnline();
+    const active = this.#active;
+    if (active === undefined) return undefined;
+    if (active.end + bytes > this.#options.segmentBytes && active.end > 0) return undefined;
     const offset = active.end;
     active.end += bytes;
     this.#end = { segment: active.id, offset: active.end };
     this.#dirty.set(active.id, active.file);
     return { file: active.file, segment: active.id, offset };
+  }
+
+  /** Begins the next segment: it is the active one when this returns, unless others have filled it by then. */
+  async #begin(): Promise<void> {
+    if (this.#opening === undefined) {
+      const id = this.#nextSegment++;
+      const opening = { id, done: this.#open(id) };
+      this.#opening = opening;
+      const ended = () => {
+        if (this.#opening === opening) this.#opening = undefined;
+      };
+      void opening.done.then(ended, ended);
+    }
+    await this.#opening.done;
+  }
+
+  async #open(id: number): Promise<void> {
+    const epoch = this.#epoch;
+    const { disk } = this.#options;
+    const file = await disk.open(this.#pathOf(id), { write: true, create: true });
+    try {
+      await disk.syncFolder(this.#folder);
+      this.#checkEpoch(epoch);
+      this.#checkOnline();
+    } catch (error) {
+      file[Symbol.dispose]();
+      throw error;
+    }
+    this.#leaveActive();
+    this.#active = { id, file, end: 0 };
   }
 
   async #guarded<T>(work: () => Promise<T>): Promise<T> {
@@ -294,7 +344,7 @@ export class BlobDirectory {
     } catch (error) {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
       if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
-        this.#active = undefined;
+        this.#leaveActive();
       } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;
     } finally {
@@ -313,7 +363,15 @@ export class BlobDirectory {
   ): Promise<Location> {
     return this.#guarded(async () => {
       const bytes = pageBytes + roundUp(payloadBytes, pageBytes);
-      const { file, segment, offset } = this.#place(bytes);
+      const epoch = this.#epoch;
+      let place = this.#place(bytes);
+      while (place === undefined) {
+        await this.#begin();
+        this.#checkEpoch(epoch);
+        place = this.#place(bytes);
+      }
+      // In the same turn: a sync that begins now must know of it.
+      const { file, segment, offset } = place;
       const id = this.#inFlightId++;
       this.#inFlight.set(id, { segment, offset });
       try {
@@ -387,7 +445,13 @@ export class BlobDirectory {
     for (const { records } of group) for (const record of records) total += spanOf(record);
     const bytes = roundUp(Math.max(total, 1), pageBytes);
     const epoch = this.#epoch;
-    const { file, segment, offset } = this.#place(bytes);
+    let place = this.#place(bytes);
+    while (place === undefined) {
+      await this.#begin();
+      this.#checkEpoch(epoch);
+      place = this.#place(bytes);
+    }
+    const { file, segment, offset } = place;
     const buffer = this.#batchOf(bytes);
     const locations: Location[][] = [];
     let at = 0;
@@ -450,32 +514,14 @@ export class BlobDirectory {
     if (before(this.#durable, covered)) this.#durable = covered;
   }
 
-  #reader(segment: number): DiskFile {
-    if (this.#active?.id === segment) return this.#active.file;
-    let file = this.#readers.get(segment);
-    if (file !== undefined) {
-      // Most recently used last.
-      this.#readers.delete(segment);
-    } else {
-      const path = join(this.path, "segments", segmentName(segment));
-      file = this.#options.disk.open(path, { write: false });
-      for (const [oldest, idle] of this.#readers) {
-        if (this.#readers.size < 256) break;
-        this.#readers.delete(oldest);
-        idle[Symbol.dispose]();
-      }
-    }
-    this.#readers.set(segment, file);
-    return file;
-  }
-
   /** Reads into an aligned buffer. @returns how many bytes there were @throws IoError */
   async read(
     segment: number,
     buffer: Uint8Array<ArrayBuffer>,
     offset: number,
   ): Promise<number> {
-    return await this.#reader(segment).read(buffer, offset);
+    if (this.#active?.id === segment) return await this.#active.file.read(buffer, offset);
+    return await this.#readers.read(segment, buffer, offset);
   }
 
   /** As `read`, for who has nobody else to ask. @throws IoError also when it has no answer for long */
@@ -489,16 +535,17 @@ export class BlobDirectory {
 
   /** Makes durable what an earlier process may have left in a segment without syncing it. */
   async syncSegment(segment: number): Promise<void> {
-    const path = join(this.path, "segments", segmentName(segment));
-    using file = this.#options.disk.open(path, { write: true });
-    await this.#ask("fdatasync", file.sync());
+    const work = async () => {
+      using file = await this.#options.disk.open(this.#pathOf(segment), { write: true });
+      await file.sync();
+    };
+    await this.#ask("fdatasync", work());
   }
 
   /** A segment's size; 0 when it is gone. */
   async segmentSize(segment: number): Promise<number> {
     try {
-      const path = join(this.path, "segments", segmentName(segment));
-      return await this.#ask("stat", this.#options.disk.size(path));
+      return await this.#ask("stat", this.#options.disk.size(this.#pathOf(segment)));
     } catch (error) {
       if (isAbsent(error)) return 0;
       throw error;
@@ -507,12 +554,10 @@ export class BlobDirectory {
 
   async removeSegment(segment: number): Promise<void> {
     if (segment === this.#active?.id) throw new Error("the active segment is never removed");
-    const file = this.#readers.get(segment);
-    this.#readers.delete(segment);
-    file?.[Symbol.dispose]();
-    const folder = join(this.path, "segments");
-    await this.#options.disk.remove(join(folder, segmentName(segment)));
-    this.#options.disk.syncFolder(folder);
+    this.#readers.drop(segment);
+    const { disk } = this.#options;
+    await this.#ask("unlink", disk.remove(this.#pathOf(segment)));
+    await this.#ask("fsync", disk.syncFolder(this.#folder));
   }
 
   /** Takes no more writes, also of those whom nobody waited for. */
@@ -520,8 +565,7 @@ export class BlobDirectory {
     if (this.#committing !== undefined) await this.#ask("close", this.#committing).catch(() => {});
     this.#offline ??= new DirectoryOffline(`${this.path} is closed`);
     this.#dropActive();
-    for (const file of this.#readers.values()) file[Symbol.dispose]();
-    this.#readers.clear();
+    this.#readers.dropAll();
   }
 }
 

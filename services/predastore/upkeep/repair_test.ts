@@ -153,8 +153,8 @@ class ForgetfulDisk {
 
   readonly disk: Disk = {
     ...realDisk,
-    open: (path, options) => {
-      const file = realDisk.open(path, options);
+    open: async (path, options) => {
+      const file = await realDisk.open(path, options);
       const fails = () => this.failing !== "" && path.startsWith(this.failing);
       return {
         read: (bytes, offset) => file.read(bytes, offset),
