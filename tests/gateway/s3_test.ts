@@ -77,6 +77,19 @@ Deno.test("objects pass through the gateway to predastore and back, byte for byt
   assert.equal(back.ContentLength, packed.length);
   assert.deepEqual(Buffer.from(back.data), packed);
 
+  const secret = new Uint8Array(32).fill(7);
+  const SSECustomerKeyMD5 = createHash("md5").update(secret).digest("base64");
+  const sealed = {
+    ...{ Bucket, Key: "sealed", SSECustomerAlgorithm: "AES256", SSECustomerKeyMD5 },
+    SSECustomerKey: secret.toBase64(),
+  };
+  await s3.send(new PutObjectCommand({ ...sealed, Body: "under a key of the client's own" }));
+  await assert.rejects(get("sealed"), { name: "InvalidRequest" });
+  const opened = await s3.send(new GetObjectCommand(sealed));
+  assert.equal(await opened.Body?.transformToString(), "under a key of the client's own");
+  assert.equal(opened.SSECustomerKeyMD5, SSECustomerKeyMD5);
+  await s3.send(new DeleteObjectCommand({ Bucket, Key: "sealed" }));
+
   using client = Deno.createHttpClient({ caCerts: [ca] });
   const url = await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: "large" }), {
     expiresIn: 60,

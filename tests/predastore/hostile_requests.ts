@@ -1,5 +1,6 @@
 /** Requests that a hostile client might send: of the right form often enough to get past the first check, and wrong anywhere. */
 import type { Random } from "../kit/random.ts";
+import { hostileKeys } from "./hostile_keys.ts";
 import type { Sent } from "./open_door.ts";
 
 /** What is there to be named. */
@@ -230,6 +231,7 @@ const fittingValues: Readonly<Record<string, readonly string[]>> = {
   "x-amz-checksum-algorithm": ["CRC32", "CRC64NVME", "sha256", "MD5"],
   "x-amz-copy-source": [
     "first/key",
+    "first/sealed",
     "/first/large",
     "locked/key?versionId=null",
     "first%2Fkey",
@@ -394,7 +396,7 @@ export function hostileRequest(random: Random, known: Known): Sent {
   const method = kind === "delete" ? "POST" : random.pick(sensible ? usualMethods : methods);
   const bucket = random.pick(sensible ? ["first", "first", "locked"] : buckets);
   const named = ofObjects.includes(kind) || kind === ""
-    ? random.pick(["key", "large", "parts"])
+    ? random.pick(["key", "large", "parts", "sealed"])
     : "";
   const key = sensible ? named : random.pick(keys);
   const query: string[] = [];
@@ -409,7 +411,7 @@ export function hostileRequest(random: Random, known: Known): Sent {
     if (method === "PUT") query.push(`partNumber=${random.pick(["1", "2", "0", "10001", "x"])}`);
     kind = "complete";
   }
-  const sent: (readonly [string, string])[] = [];
+  const sent = hostileKeys(random);
   for (let many = random.below(4); many > 0; many--) {
     const name = random.pick(headers);
     sent.push([name, valueOf(random, name)]);

@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { Random, testSeed } from "../kit/random.ts";
+import { wholeKey } from "./hostile_keys.ts";
 import { hostileRequest, type Known } from "./hostile_requests.ts";
 import { type OpenDoor, openDoor } from "./open_door.ts";
 
@@ -17,6 +18,7 @@ async function known({ say }: OpenDoor, random: Random): Promise<Known> {
   await say("PUT /locked", { "x-amz-bucket-object-lock-enabled": "true" });
   await say("PUT /first/key", { "x-amz-tagging": "a=b" }, "content");
   await say("PUT /first/large", {}, "x".repeat(40_000 + random.below(3)));
+  await say("PUT /first/sealed", wholeKey(), "x".repeat(20_000));
   await say("PUT /locked/key", {}, "locked");
   const versions = await say("GET /locked?versions");
   const upload = await say("POST /first/parts?uploads");
