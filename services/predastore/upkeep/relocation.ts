@@ -2,10 +2,12 @@
  * Gives shards of an extent other places: compaction moves them, repair makes them anew.
  *
  * The shards stand already; a new revision of the extent's record names them. It becomes real when each
- * directory that holds a new shard has made both durable, and nothing else has changed the extent
- * meanwhile; otherwise the new shards are dead space and the extent is as it was.
+ * directory that holds a new shard has made both durable. Of those who come to one extent at once each waits for the one
+ * before: who finds that it was changed meanwhile writes no record, which would have to be refused. The new shards are dead
+ * space then.
  */
 import { extentRecord } from "../objects/bodies.ts";
+import type { Commits } from "../objects/commits.ts";
 import type { Directories, Epochs } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { ExtentRow } from "../index/rows.ts";
@@ -18,13 +20,34 @@ export interface ShardMove {
   readonly to: ShardPlace;
 }
 
-/** @returns whether the extent now names the new places */
+/** What became of moves: the extent has them, or was deleted, or looks otherwise by now and has none. */
+export type Relocation = "moved" | "gone" | "changed";
+
+interface Surroundings {
+  readonly index: ObjectIndex;
+  readonly directories: Directories;
+  readonly progress: Progress;
+  readonly commits: Commits;
+}
+
+/** @param extent as it was when the shards were written */
 export async function relocate(
-  { index, directories, progress }: {
-    readonly index: ObjectIndex;
-    readonly directories: Directories;
-    readonly progress: Progress;
-  },
+  around: Surroundings,
+  extent: ExtentRow,
+  moves: readonly ShardMove[],
+  epochs: Epochs,
+): Promise<Relocation> {
+  return await around.commits.locked([`extent ${extent.id}`], async () => {
+    const known = around.index.extents.find(extent.id);
+    if (known === undefined) return "gone";
+    if (known.revision !== extent.revision) return "changed";
+    return await move(around, extent, moves, epochs) ? "moved" : "gone";
+  });
+}
+
+/** @returns false when the extent was deleted meanwhile */
+async function move(
+  { index, directories, progress }: Surroundings,
   extent: ExtentRow,
   moves: readonly ShardMove[],
   epochs: Epochs,
@@ -42,21 +65,15 @@ export async function relocate(
   const copies = await directories.commit(extent, to, records, { epochs, stripes: [] });
   const durable = new Set(copies[0]?.map(({ directory }) => directory));
   let applied = false;
-  let isOutdone = false;
   try {
     if ([...targets].some((target) => !durable.has(target))) {
       throw new Error(`shards of extent ${extent.id} that were written anew are not durable`);
     }
     await index.write(() => {
-      // It may have been deleted meanwhile, or changed by somebody else.
-      const known = index.extents.find(extent.id);
-      isOutdone = known !== undefined && known.revision !== extent.revision;
-      if (known?.revision !== extent.revision) return;
+      if (index.extents.find(extent.id) === undefined) return;
       index.extents.apply(moved, revision, copies[0] ?? []);
       applied = true;
     });
-    // Its number may be the higher one, and its shards go with compaction.
-    if (isOutdone) await directories.refuse(records);
   } catch (error) {
     await directories.refuse(records);
     throw error;

@@ -45,6 +45,8 @@ const defaultPace = 64 << 20;
 const rowsAtOnce = 500;
 const retry_ms = 60_000;
 const mostSuspects = 10_000;
+/** How often an extent is begun with that is changed meanwhile. */
+const mostAttempts = 3;
 
 export class Repair {
   readonly #store: RepairedStore;
@@ -244,6 +246,15 @@ export class Repair {
    * @returns whether all its shards stand now
    */
   async extent(id: number, deep: boolean): Promise<boolean> {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+      const isWhole = await this.#extentNow(id, deep);
+      if (isWhole !== undefined) return isWhole;
+    }
+    return false;
+  }
+
+  /** @returns undefined when compaction has moved shards of it meanwhile: then it is looked at again */
+  async #extentNow(id: number, deep: boolean): Promise<boolean | undefined> {
     const { index, reader, commits } = this.#store;
     const extent = index.extents.find(id);
     if (extent === undefined) return true;
@@ -281,7 +292,8 @@ export class Repair {
       }
     }
     if (moves.length > 0) {
-      if (!await relocate(this.#store, extent, moves, epochs)) return true;
+      const outcome = await relocate(this.#store, extent, moves, epochs);
+      if (outcome !== "moved") return outcome === "gone" ? true : undefined;
       this.shards_repaired += moves.length;
     }
     if (left > 0 || index.extents.isJournalled(id)) {
