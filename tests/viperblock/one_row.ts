@@ -14,6 +14,8 @@ export interface OneRow extends AsyncDisposable {
   isAway: boolean;
   /** Hears of each change, and may make another. */
   changed: () => void;
+  /** Hears of each update before it is taken, and may refuse it. */
+  updating: () => void;
   readonly mounts: Mounts;
   readonly socket: string;
   /** Where the volumes' directories are. */
@@ -29,6 +31,7 @@ export interface OneRow extends AsyncDisposable {
 export async function startOneRow(
   through: (store: BlockStore) => BlockStore = (store) => store,
   lines: { write(line: string): void } = { write: () => {} },
+  { readAgainMs }: Pick<MountsOptions, "readAgainMs"> = {},
 ): Promise<OneRow> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: "/var/tmp" });
   let revision = 1;
@@ -53,7 +56,10 @@ export async function startOneRow(
         // deno-lint-ignore require-await
         read: async () => read(),
         // deno-lint-ignore require-await
-        update: async (_key: string, value: VolumeRow) => written(value),
+        update: async (_key: string, value: VolumeRow) => {
+          world.updating();
+          return written(value);
+        },
         // deno-lint-ignore require-await
         modify: async (_key: string, change: (value: VolumeRow) => VolumeRow) =>
           written(change(world.row)),
@@ -65,11 +71,13 @@ export async function startOneRow(
     log: createLog("test", lines),
     reserveBytes: 0,
     cacheBytes: () => 16 << 20,
+    ...(readAgainMs === undefined ? {} : { readAgainMs }),
   } as unknown as MountsOptions);
   const world: OneRow = {
     row: { volume_id, size_bytes: 16 << 20, epoch: 0, state: "ok" },
     isAway: false,
     changed: () => {},
+    updating: () => {},
     mounts,
     socket: `${directory}/socket`,
     volumes: `${directory}/volumes`,

@@ -1,5 +1,6 @@
 /** The state tables go away just when an unmount has moved everything to the object store: nobody is left without the volume. */
 import assert from "node:assert/strict";
+import { Conflict } from "../../services/state/table.ts";
 import { until } from "../kit/until.ts";
 import { NbdClient } from "./nbd_client.ts";
 import { startOneRow, volume_id } from "./one_row.ts";
@@ -26,4 +27,24 @@ Deno.test("a volume whose unmount the tables did not take is served again, and u
   await again[Symbol.asyncDispose]();
   assert.equal(await mounts.unmount(volume_id), true);
   assert.deepEqual([world.row.mounted_on, world.row.map?.mapped_blocks], [undefined, 2]);
+});
+
+Deno.test("a volume whose unmount lands late in the tables is not mounted again by whoever served it on", async () => {
+  await using world = await startOneRow();
+  const { mounts } = world;
+  await mounts.mount(volume_id);
+  world.isAway = true;
+  await assert.rejects(mounts.unmount(volume_id));
+  // Just when the next engine is to begin, what the tables were sent before is taken.
+  let updates = 0;
+  world.updating = () => {
+    if (updates++ > 0) return;
+    const { mounted_on: _, ...unmounted } = world.row;
+    world.row = unmounted;
+    world.isAway = false;
+    throw new Conflict(volume_id);
+  };
+  await until("it was begun", () => updates > 0);
+  await mounts.settled(volume_id);
+  assert.deepEqual([world.row.mounted_on, mounts.count, updates], [undefined, 0, 1]);
 });

@@ -4,28 +4,10 @@ import { createLog } from "../../services/log/log.ts";
 import { checkpointName } from "../../services/viperblock/format.ts";
 import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
 import { directoryStore } from "./bare_engine.ts";
+import { unopened } from "./unopened.ts";
 
 /** Reading the beginning of that is EIO. */
 const unreadable = "/proc/self/mem";
-
-/** Opening `path` is EIO: the other end of a terminal whose owner has let nobody in. */
-function unopened(): { readonly path: string } & Disposable {
-  const terminals = () =>
-    Array.from(Deno.readDirSync("/dev/pts"), ({ name }) => `/dev/pts/${name}`);
-  const before = new Set(terminals());
-  const owner = Deno.openSync("/dev/ptmx", { read: true, write: true });
-  const isRefused = (path: string) => {
-    try {
-      Deno.openSync(path).close();
-      return false;
-    } catch (error) {
-      return error instanceof Error && "code" in error && error.code === "EIO";
-    }
-  };
-  const path = terminals().find((path) => !before.has(path) && isRefused(path));
-  assert.ok(path, "there is a terminal that nobody may open");
-  return { path, [Symbol.dispose]: () => owner.close() };
-}
 
 async function opened(
   readAgainMs: readonly number[],

@@ -49,6 +49,8 @@ export interface Rescue {
   /** Why the volume was not opened for writing. */
   readonly reason: string;
   readonly base: SavedBase;
+  /** The disk did not give it: it may be whole when that does. */
+  readonly mayPass?: true;
 }
 
 export interface Salvaged {

@@ -145,7 +145,11 @@ const reasonOf = ({ message }: WorkerFailed) =>
   (message.split("\n")[0] ?? "").replace(/^\w+Data: /, "");
 
 async function rescueOf(error: WorkerFailed, saved: () => Promise<SavedBase>): Promise<Rescue> {
-  return { reason: reasonOf(error), base: await saved() };
+  return {
+    reason: reasonOf(error),
+    base: await saved(),
+    ...(error.mayPass ? { mayPass: true } : {}),
+  };
 }
 
 async function openDamaged(options: MountOptions, rescue: Rescue): Promise<MountedVolume> {
@@ -268,6 +272,11 @@ export class MountedVolume {
   /** What is wrong with it, when it is served for reading only. */
   get damage(): DamageReport | undefined {
     return this.#damage;
+  }
+
+  /** It is served for reading only because its disk did not give all of it. */
+  get waitsForDisk(): boolean {
+    return this.#damage !== undefined && this.#o.rescue?.mayPass === true;
   }
 
   get epoch(): number {

@@ -22,8 +22,9 @@ import { type BlockStore, readMap, type SavedMap, untilAborted } from "../maps/m
 import { CacheShares } from "./cache_shares.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
 import { LeftCaches } from "./left_caches.ts";
-import { type MountedVolume, openVolume } from "./mounted_volume.ts";
+import { type MountedVolume, openVolume, WorkerFailed } from "./mounted_volume.ts";
 import { systemTime } from "./orders.ts";
+import { Reopenings } from "./reopenings.ts";
 import { metricsOf } from "./volume_metrics.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
@@ -48,7 +49,13 @@ export interface MountsOptions {
   /** Log files of 32 MiB that one volume may hold. */
   readonly segmentBudget?: number;
   readonly spacePatienceMs?: number;
+  /** How long is waited each time before a log is read again that the disk could not read. */
+  readonly readAgainMs?: readonly number[];
 }
+
+/** Trying again brings nothing: what there is of the volume is not enough to serve it. */
+const isFinal = (error: unknown) =>
+  error instanceof WorkerFailed && error.damaged && !error.mayPass;
 
 export class Mounts {
   readonly #o: MountsOptions;
@@ -60,6 +67,7 @@ export class Mounts {
   /** Engines of volumes that somebody else has, which have not ended yet: they have their logs open. */
   readonly #lettingGo = new Map<string, Promise<void>>();
   readonly #stopping = new AbortController();
+  readonly #reopenings: Reopenings;
   /** The object store, for what is given up when the service stops. */
   readonly #store: BlockStore;
   readonly #unwatch: () => void;
@@ -73,6 +81,13 @@ export class Mounts {
       left: this.#left,
       files: options.cacheFiles,
       log: options.log,
+    });
+    this.#reopenings = new Reopenings({
+      directory: (volumeId) => this.#directory(volumeId),
+      isServed: (volumeId, volume) => this.#mounted.get(volumeId) === volume,
+      reopen: (volumeId, volume) => this.#reopen(volumeId, volume),
+      log: options.log,
+      signal: this.#stopping.signal,
     });
     this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
   }
@@ -126,8 +141,10 @@ export class Mounts {
   /** Volumes that are served for reading only, with the reason. */
   get damaged(): ReadonlyMap<string, string> {
     const found = new Map<string, string>();
-    for (const [id, { damage }] of this.#mounted) {
-      if (damage !== undefined) found.set(id, damage.reason);
+    for (const [id, { damage, waitsForDisk }] of this.#mounted) {
+      if (damage === undefined) continue;
+      const also = waitsForDisk ? "; it is opened for writing as soon as its disk gives that" : "";
+      found.set(id, `${damage.reason}${also}`);
     }
     return found;
   }
@@ -163,10 +180,17 @@ export class Mounts {
     };
   }
 
-  /** Serves the volume as its row says; what changes the row meanwhile is seen. */
-  async #serve(volumeId: string): Promise<Row<VolumeRow>> {
+  /**
+   * Serves the volume as its row says; what changes the row meanwhile is seen.
+   * @param isWanted whether it still is to be served, by the row that it has then
+   */
+  async #serve(
+    volumeId: string,
+    isWanted: (row: VolumeRow) => boolean = () => true,
+  ): Promise<Row<VolumeRow>> {
     for (;;) {
       const row = await this.#row(volumeId);
+      if (!isWanted(row.value)) return row;
       if (this.#mounted.has(volumeId)) return row;
       try {
         return await this.#catchUp(await this.#start(row), row);
@@ -254,6 +278,7 @@ export class Mounts {
       segmentBudget: this.#o.segmentBudget ?? 32,
       reserveBytes: this.#o.reserveBytes,
       spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
+      ...(this.#o.readAgainMs === undefined ? {} : { readAgainMs: this.#o.readAgainMs }),
       // Others' chunks give way to its log.
       noRoom: () => this.cacheShares.share(true),
       signal: this.#stopping.signal,
@@ -284,8 +309,21 @@ export class Mounts {
       duration_ms: Math.round(performance.now() - started),
     });
     void this.#watch(value.volume_id, volume);
+    if (volume.waitsForDisk) void this.#reopenings.ask(value.volume_id, volume);
+    else this.#reopenings.forget(value.volume_id);
     this.cacheShares.share();
     return volume;
+  }
+
+  /** Ends an engine that serves for reading only, and begins an ordinary one. */
+  async #reopen(volumeId: string, volume: MountedVolume): Promise<void> {
+    await this.#turns.take(volumeId, async () => {
+      // It may have been unmounted or taken over while its turn was waited for.
+      if (this.#mounted.get(volumeId) !== volume || this.#isStopping) return;
+      await volume.stop();
+      this.#mounted.delete(volumeId);
+    });
+    await this.#revive(volumeId);
   }
 
   /** The row says why a volume is served for reading only, as long as it is. */
@@ -353,23 +391,24 @@ export class Mounts {
     for (let pause = 100; !this.#isStopping; pause *= 2) {
       try {
         await this.#turns.take(volumeId, async () => {
-          if (await this.#isOurs(volumeId)) await this.#serve(volumeId);
-          else this.#down.delete(volumeId);
+          const row = await this.#o.tables.volumes.read(volumeId);
+          const isOurs = (row: VolumeRow | undefined) => this.#isOurs(row);
+          if (isOurs(row?.value)) await this.#serve(volumeId, isOurs);
+          if (!this.#mounted.has(volumeId)) this.#down.delete(volumeId);
         });
         return;
       } catch (error) {
         if (this.#isStopping) return;
         this.#o.log.error("volume_not_served", { volume_id: volumeId, ...errorFields(error) });
         this.#down.set(volumeId, error instanceof Error ? error.message : String(error));
-        if (error instanceof Error && "damaged" in error && error.damaged === true) return;
+        if (isFinal(error)) return;
       }
       await systemTime.pause(Math.min(pause, 10_000), this.#stopping.signal);
     }
   }
 
   /** Whether it is still to be served here: meanwhile it may have been unmounted, deleted or taken over. */
-  async #isOurs(volumeId: string): Promise<boolean> {
-    const row = (await this.#o.tables.volumes.read(volumeId))?.value;
+  #isOurs(row: VolumeRow | undefined): boolean {
     return row?.state === "ok" && row.mounted_on === this.#o.nodeId && row.set_aside === undefined;
   }
 
@@ -400,8 +439,7 @@ export class Mounts {
         if (this.#isStopping) return;
         this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
         this.#down.set(key, error instanceof Error ? error.message : String(error));
-        const damaged = error instanceof Error && "damaged" in error && error.damaged === true;
-        if (!damaged) void this.#revive(key);
+        if (!isFinal(error)) void this.#revive(key);
       }
     }));
   }

@@ -1,0 +1,75 @@
+/**
+ * A disk that did not give all of a volume's log and checkpoint, asked whether it does now. Nothing is changed: the files are
+ * opened as an engine opens them, read to their ends and synced. What it refused last is asked for first, so that a
+ * disk with a bad sector is not read through again and again.
+ */
+import { join } from "node:path";
+import { checkpointName, logFilePattern } from "../format.ts";
+import { linuxFileSystem } from "../machine/file_system.ts";
+
+const pieceBytes = 1 << 20;
+
+interface Place {
+  readonly name: string;
+  readonly offset: number;
+}
+
+export class AskedDisk {
+  readonly #directory: string;
+  readonly #piece = new Uint8Array(pieceBytes);
+  /** Every file that was ever seen: one that has gone is no more given than one that cannot be read. */
+  readonly #names = new Set<string>();
+  #refused: Place | undefined;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** @returns why not, in one sentence; undefined when it gives everything */
+  async refusal(): Promise<string | undefined> {
+    try {
+      for await (const { name } of Deno.readDir(this.#directory)) {
+        if (logFilePattern.test(name) || name === checkpointName) this.#names.add(name);
+      }
+    } catch (error) {
+      return why(this.#directory, error);
+    }
+    const refused = this.#refused;
+    if (refused !== undefined) {
+      const still = await this.#refusalOf(refused.name, refused.offset, 1);
+      if (still !== undefined) return still;
+    }
+    for (const name of this.#names) {
+      const found = await this.#refusalOf(name, 0, Infinity);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** @param most pieces that are read */
+  async #refusalOf(name: string, from: number, most: number): Promise<string | undefined> {
+    const path = join(this.#directory, name);
+    let offset = from;
+    try {
+      {
+        using file = await Deno.open(path, { read: true, write: true });
+        await file.seek(from, Deno.SeekMode.Start);
+        for (let pieces = 0; pieces < most; pieces++) {
+          const got = await file.read(this.#piece);
+          if (got === null) break;
+          offset += got;
+        }
+        await file.syncData();
+      }
+      // Engines read past the page cache, and the next answer is to be the disk's again.
+      linuxFileSystem.forgetCached(path);
+      return undefined;
+    } catch (error) {
+      this.#refused = { name, offset };
+      return why(path, error);
+    }
+  }
+}
+
+const why = (path: string, error: unknown) =>
+  `${path}: ${error instanceof Error ? error.message : String(error)}`;
