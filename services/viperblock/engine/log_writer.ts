@@ -97,6 +97,8 @@ export class LogWriter {
   #oldest = 0;
   #inFlight = 0;
   #blocksInFlight = 0;
+  /** The disk got free since the loop last looked at what has come. */
+  #isFreed = false;
   #entries = 0;
   #data = 0;
   #capacity = 0;
@@ -420,6 +422,7 @@ export class LogWriter {
       throw new LogFailed(`a log write of ${length} bytes answered ${result}`);
     }
     this.#state[buffer] = written;
+    this.#isFreed = true;
     while (this.#state[this.#oldest] === written) {
       const done = this.#oldest;
       this.#state[done] = free;
@@ -453,9 +456,22 @@ export class LogWriter {
     this.#thenQueue.push(work);
   }
 
+  /**
+   * The disk is free for what has gathered, which waits for the loop to look once more, without sleeping, at what has come
+   * meanwhile: that goes along, instead of waiting for a write of its own.
+   */
+  get holding(): boolean {
+    return this.#isFreed && this.#entries > 0 && this.#inFlight === 0;
+  }
+
+  /** The loop is about to look. */
+  endHold(): void {
+    this.#isFreed = false;
+  }
+
   /** Whether what has gathered is to be written now. */
   get #isDue(): boolean {
-    if (this.#entries === 0 || this.#inFlight >= maximumInFlight) return false;
+    if (this.#entries === 0 || this.#inFlight >= maximumInFlight || this.holding) return false;
     return this.#inFlight === 0 || this.#data >= worthwhileBlocks ||
       this.#blocksInFlight + this.#data <= fewBlocks;
   }

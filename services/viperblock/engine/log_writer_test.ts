@@ -72,8 +72,39 @@ Deno.test("while many blocks are being written what comes gathers into one batch
   assert.deepEqual(writes.map((each) => each.blocks), [12]);
   writes[0]?.finish();
   assert.deepEqual(answered.length, 12);
+  writer.endHold();
   writer.advance();
   assert.deepEqual(writes.map((each) => each.blocks), [12, 20]);
+});
+
+Deno.test("what has come by the time the disk is free goes along with what gathered meanwhile", () => {
+  const { writer, put, writes, flushed } = log();
+  put(12);
+  put(10);
+  writes[0]?.finish();
+  writer.advance();
+  assert.deepEqual(writes.map((each) => each.blocks), [12]);
+  assert.ok(writer.holding, "the loop must not sleep now");
+  writer.endHold();
+  put(3);
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 13]);
+  put(10);
+  writes[1]?.finish();
+  writer.flush(100);
+  writer.advance();
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 13, 10], "a flush waits for nobody");
+  assert.ok(!writer.holding);
+  assert.deepEqual(flushed, []);
+});
+
+Deno.test("a disk that gets free when nothing has gathered keeps nobody waiting", () => {
+  const { writer, put, writes } = log();
+  put(12);
+  writes[0]?.finish();
+  assert.ok(!writer.holding);
+  writer.endHold();
+  put(1);
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 1]);
 });
 
 Deno.test("a batch that is worth its write does not wait for another", () => {

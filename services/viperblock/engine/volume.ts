@@ -104,7 +104,8 @@ export class Volume {
     // Its memory is given back now: nothing may be begun in it any more.
     if (closing.finished) return;
     reader.advance();
-    const mayWait = !again && !door.hasReplies;
+    const mayWait = !again && !log.holding && !door.hasReplies;
+    log.endHold();
     // What the wait brings is done when it is over.
     clock.expire();
     this.#machine.ring.turn(mayWait ? 1 : 0);
