@@ -10,6 +10,7 @@
  */
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { crc32 } from "node:zlib";
@@ -59,6 +60,20 @@ async function crcOfSource(): Promise<string> {
   return bytes.toBase64();
 }
 
+/** A key that a client brings, and the headers of a request with it. */
+function customersKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  const key = bytes.toBase64();
+  const md5 = createHash("md5").update(bytes).digest("base64");
+  const name = "x-amz-server-side-encryption-customer";
+  const headers = new Map([
+    [`${name}-algorithm`, "AES256"],
+    [`${name}-key`, key],
+    [`${name}-key-md5`, md5],
+  ]);
+  return { key, md5, headers };
+}
+
 /** What `cp` and `sync` do. */
 async function plainCopy(): Promise<void> {
   using from = await Deno.open(source);
@@ -92,12 +107,27 @@ const checkedPut = await getSignedUrl(
   new PutObjectCommand({ Bucket: "bench", Key: "checked", ChecksumCRC32 }),
   { expiresIn: 3600, unhoistableHeaders: new Set([checksumHeader]) },
 );
+// The ETag of an object that is sealed under its client's key is not its MD5, as AWS has it.
+const customers = customersKey();
+const keyedPut = await getSignedUrl(
+  s3,
+  new PutObjectCommand({
+    Bucket: "bench",
+    Key: "keyed",
+    ChecksumCRC32,
+    SSECustomerAlgorithm: "AES256",
+    SSECustomerKey: customers.key,
+    SSECustomerKeyMD5: customers.md5,
+  }),
+  { expiresIn: 3600, unhoistableHeaders: new Set([checksumHeader, ...customers.headers.keys()]) },
+);
 const get = await getSignedUrl(s3, new GetObjectCommand({ Bucket: "bench", Key: "object" }), {
   expiresIn: 3600,
 });
 const copies: number[] = [];
 const puts: Measured[] = [];
 const checkedPuts: Measured[] = [];
+const keyedPuts: Measured[] = [];
 const gets: Measured[] = [];
 const barePuts: Measured[] = [];
 const md5Puts: (Measured & { readonly client_ms: number })[] = [];
@@ -126,6 +156,8 @@ crypto.getRandomValues(chunk.subarray(0, 65_536));
 const chunks = Math.ceil(size / chunk.length);
 const { pid } = test.process();
 const crc = `${checksumHeader}: ${ChecksumCRC32}`;
+const keyed = customers.headers.entries().flatMap(([name, value]) => ["-H", `${name}: ${value}`]);
+const keyedArgs = ["-T", source, "-H", crc, ...keyed, keyedPut];
 await curl("-T", source, put);
 for (let round = 0; round < rounds; round++) {
   copies.push(await seconds(plainCopy));
@@ -134,6 +166,7 @@ for (let round = 0; round < rounds; round++) {
   const md5Put = await measure(bareProcess.pid, () => curl("-T", source, `${bare}&md5`));
   md5Puts.push({ ...md5Put, client_ms: (endedChildrenTime() - clientBefore) / 1000 });
   checkedPuts.push(await measure(pid, () => curl("-T", source, "-H", crc, checkedPut)));
+  keyedPuts.push(await measure(pid, () => curl(...keyedArgs)));
   puts.push(await measure(pid, () => curl("-T", source, put)));
   bareGets.push(await measure(bareProcess.pid, () => curl("-o", "/dev/null", bare)));
   gets.push(await measure(pid, () => curl("-o", "/dev/null", get)));
@@ -205,6 +238,7 @@ tellBeside("s3_put_crc32_tls_to_md5", checkedPuts, md5Puts, "and only MD5 on ano
     } ms a MiB`,
   }));
 }
+tellBeside("s3_put_crc32_customers_key_tls_to_bare", keyedPuts, barePuts);
 tellBeside("s3_put_tls_to_bare", puts, barePuts);
 tellBeside("s3_get_tls_to_bare", gets, bareGets);
 tell("s3_put_tls_stream", took(puts), copies, copy);
