@@ -25,6 +25,7 @@ await runService("gateway", async ({ bus, config, log, paths, reportHealth, onSt
     facts: {
       calls: gateway.calls,
       in_flight: gateway.inFlight,
+      connections_ended: gateway.connectionsEnded,
       audit_pending: gateway.audit.pending,
       audit_dropped: gateway.audit.dropped,
       audit_strangers_pending: gateway.strangersAudit.pending,

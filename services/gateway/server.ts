@@ -15,6 +15,7 @@ import { errorFields, inRequest, type Log } from "../log/log.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { Audit } from "./audit.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
+import { Crowd } from "./crowd.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
 import { auditTrail } from "./contract.ts";
 import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
@@ -52,6 +53,8 @@ export interface Gateway {
   readonly ffi: Deno.PermissionState;
   /** Requests that are being answered now. */
   readonly inFlight: number;
+  /** Idle connections that were ended since there were too many. */
+  readonly connectionsEnded: number;
   /** Calls since the start. */
   readonly calls: number;
   /** Takes no more connections, lets what runs finish for `timeout_ms`, then ends it. */
@@ -61,6 +64,9 @@ export interface Gateway {
 interface Bindings {
   readonly remote: Deno.Addr;
 }
+
+/** How long a request that was cut off may take to notice. */
+const cutOff_ms = 1_000;
 
 /** Of an access key's form; never what somebody put in its place, which may be a secret. */
 const keyForm = /^[A-Z0-9]{4,32}$/;
@@ -239,14 +245,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log,
   );
   const app = door.app();
-  const abort = new AbortController();
   const listening = Promise.withResolvers<number>();
   const server = Deno.serve({
     hostname: options.hostname,
     port: options.port,
     cert: options.cert,
     key: options.key,
-    signal: abort.signal,
     onListen: ({ port }) => listening.resolve(port),
     onError: (error) => {
       log.error("request_failed", errorFields(error));
@@ -258,9 +262,28 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   if (noDelaySockets === 0) {
     log.warn("no_delay_not_set", { detail: "answers may take 40 ms longer" });
   }
+  const crowd = new Crowd(log, port);
   // From here on nothing that handles a request can reach past Deno's permissions.
   if (options.revokeFfi !== false) await Deno.permissions.revoke({ name: "ffi" });
   const { state: ffi } = await Deno.permissions.query({ name: "ffi" });
+
+  let stopped: Promise<void> | undefined;
+  const stop = async (timeout_ms: number) => {
+    const cut = Promise.withResolvers<void>();
+    let timer = setTimeout(() => {
+      log.warn("requests_cut_off", { in_flight: door.inFlight });
+      // A server that shuts down can be aborted no more.
+      crowd.endAll();
+      timer = setTimeout(cut.resolve, cutOff_ms);
+    }, timeout_ms);
+    await Promise.race([server.shutdown(), cut.promise]);
+    clearTimeout(timer);
+    crowd[Symbol.dispose]();
+    await Promise.all([audit[Symbol.asyncDispose](), strangers[Symbol.asyncDispose]()]);
+    await grants[Symbol.asyncDispose]();
+    await authorizer[Symbol.asyncDispose]();
+    s3[Symbol.dispose]();
+  };
 
   return {
     port,
@@ -271,20 +294,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     get inFlight() {
       return door.inFlight;
     },
+    get connectionsEnded() {
+      return crowd.ended;
+    },
     get calls() {
       return door.calls;
     },
-    stop: async (timeout_ms) => {
-      const timer = setTimeout(() => {
-        log.warn("requests_cut_off", { in_flight: door.inFlight });
-        abort.abort();
-      }, timeout_ms);
-      await server.shutdown();
-      clearTimeout(timer);
-      await Promise.all([audit[Symbol.asyncDispose](), strangers[Symbol.asyncDispose]()]);
-      await grants[Symbol.asyncDispose]();
-      await authorizer[Symbol.asyncDispose]();
-      s3[Symbol.dispose]();
-    },
+    stop: (timeout_ms) => stopped ??= stop(timeout_ms),
   };
 }

@@ -7,6 +7,7 @@ import {
   startTestGateway,
   testAccount,
   testCredentials,
+  type TestGateway,
   testPrincipal,
 } from "../../tests/kit/gateway.ts";
 import { AwsError } from "../aws/errors.ts";
@@ -288,4 +289,35 @@ Deno.test("a presigned call works from its URL alone, until it expires or is cha
     "403 SignatureDoesNotMatch",
   );
   assert.equal(await answer(await presigned(new Date(Date.now() - 61_000))), "400 RequestExpired");
+});
+
+/** A form of a thousand bytes that was begun, and the connection on which its body is awaited. */
+async function begunForm({ gateway, tls }: TestGateway) {
+  const to = { hostname: "localhost", port: gateway.port };
+  const sender = await Deno.connectTls({ ...to, caCerts: [tls.ca] });
+  const head = [
+    "POST /console/sign-in HTTP/1.1",
+    `Host: localhost:${gateway.port}`,
+    "Content-Type: application/x-www-form-urlencoded",
+    "Content-Length: 1000",
+    "Expect: 100-continue",
+  ];
+  await sender.write(new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n`));
+  const answer = new Uint8Array(4096);
+  const read = async () => {
+    const length = await sender.read(answer).catch(() => null);
+    return length === null ? "" : new TextDecoder().decode(answer.subarray(0, length));
+  };
+  // It is asked for its body.
+  assert.match(await read(), /^HTTP\/1.1 100 /);
+  return { sender, read };
+}
+
+Deno.test("who does not come to an end when the gateway stops is cut off", async () => {
+  await using stand = await startTestGateway();
+  using _silent = await Deno.connect({ hostname: "localhost", port: stand.gateway.port });
+  const { sender, read } = await begunForm(stand);
+  using _sender = sender;
+  await stand.gateway.stop(10);
+  assert.doesNotMatch(await read(), /^HTTP\/1.1 [235]/);
 });

@@ -1,23 +1,30 @@
 /** Connections that are opened and say nothing: they hold up nobody who has something to say. */
 import assert from "node:assert/strict";
-import { startGatewayProcess } from "../kit/gateway_process.ts";
+import { type GatewayProcess, startGatewayProcess } from "../kit/gateway_process.ts";
 import { until } from "../kit/until.ts";
 
 const silent = 500;
 
-Deno.test("a thousand idle connections, half of them without a handshake, hold up nobody and end nothing", async () => {
-  await using gateway = await startGatewayProcess();
+async function ready(gateway: GatewayProcess) {
   const ca = await Deno.readTextFile(gateway.node.paths.tls.ca);
   const { hostname, port } = new URL(gateway.endpoint);
-  const to = { hostname, port: Number(port) };
-  /** By a connection of its own. */
-  const ask = async () => {
-    using client = Deno.createHttpClient({ caCerts: [ca], poolMaxIdlePerHost: 0 });
-    const answer = await fetch(`${gateway.endpoint}/health`, { client });
-    await answer.body?.cancel();
-    return answer.status;
+  return {
+    ca,
+    to: { hostname, port: Number(port) },
+    /** By a connection of its own. */
+    ask: async () => {
+      using client = Deno.createHttpClient({ caCerts: [ca], poolMaxIdlePerHost: 0 });
+      const answer = await fetch(`${gateway.endpoint}/health`, { client });
+      await answer.body?.cancel();
+      return answer.status;
+    },
+    descriptors: () => [...Deno.readDirSync(`/proc/${gateway.pid}/fd`)].length,
   };
-  const descriptors = () => [...Deno.readDirSync(`/proc/${gateway.pid}/fd`)].length;
+}
+
+Deno.test("a thousand idle connections, half of them without a handshake, hold up nobody and end nothing", async () => {
+  await using gateway = await startGatewayProcess();
+  const { ca, to, ask, descriptors } = await ready(gateway);
   const atFirst = descriptors();
   const open: Deno.Conn[] = [];
   try {
@@ -35,6 +42,55 @@ Deno.test("a thousand idle connections, half of them without a handshake, hold u
     for (const connection of open) connection.close();
   }
   await until("what they held is free again", () => descriptors() < atFirst + silent);
+  assert.equal(await ask(), 200);
+  assert.equal(await gateway.stop(), 0);
+  assert.doesNotMatch(gateway.log(), /"level":"error"/);
+});
+
+Deno.test("three times as many idle connections as it may have descriptors end the silent ones, and neither the process nor who is answered", async () => {
+  await using gateway = await startGatewayProcess([], { descriptors: 1_024 });
+  const { ca, to, ask, descriptors } = await ready(gateway);
+  const atFirst = descriptors();
+  // A form that comes by and by, for as long as the others are there.
+  const told = Promise.withResolvers<ReadableStreamDefaultController<Uint8Array>>();
+  const body = new ReadableStream<Uint8Array>({ start: (controller) => told.resolve(controller) });
+  using client = Deno.createHttpClient({ caCerts: [ca] });
+  let answered = false;
+  const answer = fetch(`${gateway.endpoint}/console/sign-in`, {
+    method: "POST",
+    headers: { "content-type": "application/x-www-form-urlencoded" },
+    body,
+    client,
+  }).finally(() => answered = true);
+  const slow = await told.promise;
+  const open = new Set<Deno.Conn>();
+  let refused = 0;
+  try {
+    for (let n = 0; n < 3_000; n++) {
+      if (n % 50 === 0 && !answered) slow.enqueue(new TextEncoder().encode("x"));
+      try {
+        const connection = n % 3 === 0
+          ? await Deno.connectTls({ ...to, caCerts: [ca] })
+          : await Deno.connect(to);
+        open.add(connection);
+        if (n % 3 === 0) await (connection as Deno.TlsConn).handshake();
+      } catch {
+        refused++;
+      }
+      if (n % 500 === 0) assert.equal(await ask(), 200, `beside ${n}`);
+    }
+    if (!answered) slow.close();
+    // There is no console; a body that took too long is told so.
+    const reply = await answer;
+    assert.match(await reply.text(), /^(ServiceUnavailable|RequestTimeout): /);
+    assert.equal(await ask(), 200);
+    assert.ok(descriptors() < 1_024);
+    const { facts } = await gateway.health();
+    assert.ok(Number(facts["connections_ended"]) >= 3_000 - refused - 1_024);
+  } finally {
+    for (const connection of open) connection.close();
+  }
+  await until("what they held is free again", () => descriptors() < atFirst + 50);
   assert.equal(await ask(), 200);
   assert.equal(await gateway.stop(), 0);
   assert.doesNotMatch(gateway.log(), /"level":"error"/);

@@ -32,10 +32,15 @@ export interface GatewayProcess extends AsyncDisposable {
 }
 
 /** Starts a service of the table on a node as the supervisor does, and gathers what it writes. */
-function spawnService(name: ServiceName, node: Node) {
+function spawnService(name: ServiceName, node: Node, descriptors?: number) {
   const command = serviceCommand(serviceNamed(name), { config: node.config, repository });
-  const child = new Deno.Command(command.program, {
-    args: [...command.args],
+  const [program = "", ...args] = [
+    ...(descriptors === undefined ? [] : ["prlimit", `--nofile=${descriptors}:${descriptors}`]),
+    command.program,
+    ...command.args,
+  ];
+  const child = new Deno.Command(program, {
+    args,
     env: { ...command.env },
     clearEnv: true,
     stdin: "null",
@@ -62,9 +67,13 @@ function spawnService(name: ServiceName, node: Node) {
   });
 }
 
-/** @param before services that are started for real before the gateway; identity is stood in for if it is none */
+/**
+ * @param before services that are started for real before the gateway; identity is stood in for if it is none
+ * @param limits how many descriptors the gateway may have
+ */
 export async function startGatewayProcess(
   before: readonly ServiceName[] = [],
+  limits: { readonly descriptors?: number } = {},
 ): Promise<GatewayProcess> {
   const directory = await Deno.makeTempDir({ prefix: "mulga-gw-" });
   const ports = { gateway: freePort(), s3: freePort(), nats: freePort() };
@@ -104,8 +113,8 @@ export async function startGatewayProcess(
   await identity.connection.flush();
   const operator = await bus("operator");
 
-  const healthy = async (name: ServiceName) => {
-    const service = spawnService(name, node);
+  const healthy = async (name: ServiceName, descriptors?: number) => {
+    const service = spawnService(name, node, descriptors);
     const limit = performance.now() + 120_000;
     while (true) {
       try {
@@ -122,7 +131,7 @@ export async function startGatewayProcess(
   const others: ReturnType<typeof spawnService>[] = [];
   for (const name of before) others.push(await healthy(name));
   const started = performance.now();
-  const gateway = await healthy("gateway");
+  const gateway = await healthy("gateway", limits.descriptors);
   const health = () => operator.ask(healthOf("gateway", node.config.node_id), null);
   const start_ms = performance.now() - started;
   return {
