@@ -8,7 +8,6 @@
  * same must hold; the store goes on to take writes.
  */
 import { createLog } from "../../log/log.ts";
-import type { IncomingBody } from "../objects/bodies.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
 import {
   Crashed,
@@ -19,34 +18,20 @@ import {
 } from "../disk/simulated_disk.ts";
 import { Fsck } from "../upkeep/fsck.ts";
 import type { IndexDatabase } from "../index/database.ts";
-import type { BucketRow, ObjectRow, UploadRow } from "../index/rows.ts";
-import type { LifecycleRule } from "../objects/settings.ts";
 import { Store } from "../store.ts";
-import { bytesOf } from "../test_store.ts";
+import { check } from "./check.ts";
+import { Clients, type Step } from "./clients.ts";
+import {
+  copyIndex,
+  forget,
+  type IndexFiles,
+  readIndex,
+  restoreIndex,
+  writeIndex,
+} from "./index_files.ts";
 import { Model } from "./model.ts";
+import { withRandom } from "./seeded.ts";
 import { emptyDatabase } from "./spare_databases.ts";
-
-export type Step =
-  | { readonly kind: "put"; readonly key: string; readonly seed: number }
-  | { readonly kind: "delete"; readonly key: string }
-  | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
-  /** An upload with a part that is then left as it is, or given up. */
-  | {
-    readonly kind: "upload";
-    readonly key: string;
-    readonly seed: number;
-    readonly abort: boolean;
-  }
-  /** What an upload that was left has is made an object. */
-  | { readonly kind: "complete"; readonly key: string }
-  | { readonly kind: "tag"; readonly key: string }
-  /** Lifecycle rules move whatever is there to another class. */
-  | { readonly kind: "move" }
-  /** The second bucket has another code from now on. */
-  | { readonly kind: "code"; readonly code: Code }
-  /** Segments of which no more than this part lives; all of them unless given. */
-  | { readonly kind: "compact"; readonly limit?: number }
-  | { readonly kind: "repair" };
 
 /** How the index is found after the crash. */
 export type IndexFate = "lost" | "current" | "old";
@@ -76,12 +61,6 @@ export interface Outcome {
   readonly first: number;
 }
 
-/** The files of an index as they were at some moment. */
-interface IndexFiles {
-  readonly main: Uint8Array;
-  readonly log: Uint8Array;
-}
-
 /** What one crash beside a run left, and what was known then. */
 interface Branch {
   readonly operation: number;
@@ -93,70 +72,24 @@ interface Branch {
   readonly tearing: Tearing;
 }
 
-const movedTo = "STANDARD_IA";
-/** A rule that speaks of sizes moves objects of any. */
-const moving: LifecycleRule = {
-  id: "moving",
-  enabled: true,
-  filter: { prefix: "", tags: [], above_bytes: -1 },
-  transitions: [{ storage_class: movedTo, at_ms: 0 }],
-  noncurrent_transitions: [{ storage_class: movedTo, days: 0 }],
-};
-
-const sizes = [0, 900, 17_000, 30_000, 50_000];
-export const sizeOf = (seed: number) => sizes[seed % sizes.length] ?? 0;
 const segment_bytes = 96 * 1024;
 const quiet = createLog("simulation", { write: () => {} });
-
-const contents = new Map<number, Uint8Array<ArrayBuffer>>();
-
-function contentOf(seed: number): Uint8Array<ArrayBuffer> {
-  let bytes = contents.get(seed);
-  if (bytes === undefined) {
-    bytes = bytesOf(seed, sizeOf(seed));
-    if (contents.size > 500) contents.clear();
-    contents.set(seed, bytes);
-  }
-  return bytes;
-}
-
-function bodyOf(bytes: Uint8Array, etag: string): IncomingBody {
-  return {
-    chunks: (async function* () {
-      yield await Promise.resolve(bytes);
-    })(),
-    digests: [],
-    expected_bytes: bytes.length,
-    finish: () => Promise.resolve({ etag, meta: { headers: {}, user: {} } }),
-  };
-}
-
-/** Runs with random numbers that follow from the seed. */
-async function withRandom<T>(random: Random, work: () => Promise<T>): Promise<T> {
-  const real = crypto.getRandomValues;
-  crypto.getRandomValues = ((into: ArrayBufferView) => {
-    const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength);
-    for (let at = 0; at < bytes.length; at++) bytes[at] = random(256);
-    return into;
-  }) as typeof crypto.getRandomValues;
-  try {
-    return await work();
-  } finally {
-    crypto.getRandomValues = real;
-  }
-}
 
 class Run {
   readonly #schedule: Schedule;
   readonly #random: Random;
   readonly #folder: string;
   #clock = 1_700_000_000_000;
-  model = new Model();
-  /** Uploads that were left, by their keys, with what they have. */
-  readonly #left = new Map<string, { readonly id: string; readonly seed: number }>();
+  readonly #clients: Clients;
 
-  constructor(schedule: Schedule, folder: string, random = randomFrom(schedule.seed)) {
+  constructor(
+    schedule: Schedule,
+    folder: string,
+    random = randomFrom(schedule.seed),
+    model = new Model(),
+  ) {
     this.#schedule = schedule;
+    this.#clients = new Clients(schedule.second !== undefined, model);
     this.#random = random;
     this.#folder = folder;
   }
@@ -258,7 +191,7 @@ class Run {
       branches.push({
         operation,
         disk: disk.afterCrash(tearing, randomFrom(seed ^ operation * 0x9e3779b1)),
-        model: this.model.copy(),
+        model: this.#clients.model.copy(),
         clock: this.#clock,
         index: fate === 2 ? old : now,
         tearing,
@@ -286,8 +219,7 @@ class Run {
       tearing,
       index: index === undefined ? "lost" : "current",
     };
-    const run = new Run(schedule, this.#folder, randomFrom(seed + operation));
-    run.model = model;
+    const run = new Run(schedule, this.#folder, randomFrom(seed + operation), model);
     run.#clock = clock;
     if (index !== undefined) writeIndex(this.#folder, index);
     try {
@@ -299,124 +231,14 @@ class Run {
 
   async #step(store: Store, step: Step): Promise<void> {
     try {
-      await this.#work(store, step);
+      await this.#clients.step(store, step);
     } catch (error) {
       if (!causedByCrash(error, store)) throw error;
     }
   }
 
-  async #work(store: Store, step: Step): Promise<void> {
-    const bucket = this.#bucketOf(store, "key" in step ? step.key : "");
-    switch (step.kind) {
-      case "put": {
-        const { key, seed } = step;
-        await this.model.change(key, seed, async () => {
-          const { version } = await store.objects.put(
-            bucket,
-            key,
-            bodyOf(contentOf(seed), `${seed}`),
-          );
-          this.#noteVersion(key, version, seed);
-        });
-        return;
-      }
-      case "delete": {
-        const { key } = step;
-        await this.model.change(key, 0, async () => {
-          const { marker } = await store.objects.delete(bucket, key);
-          this.#noteVersion(key, marker, 0);
-        });
-        return;
-      }
-      case "multipart": {
-        const { key, seed } = step;
-        const row = await this.#beginUpload(store, bucket, key);
-        const whole = contentOf(seed);
-        const cut = Math.floor(whole.length / 3);
-        await store.uploads.putPart(bucket, row, 2, bodyOf(whole.subarray(cut), "b"));
-        await store.uploads.putPart(bucket, row, 1, bodyOf(whole.subarray(0, cut), "a"));
-        await this.#complete(store, bucket, row, seed);
-        return;
-      }
-      case "upload": {
-        const { key, seed, abort } = step;
-        const row = await this.#beginUpload(store, bucket, key);
-        await store.uploads.putPart(bucket, row, 1, bodyOf(contentOf(seed), "a"));
-        if (abort) await this.model.end(row.id, () => store.uploads.abort(bucket, row));
-        else this.#left.set(key, { id: row.id, seed });
-        return;
-      }
-      case "complete": {
-        const { key } = step;
-        const left = this.#left.get(key);
-        if (left === undefined) return;
-        this.#left.delete(key);
-        await this.#complete(store, bucket, store.uploads.find(bucket, key, left.id), left.seed);
-        return;
-      }
-      case "tag": {
-        const { key } = step;
-        if (store.objects.find(bucket, key) === undefined) return;
-        await store.objects.annotate(bucket, key, undefined, () => ({
-          tags: [{ key: "a", value: "b" }],
-        }));
-        return;
-      }
-      case "move": {
-        for (const { id } of store.index.buckets.all()) await this.#moveAll(store, id);
-        return;
-      }
-      case "code": {
-        const { code } = step;
-        await store.buckets.set(this.#named(store, "second"), (now) => ({ ...now, code }));
-        store.repair.lookAgain();
-        return;
-      }
-      case "compact":
-        await store.compactor.run(step.limit ?? 2);
-        return;
-      case "repair":
-        await store.scrub.run();
-        await store.repair.run();
-    }
-  }
-
-  async #beginUpload(store: Store, bucket: BucketRow, key: string): Promise<UploadRow> {
-    const { id } = await store.uploads.create(bucket, key, { headers: {}, user: {} });
-    this.model.uploads.set(id, "waiting");
-    return store.uploads.find(bucket, key, id);
-  }
-
-  async #complete(store: Store, bucket: BucketRow, row: UploadRow, seed: number): Promise<void> {
-    await this.model.change(row.key, seed, () =>
-      this.model.end(row.id, async () => {
-        const { version } = await store.uploads.complete(bucket, row, (parts) => ({
-          parts,
-          etag: `${seed}`,
-          meta: { headers: {}, user: {} },
-        }));
-        this.#noteVersion(row.key, version, seed);
-      }));
-  }
-
-  async #moveAll(store: Store, id: number): Promise<void> {
-    const bucket = store.index.buckets.findById(id);
-    if (bucket === undefined) return;
-    await store.buckets.set(bucket, (now) => ({ ...now, lifecycle: [moving] }));
-    await store.lifecycle.run();
-    for (const key of this.model.keys.keys()) {
-      const object = store.objects.find(bucket, key);
-      // What came while the rules were looked at stays as it is.
-      if (object?.meta.storage_class !== movedTo) continue;
-      this.model.moved.set(key, Number(object.etag));
-    }
-  }
-
-  #noteVersion(key: string, version: string | undefined, seed: number): void {
-    if (version === undefined) return;
-    let versions = this.model.versions.get(key);
-    if (versions === undefined) this.model.versions.set(key, versions = new Map());
-    versions.set(version, seed);
+  #check(store: Store, when: string): Promise<void> {
+    return check(store, this.#clients.model, this.#schedule.second !== undefined, when);
   }
 
   async #checkAfter(disk: SimulatedDisk): Promise<void> {
@@ -439,79 +261,6 @@ class Run {
     await this.#check(store, "after repair");
     await abandon(store);
   }
-
-  #named(store: Store, name: string): BucketRow {
-    const bucket = store.buckets.find(name);
-    if (bucket === undefined) throw new Error(`the bucket ${name} is gone`);
-    return bucket;
-  }
-
-  #bucketOf(store: Store, key: string): BucketRow {
-    const { second } = this.#schedule;
-    return this.#named(store, second !== undefined && key >= "c" ? "second" : "bucket");
-  }
-
-  async #check(store: Store, when: string): Promise<void> {
-    const there: string[] = [];
-    for (const [key, { sure, open }] of this.model.keys) {
-      const bucket = this.#bucketOf(store, key);
-      const object = store.objects.find(bucket, key);
-      const found = object === undefined ? 0 : Number(object.etag);
-      if (found !== sure && !open.has(found)) {
-        throw new Error(
-          `${when}: ${key} is ${found}; acknowledged is ${sure}, open are ${[...open].join()}`,
-        );
-      }
-      if (object !== undefined) {
-        there.push(key);
-        await this.#sameBytes(store, object, found, `${when}: ${key}`);
-        this.#checkClass(object, `${when}: ${key}`);
-      }
-      this.model.settle(key, found);
-    }
-    const listed = store.index.buckets.all().flatMap(({ id }) =>
-      store.index.objects.listFrom(id, new Uint8Array(0), true, 1000).map(({ key }) => key)
-    ).sort();
-    if (listed.join() !== there.sort().join()) {
-      throw new Error(`${when}: listed are ${listed.join()}; there are ${there.join()}`);
-    }
-    for (const [id, known] of this.model.uploads) {
-      const waits = store.index.uploads.exists(id);
-      if (known === (waits ? "ended" : "waiting")) {
-        throw new Error(`${when}: upload ${id} ${waits ? "waits" : "is gone"}; it was ${known}`);
-      }
-      this.model.uploads.set(id, waits ? "waiting" : "ended");
-    }
-    for (const [key, versions] of this.model.versions) {
-      const bucket = this.#bucketOf(store, key);
-      for (const [id, seed] of versions) {
-        const version = store.objects.find(bucket, key, id);
-        if (version === undefined) throw new Error(`${when}: version ${id} of ${key} is gone`);
-        if (seed === 0) {
-          if (version.marker !== true) throw new Error(`${when}: ${id} is no delete marker`);
-        } else await this.#sameBytes(store, version, seed, `${when}: version ${id} of ${key}`);
-      }
-    }
-  }
-
-  /** A class that was given stays; a crash may have kept one from being given, and leaves nothing in between. */
-  #checkClass({ key, etag, meta: { storage_class } }: ObjectRow, what: string): void {
-    if (this.model.moved.get(key) === Number(etag) && storage_class !== movedTo) {
-      throw new Error(`${what} was moved to ${movedTo} and is ${storage_class ?? "STANDARD"}`);
-    }
-    if (storage_class !== undefined && storage_class !== movedTo) {
-      throw new Error(`${what} has the class ${storage_class}, which it was never given`);
-    }
-  }
-
-  async #sameBytes(store: Store, object: ObjectRow, seed: number, what: string): Promise<void> {
-    const wanted = contentOf(seed);
-    const parts: Uint8Array[] = [];
-    for await (const piece of store.objects.read(object, 0, object.size)) parts.push(piece);
-    if (Buffer.compare(Buffer.concat(parts), wanted) !== 0) {
-      throw new Error(`${what} has other bytes than were written`);
-    }
-  }
 }
 
 function causedByCrash(error: unknown, store: Store): boolean {
@@ -525,39 +274,6 @@ async function abandon(store: Store): Promise<void> {
   await store.compactor.stop().catch(() => {});
   await store.directories.close().catch(() => {});
   store.index[Symbol.dispose]();
-}
-
-// Calls that wait for another thread would cost more than what they do.
-
-function forget(folder: string, name: string): void {
-  const there = new Set([...Deno.readDirSync(folder)].map((entry) => entry.name));
-  for (const suffix of ["", "-wal", "-shm"]) {
-    if (there.has(name + suffix)) Deno.removeSync(`${folder}/${name}${suffix}`);
-  }
-}
-
-function readIndex(folder: string): IndexFiles {
-  return {
-    main: Deno.readFileSync(`${folder}/index.db`),
-    log: Deno.readFileSync(`${folder}/index.db-wal`),
-  };
-}
-
-/** Where the check after a crash takes it from. */
-function writeIndex(folder: string, { main, log }: IndexFiles): void {
-  Deno.writeFileSync(`${folder}/copy.db`, main);
-  Deno.writeFileSync(`${folder}/copy.db-wal`, log);
-}
-
-function copyIndex(folder: string): void {
-  writeIndex(folder, readIndex(folder));
-}
-
-function restoreIndex(folder: string): void {
-  forget(folder, "found.db");
-  for (const suffix of ["", "-wal"]) {
-    Deno.renameSync(`${folder}/copy.db${suffix}`, `${folder}/found.db${suffix}`);
-  }
 }
 
 /**

@@ -1,7 +1,8 @@
 /** Which schedules there are: every crash point of what the store does, and random ones from a seed. */
 import type { Code } from "../extents/code.ts";
 import { type Random, randomFrom } from "../disk/simulated_disk.ts";
-import type { Schedule, Step } from "./schedule.ts";
+import type { Step } from "./clients.ts";
+import type { Schedule } from "./schedule.ts";
 
 const put = (key: string, seed: number): Step => ({ kind: "put", key, seed });
 
