@@ -178,3 +178,34 @@ Deno.test("RS(1,1): what may stand in no other directory is not done without, al
   await test.reopen();
   assert.equal(test.store.index.buckets.totals().objects, sizes.length);
 });
+
+Deno.test("RS(1,0): a rotten record takes none of those with it that stand in the same page", async () => {
+  await using test = await testStore(1, 0);
+  const bucket = await test.bucket();
+  const keys = ["a", "b", "c", "d"];
+  await Promise.all(
+    keys.map((key) => test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 100)))),
+  );
+  const [place] = test.store.objects.find(bucket, "a")?.locations ?? [];
+  const sharing = keys.filter((key) =>
+    key !== "a" &&
+    Math.floor((test.store.objects.find(bucket, key)?.locations[0]?.offset ?? 0) / 4096) ===
+      Math.floor((place?.offset ?? 0) / 4096)
+  );
+  assert.ok(sharing.length > 0);
+  await test.reopen({
+    rebuild: true,
+    between: async () => {
+      const [path = ""] = await segmentsOf(test.blobs[0] ?? "");
+      const bytes = await Deno.readFile(path);
+      const at = (place?.offset ?? 0) + 70;
+      bytes[at] = (bytes[at] ?? 0) ^ 0x10;
+      await Deno.writeFile(path, bytes);
+    },
+  });
+  const listed = test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+  assert.deepEqual(listed.map(({ key }) => key), ["b", "c", "d"]);
+  for (const key of sharing) {
+    same(await contentOf(test.store, test.store.objects.find(bucket, key)), bytesOf(1, 100));
+  }
+});

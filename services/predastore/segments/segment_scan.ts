@@ -1,7 +1,8 @@
 /**
  * Reads the records of a segment one after the other, for recovery and compaction.
  *
- * What is torn or rotten is stepped over: it was never acknowledged, or stands in another directory too.
+ * What is torn or rotten is stepped over: it was never acknowledged, or stands in another directory too. Of what
+ * follows it in the same page nothing is lost.
  * Memory is bounded by a window and the largest small record.
  */
 import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
@@ -10,6 +11,7 @@ import type { BlobDirectory, Location } from "./blob_directory.ts";
 import {
   headerBytes,
   readHeader,
+  recordAlign,
   type RecordHeader,
   recordSpan,
   recordTypes,
@@ -26,8 +28,7 @@ export interface ScannedRecord {
 }
 
 /**
- * Every whole record of a segment from `from` on, in order. What is torn or rotten is stepped over
- * page by page. Small records come with their payload, checked; a shard's payload is not read.
+ * Every whole record of a segment from `from` on, in order. What is torn or rotten is stepped over. Small records come with their payload, checked; a shard's payload is not read.
  * @param wanted hears of each record, and says whether it is to be read
  */
 export async function* scanSegment(
@@ -73,7 +74,7 @@ export async function* scanSegment(
       break;
     }
     if (header === undefined) {
-      at = (Math.floor(at / pageBytes) + 1) * pageBytes;
+      at = Math.floor(at / recordAlign + 1) * recordAlign;
       continue;
     }
     const span = recordSpan(header);
