@@ -169,3 +169,59 @@ Deno.test("directories of two stores are not mixed", async () => {
   );
   await assert.rejects(two.reopen(), /another store/);
 });
+
+/** RS(2,1): an object is deleted and an upload completed while a directory is away; then the store is killed. */
+async function changedMeanwhile() {
+  const test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const { objects, uploads, directories } = test.store;
+  await objects.put(bucket, "small", bodyOf(bytesOf(1, 100)));
+  await objects.put(bucket, "large", bodyOf(bytesOf(1, 100_000)));
+  const meta = { headers: {}, user: {} };
+  const { id } = await uploads.create(bucket, "big", meta);
+  const upload = uploads.find(bucket, "big", id);
+  await uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(2, 100)));
+  const away = `${test.blobs[2]}.away`;
+  await Deno.rename(test.blobs[2] ?? "", away);
+  await directories.inspect();
+  for (const key of ["small", "large"]) await objects.delete(bucket, key);
+  await uploads.complete(bucket, upload, (parts) => ({ parts, etag: "big", meta }));
+  return {
+    test,
+    bucket,
+    returns: async () => {
+      await Deno.remove(test.blobs[2] ?? "", { recursive: true }).catch(() => {});
+      await Deno.rename(away, test.blobs[2] ?? "");
+    },
+    listed: () =>
+      test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9)
+        .map(({ key }) => key),
+    waiting: () => [...test.store.index.uploads.all()].map(({ key }) => key),
+  };
+}
+
+Deno.test("RS(2,1): what was deleted while a directory was away stays so when it is back after a crash, although the index has gone on", async () => {
+  const { test: made, bucket, returns, listed, waiting } = await changedMeanwhile();
+  await using test = made;
+  // So much that the index notes how far it has read the others.
+  await test.store.objects.put(bucket, "much", bodyOf(bytesOf(3, 40 << 20)));
+  await test.store.objects.put(bucket, "more", bodyOf(bytesOf(4, 100)));
+  await returns();
+  await test.crash();
+  assert.equal(test.store.directories.online.length, 3);
+  assert.deepEqual(listed(), ["big", "more", "much"]);
+  assert.deepEqual(waiting(), []);
+});
+
+Deno.test("RS(2,1): what was deleted while a directory was away stays so when it is back at a start after one without it", async () => {
+  const { test: made, returns, listed, waiting } = await changedMeanwhile();
+  await using test = made;
+  await test.crash();
+  assert.deepEqual(listed(), ["big"]);
+  await test.store[Symbol.asyncDispose]();
+  await returns();
+  await test.reopen();
+  assert.deepEqual(test.store.directories.online.map(({ number }) => number), [0, 1, 2]);
+  assert.deepEqual(listed(), ["big"]);
+  assert.deepEqual(waiting(), []);
+});

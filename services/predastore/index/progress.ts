@@ -6,13 +6,19 @@
  * the index, now and then: recovery reads on from there, so an old one costs time and nothing else.
  */
 import type { Directories } from "../segments/directories.ts";
+import type { Durable } from "../segments/record.ts";
 import type { ObjectIndex } from "./object_index.ts";
+
+/** What may have to be read again of a directory, and is not known to be in the index. */
+const storedEach = (8 << 20) / 64;
+
+const asNumber = ({ segment, offset }: Durable) => segment * 2 ** 32 + offset / 64;
 
 export class Progress {
   readonly #index: ObjectIndex;
   readonly #directories: Directories;
   #sequence = 0;
-  #storedPositions = new Map<number, number>();
+  #stored = new Map<number, number>();
 
   constructor(
     index: ObjectIndex,
@@ -36,14 +42,19 @@ export class Progress {
 
   /** Stores how far the index has come, now and then: recovery reads on from there. */
   storePositions(force: boolean): void {
-    for (const directory of this.#directories.all) {
+    const positions = this.#directories.all.map((directory) => {
       const { segment, offset } = directory.appliedUpTo;
-      const position = segment * 2 ** 32 + offset / 64;
-      const stored = this.#storedPositions.get(directory.number) ?? -1;
-      if (!force && position - stored < (8 << 20) / 64) continue;
-      this.#storedPositions.set(directory.number, position);
-      this.#index.segments.setPosition(directory.number, segment, offset);
-      this.#index.setValue("sequence", String(this.#sequence));
+      return { directory: directory.number, segment, offset };
+    });
+    const hasMoved = positions.some((one) =>
+      asNumber(one) - (this.#stored.get(one.directory) ?? -1) >= storedEach
+    );
+    if (!force && !hasMoved) return;
+    // All of them or none: what one directory still has to tell may have been undone in what the others had told.
+    for (const one of positions) {
+      this.#stored.set(one.directory, asNumber(one));
+      this.#index.segments.setPosition(one.directory, one.segment, one.offset);
     }
+    this.#index.setValue("sequence", String(this.#sequence));
   }
 }

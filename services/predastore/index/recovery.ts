@@ -100,10 +100,25 @@ const lastTypes = new Set<RecordType>([
   recordTypes.part,
 ]);
 
+/** Whether anything stands in a directory behind a place. */
+async function hasMore(
+  directory: BlobDirectory,
+  segments: readonly number[],
+  { segment, offset }: Durable,
+): Promise<boolean> {
+  for (const id of segments) {
+    if (id < segment) continue;
+    // Whoever then reads it tells what is wrong.
+    const size = await directory.segmentSize(id).catch(() => Infinity);
+    if (size > (id === segment ? offset : 0)) return true;
+  }
+  return false;
+}
+
 /**
  * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
- * that one was away, may hold what the others say is deleted: then all of them are read from their
- * beginning, those that are known first.
+ * that one was away, may hold what the others say is deleted; and so may one that was away at the last start, when the others
+ * were read on, with what it has beyond its place. Then all of them are read from their beginning, those that are known first.
  */
 async function unread(index: ObjectIndex, directories: Directories): Promise<{
   readonly tails: readonly Tail[];
@@ -115,9 +130,13 @@ async function unread(index: ObjectIndex, directories: Directories): Promise<{
     segments: await directory.segments(),
     position: index.segments.position(directory.number),
   })));
-  const stranger = all.some(({ segments, position }) =>
-    segments.length > 0 && position === undefined
-  );
+  const present = index.value("recovered")?.split(",").map(Number);
+  const wasAway = (number: number) => present !== undefined && !present.includes(number);
+  let stranger = false;
+  for (const { directory, segments, position } of all) {
+    if (position === undefined) stranger ||= segments.length > 0;
+    else if (wasAway(directory.number)) stranger ||= await hasMore(directory, segments, position);
+  }
   const start = { segment: 0, offset: 0 };
   const tails = all.toSorted((a, b) =>
     Number(a.position === undefined) - Number(b.position === undefined)
@@ -420,7 +439,9 @@ export async function recover(
       try {
         for (const segment of segments) await directory.syncSegment(segment);
       } catch (error) {
-        doWithout(directories, directory, usual, error);
+        // It has been read whole, and all that was acknowledged is durable in it.
+        if (!(error instanceof IoError) || directories.online.length <= usual.k) throw error;
+        directory.goOffline(error);
       }
     }
     if (newlyRefused.length > 0) {
