@@ -140,8 +140,10 @@ export interface DirectoryStatus {
   readonly used_bytes: number;
   /** What of that compaction will give back. */
   readonly reclaimable_bytes: number;
-  /** Why it is away. */
+  /** Why it is away, or takes no writes. */
   readonly reason?: string;
+  /** What to do about that, where the reason tells. */
+  readonly remedy?: string;
 }
 
 export interface ScrubStatus {

@@ -168,6 +168,7 @@ export class Store implements AsyncDisposable {
         reserve_bytes: options.reserve_bytes,
         segment_bytes: options.segment_bytes ?? 1 << 30,
         answer_ms: options.answer_ms ?? usualAnswer_ms,
+        now: options.now ?? Date.now,
         log: options.log,
       },
       storeId,

@@ -13,6 +13,14 @@ export interface DiskFault {
   readonly hung?: Promise<void>;
   /** Every call fails. */
   readonly broken?: boolean;
+  /** Whatever would change something fails, as where the kernel has mounted it read-only. */
+  readonly readOnly?: boolean;
+  /** Writes are refused although the disk says that it has room, as by a quota. */
+  readonly quota?: boolean;
+  /** No more files can be opened than are open. */
+  readonly noFiles?: boolean;
+  /** What the disk says of its room, as where it was made larger or smaller. */
+  readonly space?: { readonly free: number; readonly total: number };
 }
 
 export class FaultyDisk implements Disk {
@@ -38,9 +46,14 @@ export class FaultyDisk implements Disk {
   }
 
   #check(call: string, path: string, writes = false): void {
-    for (const { broken, full } of this.#faultsAt(path)) {
+    for (const { broken, full, readOnly, quota, noFiles } of this.#faultsAt(path)) {
       if (broken === true) throw new IoError("EIO", call, path);
-      if (writes && full === true) throw new IoError("ENOSPC", call, path);
+      if (call === "open" && noFiles === true) throw new IoError("EMFILE", call, path);
+      if (readOnly === true && call === "unlink") throw new IoError("EROFS", call, path);
+      if (!writes) continue;
+      if (readOnly === true) throw new IoError("EROFS", call, path);
+      if (full === true) throw new IoError("ENOSPC", call, path);
+      if (quota === true) throw new IoError("EDQUOT", call, path);
     }
   }
 
@@ -111,7 +124,8 @@ export class FaultyDisk implements Disk {
   async space(path: string): Promise<{ readonly free: number; readonly total: number }> {
     await this.#hang(path);
     this.#check("statfs", path);
-    const space = await this.#disk.space(path);
+    const told = this.#faultsAt(path).find((fault) => fault.space !== undefined)?.space;
+    const space = told ?? await this.#disk.space(path);
     const full = this.#faultsAt(path).some((fault) => fault.full === true);
     return full ? { ...space, free: 0 } : space;
   }

@@ -3,6 +3,7 @@ import type { BlobDirectory } from "../segments/blob_directory.ts";
 import { toldCode } from "./bucket_code.ts";
 import type { DirectoryStatus, StoreStatus } from "../contract.ts";
 import type { Store } from "../store.ts";
+import { remedyOf } from "./remedies.ts";
 
 /** Buckets with a code of their own that are told by name. */
 const namedCodes = 20;
@@ -20,6 +21,15 @@ async function segmentBytes(directory: BlobDirectory): Promise<number> {
   let sum = 0;
   for (const segment of await directory.segments()) sum += await directory.segmentSize(segment);
   return sum;
+}
+
+/** Why a directory is away or takes no writes, in words. */
+function told(reason: unknown): Pick<DirectoryStatus, "reason" | "remedy"> {
+  const remedy = remedyOf(reason);
+  return {
+    ...(reason instanceof Error ? { reason: reason.message } : {}),
+    ...(remedy === undefined ? {} : { remedy }),
+  };
 }
 
 async function directoryStatus(store: Store, directory: BlobDirectory): Promise<DirectoryStatus> {
@@ -41,20 +51,24 @@ async function directoryStatus(store: Store, directory: BlobDirectory): Promise<
       total_bytes: 0,
       used_bytes: 0,
       reclaimable_bytes: 0,
-      ...(reason instanceof Error ? { reason: reason.message } : {}),
+      ...told(reason),
     };
   }
+  const { refusal } = directory;
+  const hasNoRoom = refusal?.code === "ENOSPC" || refusal?.code === "EDQUOT";
   let live = 0;
   for (const bytes of store.index.segments.liveBytes(number).values()) live += bytes;
   return {
     path,
     number,
-    state: space.state,
+    state: hasNoRoom ? "full" : space.state,
     free_bytes: space.free,
     total_bytes: space.total,
     used_bytes: used,
     // Deleted and overwritten data that compaction has not given back yet.
     reclaimable_bytes: Math.max(0, used - live),
+    // Where the disk itself says that it is full there is nothing to wonder about.
+    ...(space.state === "full" ? {} : told(refusal)),
   };
 }
 

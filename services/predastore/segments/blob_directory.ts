@@ -24,7 +24,7 @@ import {
   writeSmallRecord,
 } from "./record.ts";
 import { sealedMark } from "./sealed_mark.ts";
-import { SegmentReaders } from "./segment_readers.ts";
+import { isOutOfFiles, SegmentReaders } from "./segment_readers.ts";
 
 /** Where a record stands. */
 export interface Location {
@@ -57,6 +57,9 @@ interface Active {
   end: number;
 }
 
+const isWantOfRoom = (error: unknown) =>
+  error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT");
+
 export interface BlobDirectoryOptions {
   readonly disk: Disk;
   readonly path: string;
@@ -69,6 +72,8 @@ export interface BlobDirectoryOptions {
   readonly firstSegment: number;
   /** How long a look at it may take. */
   readonly answer_ms: number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
   /** Called once each time that it goes offline. */
   readonly onOffline: (reason: unknown) => void;
 }
@@ -87,6 +92,7 @@ export class BlobDirectory {
   #nextSegment: number;
   #offline: unknown;
   #offlineSince_ms = 0;
+  #refused: { readonly error: IoError; readonly at_ms: number } | undefined;
   /** Offsets of shard writes on their way, as a position that grows over segments. */
   readonly #inFlight = new Map<number, Durable>();
   #inFlightId = 0;
@@ -149,9 +155,14 @@ export class BlobDirectory {
       throw new DirectoryOffline(`${this.path} is another blob directory`);
     }
     if (known !== undefined && known.next >= next) return;
+    await this.#writeIdentity(next);
+  }
+
+  async #writeIdentity(next: number): Promise<void> {
     this.#mayBeNamed = true;
-    const { storeId, number: directory } = this;
-    await this.#ask("write", writeIdentity(disk, this.path, { storeId, directory, next }));
+    const { path, storeId, number: directory } = this;
+    const identity = { storeId, directory, next };
+    await this.#ask("write", writeIdentity(this.#options.disk, path, identity));
   }
 
   /** Whether its number may stand on the disk because we wrote it there. */
@@ -191,6 +202,17 @@ export class BlobDirectory {
     return this.#offline;
   }
 
+  /**
+   * Why it took no write a short while ago, although it is there: it had no room, whatever its disk says of that, or no more
+   * files can be opened. It is left alone for some time, where others can do without it.
+   */
+  get refusal(): IoError | undefined {
+    const { answer_ms, now } = this.#options;
+    if (this.#refused === undefined) return undefined;
+    const age_ms = Math.abs(now() - this.#refused.at_ms);
+    return age_ms < patience * answer_ms ? this.#refused.error : undefined;
+  }
+
   /** How long it has been offline. */
   get offline_ms(): number {
     return this.online ? 0 : performance.now() - this.#offlineSince_ms;
@@ -210,9 +232,17 @@ export class BlobDirectory {
     this.#options.onOffline(reason);
   }
 
-  /** Takes writes again, in a new segment. */
+  /**
+   * Takes writes again, in a new segment.
+   * @throws IoError where nothing can be written there, other than for want of room
+   */
   async comeBack(): Promise<void> {
     await this.prepare();
+    // Names can be read on a disk that has become read-only, or of which only that is left.
+    await this.#writeIdentity(this.#options.nextNumber()).catch((error) => {
+      if (!isWantOfRoom(error)) throw error;
+    });
+    this.#refused = undefined;
     this.#readers.dropAll();
     this.#offline = undefined;
   }
@@ -317,7 +347,7 @@ export class BlobDirectory {
   async #open(id: number): Promise<void> {
     const epoch = this.#epoch;
     const { disk } = this.#options;
-    const file = await disk.open(this.#pathOf(id), { write: true, create: true });
+    const file = await this.#readers.open(this.#pathOf(id), { write: true, create: true });
     try {
       await disk.syncFolder(this.#folder);
       this.#checkEpoch(epoch);
@@ -343,7 +373,8 @@ export class BlobDirectory {
       return await answered(Promise.race([asked, left.promise]), limit_ms, "write", this.path);
     } catch (error) {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
-      if (error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+      if (isWantOfRoom(error) || isOutOfFiles(error)) {
+        if (this.online) this.#refused = { error: error as IoError, at_ms: this.#options.now() };
         this.#leaveActive();
       } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;

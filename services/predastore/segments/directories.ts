@@ -35,6 +35,8 @@ export interface DirectoriesOptions {
   readonly segment_bytes: number;
   /** How long a directory may take to answer before it counts as away. */
   readonly answer_ms: number;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
   readonly log: Log;
 }
 
@@ -213,6 +215,7 @@ export class Directories {
       segmentBytes: options.segment_bytes,
       firstSegment: index.segments.unused(number),
       answer_ms: options.answer_ms,
+      now: options.now,
       onOffline: (reason) =>
         options.log.error("blob_directory_offline", { path, ...errorFields(reason) }),
     });
@@ -232,6 +235,11 @@ export class Directories {
 
   /** Those that take writes now. */
   writable(): readonly BlobDirectory[] {
+    return this.#roomy().filter((one) => one.refusal === undefined);
+  }
+
+  /** Those that have room as their disks say. */
+  #roomy(): readonly BlobDirectory[] {
     return this.online.filter((one) => this.#space.get(one)?.state !== "full");
   }
 
@@ -280,7 +288,7 @@ export class Directories {
     const each = this.#all.map((one) =>
       `${one.number}${one.online ? "" : "-"}${this.isLost(one.number) ? "lost" : ""}${
         this.#space.get(one)?.state === "full" ? "full" : ""
-      }`
+      }${one.refusal === undefined ? "" : "refusing"}`
     );
     // What goes to more directories than take writes can only be brought back when another has come.
     const writable = this.writable().length;
@@ -291,7 +299,9 @@ export class Directories {
   /** The directories for a key, undefined where one is away and no other can take its place. */
   place(bucket: number, key: string, code: Code): readonly (BlobDirectory | undefined)[] {
     const n = directoriesOf(code);
-    const usable = this.writable();
+    const writable = this.writable();
+    // One that refused a write a moment ago is better than none.
+    const usable = writable.length >= code.k ? writable : this.#roomy();
     if (this.all.length === n) {
       return this.all.map((one) => usable.includes(one) ? one : undefined);
     }

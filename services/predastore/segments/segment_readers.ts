@@ -2,14 +2,22 @@
  * Segment files of one directory that are open to be read: the last that were used, each once.
  *
  * A file that is being opened is waited for by all who want it. One that is let go of, because others are used more or the
- * directory was away, is closed when those who have begun to read it are done.
+ * directory was away, is closed when those who have begun to read it are done. Where the process can open no more files, all
+ * that nobody reads are let go of.
  */
+import { IoError } from "../../../ffi/direct_io.ts";
 import type { Disk, DiskFile } from "../disk/disk.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Files that are kept open. */
 const mostFiles = 256;
+/** For what was let go of to be closed on another thread. */
+const closing_ms = 20;
+
+/** Whether the process, or the machine, can open no more files. */
+export const isOutOfFiles = (error: unknown) =>
+  error instanceof IoError && (error.code === "EMFILE" || error.code === "ENFILE");
 
 class Reader {
   readonly #opening: Promise<DiskFile>;
@@ -30,6 +38,10 @@ class Reader {
       this.#users--;
       if (this.#isDropped) this.#closeUnused();
     }
+  }
+
+  get isIdle(): boolean {
+    return this.#users === 0;
   }
 
   drop(): void {
@@ -54,6 +66,21 @@ export class SegmentReaders {
     this.#pathOf = pathOf;
   }
 
+  /** Opens a file of the directory, for which these may have to make way. @throws IoError */
+  async open(
+    path: string,
+    options: { readonly write: boolean; readonly create?: boolean },
+  ): Promise<DiskFile> {
+    try {
+      return await this.#disk.open(path, options);
+    } catch (error) {
+      if (!isOutOfFiles(error)) throw error;
+    }
+    for (const [segment, reader] of [...this.#readers]) if (reader.isIdle) this.drop(segment);
+    await new Promise((closed) => setTimeout(closed, closing_ms));
+    return await this.#disk.open(path, options);
+  }
+
   /** Reads into an aligned buffer. @returns how many bytes there were @throws IoError */
   async read(segment: number, buffer: Bytes, offset: number): Promise<number> {
     return await this.#reader(segment).read(buffer, offset);
@@ -66,7 +93,7 @@ export class SegmentReaders {
       this.#readers.set(segment, known);
       return known;
     }
-    const opening = this.#disk.open(this.#pathOf(segment), { write: false });
+    const opening = this.open(this.#pathOf(segment), { write: false });
     const reader = new Reader(opening);
     for (const [oldest] of this.#readers) {
       if (this.#readers.size < mostFiles) break;

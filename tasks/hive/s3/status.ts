@@ -12,12 +12,15 @@ const words: Readonly<Record<string, string>> = {
 /** What is wrong, each with what to do; empty when nothing is. */
 export function concerns(status: StoreStatus): string[] {
   const found: string[] = [];
-  for (const { path, state, reason } of status.directories) {
+  for (const { path, state, reason, remedy } of status.directories) {
     if (state === "away") {
       found.push(
-        `${path} is away${reason === undefined ? "" : ` (${reason})`}. Bring the disk ` +
-          `back, or put an empty one in its place: it is filled by itself.`,
+        `${path} is away${reason === undefined ? "" : ` (${reason})`}. ` +
+          (remedy ??
+            "Bring the disk back, or put an empty one in its place: it is filled by itself."),
       );
+    } else if (reason !== undefined) {
+      found.push(`${path} takes no writes (${reason}). ${remedy ?? ""}`.trimEnd());
     } else if (state === "full") {
       found.push(`${path} is full. Delete objects, or add a disk.`);
     } else if (state === "near_full") found.push(`${path} is nearly full.`);
