@@ -4,6 +4,7 @@
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
+import type { Row } from "../state/table.ts";
 import { keptBy } from "./chunks/collector.ts";
 import type { BlockSnapshot } from "./contract.ts";
 import { type EncryptedCopies, encryptionOf } from "./encrypted_copies.ts";
@@ -95,9 +96,12 @@ export class Snapshots {
       ...(volume.encrypted === true ? { encrypted: true } : {}),
     });
     try {
-      const { stored } = await mounted.freeze();
+      const { size_bytes, stored } = await mounted.freeze();
+      const row = size_bytes === made.value.size_bytes
+        ? made
+        : await this.#sized(snapshotId, size_bytes);
       void this.#finishFreeze(snapshotId, stored);
-      return describedSnapshot(made.value);
+      return describedSnapshot(row.value);
     } catch (cause) {
       // What cannot be taken back must not wait for ever.
       await snapshots.delete(snapshotId).catch(() =>
@@ -105,6 +109,14 @@ export class Snapshots {
       );
       throw unavailable(`The volume '${volume.volume_id}'`, cause);
     }
+  }
+
+  /** The volume grew between the writing of the row and the moment: what was written behind its old end is in the snapshot. */
+  async #sized(snapshotId: string, size_bytes: number): Promise<Row<SnapshotRow>> {
+    return await this.#o.tables.snapshots.modify(snapshotId, (row) => {
+      if (row === undefined) throw snapshotNotFound(snapshotId);
+      return { ...row, size_bytes };
+    });
   }
 
   async #finishFreeze(snapshotId: string, stored: Promise<SavedMap>): Promise<void> {

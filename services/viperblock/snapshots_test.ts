@@ -6,12 +6,16 @@ import { Snapshots, type SnapshotsOptions } from "./snapshots.ts";
 
 const map = { key: "maps/vol-1/00000002-000001", parts: 1, epoch: 2, mapped_blocks: 3, owners: [] };
 
+const size_bytes = 8192;
+
 /** A mounted volume, and tables that do not answer when told so. */
-function mounted(freeze: () => Promise<{ readonly stored: Promise<typeof map> }>) {
+function mounted(
+  freeze: () => Promise<{ readonly size_bytes: number; readonly stored: Promise<typeof map> }>,
+) {
   const rows = new Map<string, SnapshotRow>();
   const volume: VolumeRow = {
     volume_id: "vol-1",
-    size_bytes: 8192,
+    size_bytes,
     epoch: 2,
     state: "ok",
     mounted_on: "node-1",
@@ -34,7 +38,9 @@ function mounted(freeze: () => Promise<{ readonly stored: Promise<typeof map> }>
         // deno-lint-ignore require-await
         modify: async (key: string, change: (row: SnapshotRow | undefined) => SnapshotRow) => {
           asked();
-          rows.set(key, change(rows.get(key)));
+          const value = change(rows.get(key));
+          rows.set(key, value);
+          return { value };
         },
         // deno-lint-ignore require-await
         delete: async (key: string) => {
@@ -58,7 +64,9 @@ function mounted(freeze: () => Promise<{ readonly stored: Promise<typeof map> }>
 
 Deno.test("a snapshot that was stored while the tables were away is complete when they are back", async () => {
   const { promise, resolve } = Promise.withResolvers<typeof map>();
-  const { snapshots, tables, state, rows } = mounted(() => Promise.resolve({ stored: promise }));
+  const { snapshots, tables, state, rows } = mounted(() =>
+    Promise.resolve({ size_bytes, stored: promise })
+  );
   assert.equal((await snapshots.freeze("vol-1", "snap-1")).state, "pending");
   tables.isAway = true;
   resolve(map);
@@ -82,7 +90,7 @@ Deno.test("a snapshot that could neither be begun nor taken back does not stay p
 
 Deno.test("an engine that stops leaves what it cannot finish to the next", async () => {
   const { snapshots, tables, state } = mounted(() =>
-    Promise.resolve({ stored: Promise.resolve(map) })
+    Promise.resolve({ size_bytes, stored: Promise.resolve(map) })
   );
   tables.isAway = true;
   await snapshots.freeze("vol-1", "snap-1");
@@ -92,4 +100,14 @@ Deno.test("an engine that stops leaves what it cannot finish to the next", async
   const { tries } = tables;
   for (let turn = 0; turn < 100; turn++) await Promise.resolve();
   assert.deepEqual([state(), tables.tries], ["pending", tries]);
+});
+
+Deno.test("a snapshot is as large as its volume was at its moment, though that grew while the row was written", async () => {
+  const { snapshots, state, rows } = mounted(() =>
+    Promise.resolve({ size_bytes: 2 * size_bytes, stored: Promise.resolve(map) })
+  );
+  const taken = await snapshots.freeze("vol-1", "snap-1");
+  assert.equal(taken.size_bytes, 2 * size_bytes);
+  await until("it is complete", () => state() === "ok");
+  assert.equal(rows.get("snap-1")?.size_bytes, 2 * size_bytes);
 });

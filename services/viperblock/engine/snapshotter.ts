@@ -16,7 +16,7 @@ import {
   leafBlocks,
   move,
 } from "../maps/block_map.ts";
-import { chunkContainer, chunkNumber, hole, isChunk } from "../format.ts";
+import { blockBytes, chunkContainer, chunkNumber, hole, isChunk } from "../format.ts";
 import type { FromWorker } from "../mounts/mailbox.ts";
 import { MapWriter, type StoredChunk } from "../maps/map_stream.ts";
 import type { Checkpointer } from "./checkpoint.ts";
@@ -127,7 +127,7 @@ export class Snapshotter {
       leaf: 0,
       inLeaf: 0,
     });
-    post({ kind: "captured", key });
+    post({ kind: "captured", key, size_bytes: map.sizeBlocks * blockBytes });
   }
 
   /** Once each turn: moves the oldest snapshot on when drain and checkpoint are not under way. */

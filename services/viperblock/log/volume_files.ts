@@ -3,7 +3,7 @@
  * with zeros once and synced, so that a sync of the log has no metadata of the file system to write. The first
  * one of an opening is waited for by guests: its space is only set aside, which takes no time. So is that of the second, which is all
  * that most volumes need beside it, and an opening need not read what was never written. A
- * file that would eat into the node's reserve is refused.
+ * file that would eat into the node's reserve is refused; those that other volumes are making at that moment count as made.
  *
  * A log file gets its name when it is whole, and what a crash left half made is removed before the next one is made and
  * never read: where an engine was killed while it wrote zeros, the kernel may answer EIO to a read with O_DIRECT.
@@ -31,6 +31,11 @@ const logFilesFirst = 8;
 
 const zeros = new Uint8Array(1 << 20);
 
+/** Log files that volumes of one disk are making: the file system does not count all of their bytes yet. */
+export class BeingMade {
+  bytes = 0;
+}
+
 export interface LocalFilesOptions {
   readonly system: FileSystem;
   readonly directory: string;
@@ -39,10 +44,13 @@ export interface LocalFilesOptions {
   readonly segmentBytes?: number;
   /** Bytes of a file of the chunk cache. */
   readonly cacheFileBytes?: number;
+  /** What is shared with the other volumes of the disk. */
+  readonly beingMade?: BeingMade;
 }
 
 export class LocalFiles implements VolumeFiles {
   readonly #o: LocalFilesOptions;
+  readonly #beingMade: BeingMade;
   readonly #segmentBytes: number;
   readonly #cacheFileBytes: number;
   #next = 0;
@@ -55,6 +63,7 @@ export class LocalFiles implements VolumeFiles {
 
   constructor(options: LocalFilesOptions) {
     this.#o = options;
+    this.#beingMade = options.beingMade ?? new BeingMade();
     this.#segmentBytes = options.segmentBytes ?? segmentBytes;
     this.#cacheFileBytes = options.cacheFileBytes ?? cacheFileBytes;
     for (const name of options.system.names(options.directory)) {
@@ -69,13 +78,27 @@ export class LocalFiles implements VolumeFiles {
   }
 
   async makeLog(): Promise<string> {
-    const { system, directory, reserveBytes } = this.#o;
+    const { directory, reserveBytes } = this.#o;
     for (const path of this.#halfMade) await this.#removeHalfMade(path);
-    const available = system.availableBytes(directory);
+    const available = this.#available();
     if (available - this.#segmentBytes < reserveBytes) {
       throw new NoSpace(`${available} bytes are free, of which ${reserveBytes} are kept`);
     }
-    const path = join(directory, `log-${this.#next++}.seg`);
+    this.#beingMade.bytes += this.#segmentBytes;
+    try {
+      return await this.#makeLog(join(directory, `log-${this.#next++}.seg`));
+    } finally {
+      this.#beingMade.bytes -= this.#segmentBytes;
+    }
+  }
+
+  /** Bytes that nobody has, nor is about to have. */
+  #available(): number {
+    return this.#o.system.availableBytes(this.#o.directory) - this.#beingMade.bytes;
+  }
+
+  async #makeLog(path: string): Promise<string> {
+    const { system, directory } = this.#o;
     const made = `${path}.new`;
     let isNamed = false;
     try {
@@ -122,7 +145,7 @@ export class LocalFiles implements VolumeFiles {
   async makeCache(): Promise<string> {
     const { system, directory, reserveBytes } = this.#o;
     const kept = reserveBytes + logFilesFirst * this.#segmentBytes;
-    const available = system.availableBytes(directory);
+    const available = this.#available();
     if (available - this.#cacheFileBytes < kept) {
       throw new NoSpace(`${available} bytes are free, of which ${kept} are kept`);
     }

@@ -4,7 +4,7 @@ import { type FileSystem, linuxFileSystem } from "../machine/file_system.ts";
 import { SimulatedDisk } from "../machine/simulated_disk.ts";
 import { World } from "../machine/simulated_world.ts";
 import { NoSpace } from "../mounts/orders.ts";
-import { LocalFiles } from "./volume_files.ts";
+import { BeingMade, LocalFiles } from "./volume_files.ts";
 
 const directory = "/volume";
 const segmentBytes = 16 << 10;
@@ -157,4 +157,37 @@ Deno.test("who makes a log file too late removes none that was made in its place
   } finally {
     await Deno.remove(directory, { recursive: true });
   }
+});
+
+Deno.test("volumes that make log files at once keep out of the reserve together", async () => {
+  let available = 5 * segmentBytes;
+  const file = {
+    // deno-lint-ignore require-await
+    write: async ({ length }: Uint8Array) => void (available -= length),
+    sync: () => Promise.resolve(),
+    close: () => {},
+  };
+  const system = {
+    names: () => [],
+    availableBytes: () => available,
+    create: () => Promise.resolve(file),
+    allocate: () => Promise.resolve(false),
+    forgetCached: () => {},
+    markUntouched: () => Promise.resolve(),
+    rename: () => Promise.resolve(),
+    remove: () => Promise.resolve(),
+    syncDirectory: () => Promise.resolve(),
+  } as unknown as FileSystem;
+  const reserveBytes = 2 * segmentBytes;
+  const beingMade = new BeingMade();
+  const volumes = Array.from(
+    { length: 5 },
+    (_, i) =>
+      new LocalFiles({ beingMade, system, directory: `/v${i}`, reserveBytes, segmentBytes }),
+  );
+  const made = await Promise.allSettled(volumes.map((volume) => volume.makeLog()));
+  assert.equal(made.filter(({ status }) => status === "fulfilled").length, 3);
+  assert.ok(available >= reserveBytes, `${available} bytes are left of ${reserveBytes}`);
+  available = 3 * segmentBytes;
+  await volumes[0]?.makeLog();
 });

@@ -131,7 +131,7 @@ export type FromWorker =
     readonly owners: readonly string[];
   }
   /** The moment of the snapshot has passed; it is stored when `frozen` comes. */
-  | { readonly kind: "captured"; readonly key: string }
+  | { readonly kind: "captured"; readonly key: string; readonly size_bytes: number }
   | {
     readonly kind: "frozen";
     readonly key: string;

@@ -30,11 +30,13 @@ import {
 import { type BlockStore, frozenMapKey, type SavedMap } from "../maps/map_objects.ts";
 import { Orders, systemTime } from "./orders.ts";
 import { linuxFileSystem } from "../machine/file_system.ts";
-import { LocalFiles } from "../log/volume_files.ts";
+import { BeingMade, LocalFiles } from "../log/volume_files.ts";
 
 /** Four for reads, one for the compactor. */
 const windows = 5;
 const pieceBytes = 1 << 20;
+/** By all volumes of this process. */
+const beingMade = new BeingMade();
 /** So many names are a small part of the worker's mailbox. */
 const unsharedAtOnce = 2000;
 
@@ -97,7 +99,7 @@ const limitsOf = ({ iops, throughput_bytes }: VolumeLimits): VolumeLimits => ({
 });
 
 interface Freezing {
-  readonly captured: PromiseWithResolvers<void>;
+  readonly captured: PromiseWithResolvers<number>;
   readonly frozen: PromiseWithResolvers<SavedMap>;
 }
 
@@ -203,6 +205,7 @@ export class MountedVolume {
       system: linuxFileSystem,
       directory: options.directory,
       reserveBytes: options.reserveBytes,
+      beingMade,
     });
     const memory = (length: number) => {
       const made = mapMemory(length);
@@ -346,10 +349,10 @@ export class MountedVolume {
 
   /**
    * Freezes what the volume holds. The moment has passed when this returns.
-   * @returns the frozen map, when the store has it
+   * @returns how large it was then, and the frozen map, when the store has it
    * @throws WorkerFailed when the engine ends first
    */
-  async freeze(): Promise<{ readonly stored: Promise<SavedMap> }> {
+  async freeze(): Promise<{ readonly size_bytes: number; readonly stored: Promise<SavedMap> }> {
     if (this.#over || this.#unmounting !== undefined) {
       throw new WorkerFailed("the volume is being unmounted", false);
     }
@@ -361,8 +364,8 @@ export class MountedVolume {
     freezing.frozen.promise.catch(() => {});
     this.#freezing.set(key, freezing);
     this.#send({ kind: "freeze", key });
-    await freezing.captured.promise;
-    return { stored: freezing.frozen.promise };
+    const size_bytes = await freezing.captured.promise;
+    return { size_bytes, stored: freezing.frozen.promise };
   }
 
   /** The volume is larger from now on; its clients have to connect again. */
@@ -469,7 +472,7 @@ export class MountedVolume {
         this.#ready.resolve(message);
         return;
       case "captured":
-        this.#freezing.get(message.key)?.captured.resolve();
+        this.#freezing.get(message.key)?.captured.resolve(message.size_bytes);
         return;
       case "frozen": {
         const freezing = this.#freezing.get(message.key);
