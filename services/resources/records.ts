@@ -299,19 +299,22 @@ export class Records implements AsyncDisposable, OtherRecords {
     }
   }
 
-  /** Deletes a record, or leaves it to be shown for a while in its last state. */
+  /**
+   * Deletes a record, or leaves it to be shown for a while in its last state.
+   * @param check what it throws of the very record that would end is the answer
+   */
   async remove<S extends object>(
     one: Kind<S>,
     account: string,
     id: string,
     last?: Partial<S>,
+    check: (record: KindRecord<S>) => void = () => {},
   ): Promise<void> {
     if (last === undefined) return await this.of(one).delete(account, id);
-    await this.of(one).modify(account, id, (record) => ({
-      ...record,
-      ended_ms: Date.now(),
-      shape: { ...record.shape, ...last },
-    }));
+    await this.of(one).modify(account, id, (record) => {
+      check(record);
+      return { ...record, ended_ms: Date.now(), shape: { ...record.shape, ...last } };
+    });
   }
 
   /** Runs a change when those before it in the queue are done; each account is one. */

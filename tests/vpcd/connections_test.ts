@@ -298,3 +298,65 @@ Deno.test("connections between networks follow EC2's rules over HTTPS", async (t
     await call("DeleteSubnet", { SubnetId });
   });
 });
+
+Deno.test("of an answer and the end of a request that waited for a week one comes first, whichever node gives them", async () => {
+  await using ec2 = await startScenario();
+  const { call, other } = ec2;
+  const { VpcId } = await oneNetwork(ec2);
+  const { Vpc: theirs } = await other.call("CreateVpc", { CidrBlock: "10.8.0.0/16" });
+  const { records } = ec2.vpcd.network;
+  const request = async () => {
+    const { VpcPeeringConnection: made } = await call("CreateVpcPeeringConnection", {
+      VpcId,
+      PeerVpcId: theirs?.VpcId,
+      PeerOwnerId: otherAccount,
+    });
+    return {
+      id: made?.VpcPeeringConnectionId ?? "",
+      owner: made?.RequesterVpcInfo?.OwnerId ?? "",
+    };
+  };
+  const past = { ExpirationTime: new Date(Date.now() - 1_000).toISOString() };
+  const active = { Status: { Code: "active", Message: "Active" } } as const;
+  const statusOf = ({ owner, id }: { readonly owner: string; readonly id: string }) =>
+    records.of(peering).get(owner, id)?.shape.Status?.Code;
+  const resources = records.of(peering);
+  const modify = resources.modify.bind(resources);
+
+  // Another node has accepted it in time, and this one looks at the clock afterwards.
+  const accepted = await request();
+  await records.change(peering, accepted.owner, accepted.id, () => past);
+  resources.modify = async (...args) => {
+    resources.modify = modify;
+    await records.change(peering, accepted.owner, accepted.id, () => active);
+    return await modify(...args);
+  };
+  await expirePeerings(records);
+  assert.equal(statusOf(accepted), "active");
+
+  // It was accepted on another node while its owner was refusing it here.
+  const both = await request();
+  resources.modify = async (...args) => {
+    resources.modify = modify;
+    await records.change(peering, both.owner, both.id, () => active);
+    return await modify(...args);
+  };
+  await other.refused("InvalidStateTransition", "RejectVpcPeeringConnection", {
+    VpcPeeringConnectionId: both.id,
+  });
+  assert.equal(statusOf(both), "active");
+
+  // It expires between the look at it and its acceptance.
+  const late = await request();
+  const change = records.change.bind(records);
+  records.change = (async (...args: Parameters<typeof change>) => {
+    records.change = change;
+    await change(peering, late.owner, late.id, () => past);
+    return await change(...args);
+  }) as typeof change;
+  await other.refused("InvalidStateTransition", "AcceptVpcPeeringConnection", {
+    VpcPeeringConnectionId: late.id,
+  });
+  await expirePeerings(records);
+  assert.equal(statusOf(late), "expired");
+});

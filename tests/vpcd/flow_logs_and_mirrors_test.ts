@@ -1,6 +1,7 @@
 /** Flow logs, traffic mirrors and connect endpoints as users call them over HTTPS. */
 import assert from "node:assert/strict";
 import { CreateFlowLogsCommand } from "@aws-sdk/client-ec2";
+import { AwsError } from "../../services/aws/errors.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { filter, oneNetwork } from "./one_network.ts";
 
@@ -8,6 +9,8 @@ Deno.test("flow logs, mirrors and connect endpoints follow EC2's rules", async (
   await using ec2 = await startScenario();
   const { call, refused } = ec2;
   const { VpcId, SubnetId } = await oneNetwork(ec2);
+  const secondSubnet = async () =>
+    (await call("CreateSubnet", { VpcId, CidrBlock: "10.5.1.0/24" })).Subnet?.SubnetId ?? "";
 
   await t.step("flow logs, mirrors and connect endpoints", async () => {
     const wanted = {
@@ -38,6 +41,27 @@ Deno.test("flow logs, mirrors and connect endpoints follow EC2's rules", async (
     await refused("FlowLogAlreadyExists", "CreateFlowLogs", { ...again, ClientToken: "twice" });
     await call("DeleteFlowLogs", { FlowLogIds: [once ?? ""] });
     await refused("InvalidFlowLogId.NotFound", "DeleteFlowLogs", { FlowLogIds });
+
+    const other = await secondSubnet();
+    // The quota is reached with the second of two.
+    const { records } = ec2.vpcd.network;
+    const { requireRoom } = records;
+    let asked = 0;
+    records.requireRoom = (one, account) => {
+      if (++asked === 2) throw new AwsError("ResourceLimitExceeded", "No more.");
+      requireRoom.call(records, one, account);
+    };
+    const both = {
+      ...wanted,
+      ResourceType: "Subnet" as const,
+      ResourceIds: [SubnetId, other],
+      ClientToken: "thrice",
+    };
+    await refused("ResourceLimitExceeded", "CreateFlowLogs", both);
+    assert.deepEqual((await call("DescribeFlowLogs", {})).FlowLogs, []);
+    records.requireRoom = requireRoom;
+    const { FlowLogIds: two = [] } = await call("CreateFlowLogs", both);
+    assert.equal(two.length, 2);
 
     const { NetworkInterface: source } = await call("CreateNetworkInterface", { SubnetId });
     const { NetworkInterface: sink } = await call("CreateNetworkInterface", { SubnetId });

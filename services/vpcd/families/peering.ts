@@ -46,10 +46,7 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
         `User ${call.account_id} cannot accept peering ${id}`,
       );
     }
-    const code = isExpired(record) ? "expired" : record.shape.Status?.Code;
-    if (code !== "pending-acceptance") {
-      throw new AwsError("InvalidStateTransition", `${id} is ${code} and not pending acceptance.`);
-    }
+    requirePending(record);
     return record;
   };
   return {
@@ -105,10 +102,10 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
         const { account_id, id, shape } = accepting(input.VpcPeeringConnectionId ?? "", call);
         const theirs = shape.AccepterVpcInfo?.VpcId ?? "";
         const mine = await records.require(vpc, call.account_id, theirs);
-        const record = await records.change(peering, account_id, id, () => ({
-          AccepterVpcInfo: ends(mine),
-          ...status("active", "Active"),
-        }));
+        const record = await records.change(peering, account_id, id, (now) => {
+          requirePending(now);
+          return { AccepterVpcInfo: ends(mine), ...status("active", "Active") };
+        });
         return { VpcPeeringConnection: records.show(peering, record) };
       },
     }),
@@ -117,7 +114,8 @@ export const peeringActions = ({ operations: n, records, region }: Network) => {
       check: (input, call) => void accepting(input.VpcPeeringConnectionId, call),
       run: async (input, call) => {
         const { account_id, id } = accepting(input.VpcPeeringConnectionId, call);
-        await records.remove(peering, account_id, id, status("rejected", "Inactive"));
+        const last = status("rejected", "Inactive");
+        await records.remove(peering, account_id, id, last, requirePending);
         return { Return: true };
       },
     }),
@@ -187,14 +185,35 @@ const isExpired = ({ shape }: PeeringRecord) =>
   shape.Status?.Code === "pending-acceptance" && shape.ExpirationTime !== undefined &&
   Date.parse(String(shape.ExpirationTime)) <= Date.now();
 
+/** @throws AwsError `InvalidStateTransition` unless it is still to be answered: decided on the record that is changed */
+function requirePending(record: PeeringRecord): void {
+  const code = isExpired(record) ? "expired" : record.shape.Status?.Code;
+  if (code === "pending-acceptance") return;
+  throw new AwsError(
+    "InvalidStateTransition",
+    `${record.id} is ${code} and not pending acceptance.`,
+  );
+}
+
+/** What was answered in the last moment on another node is no longer to expire. */
+function requireExpired(record: PeeringRecord): void {
+  if (isExpired(record)) return;
+  throw new AwsError("InvalidStateTransition", `${record.id} has not expired.`);
+}
+
 /** Ends what nobody has answered for a week; both sides see for a while that it has expired. */
 export async function expirePeerings(records: Records): Promise<void> {
+  const last = status("expired", "Expired");
   for (const { account_id, id } of [...records.all(peering)].filter(isExpired)) {
-    await records.serialised(account_id, async () => {
-      const now = records.get(peering, account_id, id);
-      if (now === undefined || !isExpired(now)) return;
-      await records.remove(peering, account_id, id, status("expired", "Expired"));
-    });
+    try {
+      await records.serialised(
+        account_id,
+        () => records.remove(peering, account_id, id, last, requireExpired),
+      );
+    } catch (error) {
+      // Its end or its answer came first.
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
+    }
   }
 }
 
