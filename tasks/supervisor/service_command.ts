@@ -49,6 +49,13 @@ export function memoryFlags({ new_space_mib }: ServiceSpec): string[] {
   return new_space_mib === undefined ? [] : [`--max-semi-space-size=${new_space_mib}`];
 }
 
+/**
+ * How the C library copies where data is moved: glibc 2.36 (Debian 12) copies from 2 KiB on by `rep movsb`, which AMD's
+ * Zen 3 and 4 do at 1.5 GB/s instead of 75 where the target is not aligned. A request whose headers have an odd length puts
+ * all of its body to such places. Newer versions choose by the processor; other processors lose nothing.
+ */
+export const quickCopies = { GLIBC_TUNABLES: "glibc.cpu.x86_rep_movsb_threshold=1073741824" };
+
 /** Deno's flags for a set of permissions; what is not granted is refused without a question. */
 export function permissionFlags(
   permissions: DenoPermissions,
@@ -82,6 +89,7 @@ export function serviceCommand(spec: ServiceSpec, context: CommandContext): Serv
     NO_COLOR: "1",
     DENO_NO_UPDATE_CHECK: "1",
     DENO_NO_PROMPT: "1",
+    ...(spec.movesData === true ? quickCopies : {}),
   };
   for (const name of inherited) {
     const value = Deno.env.get(name);

@@ -91,6 +91,22 @@ Deno.test("new objects of a service take no more than the table gives them", asy
   assert.ok(await newSpace([]) > most);
 });
 
+Deno.test("the C library of a service that moves data copies without `rep movsb`, however long", {
+  ignore: Deno.build.arch !== "x86_64",
+}, async () => {
+  for (const spec of services) {
+    const { env } = serviceCommand(spec, context);
+    const { stdout } = await new Deno.Command("/lib64/ld-linux-x86-64.so.2", {
+      args: ["--list-tunables"],
+      env,
+      clearEnv: true,
+    }).output();
+    const told = new TextDecoder().decode(stdout);
+    const threshold = Number(/x86_rep_movsb_threshold: (0x[0-9a-f]+)/.exec(told)?.[1]);
+    assert.equal(threshold >= 2 ** 30, spec.movesData === true, `${spec.name}: ${threshold}`);
+  }
+});
+
 Deno.test("a service really may only what its flags say", async () => {
   const directory = await Deno.makeTempDir();
   try {

@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { crc32 } from "node:zlib";
 import { ObjectStore } from "../../services/predastore/contract.ts";
+import { quickCopies } from "../../tasks/supervisor/service_command.ts";
 import { freePort } from "../kit/nats.ts";
 import { startPredastore } from "../kit/predastore.ts";
 import { measure, type Measured, median, seconds } from "./predastore_processor.ts";
@@ -145,6 +146,7 @@ const bareProcess = new Deno.Command(Deno.execPath(), {
     test.node.paths.tls.cert,
     test.node.paths.tls.key,
   ],
+  env: quickCopies,
   stdout: "piped",
 }).spawn();
 const said = bareProcess.stdout.getReader();
