@@ -5,9 +5,9 @@
  * and the master key learns nothing by these; a client who loses its key has lost the object.
  */
 import { hkdfSync, timingSafeEqual } from "node:crypto";
-import { AesGcm, gcmNonceBytes, gcmTagBytes } from "../../../ffi/libcrypto_gcm.ts";
 import type { Bytes } from "../index/columns.ts";
 import type { CustomerSeal, Seal } from "../index/rows.ts";
+import { openShort, sealShort } from "./sealed_text.ts";
 
 export const customerKey_bytes = 32;
 const salt_bytes = 32;
@@ -32,12 +32,8 @@ const checkOf = (customer_key: Bytes, salt: Uint8Array) =>
 /** Seals an object's key under its client's. */
 export function sealUnder(customer_key: Bytes, object_key: Bytes): Omit<CustomerSeal, "piece"> {
   const salt = crypto.getRandomValues(new Uint8Array(salt_bytes));
-  const sealed = new Uint8Array(gcmNonceBytes + object_key.length + gcmTagBytes);
-  const nonce = crypto.getRandomValues(sealed.subarray(0, gcmNonceBytes));
-  using cipher = new AesGcm(wrapping(customer_key, salt));
-  cipher.sealNow(nonce, object_key, sealed.subarray(gcmNonceBytes));
   return {
-    key: sealed.toBase64(),
+    key: sealShort(wrapping(customer_key, salt), object_key),
     customer: { salt: salt.toBase64(), check: checkOf(customer_key, salt).toBase64() },
   };
 }
@@ -48,9 +44,26 @@ export function opens({ customer }: CustomerSeal, customer_key: Bytes): boolean 
   return timingSafeEqual(checkOf(customer_key, salt), Uint8Array.fromBase64(customer.check));
 }
 
-/** What opens an object's sealed key. @throws CustomerKeyError */
-export function wrappingOf(seal: CustomerSeal, customer_key: Bytes | undefined): Bytes {
+/** @throws CustomerKeyError */
+export function objectKeyOf(seal: CustomerSeal, customer_key: Bytes | undefined): Bytes {
   if (customer_key === undefined) throw new CustomerKeyError("the client's key is needed");
   if (!opens(seal, customer_key)) throw new CustomerKeyError("the object has another key");
-  return wrapping(customer_key, Uint8Array.fromBase64(seal.customer.salt));
+  return openShort(wrapping(customer_key, Uint8Array.fromBase64(seal.customer.salt)), seal.key);
+}
+
+/** What is kept of an object besides its bodies, and would tell of them. */
+export interface SealedTexts {
+  seal(text: string): string;
+  open(sealed: string): string;
+}
+
+/** @throws CustomerKeyError */
+export function textsOf(seal: CustomerSeal, customer_key: Bytes): SealedTexts {
+  const object_key = objectKeyOf(seal, customer_key);
+  // Each body has a key of its own too.
+  const key = derive(object_key, new Uint8Array(0), "mulga/predastore/text/v1");
+  return {
+    seal: (text) => sealShort(key, new TextEncoder().encode(text)),
+    open: (sealed) => new TextDecoder().decode(openShort(key, sealed)),
+  };
 }

@@ -9,7 +9,7 @@
  * The master key file holds one key a line, the current one first; older ones still open. A store whose
  * key is lost is not started: nothing sealed could be read again.
  */
-import { createDecipheriv, hkdfSync } from "node:crypto";
+import { hkdfSync } from "node:crypto";
 import { AesGcm, gcmNonceBytes, gcmTagBytes, type SealedSink } from "../../../ffi/libcrypto_gcm.ts";
 import {
   type MasterKeyBytes,
@@ -20,7 +20,7 @@ import {
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { CustomerSeal, MasterSeal, Seal } from "../index/rows.ts";
 import type { BodySource } from "./body_source.ts";
-import { isCustomers, sealUnder, wrappingOf } from "./customer_seal.ts";
+import { isCustomers, objectKeyOf, sealUnder } from "./customer_seal.ts";
 import type { PieceMemory } from "../extents/piece_memory.ts";
 import {
   openBody,
@@ -29,6 +29,7 @@ import {
   sealedBytes,
   type SealedSource,
 } from "./sealed_body.ts";
+import { openShort } from "./sealed_text.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -55,15 +56,6 @@ const objectKey_bytes = 32;
 
 function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
   return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
-}
-
-/** What was sealed by `AesGcm`. @throws where it was another key */
-function unsealed(wrapping: Bytes, sealed: string): Bytes {
-  const data = Buffer.from(sealed, "base64");
-  const decipher = createDecipheriv("aes-256-gcm", wrapping, data.subarray(0, gcmNonceBytes));
-  decipher.setAuthTag(data.subarray(-gcmTagBytes));
-  const opened = decipher.update(data.subarray(gcmNonceBytes, -gcmTagBytes));
-  return new Uint8Array(Buffer.concat([opened, decipher.final()]));
 }
 
 /** Opened keys that are remembered: a key is asked for at each range of its object. */
@@ -127,7 +119,7 @@ export class Sealing {
 
   /** What a client's key opens is never remembered. @throws CustomerKeyError, MasterKeyError */
   #objectKey(seal: Seal, customer_key: Bytes | undefined): Bytes {
-    if (isCustomers(seal)) return unsealed(wrappingOf(seal, customer_key), seal.key);
+    if (isCustomers(seal)) return objectKeyOf(seal, customer_key);
     const known = this.#opened.get(seal.key);
     if (known !== undefined) return known;
     const master = this.#known.get(seal.master);
@@ -136,7 +128,7 @@ export class Sealing {
         `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
       );
     }
-    const key = unsealed(master.wrapping, seal.key);
+    const key = openShort(master.wrapping, seal.key);
     this.#remember(seal.key, key);
     return key;
   }

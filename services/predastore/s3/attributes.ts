@@ -4,6 +4,7 @@ import { invalidArgument, ownBucket, type S3Call } from "./call.ts";
 import { httpDate } from "./answer_parts.ts";
 import { checksumElements, checksumValue } from "./checksum_answers.ts";
 import { readsSealed } from "./encryption.ts";
+import { checksumsTold } from "./sealed_checksums.ts";
 import { shownClass } from "./storage_class.ts";
 import { askedVersion, meantObject, shownVersion } from "./version_ids.ts";
 import { element, xmlResponse } from "./xml.ts";
@@ -44,7 +45,9 @@ export function getObjectAttributes(call: S3Call): Response {
   const asked = askedAttributes(call);
   const object = meantObject(call, bucket, call.key, askedVersion(call.query));
   readsSealed(call.headers, object.meta.seal);
-  const { checksum, parts, part_checksums } = object.meta;
+  const { parts, part_checksums, seal } = object.meta;
+  const told = checksumsTold(call.headers, seal);
+  const checksum = told(object.meta.checksum);
   const limit = numberOf(call.headers.get("x-amz-max-parts"), "max-parts") ?? mostParts;
   const marker = numberOf(call.headers.get("x-amz-part-number-marker"), "part-number-marker") ?? 0;
   const shown = parts?.slice(marker, marker + Math.min(limit, mostParts)) ?? [];
@@ -72,7 +75,7 @@ export function getObjectAttributes(call: S3Call): Response {
             element("Part", [
               element("PartNumber", marker + at + 1),
               element("Size", size),
-              checksum && checksumValue({ ...checksum, value: sums[marker + at] ?? "" }),
+              checksum && checksumValue(told({ ...checksum, value: sums[marker + at] ?? "" })),
             ])
           ),
         ],

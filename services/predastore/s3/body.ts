@@ -29,6 +29,7 @@ import {
 } from "./checksums.ts";
 import { customerKey } from "./customer_keys.ts";
 import { refuseKeyPairs } from "./payload_form.ts";
+import { keptChecksum } from "./sealed_checksums.ts";
 import { filledBody, incomplete, rawBody } from "./raw_body.ts";
 
 export const largestPut_bytes = 5 * 2 ** 30;
@@ -241,7 +242,7 @@ export function incomingBody(
           ...(options.tags === undefined ? {} : { tags: options.tags }),
           ...(options.lock === undefined ? {} : { lock: options.lock }),
           ...(options.storage_class === undefined ? {} : { storage_class: options.storage_class }),
-          ...(made === undefined ? {} : { checksum: made }),
+          ...(made === undefined ? {} : { checksum: keptChecksum(headers, options.seal, made) }),
         },
       };
     },

@@ -25,6 +25,7 @@ import { tellExpiry } from "./expiration.ts";
 import { locationOf } from "./location.ts";
 import { algorithmOf, knownType, otherKind, uploadOf } from "./multipart.ts";
 import { mostParts } from "./part_number.ts";
+import { keptChecksum, openedParts, toldChecksum } from "./sealed_checksums.ts";
 import { shownVersion } from "./version_ids.ts";
 import {
   children,
@@ -197,7 +198,7 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
   const before = completedBefore(call, bucket, chosen);
   if (before !== undefined) return completed(call, bucket, before);
   const upload = uploadOf(call);
-  // No key is needed to name parts; one that comes along has to be theirs.
+  // A key is needed for checksums alone; one that comes along has to be the parts'.
   if (namesKey(call.headers)) checkPartKey(call.headers, upload.meta.seal);
   const claimed = claimedWhole(call.headers, upload);
   const claimedSize = sizeOfWhole(call.headers);
@@ -211,7 +212,10 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
     );
   }
   const stored = await call.store.uploads.complete(bucket, upload, (all) => {
-    const parts = matchParts(upload, chosen, all);
+    const compared = chosen.some((part) => part.checksum !== undefined);
+    const opened = openedParts(call.headers, upload, all, compared);
+    const parts = matchParts(upload, chosen, opened);
+    const kept = new Map(all.map((part) => [part.number, part.checksum?.value ?? ""]));
     const size = parts.reduce((sum, part) => sum + part.size, 0);
     if (claimedSize !== undefined && claimedSize !== size) {
       throw new AwsError(
@@ -229,10 +233,12 @@ export async function completeMultipartUpload(call: S3Call): Promise<Response> {
       meta: {
         ...upload.meta,
         upload: upload.id,
-        ...(checksum === undefined ? {} : { checksum }),
+        ...(checksum === undefined ? {} : {
+          checksum: keptChecksum(call.headers, upload.meta.seal, checksum),
+        }),
         // What was computed unasked is told of the whole only.
         ...(checksum === undefined || upload.checksum === undefined ? {} : {
-          part_checksums: parts.map((part) => part.checksum?.value ?? ""),
+          part_checksums: parts.map((part) => kept.get(part.number) ?? ""),
         }),
       },
     };
@@ -266,7 +272,8 @@ function completed(
   bucket: BucketRow,
   stored: Pick<ObjectRow, "etag" | "size" | "modified_ms" | "meta" | "version">,
 ): Response {
-  const { checksum, seal } = stored.meta;
+  const { seal } = stored.meta;
+  const checksum = toldChecksum(call.headers, seal, stored.meta.checksum);
   const headers = new Headers();
   const version = shownVersion(bucket, stored.version);
   if (version !== undefined) headers.set("x-amz-version-id", version);

@@ -20,6 +20,7 @@ import { copiedBody, copySource, namedSource, tellSource } from "./copy_source.t
 import { sse } from "./customer_keys.ts";
 import { objectArn } from "./permissions.ts";
 import { type Given, newObject, storedHeaders } from "./put_object.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { storageClassHeader } from "./storage_class.ts";
 import { tagConditions } from "./tagging.ts";
 import { shownVersion } from "./version_ids.ts";
@@ -136,13 +137,13 @@ export async function copyObject(call: S3Call): Promise<Response> {
   headers.delete("etag");
   untellChecksum(headers);
   tellSource(headers, source);
-  return xmlResponse("CopyObjectResult", copyResult(stored), headers);
+  return xmlResponse("CopyObjectResult", copyResult(call.headers, stored), headers);
 }
 
-function copyResult(stored: StoredObject) {
+function copyResult(asked: Headers, { etag, modified_ms, meta }: StoredObject) {
   return [
-    element("LastModified", documentDate(stored.modified_ms)),
-    element("ETag", quoted(stored.etag)),
-    checksumElements(stored.meta.checksum),
+    element("LastModified", documentDate(modified_ms)),
+    element("ETag", quoted(etag)),
+    checksumElements(toldChecksum(asked, meta.seal, meta.checksum)),
   ];
 }

@@ -10,6 +10,7 @@ import { algorithmOf, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import type { ByteRange } from "./ranges.ts";
 import { partNumber } from "./part_number.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { element, xmlResponse } from "./xml.ts";
 
 export async function uploadPartCopy(call: S3Call): Promise<Response> {
@@ -41,7 +42,7 @@ export async function uploadPartCopy(call: S3Call): Promise<Response> {
   const headers = new Headers();
   tellSource(headers, source);
   tellSeal(headers, upload.meta.seal, call.headers);
-  const { checksum } = stored.meta;
+  const checksum = toldChecksum(call.headers, upload.meta.seal, stored.meta.checksum);
   return xmlResponse("CopyPartResult", [
     element("LastModified", documentDate(stored.modified_ms)),
     element("ETag", quoted(stored.etag)),

@@ -11,6 +11,7 @@ import { checkCopySource } from "./conditions.ts";
 import { customerKey, keyToRead, sourceSse } from "./customer_keys.ts";
 import type { Given } from "./put_object.ts";
 import type { ByteRange } from "./ranges.ts";
+import { keptChecksum } from "./sealed_checksums.ts";
 import { copySourceTarget, invalidSource, type Target } from "./target.ts";
 import { checkedVersion, isVersion, meantObject } from "./version_ids.ts";
 
@@ -109,11 +110,11 @@ export function copiedBody(
         etag: sealing === undefined ? (await md5.finish()).toHex() : otherEtag(),
         meta: {
           ...meta,
-          checksum: {
+          checksum: keptChecksum(call.headers, seal, {
             algorithm,
             type: "FULL_OBJECT",
             value: (await checksum.finish()).toBase64(),
-          },
+          }),
         },
       };
     },

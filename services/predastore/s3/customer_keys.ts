@@ -20,6 +20,7 @@ function keyError(message: string): AwsError {
 
 const must = (what: string) =>
   keyError(`Requests specifying Server Side Encryption with Customer provided keys must ${what}.`);
+export const secretKeyNeeded = () => must("provide an appropriate secret key");
 const invalidKey = () => keyError("The secret key was invalid for the specified algorithm.");
 
 const invalidRequest = (message: string) => new AwsError("InvalidRequest", message);
@@ -73,7 +74,7 @@ function broughtKey(headers: Headers, of: string): Bytes | undefined {
       { elements: { ArgumentName: sse, ArgumentValue: algorithm } },
     );
   }
-  if (key === null) throw must("provide an appropriate secret key");
+  if (key === null) throw secretKeyNeeded();
   if (md5 === null) throw must("provide the client calculated MD5 of the secret key");
   const bytes = bytesOf(key);
   if (createHash("md5").update(bytes).digest("base64") !== md5) {

@@ -12,6 +12,7 @@ import { readsSealed } from "./encryption.ts";
 import { describe } from "./object_headers.ts";
 import { partNumber } from "./part_number.ts";
 import { type ByteRange, parseRange } from "./ranges.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { askedVersion, meantObject } from "./version_ids.ts";
 
 function found(call: S3Call): ObjectRow {
@@ -64,7 +65,7 @@ function tellPartChecksum(call: S3Call, object: ObjectRow, part: number, headers
   const { checksum, part_checksums } = object.meta;
   const value = part_checksums?.[part - 1];
   if (checksum?.type !== "COMPOSITE" || value === undefined || !asksChecksum(call.headers)) return;
-  tellChecksum(headers, { ...checksum, value });
+  tellChecksum(headers, toldChecksum(call.headers, object.meta.seal, { ...checksum, value }));
 }
 
 function prepareRead(call: S3Call): {

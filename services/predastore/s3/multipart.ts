@@ -11,9 +11,10 @@ import {
   typesOf,
 } from "./checksums.ts";
 import { checksumKind, checksumValue, typeHeader } from "./checksum_answers.ts";
-import { tellSeal } from "./customer_keys.ts";
+import { checkPartKey, namesKey, tellSeal } from "./customer_keys.ts";
 import { tellAbortion } from "./expiration.ts";
 import { newObject } from "./put_object.ts";
+import { checksumsTold } from "./sealed_checksums.ts";
 import { shownClass } from "./storage_class.ts";
 import { element, xmlResponse } from "./xml.ts";
 
@@ -110,6 +111,9 @@ export async function abortMultipartUpload(call: S3Call): Promise<Response> {
 export function listParts(call: S3Call): Response {
   const bucket = ownBucket(call);
   const upload = uploadOf(call);
+  // Without their key nothing is told of parts that would tell of their content.
+  if (namesKey(call.headers)) checkPartKey(call.headers, upload.meta.seal);
+  const told = checksumsTold(call.headers, upload.meta.seal);
   const limit = Math.min(1000, wholeNumber(call, "max-parts", 0, 2 ** 31 - 1) ?? 1000);
   const marker = wholeNumber(call, "part-number-marker", 0, 2 ** 31 - 1) ?? 0;
   const rows = call.store.index.uploads.parts(upload.id, marker, limit + 1);
@@ -131,7 +135,8 @@ export function listParts(call: S3Call): Response {
         element("ETag", quoted(part.etag)),
         element("Size", part.size),
         // As S3 does, nothing is told where the upload named no algorithm, whatever its parts brought.
-        upload.checksum && checksumValue(part.checksum),
+        upload.checksum &&
+        checksumValue(told(part.checksum)),
       ])
     ),
     initiator(bucket.account_id),

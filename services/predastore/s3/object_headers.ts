@@ -19,6 +19,7 @@ import { tellSeal } from "./customer_keys.ts";
 import { checkAskedSeal } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { tellLock } from "./object_lock.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { askedClass, tellClass } from "./storage_class.ts";
 import { tagsOfHeader } from "./tagging.ts";
 import { tellUserMetadata, userMetadata } from "./user_metadata.ts";
@@ -153,7 +154,9 @@ export function describe(call: S3Call, object: ObjectRow): Headers {
   tellLock(headers, lock);
   tellSeal(headers, seal, call.headers);
   tellClass(headers, storage_class);
-  if (asksChecksum(call.headers)) tellChecksum(headers, checksum);
+  if (asksChecksum(call.headers)) {
+    tellChecksum(headers, toldChecksum(call.headers, seal, checksum));
+  }
   const encoding = headers.get("content-encoding");
   if (encoding !== null) headers.set(frontReplyHeaders.contentEncoding, encoding);
   return headers;

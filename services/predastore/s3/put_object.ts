@@ -11,6 +11,7 @@ import { sealFor } from "./encryption.ts";
 import { tellExpiry } from "./expiration.ts";
 import { objectHeaders } from "./object_headers.ts";
 import { newLock, requireDigest } from "./object_lock.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { takesNoVersion } from "./version_ids.ts";
 
 /** What goes with an object's data. */
@@ -46,7 +47,7 @@ export function storedHeaders(
   // The null version that a suspended bucket gets is told by reads and copies, not by PUT.
   if (stored.version !== undefined) headers.set("x-amz-version-id", stored.version);
   tellSeal(headers, stored.meta.seal, asked);
-  tellChecksum(headers, stored.meta.checksum);
+  tellChecksum(headers, toldChecksum(asked, stored.meta.seal, stored.meta.checksum));
   return headers;
 }
 

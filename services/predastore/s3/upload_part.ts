@@ -10,6 +10,7 @@ import { algorithmOf, otherKind, uploadOf } from "./multipart.ts";
 import { refuseUnserved } from "./object_headers.ts";
 import { requireDigest } from "./object_lock.ts";
 import { partNumber } from "./part_number.ts";
+import { toldChecksum } from "./sealed_checksums.ts";
 import { takesNoVersion } from "./version_ids.ts";
 
 /**
@@ -50,7 +51,7 @@ export async function uploadPart(call: S3Call): Promise<Response> {
   const stored = await call.store.uploads.putPart(bucket, upload, number, body);
   const headers = new Headers({ etag: quoted(stored.etag) });
   tellSeal(headers, upload.meta.seal, call.headers);
-  const { checksum } = stored.meta;
+  const checksum = toldChecksum(call.headers, upload.meta.seal, stored.meta.checksum);
   const asked = upload.checksum !== undefined || claimedChecksum(call.headers) !== undefined;
   if (asked && checksum !== undefined) {
     headers.set(checksumHeader(checksum.algorithm), checksum.value);
