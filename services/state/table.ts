@@ -137,20 +137,44 @@ export class Table<T> implements AsyncDisposable {
       this.#stopped = true;
       updates.stop();
     };
-    void (async () => {
+    void this.#follow(updates);
+    // The newest write is never superseded by an older one, so it, or one after it, will be heard.
+    if (values > 0) await this.waitFor(streamInfo.state.last_seq);
+  }
+
+  /** Applies what is heard. A watch that ends by itself is begun again: whoever reads here must not be left with what was. */
+  async #follow(updates: AsyncIterable<KvEntry>): Promise<void> {
+    const failed = (error: unknown) => this.#log.error("table_watch_failed", errorFields(error));
+    try {
       for await (const entry of updates) this.#apply(entry);
+    } catch (error) {
+      failed(error);
+    }
+    for (let isFirst = true;; isFirst = false) {
       if (this.#stopped || this.#bus.connection.isClosed() || this.#bus.connection.isDraining()) {
         this.#end();
         return;
       }
-      this.#log.warn("table_watch_ended");
-      await this.#watch();
-    })().catch((error) => {
-      this.#log.error("table_watch_failed", errorFields(error));
-      throw error;
-    });
-    // The newest write is never superseded by an older one, so it, or one after it, will be heard.
-    if (values > 0) await this.waitFor(streamInfo.state.last_seq);
+      if (isFirst) this.#log.warn("table_watch_ended");
+      try {
+        return await this.#watch();
+      } catch (error) {
+        // The server is away: what is known is served on.
+        failed(error);
+      }
+      await this.#pause(1000);
+    }
+  }
+
+  /** Is over sooner when the table is closed. */
+  async #pause(ms: number): Promise<void> {
+    if (this.#stopped) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#waiting.set(resolve, Infinity);
+    await promise;
+    clearTimeout(timer);
+    this.#waiting.delete(resolve);
   }
 
   #apply(entry: KvEntry): void {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { startNats, testLog } from "../../tests/kit/nats.ts";
-import { untilWorks } from "../../tests/kit/until.ts";
+import { until, untilWorks } from "../../tests/kit/until.ts";
+import { createLog } from "../log/log.ts";
 import { Conflict, decodeRow, encodeRow, Table } from "./table.ts";
 
 interface Counter {
@@ -124,4 +125,33 @@ Deno.test("a write that is under way when its table is closed comes to its end",
   await table.delete("key-0");
   await using again = await Table.open<{ n: number }>(bus, "closing", testLog);
   assert.equal(again.size, 49, "what was answered was written");
+});
+
+Deno.test("a watch that ends while the server is away is begun again, and nobody dies of it", async () => {
+  await using nats = await startNats();
+  let failures = 0;
+  const log = createLog("test", {
+    write: (line) => void (line.includes("table_watch_failed") && failures++),
+  });
+  const bus = await nats.bus("watching");
+  await using table = await Table.open<Counter>(bus, "counters", log);
+  await using other = await Table.open<Counter>(await nats.bus("other"), "counters", testLog);
+  await table.create("a", { count: 1 });
+  await nats.kill();
+  const { subscriptions } = (bus.connection as unknown as {
+    protocol: {
+      subscriptions: { subs: Map<number, { getSubject(): string; unsubscribe(): void }> };
+    };
+  }).protocol;
+  // All but the one that answers to questions come by.
+  const watched = [...subscriptions.subs.values()].filter((each) =>
+    !each.getSubject().endsWith("*")
+  );
+  assert.ok(watched.length > 0);
+  for (const each of watched) each.unsubscribe();
+  await until("it was tried in vain", () => failures > 0);
+  assert.equal(table.get("a")?.value.count, 1);
+  await nats.start();
+  await untilWorks("writes go on", () => other.modify("a", () => ({ count: 2 })));
+  await until("it is heard", () => table.get("a")?.value.count === 2);
 });

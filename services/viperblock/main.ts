@@ -33,6 +33,7 @@ import {
 } from "./contract.ts";
 import { checkStored } from "./check.ts";
 import { EncryptedCopies } from "./encrypted_copies.ts";
+import { NodeSpace } from "./node_space.ts";
 import { KeyRing } from "./encryption/key_ring.ts";
 import { SealedObjects } from "./encryption/sealed_objects.ts";
 import { FastRestores } from "./fast_restore/fast_restores.ts";
@@ -60,13 +61,10 @@ await runService("viperblock", async (service) => {
   const lock = openFile(join(home, "lock"), openFlags.readWrite | openFlags.create, 0o600);
   if (!tryLockFile(lock)) throw new Error(`another engine is running on ${home}`);
 
+  const space = new NodeSpace({ directory, reserveBytes: config.storage.reserve_bytes, log });
   const room = () => {
-    const { total_bytes, available_bytes } = fileSystemSpace(directory);
-    return {
-      total_bytes,
-      available_bytes: available_bytes + mounts.cacheShares.keptBytes -
-        config.storage.reserve_bytes,
-    };
+    const { total_bytes, available_bytes } = space.bytes;
+    return { total_bytes, available_bytes: available_bytes + mounts.cacheShares.keptBytes };
   };
   const capacity = (): Omit<BlockCapacity, "provisioned_bytes"> => {
     const { total_bytes, available_bytes } = room();
@@ -94,7 +92,7 @@ await runService("viperblock", async (service) => {
       cacheFiles({
         kept_bytes,
         volumes,
-        free_bytes: fileSystemSpace(directory).available_bytes - config.storage.reserve_bytes,
+        free_bytes: space.bytes.available_bytes,
         ...(config.storage.volume_cache_bytes === undefined
           ? {}
           : { wanted_bytes: config.storage.volume_cache_bytes }),
@@ -220,7 +218,10 @@ await runService("viperblock", async (service) => {
     look().catch((error) => log.warn("volumes_not_measured", errorFields(error)));
     const [first] = mounts.down;
     const [damaged] = mounts.damaged;
-    const detail = first !== undefined
+    const available_bytes = capacity().available_bytes;
+    const detail = space.failure !== undefined
+      ? `the disk of the volumes does not answer: ${space.failure}`
+      : first !== undefined
       ? `${first[0]} is not served: ${first[1]}`
       : damaged !== undefined
       ? `${damaged[0]} can only be read: ${damaged[1]} (\`hive volume fsck ${damaged[0]}\`)`
@@ -231,7 +232,7 @@ await runService("viperblock", async (service) => {
       facts: {
         mounted: mounts.count,
         read_only: mounts.damaged.size,
-        available_bytes: capacity().available_bytes,
+        available_bytes,
         chunk_bytes: store.chunkBytes,
         stored_chunk_bytes: store.storedBytes,
         restore_bytes: kept.bytes,

@@ -30,11 +30,15 @@ export interface TestNats extends AsyncDisposable {
   readonly port: number;
   readonly directory: string;
   /** A bus connected to it; drained when the server is disposed. */
-  bus(service?: string): Promise<Bus>;
+  bus(service?: string, log?: Log): Promise<Bus>;
   /** kill -9, as a power cut would. */
   kill(): Promise<void>;
   /** Starts it again on the same port and data. */
   start(): Promise<void>;
+  /** It stands still: connections stay, and nothing that is sent is read. */
+  pause(): void;
+  /** It goes on, and reads what it was sent meanwhile. */
+  resume(): void;
 }
 
 /** A log that keeps quiet unless MULGA_TEST_LOG is set. */
@@ -97,13 +101,15 @@ export async function startNats(): Promise<TestNats> {
     url: `nats://127.0.0.1:${port}`,
     port,
     directory,
-    bus: async (service = "test") => {
-      const bus = await Bus.connect({ service, url: `nats://127.0.0.1:${port}`, log: testLog });
+    bus: async (service = "test", log = testLog) => {
+      const bus = await Bus.connect({ service, url: `nats://127.0.0.1:${port}`, log });
       buses.push(bus);
       return bus;
     },
     kill,
     start,
+    pause: () => process?.kill("SIGSTOP"),
+    resume: () => process?.kill("SIGCONT"),
     async [Symbol.asyncDispose]() {
       for (const bus of buses) {
         if (process !== undefined) await bus.drain();

@@ -9,7 +9,7 @@
 import { join } from "node:path";
 import { beginXts } from "../../../ffi/aes_xts.ts";
 import { closeFile, createEvent, mapMemory, type Memory, unmap } from "../../../ffi/libc.ts";
-import type { Log } from "../../log/log.ts";
+import { errorFields, type Log } from "../../log/log.ts";
 import { windowBytes } from "../engine/fetcher.ts";
 import type { SyncMode, VolumeLimits } from "../contract.ts";
 import { CheckpointSeal, openCheckpoint } from "../encryption/sealed_bytes.ts";
@@ -563,13 +563,19 @@ export class MountedVolume {
       frozen.reject(failed);
     }
     this.#freezing.clear();
-    void (async () => {
-      await this.#orders.end();
-      closeFile(this.#mailbox.eventFd);
-      // After a failure the kernel may still be ending the worker's requests on this memory.
-      if (isGone) { for (const memory of this.#memories) unmap(memory); }
+    void this.#release(isGone).catch((error) =>
+      // What was not given back is lost; whoever waits for the end is not to wait for ever.
+      this.#log.error("engine_not_released", errorFields(error))
+    ).finally(() => {
       this.#worker.terminate();
       this.#ended.resolve(ending);
-    })();
+    });
+  }
+
+  async #release(isGone: boolean): Promise<void> {
+    await this.#orders.end();
+    closeFile(this.#mailbox.eventFd);
+    // After a failure the kernel may still be ending the worker's requests on this memory.
+    if (isGone) { for (const memory of this.#memories) unmap(memory); }
   }
 }

@@ -49,6 +49,7 @@ export const systemTime: Time = {
   now: () => performance.now(),
   pause: (ms, signal) =>
     new Promise<void>((resolve) => {
+      if (signal.aborted) return resolve();
       const timer = setTimeout(done, ms);
       function done() {
         clearTimeout(timer);
