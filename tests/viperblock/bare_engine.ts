@@ -10,7 +10,7 @@ import type { DamageReport } from "../../services/viperblock/damage.ts";
 import { SealedObjects } from "../../services/viperblock/encryption/sealed_objects.ts";
 import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
 import type { BlockStore } from "../../services/viperblock/maps/map_objects.ts";
-import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
+import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
 
 export interface BareOptions {
   readonly directory: string;

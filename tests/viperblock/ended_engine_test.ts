@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createLog } from "../../services/log/log.ts";
 import { VolumeKey } from "../../services/viperblock/encryption/volume_key.ts";
-import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
+import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
 import { directoryStore } from "./bare_engine.ts";
 
 /** Rings that this process has open. */

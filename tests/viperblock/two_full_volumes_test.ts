@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { fileSystemSpace } from "../../ffi/libc.ts";
 import { createLog } from "../../services/log/log.ts";
-import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
+import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
 import { directoryStore } from "./bare_engine.ts";
 import { run } from "./engine.ts";
 import { NbdClient, NbdFailure } from "./nbd_client.ts";

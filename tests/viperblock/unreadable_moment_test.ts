@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createLog } from "../../services/log/log.ts";
 import { checkpointName } from "../../services/viperblock/format.ts";
-import { openVolume } from "../../services/viperblock/mounts/mounted_volume.ts";
+import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
 import { directoryStore } from "./bare_engine.ts";
 import { unopened } from "./unopened.ts";
 

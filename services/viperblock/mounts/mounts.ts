@@ -22,7 +22,9 @@ import { type BlockStore, readMap, type SavedMap, untilAborted } from "../maps/m
 import { CacheShares } from "./cache_shares.ts";
 import { checkMark, fillDirectory } from "./local_directory.ts";
 import { LeftCaches } from "./left_caches.ts";
-import { type MountedVolume, openVolume, WorkerFailed } from "./mounted_volume.ts";
+import { WorkerFailed } from "./mount_options.ts";
+import type { MountedVolume } from "./mounted_volume.ts";
+import { openVolume } from "./open_volume.ts";
 import { systemTime } from "./orders.ts";
 import { Reopenings } from "./reopenings.ts";
 import { metricsOf } from "./volume_metrics.ts";
