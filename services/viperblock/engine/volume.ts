@@ -7,7 +7,7 @@
  * failure of the log ends the loop by an exception: sockets are closed, the main thread starts a
  * new worker, and clients reconnect and repeat what they had no answer to.
  */
-import { blockBytes } from "../format.ts";
+import { blockBytes, UnreadableData } from "../format.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { FromWorker, ToWorker, VolumeStatistics } from "../mounts/mailbox.ts";
 import { Audit } from "./audit.ts";
@@ -24,6 +24,8 @@ export class Volume {
   readonly #post: (message: FromWorker) => void;
   readonly #parts: Parts;
   #phase: "opening" | "marking" | "serving" = "opening";
+  /** What the disk said when it made no log file, though it may have room. */
+  #refusal: string | undefined;
   #checkpointsWanted = 0;
   #audit: Audit | undefined;
 
@@ -124,7 +126,12 @@ export class Volume {
       });
     }
     if (this.#phase === "opening") {
-      if (maintenance.full) throw new Error("there is no disk space for a log segment");
+      if (maintenance.full) {
+        if (this.#refusal !== undefined) {
+          throw new UnreadableData(`no log file can be made: ${this.#refusal}`);
+        }
+        throw new Error("there is no disk space for a log segment");
+      }
       maintenance.tick();
       ticker.start(door.throttled);
     }
@@ -141,6 +148,7 @@ export class Volume {
         parts.maintenance.segmentCame(this.#machine.disk.open(message.path));
         return;
       case "segment_refused":
+        this.#refusal = message.isLost === true ? message.reason : undefined;
         parts.maintenance.segmentRefused();
         parts.chunkCache.giveWay();
         return;

@@ -14,6 +14,7 @@ import { Clients } from "./clients.ts";
 import { DamagedVolume } from "./damaged_volume.ts";
 import type { Door } from "./door.ts";
 import { Doors } from "./doors.ts";
+import { LogFailed } from "./durability.ts";
 import { windowBytes } from "./fetcher.ts";
 import { ringConnection } from "./vhost/block_queue.ts";
 import { VhostDoor } from "./vhost/vhost_door.ts";
@@ -27,6 +28,8 @@ interface WorkerScope {
 }
 
 const scope = globalThis as unknown as WorkerScope;
+/** Somebody has been served. */
+let isServed = false;
 
 /** Serves until told to stop or unmount. */
 function serve(init: WorkerInit): void {
@@ -43,7 +46,10 @@ function serve(init: WorkerInit): void {
       piece: viewAddress(piece, pieceBytes),
     },
   };
-  const post = (message: FromWorker) => scope.postMessage(message);
+  const post = (message: FromWorker) => {
+    isServed ||= message.kind === "ready";
+    scope.postMessage(message);
+  };
   const openDoor = (inside: Inside): Door => {
     const served = () => ({
       name: init.volumeId,
@@ -94,10 +100,17 @@ function serve(init: WorkerInit): void {
   post({ kind: "gone" });
 }
 
+/** A log in which not even the first batch can be written is no better than one that cannot be read. */
+const told = (error: unknown) =>
+  error instanceof LogFailed && !isServed
+    ? new UnreadableData(`the log takes no writes: ${error.message}`, { cause: error })
+    : error;
+
 scope.onmessage = (event) => {
   try {
     serve(event.data);
-  } catch (error) {
+  } catch (thrown) {
+    const error = told(thrown);
     const { error: text, stack } = errorFields(error);
     scope.postMessage({
       kind: "failed",

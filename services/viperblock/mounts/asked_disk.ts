@@ -1,7 +1,7 @@
 /**
- * A disk that did not give all of a volume's log and checkpoint, asked whether it does now. Nothing is changed: the files are
- * opened as an engine opens them, read to their ends and synced. What it refused last is asked for first, so that a
- * disk with a bad sector is not read through again and again.
+ * A disk that did not give all of a volume's log and checkpoint, or took no more of it, asked whether it does now. Nothing of it is
+ * changed: the files are opened as an engine opens them, read to their ends and synced; what is written is a file beside them. What
+ * it refused last is asked for first, so that a disk with a bad sector is not read through again and again.
  */
 import { join } from "node:path";
 import { checkpointName, logFilePattern } from "../format.ts";
@@ -43,7 +43,28 @@ export class AskedDisk {
       const found = await this.#refusalOf(name, 0, Infinity);
       if (found !== undefined) return found;
     }
-    return undefined;
+    return await this.#refusalToWrite();
+  }
+
+  async #refusalToWrite(): Promise<string | undefined> {
+    const path = join(this.#directory, "asked.new");
+    try {
+      {
+        using file = await Deno.open(path, {
+          write: true,
+          create: true,
+          truncate: true,
+          mode: 0o600,
+        });
+        for (let at = 0; at < pieceBytes;) at += await file.write(this.#piece.subarray(at));
+        await file.syncData();
+      }
+      await Deno.remove(path);
+      return undefined;
+    } catch (error) {
+      // What is left of it is written over by the next question.
+      return why(path, error);
+    }
   }
 
   /** @param most pieces that are read */

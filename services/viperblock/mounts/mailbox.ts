@@ -18,7 +18,12 @@ const headerBytes = 16;
 export type ToWorker =
   /** A prepared log file, or the word that there is no room for one. */
   | { readonly kind: "segment"; readonly path: string }
-  | { readonly kind: "segment_refused"; readonly reason: string }
+  | {
+    readonly kind: "segment_refused";
+    readonly reason: string;
+    /** There may be room: the disk did not do it. */
+    readonly isLost?: true;
+  }
   /** A file for the chunk cache, or the word that there is no room for one. */
   | { readonly kind: "cache_file"; readonly path: string }
   | { readonly kind: "cache_refused" }

@@ -8,6 +8,7 @@
 import type { Memory } from "../../../ffi/libc.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import type { CheckpointSeal } from "../encryption/sealed_bytes.ts";
+import { isLost } from "../machine/lost.ts";
 import type { FromWorker, ToWorker } from "./mailbox.ts";
 import { type BlockStore, mapPartKey } from "../maps/map_objects.ts";
 
@@ -138,8 +139,9 @@ export class Orders {
       // The worker asks again and again; the operator hears it once.
       if (!this.#refused) this.#o.log.warn("segment_refused", errorFields(error));
       this.#refused = true;
-      const reason = error instanceof NoSpace ? error.message : "the log file could not be made";
-      this.#o.send({ kind: "segment_refused", reason });
+      const also = isLost(error) ? { isLost: true } as const : {};
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#o.send({ kind: "segment_refused", reason, ...also });
     }
   }
 

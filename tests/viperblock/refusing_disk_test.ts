@@ -1,0 +1,133 @@
+/** A disk that gives what it has and takes nothing more: its volumes are served for reading. */
+import assert from "node:assert/strict";
+import { createLog } from "../../services/log/log.ts";
+import { AskedDisk } from "../../services/viperblock/mounts/asked_disk.ts";
+import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
+import { directoryStore } from "./bare_engine.ts";
+import { run } from "./engine.ts";
+import { NbdClient } from "./nbd_client.ts";
+
+/** A disk whose writes are EIO when it is told so, since what lies beneath it is full. */
+async function refusingDisk() {
+  const home = await Deno.makeTempDir({ prefix: "mulga-refusing-", dir: "/var/tmp" });
+  const [beneath, at] = [`${home}/beneath`, `${home}/disk`];
+  await Deno.mkdir(beneath);
+  await Deno.mkdir(at);
+  await run("mount", ["-t", "tmpfs", "-o", "size=160m", "tmpfs", beneath]);
+  const image = `${beneath}/disk.img`;
+  await Deno.writeTextFile(image, "");
+  await Deno.truncate(image, 400 << 20);
+  await run("mkfs.ext4", ["-q", "-O", "^has_journal", "-E", "lazy_itable_init=0", image]);
+  await run("mount", ["-o", "loop", image, at]);
+  return {
+    at,
+    async refuse() {
+      const filler = await Deno.open(`${beneath}/filler`, { write: true, createNew: true });
+      try {
+        for (;;) await filler.write(new Uint8Array(1 << 20));
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, "ENOSPC");
+      } finally {
+        filler.close();
+      }
+    },
+    take: () => Deno.remove(`${beneath}/filler`),
+    /** As a file system does that found itself damaged, and back. */
+    become: (how: "ro" | "rw") => run("mount", ["-o", `remount,${how}`, at]),
+    async [Symbol.asyncDispose]() {
+      await run("umount", [at]);
+      await run("umount", [beneath]);
+      await Deno.remove(home, { recursive: true });
+    },
+  };
+}
+
+const socket = `/var/tmp/mulga-refused-${Deno.pid}`;
+const connect = () => NbdClient.connect(socket, "vol-refused");
+
+const opened = (directory: string, epoch: number) =>
+  openVolume({
+    volumeId: "vol-refused",
+    sizeBytes: 64 << 20,
+    epoch,
+    savedEpoch: 0,
+    directory,
+    socket,
+    store: directoryStore(`${directory}/objects`),
+    log: createLog("test", { write: () => {} }),
+    cacheBytes: 8 << 20,
+    segmentBudget: 8,
+    reserveBytes: 0,
+    spacePatienceMs: 300,
+    readAgainMs: [1],
+  }, () => Promise.resolve({ kind: "empty" }));
+
+Deno.test(
+  "a volume whose disk takes no writes any more is served for reading, and says so",
+  { ignore: Deno.uid() !== 0 },
+  async () => {
+    await using disk = await refusingDisk();
+    const directory = `${disk.at}/volume`;
+    await Deno.mkdir(directory);
+    const open = (epoch: number) => opened(directory, epoch);
+    const content = new Uint8Array(4096).fill(7);
+    const first = await open(1);
+    {
+      await using client = await connect();
+      await client.write(0, content, true);
+    }
+    await first.stop();
+    await run("sync", ["-f", disk.at]);
+    await disk.refuse();
+    const volume = await open(2);
+    const asked = new AskedDisk(directory);
+    try {
+      assert.match(volume.damage?.reason ?? "", /^the log takes no writes: /);
+      assert.ok(volume.waitsForDisk);
+      await using client = await connect();
+      assert.deepEqual(new Uint8Array(await client.read(0, 4096)), content);
+      await assert.rejects(client.write(0, content));
+      assert.match(await asked.refusal() ?? "", /asked\.new: /);
+      await disk.take();
+      assert.equal(await asked.refusal(), undefined);
+    } finally {
+      await volume.stop();
+    }
+    const again = await open(3);
+    try {
+      assert.equal(again.damage, undefined);
+      await using client = await connect();
+      assert.deepEqual(new Uint8Array(await client.read(0, 4096)), content);
+      await client.write(4096, content, true);
+    } finally {
+      await again.stop();
+    }
+  },
+);
+
+Deno.test(
+  "a volume without a log whose file system has become read-only is served for reading, and says so",
+  { ignore: Deno.uid() !== 0 },
+  async () => {
+    await using disk = await refusingDisk();
+    const directory = `${disk.at}/volume`;
+    await Deno.mkdir(directory);
+    await disk.become("ro");
+    const volume = await opened(directory, 1);
+    const asked = new AskedDisk(directory);
+    try {
+      assert.match(volume.damage?.reason ?? "", /^no log file can be made: /);
+      assert.ok(volume.waitsForDisk);
+      await using client = await connect();
+      assert.deepEqual(new Uint8Array(await client.read(0, 4096)), new Uint8Array(4096));
+      assert.match(await asked.refusal() ?? "", /asked\.new: /);
+      await disk.become("rw");
+      assert.equal(await asked.refusal(), undefined);
+    } finally {
+      await volume.stop();
+    }
+    const again = await opened(directory, 2);
+    assert.equal(again.damage, undefined);
+    await again.stop();
+  },
+);
