@@ -3,8 +3,8 @@
  *
  * Calls never wait for it: entries gather for a few milliseconds, go out together, and stay in memory
  * until the stream has acknowledged them; what is not acknowledged in time is sent again under the same
- * message id, so that it is stored once. Beyond the two minutes for which the stream remembers ids it may be stored
- * twice: whoever reads counts a `request_id` once. What waits is bounded; what must be dropped is counted,
+ * message id, so that it is stored once. The stream remembers ids for two minutes: what was sent longer ago is looked for in
+ * the stream before it is sent again. What waits is bounded; what must be dropped is counted,
  * logged and shown in the health check. The stream itself is bounded by size and age, oldest first.
  *
  * Acknowledgements come to one inbox and are matched by number: a request of its own for each entry
@@ -14,6 +14,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { headers as natsHeaders, type Msg, type Subscription } from "@nats-io/transport-node";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, type Log } from "../log/log.ts";
+import { storedOf } from "./audit_search.ts";
 import type { AuditEntry, AuditTrail } from "./contract.ts";
 
 /** Entries on their way to the stream at once. */
@@ -33,6 +34,13 @@ interface Noted {
   readonly entry: AuditEntry;
   /** Grows with every entry: what is sent again goes before what came later. */
   readonly order: number;
+  /** When it was sent first, and the last entry of the stream that was known then. */
+  readonly first?: FirstSent;
+}
+
+interface FirstSent {
+  readonly at_ms: number;
+  readonly sequence: number;
 }
 
 interface Sent extends Noted {
@@ -53,6 +61,11 @@ export class Audit implements AsyncDisposable {
   #noted = 0;
   #dropped = 0;
   #streamStands = false;
+  /** Of the stream, as far as its acknowledgements tell. */
+  #sequence = 0;
+  /** How long after its first sending an entry is stored once whatever is done. */
+  #safe_ms = 0;
+  #searching = false;
   #preparing: Promise<void> | undefined;
   #gathering: ReturnType<typeof setTimeout> | undefined;
   #pausedUntil_ms = 0;
@@ -104,17 +117,18 @@ export class Audit implements AsyncDisposable {
     try {
       await this.#bus.ready(acknowledged_ms);
       const manager = await jetstreamManager(this.#bus.connection, { timeout: acknowledged_ms });
-      try {
-        await manager.streams.info(stream);
-      } catch {
-        await manager.streams.add({
+      const { config, state } = await manager.streams.info(stream).catch(() =>
+        manager.streams.add({
           name: stream,
           subjects: [`${prefix}.>`],
           max_bytes: kept_bytes,
           max_age: kept_ns,
           discard: "old",
-        });
-      }
+        })
+      );
+      // One that was made again counts anew.
+      this.#sequence = Math.min(this.#sequence, state.last_seq);
+      this.#safe_ms = config.duplicate_window / 1e6 / 2;
       this.#streamStands = true;
     } catch (error) {
       this.#complain(errorFields(error));
@@ -133,9 +147,42 @@ export class Audit implements AsyncDisposable {
   }
 
   /** Lets an entry wait once more, in its place: only what was sent with it is older. */
-  #again({ entry, order }: Noted): void {
+  #again({ entry, order, first }: Noted): void {
     const at = this.#waiting.findIndex((other) => other.order > order);
-    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, { entry, order });
+    const noted = { entry, order, ...(first === undefined ? {} : { first }) };
+    this.#waiting.splice(at < 0 ? this.#waiting.length : at, 0, noted);
+  }
+
+  #subjectOf({ service, action }: AuditEntry): string {
+    return `${this.#trail.prefix}.${token(service)}.${token(action)}`;
+  }
+
+  /** Takes those out of the queue that the stream has, though nobody heard of it; all others are sent as if for the first time. */
+  async #sortOut(doubted: readonly Noted[]): Promise<void> {
+    const wanted = doubted.map(({ entry, first }) => ({
+      id: entry.request_id,
+      subject: this.#subjectOf(entry),
+      sequence: first?.sequence ?? 0,
+    }));
+    const found = await storedOf(this.#bus.connection, this.#trail.stream, wanted);
+    const fresh = this.#waiting.splice(0).filter((one) =>
+      !doubted.includes(one) || !found.has(one.entry.request_id)
+    ).map((one) => doubted.includes(one) ? { entry: one.entry, order: one.order } : one);
+    this.#waiting.push(...fresh);
+    if (this.pending === 0) this.#idle?.resolve();
+  }
+
+  #search(doubted: readonly Noted[]): void {
+    this.#searching = true;
+    this.#sortOut(doubted)
+      .catch((error) => {
+        this.#pausedUntil_ms = performance.now() + sweep_ms;
+        this.#complain(errorFields(error));
+      })
+      .finally(() => {
+        this.#searching = false;
+        if (this.#waiting.length > 0) this.#schedule();
+      });
   }
 
   #schedule(): void {
@@ -154,15 +201,20 @@ export class Audit implements AsyncDisposable {
       return;
     }
     const room = mostSent - this.#sent.size;
-    if (room <= 0 || this.#waiting.length === 0) return;
+    if (this.#searching || room <= 0 || this.#waiting.length === 0) return;
     const at_ms = performance.now();
-    for (const { entry, order } of this.#waiting.splice(0, room)) {
+    const doubted = this.#waiting.slice(0, room).filter(({ first }) =>
+      first !== undefined && at_ms - first.at_ms > this.#safe_ms
+    );
+    if (doubted.length > 0) return this.#search(doubted);
+    const sequence = this.#sequence;
+    for (const { entry, order, first = { at_ms, sequence } } of this.#waiting.splice(0, room)) {
       const number = String(++this.#number);
       const headers = natsHeaders();
       headers.set("Nats-Msg-Id", entry.request_id);
-      this.#sent.set(number, { entry, order, at_ms });
+      this.#sent.set(number, { entry, order, first, at_ms });
       this.#bus.connection.publish(
-        `${this.#trail.prefix}.${token(entry.service)}.${token(entry.action)}`,
+        this.#subjectOf(entry),
         encoder.encode(JSON.stringify(entry)),
         { headers, reply: `${this.#inbox}.${number}` },
       );
@@ -180,6 +232,8 @@ export class Audit implements AsyncDisposable {
       this.#refused(sent, text);
       return;
     }
+    const [, sequence] = /"seq":\s*(\d+)/.exec(text) ?? [];
+    this.#sequence = Math.max(this.#sequence, Number(sequence ?? 0));
     if (this.#waiting.length > 0) this.#schedule();
     else if (this.#sent.size === 0) this.#idle?.resolve();
   }

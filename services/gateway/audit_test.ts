@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { jetstreamManager } from "@nats-io/jetstream";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { startNats, testLog, type TestNats } from "../../tests/kit/nats.ts";
+import { until } from "../../tests/kit/until.ts";
 import { Audit } from "./audit.ts";
 import { type AuditEntry, auditTrail } from "./contract.ts";
 
@@ -54,6 +55,47 @@ Deno.test("every entry is stored once, in bounds, also when the server dies in b
     "audit.ec2.bad___name__",
   ]);
   assert.equal(audit.dropped, 0);
+});
+
+Deno.test("an entry whose acknowledgement nobody heard is stored once, also when the stream has forgotten its id", async () => {
+  await using nats = await startNats();
+  const bus = await nats.bus();
+  const manager = await jetstreamManager(bus.connection);
+  const { stream, prefix } = auditTrail;
+  const duplicate_window = 1e9;
+  await manager.streams.add({ name: stream, subjects: [`${prefix}.>`], duplicate_window });
+  const { connection } = bus;
+  const subscribe = connection.subscribe.bind(connection);
+  let isDeaf = true;
+  connection.subscribe = (subject, options) =>
+    subscribe(subject, {
+      ...options,
+      callback: (error, message) => {
+        if (!isDeaf) options?.callback?.(error, message);
+      },
+    });
+  await using audit = new Audit(bus, testLog, auditTrail);
+  connection.subscribe = subscribe;
+  await audit.prepare();
+  for (let n = 0; n < 20; n++) audit.record(entry(n));
+  const stored = async () => (await manager.streams.info(stream)).state.messages;
+  await until("all are stored", async () => await stored() === 20);
+  // One of another sender's, that came after them.
+  const publish = () =>
+    jetstream(connection).publish(`${prefix}.other.One`, "{}", { msgID: "probe" });
+  await publish();
+  await until("the ids are forgotten", async () => !(await publish()).duplicate);
+  isDeaf = false;
+  for (let n = 20; n < 30; n++) audit.record(entry(n));
+  assert.equal(await audit.flush(stored_ms), true);
+  const ids: string[] = [];
+  const { state } = await manager.streams.info(stream);
+  for (let seq = state.first_seq; seq <= state.last_seq; seq++) {
+    const message = await manager.streams.getMessage(stream, { seq });
+    ids.push(message?.json<AuditEntry>().request_id ?? "");
+  }
+  const named = ids.filter((id) => id?.startsWith("request-")).sort();
+  assert.deepEqual(named, Array.from({ length: 30 }, (_, n) => `request-${n}`).sort());
 });
 
 Deno.test("a stream that goes away is made again and loses no entry that came later", async () => {

@@ -24,7 +24,7 @@ export const strangersTrail: AuditTrail = {
 
 export interface AuditEntry {
   readonly ts: string;
-  /** What tells entries apart: one may be stored twice when the stream was out of reach for minutes. */
+  /** What tells entries apart. */
   readonly request_id: string;
   readonly service: string;
   readonly action: string;
