@@ -54,6 +54,8 @@ export interface StoreOptions {
   readonly now?: () => number;
   /** Memory for small bodies that were used a moment ago; none unless given. */
   readonly small_bodies_bytes?: number;
+  /** How many records are listed that a directory which is away has to be told; 100,000 unless given. */
+  readonly most_untold?: number;
   /** How long a directory may take to answer before it counts as away; 15 s unless given. */
   readonly answer_ms?: number;
   /** Called while the opening takes long, as long as it gets on. */
@@ -169,6 +171,7 @@ export class Store implements AsyncDisposable {
         segment_bytes: options.segment_bytes ?? 1 << 30,
         answer_ms: options.answer_ms ?? usualAnswer_ms,
         now: options.now ?? Date.now,
+        ...(options.most_untold === undefined ? {} : { most_untold: options.most_untold }),
         log: options.log,
       },
       storeId,

@@ -1,5 +1,5 @@
 /** Records that wait to be written into directories which were away, or failed, when the others took them. */
-import type { RecordType, SmallRecord } from "../segments/record.ts";
+import { type RecordType, recordTypes, type SmallRecord } from "../segments/record.ts";
 import type { Bytes } from "./columns.ts";
 import type { IndexDatabase } from "./database.ts";
 
@@ -44,6 +44,36 @@ export class UntoldTable {
       "delete from untold where directory = ? and sequence = ?",
       directory,
       sequence,
+    );
+  }
+
+  /** How many wait for a directory. */
+  count(directory: number): number {
+    const row = this.#database.one(
+      "select count(*) as count from untold where directory = ?",
+      directory,
+    );
+    return row?.["count"] as number;
+  }
+
+  /** The lowest number of those that wait for a directory. */
+  lowest(directory: number): number | undefined {
+    const row = this.#database.one(
+      "select min(sequence) as lowest from untold where directory = ?",
+      directory,
+    );
+    return (row?.["lowest"] as number | null) ?? undefined;
+  }
+
+  /**
+   * Those that stand in other directories as they are: all but what says that an upload was completed, which follows from
+   * objects. Of these there are no more than uploads that had begun when the directory was there.
+   */
+  forgetTold(directory: number): void {
+    this.#database.run(
+      `delete from untold where directory = ? and not (type = ? and cast(meta as text) like '%"upTo":%')`,
+      directory,
+      recordTypes.uploadGone,
     );
   }
 

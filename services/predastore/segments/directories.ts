@@ -11,6 +11,7 @@ import { AwsError } from "../../aws/errors.ts";
 import { errorFields, type Log } from "../../log/log.ts";
 import { answered } from "./answers.ts";
 import { BlobDirectory, type Location } from "./blob_directory.ts";
+import { CatchingUp } from "./catching_up.ts";
 import { type FirstLook, StoreMismatch } from "./first_look.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
 import { shardPayload, type Stripe } from "../extents/layout.ts";
@@ -35,6 +36,8 @@ export interface DirectoriesOptions {
   readonly segment_bytes: number;
   /** How long a directory may take to answer before it counts as away. */
   readonly answer_ms: number;
+  /** How many records are listed for a directory that is away. */
+  readonly most_untold?: number;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly log: Log;
@@ -108,6 +111,7 @@ export class Directories {
   readonly #spaceAsked = new Map<BlobDirectory, Promise<{ free: number; total: number }>>();
   readonly #options: DirectoriesOptions;
   readonly #untold: Untold;
+  readonly #catchingUp: CatchingUp;
   #inspecting: Promise<void> | undefined;
   /** Numbers that were given, and are of none of ours now: they may be put back. */
   readonly #gone = new Set<number>();
@@ -122,7 +126,8 @@ export class Directories {
     this.#all = all;
     this.#storeId = storeId;
     this.#index = index;
-    this.#untold = new Untold(index);
+    this.#untold = new Untold(index, () => this.#byNumber.keys(), options.most_untold);
+    this.#catchingUp = new CatchingUp(this.#untold, options.log, () => this.online);
     for (const directory of all) this.#byNumber.set(directory.number, directory);
     const next = Number(index.value("next_directory") ?? 0);
     for (let number = 0; number < next; number++) {
@@ -176,6 +181,11 @@ export class Directories {
       }
     });
     const directories = new Directories(options, all, storeId, index);
+    index.transaction(() => {
+      for (const [at, { number }] of all.entries()) {
+        if (looks[at]?.identity === undefined) directories.#untold.added(number);
+      }
+    });
     if (directories.online.length < options.usual.k) {
       throw new Error(
         `Only ${directories.online.length} of ${all.length} blob directories can be used and ${options.usual.k} are needed: ` +
@@ -276,7 +286,7 @@ export class Directories {
         if (now_ms - Number(since ?? now_ms) < mayReturn_ms) may = true;
         else {
           this.#gone.delete(number);
-          this.#index.untold.forget(number);
+          this.#untold.forget(number);
         }
       }
     });
@@ -373,12 +383,12 @@ export class Directories {
       for (const location of await one.commit([record])) one.applied(location);
       heard.add(one.number);
     }));
-    this.#untold.note(this.#others(heard), record);
+    this.#untold.note(this.#others(heard), record, heard.size > 0);
   }
 
   /** Inside a transaction: has all directories but those that heard of it told when they take writes. */
   tellLater(record: SmallRecord, heard: ReadonlySet<number>): void {
-    this.#untold.add(this.#others(heard), record);
+    this.#untold.add(this.#others(heard), record, heard.size > 0);
   }
 
   #others(heard: ReadonlySet<number>): number[] {
@@ -397,6 +407,7 @@ export class Directories {
         )
       ),
     );
+    this.#catchingUp.begin();
   }
 
   /** The index holds what `commit` returned, or never will. */
@@ -450,7 +461,10 @@ export class Directories {
       return;
     }
     const made = Directories.#made(this.#options, this.#storeId, this.#index, old.path, number);
-    this.#index.transaction(() => this.#index.setValue("next_directory", String(number + 1)));
+    this.#index.transaction(() => {
+      this.#index.setValue("next_directory", String(number + 1));
+      this.#untold.added(number);
+    });
     try {
       await made.prepare();
       await this.#mark(made);
@@ -558,6 +572,8 @@ export class Directories {
   }
 
   async close(): Promise<void> {
+    const { answer_ms } = this.#options;
+    await answered(this.#catchingUp.stop(), answer_ms, "stop", "catching up").catch(() => {});
     await Promise.all(this.all.map((directory) => directory.close()));
   }
 }
