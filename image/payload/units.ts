@@ -17,6 +17,7 @@ import {
   fillTemplate,
   memoryFlags,
   permissionFlags,
+  quickCopies,
   type TemplateValues,
 } from "../../tasks/supervisor/service_command.ts";
 import { claimUnits, startsWithTarget } from "./claim_units.ts";
@@ -197,7 +198,7 @@ export function serviceUnit(service: ServiceSpec): string {
     // What parsing a bundle took goes back to the system at once: 60 MiB less of a gateway that runs
     // for the first time.
     ...(service.movesData === true
-      ? []
+      ? Object.entries(quickCopies).map(([name, value]) => `Environment=${name}=${value}`)
       : ["Environment=MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072"]),
     `RuntimeDirectory=mulga/${service.name}`,
     "RuntimeDirectoryMode=0700",

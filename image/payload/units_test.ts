@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { services, type ServiceSpec } from "../../services/manifest.ts";
+import { quickCopies } from "../../tasks/supervisor/service_command.ts";
 import { sysusers } from "./accounts.ts";
 import { layout, natsServer } from "./layout.ts";
 import { allUnits, serviceUnit, unitName } from "./units.ts";
@@ -68,6 +69,17 @@ Deno.test("services start in the order of the table, and none ends because anoth
     for (const need of service.after) assert.ok(after.includes(unitName(need)), service.name);
     assert.deepEqual(valueOf(lines, "Requires"), ["mulga-first-boot.service"]);
     assert.deepEqual(valueOf(lines, "Restart"), ["always"]);
+  }
+});
+
+Deno.test("who moves data copies as the supervisor lets it, others keep little", () => {
+  for (const service of services) {
+    const environment = valueOf(textOf(service), "Environment").join(" ").split(" ");
+    const moves = service.movesData === true;
+    for (const [name, value] of Object.entries(quickCopies)) {
+      assert.equal(environment.includes(`${name}=${value}`), moves, service.name);
+    }
+    assert.equal(environment.includes("MALLOC_ARENA_MAX=1"), !moves, service.name);
   }
 });
 

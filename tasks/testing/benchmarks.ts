@@ -5,6 +5,7 @@
  */
 import { repository } from "../stack/repository.ts";
 import { linesOf } from "../supervisor/log_file.ts";
+import { quickCopies } from "../supervisor/service_command.ts";
 import { CommandError } from "../terminal/command.ts";
 import { table } from "../terminal/table.ts";
 import { Progress } from "../terminal/progress.ts";
@@ -54,6 +55,8 @@ export async function runBenchmarks(
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--quiet", `tests/bench/${file}`, ...rest],
       cwd: repository,
+      // Engines that are measured inside the benchmark's process run as their service does.
+      env: quickCopies,
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",
