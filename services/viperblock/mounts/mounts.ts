@@ -27,6 +27,7 @@ import type { MountedVolume } from "./mounted_volume.ts";
 import { openVolume } from "./open_volume.ts";
 import { systemTime } from "./orders.ts";
 import { Reopenings } from "./reopenings.ts";
+import { Restarts } from "./restarts.ts";
 import { metricsOf } from "./volume_metrics.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
@@ -70,6 +71,7 @@ export class Mounts {
   readonly #lettingGo = new Map<string, Promise<void>>();
   readonly #stopping = new AbortController();
   readonly #reopenings: Reopenings;
+  readonly #restarts = new Restarts();
   /** The object store, for what is given up when the service stops. */
   readonly #store: BlockStore;
   readonly #unwatch: () => void;
@@ -382,10 +384,20 @@ export class Mounts {
 
   /** Starts the worker again when it fails. */
   async #watch(volumeId: string, volume: MountedVolume): Promise<void> {
+    const began = performance.now();
     const ending = await volume.ended;
     if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
-    if (ending.kind !== "failed" || this.#isStopping) return;
-    this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error: ending.error });
+    if (ending.kind !== "failed" || this.#isStopping) {
+      this.#restarts.forget(volumeId);
+      return;
+    }
+    const pause_ms = this.#restarts.pauseAfter(volumeId, performance.now() - began);
+    const { error } = ending;
+    this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error, pause_ms });
+    if (pause_ms > 0) {
+      this.#down.set(volumeId, `its engine fails again and again: ${error.split("\n")[0]}`);
+      await systemTime.pause(pause_ms, this.#stopping.signal);
+    }
     await this.#revive(volumeId);
   }
 
