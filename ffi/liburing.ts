@@ -9,7 +9,7 @@
  * Failure: a kernel without io_uring, or one that forbids it, is `RingUnavailable` with a sentence for
  * the operator; results of single requests are negative errnos in their completions.
  */
-import { closeFile, errnoName, errnos, mapShared, type Memory, unmap } from "./libc.ts";
+import { closeFile, errnoName, errnos, mapMemory, mapShared, type Memory, unmap } from "./libc.ts";
 
 /** The kernel has no io_uring for us; the message says what to do. */
 export class RingUnavailable extends Error {
@@ -41,13 +41,26 @@ const handedOver = 4;
 
 const setupFlags = { cqSize: 1 << 3, coop: 1 << 8, singleIssuer: 1 << 12, deferTaskrun: 1 << 13 };
 const enterGetEvents = 1;
+const enterExtended = 1 << 3;
 const featureSingleMap = 1;
+/** Several completions can be waited for during a while, and then one: Linux 6.12. */
+const featureLeastWait = 1 << 15;
+/** So long more completions than one are waited for. */
+const gather_us = 100;
 const submissionWords = 16;
 const completionWords = 4;
 
 interface Library {
   setup(entries: number, parameters: Uint32Array<ArrayBuffer>): number;
   enter(fd: number, submit: number, wait: number, flags: number): number;
+  /** The same, with `struct io_uring_getevents_arg`. */
+  enterWith(
+    fd: number,
+    submit: number,
+    wait: number,
+    flags: number,
+    argument: Deno.PointerObject,
+  ): number;
 }
 
 function open(): Library {
@@ -55,10 +68,18 @@ function open(): Library {
     const { symbols } = Deno.dlopen("liburing.so.2", {
       io_uring_setup: { parameters: ["u32", "buffer"], result: "i32" },
       io_uring_enter: { parameters: ["i32", "u32", "u32", "u32", "pointer"], result: "i32" },
+      io_uring_enter2: {
+        parameters: ["i32", "u32", "u32", "u32", "pointer", "pointer"],
+        result: "i32",
+      },
     });
+    // A size in the form of an address: a number given as `usize` would leave the fast path.
+    const size = Deno.UnsafePointer.create(argumentBytes);
     return {
       setup: (entries, parameters) => symbols.io_uring_setup(entries, parameters),
       enter: (fd, submit, wait, flags) => symbols.io_uring_enter(fd, submit, wait, flags, null),
+      enterWith: (fd, submit, wait, flags, argument) =>
+        symbols.io_uring_enter2(fd, submit, wait, flags | enterExtended, argument, size),
     };
   } catch (cause) {
     throw new RingUnavailable(
@@ -66,6 +87,18 @@ function open(): Library {
       { cause },
     );
   }
+}
+
+const argumentBytes = 24n;
+
+/** `struct io_uring_getevents_arg`, and behind it the time it points to: without one, the kernel would not go on to wait for one completion. */
+function gathering(): Memory {
+  const memory = mapMemory(4096);
+  const words = new BigUint64Array(memory.buffer);
+  new Uint32Array(memory.buffer)[3] = gather_us;
+  words[2] = BigInt(memory.address) + argumentBytes;
+  words[3] = 3600n;
+  return memory;
 }
 
 function refusal(errno: number): RingUnavailable {
@@ -90,6 +123,9 @@ export type Completion = (id: number, result: number, flags: number) => void;
 export class Ring {
   readonly fd: number;
   readonly #enter: Library["enter"];
+  readonly #enterWith: Library["enterWith"];
+  /** Undefined where the kernel can only wait for one. */
+  readonly #gathering: Memory | undefined;
   readonly #ring: Memory;
   readonly #ringWords: Int32Array;
   readonly #submissions: Int32Array;
@@ -113,6 +149,7 @@ export class Ring {
   constructor(entries: number) {
     const library = open();
     this.#enter = library.enter;
+    this.#enterWith = library.enterWith;
     const parameters = new Uint32Array(30);
     let fd = -errnos.EINVAL;
     // The deferred mode needs Linux 6.1, the cooperative one 5.19; each older kernel refuses with EINVAL.
@@ -138,6 +175,7 @@ export class Ring {
         "This kernel's io_uring is too old; Linux 5.15 or newer is needed.",
       );
     }
+    this.#gathering = (word(5) & featureLeastWait) === 0 ? undefined : gathering();
     this.#entries = word(0);
     this.#handedOver = Math.min(handedOver, this.#entries);
     const length = Math.max(word(16) + word(0) * 4, word(25) + word(1) * completionWords * 4);
@@ -202,13 +240,15 @@ export class Ring {
   #submit(wait: number, flags: number): void {
     Atomics.store(this.#ringWords, this.#submissionTail, this.#tail);
     for (;;) {
-      const result = this.#enter(this.fd, this.#pending, wait, flags);
+      const result = wait > 1 && this.#gathering !== undefined
+        ? this.#enterWith(this.fd, this.#pending, wait, flags, this.#gathering.pointer)
+        : this.#enter(this.fd, this.#pending, Math.min(wait, 1), flags);
       if (result >= 0) {
         this.#pending -= result;
         if (this.#pending === 0 || wait > 0) return;
         continue;
       }
-      if (result === -errnos.EINTR) {
+      if (result === -errnos.EINTR || result === -errnos.ETIME) {
         if (wait > 0) return;
         continue;
       }
@@ -228,8 +268,12 @@ export class Ring {
     return (tail - (this.#ringWords[this.#completionHead] ?? 0)) | 0;
   }
 
-  /** Submits what is queued, waits for at least `wait` completions, and tells all that have come. */
+  /**
+   * Submits what is queued, waits for at least `wait` completions, and tells all that have come. More than one are waited for
+   * `gather_us` at most, and not at all when something is done as soon as it is submitted; then one is enough.
+   */
   turn(wait: number): void {
+    if (wait > 1 && this.#pending > 0) this.#submit(0, 0);
     this.#submit(this.#reapable() > 0 ? 0 : wait, enterGetEvents);
     this.#reap();
   }
@@ -260,5 +304,6 @@ export class Ring {
     closeFile(this.fd);
     unmap(this.#ring);
     unmap(this.#submissionMemory);
+    if (this.#gathering !== undefined) unmap(this.#gathering);
   }
 }

@@ -61,3 +61,75 @@ Deno.test("what is held back goes out when the client has nothing more to ask", 
   }
   assert.equal(disk.length, 64);
 });
+
+/** A client that asks for `count` at once, and the disk that it asks. */
+function asked(count: number) {
+  const disk: number[] = [];
+  const reads = new DiskReads(64, (read) => disk.push(read));
+  let next = 0;
+  return {
+    disk,
+    reads,
+    begin(some = count) {
+      for (let i = 0; i < some; i++) reads.start(next++);
+      reads.advance();
+    },
+    end(some: number) {
+      for (let i = 0; i < some; i++) reads.ended();
+      reads.advance();
+    },
+  };
+}
+
+Deno.test("for a client that waits for all that it asked for, all are waited for together", () => {
+  const { disk, reads, begin, end } = asked(32);
+  for (let time = 0; time < 4; time++) {
+    begin();
+    assert.equal(reads.awaited, 1, "that may be chance");
+    end(12);
+    end(20);
+  }
+  begin();
+  assert.equal(reads.awaited, 32);
+  end(12);
+  assert.equal(reads.awaited, 20, "it waits for the rest");
+  end(20);
+  assert.equal(reads.awaited, 1, "nothing is at the disk");
+  begin();
+  assert.equal(
+    disk.length,
+    32 * 6,
+    "that they came back together was of our waiting, so the disk gets all",
+  );
+  end(10);
+  begin(10);
+  assert.equal(reads.awaited, 1, "it goes on with what it has got");
+  end(32);
+  begin();
+  assert.equal(reads.awaited, 1);
+});
+
+Deno.test("that a client waits for all is not believed for ever of one whose reads all come back together", () => {
+  const { reads, begin, end } = asked(32);
+  for (let time = 0; time < 4; time++) {
+    begin();
+    end(1);
+    end(31);
+  }
+  let together = 0;
+  for (begin(); reads.awaited > 1; begin()) {
+    end(32);
+    assert.ok(++together < 1000);
+  }
+  assert.ok(together > 10);
+});
+
+Deno.test("a few reads are not waited for together", () => {
+  const { reads, begin, end } = asked(7);
+  for (let turn = 0; turn < 10; turn++) {
+    begin();
+    assert.equal(reads.awaited, 1);
+    end(3);
+    end(4);
+  }
+});

@@ -225,6 +225,11 @@ export class Reader {
     this.#disk.advance();
   }
 
+  /** How many completions are worth waiting for together. */
+  get awaited(): number {
+    return this.#disk.awaited;
+  }
+
   /** The disk reads the piece into its slot. */
   #read(piece: number): void {
     const { requests, slots, places, ring } = this.#o;

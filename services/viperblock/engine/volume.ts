@@ -110,7 +110,9 @@ export class Volume {
     log.endHold();
     // What the wait brings is done when it is over.
     clock.expire();
-    this.#machine.ring.turn(mayWait ? 1 : 0);
+    // Who writes is answered by one completion.
+    const worthWaiting = log.idle ? reader.awaited : 1;
+    this.#machine.ring.turn(mayWait ? worthWaiting : 0);
   }
 
   /** Gets a segment and states in it, durably, where this epoch's log begins; then serves. */

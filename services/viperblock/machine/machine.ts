@@ -24,7 +24,7 @@ export interface RequestQueue {
     kind: number,
     id: number,
   ): void;
-  /** Submits what is queued and tells all that has completed; may wait for `wait` of them. */
+  /** Submits what is queued and tells all that has completed; may wait for `wait` of them, for more than one only a short while. */
   turn(wait: number): void;
   close(): void;
 }
