@@ -9,13 +9,13 @@
  * A key file that is missing, malformed or not the one that sealed is an error for the operator;
  * nothing is ever written in its place.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
-import {
-  type MasterKeyBytes,
-  MasterKeyError,
-  parseKeyFile,
-  readKeyFile,
-} from "../../config/key_file.ts";
+import { type MasterKeyBytes, parseKeyFile, readKeyFile } from "../../config/key_file.ts";
+import { MasterKeyRing, nonceBytes, openBytes, sealBytes } from "../../config/master_keys.ts";
+
+const purpose = {
+  fingerprint: "mulga/master-key/id",
+  sealing: "mulga/identity/access-key-secrets/v1",
+} as const;
 
 export interface Sealed {
   readonly v: 1;
@@ -32,73 +32,48 @@ export class SecretTampered extends Error {
   override readonly name = "SecretTampered";
 }
 
-const tagBytes = 16;
-
-function derive(master: Uint8Array, purpose: string, bytes: number): Uint8Array {
-  return new Uint8Array(hkdfSync("sha256", master, new Uint8Array(0), purpose, bytes));
-}
-
-interface MasterKey {
-  readonly id: string;
-  readonly sealing: Uint8Array;
-}
+const boundTo = (owner: string) => `v1|${owner}`;
 
 export class MasterKeys {
-  readonly #current: MasterKey;
-  readonly #known: ReadonlyMap<string, MasterKey>;
+  readonly #ring: MasterKeyRing;
 
   constructor(keys: MasterKeyBytes) {
-    const made = keys.map((key) => ({
-      id: derive(key, "mulga/master-key/id", 8).toHex(),
-      sealing: derive(key, "mulga/identity/access-key-secrets/v1", 32),
-    }));
-    this.#current = made[0] as MasterKey;
-    this.#known = new Map(made.map((key) => [key.id, key]));
+    this.#ring = new MasterKeyRing(keys, purpose);
   }
 
   /** The fingerprint of the key that seals. */
   get currentId(): string {
-    return this.#current.id;
+    return this.#ring.id;
   }
 
   knows(id: string): boolean {
-    return this.#known.has(id);
+    return this.#ring.knows(id);
   }
 
   /** @param owner what the secret belongs to; the same text must be given to open it */
   seal(secret: string, owner: string): Sealed {
-    const iv = randomBytes(12);
-    const cipher = createCipheriv("aes-256-gcm", this.#current.sealing, iv);
-    cipher.setAAD(new TextEncoder().encode(`v1|${owner}`));
-    const data = Buffer.concat([
-      cipher.update(secret, "utf8"),
-      cipher.final(),
-      cipher.getAuthTag(),
-    ]);
+    const { current, id } = this.#ring;
+    const sealed = sealBytes(current, new TextEncoder().encode(secret), boundTo(owner));
     return {
       v: 1,
-      master: this.#current.id,
-      iv: iv.toString("base64"),
-      data: data.toString("base64"),
+      master: id,
+      iv: sealed.subarray(0, nonceBytes).toBase64(),
+      data: sealed.subarray(nonceBytes).toBase64(),
     };
   }
 
   /** @throws MasterKeyError when another key sealed it. @throws SecretTampered */
   open(sealed: Sealed, owner: string): string {
-    const key = this.#known.get(sealed.master);
-    if (key === undefined) {
-      throw new MasterKeyError(`No master key with fingerprint ${sealed.master} is at hand.`);
-    }
+    const key = this.#ring.of(
+      sealed.master,
+      () => `No master key with fingerprint ${sealed.master} is at hand.`,
+    );
     try {
       if (sealed.v !== 1) throw new Error(`version ${sealed.v} is not known`);
       const iv = Buffer.from(sealed.iv, "base64");
-      const data = Buffer.from(sealed.data, "base64");
-      if (iv.length !== 12 || data.length < tagBytes) throw new Error("wrong length");
-      const decipher = createDecipheriv("aes-256-gcm", key.sealing, iv);
-      decipher.setAAD(new TextEncoder().encode(`v1|${owner}`));
-      decipher.setAuthTag(data.subarray(-tagBytes));
-      return decipher.update(data.subarray(0, -tagBytes), undefined, "utf8") +
-        decipher.final("utf8");
+      if (iv.length !== nonceBytes) throw new Error("wrong length");
+      const bytes = Buffer.concat([iv, Buffer.from(sealed.data, "base64")]);
+      return new TextDecoder().decode(openBytes(key, bytes, boundTo(owner)));
     } catch (cause) {
       throw new SecretTampered("A sealed secret does not open: it was altered.", { cause });
     }

@@ -9,14 +9,9 @@
  * The master key file holds one key a line, the current one first; older ones still open. A store whose
  * key is lost is not started: nothing sealed could be read again.
  */
-import { hkdfSync } from "node:crypto";
 import { AesGcm, gcmNonceBytes, gcmTagBytes, type SealedSink } from "../../../ffi/libcrypto_gcm.ts";
-import {
-  type MasterKeyBytes,
-  MasterKeyError,
-  parseKeyFile,
-  readKeyFile,
-} from "../../config/key_file.ts";
+import { type MasterKeyBytes, parseKeyFile, readKeyFile } from "../../config/key_file.ts";
+import { derive, MasterKeyRing } from "../../config/master_keys.ts";
 import type { BodyDigest } from "../extents/extent_writer.ts";
 import type { CustomerSeal, MasterSeal, Seal } from "../index/rows.ts";
 import type { BodySource } from "./body_source.ts";
@@ -47,45 +42,35 @@ export function sealedLength(seal: Seal, plain: number): number {
   return sealedBytes(plain, pieceBytesOf(seal));
 }
 
-interface MasterKey {
-  readonly id: string;
-  readonly wrapping: Bytes;
-}
+const purpose = {
+  fingerprint: "mulga/predastore/master-key/id",
+  sealing: "mulga/predastore/object-keys/v1",
+} as const;
 
 const objectKey_bytes = 32;
-
-function derive(key: Uint8Array, purpose: string, bytes: number): Bytes {
-  return new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
-}
 
 /** Opened keys that are remembered: a key is asked for at each range of its object. */
 const remembered = 1000;
 
 export class Sealing {
-  readonly #current: MasterKey;
-  readonly #known: ReadonlyMap<string, MasterKey>;
+  readonly #ring: MasterKeyRing;
   readonly #opened = new Map<string, Bytes>();
   /** Seals keys of objects. */
   #wrapper: AesGcm | undefined;
 
   /** @param path of the keys' file, for who has to look at it */
   constructor(keys: MasterKeyBytes, readonly path: string) {
-    const made = keys.map((key) => ({
-      id: derive(key, "mulga/predastore/master-key/id", 8).toHex(),
-      wrapping: derive(key, "mulga/predastore/object-keys/v1", 32),
-    }));
-    this.#current = made[0] as MasterKey;
-    this.#known = new Map(made.map((key) => [key.id, key]));
+    this.#ring = new MasterKeyRing(keys, purpose);
   }
 
   /** The fingerprint of the key that seals. */
   get id(): string {
-    return this.#current.id;
+    return this.#ring.id;
   }
 
   /** Whether the key with that fingerprint is at hand. */
   knows(master: string): boolean {
-    return this.#known.has(master);
+    return this.#ring.knows(master);
   }
 
   /** A new object's key, sealed. */
@@ -95,12 +80,12 @@ export class Sealing {
     const plain = new Uint8Array(objectKey_bytes);
     crypto.getRandomValues(nonce);
     crypto.getRandomValues(plain);
-    this.#wrapper ??= new AesGcm(this.#current.wrapping);
+    this.#wrapper ??= new AesGcm(this.#ring.current);
     this.#wrapper.sealNow(nonce, plain, sealed.subarray(gcmNonceBytes));
     const key = sealed.toBase64();
     // Its body comes next.
     this.#remember(key, plain);
-    return { master: this.#current.id, key, piece: newPieceBytes };
+    return { master: this.#ring.id, key, piece: newPieceBytes };
   }
 
   /** A new object's key, sealed under its client's, who brings that to the body too. */
@@ -122,13 +107,12 @@ export class Sealing {
     if (isCustomers(seal)) return objectKeyOf(seal, customer_key);
     const known = this.#opened.get(seal.key);
     if (known !== undefined) return known;
-    const master = this.#known.get(seal.master);
-    if (master === undefined) {
-      throw new MasterKeyError(
+    const master = this.#ring.of(
+      seal.master,
+      () =>
         `The master key with fingerprint ${seal.master} is not at hand. Restore the store's key file.`,
-      );
-    }
-    const key = openShort(master.wrapping, seal.key);
+    );
+    const key = openShort(master, seal.key);
     this.#remember(seal.key, key);
     return key;
   }

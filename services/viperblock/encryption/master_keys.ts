@@ -5,14 +5,25 @@
  * A sealed data key names the master key by a fingerprint and is bound to its volume. A file that is missing
  * or malformed is an error for the operator, and nothing is written in its place.
  */
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from "node:crypto";
 import {
   type MasterKeyBytes,
   MasterKeyError,
   parseKeyFile,
   readKeyFile,
 } from "../../config/key_file.ts";
+import {
+  MasterKeyRing,
+  nonceBytes,
+  openBytes,
+  sealBytes,
+  tagBytes,
+} from "../../config/master_keys.ts";
 import { VolumeKey, volumeKeyBytes } from "./volume_key.ts";
+
+const purpose = {
+  fingerprint: "mulga/viperblock/master-key/id",
+  sealing: "mulga/viperblock/volume-keys/v1",
+} as const;
 
 /** A data key as the table has it. */
 export interface SealedVolumeKey {
@@ -23,63 +34,37 @@ export interface SealedVolumeKey {
   readonly key: string;
 }
 
-interface MasterKey {
-  readonly id: string;
-  readonly wrapping: Uint8Array;
-}
-
-const nonceBytes = 12;
-const tagBytes = 16;
-
-const derive = (key: Uint8Array, purpose: string, bytes: number) =>
-  new Uint8Array(hkdfSync("sha256", key, new Uint8Array(0), purpose, bytes));
-
-const boundTo = (volumeId: string) => new TextEncoder().encode(`v1|${volumeId}`);
+const boundTo = (volumeId: string) => `v1|${volumeId}`;
 
 export class MasterKeys {
-  readonly #current: MasterKey;
-  readonly #known: ReadonlyMap<string, MasterKey>;
+  readonly #ring: MasterKeyRing;
 
   constructor(keys: MasterKeyBytes) {
-    const made = keys.map((key) => ({
-      id: derive(key, "mulga/viperblock/master-key/id", 8).toHex(),
-      wrapping: derive(key, "mulga/viperblock/volume-keys/v1", 32),
-    }));
-    this.#current = made[0] as MasterKey;
-    this.#known = new Map(made.map((key) => [key.id, key]));
+    this.#ring = new MasterKeyRing(keys, purpose);
   }
 
   /** The fingerprint of the key that seals. */
   get id(): string {
-    return this.#current.id;
+    return this.#ring.id;
   }
 
   seal(volumeId: string, { data }: VolumeKey): SealedVolumeKey {
-    const nonce = randomBytes(nonceBytes);
-    const cipher = createCipheriv("aes-256-gcm", this.#current.wrapping, nonce);
-    cipher.setAAD(boundTo(volumeId));
-    const sealed = [nonce, cipher.update(data), cipher.final(), cipher.getAuthTag()];
-    return { v: 1, master: this.#current.id, key: Buffer.concat(sealed).toString("base64") };
+    const { current, id } = this.#ring;
+    return { v: 1, master: id, key: sealBytes(current, data, boundTo(volumeId)).toBase64() };
   }
 
   /** @throws MasterKeyError when another key sealed it, or it was altered */
   open(volumeId: string, sealed: SealedVolumeKey): VolumeKey {
-    const master = this.#known.get(sealed.master);
-    if (master === undefined) {
-      throw new MasterKeyError(
+    const master = this.#ring.of(
+      sealed.master,
+      () =>
         `The key of ${volumeId} is sealed by the master key with fingerprint ${sealed.master}, which is not at hand. Restore the node's file secrets/volume-keys.key.`,
-      );
-    }
+    );
     const data = Buffer.from(sealed.key, "base64");
     try {
       if (sealed.v !== 1) throw new Error(`version ${sealed.v} is not known`);
       if (data.length !== nonceBytes + volumeKeyBytes + tagBytes) throw new Error("wrong length");
-      const nonce = data.subarray(0, nonceBytes);
-      const decipher = createDecipheriv("aes-256-gcm", master.wrapping, nonce);
-      decipher.setAAD(boundTo(volumeId));
-      decipher.setAuthTag(data.subarray(-tagBytes));
-      const plain = [decipher.update(data.subarray(nonceBytes, -tagBytes)), decipher.final()];
-      return new VolumeKey(new Uint8Array(Buffer.concat(plain)));
+      return new VolumeKey(openBytes(master, data, boundTo(volumeId)));
     } catch (cause) {
       throw new MasterKeyError(`The sealed key of ${volumeId} does not open: it was altered.`, {
         cause,
