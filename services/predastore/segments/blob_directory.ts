@@ -57,6 +57,16 @@ interface Active {
   end: number;
 }
 
+/** A write that it did not take, although it is there. */
+interface Refusal {
+  readonly error: IoError;
+  readonly at_ms: number;
+  /** How often it refused one when it was tried again. */
+  readonly times: number;
+  /** It is tried again. */
+  readonly isOver: boolean;
+}
+
 const isWantOfRoom = (error: unknown) =>
   error instanceof IoError && (error.code === "ENOSPC" || error.code === "EDQUOT");
 
@@ -92,7 +102,7 @@ export class BlobDirectory {
   #nextSegment: number;
   #offline: unknown;
   #offlineSince_ms = 0;
-  #refused: { readonly error: IoError; readonly at_ms: number } | undefined;
+  #refused: Refusal | undefined;
   /** Offsets of shard writes on their way, as a position that grows over segments. */
   readonly #inFlight = new Map<number, Durable>();
   #inFlightId = 0;
@@ -204,13 +214,27 @@ export class BlobDirectory {
 
   /**
    * Why it took no write a short while ago, although it is there: it had no room, whatever its disk says of that, or no more
-   * files can be opened. It is left alone for some time, where others can do without it.
+   * files can be opened. Where others can do without it, it is left alone until the next look, and for longer when it
+   * refuses again.
    */
   get refusal(): IoError | undefined {
-    const { answer_ms, now } = this.#options;
-    if (this.#refused === undefined) return undefined;
-    const age_ms = Math.abs(now() - this.#refused.at_ms);
-    return age_ms < patience * answer_ms ? this.#refused.error : undefined;
+    const { isOver, error } = this.#refused ?? {};
+    return isOver === false && this.#refusedFor_ms() < this.#refusal_ms ? error : undefined;
+  }
+
+  get #refusal_ms(): number {
+    return patience * this.#options.answer_ms;
+  }
+
+  #refusedFor_ms(): number {
+    return Math.abs(this.#options.now() - (this.#refused?.at_ms ?? -Infinity));
+  }
+
+  #noteRefusal(error: IoError): void {
+    const isRecent = this.#refusedFor_ms() < 2 * this.#refusal_ms;
+    const before = isRecent ? this.#refused?.times ?? 0 : 0;
+    const times = this.refusal === undefined ? before + 1 : before;
+    this.#refused = { error, at_ms: this.#options.now(), times, isOver: false };
   }
 
   /** How long it has been offline. */
@@ -250,6 +274,7 @@ export class BlobDirectory {
   /** Whether the directory at the path is still ours and there, and has answered what it was asked before it went offline. */
   async isThere(): Promise<boolean> {
     if (!this.online && this.#unanswered > 0) return false;
+    if (this.#refused?.times === 1) this.#refused = { ...this.#refused, isOver: true };
     try {
       const identity = await this.#look("read", () => readIdentity(this.#options.disk, this.path));
       return identity !== undefined && this.#isOurs(identity);
@@ -374,7 +399,7 @@ export class BlobDirectory {
     } catch (error) {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
       if (isWantOfRoom(error) || isOutOfFiles(error)) {
-        if (this.online) this.#refused = { error: error as IoError, at_ms: this.#options.now() };
+        if (this.online) this.#noteRefusal(error as IoError);
         this.#leaveActive();
       } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;
