@@ -311,7 +311,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
     ["JavaScript SDK", /JavaScript SDK finds/],
     ["AWS CLI, aws s3 sync", /AWS CLI copies/, /aws s3 sync of a tree/, /aws s3api knows/],
     ["s3cmd", /^clients: s3cmd/],
-    ["rclone", /^clients: rclone/],
+    ["rclone", /^clients: rclone/, /so does rclone$/],
     ["through the gateway", /pass through the gateway/],
   ],
 };

@@ -1,4 +1,4 @@
-/** SSE-C: objects under keys that their clients bring with each request, as the JavaScript SDK and the AWS CLI find them. */
+/** SSE-C: objects under keys that their clients bring with each request, as the JavaScript SDK finds them. */
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
@@ -23,7 +23,6 @@ import {
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import { bytesOf } from "../../services/predastore/test_store.ts";
 import { answered, assertAnswer } from "./answered.ts";
 import { keptAlive, md5, refused, same, withPredastore } from "./steps.ts";
@@ -412,40 +411,27 @@ Deno.test({
         await s3.send(new PutObjectCommand({ ...upload, Body: "x", ...withKey(one) }));
       },
 
-      "customer keys: the AWS CLI copies under them": async (_, test) => {
-        const folder = test.node.config.data_dir;
-        const file = (name: string) => join(folder, name);
-        const bytes = bytesOf(9, 20 << 20);
-        await Deno.writeFile(file("cli"), bytes);
-        await Deno.writeFile(file("key1"), one);
-        await Deno.writeFile(file("key2"), two);
-        const key = (name: string) => [
-          ...["--sse-c", "AES256", "--sse-c-key", `fileb://${file(name)}`],
-        ];
-        const s3 = (...args: string[]) => test.aws("s3", "cp", "--no-progress", ...args);
-        await s3(file("cli"), `s3://${Bucket}/cli`, ...key("key1"));
-        await s3(
-          ...[`s3://${Bucket}/cli`, `s3://${Bucket}/cli2`, ...key("key2")],
-          ...["--sse-c-copy-source", "AES256"],
-          ...["--sse-c-copy-source-key", `fileb://${file("key1")}`],
-        );
-        await s3(`s3://${Bucket}/cli2`, file("back"), ...key("key2"));
-        same(await Deno.readFile(file("back")), bytes);
-        await assert.rejects(s3(`s3://${Bucket}/cli2`, file("back"), ...key("key1")), /\(403\)/);
-        await assert.rejects(s3(`s3://${Bucket}/cli2`, file("back")), /\(400\)/);
-        const head = JSON.parse(
-          await test.aws(
-            ...["s3api", "head-object", "--bucket", Bucket, "--key", "cli2"],
-            ...["--sse-customer-algorithm", "AES256"],
-            ...["--sse-customer-key", Buffer.from(two).toString("base64")],
-            ...["--sse-customer-key-md5", digestOf(two)],
-          ),
-        );
-        assert.match(head.ETag, /-3"$/);
-        assert.equal(head.SSECustomerKeyMD5, digestOf(two));
-      },
-
       "customer keys: what they seal outlives a restart, and the index": async (s3, test) => {
+        const upload = { Bucket, Key: "resumed" };
+        const { UploadId } = await s3.send(
+          new CreateMultipartUploadCommand({
+            ...upload,
+            ChecksumAlgorithm: "SHA256",
+            ...withKey(one),
+          }),
+        );
+        const part = async (PartNumber: number, Body: Uint8Array) => {
+          const of = {
+            ...upload,
+            UploadId,
+            PartNumber,
+            Body,
+            ChecksumAlgorithm: "SHA256",
+          } as const;
+          const sent = await s3.send(new UploadPartCommand({ ...of, ...withKey(one) }));
+          return { PartNumber, ETag: sent.ETag, ChecksumSHA256: sent.ChecksumSHA256 };
+        };
+        const first = await part(1, bytesOf(6, 5 << 20));
         await test.restart();
         same(await read(s3, "large", withKey(one)), large);
         const index = `${test.node.paths.service("predastore")}/index.db`;
@@ -458,6 +444,20 @@ Deno.test({
         same(await read(s3, "small", withKey(one)), large.subarray(0, 500));
         await refused(read(s3, "small"), "InvalidRequest", 400);
         await refused(read(s3, "small", withKey(two)), "AccessDenied", 403);
+        // An upload goes on with the key that it was begun with.
+        const Parts = [first, await part(2, bytesOf(7, 100))];
+        await s3.send(
+          new CompleteMultipartUploadCommand({
+            ...upload,
+            UploadId,
+            MultipartUpload: { Parts },
+            ...withKey(one),
+          }),
+        );
+        same(
+          await read(s3, "resumed", withKey(one)),
+          Buffer.concat([bytesOf(6, 5 << 20), bytesOf(7, 100)]),
+        );
       },
     }),
 });

@@ -83,6 +83,8 @@ const ofWrites: readonly Case[] = [
   ],
   [{ [`${sse}-aws-kms-key-id`]: "key" }, "InvalidArgument", byKms, { ArgumentName: sse }],
   [{ [`${sse}-aws-kms-key-id`]: "key", [sse]: "AES256" }, "InvalidArgument", byKms],
+  // A key of KMS's beside a client's own would go unused.
+  [{ ...whole, [`${sse}-aws-kms-key-id`]: "key" }, "InvalidArgument", byKms, { ArgumentName: sse }],
   [{ [`${sse}-aws-kms-key-id`]: "key", [sse]: "aws:kms" }, "NotImplemented"],
   [
     { [sse]: "aes" },

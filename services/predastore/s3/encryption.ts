@@ -79,7 +79,7 @@ export function checkAskedSeal(headers: Headers): void {
       asked,
     );
   }
-  if (customerKey(headers) !== undefined) return;
+  customerKey(headers);
   checkKmsKey(headers);
   if (asked === null || asked === "AES256") return;
   if (asked.startsWith("aws:kms")) throw notImplemented(`${sse}: ${asked}`);
