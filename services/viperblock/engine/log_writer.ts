@@ -47,7 +47,7 @@ const buffers = 8;
  */
 const maximumInFlight = 4;
 const fewBlocks = 8;
-const worthwhileBlocks = 32;
+const worthwhileBlocks = 64;
 /** Ticks without a flush before a batch of its own says that the last one was done: about a second. */
 const quietTicks = 5;
 /** CRC-32C of 4096 zero bytes. */

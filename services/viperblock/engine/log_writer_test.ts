@@ -110,9 +110,11 @@ Deno.test("a disk that gets free when nothing has gathered keeps nobody waiting"
 Deno.test("a batch that is worth its write does not wait for another", () => {
   const { put, writes } = log();
   put(12);
-  put(32);
+  put(63);
+  assert.deepEqual(writes.map((each) => each.blocks), [12]);
+  put(1);
   put(500);
-  assert.deepEqual(writes.map((each) => each.blocks), [12, 32, 128, 128, 128]);
+  assert.deepEqual(writes.map((each) => each.blocks), [12, 64, 128, 128, 128]);
 });
 
 Deno.test("flushes with nothing put between them share one sync, and none is needed for what is synced", () => {
