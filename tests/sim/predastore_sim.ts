@@ -13,6 +13,7 @@ import {
   scenarios,
   variantsOf,
 } from "../../services/predastore/simulation/schedules.ts";
+import { runFaultHistory } from "../../services/predastore/simulation/fault_history.ts";
 import { CommandError, parse } from "../../tasks/terminal/command.ts";
 import { Progress } from "../../tasks/terminal/progress.ts";
 
@@ -26,6 +27,10 @@ function asked() {
         schedules: { type: "string", value: "N", help: "How many crash schedules (10000)" },
         seed: { type: "string", value: "N", help: "The first seed; a random one by default" },
         only: { type: "boolean", help: "Run only the one random history of the seed" },
+        faults: {
+          type: "boolean",
+          help: "Run histories of directories that go away, fail and rot, beside crashes",
+        },
       },
       notes: ["A failure prints the seed that gives it again: --seed=N --only shows it alone."],
     }, Deno.args);
@@ -36,7 +41,7 @@ function asked() {
     if (!Number.isInteger(seed) || !Number.isInteger(wanted)) {
       throw new CommandError("--seed and --schedules are whole numbers.", 2);
     }
-    return { seed, wanted, only: options.only === true };
+    return { seed, wanted, only: options.only === true, faults: options.faults === true };
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     console.error(error.message);
@@ -44,7 +49,7 @@ function asked() {
   }
 }
 
-const { seed, wanted, only } = asked();
+const { seed, wanted, only, faults } = asked();
 
 // SQLite's files go to memory where that can be: they are copied at each schedule.
 const folder = await Deno.makeTempDir({
@@ -77,10 +82,26 @@ async function runHistory(one: number): Promise<void> {
   }
 }
 
+/** @returns when so many recoveries were looked at, or one history was */
+async function runFaults(tell: () => void): Promise<void> {
+  for (let at = 0; done < wanted; at++) {
+    try {
+      done += await runFaultHistory(seed + at, folder);
+    } catch (error) {
+      failed++;
+      done++;
+      console.error(`--faults --seed ${seed + at} --only`, error);
+    }
+    tell();
+    if (only) return;
+  }
+}
+
 try {
   using progress = new Progress("crash schedules");
   const tell = () => progress.update(`${done} of ${wanted}, ${failed} failed, seed ${seed}`);
-  if (only) await runHistory(seed);
+  if (faults) await runFaults(tell);
+  else if (only) await runHistory(seed);
   else {
     for (const [name, groups] of Object.entries(scenarios)) {
       for (const variant of variantsOf(groups, seed)) {

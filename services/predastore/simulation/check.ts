@@ -1,4 +1,5 @@
 /** Whether a simulated store has what its clients know, whole, and nothing besides. */
+import { keyBytes } from "../index/columns.ts";
 import type { ObjectRow } from "../index/rows.ts";
 import type { Store } from "../store.ts";
 import { bucketOf, movedTo } from "./clients.ts";
@@ -17,6 +18,7 @@ export async function check(
   second: boolean,
   when: string,
 ): Promise<void> {
+  findVersions(store, model, second, when);
   const there: string[] = [];
   for (const [key, { sure, open }] of model.keys) {
     const bucket = bucketOf(store, second, key);
@@ -57,6 +59,25 @@ export async function check(
       } else await sameBytes(store, version, seed, `${when}: version ${id} of ${key}`);
     }
   }
+}
+
+/** Versions that are there are known, or were on their way when the machine stopped. */
+function findVersions(store: Store, model: Model, second: boolean, when: string): void {
+  for (const key of model.keys.keys()) {
+    const { id } = bucketOf(store, second, key);
+    const known = model.versions.get(key);
+    for (const object of store.index.objects.listVersionsFrom(id, keyBytes(key), Infinity, 1000)) {
+      const { version, etag } = object;
+      if (object.key !== key) break;
+      if (version === "null" || known?.has(version) === true) continue;
+      try {
+        model.found(key, version, Number(etag));
+      } catch (cause) {
+        throw new Error(`${when}: a version too many`, { cause });
+      }
+    }
+  }
+  model.settleDeleted();
 }
 
 /** A class that was given stays; a crash may have kept one from being given, and leaves nothing in between. */

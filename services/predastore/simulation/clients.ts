@@ -9,6 +9,8 @@ import { Model } from "./model.ts";
 export type Step =
   | { readonly kind: "put"; readonly key: string; readonly seed: number }
   | { readonly kind: "delete"; readonly key: string }
+  /** A version is deleted for good: one of those that are known. */
+  | { readonly kind: "delete version"; readonly key: string; readonly at: number }
   | { readonly kind: "multipart"; readonly key: string; readonly seed: number }
   /** An upload with a part that is then left as it is, or given up. */
   | {
@@ -84,6 +86,18 @@ export class Clients {
           const { marker } = await store.objects.delete(bucket, key);
           this.#noteVersion(key, marker, 0);
         });
+        return;
+      }
+      case "delete version": {
+        const { key, at } = step;
+        const ids = [...this.model.versions.get(key)?.keys() ?? []];
+        const id = ids[at % ids.length];
+        if (id === undefined) return;
+        await this.model.deleteVersion(
+          key,
+          id,
+          () => store.objects.deleteVersion(bucket, key, id),
+        );
         return;
       }
       case "multipart": {

@@ -25,10 +25,10 @@ export function readIndex(folder: string): IndexFiles {
   };
 }
 
-/** Where the check after a crash takes it from. */
-export function writeIndex(folder: string, { main, log }: IndexFiles): void {
-  Deno.writeFileSync(`${folder}/copy.db`, main);
-  Deno.writeFileSync(`${folder}/copy.db-wal`, log);
+/** @param name `copy.db` is where the check after a crash takes it from */
+export function writeIndex(folder: string, { main, log }: IndexFiles, name = "copy.db"): void {
+  Deno.writeFileSync(`${folder}/${name}`, main);
+  Deno.writeFileSync(`${folder}/${name}-wal`, log);
 }
 
 export function copyIndex(folder: string): void {
