@@ -10,7 +10,8 @@ import type { BlobDirectory } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import { type Codes, withCode } from "../extents/codes.ts";
 import { DiskBuffers } from "../extents/disk_buffers.ts";
-import { type Directories, type Epochs, epochsOf } from "../segments/directories.ts";
+import type { Directories } from "../segments/directories.ts";
+import { type Epochs, epochsOf } from "../segments/durability.ts";
 import {
   type BodyDigest,
   ExtentWriter,

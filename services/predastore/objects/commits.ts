@@ -10,7 +10,8 @@
 import { AwsError } from "../../aws/errors.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
-import type { Directories, NamedShards } from "../segments/directories.ts";
+import type { Directories } from "../segments/directories.ts";
+import type { NamedShards } from "../segments/durability.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import { KeyLocks } from "./key_locks.ts";
 import type { SmallRecord } from "../segments/record.ts";

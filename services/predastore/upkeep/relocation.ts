@@ -8,7 +8,8 @@
  */
 import { extentRecord } from "../objects/bodies.ts";
 import type { Commits } from "../objects/commits.ts";
-import type { Directories, Epochs } from "../segments/directories.ts";
+import type { Directories } from "../segments/directories.ts";
+import type { Epochs } from "../segments/durability.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { ExtentRow } from "../index/rows.ts";
 import type { ShardPlace } from "../extents/layout.ts";
