@@ -360,6 +360,23 @@ Deno.test({
         };
         const got = await fetch(url, { client, headers });
         same(await got.bytes(), large.subarray(0, 500));
+        // One in the URL itself would stand wherever that does, and open the object with nothing else.
+        const hoistableHeaders = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+        const hoisted = { expiresIn: 60, hoistableHeaders };
+        const put = new PutObjectCommand({ Bucket, Key: "hoisted", ...withKey(one) });
+        const urls = {
+          GET: await getSignedUrl(s3, get, hoisted),
+          PUT: await getSignedUrl(s3, put, hoisted),
+        };
+        for (const [method, asked] of Object.entries(urls)) {
+          assert.ok(asked.includes(encodeURIComponent(withKey(one).SSECustomerKey)), asked);
+          const body = method === "PUT" ? "x" : null;
+          const answer = await fetch(asked, { client, method, body });
+          const text = await answer.text();
+          assert.equal(answer.status, 400, method);
+          assert.match(text, /<Code>InvalidArgument</);
+        }
+        assert.equal(await headStatus(s3, "hoisted"), 404);
         client.close();
       },
 

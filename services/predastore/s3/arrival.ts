@@ -6,6 +6,7 @@ import { AwsError } from "../../aws/errors.ts";
 import type { Verified } from "../../aws/signatures/sigv4.ts";
 import { delegateHeaders, frontHeaders } from "../contract.ts";
 import { accessDenied, invalidArgument } from "./call.ts";
+import { secretKeyNeeded } from "./customer_keys.ts";
 import type { Target } from "./target.ts";
 
 export type DoorKind = "public" | "front" | "delegate" | "system";
@@ -81,12 +82,19 @@ export function isForm(request: Request, { key, query }: Target): boolean {
     request.headers.get("content-type")?.startsWith("multipart/form-data") === true;
 }
 
-/** A presigned URL may carry headers in its query: signed there, they count as if they were sent. */
+/** What opens an object, in a URL, would stand in every log and history that the URL stands in. */
+const ofCustomersKey = /^x-amz-server-side-encryption-customer-/;
+
+/**
+ * A presigned URL may carry headers in its query: signed there, they count as if they were sent.
+ * @throws AwsError `InvalidArgument` for a client's own key, which S3 takes from headers alone
+ */
 export function withHoisted(headers: Headers, query: URLSearchParams): Headers {
   let made: Headers | undefined;
   for (const [name, value] of query) {
     // Presigners put the checksum of the empty body there, before there is one.
     if (!/^x-amz-(?!checksum-|sdk-checksum-)[a-z0-9-]+$/.test(name) || headers.has(name)) continue;
+    if (ofCustomersKey.test(name)) throw secretKeyNeeded();
     made ??= new Headers(headers);
     try {
       made.set(name, value);
