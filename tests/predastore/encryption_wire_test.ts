@@ -167,3 +167,48 @@ Deno.test("encryption on the wire: which of a request's headers is wrong", async
   assert.equal((await door.say("GET /bucket/new")).status, 404);
   assert.equal((await door.say("PUT /bucket/new", { [sse]: "AES256" }, "x")).status, 200);
 });
+
+Deno.test("encryption on the wire: who writes under a key tells its MD5, who reads need not", async () => {
+  await using door = await openDoor();
+  const { say } = door;
+  await say("PUT /bucket");
+  await say("PUT /bucket/key", whole, "hello");
+  const source = "x-amz-copy-source-server-side-encryption";
+  const bare = customer("AES256", key.toBase64(), undefined);
+  const mode = { "x-amz-checksum-mode": "ENABLED" };
+  for (const method of ["GET", "HEAD"]) {
+    const read = await say(`${method} /bucket/key`, { ...bare, ...mode });
+    assert.equal(read.status, 200, read.text);
+    if (method === "GET") assert.equal(read.text, "hello");
+    assert.equal(read.headers.get(`${sse}-customer-key-md5`), digest);
+    assert.ok(read.headers.has("x-amz-checksum-crc64nvme"));
+  }
+  const attributes = { ...bare, "x-amz-object-attributes": "Checksum" };
+  const told = await say("GET /bucket/key?attributes", attributes);
+  assert.ok(elementOf(told.text, "ChecksumCRC64NVME") !== undefined, told.text);
+  const from = { "x-amz-copy-source": "bucket/key" };
+  const copied = await say("PUT /bucket/copy", {
+    ...from,
+    ...customer("AES256", key.toBase64(), undefined, source),
+  });
+  assert.equal(copied.status, 200, copied.text);
+  assert.equal((await say("GET /bucket/copy")).text, "hello");
+  const other = customer("AES256", new Uint8Array(32).toBase64(), undefined);
+  assert.equal((await say("GET /bucket/key", other)).status, 403);
+  const plain = { "x-amz-copy-source": "bucket/copy" };
+  const { text } = await say("POST /bucket/parts?uploads", whole);
+  const part = `PUT /bucket/parts?partNumber=1&uploadId=${
+    encodeURIComponent(elementOf(text, "UploadId") ?? "")
+  }`;
+  const writes = [["PUT /bucket/new", {}], ["PUT /bucket/new", plain], [part, {}]] as const;
+  for (const [line, more] of [...writes, ["POST /bucket/new?uploads", {}]] as const) {
+    const refused = await say(line, { ...more, ...bare }, line.startsWith("PUT") ? "x" : undefined);
+    assert.equal(refused.status, 400, `${line}: ${refused.text}`);
+    assert.equal(
+      elementOf(refused.text, "Message"),
+      "Requests specifying Server Side Encryption with Customer provided keys must provide the client calculated MD5 of the secret key.",
+    );
+  }
+  assert.equal((await say("GET /bucket/new")).status, 404);
+  assert.deepEqual(door.errors, []);
+});

@@ -61,8 +61,14 @@ export function namesKey(headers: Headers, of = sse): boolean {
   return ["algorithm", "key", "key-md5"].some((what) => given(what) !== null);
 }
 
-/** The key that comes along, of whatever length. @throws AwsError where it is none, or not whole */
-function broughtKey(headers: Headers, of: string): Bytes | undefined {
+const digestOf = (key: Bytes) => createHash("md5").update(key).digest("base64");
+
+/**
+ * The key that comes along, of whatever length.
+ * @param digested whether its MD5 must come too, as to a write: who reads would see at once that it is another
+ * @throws AwsError where it is none, or not whole
+ */
+function broughtKey(headers: Headers, of: string, digested = false): Bytes | undefined {
   if (!namesKey(headers, of)) return undefined;
   const given = givenOf(headers, of);
   const [algorithm, key, md5] = [given("algorithm"), given("key"), given("key-md5")];
@@ -75,17 +81,27 @@ function broughtKey(headers: Headers, of: string): Bytes | undefined {
     );
   }
   if (key === null) throw secretKeyNeeded();
-  if (md5 === null) throw must("provide the client calculated MD5 of the secret key");
+  if (md5 === null && digested) {
+    throw must("provide the client calculated MD5 of the secret key");
+  }
   const bytes = bytesOf(key);
-  if (createHash("md5").update(bytes).digest("base64") !== md5) {
+  if (md5 !== null && digestOf(bytes) !== md5) {
     throw keyError("The calculated MD5 hash of the key did not match the hash that was provided.");
   }
   return bytes;
 }
 
-/** The key that comes along. @throws AwsError where it is none, or not whole */
-export function customerKey(headers: Headers, of = sse): Bytes | undefined {
-  const key = broughtKey(headers, of);
+/**
+ * The key that comes along.
+ * @param digested whether its MD5 must come too
+ * @throws AwsError where it is none, or not whole
+ */
+export function customerKey(
+  headers: Headers,
+  of = sse,
+  digested = false,
+): Bytes | undefined {
+  const key = broughtKey(headers, of, digested);
   if (key !== undefined && key.length !== customerKey_bytes) throw invalidKey();
   return key;
 }
@@ -138,8 +154,8 @@ export function tellSeal(headers: Headers, seal: Seal | undefined, asked?: Heade
     if (seal !== undefined) headers.set(sse, "AES256");
     return;
   }
-  const md5 = asked?.get(`${sse}-customer-key-md5`);
-  if (md5 === undefined || md5 === null) return;
+  const key = asked && customerKey(asked);
+  if (key === undefined) return;
   headers.set(`${sse}-customer-algorithm`, "AES256");
-  headers.set(`${sse}-customer-key-MD5`, md5);
+  headers.set(`${sse}-customer-key-MD5`, digestOf(key));
 }

@@ -79,7 +79,7 @@ export function checkAskedSeal(headers: Headers): void {
       asked,
     );
   }
-  customerKey(headers);
+  customerKey(headers, sse, true);
   checkKmsKey(headers);
   if (asked === null || asked === "AES256") return;
   if (asked.startsWith("aws:kms")) throw notImplemented(`${sse}: ${asked}`);
