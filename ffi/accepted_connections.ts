@@ -36,11 +36,14 @@ const symbols = {
   getrlimit: { parameters: ["i32", "buffer"], result: "i32" },
   getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
   getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  getpeername: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
   shutdown: { parameters: ["i32", "i32"], result: "i32" },
 } as const;
 
 export interface AcceptedConnection {
   readonly descriptor: number;
+  /** The client's port. */
+  readonly from: number;
   /** For how long nothing has come or gone. */
   readonly idle_ms: number;
 }
@@ -93,13 +96,18 @@ export class AcceptedConnections {
       : -1;
   }
 
+  /** The port that it was accepted on. */
   #portOf(descriptor: number): number | undefined {
     const domain = this.#option(descriptor, SO_DOMAIN);
     if (domain !== AF_INET && domain !== AF_INET6) return undefined;
     if (this.#option(descriptor, SO_ACCEPTCONN) !== 0) return undefined;
+    return this.#portBy("getsockname", descriptor);
+  }
+
+  #portBy(call: "getsockname" | "getpeername", descriptor: number): number | undefined {
     this.#size[0] = address_bytes;
-    const { getsockname } = this.#library.symbols;
-    if (getsockname(descriptor, this.#address.buffer, this.#size) !== 0) return undefined;
+    const ask = this.#library.symbols[call];
+    if (ask(descriptor, this.#address.buffer, this.#size) !== 0) return undefined;
     return this.#address.getUint16(port_at);
   }
 
@@ -117,7 +125,9 @@ export class AcceptedConnections {
         this.#info.getUint32(lastDataSent_at, true),
         this.#info.getUint32(lastDataReceived_at, true),
       );
-      found.push({ descriptor, idle_ms });
+      // One that has ended on the client's side has no peer any more.
+      const from = this.#portBy("getpeername", descriptor) ?? 0;
+      found.push({ descriptor, from, idle_ms });
     }
     return found;
   }

@@ -12,10 +12,11 @@ import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { claimedScope } from "../aws/signatures/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
+import { Crowd } from "../runtime/crowd.ts";
+import { RequestsUnderWay } from "../runtime/requests_under_way.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { Audit } from "./audit.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
-import { Crowd } from "./crowd.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
 import { auditTrail } from "./contract.ts";
 import { type CallNotes, dispatch, type DispatchParts } from "./dispatch.ts";
@@ -245,6 +246,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log,
   );
   const app = door.app();
+  const underWay = new RequestsUnderWay();
   const listening = Promise.withResolvers<number>();
   const server = Deno.serve({
     hostname: options.hostname,
@@ -256,13 +258,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       log.error("request_failed", errorFields(error));
       return errorReply("query", "", visible(error), crypto.randomUUID());
     },
-  }, (request, info) => app.fetch(request, { remote: info.remoteAddr }));
+  }, underWay.following((request, info) => app.fetch(request, { remote: info.remoteAddr })));
   const port = await listening.promise;
   const noDelaySockets = setNoDelayOnListeners();
   if (noDelaySockets === 0) {
     log.warn("no_delay_not_set", { detail: "answers may take 40 ms longer" });
   }
-  const crowd = new Crowd(log, port);
+  const crowd = new Crowd({ log, port, underWay });
   // From here on nothing that handles a request can reach past Deno's permissions.
   if (options.revokeFfi !== false) await Deno.permissions.revoke({ name: "ffi" });
   const { state: ffi } = await Deno.permissions.query({ name: "ffi" });

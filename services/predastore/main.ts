@@ -9,6 +9,8 @@ import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { policyShown, policyTrust } from "../identity/contract.ts";
 import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
+import { Crowd } from "../runtime/crowd.ts";
+import { RequestsUnderWay } from "../runtime/requests_under_way.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
 import { systemBuckets } from "./contract.ts";
 import { EventTeller } from "./events.ts";
@@ -97,16 +99,19 @@ async function start(service: Service): Promise<void> {
   });
   service.onStop(() => door[Symbol.dispose]());
 
+  const underWay = new RequestsUnderWay();
   const https = Deno.serve({
     hostname: config.bind,
     port: config.ports.s3,
     cert: await Deno.readTextFile(paths.tls.cert),
     key: await Deno.readTextFile(paths.tls.key),
-    handler: door.handler("public"),
+    handler: underWay.following(door.handler("public")),
     onListen: () => {
       setNoDelayOnListeners();
     },
   });
+  // Only strangers come by the public port.
+  const crowd = new Crowd({ log, port: https.addr.port, underWay });
   const servers = [
     https,
     await serveUnix(paths.s3Front, door.handler("front")),
@@ -119,6 +124,7 @@ async function start(service: Service): Promise<void> {
     // Whoever still uploads or downloads then is cut off; nothing half done is ever visible.
     await Promise.race([Promise.all(servers.map((server) => server.shutdown())), late.promise]);
     clearTimeout(timer);
+    crowd[Symbol.dispose]();
   });
 
   const failed = (event: string) => (error: unknown) => log.error(event, errorFields(error));
@@ -178,6 +184,7 @@ async function start(service: Service): Promise<void> {
         directories_online: store.directories.online.length,
         code: `RS(${storage.data_shards},${storage.parity_shards})`,
         requests: door.meter.count,
+        connections_ended: crowd.ended,
         shards_repaired: store.repair.shards_repaired,
         events_told: teller.told,
         events_waiting: store.index.outbox.count(),

@@ -28,6 +28,11 @@ export interface ServiceProcess {
   readonly ended: Promise<number>;
 }
 
+export interface ProcessLimits {
+  /** As many as the machine gives unless said. */
+  readonly descriptors?: number;
+}
+
 export interface TestNode extends AsyncDisposable {
   readonly config: Node["config"];
   readonly paths: Node["paths"];
@@ -35,7 +40,7 @@ export interface TestNode extends AsyncDisposable {
   /** A bus connection with the rights of that name. */
   bus(name: ServiceName | "operator"): Promise<Bus>;
   /** Starts a service's process; does not wait for it. */
-  start(name: ServiceName): Promise<ServiceProcess>;
+  start(name: ServiceName, limits?: ProcessLimits): Promise<ServiceProcess>;
 }
 
 export async function startNode(): Promise<TestNode> {
@@ -68,8 +73,8 @@ export async function startNode(): Promise<TestNode> {
     buses.set(name, made);
     return made;
   };
-  const start = async (name: ServiceName) => {
-    const made = startProcess(name, { config, paths }, await bus("operator"));
+  const start = async (name: ServiceName, limits: ProcessLimits = {}) => {
+    const made = startProcess(name, { config, paths }, await bus("operator"), limits);
     processes.push(made);
     return made;
   };
@@ -96,10 +101,16 @@ function startProcess(
   name: ServiceName,
   { config }: Pick<Node, "config" | "paths">,
   operator: Bus,
+  { descriptors }: ProcessLimits,
 ): ServiceProcess {
   const command = serviceCommand(serviceNamed(name), { config, repository });
-  const child = new Deno.Command(command.program, {
-    args: [...command.args],
+  const [program = "", ...args] = [
+    ...(descriptors === undefined ? [] : ["prlimit", `--nofile=${descriptors}:${descriptors}`]),
+    command.program,
+    ...command.args,
+  ];
+  const child = new Deno.Command(program, {
+    args,
     env: { ...command.env },
     clearEnv: true,
     stdin: "null",

@@ -7,7 +7,7 @@ import { Agent } from "node:https";
 import { join } from "node:path";
 import type { NodeConfig } from "../../services/config/node_config.ts";
 import { type AccessKey, accounts, answerAsIdentity, identityApart } from "./identity_stand_in.ts";
-import { type ServiceProcess, startNode, type TestNode } from "./node.ts";
+import { type ProcessLimits, type ServiceProcess, startNode, type TestNode } from "./node.ts";
 
 export { type AccessKey, accounts } from "./identity_stand_in.ts";
 
@@ -33,6 +33,7 @@ export interface PredastoreOptions {
   readonly storage?: (directory: string) => Partial<NodeConfig["storage"]>;
   /** The stand-in for identity has a thread of its own, for tests that keep theirs busy. */
   readonly identity_apart?: boolean;
+  readonly limits?: ProcessLimits;
 }
 
 export async function startPredastore(options: PredastoreOptions = {}): Promise<TestPredastore> {
@@ -51,7 +52,7 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
     answerAsIdentity(identity);
     await identity.connection.flush();
   }
-  let running = await node.start("predastore");
+  let running = await node.start("predastore", options.limits);
   await running.healthy();
   const clients: S3Client[] = [];
   const ca = await Deno.readTextFile(node.paths.tls.ca);
@@ -75,7 +76,7 @@ export async function startPredastore(options: PredastoreOptions = {}): Promise<
     process: () => running,
     async restart(signal = "SIGTERM") {
       await running.stop(signal);
-      running = await node.start("predastore");
+      running = await node.start("predastore", options.limits);
       await running.healthy();
     },
     s3(key = "AKIATEST", more = {}) {

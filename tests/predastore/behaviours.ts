@@ -207,7 +207,7 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /body without a length/,
       /body over 5 GiB/,
       /headers over limits/,
-      /idle connections starve/,
+      /idle connections/,
     ],
     ["errors in S3's own form, with their details", /^errors tell their details/],
     ["bad XML, bad keys, bad methods", /hostile XML/, /keys that are no UTF-8/],
