@@ -294,3 +294,45 @@ Deno.test("an export that is cancelled when its object is written already leaves
   assert.deepEqual(written, [`disks/out/${ExportImageTaskId}.vmdk`]);
   assert.deepEqual([...objects.objects.keys()], []);
 });
+
+Deno.test("a task whose end was written without anybody hearing of it is not done once more, nor taken back", async () => {
+  await using world = await startResourceSide();
+  await using _disk = await served(world);
+  const { ask, objects, state: { records } } = world;
+  objects.buckets.set("disks", alice);
+  const SnapshotId = await snapshotIn(world);
+  const { ImageId = "" } = await ask("RegisterImage", {
+    Name: "exported",
+    RootDeviceName: "/dev/xvda",
+    BlockDeviceMappings: [{ DeviceName: "/dev/xvda", Ebs: { SnapshotId } }],
+  });
+  const exported = async () => {
+    const { ExportImageTasks: [task] = [] } = await ask("DescribeExportImageTasks", {});
+    return task;
+  };
+  const change = records.change.bind(records);
+  records.change = async (...args) => {
+    const written = await change(...args);
+    if ((await exported())?.Status === "completed") {
+      records.change = change;
+      // Its owner sees that it is done, and needs the image no more.
+      await ask("DeregisterImage", { ImageId });
+      throw unavailable("The state store");
+    }
+    return written;
+  };
+  await ask("ExportImage", {
+    ImageId,
+    DiskImageFormat: "VMDK",
+    S3ExportLocation: { S3Bucket: "disks", S3Prefix: "out/" },
+  });
+  // The next one begins when this one has come to its end.
+  await ask("ImportImage", { DiskContainers: [{ SnapshotId }] });
+  await until("the next one's end", async () => {
+    const { ImportImageTasks: [task] = [] } = await ask("DescribeImportImageTasks", {});
+    return task?.Status === "completed";
+  });
+  const { Status, ExportImageTaskId } = await exported() ?? {};
+  assert.equal(Status, "completed");
+  assert.deepEqual([...objects.objects.keys()], [`disks/out/${ExportImageTaskId}.vmdk`]);
+});

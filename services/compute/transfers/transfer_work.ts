@@ -12,6 +12,7 @@ import { delay } from "../delay.ts";
 import { type Said, saying, statusOf } from "./task_status.ts";
 import type { Task, Transfer, TransferDependencies } from "./transfer.ts";
 import { doTask, takeBackTask } from "./transfer_steps.ts";
+import type { TaskStatus } from "./transfer_tasks.ts";
 
 /** Long enough for a service that is started again. */
 const tries = 20;
@@ -50,7 +51,7 @@ export class TransferWork {
     const { one, account_id, id } = this.task;
     for (let attempt = 1; !this.stopped.aborted; attempt++) {
       const record = this.dependencies.state.records.get(one, account_id, id);
-      if (record === undefined) return;
+      if (record === undefined || hasEnded(statusOf(one, record))) return;
       try {
         if (await this.#try(record, attempt)) return;
       } finally {
@@ -98,6 +99,14 @@ export class TransferWork {
     );
   }
 
+  /** As the store has it: its end may have been written without anybody hearing of it, and is to be believed then. */
+  async #hasEnded(): Promise<boolean> {
+    const { one, account_id, id } = this.task;
+    const tasks = this.dependencies.state.records.of(one);
+    const row = await tasks.table.read(tasks.keyOf(account_id, id));
+    return row === undefined || hasEnded(statusOf(one, row.value));
+  }
+
   /**
    * Ends the task without anything left of it. Nobody knows any more of what an ended task has left, so its end waits
    * for a store that is away.
@@ -106,6 +115,7 @@ export class TransferWork {
   async #takeBack(record: Record, message: string): Promise<boolean> {
     while (!this.stopped.aborted) {
       try {
+        if (await this.#hasEnded()) return true;
         await takeBackTask(this.task, this.#transfer, record, this.stopped);
         break;
       } catch (error) {
@@ -154,5 +164,7 @@ export class TransferWork {
     this.stopped.removeEventListener("abort", resolve);
   }
 }
+
+const hasEnded = (status: TaskStatus) => status === "completed" || status === "deleted";
 
 const endTime = () => ({ EndTime: new Date().toISOString() });
