@@ -364,11 +364,16 @@ Deno.test({
         const hoistableHeaders = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
         const hoisted = { expiresIn: 60, hoistableHeaders };
         const put = new PutObjectCommand({ Bucket, Key: "hoisted", ...withKey(one) });
-        const urls = {
-          GET: await getSignedUrl(s3, get, hoisted),
-          PUT: await getSignedUrl(s3, put, hoisted),
-        };
-        for (const [method, asked] of Object.entries(urls)) {
+        const copy = new CopyObjectCommand({
+          ...{ Bucket, Key: "hoisted", CopySource: `${Bucket}/small` },
+          ...fromKey(one),
+        });
+        const urls = [
+          ["GET", await getSignedUrl(s3, get, hoisted)],
+          ["PUT", await getSignedUrl(s3, put, hoisted)],
+          ["PUT", await getSignedUrl(s3, copy, { expiresIn: 60 })],
+        ] as const;
+        for (const [method, asked] of urls) {
           assert.ok(asked.includes(encodeURIComponent(withKey(one).SSECustomerKey)), asked);
           const body = method === "PUT" ? "x" : null;
           const answer = await fetch(asked, { client, method, body });

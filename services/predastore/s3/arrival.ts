@@ -83,7 +83,7 @@ export function isForm(request: Request, { key, query }: Target): boolean {
 }
 
 /** What opens an object, in a URL, would stand in every log and history that the URL stands in. */
-const ofCustomersKey = /^x-amz-server-side-encryption-customer-/;
+const ofCustomersKey = /^x-amz-(copy-source-)?server-side-encryption-customer-/;
 
 /**
  * A presigned URL may carry headers in its query: signed there, they count as if they were sent.
