@@ -9,6 +9,7 @@ import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { policyShown, policyTrust } from "../identity/contract.ts";
 import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { errorFields } from "../log/log.ts";
+import { closeDoors } from "../runtime/close_doors.ts";
 import { Crowd } from "../runtime/crowd.ts";
 import { RequestsUnderWay } from "../runtime/requests_under_way.ts";
 import { runService, type Service } from "../runtime/run_service.ts";
@@ -37,7 +38,7 @@ const slowestStop_ms = 15_000;
 /** Listens on a Unix socket that user and group may use. */
 async function serveUnix(
   path: string,
-  handler: (request: Request) => Promise<Response>,
+  handler: Deno.ServeHandler<Deno.UnixAddr>,
 ): Promise<Deno.HttpServer<Deno.UnixAddr>> {
   await Deno.mkdir(dirname(path), { recursive: true });
   await Deno.remove(path).catch(ignoreMissing);
@@ -114,17 +115,14 @@ async function start(service: Service): Promise<void> {
   const crowd = new Crowd({ log, port: https.addr.port, underWay });
   const servers = [
     https,
-    await serveUnix(paths.s3Front, door.handler("front")),
-    await serveUnix(paths.s3Delegate, door.handler("delegate")),
-    await serveUnix(paths.s3System, door.handler("system")),
+    await serveUnix(paths.s3Front, underWay.following(door.handler("front"))),
+    await serveUnix(paths.s3Delegate, underWay.following(door.handler("delegate"))),
+    await serveUnix(paths.s3System, underWay.following(door.handler("system"))),
   ];
   service.onStop(async () => {
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, slowestStop_ms);
+    door.close();
     // Whoever still uploads or downloads then is cut off; nothing half done is ever visible.
-    await Promise.race([Promise.all(servers.map((server) => server.shutdown())), late.promise]);
-    clearTimeout(timer);
-    crowd[Symbol.dispose]();
+    await closeDoors({ servers, underWay, crowd, log }, slowestStop_ms);
   });
 
   const failed = (event: string) => (error: unknown) => log.error(event, errorFields(error));

@@ -11,7 +11,10 @@ type Told = Pick<Deno.ServeHandlerInfo, "remoteAddr" | "completed">;
 
 export class RequestsUnderWay {
   readonly #onPort = new Map<number, number>();
+  readonly #ended = Promise.withResolvers<void>();
   #count = 0;
+  /** What comes afterwards is refused at once, and not waited for. */
+  #closing = false;
 
   get count(): number {
     return this.#count;
@@ -22,26 +25,35 @@ export class RequestsUnderWay {
     return this.#onPort.has(port);
   }
 
+  /** Waits for the end of all that are under way now. */
+  async ended(): Promise<void> {
+    this.#closing = true;
+    if (this.#count === 0) this.#ended.resolve();
+    await this.#ended.promise;
+  }
+
   /** The handler, with each of its requests counted here while it is under way. */
   following<Info extends Told, Answer>(
     handler: (request: Request, info: Info) => Answer,
   ): (request: Request, info: Info) => Answer {
     return (request, info) => {
-      this.#follow(info);
+      if (!this.#closing) this.#follow(info);
       return handler(request, info);
     };
   }
 
   #follow({ remoteAddr, completed }: Told): void {
-    const port = "port" in remoteAddr ? remoteAddr.port : 0;
-    this.#onPort.set(port, (this.#onPort.get(port) ?? 0) + 1);
+    const port = "port" in remoteAddr ? remoteAddr.port : undefined;
+    if (port !== undefined) this.#onPort.set(port, (this.#onPort.get(port) ?? 0) + 1);
     this.#count++;
     const ended = () => this.#end(port);
     completed.then(ended, ended);
   }
 
-  #end(port: number): void {
+  #end(port: number | undefined): void {
     this.#count--;
+    if (this.#closing && this.#count === 0) this.#ended.resolve();
+    if (port === undefined) return;
     const left = (this.#onPort.get(port) ?? 0) - 1;
     if (left > 0) this.#onPort.set(port, left);
     else this.#onPort.delete(port);

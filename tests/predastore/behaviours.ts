@@ -255,6 +255,10 @@ const promises: Readonly<Record<string, readonly Promised[]>> = {
       /uploads that trickle/,
       /body that stops/,
     ],
+    [
+      "what is under way when the service stops comes to its end",
+      /told to stop is stored/,
+    ],
   ],
   "Storage": [
     ["Reed-Solomon of any k + m", /shards of RS/, /objects of every size read back/],

@@ -1,34 +1,13 @@
 /** Connections that are opened and say nothing: they end nobody who has something to say. */
 import assert from "node:assert/strict";
 import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
-import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 import { randomBytes } from "node:crypto";
-import { startPredastore, type TestPredastore } from "../kit/predastore.ts";
+import { startPredastore } from "../kit/predastore.ts";
 import { until } from "../kit/until.ts";
+import { beginUpload } from "./begun_upload.ts";
 
 const descriptors = 1_024;
 const idle = 3_000;
-
-/** An upload whose parts are sent when the test likes. */
-async function begunUpload(test: TestPredastore, target: string, length: number) {
-  const port = test.node.config.ports.s3;
-  const connection = await Deno.connectTls({ hostname: "localhost", port, caCerts: [test.ca] });
-  const send = async (bytes: Uint8Array) => {
-    for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
-  };
-  await send(new TextEncoder().encode(
-    `PUT ${target} HTTP/1.1\r\nhost: localhost:${port}\r\ncontent-length: ${length}\r\n\r\n`,
-  ));
-  return {
-    send,
-    async answer() {
-      const buffer = new Uint8Array(64 * 1024);
-      const count = await connection.read(buffer);
-      return new TextDecoder().decode(buffer.subarray(0, count ?? 0));
-    },
-    [Symbol.dispose]: () => connection.close(),
-  };
-}
 
 Deno.test({
   name:
@@ -53,9 +32,11 @@ Deno.test({
 
     const body = randomBytes(4 << 20);
     const part = body.length / 4;
-    const url = await getSignedUrl(s3, new PutObjectCommand({ Bucket: "idle", Key: "slow" }));
-    const target = url.slice(url.indexOf("/", "https://".length));
-    using upload = await begunUpload(test, target, body.length);
+    using upload = await beginUpload(test, s3, {
+      Bucket: "idle",
+      Key: "slow",
+      length: body.length,
+    });
     await upload.send(body.subarray(0, part));
     let refused = 0;
     try {

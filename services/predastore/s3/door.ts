@@ -50,15 +50,28 @@ export interface DoorOptions extends AuthorizationOptions {
   readonly policyTrust: PolicyTrust;
 }
 
+/** S3's clients try again later. */
+class Closing extends AwsError {
+  constructor() {
+    super("ServiceUnavailable", "The service is stopping. Please try again.", { status: 503 });
+  }
+}
+
 export class Door implements Disposable {
   readonly #options: DoorOptions;
   readonly #authorization: Authorization;
   readonly #watch = new SlowBodies();
   readonly meter = new Meter();
+  #closing = false;
 
   constructor(options: DoorOptions) {
     this.#options = options;
     this.#authorization = new Authorization(options);
+  }
+
+  /** From now on requests are refused; those under way go on. */
+  close(): void {
+    this.#closing = true;
   }
 
   /** The handler for one kind of door. */
@@ -89,6 +102,7 @@ export class Door implements Disposable {
     let named = { bucket: "", key: "" };
     let may: S3Call["may"] | undefined;
     try {
+      if (this.#closing) throw new Closing();
       const target = parseTarget(
         kind === "system" ? from.target : pathStyle(from.authority, from.target),
       );
@@ -164,7 +178,7 @@ export class Door implements Disposable {
     } catch (error) {
       const told = await mayKnow(request.method, named.bucket, publicError(error), may);
       refused = told.code;
-      if (told.status >= 500 && told.code !== "NotImplemented") {
+      if (told.status >= 500 && told.code !== "NotImplemented" && !(error instanceof Closing)) {
         log.error("request_failed", { action, ...named, ...errorFields(error) });
       }
       response = errorReply(told, {
@@ -173,6 +187,7 @@ export class Door implements Disposable {
         request_id: from.request_id,
       });
       this.#tellRegion(request.method, named, response.headers);
+      if (this.#closing) response.headers.set("connection", "close");
       await discard(request);
     }
     shareAnswer(

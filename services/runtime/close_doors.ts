@@ -1,0 +1,44 @@
+/**
+ * How a service's HTTP servers come to their end: what is under way is finished, as long as that may take, and the rest is cut off.
+ *
+ * `Deno.serve` reads no more of a body once it shuts down, so that who is still sending one would lose it. So it is told to
+ * only when nothing is under way any more; until then the service itself refuses what comes.
+ */
+import type { Log } from "../log/log.ts";
+import type { Crowd } from "./crowd.ts";
+import type { RequestsUnderWay } from "./requests_under_way.ts";
+
+/** How long a request that was cut off may take to notice, and a connection to close. */
+const cutOff_ms = 1_000;
+
+export interface OpenDoors {
+  readonly servers: readonly Pick<Deno.HttpServer, "shutdown">[];
+  readonly underWay: RequestsUnderWay;
+  readonly crowd: Crowd;
+  readonly log: Log;
+}
+
+async function within(time_ms: number, work: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(late.resolve, time_ms);
+  await Promise.race([work, late.promise]);
+  clearTimeout(timer);
+}
+
+/** Returns when the servers have ended, or a little after the time at the latest. */
+export async function closeDoors(
+  { servers, underWay, crowd, log }: OpenDoors,
+  timeout_ms: number,
+): Promise<void> {
+  await within(timeout_ms, underWay.ended());
+  if (underWay.count > 0) {
+    log.warn("requests_cut_off", { in_flight: underWay.count });
+    crowd.endAll();
+  }
+  const closed = Promise.all(servers.map((server) => server.shutdown()));
+  await within(cutOff_ms, closed);
+  // Whoever has not said anything yet is not waited for.
+  crowd.endAll();
+  await within(cutOff_ms, closed);
+  crowd[Symbol.dispose]();
+}
