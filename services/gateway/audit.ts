@@ -61,7 +61,7 @@ export class Audit implements AsyncDisposable {
   #noted = 0;
   #dropped = 0;
   #streamStands = false;
-  /** Of the stream, as far as its acknowledgements tell. */
+  /** Of the stream's last entry, as far as the stream and its acknowledgements tell. */
   #sequence = 0;
   /** How long after its first sending an entry is stored once whatever is done. */
   #safe_ms = 0;
@@ -126,8 +126,8 @@ export class Audit implements AsyncDisposable {
           discard: "old",
         })
       );
-      // One that was made again counts anew.
-      this.#sequence = Math.min(this.#sequence, state.last_seq);
+      // What is sent from now on comes after it, also where an earlier run's entries were the last, or a stream made again counts anew.
+      this.#sequence = state.last_seq;
       this.#safe_ms = config.duplicate_window / 1e6 / 2;
       this.#streamStands = true;
     } catch (error) {
