@@ -3,7 +3,8 @@
  *
  * A deletion is written down first (`deleting`, from then on nobody sees it) and done when no copy and no
  * volume is being filled from the snapshot any more, and the block store no longer needs its chunks for
- * volumes that were cloned from it: tried at once, and again with every sweep.
+ * volumes that were cloned from it: tried at once, and again with every sweep. One that an image came to stand on
+ * while its deletion was written down, and cut off there, is kept.
  */
 import { AwsError } from "../../aws/errors.ts";
 import { deleteSnapshot } from "../../viperblock/contract.ts";
@@ -94,9 +95,26 @@ export class SnapshotEnd {
       this.care.instances.all().some((one) => one.planned_volumes?.some(isOfIt) === true);
   }
 
+  /**
+   * Takes back the deletion of a snapshot that an image stands on: whoever asked for it died before it had looked again.
+   * @returns the snapshot as it is now, whose state the block store knows; undefined where it goes, or there is none
+   */
+  async keep({ account_id, snapshot_id }: SnapshotRecord): Promise<SnapshotRecord | undefined> {
+    const { images, snapshots } = this.care.state;
+    const image_id = this.userOf(snapshot_id);
+    if (image_id === undefined) return undefined;
+    // An image that this node has not heard the end of yet keeps nothing.
+    const image = await images.table.read(images.keyOf(account_id, image_id));
+    const row = await snapshots.table.read(snapshots.keyOf(account_id, snapshot_id));
+    if (image === undefined || image.value.making !== undefined) return undefined;
+    if (row?.value.state !== "deleting") return undefined;
+    const kept = { ...row.value, state: "pending" } as const;
+    return (await snapshots.table.update(row.key, kept, row.revision)).value;
+  }
+
   /** One try to end a `deleting` snapshot; true when it is gone. */
   async finish({ account_id, snapshot_id }: SnapshotRecord): Promise<boolean> {
-    if (this.#isRead(snapshot_id)) return false;
+    if (this.userOf(snapshot_id) !== undefined || this.#isRead(snapshot_id)) return false;
     return await this.#locks.hold(snapshot_id, async () => {
       try {
         await this.care.bus.ask(deleteSnapshot, { snapshot_id });

@@ -69,13 +69,22 @@ export class SnapshotKeeper {
 
   sweep(): void {
     for (const snapshot of this.state.snapshots.all()) {
-      if (snapshot.state === "deleting") this.#end.finishLater(snapshot);
+      if (snapshot.state === "deleting") this.#endOrKeep(snapshot);
       else if (snapshot.awaits_reboot_of !== undefined) this.#reboots.miss(snapshot);
       else if (snapshot.state === "pending") this.#watch(snapshot);
     }
     this.#background.begin("images_not_settled", {}, async () => {
       await removeLeftImages(this);
       await settleImages(this.state);
+    });
+  }
+
+  #endOrKeep(snapshot: SnapshotRecord): void {
+    const { snapshot_id } = snapshot;
+    if (this.userOf(snapshot_id) === undefined) return this.#end.finishLater(snapshot);
+    this.#background.begin("snapshot_not_kept", { snapshot_id }, async () => {
+      const kept = await this.#end.keep(snapshot);
+      if (kept !== undefined) this.#watch(kept);
     });
   }
 

@@ -252,3 +252,34 @@ Deno.test("what a launch has yet to make a volume of is kept by the block store 
   side.snapshots.sweep();
   await nothingLeft(world);
 });
+
+Deno.test("a deletion that was cut off after an image had been registered of the snapshot leaves the image what it stands on", async () => {
+  await using world = await startResourceSide();
+  const { ask, side, state, store } = world;
+  const { SnapshotId = "" } = await ask("CreateSnapshot", { VolumeId: await volumeIn(world) });
+  await until("it is stored", () => state.snapshots.get(alice, SnapshotId)?.state === "completed");
+  const { ImageId = "" } = await ask("RegisterImage", {
+    Name: "standing",
+    RootDeviceName: "/dev/xvda",
+    BlockDeviceMappings: [{ DeviceName: "/dev/xvda", Ebs: { SnapshotId } }],
+  });
+  // As who looked for images before there was this one, marked it, and died before looking again.
+  const mark = () =>
+    state.snapshots.modify(alice, SnapshotId, (now) => ({ ...now, state: "deleting" }));
+  assert.equal(await side.snapshots.finish(await mark()), false);
+  side.snapshots.sweep();
+  await until("it is kept", () => state.snapshots.get(alice, SnapshotId)?.state === "completed");
+  assert.ok(store.snapshots.has(SnapshotId));
+
+  // Where the image is going this node has but not heard of it yet.
+  const { images } = state;
+  const { all } = images;
+  const known = [...images.all(alice)];
+  await images.delete(alice, ImageId);
+  images.all = () => known.values() as ReturnType<typeof all>;
+  await mark();
+  side.snapshots.sweep();
+  await side.snapshots.stop();
+  assert.deepEqual([...state.snapshots.all(alice)].map((one) => one.state), ["deleting"]);
+  images.all = all;
+});
