@@ -12,6 +12,7 @@ import type { Paths } from "../config/node_config.ts";
 import { errorFields, type Log } from "../log/log.ts";
 import type { Table } from "../state/table.ts";
 import { Allowance } from "./allowance.ts";
+import { GuestSocket } from "./guest_socket.ts";
 import { pathOf, refusal, respond, type RespondContext } from "./respond.ts";
 import type { RoleCredentials } from "./role_credentials.ts";
 import { ignoreMissing } from "../config/missing_files.ts";
@@ -24,7 +25,8 @@ interface Served {
   /** Ends the server at once: a guest that keeps a connection open holds nothing up. */
   readonly abort: AbortController;
   readonly finished: Promise<void>;
-  readonly path: string;
+  readonly socket: GuestSocket;
+  readonly paths: readonly string[];
 }
 
 export interface ServersOptions {
@@ -77,11 +79,12 @@ export class MetadataServers implements AsyncDisposable {
     if (this.#served.has(key)) return;
     const path = this.#options.paths.imds(instanceId);
     await Deno.mkdir(dirname(path), { recursive: true });
-    await Deno.remove(path).catch(ignoreMissing);
+    const inner = `${path}.http`;
+    await Deno.remove(inner).catch(ignoreMissing);
     const allowance = new Allowance(perSecond, burst);
     const abort = new AbortController();
     const { finished } = Deno.serve({
-      path,
+      path: inner,
       signal: abort.signal,
       onListen: () => {},
       onError: (error) => {
@@ -92,9 +95,10 @@ export class MetadataServers implements AsyncDisposable {
         return refusal(503);
       },
     }, (request) => this.#answer(request, key, allowance));
-    this.#served.set(key, { abort, finished, path });
-    // QEMU runs as another user and connects by the group that both are in.
-    await Deno.chmod(path, 0o660);
+    // Nobody but this service comes in past the guest's socket.
+    await Deno.chmod(inner, 0o600);
+    const socket = await GuestSocket.listen(path, inner);
+    this.#served.set(key, { abort, finished, socket, paths: [path, inner] });
   }
 
   async #answer(request: Request, key: string, allowance: Allowance): Promise<Response> {
@@ -122,9 +126,10 @@ export class MetadataServers implements AsyncDisposable {
     if (served === undefined) return;
     this.#served.delete(key);
     this.#options.roles.forget(key.slice(key.indexOf(".") + 1));
+    await served.socket[Symbol.asyncDispose]();
     served.abort.abort();
     await served.finished;
-    await Deno.remove(served.path).catch(ignoreMissing);
+    for (const path of served.paths) await Deno.remove(path).catch(ignoreMissing);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
