@@ -20,6 +20,15 @@ export class UntoldTable {
     );
   }
 
+  /** What waits for one directory waits for another too. */
+  copy(from: number, to: number): void {
+    this.#database.run(
+      "insert or ignore into untold select ?, sequence, type, meta from untold where directory = ?",
+      to,
+      from,
+    );
+  }
+
   of(directory: number, limit: number): SmallRecord[] {
     return this.#database.all(
       "select sequence, type, meta from untold where directory = ? order by sequence limit ?",

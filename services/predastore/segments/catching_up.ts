@@ -25,19 +25,21 @@ const saysGone = new Set<number>([
 export class CatchingUp {
   readonly #untold: Untold;
   readonly #log: Log;
-  readonly #online: () => readonly BlobDirectory[];
+  readonly #all: () => readonly BlobDirectory[];
   readonly #running = new Map<BlobDirectory, Promise<void>>();
   #stopped = false;
 
-  constructor(untold: Untold, log: Log, online: () => readonly BlobDirectory[]) {
+  /** @param all that there should be */
+  constructor(untold: Untold, log: Log, all: () => readonly BlobDirectory[]) {
     this.#untold = untold;
     this.#log = log;
-    this.#online = online;
+    this.#all = all;
   }
 
   /** Looks which of those that are there are behind, and begins with them; returns at once. */
   begin(): void {
-    for (const directory of this.#online()) {
+    for (const directory of this.#all()) {
+      if (!directory.online) continue;
       const behind = this.#untold.behind(directory.number);
       if (behind === undefined || this.#stopped || this.#running.has(directory)) continue;
       const sources = this.#sources(directory, behind);
@@ -48,12 +50,14 @@ export class CatchingUp {
     }
   }
 
-  /** One that has it all; where none is left that was there, all that there are. */
+  /** One that has it all; where none is left that was there and heard of it, all that there are. */
   #sources(directory: BlobDirectory, behind: Behind): readonly BlobDirectory[] {
-    const others = this.#online().filter((one) => one !== directory);
-    const whole = others.find((one) => this.#untold.canTell(one, behind));
+    const others = this.#all().filter((one) => one !== directory);
+    const whole = others.find((one) => one.online && this.#untold.canTell(one, behind));
     if (whole !== undefined) return [whole];
-    return others.some(({ number }) => number < behind.next) ? [] : others;
+    // One that is away, or has not been told all yet, will tell.
+    const isLeft = others.some(({ number }) => this.#untold.wasThere(number, behind));
+    return isLeft || others.some(({ online }) => !online) ? [] : others;
   }
 
   async #catchUp(
@@ -68,11 +72,15 @@ export class CatchingUp {
     try {
       for (const source of sources) records += await this.#hear(directory, source, since);
       isDone = !this.#stopped;
-      if (isDone) this.#log.info("blob_directory_caught_up", { path, records });
     } catch (error) {
       this.#log.warn("blob_directory_behind", { path, ...errorFields(error) });
-    } finally {
+    }
+    try {
       this.#untold.endsToCatchUp(number, isDone);
+      if (isDone) this.#log.info("blob_directory_caught_up", { path, records });
+    } catch (error) {
+      // The index has not taken it: it is told once more.
+      this.#log.warn("blob_directory_behind", { path, ...errorFields(error) });
     }
   }
 

@@ -54,7 +54,7 @@ export class Directories {
     this.#index = index;
     this.#untold = new Untold(index, () => this.#byNumber.keys(), options.most_untold);
     this.#room = new Room(options, () => this.online);
-    this.#catchingUp = new CatchingUp(this.#untold, options.log, () => this.online);
+    this.#catchingUp = new CatchingUp(this.#untold, options.log, () => this.all);
     for (const directory of all) this.#byNumber.set(directory.number, directory);
     const isOurs = (number: number) => this.#byNumber.has(number);
     this.#departed = new Departed(index, isOurs, (number) => this.#untold.forget(number));

@@ -129,19 +129,22 @@ export class Untold {
   }
 
   /**
-   * Inside a transaction: a new directory has nothing of what those that are behind were not told, which must be there when
-   * they are back, whoever is gone by then.
+   * Inside a transaction: a new directory has nothing of what others were not told, which must be there when they are back,
+   * whoever is gone by then, and however long their lists become.
    */
   added(directory: number): void {
     const next = Number(this.#index.value("next_directory") ?? 0);
     for (let other = 0; other < next; other++) {
+      if (other === directory) continue;
+      this.#index.untold.copy(other, directory);
       const behind = this.behind(other);
-      if (other === directory || behind === undefined) continue;
+      if (behind === undefined) continue;
       const known = this.behind(directory);
       const since = Math.min(behind.since, known?.since ?? Infinity);
       const before = Math.min(behind.next, known?.next ?? Infinity);
       this.#index.setValue(behindAt(directory), JSON.stringify({ since, next: before }));
     }
+    this.#counts.delete(directory);
   }
 
   /** Inside a transaction: nobody waits for the directory any more. */
@@ -152,9 +155,14 @@ export class Untold {
     this.#counts.delete(directory);
   }
 
-  /** Whether a directory that existed before another fell behind has all that this was not told. */
-  canTell({ number }: BlobDirectory, { next }: Behind): boolean {
-    return number < next && !this.#isBehind(number) && !this.#inMemory.has(number) &&
+  /** Whether a directory existed before another fell behind, and has heard of all that this was not told, or will. */
+  wasThere(number: number, { next }: Behind): boolean {
+    return number < next && !this.#isBehind(number);
+  }
+
+  /** Whether it has heard of all of it. */
+  canTell({ number }: BlobDirectory, behind: Behind): boolean {
+    return this.wasThere(number, behind) && !this.#inMemory.has(number) &&
       this.#index.untold.count(number) === 0;
   }
 
