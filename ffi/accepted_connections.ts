@@ -28,6 +28,11 @@ const tcpInfo_bytes = 56;
 /** `struct sockaddr_in6`, the longer of the two; the port is where it is in the other. */
 const address_bytes = 28;
 const port_at = 2;
+const ipv4_at = 4;
+const ipv6_at = 8;
+/** What an IPv4 address begins with where it stands as an IPv6 one: all but its last 4 bytes. */
+const mappedIpv4 = "00000000000000000000ffff";
+const ipv6Network_bytes = 8;
 /** No more are looked at: the lowest are given out first, so more than that are open when these are. */
 const mostDescriptors = 16_384;
 
@@ -44,6 +49,8 @@ export interface AcceptedConnection {
   readonly descriptor: number;
   /** The client's port. */
   readonly from: number;
+  /** The client's IPv4 address, or the /64 of its IPv6 one, since who has one address has all of that. */
+  readonly network: string;
   /** For how long nothing has come or gone. */
   readonly idle_ms: number;
 }
@@ -101,14 +108,30 @@ export class AcceptedConnections {
     const domain = this.#option(descriptor, SO_DOMAIN);
     if (domain !== AF_INET && domain !== AF_INET6) return undefined;
     if (this.#option(descriptor, SO_ACCEPTCONN) !== 0) return undefined;
-    return this.#portBy("getsockname", descriptor);
+    return this.#askAddress("getsockname", descriptor)
+      ? this.#address.getUint16(port_at)
+      : undefined;
   }
 
-  #portBy(call: "getsockname" | "getpeername", descriptor: number): number | undefined {
+  /** @returns whether `#address` is that of the descriptor's socket, or of its peer */
+  #askAddress(call: "getsockname" | "getpeername", descriptor: number): boolean {
     this.#size[0] = address_bytes;
-    const ask = this.#library.symbols[call];
-    if (ask(descriptor, this.#address.buffer, this.#size) !== 0) return undefined;
-    return this.#address.getUint16(port_at);
+    return this.#library.symbols[call](descriptor, this.#address.buffer, this.#size) === 0;
+  }
+
+  /** Of the address that was asked for last. */
+  #network(): string {
+    const hex = new Uint8Array(this.#address.buffer).toHex();
+    const part = (at: number, bytes: number) => hex.slice(2 * at, 2 * (at + bytes));
+    if (this.#address.getUint16(0, true) === AF_INET) return part(ipv4_at, 4);
+    if (part(ipv6_at, 12) === mappedIpv4) return part(ipv6_at + 12, 4);
+    return part(ipv6_at, ipv6Network_bytes);
+  }
+
+  /** Of who opened it; one that has ended on the client's side has no peer any more. */
+  #peer(descriptor: number): Pick<AcceptedConnection, "from" | "network"> {
+    if (!this.#askAddress("getpeername", descriptor)) return { from: 0, network: "" };
+    return { from: this.#address.getUint16(port_at), network: this.#network() };
   }
 
   /** Those that were accepted on the port. */
@@ -125,9 +148,7 @@ export class AcceptedConnections {
         this.#info.getUint32(lastDataSent_at, true),
         this.#info.getUint32(lastDataReceived_at, true),
       );
-      // One that has ended on the client's side has no peer any more.
-      const from = this.#portBy("getpeername", descriptor) ?? 0;
-      found.push({ descriptor, from, idle_ms });
+      found.push({ descriptor, ...this.#peer(descriptor), idle_ms });
     }
     return found;
   }

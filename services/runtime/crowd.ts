@@ -2,12 +2,13 @@
  * A bound on a door's connections, since whoever can reach the port can open as many as he likes and say nothing.
  *
  * What is open is counted often enough for the time in which the rest of the descriptors could be taken. Where there are
- * more than there may be, those connections on which nothing has moved for longest are ended, until a third of the room is
- * free: whoever sends something keeps his, and a client that is cut off in between connects anew. A connection with a
+ * more than there may be, those of whoever has most and on which nothing has moved for longest are ended, until a third of the
+ * room is free (`crowd_choice.ts`): a client that is cut off in between connects anew. A connection with a
  * request under way is ended only when there is no other left, and no more of those than must be.
  */
 import { type AcceptedConnection, AcceptedConnections } from "../../ffi/accepted_connections.ts";
 import type { Log } from "../log/log.ts";
+import { whoseEnd } from "./crowd_choice.ts";
 import type { RequestsUnderWay } from "./requests_under_way.ts";
 
 /** An idle connection with TLS takes some 35 KB. */
@@ -59,13 +60,10 @@ export class Crowd implements Disposable {
     const connections = this.#connections.of(port);
     const files = open - connections.length;
     const may = Math.max(this.#most - files, Math.floor(this.#most * ownShare));
-    if (connections.length <= may) return;
-    connections.sort((one, other) => other.idle_ms - one.idle_ms);
     const isBusy = ({ from }: AcceptedConnection) => underWay.onPort(from);
     const left = Math.floor(may * leftShare);
-    const going = connections.filter((one) => !isBusy(one)).slice(0, connections.length - left);
-    const tooMany = connections.length - going.length - may;
-    if (tooMany > 0) going.push(...connections.filter(isBusy).slice(0, tooMany));
+    const going = whoseEnd(connections, isBusy, { may, left });
+    if (going.length === 0) return;
     for (const connection of going) this.#connections.shut(connection);
     this.#ended += going.length;
     log.warn("connections_ended", { open, ended: going.length, most: this.#most });
