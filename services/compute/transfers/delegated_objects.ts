@@ -114,25 +114,37 @@ export class DelegatedObjects implements Disposable {
   }
 
   /**
-   * Removes an object that may not be there; in a bucket with versions its newest one.
+   * Removes an object that may not be there; in a bucket with versions each of it, the newest first.
    * @throws AwsError in S3's codes
    */
   async remove(who: Delegator, place: ObjectPlace, signal: AbortSignal): Promise<void> {
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(removing_ms)]);
     const target = targetOf(place);
-    let version: string | null = null;
+    for (;;) {
+      const seen = await this.#newest(who, target, bounded);
+      if (seen === "none") return;
+      const { version } = seen;
+      const query = version === null ? "" : `?versionId=${encodeURIComponent(version)}`;
+      const done = await this.#ask(who, "DELETE", `${target}${query}`, bounded);
+      await done.body?.cancel();
+      if (version === null) return;
+    }
+  }
+
+  /** Its version is null in a bucket that has none, and for who may not look but may be allowed to remove. */
+  async #newest(
+    who: Delegator,
+    target: string,
+    signal: AbortSignal,
+  ): Promise<{ readonly version: string | null } | "none"> {
     try {
-      const seen = await this.#ask(who, "HEAD", target, bounded);
+      const seen = await this.#ask(who, "HEAD", target, signal);
       await seen.body?.cancel();
-      version = seen.headers.get("x-amz-version-id");
+      return { version: seen.headers.get("x-amz-version-id") };
     } catch (error) {
       if (!(error instanceof AwsError) || error.status >= 500) throw error;
-      if (error.status === 404) return;
-      // Who may not look may be allowed to remove.
+      return error.status === 404 ? "none" : { version: null };
     }
-    const query = version === null ? "" : `?versionId=${encodeURIComponent(version)}`;
-    const done = await this.#ask(who, "DELETE", `${target}${query}`, bounded);
-    await done.body?.cancel();
   }
 
   /** Writes a file as an object, in parts. @throws AwsError in S3's codes, and leaves no part */
