@@ -25,6 +25,7 @@ async function formOf(edge: Edge, admission: Admission): Promise<Record<string, 
   }
   using _place = admission.receive("console");
   const body = await readBody(edge.request, largestForm_bytes);
+  edge.received();
   return Object.fromEntries(new URLSearchParams(new TextDecoder().decode(body)));
 }
 

@@ -139,6 +139,7 @@ async function senderOf(edge: Edge, { grants }: DispatchParts): Promise<string |
 async function receive(edge: Edge, claimed: string, parts: DispatchParts) {
   using _place = parts.admission.receive(claimed, await senderOf(edge, parts));
   const body = await readBody(edge.request, largestQueryBody_bytes);
+  edge.received();
   const { grant, scope } = await verified(edge, claimed, body, parts);
   return { body, grant, scope };
 }

@@ -18,6 +18,8 @@ export interface Edge extends SignedRequest {
   /** Query without the question mark. */
   readonly query: string;
   readonly started_ms: number;
+  /** Called once the body is read, or never will be. */
+  readonly received: () => void;
 }
 
 /** A header cannot carry more than Latin-1, and a right client escapes all else in a target. */
@@ -28,7 +30,7 @@ function ascii(text: string): string {
   );
 }
 
-export function edgeOf(request: Request, remote: Deno.Addr): Edge {
+export function edgeOf(request: Request, remote: Deno.Addr, received = () => {}): Edge {
   const url = request.url;
   const schemeEnd = url.indexOf("://") + 3;
   const pathAt = url.indexOf("/", schemeEnd);
@@ -47,6 +49,7 @@ export function edgeOf(request: Request, remote: Deno.Addr): Edge {
     request_id: crypto.randomUUID(),
     source_ip: "hostname" in remote ? remote.hostname.replace(/^::ffff:/, "") : "",
     started_ms: performance.now(),
+    received,
   };
 }
 

@@ -12,9 +12,11 @@ import { SigningGrants } from "../aws/signatures/signing_grants.ts";
 import { claimedScope } from "../aws/signatures/sigv4.ts";
 import type { Bus } from "../bus/bus.ts";
 import { errorFields, inRequest, type Log } from "../log/log.ts";
+import { closeDoors } from "../runtime/close_doors.ts";
 import { Crowd } from "../runtime/crowd.ts";
 import { RequestsUnderWay } from "../runtime/requests_under_way.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";
+import { ArrivingBodies } from "./arriving_bodies.ts";
 import { Audit } from "./audit.ts";
 import { ResourceAuthorizer } from "../aws/authorizer.ts";
 import { consoleError, consoleReply } from "./console_door.ts";
@@ -66,9 +68,6 @@ interface Bindings {
   readonly remote: Deno.Addr;
 }
 
-/** How long a request that was cut off may take to notice. */
-const cutOff_ms = 1_000;
-
 /** Of an access key's form; never what somebody put in its place, which may be a secret. */
 const keyForm = /^[A-Z0-9]{4,32}$/;
 
@@ -77,6 +76,8 @@ const wantsPage = (edge: Edge) => (edge.headers.get("accept") ?? "").includes("t
 class Door {
   inFlight = 0;
   calls = 0;
+  readonly arriving = new ArrivingBodies();
+  #closing = false;
   readonly #log: Log;
   readonly #parts: DispatchParts;
   readonly #audit: Audit;
@@ -97,14 +98,35 @@ class Door {
     this.#log = log;
   }
 
+  /** From now on requests are refused; those under way go on. */
+  close(): void {
+    this.#closing = true;
+  }
+
   app(): Hono<{ Bindings: Bindings }> {
     const app = new Hono<{ Bindings: Bindings }>();
-    const edge = (raw: Request, bindings: Bindings) => edgeOf(raw, bindings.remote);
     app.get("/health", () => this.#health());
-    app.all("/console/*", (c) => this.#console(edge(c.req.raw, c.env)));
-    app.all("/*", (c) => this.#api(edge(c.req.raw, c.env)));
+    const console = (edge: Edge) => this.#console(edge);
+    const api = (edge: Edge) => this.#api(edge);
+    app.all("/console/*", (c) => this.#receive(c.req.raw, c.env, console));
+    app.all("/*", (c) => this.#receive(c.req.raw, c.env, api));
     app.onError((error) => this.#failed(error));
     return app;
+  }
+
+  async #receive(
+    request: Request,
+    { remote }: Bindings,
+    answer: (edge: Edge) => Promise<Response>,
+  ): Promise<Response> {
+    if (this.#closing) return this.#refused(edgeOf(request, remote));
+    const edge = edgeOf(request, remote, this.arriving.begin(request));
+    try {
+      return await answer(edge);
+    } finally {
+      // What was not read by then is read no more.
+      edge.received();
+    }
   }
 
   async #health(): Promise<Response> {
@@ -116,6 +138,25 @@ class Door {
         status: 503,
       });
     }
+  }
+
+  /** Clients try again, and find the next one. */
+  #refused(edge: Edge): Response {
+    const { service } = this.#meant(edge);
+    const form = errorFormOf(service, edge.headers);
+    const error = new AwsError("ServiceUnavailable", "The service is stopping. Try again.", {
+      status: 503,
+    });
+    const reply = errorReply(form, service, error, edge.request_id, edge.path);
+    reply.headers.set("connection", "close");
+    return reply;
+  }
+
+  /** The service that a request is for; the empty one where it does not say. */
+  #meant(edge: Edge) {
+    const scope = claimedScope(edge);
+    const s3 = scope === undefined ? isAnonymousS3(edge) : scope.service === "s3";
+    return { scope, s3, service: s3 ? "s3" : scope?.service ?? "" };
   }
 
   #failed(error: unknown): Response {
@@ -139,12 +180,10 @@ class Door {
   }
 
   async #api(edge: Edge): Promise<Response> {
-    const scope = claimedScope(edge);
-    const s3 = scope === undefined ? isAnonymousS3(edge) : scope.service === "s3";
+    const { scope, s3, service } = this.#meant(edge);
     if (scope === undefined && !s3 && edge.method === "GET" && wantsPage(edge)) {
       return new Response(null, { status: 302, headers: { location: "/console" } });
     }
-    const service = s3 ? "s3" : scope?.service ?? "";
     const notes: CallNotes = {
       service: service === "" ? "unknown" : service,
       action: s3 ? s3Action(edge) : "unknown",
@@ -271,16 +310,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   let stopped: Promise<void> | undefined;
   const stop = async (timeout_ms: number) => {
-    const cut = Promise.withResolvers<void>();
-    let timer = setTimeout(() => {
-      log.warn("requests_cut_off", { in_flight: door.inFlight });
-      // A server that shuts down can be aborted no more.
-      crowd.endAll();
-      timer = setTimeout(cut.resolve, cutOff_ms);
-    }, timeout_ms);
-    await Promise.race([server.shutdown(), cut.promise]);
-    clearTimeout(timer);
-    crowd[Symbol.dispose]();
+    door.close();
+    const received = () => door.arriving.ended();
+    await closeDoors({ servers: [server], received, underWay, crowd, log }, timeout_ms);
     await Promise.all([audit[Symbol.asyncDispose](), strangers[Symbol.asyncDispose]()]);
     await grants[Symbol.asyncDispose]();
     await authorizer[Symbol.asyncDispose]();

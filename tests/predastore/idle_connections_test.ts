@@ -4,7 +4,7 @@ import { CreateBucketCommand, GetObjectCommand, PutObjectCommand } from "@aws-sd
 import { randomBytes } from "node:crypto";
 import { startPredastore } from "../kit/predastore.ts";
 import { until } from "../kit/until.ts";
-import { beginUpload } from "./begun_upload.ts";
+import { beginUpload } from "../kit/begun_upload.ts";
 
 const descriptors = 1_024;
 const idle = 3_000;

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { CreateBucketCommand, GetObjectCommand, ListBucketsCommand } from "@aws-sdk/client-s3";
 import { startPredastore } from "../kit/predastore.ts";
 import { until } from "../kit/until.ts";
-import { beginUpload } from "./begun_upload.ts";
+import { beginUpload } from "../kit/begun_upload.ts";
 
 Deno.test({
   name:

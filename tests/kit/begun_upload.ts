@@ -1,7 +1,6 @@
 /** An upload whose parts are sent when the test likes. */
 import { PutObjectCommand, type S3Client } from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
-import type { TestPredastore } from "../kit/predastore.ts";
 
 export interface BegunUpload extends Disposable {
   send(bytes: Uint8Array): Promise<void>;
@@ -9,22 +8,23 @@ export interface BegunUpload extends Disposable {
   answer(): Promise<string>;
 }
 
-/** Begins to put an object of that length at predastore's own port. */
+/** Begins to put an object of that length. */
 export async function beginUpload(
-  test: TestPredastore,
+  door: { readonly endpoint: string; readonly ca: string },
   s3: S3Client,
   object: { readonly Bucket: string; readonly Key: string; readonly length: number },
 ): Promise<BegunUpload> {
   const { Bucket, Key, length } = object;
   const url = await getSignedUrl(s3, new PutObjectCommand({ Bucket, Key }));
   const target = url.slice(url.indexOf("/", "https://".length));
-  const port = test.node.config.ports.s3;
-  const connection = await Deno.connectTls({ hostname: "localhost", port, caCerts: [test.ca] });
+  const { hostname, host, port } = new URL(door.endpoint);
+  const to = { hostname, port: Number(port) };
+  const connection = await Deno.connectTls({ ...to, caCerts: [door.ca] });
   const send = async (bytes: Uint8Array) => {
     for (let at = 0; at < bytes.length;) at += await connection.write(bytes.subarray(at));
   };
   await send(new TextEncoder().encode(
-    `PUT ${target} HTTP/1.1\r\nhost: localhost:${port}\r\ncontent-length: ${length}\r\n\r\n`,
+    `PUT ${target} HTTP/1.1\r\nhost: ${host}\r\ncontent-length: ${length}\r\n\r\n`,
   ));
   return {
     send,
