@@ -6,6 +6,7 @@
  * certificate itself is made by the first-boot step, which is asked for by a file.
  */
 import { errorFields, type Log } from "../log/log.ts";
+import { within } from "../runtime/within.ts";
 import type { Announcement } from "./announcement.ts";
 import { Announcer, interval_ms } from "./announcer.ts";
 import type { ServerCertificate } from "./certificate.ts";
@@ -34,6 +35,9 @@ export interface PresenceOptions {
   readonly stopping: AbortSignal;
   readonly screenPipe?: string;
 }
+
+/** How long running requests may take to end at a stop; a connection that says nothing never ends. */
+const slowestStop_ms = 2_000;
 
 const isLoopback = (bind: string) => /^(127\.|::1$|localhost$)/.test(bind);
 
@@ -157,6 +161,6 @@ export class Presence implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     this.#announcer?.[Symbol.dispose]();
-    await this.#server.shutdown();
+    await within(slowestStop_ms, this.#server.shutdown());
   }
 }

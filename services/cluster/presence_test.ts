@@ -16,8 +16,8 @@ function freeUdpPort(): number {
   return (socket.addr as Deno.NetAddr).port;
 }
 
-Deno.test("a claim is announced at once, and what is refused moves nothing", async () => {
-  await using tls = await makeTls();
+async function start() {
+  const tls = await makeTls();
   const root = await Deno.makeTempDir({ prefix: "mulga-presence-" });
   const paths = pathsOf(root);
   await Deno.mkdir(paths.service("cluster"), { recursive: true });
@@ -47,6 +47,27 @@ Deno.test("a claim is announced at once, and what is refused moves nothing", asy
       state: "unclaimed",
     },
   });
+  let stopped: Promise<void> | undefined;
+  const stop = () => {
+    stopping.abort();
+    return stopped ??= presence[Symbol.asyncDispose]();
+  };
+  return {
+    presence,
+    code,
+    tls,
+    stop,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await Deno.remove(root, { recursive: true });
+      await tls[Symbol.asyncDispose]();
+    },
+  };
+}
+
+Deno.test("a claim is announced at once, and what is refused moves nothing", async () => {
+  await using stand = await start();
+  const { presence, code, tls } = stand;
   const client = Deno.createHttpClient({ caCerts: [tls.ca] });
   try {
     const claim = async (given: string) => {
@@ -72,9 +93,16 @@ Deno.test("a claim is announced at once, and what is refused moves nothing", asy
     assert.equal(await claim(code.text), 200);
     await until("it says so", () => announcer.sent > before);
   } finally {
-    stopping.abort();
     client.close();
-    await presence[Symbol.asyncDispose]();
-    await Deno.remove(root, { recursive: true });
+  }
+});
+
+Deno.test("a connection that says nothing does not hold up a stop", async () => {
+  await using stand = await start();
+  {
+    using _silent = await Deno.connect({ hostname: "127.0.0.1", port: stand.presence.port });
+    let stopped = false;
+    void stand.stop().then(() => stopped = true);
+    await until("it has stopped", () => stopped, 30_000);
   }
 });

@@ -7,6 +7,7 @@
 import type { Log } from "../log/log.ts";
 import type { Crowd } from "./crowd.ts";
 import type { RequestsUnderWay } from "./requests_under_way.ts";
+import { within } from "./within.ts";
 
 /** How long a request that was cut off may take to notice, and a connection to close. */
 const cutOff_ms = 1_000;
@@ -18,13 +19,6 @@ export interface OpenDoors {
   readonly underWay: RequestsUnderWay;
   readonly crowd: Crowd;
   readonly log: Log;
-}
-
-async function within(time_ms: number, work: Promise<unknown>): Promise<void> {
-  const late = Promise.withResolvers<void>();
-  const timer = setTimeout(late.resolve, time_ms);
-  await Promise.race([work, late.promise]);
-  clearTimeout(timer);
 }
 
 /** Returns when the servers have ended, or a little after the time at the latest. */
