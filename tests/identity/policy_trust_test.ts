@@ -122,6 +122,35 @@ Deno.test("policies of buckets and roles mean who had the name when they were wr
     }
   });
 
+  await t.step(
+    "a statement of a bucket's policy may be named in words, and who writes one is told what is wrong with it",
+    async () => {
+      const reader = await newUser("reader");
+      const Statement = {
+        Sid: "Allow get requests, as in AWS's examples.",
+        Effect: "Allow",
+        Principal: { AWS: arn("user/reader") },
+        Action: "s3:GetObject",
+        Resource: `arn:aws:s3:::${Bucket}/*`,
+      };
+      const put = (...statements: readonly object[]) =>
+        boss.send(
+          new S3.PutBucketPolicyCommand({
+            Bucket,
+            Policy: JSON.stringify({ Version: "2012-10-17", Statement: statements }),
+          }),
+        );
+      await put(Statement);
+      assert.equal(await read(reader.key), "a");
+      await put(Statement, Statement);
+      await assert.rejects(put({ ...Statement, Note: "none" }), {
+        name: "MalformedPolicy",
+        message: /unknown element "Note"/,
+      });
+      await removeUser("reader", reader.key);
+    },
+  );
+
   await t.step("a user made anew under the name has nothing of the bucket's policy", async () => {
     const first = await newUser("ada");
     await setPolicy([arn("user/ada"), arn("root")]);

@@ -78,7 +78,7 @@ function parseDocument(value: unknown, kind: PolicyKind): Policy {
   const statements = asList(document["Statement"]);
   if (statements.length === 0) throw new Malformed("there is no statement");
   const parsed = statements.map((one) => parseStatement(one, version === "2012-10-17", kind));
-  const sids = parsed.flatMap((one) => one.sid === undefined ? [] : [one.sid]);
+  const sids = parsed.flatMap(({ sid }) => sid === undefined || kind === "resource" ? [] : [sid]);
   if (new Set(sids).size < sids.length) throw new Malformed("two statements have the same Sid");
   return { statements: parsed };
 }
@@ -95,6 +95,13 @@ const statementKeys = [
   "Condition",
 ] as const;
 
+/** IAM is strict; S3 takes any text, also twice, and its own examples have whole sentences. */
+const sidForms = {
+  identity: /^[A-Za-z0-9]*$/,
+  trust: /^[A-Za-z0-9]*$/,
+  resource: /^/,
+} as const satisfies Record<PolicyKind, RegExp>;
+
 function parseStatement(value: unknown, variables: boolean, kind: PolicyKind): Statement {
   const statement = asObject(value, "a statement");
   const named = "Principal" in statement || "NotPrincipal" in statement;
@@ -107,7 +114,7 @@ function parseStatement(value: unknown, variables: boolean, kind: PolicyKind): S
   }
   onlyKeys(statement, statementKeys, "a statement");
   const { Sid: sid, Effect: effect } = statement;
-  if (sid !== undefined && (typeof sid !== "string" || !/^[A-Za-z0-9]*$/.test(sid))) {
+  if (sid !== undefined && (typeof sid !== "string" || !sidForms[kind].test(sid))) {
     throw new Malformed("a Sid has only letters and digits");
   }
   if (effect !== "Allow" && effect !== "Deny") throw new Malformed(`Effect must be Allow or Deny`);

@@ -349,3 +349,24 @@ Deno.test("keys of other identity providers and of tags with a space, and servic
     assert.equal(evaluate([policy], { ...request, context }), "allowed");
   }
 });
+
+Deno.test("any words name statements of a bucket's policy, also two, and letters and digits those of others", () => {
+  for (
+    const Sid of ["Allow get requests from www.example.com.", "Access-to-specific-VPC-only", ""]
+  ) {
+    const Principal = "*";
+    const document = (more: object) =>
+      JSON.stringify({
+        Version: "2012-10-17",
+        Statement: [{ ...allowAll, ...more, Sid }, { ...allowAll, ...more, Sid }],
+      });
+    assert.equal(parsePolicy(document({ Principal }), "resource").statements.length, 2);
+    const trust = { Principal, Action: "sts:AssumeRole", Resource: undefined };
+    for (const [kind, more] of [["identity", {}], ["trust", trust]] as const) {
+      if (Sid === "") parsePolicy(document(more), kind);
+      else {
+        assert.throws(() => parsePolicy(document(more), kind), { code: "MalformedPolicyDocument" });
+      }
+    }
+  }
+});

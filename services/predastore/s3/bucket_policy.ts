@@ -134,14 +134,14 @@ function policyOwner(call: S3Call): BucketRow {
   );
 }
 
-/** @throws AwsError `MalformedPolicy` when the policy names who is not there */
+/** @throws AwsError `MalformedPolicy` when the policy names who is not there, or identity could not weigh it */
 async function trustOf({ policyTrust }: S3Call, text: string) {
   try {
     const trusted = await policyTrust.of(text);
     return Object.keys(trusted).length === 0 ? undefined : trusted;
   } catch (error) {
     if (!(error instanceof AwsError) || error.code !== "MalformedPolicyDocument") throw error;
-    throw new AwsError("MalformedPolicy", "Invalid principal in policy", { cause: error });
+    throw new AwsError("MalformedPolicy", error.message, { cause: error });
   }
 }
 
