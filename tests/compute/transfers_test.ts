@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { AwsError, unavailable } from "../../services/aws/errors.ts";
 import { TransferKeeper } from "../../services/compute/transfers/transfer_keeper.ts";
+import { importImageTask } from "../../services/compute/transfers/transfer_tasks.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";
@@ -335,4 +336,27 @@ Deno.test("a task whose end was written without anybody hearing of it is not don
   const { Status, ExportImageTaskId } = await exported() ?? {};
   assert.equal(Status, "completed");
   assert.deepEqual([...objects.objects.keys()], [`disks/out/${ExportImageTaskId}.vmdk`]);
+});
+
+Deno.test("an import whose end could not be written tells of its snapshots when it is", async () => {
+  await using world = await startResourceSide();
+  const { ask, state: { records, snapshots } } = world;
+  const SnapshotId = await snapshotIn(world);
+  const table = records.of(importImageTask).table;
+  const update = table.update.bind(table);
+  table.update = async (...args) => {
+    const [, record] = args;
+    if (record.shape.Status === "completed") {
+      table.update = update;
+      throw unavailable("The state store");
+    }
+    return await update(...args);
+  };
+  await ask("ImportImage", { DiskContainers: [{ SnapshotId }] });
+  const task = async () => (await ask("DescribeImportImageTasks", {})).ImportImageTasks?.[0];
+  await until("its end", async () => (await task())?.Status === "completed");
+  const [copy] = [...snapshots.all(alice)].filter((one) => one.snapshot_id !== SnapshotId);
+  const [detail, ...more] = (await task())?.SnapshotDetails ?? [];
+  assert.deepEqual(more, []);
+  assert.deepEqual([detail?.SnapshotId, detail?.Status], [copy?.snapshot_id, "completed"]);
 });

@@ -97,6 +97,20 @@ export async function takeBackImport(transfer: Transfer, disks: number): Promise
   }
 }
 
+/** @param object_bytes of each disk; who finds the image made does not look at objects any more */
+async function detailsOf(
+  task_id: string,
+  { SnapshotDetails }: ImportImageShape,
+  object_bytes: readonly number[] = [],
+): Promise<ImportImageShape["SnapshotDetails"]> {
+  return await Promise.all(SnapshotDetails.map(async (detail, index) => ({
+    ...detail,
+    SnapshotId: (await idsOf(task_id, index)).snapshot_id,
+    ...(object_bytes[index] === undefined ? {} : { DiskImageSize: object_bytes[index] }),
+    Status: "completed" as const,
+  })));
+}
+
 /** @returns what becomes part of the task's record */
 export async function importImage(
   transfer: Transfer,
@@ -104,10 +118,12 @@ export async function importImage(
 ): Promise<Partial<ImportImageShape>> {
   const { account_id, signal, state, task_id } = transfer;
   const image_id = await idOf(imageType.idPrefix, task_id);
-  if (state.images.get(account_id, image_id)?.state === "available") return { ImageId: image_id };
+  if (state.images.get(account_id, image_id)?.state === "available") {
+    return { ImageId: image_id, SnapshotDetails: await detailsOf(task_id, shape) };
+  }
   await takeBackImport(transfer, shape.Disks.length);
   const block_devices: ImageBlockDevice[] = [];
-  const SnapshotDetails: ImportImageShape["SnapshotDetails"][number][] = [];
+  const sizes: number[] = [];
   for (const [index, disk] of shape.Disks.entries()) {
     const { snapshot_id, size_gib, object_bytes, encrypted } = await bringDisk(
       transfer,
@@ -123,12 +139,7 @@ export async function importImage(
       ...(encrypted ? { encrypted } : {}),
       delete_on_termination: index === 0,
     });
-    SnapshotDetails.push({
-      ...shape.SnapshotDetails[index],
-      SnapshotId: snapshot_id,
-      DiskImageSize: object_bytes,
-      Status: "completed",
-    });
+    sizes.push(object_bytes);
   }
   transfer.note("preparing ami", 95);
   signal.throwIfAborted();
@@ -146,7 +157,7 @@ export async function importImage(
     creation_date: new Date().toISOString(),
     tags: {},
   });
-  return { ImageId: image_id, SnapshotDetails };
+  return { ImageId: image_id, SnapshotDetails: await detailsOf(task_id, shape, sizes) };
 }
 
 /** @returns what becomes part of the task's record */
