@@ -54,6 +54,11 @@ export interface TokenWork<Value, Result> {
   readonly choose: () => Value;
   /** Does the work with these ids; may run again, also at the same time. */
   readonly work: (value: Value) => Promise<Result>;
+  /**
+   * Takes back what a refused request has made, in this try and in those before it that came to no answer: nobody has
+   * heard of it. Only where `work` does not see to that itself; may run again.
+   */
+  readonly undo?: (value: Value) => Promise<void>;
   /** Shows what an earlier call with the token has made. */
   readonly again: (value: Value) => Promise<Result>;
 }
@@ -75,7 +80,13 @@ export class ClientTokens implements AsyncDisposable {
     request: TokenWork<Value, Result>,
   ): Promise<Result> {
     const token = request.input.ClientToken;
-    if (token === undefined || token === "") return await request.work(request.choose());
+    if (token === undefined || token === "") {
+      const value = request.choose();
+      return await request.work(value).catch(async (error) => {
+        if (isRefusal(error)) await request.undo?.(value);
+        throw error;
+      });
+    }
     if (token.length > longest || !/^[\x21-\x7e]*$/.test(token)) {
       throw invalidValue(
         `The client token may have ${longest} ASCII characters without blanks at most`,
@@ -99,7 +110,7 @@ export class ClientTokens implements AsyncDisposable {
       await this.table.modify(key, (now) => ({ ...(now ?? claim), state: "done" }));
       return result;
     } catch (error) {
-      if (error instanceof AwsError && error.status < 500) await this.#giveBack(key);
+      if (isRefusal(error)) await this.#giveBack(key, () => request.undo?.(value));
       throw error;
     }
   }
@@ -127,11 +138,12 @@ export class ClientTokens implements AsyncDisposable {
   }
 
   /** A refused request leaves its token free, unless another one with it has succeeded meanwhile. */
-  async #giveBack(key: string): Promise<void> {
+  async #giveBack(key: string, undo: () => Promise<void> | undefined): Promise<void> {
     const row = await this.table.read(key);
-    if (row?.value.state === "begun") {
-      await this.table.delete(key, row.revision).catch(ignoreConflict);
-    }
+    if (row?.value.state !== "begun") return;
+    // The claim knows of what was made until nothing of it is left.
+    await undo();
+    await this.table.delete(key, row.revision).catch(ignoreConflict);
   }
 
   /** Forgets claims that are older than a day. */
@@ -147,6 +159,8 @@ export class ClientTokens implements AsyncDisposable {
     await this.table[Symbol.asyncDispose]();
   }
 }
+
+const isRefusal = (error: unknown) => error instanceof AwsError && error.status < 500;
 
 /** What a token has made may be gone since: the token is used up, and its holder has to take another one. */
 async function shownAgain<Result>(again: () => Promise<Result>): Promise<Result> {

@@ -1,7 +1,7 @@
 /** Flow logs, traffic mirrors and connect endpoints as users call them over HTTPS. */
 import assert from "node:assert/strict";
 import { CreateFlowLogsCommand } from "@aws-sdk/client-ec2";
-import { AwsError } from "../../services/aws/errors.ts";
+import { AwsError, unavailable } from "../../services/aws/errors.ts";
 import { startScenario } from "../kit/ec2_scenario.ts";
 import { filter, oneNetwork } from "./one_network.ts";
 
@@ -58,6 +58,29 @@ Deno.test("flow logs, mirrors and connect endpoints follow EC2's rules", async (
       ClientToken: "thrice",
     };
     await refused("ResourceLimitExceeded", "CreateFlowLogs", both);
+    assert.deepEqual((await call("DescribeFlowLogs", {})).FlowLogs, []);
+
+    // A try that came to no answer, and the next one, which is refused.
+    asked = 0;
+    records.requireRoom = (one, account) => {
+      if (++asked === 2) throw unavailable("The state store");
+      requireRoom.call(records, one, account);
+    };
+    const cut = { ...both, ClientToken: "cut-off" };
+    await refused("ServiceUnavailable", "CreateFlowLogs", cut);
+    records.requireRoom = () => {
+      throw new AwsError("ResourceLimitExceeded", "No more.");
+    };
+    await refused("ResourceLimitExceeded", "CreateFlowLogs", cut);
+    assert.deepEqual((await call("DescribeFlowLogs", {})).FlowLogs, []);
+
+    // Without a token a try is its own.
+    asked = 0;
+    records.requireRoom = (one, account) => {
+      if (++asked === 2) throw new AwsError("ResourceLimitExceeded", "No more.");
+      requireRoom.call(records, one, account);
+    };
+    await refused("ResourceLimitExceeded", "CreateFlowLogs", { ...both, ClientToken: "" });
     assert.deepEqual((await call("DescribeFlowLogs", {})).FlowLogs, []);
     records.requireRoom = requireRoom;
     const { FlowLogIds: two = [] } = await call("CreateFlowLogs", both);

@@ -85,19 +85,6 @@ export const flowLogActions = ({ operations: n, records }: Network) => {
         const tags = tagsFromSpecifications(input.TagSpecifications, ["vpc-flow-log"]);
         const make = async (ids: readonly string[]) => {
           if (mayBeRepeated(input)) await refuseSecond(input, call, ids);
-          // All or none: a refusal leaves the token free, for a request that would find what this one has made.
-          const mine = ids.filter((id) => records.get(flowLog, call.account_id, id) === undefined);
-          try {
-            await makeAll(ids);
-          } catch (error) {
-            if (error instanceof AwsError && error.status < 500) {
-              for (const id of mine) await records.remove(flowLog, call.account_id, id);
-            }
-            throw error;
-          }
-          return ids;
-        };
-        const makeAll = async (ids: readonly string[]) => {
           for (const [index, ResourceId] of input.ResourceIds.entries()) {
             await records.create(flowLog, call.account_id, {
               ...pick(input, [
@@ -119,12 +106,17 @@ export const flowLogActions = ({ operations: n, records }: Network) => {
               tags: tags["vpc-flow-log"] ?? {},
             });
           }
+          return ids;
         };
         const FlowLogIds = await n.once<readonly string[], readonly string[]>(call, {
           action: "CreateFlowLogs",
           input,
           choose: () => input.ResourceIds.map(() => newId(flowLog.idPrefix)),
           work: make,
+          // All or none: another request would be refused because of what this one has made.
+          undo: async (ids) => {
+            for (const id of ids) await records.remove(flowLog, call.account_id, id);
+          },
           again: async (ids) => {
             for (const id of ids) await records.require(flowLog, call.account_id, id);
             return ids;
