@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { AwsError, unavailable } from "../../services/aws/errors.ts";
 import { TransferKeeper } from "../../services/compute/transfers/transfer_keeper.ts";
-import { importImageTask } from "../../services/compute/transfers/transfer_tasks.ts";
+import {
+  exportImageTask,
+  importImageTask,
+} from "../../services/compute/transfers/transfer_tasks.ts";
 import { newId } from "../../services/resources/ids.ts";
 import { testConfig } from "../kit/compute.ts";
 import { testLog } from "../kit/nats.ts";
@@ -359,4 +362,42 @@ Deno.test("an import whose end could not be written tells of its snapshots when 
   const [detail, ...more] = (await task())?.SnapshotDetails ?? [];
   assert.deepEqual(more, []);
   assert.deepEqual([detail?.SnapshotId, detail?.Status], [copy?.snapshot_id, "completed"]);
+});
+
+Deno.test("what a dead process had mounted for an export goes with the export, cancelled or not to be done any more", async () => {
+  await using world = await startResourceSide();
+  const { ask, objects, side, state, store } = world;
+  objects.buckets.set("disks", alice);
+  const SnapshotId = await snapshotIn(world);
+  const volumes = store.volumes.size;
+  for (const end of ["cancelled", "deregistered"]) {
+    const dead = Promise.withResolvers<string>();
+    using _buried = { [Symbol.dispose]: () => dead.resolve("/nowhere") };
+    store.serve = () => dead.promise;
+    const { ImageId = "" } = await ask("RegisterImage", {
+      Name: end,
+      RootDeviceName: "/dev/xvda",
+      BlockDeviceMappings: [{ DeviceName: "/dev/xvda", Ebs: { SnapshotId } }],
+    });
+    const { ExportImageTaskId = "" } = await ask("ExportImage", {
+      ImageId,
+      DiskImageFormat: "RAW",
+      S3ExportLocation: { S3Bucket: "disks" },
+    });
+    await until("its volume", () => store.mounted.size === 1);
+    if (end === "cancelled") await ask("CancelExportTask", { ExportTaskId: ExportImageTaskId });
+    else await ask("DeregisterImage", { ImageId });
+    const next = new TransferKeeper({
+      ...side.transfers.dependencies,
+      directory: await Deno.makeTempDir({ prefix: "mulga-transfers-" }),
+    });
+    next.start();
+    await until("its end", () => {
+      const task = state.records.get(exportImageTask, alice, ExportImageTaskId);
+      return task?.shape.Status === "deleted";
+    });
+    await next.stop();
+    await Deno.remove(next.dependencies.directory, { recursive: true });
+    assert.deepEqual([store.mounted.size, store.volumes.size], [0, volumes], end);
+  }
 });

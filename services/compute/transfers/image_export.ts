@@ -25,6 +25,14 @@ const objectOf = (
   key: `${S3Prefix}${task}.${exportFormats[DiskImageFormat]}`,
 });
 
+/** The volume that is read. */
+const cloneOf = (task: string) => idOf("vol-", task);
+
+async function forgetClone({ bus }: Transfer, volume_id: string): Promise<void> {
+  await unlessMissing(bus.ask(unmountVolume, { volume_id }));
+  await unlessMissing(bus.ask(deleteVolume, { volume_id }));
+}
+
 export async function exportImage(
   transfer: Transfer,
   { shape }: KindRecord<ExportImageShape>,
@@ -35,7 +43,7 @@ export async function exportImage(
   if (root?.snapshot_id === undefined) {
     throw new AwsError("InvalidParameter", "The image has no root device.");
   }
-  const volume_id = await idOf("vol-", task_id);
+  const volume_id = await cloneOf(task_id);
   const path = transfer.file("out");
   const format = exportFormats[shape.DiskImageFormat];
   try {
@@ -54,8 +62,7 @@ export async function exportImage(
       signal,
     );
   } finally {
-    await unlessMissing(bus.ask(unmountVolume, { volume_id }));
-    await unlessMissing(bus.ask(deleteVolume, { volume_id }));
+    await forgetClone(transfer, volume_id);
   }
   const { size } = await Deno.stat(path);
   await objects.upload(
@@ -68,11 +75,14 @@ export async function exportImage(
   return {};
 }
 
-/** @throws AwsError in S3's codes: its caller may have lost the right to remove it */
+/** @throws AwsError in S3's codes: its caller may have lost the right to remove the object */
 export async function takeBackExport(
-  { objects, task_id }: Transfer,
+  transfer: Transfer,
   { shape }: KindRecord<ExportImageShape>,
   signal: AbortSignal,
 ): Promise<void> {
+  const { objects, task_id } = transfer;
+  // Of a process that died with it mounted.
+  await forgetClone(transfer, await cloneOf(task_id));
   await objects.remove(shape.Caller, objectOf(task_id, shape), signal);
 }
