@@ -3,7 +3,9 @@ import * as Ec2 from "@aws-sdk/client-ec2";
 import * as Iam from "@aws-sdk/client-iam";
 import {
   CreateBucketCommand,
+  CreateMultipartUploadCommand,
   GetObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectVersionsCommand,
   PutBucketVersioningCommand,
   PutObjectCommand,
@@ -171,37 +173,54 @@ Deno.test("a disk comes from a bucket, becomes an image, and goes to a bucket as
     assert.ok(encrypted !== undefined);
   });
 
-  await t.step("what is removed for a caller is gone, in a bucket with versions too", async () => {
-    using door = new DelegatedObjects(cloud.node.paths.s3Delegate);
-    const who = {
-      account_id: cloud.admin.account_id,
-      principal_arn: `arn:aws:iam::${cloud.admin.account_id}:root`,
-      access_key_id: cloud.admin.access_key_id,
-    };
-    await s3.send(new CreateBucketCommand({ Bucket: "versions" }));
-    await s3.send(
-      new PutBucketVersioningCommand({
-        Bucket: "versions",
-        VersioningConfiguration: { Status: "Enabled" },
-      }),
-    );
-    for (const bucket of ["disks", "versions"]) {
-      const place = { bucket, key: "a b/export.raw" };
-      const { signal } = new AbortController();
-      // Who did not hear that it was written does it once more.
-      for (let count = 0; count < 2; count++) {
-        await door.upload(who, place, at("disk.raw"), () => {}, signal);
-      }
-      assert.equal(await door.size(who, place, signal), content.length);
-      await door.remove(who, place, signal);
-      const { Versions, DeleteMarkers } = await s3.send(
-        new ListObjectVersionsCommand({ Bucket: bucket, Prefix: "a b/" }),
+  await t.step(
+    "what is removed for a caller is gone, in a bucket with versions too, and uploads that a dead process began",
+    async () => {
+      using door = new DelegatedObjects(cloud.node.paths.s3Delegate);
+      const who = {
+        account_id: cloud.admin.account_id,
+        principal_arn: `arn:aws:iam::${cloud.admin.account_id}:root`,
+        access_key_id: cloud.admin.access_key_id,
+      };
+      await s3.send(new CreateBucketCommand({ Bucket: "versions" }));
+      await s3.send(
+        new PutBucketVersioningCommand({
+          Bucket: "versions",
+          VersioningConfiguration: { Status: "Enabled" },
+        }),
       );
-      assert.deepEqual([Versions ?? [], DeleteMarkers ?? []], [[], []]);
-      // It may not be there any more.
-      await door.remove(who, place, signal);
-    }
-  });
+      for (const bucket of ["disks", "versions"]) {
+        const place = { bucket, key: "a b/export.raw" };
+        const { signal } = new AbortController();
+        // One of a process that died in the middle, and one of somebody else's object.
+        const begin = (Key: string) =>
+          s3.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key }));
+        const begun = async () => {
+          const { Uploads = [] } = await s3.send(
+            new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: "a b/" }),
+          );
+          return Uploads.map(({ Key }) => Key);
+        };
+        await begin(place.key);
+        await begin(`${place.key}.another`);
+        // Who did not hear that it was written does it once more.
+        for (let count = 0; count < 2; count++) {
+          await door.upload(who, place, at("disk.raw"), () => {}, signal);
+        }
+        assert.equal(await door.size(who, place, signal), content.length);
+        assert.deepEqual(await begun(), [`${place.key}.another`]);
+        await begin(place.key);
+        await door.remove(who, place, signal);
+        assert.deepEqual(await begun(), [`${place.key}.another`]);
+        const { Versions, DeleteMarkers } = await s3.send(
+          new ListObjectVersionsCommand({ Bucket: bucket, Prefix: "a b/" }),
+        );
+        assert.deepEqual([Versions ?? [], DeleteMarkers ?? []], [[], []]);
+        // It may not be there any more.
+        await door.remove(who, place, signal);
+      }
+    },
+  );
 
   await t.step("hive usage tells of what was brought, by account and tag", async () => {
     const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -32,6 +32,10 @@ const targetOf = ({ bucket, key }: ObjectPlace) =>
 const isTimeout = ({ reason }: AbortSignal) =>
   reason instanceof DOMException && reason.name === "TimeoutError";
 
+/** In a list that encodes keys as forms do. */
+const keyIn = (xml: string) =>
+  decodeURIComponent((/<Key>([^<]*)</.exec(xml)?.[1] ?? "").replaceAll("+", " "));
+
 const codeIn = (xml: string) => /<Code>([^<]+)<\/Code>/.exec(xml)?.[1];
 
 export class DelegatedObjects implements Disposable {
@@ -120,6 +124,7 @@ export class DelegatedObjects implements Disposable {
   async remove(who: Delegator, place: ObjectPlace, signal: AbortSignal): Promise<void> {
     const bounded = AbortSignal.any([signal, AbortSignal.timeout(removing_ms)]);
     const target = targetOf(place);
+    await this.#giveUpUploads(who, place, bounded);
     for (;;) {
       const seen = await this.#newest(who, target, bounded);
       if (seen === "none") return;
@@ -128,6 +133,23 @@ export class DelegatedObjects implements Disposable {
       const done = await this.#ask(who, "DELETE", `${target}${query}`, bounded);
       await done.body?.cancel();
       if (version === null) return;
+    }
+  }
+
+  /** Gives up uploads of the object that a process began and died with. Who may not list or end them leaves them. */
+  async #giveUpUploads(who: Delegator, place: ObjectPlace, signal: AbortSignal): Promise<void> {
+    const { bucket, key } = place;
+    const query = `uploads=&encoding-type=url&prefix=${encodeURIComponent(key)}`;
+    try {
+      const listed = await this.#ask(who, "GET", `/${encodeURIComponent(bucket)}?${query}`, signal);
+      for (const [, upload = ""] of (await listed.text()).matchAll(/<Upload>(.*?)<\/Upload>/gs)) {
+        if (keyIn(upload) !== key) continue;
+        const id = encodeURIComponent(/<UploadId>([^<]+)</.exec(upload)?.[1] ?? "");
+        const ended = await this.#ask(who, "DELETE", `${targetOf(place)}?uploadId=${id}`, signal);
+        await ended.body?.cancel();
+      }
+    } catch (error) {
+      if (!(error instanceof AwsError) || error.status >= 500) throw error;
     }
   }
 
@@ -156,6 +178,7 @@ export class DelegatedObjects implements Disposable {
     signal: AbortSignal,
   ): Promise<void> {
     const target = targetOf(place);
+    await this.#giveUpUploads(who, place, signal);
     const begun = await this.#ask(who, "POST", `${target}?uploads=`, signal);
     const id = /<UploadId>([^<]+)<\/UploadId>/.exec(await begun.text())?.[1];
     if (id === undefined) throw unavailable("The object store");
