@@ -1,5 +1,7 @@
 /** Connections that are opened and say nothing: they hold up nobody who has something to say. */
 import assert from "node:assert/strict";
+import { connect } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { type GatewayProcess, startGatewayProcess } from "../kit/gateway_process.ts";
 import { until } from "../kit/until.ts";
 
@@ -94,4 +96,35 @@ Deno.test("three times as many idle connections as it may have descriptors end t
   assert.equal(await ask(), 200);
   assert.equal(await gateway.stop(), 0);
   assert.doesNotMatch(gateway.log(), /"level":"error"/);
+});
+
+Deno.test("who opens as many connections as he can from one address ends none of another's, however idle", async () => {
+  await using gateway = await startGatewayProcess([], { descriptors: 512 });
+  const { ca, to } = await ready(gateway);
+  const opened = Promise.withResolvers<void>();
+  const socket = connect({ host: to.hostname, port: to.port, localAddress: "127.0.0.2" });
+  const other = connectTls({ socket, host: to.hostname, ca }, opened.resolve);
+  other.on("error", opened.reject);
+  let ended = false;
+  other.on("close", () => ended = true);
+  await opened.promise;
+  assert.equal(socket.localAddress, "127.0.0.2");
+  const flood: Deno.Conn[] = [];
+  try {
+    await until("enough were ended", async () => {
+      for (let n = 0; n < 100; n++) {
+        await Deno.connect(to).then((connection) => flood.push(connection), () => {});
+      }
+      return Number((await gateway.health()).facts["connections_ended"]) > 500;
+    });
+    assert.equal(ended, false);
+    const answer = Promise.withResolvers<string>();
+    other.on("data", (bytes) => answer.resolve(String(bytes)));
+    other.on("close", () => answer.resolve(""));
+    other.write(`GET /health HTTP/1.1\r\nHost: ${to.hostname}:${to.port}\r\n\r\n`);
+    assert.match(await answer.promise, /^HTTP\/1.1 200 /);
+  } finally {
+    for (const connection of flood) connection.close();
+    other.destroy();
+  }
 });
