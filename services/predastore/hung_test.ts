@@ -213,6 +213,43 @@ Deno.test("RS(2,1): an object is read although a file of one directory does not 
   }
 });
 
+Deno.test("RS(2,1): objects are read and written although no file of one directory opens, of more than the process has threads", async () => {
+  await using test = await testStore(2, 1, { segment_bytes: 64 << 10, answer_ms: 1_000 });
+  const bucket = await test.bucket();
+  const keys = Array.from({ length: 60 }, (_, at) => `k${at}`);
+  for (const [at, key] of keys.entries()) {
+    await test.store.objects.put(bucket, key, bodyOf(bytesOf(at, 100_000)));
+  }
+  await test.reopen();
+  const pipes = await segmentsOf(test.blobs[0] ?? "");
+  for (const pipe of pipes) {
+    await Deno.remove(pipe);
+    await new Deno.Command("mkfifo", { args: [pipe] }).output();
+  }
+  const readAll = () =>
+    Promise.all(keys.map(async (key, at) => {
+      const found = test.store.objects.find(bucket, key);
+      same(await contentOf(test.store, found), bytesOf(at, 100_000));
+    }));
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error("nothing is answered any more")), 30_000);
+  const open: Disposable[] = [];
+  try {
+    for (let round = 0; round < 3; round++) {
+      await Promise.race([readAll(), late.promise]);
+      const key = `new ${round}`;
+      const putting = test.store.objects.put(bucket, key, bodyOf(bytesOf(round, 100_000)));
+      await Promise.race([putting, late.promise]);
+    }
+  } finally {
+    clearTimeout(timer);
+    // Without threads, as there may be none.
+    for (const pipe of pipes) open.push(Deno.openSync(pipe, { read: true, write: true }));
+  }
+  while (!test.store.directories.all[0]?.online) await test.store.directories.inspect();
+  for (const one of open) one[Symbol.dispose]();
+});
+
 for (const call of ["open", "syncFolder"] as const) {
   Deno.test(`RS(2,1): a write that needs a new segment is made with the others where ${call} has no answer`, async () => {
     const { test: made, disk } = await hungStore();

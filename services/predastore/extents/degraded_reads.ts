@@ -5,6 +5,7 @@
  * again.
  */
 import { errorFields, type Log } from "../../log/log.ts";
+import { isUnanswered } from "../segments/answers.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 
@@ -39,7 +40,8 @@ export class DegradedReads {
     }
     const row = this.#index.extents.find(extent);
     const place = row?.stripes[stripe]?.shards[shard];
-    // What is only away may come back; what is damaged in a directory that is there needs repair.
+    // What is only away, or late, may come back; what is damaged in a directory that is there needs repair.
+    if (isUnanswered(reason)) return;
     if (place !== undefined && this.#directories.byNumber(place.directory)?.online === false) {
       return;
     }

@@ -8,6 +8,7 @@
  */
 import { alignedBuffer, pageBytes } from "../../../ffi/direct_io.ts";
 import { crc32c } from "../../../ffi/libisal.ts";
+import { isUnanswered } from "../segments/answers.ts";
 import type { BlobDirectory, Location } from "../segments/blob_directory.ts";
 import type { DiskBuffers } from "./disk_buffers.ts";
 import type { ErasureCode } from "./erasure.ts";
@@ -314,7 +315,8 @@ export class ExtentReader {
         throw new DataLost("no copy of the object is sound", { cause: reason });
       }
       const payload = await next();
-      if (this.#around.directory(first.directory)?.online !== false) onDamaged(first);
+      const isThere = this.#around.directory(first.directory)?.online !== false;
+      if (isThere && !isUnanswered(reason)) onDamaged(first);
       return payload;
     }
   }

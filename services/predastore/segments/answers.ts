@@ -1,6 +1,10 @@
 /** A disk that does not answer is as good as away: whoever waits for it is told so after a while, and goes on. */
 import { IoError } from "../../../ffi/direct_io.ts";
 
+/** Whether a call had no answer: nothing is known of what it was about. */
+export const isUnanswered = (error: unknown) =>
+  error instanceof IoError && error.code === "ETIMEDOUT";
+
 /**
  * What `work` gives. A call that has no answer by then goes on by itself: nobody can end it.
  * @throws IoError ETIMEDOUT

@@ -4,6 +4,7 @@
  */
 import { errorFields, type Log } from "../../log/log.ts";
 import type { Disk } from "../disk/disk.ts";
+import { callsAtOnce, LimitedDisk } from "../disk/limited_disk.ts";
 import type { Code } from "../extents/code.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import { BlobDirectory } from "./blob_directory.ts";
@@ -32,6 +33,17 @@ export const highestDirectory = 254;
 /** Where the index has the number that a path was given and that stands on no disk. */
 const unusedAt = (path: string) => `directory_unused ${path}`;
 
+/** What part of the time that a directory has to answer a read waits for its turn. */
+const readPart = 0.1;
+
+/** With calls to one directory that has no answer, those to the others go on. */
+function limited({ disk, looks, usual, answer_ms }: DirectoriesOptions): Disk {
+  const spare = looks.length - usual.k;
+  // Where it is the only one that has what is read, nobody else can be asked.
+  const late_ms = spare > 0 ? readPart * answer_ms : answer_ms;
+  return new LimitedDisk(disk, callsAtOnce(spare), late_ms);
+}
+
 export function blobDirectory(
   options: DirectoriesOptions,
   storeId: bigint,
@@ -40,7 +52,7 @@ export function blobDirectory(
   number: number,
 ): BlobDirectory {
   return new BlobDirectory({
-    disk: options.disk,
+    disk: limited(options),
     path,
     number,
     storeId,
