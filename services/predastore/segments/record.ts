@@ -79,6 +79,12 @@ export function writeHeader(bytes: Uint8Array<ArrayBuffer>, header: RecordHeader
   to.setUint32(60, crc32c(meta, crc32c(bytes.subarray(0, 60))), true);
 }
 
+/** Whether a record may begin there, as its first bytes tell. */
+export function mayBegin(bytes: Uint8Array<ArrayBuffer>, at: number): boolean {
+  return bytes[at] === (magic & 0xff) && bytes[at + 1] === (magic >> 8 & 0xff) &&
+    bytes[at + 2] === (magic >> 16 & 0xff) && bytes[at + 3] === magic >> 24;
+}
+
 /** What must be true of a record at a place for it to be one. */
 export interface Place {
   readonly storeId: bigint;

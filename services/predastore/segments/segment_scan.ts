@@ -10,6 +10,7 @@ import { crc32c } from "../../../ffi/libisal.ts";
 import type { BlobDirectory, Location } from "./blob_directory.ts";
 import {
   headerBytes,
+  mayBegin,
   readHeader,
   recordAlign,
   type RecordHeader,
@@ -75,6 +76,8 @@ export async function* scanSegment(
     }
     if (header === undefined) {
       at = Math.floor(at / recordAlign + 1) * recordAlign;
+      // Most of what is stepped over is the rest of a page, or pages without anything.
+      while (at + headerBytes <= start + held && !mayBegin(window, at - start)) at += recordAlign;
       continue;
     }
     const span = recordSpan(header);
