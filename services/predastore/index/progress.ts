@@ -42,7 +42,8 @@ export class Progress {
 
   /** Stores how far the index has come, now and then: recovery reads on from there. */
   storePositions(force: boolean): void {
-    const positions = this.#directories.all.map((directory) => {
+    const read = this.#directories.all.filter((one) => !this.#directories.isUnread(one));
+    const positions = read.map((directory) => {
       const { segment, offset } = directory.appliedUpTo;
       return { directory: directory.number, segment, offset };
     });
@@ -50,7 +51,7 @@ export class Progress {
       asNumber(one) - (this.#stored.get(one.directory) ?? -1) >= storedEach
     );
     if (!force && !hasMoved) return;
-    // All of them or none: what one directory still has to tell may have been undone in what the others had told.
+    // All that were read, or none: what one directory still has to tell may have been undone in what the others had told.
     for (const one of positions) {
       this.#stored.set(one.directory, asNumber(one));
       this.#index.segments.setPosition(one.directory, one.segment, one.offset);

@@ -42,6 +42,7 @@ import {
 import { GoneRecords } from "./gone_records.ts";
 import { Reading, type Tail } from "./reading.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
+import { hasMore } from "../segments/unread.ts";
 
 const decoder = new TextDecoder();
 
@@ -99,21 +100,6 @@ const lastTypes = new Set<RecordType>([
   recordTypes.tombstone,
   recordTypes.part,
 ]);
-
-/** Whether anything stands in a directory behind a place. */
-async function hasMore(
-  directory: BlobDirectory,
-  segments: readonly number[],
-  { segment, offset }: Durable,
-): Promise<boolean> {
-  for (const id of segments) {
-    if (id < segment) continue;
-    // Whoever then reads it tells what is wrong.
-    const size = await directory.segmentSize(id).catch(() => Infinity);
-    if (size > (id === segment ? offset : 0)) return true;
-  }
-  return false;
-}
 
 /**
  * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
@@ -483,6 +469,7 @@ export async function recover(
       index.setValue("recovered", present.map(({ directory }) => directory.number).join());
       index.marks.clear();
     });
+    directories.noteUnread();
   } finally {
     index.marks.end();
     index.outbox.muted = false;

@@ -21,6 +21,7 @@ import { blobDirectory, type DirectoriesOptions, highestDirectory, openAll } fro
 import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type DirectorySpace, Room } from "./room.ts";
 import { writeMark } from "./sealed_mark.ts";
+import { Unread } from "./unread.ts";
 import { Untold } from "./untold.ts";
 
 const encoder = new TextEncoder();
@@ -41,6 +42,7 @@ export class Directories {
   readonly #catchingUp: CatchingUp;
   #inspecting: Promise<void> | undefined;
   readonly #departed: Departed;
+  readonly #unread = new Unread();
 
   private constructor(
     options: DirectoriesOptions,
@@ -156,6 +158,16 @@ export class Directories {
    */
   mayReturn(now_ms: number): boolean {
     return this.#departed.mayReturn(now_ms);
+  }
+
+  /** The index has been brought up to all that could be read. */
+  noteUnread(): void {
+    this.#unread.note(this.#all);
+  }
+
+  /** Whether a directory may have what is in no index: up to where that knows it stays as it is. */
+  isUnread(directory: BlobDirectory): boolean {
+    return this.#unread.has(directory);
   }
 
   /** What repair depends on: when it has not changed, there is nothing new to bring back. */
@@ -299,6 +311,7 @@ export class Directories {
         directory.goOffline(new Error(`${directory.path} is gone or no longer ours`));
       } else if (!directory.online && there) {
         try {
+          await this.#unread.isBack(directory, this.#index.segments.position(directory.number));
           await directory.comeBack();
           this.#options.log.info("blob_directory_back", { path: directory.path });
         } catch (error) {
@@ -344,6 +357,7 @@ export class Directories {
     this.#departed.add(old.number);
     this.#byNumber.set(number, made);
     this.#room.forget(old);
+    this.#unread.forget(old);
     this.#empty.delete(old);
     log.info("blob_directory_adopted", { path: old.path, was: old.number, number });
     for (const one of this.online) await one.noteNumbers().catch((error) => one.goOffline(error));
