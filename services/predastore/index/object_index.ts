@@ -13,6 +13,7 @@ import { BucketTable } from "./buckets.ts";
 import { IndexDatabase } from "./database.ts";
 import { DeletionMarks } from "./deletion_marks.ts";
 import { ExtentTable } from "./extents.ts";
+import { HeardTable } from "./heard.ts";
 import { ObjectTable } from "./objects.ts";
 import { Outbox } from "./outbox.ts";
 import { RecordCopies } from "./records.ts";
@@ -33,6 +34,7 @@ export class ObjectIndex implements Disposable {
   readonly settings: SettingsTable;
   readonly buckets: BucketTable;
   readonly untold: UntoldTable;
+  readonly heard: HeardTable;
 
   /** @param at its file, or a database that is open already */
   constructor(at: string | IndexDatabase) {
@@ -48,6 +50,7 @@ export class ObjectIndex implements Disposable {
     this.buckets = new BucketTable(database, segments, marks, uploads, objects, this.settings);
     this.records = new RecordCopies(database, segments);
     this.untold = new UntoldTable(database);
+    this.heard = new HeardTable(database);
   }
 
   /** Whether the file is sound enough to go on with. */

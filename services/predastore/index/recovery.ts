@@ -177,7 +177,7 @@ export async function recover(
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
-  const gone = new GoneRecords(tails, highest_sequence);
+  const gone = new GoneRecords(index.heard, tails);
 
   const reading = await Reading.of(tails, log, onProgress);
   const pass = async (
@@ -244,20 +244,19 @@ export async function recover(
   }
 
   index.marks.begin();
+  index.heard.clear();
   try {
     await pass(firstTypes, (record) => {
       const { sequence, type } = record.header;
       switch (type) {
         case recordTypes.bucketGone: {
-          gone.found(record);
           const { id } = readMeta<{ id: number }>(record);
           goneBuckets.set(sequence, id);
-          return undefined;
+          return gone.found(record);
         }
         case recordTypes.refused:
-          gone.found(record);
           refuse(readMeta<RefusedMeta>(record));
-          return undefined;
+          return gone.found(record);
         default:
           return undefined;
       }
@@ -370,9 +369,12 @@ export async function recover(
           return () => index.uploads.apply(upload, [record.location]);
         }
         case recordTypes.uploadGone: {
-          gone.found(record);
+          const noteHeard = gone.found(record);
           const { upload } = readMeta<UploadGoneMeta>(record);
-          return () => index.uploads.applyGone(upload, sequence);
+          return () => {
+            noteHeard();
+            index.uploads.applyGone(upload, sequence);
+          };
         }
         case recordTypes.extent:
           return applyExtent(record);
@@ -403,9 +405,11 @@ export async function recover(
         }
         case recordTypes.tombstone: {
           const { bucket, key, version, lifecycle } = readMeta<TombstoneMeta>(record);
-          gone.found(record);
-          return () =>
+          const noteHeard = gone.found(record);
+          return () => {
+            noteHeard();
             index.objects.applyTombstone(bucket, key, sequence, version, lifecycle === true);
+          };
         }
         case recordTypes.part: {
           const part = readMeta<PartRecord>(record);
@@ -439,12 +443,13 @@ export async function recover(
       const heard = new Set(copies[0]?.map(({ directory }) => directory));
       index.transaction(() => directories.tellLater(record, heard));
     }
-    index.transaction(() => {
-      index.sweepRecovered();
-      for (const [record, heard] of gone.all(refused)) {
-        directories.tellLater(record, heard);
-      }
-    });
+    index.transaction(() => index.sweepRecovered());
+    for (const some of gone.all(refused)) {
+      index.transaction(() => {
+        for (const [record, heard] of some) directories.tellLater(record, heard);
+      });
+      await reading.breathe();
+    }
     const isOnline = (number: number) => directories.byNumber(number)?.online === true;
     for (let ids = index.marks.replayed(batch); ids.length > 0;) {
       index.transaction(() => {
@@ -468,6 +473,7 @@ export async function recover(
       index.setValue("sequence", String(highest_sequence));
       index.setValue("recovered", present.map(({ directory }) => directory.number).join());
       index.marks.clear();
+      index.heard.clear();
     });
     directories.noteUnread();
   } finally {
