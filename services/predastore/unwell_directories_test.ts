@@ -7,6 +7,7 @@ import type { DirectoryStatus } from "./contract.ts";
 import { type DiskFault, FaultyDisk } from "./disk/faulty_disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { storeStatus } from "./operator/status.ts";
+import { segmentsOf } from "./test_damage.ts";
 import { bodyOf, bytesOf, contentOf, same, type TestStore, testStore } from "./test_store.ts";
 import { Fsck } from "./upkeep/fsck.ts";
 
@@ -131,3 +132,26 @@ for (const [what, { fault, state, reason, remedy }] of Object.entries(unwell)) {
     }
   });
 }
+
+Deno.test("RS(2,1): no file is made for each deletion that a directory refuses", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  const [blob = ""] = test.blobs;
+  const keys = Array.from({ length: 20 }, (_, at) => `k${at}`);
+  for (const key of keys) await test.store.objects.put(bucket, key, bodyOf(bytesOf(1, 100)));
+  const fault = { path: blob, quota: true };
+  disk.faults.add(fault);
+  for (const key of keys) await test.store.objects.delete(bucket, key);
+  // The one that had something in it, and the next.
+  assert.equal((await segmentsOf(blob)).length, 2);
+  disk.faults.delete(fault);
+  await test.store.directories.inspect();
+  await test.store.objects.put(bucket, "kept", bodyOf(bytesOf(2, 100)));
+  for (const lost of test.blobs.slice(1)) {
+    await test.reopen({ rebuild: true, between: () => Deno.remove(lost, { recursive: true }) });
+    await test.store.repair.run();
+    const listed = test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 99);
+    assert.deepEqual(listed.map(({ key }) => key), ["kept"]);
+  }
+});

@@ -15,7 +15,7 @@ export interface DiskFault {
   readonly broken?: boolean;
   /** Whatever would change something fails, as where the kernel has mounted it read-only. */
   readonly readOnly?: boolean;
-  /** Writes are refused although the disk says that it has room, as by a quota. */
+  /** Bytes are refused although the disk says that it has room, as by a quota; files can be made. */
   readonly quota?: boolean;
   /** No more files can be opened than are open. */
   readonly noFiles?: boolean;
@@ -53,7 +53,7 @@ export class FaultyDisk implements Disk {
       if (!writes) continue;
       if (readOnly === true) throw new IoError("EROFS", call, path);
       if (full === true) throw new IoError("ENOSPC", call, path);
-      if (quota === true) throw new IoError("EDQUOT", call, path);
+      if (quota === true && call !== "open") throw new IoError("EDQUOT", call, path);
     }
   }
 

@@ -273,7 +273,7 @@ export class BlobDirectory {
       // A full disk is no broken one: what was written stays good, the next write begins a segment.
       if (isWantOfRoom(error) || isOutOfFiles(error)) {
         if (this.online) this.#refusals.note(error as IoError);
-        this.#writer.leaveActive();
+        this.#writer.leaveFull();
       } else if (!(error instanceof DirectoryOffline)) this.goOffline(error);
       throw error;
     } finally {

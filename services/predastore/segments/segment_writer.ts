@@ -12,6 +12,8 @@ interface Active {
   readonly id: number;
   readonly file: DiskFile;
   end: number;
+  /** Whether something was written into it. */
+  isUsed: boolean;
 }
 
 export interface Place {
@@ -86,7 +88,9 @@ export class SegmentWriter {
     }
     this.#inFlight.add(place);
     try {
-      return await work(place);
+      const done = await work(place);
+      if (this.#active?.id === place.segment) this.#active.isUsed = true;
+      return done;
     } finally {
       this.#inFlight.delete(place);
     }
@@ -128,7 +132,7 @@ export class SegmentWriter {
       throw error;
     }
     this.leaveActive();
-    this.#active = { id, file, end: 0 };
+    this.#active = { id, file, end: 0, isUsed: false };
   }
 
   async sync(): Promise<void> {
@@ -156,6 +160,11 @@ export class SegmentWriter {
     }
     const { segment, offset } = covered;
     if (before(this.#durable, covered)) this.#durable = { segment, offset };
+  }
+
+  /** The next write begins another segment, where one had no room. Of one that has nothing in it that would be a file for each such write. */
+  leaveFull(): void {
+    if (this.#active?.isUsed === true) this.leaveActive();
   }
 
   /** The next write begins another segment. What was written is synced with all else. */
