@@ -313,3 +313,21 @@ Deno.test("what was written before a sync that failed for want of room is not ta
   await test.store.objects.put(bucket, "k", bodyOf(bytesOf(3, 3 << 20)));
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(3, 3 << 20));
 });
+
+Deno.test("RS(2,1): where too few directories take writes nothing is written into those that do, however often it is tried", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  const [one, ...others] = test.store.directories.all;
+  for (const other of others) other.goOffline(new Error("unplugged"));
+  const size = async () => await one?.segmentSize(one.activeSegment);
+  const before = await size();
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const putting = test.store.objects.put(bucket, "k", bodyOf(bytesOf(2, 100)));
+    await assert.rejects(putting, /Too few storage/);
+    await assert.rejects(test.store.objects.delete(bucket, "k"), /Too few storage/);
+  }
+  assert.equal(await size(), before);
+  assert.equal(test.store.index.untold.count(1), 0);
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 100));
+});

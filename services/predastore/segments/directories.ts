@@ -215,6 +215,8 @@ export class Directories {
     shards?: NamedShards,
   ): Promise<readonly (readonly Location[])[]> {
     const online = [...new Set(to)].filter((one) => one?.online === true) as BlobDirectory[];
+    // Nothing stands anywhere then that would have to be refused.
+    if (online.length < code.k) throw tooFewDirectories();
     const results = await Promise.allSettled(
       online.map((one) => one.commit(records, shards?.epochs.get(one))),
     );

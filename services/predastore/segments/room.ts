@@ -8,6 +8,7 @@ import type { Log } from "../../log/log.ts";
 import type { Disk } from "../disk/disk.ts";
 import { type Code, directoriesOf } from "../extents/code.ts";
 import { answered } from "./answers.ts";
+import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { BlobDirectory } from "./blob_directory.ts";
 import { type SpaceState, spaceState } from "./space.ts";
 
@@ -101,10 +102,11 @@ export class Room {
    * Refuses what would eat into the reserve, before anything is written. What is admitted counts as used
    * until it is released, and then until the next look at the disk.
    * @returns to be called when the bytes are written, or never will be
-   * @throws AwsError `InsufficientCapacity`
+   * @throws AwsError `InsufficientCapacity`, and `ServiceUnavailable` where fewer directories are there than it takes
    */
   async admit(bytes: number, { k }: Code): Promise<() => void> {
     await this.look();
+    if (this.#online().length < k) throw tooFewDirectories();
     const each = Math.ceil(bytes / k);
     const roomy = this.#online().filter((directory) => {
       const space = this.#space.get(directory);
