@@ -1,6 +1,9 @@
 /** Directories that are away and come back: each is taken for what it is, and undoes nothing. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { IoError } from "../../ffi/direct_io.ts";
+import { FaultyDisk } from "./disk/faulty_disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
 import { Fsck } from "./upkeep/fsck.ts";
 import { bodyOf, bytesOf, contentOf, fill, readsBack, same, testStore } from "./test_store.ts";
 
@@ -63,6 +66,37 @@ Deno.test("RS(2,1): what stands in the place of a directory and cannot be used t
   assert.equal(test.store.directories.online.length, 3);
   await test.reopen({ between: () => Deno.rename(last, `${last}.away`) });
   assert.deepEqual(numbers(), [0, 1, 4]);
+});
+
+Deno.test("RS(2,1): an empty disk that cannot be written takes one number, however often one looks at it", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  const last = test.blobs[2] ?? "";
+  await Deno.remove(last, { recursive: true });
+  await Deno.mkdir(last);
+  const makeFolder = disk.makeFolder.bind(disk);
+  disk.makeFolder = async (path) => {
+    // It belongs to somebody else.
+    if (path.startsWith(last)) throw new IoError("EACCES", "mkdir", path);
+    await makeFolder(path);
+  };
+  const { directories } = test.store;
+  for (let look = 0; look < 6; look++) await directories.inspect();
+  disk.makeFolder = makeFolder;
+  for (let look = 0; look < 2; look++) await directories.inspect();
+  assert.deepEqual(directories.all.map(({ number }) => number), [0, 1, 3]);
+  assert.equal(directories.online.length, 3);
+  // The number is taken by now.
+  await Deno.remove(last, { recursive: true });
+  await Deno.mkdir(last);
+  for (let look = 0; look < 3; look++) await directories.inspect();
+  assert.deepEqual(directories.all.map(({ number }) => number), [0, 1, 4]);
+  await test.store.repair.run();
+  await test.reopen();
+  assert.deepEqual(test.store.directories.all.map(({ number }) => number), [0, 1, 4]);
+  assert.equal(test.store.index.objects.find(bucket.id, "k")?.locations.length, 3);
 });
 
 Deno.test("what was deleted while a directory was away stays deleted when it returns to an index made again", async () => {

@@ -17,7 +17,13 @@ import { type Code, directoriesOf } from "../extents/code.ts";
 import { tooFewDirectories } from "../extents/extent_writer.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { RefusedMeta } from "../index/rows.ts";
-import { blobDirectory, type DirectoriesOptions, highestDirectory, openAll } from "./opening.ts";
+import {
+  blobDirectory,
+  type DirectoriesOptions,
+  numberFor,
+  numberIsUsed,
+  openAll,
+} from "./opening.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "./record.ts";
 import { type DirectorySpace, Room } from "./room.ts";
 import { writeMark } from "./sealed_mark.ts";
@@ -337,31 +343,34 @@ export class Directories {
   /** An empty disk stands where one of ours was: it becomes a new directory, with a new number. */
   async #adopt(old: BlobDirectory): Promise<void> {
     const { log } = this.#options;
-    const number = Number(this.#index.value("next_directory") ?? 0);
-    if (number > highestDirectory) {
-      log.error("blob_directory_not_adopted", { path: old.path, reason: "no number is left" });
+    const { path } = old;
+    let number: number | undefined;
+    this.#index.transaction(() => {
+      number = numberFor(this.#index, path);
+      if (number !== undefined) this.#untold.added(number);
+    });
+    if (number === undefined) {
+      log.error("blob_directory_not_adopted", { path, reason: "no number is left" });
       return;
     }
-    const made = blobDirectory(this.#options, this.#storeId, this.#index, old.path, number);
-    this.#index.transaction(() => {
-      this.#index.setValue("next_directory", String(number + 1));
-      this.#untold.added(number);
-    });
+    const made = blobDirectory(this.#options, this.#storeId, this.#index, path, number);
     try {
       await made.prepare();
       await this.#mark(made);
     } catch (error) {
-      log.warn("blob_directory_still_offline", { path: old.path, ...errorFields(error) });
+      log.warn("blob_directory_still_offline", { path, ...errorFields(error) });
       return;
+    } finally {
+      if (made.mayBeNamed) numberIsUsed(this.#index, path);
     }
     this.#all = this.#all.map((one) => one === old ? made : one);
     this.#byNumber.delete(old.number);
-    this.#departed.add(old.number);
+    if (old.number !== number) this.#departed.add(old.number);
     this.#byNumber.set(number, made);
     this.#room.forget(old);
     this.#unread.forget(old);
     this.#empty.delete(old);
-    log.info("blob_directory_adopted", { path: old.path, was: old.number, number });
+    log.info("blob_directory_adopted", { path, was: old.number, number });
     for (const one of this.online) await one.noteNumbers().catch((error) => one.goOffline(error));
     await old.close();
   }

@@ -29,9 +29,25 @@ export interface DirectoriesOptions {
   readonly log: Log;
 }
 
-export const highestDirectory = 254;
+const highestDirectory = 254;
 /** Where the index has the number that a path was given and that stands on no disk. */
 const unusedAt = (path: string) => `directory_unused ${path}`;
+
+/** Inside a transaction: the number for what has come to a path. There are few: one that stands on no disk is given there again. */
+export function numberFor(index: ObjectIndex, path: string): number | undefined {
+  const unused = index.value(unusedAt(path));
+  if (unused !== undefined) return Number(unused);
+  const number = Number(index.value("next_directory") ?? 0);
+  if (number > highestDirectory) return undefined;
+  index.setValue("next_directory", String(number + 1));
+  index.setValue(unusedAt(path), String(number));
+  return number;
+}
+
+/** The number that was given to a path may stand on its disk. */
+export function numberIsUsed(index: ObjectIndex, path: string): void {
+  index.transaction(() => index.removeValue(unusedAt(path)));
+}
 
 /** What part of the time that a directory has to answer a read waits for its turn. */
 const readPart = 0.1;
@@ -39,8 +55,8 @@ const readPart = 0.1;
 /** With calls to one directory that has no answer, those to the others go on. */
 function limited({ disk, looks, usual, answer_ms }: DirectoriesOptions): Disk {
   const spare = looks.length - usual.k;
-  // Where it is the only one that has what is read, nobody else can be asked.
-  const late_ms = spare > 0 ? readPart * answer_ms : answer_ms;
+  // Where it alone has what is read, nobody else can be asked.
+  const late_ms = usual.m > 0 ? readPart * answer_ms : answer_ms;
   return new LimitedDisk(disk, callsAtOnce(spare), late_ms);
 }
 
