@@ -167,6 +167,18 @@ Deno.test("RS(2,1): a directory that answers nothing is asked once as the store 
   release();
 });
 
+Deno.test("RS(2,1): scrub takes nothing for damaged that had no answer", async () => {
+  const { test: made, disk } = await hungStore();
+  await using test = made;
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  const release = hang(disk, `${test.blobs[0]}/segments/`);
+  await test.store.scrub.run();
+  assert.equal(test.store.scrub.state().damaged, 0);
+  assert.equal(test.store.index.objects.find(bucket.id, "k")?.locations.length, 3);
+  release();
+});
+
 /** Fails where the store waits for the disk. */
 async function closes(test: TestStore): Promise<void> {
   const late = Promise.withResolvers<never>();

@@ -4,6 +4,7 @@
  * Nothing is written here. A row that changed while it was read is looked at again by whoever asked; what
  * is told belongs to the row that was given.
  */
+import { isUnanswered } from "../segments/answers.ts";
 import type { Location } from "../segments/blob_directory.ts";
 import type { Code } from "../extents/code.ts";
 import type { Codes } from "../extents/codes.ts";
@@ -84,6 +85,9 @@ export function recordOf(
   return { owner, sequence, locations, bucket, key, code: codes.of(meta) };
 }
 
+/** What had no answer may be sound. */
+const flawOf = (error: unknown): Flaw => isUnanswered(error) ? "away" : "damaged";
+
 export class Verifier {
   readonly #directories: Directories;
   readonly #reader: ExtentReader;
@@ -116,8 +120,8 @@ export class Verifier {
       try {
         await this.#reader.readShard(extent, stripe, shard, 0, bytes);
         return undefined;
-      } catch {
-        return { stripe, shard, flaw: "damaged" as const };
+      } catch (error) {
+        return { stripe, shard, flaw: flawOf(error) };
       }
     }));
     return found.filter((one) => one !== undefined);
@@ -139,8 +143,8 @@ export class Verifier {
       try {
         if (deep) await this.#reader.readRecord(location, record.sequence);
         sound.push(location);
-      } catch {
-        flawed.push({ location, flaw: "damaged" });
+      } catch (error) {
+        flawed.push({ location, flaw: flawOf(error) });
       }
     }));
     return { sound, flawed };
