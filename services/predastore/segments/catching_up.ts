@@ -39,7 +39,8 @@ export class CatchingUp {
   /** Looks which of those that are there are behind, and begins with them; returns at once. */
   begin(): void {
     for (const directory of this.#all()) {
-      if (!directory.online) continue;
+      // One that refused a write is left alone for a while.
+      if (!directory.online || directory.refusal !== undefined) continue;
       const behind = this.#untold.behind(directory.number);
       if (behind === undefined || this.#stopped || this.#running.has(directory)) continue;
       const sources = this.#sources(directory, behind);

@@ -1,6 +1,8 @@
 /** A directory that was away for long hears of all that was removed, whoever is there to tell it. */
 import assert from "node:assert/strict";
 import { createLog } from "../../log/log.ts";
+import { FaultyDisk } from "../disk/faulty_disk.ts";
+import { realDisk } from "../disk/real_disk.ts";
 import { bodyOf, bytesOf, type TestStore, testStore } from "../test_store.ts";
 
 const keys = Array.from({ length: 40 }, (_, at) => `k${at}`);
@@ -127,4 +129,30 @@ Deno.test("RS(1,2): a directory that is behind waits for one that is away and kn
   await catchesUp(test, 2);
   await catchesUp(test, 3);
   await staysRemoved(test, [0, 1]);
+});
+
+Deno.test("RS(2,1): one that takes no write is not told all again at each look", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { most_untold: 10, disk });
+  await fill(test);
+  await leaves(test, 2);
+  await removeSome(test, keys);
+  assert.ok(isBehind(test, 2));
+  const fault = { path: test.blobs[2] ?? "", quota: true };
+  disk.faults.add(fault);
+  await returns(test, 2);
+  const looks = async () => {
+    for (let look = 0; look < 5; look++) {
+      await test.store.directories.inspect();
+      await new Promise((next) => setTimeout(next, 20));
+    }
+    return disk.reads;
+  };
+  const reads = await looks();
+  assert.equal(await looks(), reads);
+  disk.faults.delete(fault);
+  // As it is taken up again after a while.
+  test.store.directories.byNumber(2)?.goOffline(new Error("unplugged"));
+  await catchesUp(test, 2);
+  await staysRemoved(test, [1]);
 });
