@@ -39,6 +39,8 @@ for (const back of ["as it stops", "while it runs"] as const) {
       await test.store.directories.inspect();
       assert.equal(test.store.directories.online.length, 2);
       await put("more", 4);
+      // What is in no index looks dead.
+      await test.store.compactor.run(1);
     }
     await test.reopen({ between: () => Promise.resolve(void disk.faults.clear()) });
     for (const [seed, key] of [[1, "before"], [2, "alone"], [3, "after"]] as const) {

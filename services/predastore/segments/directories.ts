@@ -321,7 +321,11 @@ export class Directories {
         try {
           await this.#unread.isBack(directory, this.#index.segments.position(directory.number));
           await directory.comeBack();
-          this.#options.log.info("blob_directory_back", { path: directory.path });
+          this.#options.log.info("blob_directory_back", {
+            path: directory.path,
+            // What it alone has is found at the next start.
+            ...(this.#unread.has(directory) ? { unread: true } : {}),
+          });
         } catch (error) {
           this.#options.log.warn("blob_directory_still_offline", {
             path: directory.path,

@@ -5,7 +5,7 @@
  * A copy is durable and in the index before the old one goes, and the old segment stays until every
  * reader that may look into it is done: at each moment one whole copy is named by the index, and a
  * crash at any point leaves at worst a segment to be compacted again. Segments that a running write has
- * begun to write into are left alone. A tombstone is carried on while an
+ * begun to write into are left alone, and so is a directory that the index has not read. A tombstone is carried on while an
  * older segment, which may hold what it deletes, is still in its directory, and while a directory that
  * was replaced may be put back. So is what completed an upload (`ended_uploads.ts`).
  */
@@ -79,6 +79,8 @@ export class Compactor {
   async #all(limit: number): Promise<void> {
     const { options: { log } } = this.#store;
     for (const directory of this.#store.directories.online) {
+      // What is in no index yet looks dead.
+      if (this.#store.directories.isUnread(directory)) continue;
       const live = this.#store.index.segments.liveBytes(directory.number);
       const active = directory.activeSegment;
       for (const segment of await directory.segments()) {
