@@ -45,7 +45,8 @@ async function refusingDisk() {
 const socket = `/var/tmp/mulga-refused-${Deno.pid}`;
 const connect = () => NbdClient.connect(socket, "vol-refused");
 
-const opened = (directory: string, epoch: number) =>
+/** @param spacePatienceMs how long is waited for room, which is there */
+const opened = (directory: string, epoch: number, spacePatienceMs = 300) =>
   openVolume({
     volumeId: "vol-refused",
     sizeBytes: 64 << 20,
@@ -58,7 +59,7 @@ const opened = (directory: string, epoch: number) =>
     cacheBytes: 8 << 20,
     segmentBudget: 8,
     reserveBytes: 0,
-    spacePatienceMs: 300,
+    spacePatienceMs,
     readAgainMs: [1],
   }, () => Promise.resolve({ kind: "empty" }));
 
@@ -113,7 +114,7 @@ Deno.test(
     const directory = `${disk.at}/volume`;
     await Deno.mkdir(directory);
     await disk.become("ro");
-    const volume = await opened(directory, 1);
+    const volume = await opened(directory, 1, 3_600_000);
     const asked = new AskedDisk(directory);
     try {
       assert.match(volume.damage?.reason ?? "", /^no log file can be made: /);

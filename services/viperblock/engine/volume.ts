@@ -128,12 +128,11 @@ export class Volume {
       });
     }
     if (this.#phase === "opening") {
-      if (maintenance.full) {
-        if (this.#refusal !== undefined) {
-          throw new UnreadableData(`no log file can be made: ${this.#refusal}`);
-        }
-        throw new Error("there is no disk space for a log segment");
+      // Room may come while it is waited for; whoever opens the volume asks such a disk again, and serves it for reading then.
+      if (this.#refusal !== undefined) {
+        throw new UnreadableData(`no log file can be made: ${this.#refusal}`);
       }
+      if (maintenance.full) throw new Error("there is no disk space for a log segment");
       maintenance.tick();
       ticker.start(door.throttled);
     }

@@ -1,10 +1,11 @@
 /**
  * A disk that did not give all of a volume's log and checkpoint, or took no more of it, asked whether it does now. Nothing of it is
  * changed: the files are opened as an engine opens them, read to their ends and synced; what is written is a file beside them. What
- * it refused last is asked for first, so that a disk with a bad sector is not read through again and again.
+ * it refused last is asked for first, so that a disk with a bad sector is not read through again and again. Nor does one answer
+ * that has no room for the log file that every engine begins with: then nobody could even read the volume.
  */
 import { join } from "node:path";
-import { checkpointName, logFilePattern } from "../format.ts";
+import { cacheFilePattern, checkpointName, logFilePattern, segmentBytes } from "../format.ts";
 import { linuxFileSystem } from "../machine/file_system.ts";
 
 const pieceBytes = 1 << 20;
@@ -16,13 +17,16 @@ interface Place {
 
 export class AskedDisk {
   readonly #directory: string;
+  readonly #reserveBytes: number;
   readonly #piece = new Uint8Array(pieceBytes);
   /** Every file that was ever seen: one that has gone is no more given than one that cannot be read. */
   readonly #names = new Set<string>();
   #refused: Place | undefined;
 
-  constructor(directory: string) {
+  /** @param reserveBytes what no log file may take of the disk */
+  constructor(directory: string, reserveBytes = 0) {
     this.#directory = directory;
+    this.#reserveBytes = reserveBytes;
   }
 
   /** @returns why not, in one sentence; undefined when it gives everything */
@@ -43,7 +47,22 @@ export class AskedDisk {
       const found = await this.#refusalOf(name, 0, Infinity);
       if (found !== undefined) return found;
     }
-    return await this.#refusalToWrite();
+    return await this.#refusalToWrite() ?? await this.#wantOfRoom();
+  }
+
+  async #wantOfRoom(): Promise<string | undefined> {
+    try {
+      let available = linuxFileSystem.availableBytes(this.#directory);
+      // What its engine keeps of chunks gives way to its log.
+      for await (const { name } of Deno.readDir(this.#directory)) {
+        if (!cacheFilePattern.test(name)) continue;
+        available += ((await Deno.stat(join(this.#directory, name))).blocks ?? 0) * 512;
+      }
+      if (available - segmentBytes >= this.#reserveBytes) return undefined;
+      return `${available} bytes are free, of which ${this.#reserveBytes} are kept`;
+    } catch (error) {
+      return why(this.#directory, error);
+    }
   }
 
   async #refusalToWrite(): Promise<string | undefined> {

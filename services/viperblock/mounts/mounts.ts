@@ -88,6 +88,7 @@ export class Mounts {
     });
     this.#reopenings = new Reopenings({
       directory: (volumeId) => this.#directory(volumeId),
+      reserveBytes: options.reserveBytes,
       isServed: (volumeId, volume) => this.#mounted.get(volumeId) === volume,
       reopen: (volumeId, volume) => this.#reopen(volumeId, volume),
       log: options.log,

@@ -16,6 +16,8 @@ const longestPauseMs = 60_000;
 
 export interface ReopeningsOptions {
   readonly directory: (volumeId: string) => string;
+  /** What no log file may take of the disk. */
+  readonly reserveBytes: number;
   readonly isServed: (volumeId: string, volume: MountedVolume) => boolean;
   /** Ends it and opens it as any other. */
   readonly reopen: (volumeId: string, volume: MountedVolume) => Promise<void>;
@@ -40,9 +42,9 @@ export class Reopenings {
 
   /** Asks its disk until that gives everything, or the volume is served no more. */
   async ask(volumeId: string, volume: MountedVolume): Promise<void> {
-    const { directory, isServed, reopen, log, signal } = this.#o;
+    const { directory, reserveBytes, isServed, reopen, log, signal } = this.#o;
     const isOver = () => signal.aborted || !isServed(volumeId, volume);
-    const disk = new AskedDisk(directory(volumeId));
+    const disk = new AskedDisk(directory(volumeId), reserveBytes);
     let pause_ms = this.#pauses.get(volumeId) ?? firstPauseMs;
     this.#pauses.set(volumeId, Math.min(2 * pause_ms, longestPauseMs));
     for (;; pause_ms = Math.min(2 * pause_ms, longestPauseMs)) {
