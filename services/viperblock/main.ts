@@ -5,7 +5,7 @@
  * has a worker of its own. Only one engine may run on a data directory: a lock says so.
  */
 import { dirname, join } from "node:path";
-import { fileSystemSpace, openFile, openFlags, tryLockFile } from "../../ffi/libc.ts";
+import { openFile, openFlags, tryLockFile } from "../../ffi/libc.ts";
 import { onNode } from "../bus/subject.ts";
 import { errorFields } from "../log/log.ts";
 import { ObjectStore, systemBuckets } from "../predastore/contract.ts";
@@ -97,7 +97,10 @@ await runService("viperblock", async (service) => {
           ? {}
           : { wanted_bytes: config.storage.volume_cache_bytes }),
       }),
-    segmentBudget: logFiles(fileSystemSpace(directory).total_bytes),
+    // By the disk as it is then: one that says nothing when the service starts hinders neither it nor what is mounted later.
+    get segmentBudget() {
+      return logFiles(space.bytes.total_bytes);
+    },
   });
   const references = new References({ tables, store, mounts, keys, log });
   const copies = new EncryptedCopies({ store, keys, log, references });

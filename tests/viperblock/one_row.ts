@@ -27,13 +27,15 @@ export interface OneRow extends AsyncDisposable {
 /**
  * @param through what stands before the object store
  * @param lines hears of what is logged
+ * @param options.on the directory of its disk
  */
 export async function startOneRow(
   through: (store: BlockStore) => BlockStore = (store) => store,
   lines: { write(line: string): void } = { write: () => {} },
-  { readAgainMs }: Pick<MountsOptions, "readAgainMs"> = {},
+  options: Pick<MountsOptions, "readAgainMs" | "stopPatienceMs"> & { readonly on?: string } = {},
 ): Promise<OneRow> {
-  const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: "/var/tmp" });
+  const { on = "/var/tmp", ...also } = options;
+  const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: on });
   let revision = 1;
   const written = (value: VolumeRow) => {
     if (world.isAway) throw unavailable("The state store");
@@ -71,7 +73,7 @@ export async function startOneRow(
     log: createLog("test", lines),
     reserveBytes: 0,
     cacheBytes: () => 16 << 20,
-    ...(readAgainMs === undefined ? {} : { readAgainMs }),
+    ...also,
   } as unknown as MountsOptions);
   const world: OneRow = {
     row: { volume_id, size_bytes: 16 << 20, epoch: 0, state: "ok" },

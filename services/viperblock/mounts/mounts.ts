@@ -54,7 +54,12 @@ export interface MountsOptions {
   readonly spacePatienceMs?: number;
   /** How long is waited each time before a log is read again that the disk could not read. */
   readonly readAgainMs?: readonly number[];
+  /** How long a stop waits for engines to end. */
+  readonly stopPatienceMs?: number;
 }
+
+/** Half of what the service has for its stop: a log is synced in far less, unless the disk beneath it answers nothing. */
+const usualStopPatienceMs = 30_000;
 
 /** Trying again brings nothing: what there is of the volume is not enough to serve it. */
 const isFinal = (error: unknown) =>
@@ -75,10 +80,13 @@ export class Mounts {
   /** The object store, for what is given up when the service stops. */
   readonly #store: BlockStore;
   readonly #unwatch: () => void;
+  /** Rejects when a stop waits no longer. */
+  readonly #givenUp = Promise.withResolvers<never>();
 
   constructor(options: MountsOptions) {
     this.#o = options;
     this.#store = untilAborted(options.store, this.#stopping.signal);
+    this.#givenUp.promise.catch(() => {});
     this.#left = new LeftCaches(options.directory);
     this.cacheShares = new CacheShares({
       mounted: this.#mounted,
@@ -173,7 +181,12 @@ export class Mounts {
   }
 
   async mount(volumeId: string): Promise<MountReply> {
-    return await this.#turns.take(volumeId, () => this.#mount(volumeId));
+    return await this.#inTurn(volumeId, () => this.#mount(volumeId));
+  }
+
+  /** What somebody asked for; who waits is told when a stop waits no longer. */
+  async #inTurn<T>(volumeId: string, work: () => Promise<T>): Promise<T> {
+    return await Promise.race([this.#turns.take(volumeId, work), this.#givenUp.promise]);
   }
 
   async #mount(volumeId: string): Promise<MountReply> {
@@ -464,7 +477,7 @@ export class Mounts {
    * @returns whether it was mounted
    */
   async unmount(volumeId: string): Promise<boolean> {
-    return await this.#turns.take(volumeId, async () => {
+    return await this.#inTurn(volumeId, async () => {
       const row = await this.#row(volumeId);
       if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
       const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
@@ -536,10 +549,24 @@ export class Mounts {
     await Deno.remove(this.#directory(volumeId), { recursive: true }).catch(ignoreMissing);
   }
 
-  /** Stops serving without unmounting: the logs are flushed and stay. Engines that are starting are gone too when this returns. */
+  /**
+   * Stops serving without unmounting: the logs are flushed and stay. Engines that are starting are gone too when this returns,
+   * unless a disk answers nothing: the others' guests need not wait for it, and what it does not take is nobody's loss but its own, as
+   * with the end of the process.
+   */
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#unwatch();
+    const over = new AbortController();
+    const ended = this.#ended().finally(() => over.abort());
+    const patience = this.#o.stopPatienceMs ?? usualStopPatienceMs;
+    await Promise.race([ended, systemTime.pause(patience, over.signal)]);
+    if (over.signal.aborted) return;
+    this.#o.log.error("engines_not_ended", { volume_ids: [...this.#mounted.keys()] });
+    this.#givenUp.reject(unavailable(`The node '${this.#o.nodeId}', which stops,`));
+  }
+
+  async #ended(): Promise<void> {
     await Promise.all([...this.#mounted.values()].map((volume) => volume.stop()));
     await this.#turns.over();
     await Promise.all(this.#lettingGo.values());
