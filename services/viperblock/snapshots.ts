@@ -4,7 +4,7 @@
  */
 import { AwsError, unavailable } from "../aws/errors.ts";
 import { errorFields, type Log } from "../log/log.ts";
-import type { Row } from "../state/table.ts";
+import { Conflict, type Row } from "../state/table.ts";
 import { keptBy } from "./chunks/collector.ts";
 import type { BlockSnapshot } from "./contract.ts";
 import { type EncryptedCopies, encryptionOf } from "./encrypted_copies.ts";
@@ -41,6 +41,8 @@ export class Snapshots {
   readonly #stopping = new AbortController();
   /** Snapshots that are being copied, and when that is over. */
   readonly #copying = new Map<string, Promise<unknown>>();
+  /** Snapshots of mounted volumes that an engine is asked for, or that are not finished. */
+  readonly #freezing = new Set<string>();
 
   constructor(options: SnapshotsOptions) {
     this.#o = options;
@@ -86,7 +88,7 @@ export class Snapshots {
       );
     }
     requireSound(volume);
-    const made = await snapshots.create(snapshotId, {
+    const row: SnapshotRow = {
       snapshot_id: snapshotId,
       volume_id: volume.volume_id,
       size_bytes: volume.size_bytes,
@@ -94,21 +96,53 @@ export class Snapshots {
       epoch: mounted.epoch,
       owners: keptBy(volume.map),
       ...(volume.encrypted === true ? { encrypted: true } : {}),
+    };
+    const made = await snapshots.create(snapshotId, row).catch((error) => {
+      if (!(error instanceof Conflict)) void this.#giveUp(row);
+      throw error;
     });
+    this.#freezing.add(snapshotId);
     try {
       const { size_bytes, stored } = await mounted.freeze();
-      const row = size_bytes === made.value.size_bytes
+      const sized = size_bytes === made.value.size_bytes
         ? made
         : await this.#sized(snapshotId, size_bytes);
       void this.#finishFreeze(snapshotId, stored);
-      return describedSnapshot(row.value);
+      return describedSnapshot(sized.value);
     } catch (cause) {
       // What cannot be taken back must not wait for ever.
-      await snapshots.delete(snapshotId).catch(() =>
-        void this.#finishFreeze(snapshotId, Promise.reject(cause))
+      await snapshots.delete(snapshotId).then(
+        () => this.#freezing.delete(snapshotId),
+        () => void this.#finishFreeze(snapshotId, Promise.reject(cause)),
       );
       throw unavailable(`The volume '${volume.volume_id}'`, cause);
     }
+  }
+
+  /** Whether the tables took the row after all nobody can tell; it must not wait for ever, unless somebody asked for it again. */
+  async #giveUp({ snapshot_id, volume_id, epoch }: SnapshotRow): Promise<void> {
+    const { log, tables } = this.#o;
+    await untilDone(() =>
+      this.#o.references.alone(async () => {
+        const found = (await tables.snapshots.read(snapshot_id))?.value;
+        const isIt = found?.state === "pending" && found.volume_id === volume_id &&
+          found.epoch === epoch && !this.#freezing.has(snapshot_id);
+        if (isIt) await this.#finished(snapshot_id, undefined);
+      }), {
+      signal: this.#stopping.signal,
+      firstPauseMs: this.#o.firstPauseMs,
+      failed: (error) => log.warn("snapshot_not_given_up", { snapshot_id, ...errorFields(error) }),
+    });
+  }
+
+  /** @param map what the store has of it; without one it is an error's */
+  async #finished(snapshotId: string, map: SavedMap | undefined): Promise<void> {
+    await this.#o.tables.snapshots.modify(snapshotId, (row) => {
+      if (row === undefined) throw snapshotNotFound(snapshotId);
+      if (row.state !== "pending") return row;
+      const { epoch: _, owners: __, ...rest } = row;
+      return map === undefined ? { ...rest, state: "error" } : { ...rest, state: "ok", map };
+    });
   }
 
   /** The volume grew between the writing of the row and the moment: what was written behind its old end is in the snapshot. */
@@ -132,18 +166,14 @@ export class Snapshots {
       this.#o.references.alone(async () => {
         // Deleted meanwhile, nobody waits for it.
         if (await tables.snapshots.read(snapshotId) === undefined) return;
-        await tables.snapshots.modify(snapshotId, (row) => {
-          if (row === undefined) throw snapshotNotFound(snapshotId);
-          if (row.state !== "pending") return row;
-          const { epoch: _, owners: __, ...rest } = row;
-          return map === undefined ? { ...rest, state: "error" } : { ...rest, state: "ok", map };
-        });
+        await this.#finished(snapshotId, map);
       }), {
       signal: this.#stopping.signal,
       firstPauseMs: this.#o.firstPauseMs,
       failed: (error) =>
         log.warn("snapshot_not_finished", { snapshot_id: snapshotId, ...errorFields(error) }),
     });
+    this.#freezing.delete(snapshotId);
     const duration_ms = Math.round(performance.now() - started);
     if (isDone && map !== undefined) {
       log.info("snapshot_stored", { snapshot_id: snapshotId, duration_ms });
@@ -261,11 +291,7 @@ export class Snapshots {
       if (value.state !== "pending") continue;
       const volume = volumes.get(value.volume_id ?? "")?.value;
       if (volume?.mounted_on !== undefined && volume.mounted_on !== this.#o.mounts.nodeId) continue;
-      await snapshots.modify(key, (row) => {
-        if (row === undefined) throw snapshotNotFound(key);
-        const { epoch: _, owners: __, ...rest } = row;
-        return row.state === "pending" ? { ...rest, state: "error" } : row;
-      });
+      await this.#finished(key, undefined);
     }
   }
 

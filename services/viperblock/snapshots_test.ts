@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { unavailable } from "../aws/errors.ts";
 import { createLog } from "../log/log.ts";
 import { until } from "../../tests/kit/until.ts";
 import type { SnapshotRow, VolumeRow } from "./records.ts";
@@ -20,7 +21,7 @@ function mounted(
     state: "ok",
     mounted_on: "node-1",
   };
-  const tables = { isAway: false, tries: 0 };
+  const tables = { isAway: false, tries: 0, isDeaf: false };
   const asked = () => {
     tables.tries++;
     if (tables.isAway) throw new Error("NATS is away");
@@ -33,6 +34,7 @@ function mounted(
           Promise.resolve(rows.has(key) ? { value: rows.get(key) } : undefined),
         create: (key: string, value: SnapshotRow) => {
           rows.set(key, value);
+          if (tables.isDeaf) return Promise.reject(unavailable("the state store"));
           return Promise.resolve({ value });
         },
         // deno-lint-ignore require-await
@@ -110,4 +112,24 @@ Deno.test("a snapshot is as large as its volume was at its moment, though that g
   assert.equal(taken.size_bytes, 2 * size_bytes);
   await until("it is complete", () => state() === "ok");
   assert.equal(rows.get("snap-1")?.size_bytes, 2 * size_bytes);
+});
+
+Deno.test("a snapshot whose row was written and seemed not to be is not pending for ever, nor mistaken for the one that is made of it next", async () => {
+  const stored = Promise.withResolvers<typeof map>();
+  const { snapshots, rows, tables } = mounted(() =>
+    Promise.resolve({ size_bytes, stored: stored.promise })
+  );
+  tables.isDeaf = tables.isAway = true;
+  await assert.rejects(snapshots.freeze("vol-1", "snap-1"), { code: "ServiceUnavailable" });
+  await assert.rejects(snapshots.freeze("vol-1", "snap-2"), { code: "ServiceUnavailable" });
+  // That one was not taken after all, and is asked for again.
+  rows.delete("snap-2");
+  tables.isDeaf = false;
+  const again = await snapshots.freeze("vol-1", "snap-2");
+  assert.equal(again.state, "pending");
+  tables.isAway = false;
+  await until("it is given up", () => rows.get("snap-1")?.state === "error");
+  assert.equal(rows.get("snap-2")?.state, "pending");
+  stored.resolve(map);
+  await until("it is stored", () => rows.get("snap-2")?.state === "ok");
 });
