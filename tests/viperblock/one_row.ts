@@ -14,6 +14,8 @@ export interface OneRow extends AsyncDisposable {
   isAway: boolean;
   /** Hears of each change, and may make another. */
   changed: () => void;
+  /** Hears when the row is read, and may refuse it. */
+  reading: () => void;
   /** Hears of each update before it is taken, and may refuse it. */
   updating: () => void;
   readonly mounts: Mounts;
@@ -56,7 +58,10 @@ export async function startOneRow(
         list: () => [read()],
         get: read,
         // deno-lint-ignore require-await
-        read: async () => read(),
+        read: async () => {
+          world.reading();
+          return read();
+        },
         // deno-lint-ignore require-await
         update: async (_key: string, value: VolumeRow) => {
           world.updating();
@@ -79,6 +84,7 @@ export async function startOneRow(
     row: { volume_id, size_bytes: 16 << 20, epoch: 0, state: "ok" },
     isAway: false,
     changed: () => {},
+    reading: () => {},
     updating: () => {},
     mounts,
     socket: `${directory}/socket`,

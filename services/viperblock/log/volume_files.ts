@@ -31,7 +31,7 @@ const logFilesFirst = 8;
 
 const zeros = new Uint8Array(1 << 20);
 
-/** Log files that volumes of one disk are making: the file system does not count all of their bytes yet. */
+/** Files that volumes of one disk are making: the file system does not count all of their bytes yet. */
 export class BeingMade {
   bytes = 0;
 }
@@ -84,11 +84,16 @@ export class LocalFiles implements VolumeFiles {
     if (available - this.#segmentBytes < reserveBytes) {
       throw new NoSpace(`${available} bytes are free, of which ${reserveBytes} are kept`);
     }
-    this.#beingMade.bytes += this.#segmentBytes;
+    const path = join(directory, `log-${this.#next++}.seg`);
+    return await this.#counted(this.#segmentBytes, () => this.#makeLog(path));
+  }
+
+  async #counted(bytes: number, make: () => Promise<string>): Promise<string> {
+    this.#beingMade.bytes += bytes;
     try {
-      return await this.#makeLog(join(directory, `log-${this.#next++}.seg`));
+      return await make();
     } finally {
-      this.#beingMade.bytes -= this.#segmentBytes;
+      this.#beingMade.bytes -= bytes;
     }
   }
 
@@ -143,13 +148,18 @@ export class LocalFiles implements VolumeFiles {
   }
 
   async makeCache(): Promise<string> {
-    const { system, directory, reserveBytes } = this.#o;
+    const { directory, reserveBytes } = this.#o;
     const kept = reserveBytes + logFilesFirst * this.#segmentBytes;
     const available = this.#available();
     if (available - this.#cacheFileBytes < kept) {
       throw new NoSpace(`${available} bytes are free, of which ${kept} are kept`);
     }
     const path = join(directory, `cache-${this.#nextCache++}.chk`);
+    return await this.#counted(this.#cacheFileBytes, () => this.#makeCache(path));
+  }
+
+  async #makeCache(path: string): Promise<string> {
+    const { system } = this.#o;
     const file = await system.create(path, true);
     file.close();
     let made = false;

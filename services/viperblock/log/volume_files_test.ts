@@ -8,6 +8,7 @@ import { BeingMade, LocalFiles } from "./volume_files.ts";
 
 const directory = "/volume";
 const segmentBytes = 16 << 10;
+const cacheFileBytes = 64 << 10;
 
 /** Lets all the time pass that the work needs. */
 async function done<T>(world: World, work: Promise<T>): Promise<T> {
@@ -159,35 +160,56 @@ Deno.test("who makes a log file too late removes none that was made in its place
   }
 });
 
-Deno.test("volumes that make log files at once keep out of the reserve together", async () => {
-  let available = 5 * segmentBytes;
+/** Volumes of one disk that sets space aside, or is written to. */
+function together(room: number, reserveBytes: number, setsAside: boolean) {
+  const disk = { available: room };
   const file = {
     // deno-lint-ignore require-await
-    write: async ({ length }: Uint8Array) => void (available -= length),
+    write: async ({ length }: Uint8Array) => void (disk.available -= length),
     sync: () => Promise.resolve(),
     close: () => {},
   };
   const system = {
     names: () => [],
-    availableBytes: () => available,
+    availableBytes: () => disk.available,
     create: () => Promise.resolve(file),
-    allocate: () => Promise.resolve(false),
+    // deno-lint-ignore require-await
+    allocate: async (_path: string, length: number) => {
+      if (setsAside) disk.available -= length;
+      return setsAside;
+    },
     forgetCached: () => {},
     markUntouched: () => Promise.resolve(),
     rename: () => Promise.resolve(),
     remove: () => Promise.resolve(),
     syncDirectory: () => Promise.resolve(),
   } as unknown as FileSystem;
-  const reserveBytes = 2 * segmentBytes;
   const beingMade = new BeingMade();
+  const files = { beingMade, system, reserveBytes, segmentBytes, cacheFileBytes };
   const volumes = Array.from(
     { length: 5 },
-    (_, i) =>
-      new LocalFiles({ beingMade, system, directory: `/v${i}`, reserveBytes, segmentBytes }),
+    (_, i) => new LocalFiles({ ...files, directory: `/v${i}` }),
   );
-  const made = await Promise.allSettled(volumes.map((volume) => volume.makeLog()));
-  assert.equal(made.filter(({ status }) => status === "fulfilled").length, 3);
-  assert.ok(available >= reserveBytes, `${available} bytes are left of ${reserveBytes}`);
-  available = 3 * segmentBytes;
+  return { disk, volumes };
+}
+
+const counted = (made: readonly PromiseSettledResult<unknown>[]) =>
+  made.filter(({ status }) => status === "fulfilled").length;
+
+Deno.test("volumes that make log files at once keep out of the reserve together", async () => {
+  const reserveBytes = 2 * segmentBytes;
+  const { disk, volumes } = together(5 * segmentBytes, reserveBytes, false);
+  assert.equal(counted(await Promise.allSettled(volumes.map((volume) => volume.makeLog()))), 3);
+  assert.ok(disk.available >= reserveBytes, `${disk.available} bytes are left of ${reserveBytes}`);
+  disk.available = 3 * segmentBytes;
   await volumes[0]?.makeLog();
+});
+
+Deno.test("volumes that make files for kept chunks at once leave room for log files together", async () => {
+  const kept = 8 * segmentBytes;
+  const { disk, volumes } = together(kept + 2 * cacheFileBytes, 0, true);
+  assert.equal(counted(await Promise.allSettled(volumes.map((volume) => volume.makeCache()))), 2);
+  assert.equal(disk.available, kept);
+  disk.available = kept + cacheFileBytes;
+  await volumes[4]?.makeCache();
 });

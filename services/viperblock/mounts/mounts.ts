@@ -79,6 +79,8 @@ export class Mounts {
   readonly #restarts = new Restarts();
   /** The object store, for what is given up when the service stops. */
   readonly #store: BlockStore;
+  /** The row that an engine began with, until it was told what changed that meanwhile. */
+  readonly #untold = new WeakMap<MountedVolume, Row<VolumeRow>>();
   readonly #unwatch: () => void;
   /** Rejects when a stop waits no longer. */
   readonly #givenUp = Promise.withResolvers<never>();
@@ -209,9 +211,11 @@ export class Mounts {
     for (;;) {
       const row = await this.#row(volumeId);
       if (!isWanted(row.value)) return row;
-      if (this.#mounted.has(volumeId)) return row;
+      const mounted = this.#mounted.get(volumeId);
+      const began = mounted === undefined ? undefined : this.#untold.get(mounted);
+      if (mounted !== undefined && began === undefined) return row;
       try {
-        return await this.#catchUp(await this.#start(row), row);
+        return await this.#catchUp(mounted ?? await this.#start(row), began ?? row);
       } catch (error) {
         if (!(error instanceof Conflict)) throw error;
       }
@@ -222,12 +226,14 @@ export class Mounts {
    * A volume that grew, or got other limits, while its engine was starting: whoever wrote that found nobody to tell.
    */
   async #catchUp(volume: MountedVolume, began: Row<VolumeRow>): Promise<Row<VolumeRow>> {
+    this.#untold.set(volume, began);
     const row = await this.#row(began.value.volume_id);
     const [now, then] = [row.value, began.value];
     const isOther = now.size_bytes !== then.size_bytes || now.iops !== then.iops ||
       now.throughput_bytes !== then.throughput_bytes;
     if (isOther) await volume.resize(now);
     if (now.sync !== then.sync) await volume.setSync(now.sync ?? "flush");
+    this.#untold.delete(volume);
     return row;
   }
 
@@ -348,7 +354,8 @@ export class Mounts {
   async #noteDamage(row: VolumeRow, reason: string | undefined): Promise<void> {
     if (row.damage === reason && row.set_aside === undefined) return;
     await this.#o.tables.volumes.modify(row.volume_id, (value) => {
-      if (value === undefined) throw volumeNotFound(row.volume_id);
+      // What was set aside may be deleted while its engine starts.
+      if (value?.state !== "ok") throw volumeNotFound(row.volume_id);
       const { damage: _, set_aside: __, ...rest } = value;
       return reason === undefined ? rest : { ...rest, damage: reason };
     });
@@ -422,7 +429,7 @@ export class Mounts {
           const row = await this.#o.tables.volumes.read(volumeId);
           const isOurs = (row: VolumeRow | undefined) => this.#isOurs(row);
           if (isOurs(row?.value)) await this.#serve(volumeId, isOurs);
-          if (!this.#mounted.has(volumeId)) this.#down.delete(volumeId);
+          this.#down.delete(volumeId);
         });
         return;
       } catch (error) {
@@ -536,6 +543,7 @@ export class Mounts {
       if (value === undefined) throw volumeNotFound(volumeId);
       return { ...value, set_aside: true };
     });
+    this.#reopenings.forget(volumeId);
     this.#o.log.warn("damaged_volume_set_aside", {
       volume_id: volumeId,
       directory: this.#directory(volumeId),
