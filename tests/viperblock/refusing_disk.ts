@@ -1,5 +1,6 @@
 /** A disk of its own for a test that takes what it can do away from it. */
 import assert from "node:assert/strict";
+import { until } from "../kit/until.ts";
 import { run } from "./engine.ts";
 
 /** A disk whose writes are EIO when it is told so, since what lies beneath it is full. */
@@ -33,7 +34,11 @@ export async function refusingDisk() {
     freeze: () => run("fsfreeze", ["-f", at]),
     thaw: () => run("fsfreeze", ["-u", at]),
     async [Symbol.asyncDispose]() {
-      await run("umount", [at]);
+      // The kernel lets go of an ended ring's files a little later.
+      await until(
+        "nobody has a file of it",
+        () => run("umount", [at]).then(() => true, () => false),
+      );
       await run("umount", [beneath]);
       await Deno.remove(home, { recursive: true });
     },

@@ -27,7 +27,7 @@ import type { MountedVolume } from "./mounted_volume.ts";
 import { openVolume } from "./open_volume.ts";
 import { systemTime } from "./orders.ts";
 import { Reopenings } from "./reopenings.ts";
-import { Restarts } from "./restarts.ts";
+import { Restarts, soonMs } from "./restarts.ts";
 import { metricsOf } from "./volume_metrics.ts";
 import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
 import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
@@ -334,7 +334,6 @@ export class Mounts {
     });
     void this.#watch(value.volume_id, volume);
     if (volume.waitsForDisk) void this.#reopenings.ask(value.volume_id, volume);
-    else this.#reopenings.forget(value.volume_id);
     this.cacheShares.share();
     return volume;
   }
@@ -408,11 +407,12 @@ export class Mounts {
     const began = performance.now();
     const ending = await volume.ended;
     if (this.#mounted.get(volumeId) === volume) this.#mounted.delete(volumeId);
-    if (ending.kind !== "failed" || this.#isStopping) {
-      this.#restarts.forget(volumeId);
-      return;
-    }
-    const pause_ms = this.#restarts.pauseAfter(volumeId, performance.now() - began);
+    const served_ms = performance.now() - began;
+    const isFailed = ending.kind === "failed" && !this.#isStopping;
+    // One that could only be read says nothing of those that write.
+    if (volume.damage === undefined && (!isFailed || served_ms >= soonMs)) this.#forget(volumeId);
+    if (!isFailed) return;
+    const pause_ms = this.#restarts.pauseAfter(volumeId);
     const { error } = ending;
     this.#o.log.error("volume_worker_failed", { volume_id: volumeId, error, pause_ms });
     if (pause_ms > 0) {
@@ -420,6 +420,12 @@ export class Mounts {
       await systemTime.pause(pause_ms, this.#stopping.signal);
     }
     await this.#revive(volumeId);
+  }
+
+  /** It was served for writing for a while, or is not to be served here: nothing of what it suffered counts any more. */
+  #forget(volumeId: string): void {
+    this.#restarts.forget(volumeId);
+    this.#reopenings.forget(volumeId);
   }
 
   async #revive(volumeId: string): Promise<void> {
@@ -543,7 +549,7 @@ export class Mounts {
       if (value === undefined) throw volumeNotFound(volumeId);
       return { ...value, set_aside: true };
     });
-    this.#reopenings.forget(volumeId);
+    this.#forget(volumeId);
     this.#o.log.warn("damaged_volume_set_aside", {
       volume_id: volumeId,
       directory: this.#directory(volumeId),

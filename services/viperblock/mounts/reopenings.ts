@@ -35,7 +35,7 @@ export class Reopenings {
     this.#o = options;
   }
 
-  /** It is served for writing, or not here any more. */
+  /** It was served for writing for a while, or is not served here any more. */
   forget(volumeId: string): void {
     this.#pauses.delete(volumeId);
   }
@@ -53,7 +53,7 @@ export class Reopenings {
       if (await disk.refusal() === undefined) break;
     }
     if (isOver()) return;
-    log.info("volume_disk_answers", { volume_id: volumeId });
+    log.info("volume_disk_answers", { volume_id: volumeId, pause_ms });
     await reopen(volumeId, volume).catch((error) =>
       log.error("volume_not_reopened", { volume_id: volumeId, ...errorFields(error) })
     );

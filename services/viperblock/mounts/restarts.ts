@@ -3,7 +3,9 @@
  * wait for it, and longer and longer after those that fail soon. What makes an engine fail may be asked of the next one again, and
  * each beginning takes the node's disk and processor from all other volumes.
  */
-const soonMs = 60_000;
+
+/** An engine that fails before it has served for so long has failed soon. */
+export const soonMs = 60_000;
 const firstPauseMs = 100;
 const longestPauseMs = 10_000;
 
@@ -11,15 +13,13 @@ export class Restarts {
   /** The next pause of each volume whose last engine failed soon. */
   readonly #pauses = new Map<string, number>();
 
-  /** @param servedMs how long the engine that failed had served */
-  pauseAfter(volumeId: string, servedMs: number): number {
-    if (servedMs >= soonMs) this.#pauses.delete(volumeId);
+  pauseAfter(volumeId: string): number {
     const pause = this.#pauses.get(volumeId) ?? 0;
     this.#pauses.set(volumeId, Math.min(Math.max(firstPauseMs, 2 * pause), longestPauseMs));
     return pause;
   }
 
-  /** Its engine ended in order. */
+  /** Its engine ended in order, or has served for longer. */
   forget(volumeId: string): void {
     this.#pauses.delete(volumeId);
   }
