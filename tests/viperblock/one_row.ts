@@ -1,7 +1,8 @@
 /** Mounts of a node whose tables hold one volume's row, and go away or change as a test wants. */
 import { createLog } from "../../services/log/log.ts";
 import { unavailable } from "../../services/aws/errors.ts";
-import { Mounts, type MountsOptions } from "../../services/viperblock/mounts/mounts.ts";
+import { Mounts } from "../../services/viperblock/mounts/mounts.ts";
+import type { MountsOptions } from "../../services/viperblock/mounts/mounts_options.ts";
 import type { BlockStore } from "../../services/viperblock/maps/map_objects.ts";
 import type { VolumeRow } from "../../services/viperblock/records.ts";
 import { directoryStore } from "./bare_engine.ts";

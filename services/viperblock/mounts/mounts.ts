@@ -10,53 +10,25 @@
  */
 import { join } from "node:path";
 import { AwsError, unavailable } from "../../aws/errors.ts";
-import { errorFields, type Log } from "../../log/log.ts";
+import { ignoreMissing } from "../../config/missing_files.ts";
+import { errorFields } from "../../log/log.ts";
 import { Conflict, type Row } from "../../state/table.ts";
 import type { MountReply } from "../contract.ts";
-import { KeyGone } from "../encryption/sealed_objects.ts";
-import type { VolumeKey } from "../encryption/volume_key.ts";
-import type { Rescue, SavedBase } from "../engine/salvage.ts";
 import type { ChunkName } from "../format.ts";
-import type { HeldChunks } from "./mailbox.ts";
-import { type BlockStore, readMap, type SavedMap, untilAborted } from "../maps/map_objects.ts";
+import { untilAborted } from "../maps/map_objects.ts";
+import { Turns, volumeNotFound, type VolumeRow } from "../records.ts";
+import { Beginnings } from "./beginnings.ts";
 import { CacheShares } from "./cache_shares.ts";
-import { checkMark, fillDirectory } from "./local_directory.ts";
+import { Endings } from "./endings.ts";
 import { LeftCaches } from "./left_caches.ts";
+import type { HeldChunks } from "./mailbox.ts";
 import { WorkerFailed } from "./mount_options.ts";
 import type { MountedVolume } from "./mounted_volume.ts";
-import { openVolume } from "./open_volume.ts";
+import type { MountsOptions } from "./mounts_options.ts";
 import { systemTime } from "./orders.ts";
 import { Reopenings } from "./reopenings.ts";
 import { Restarts, soonMs } from "./restarts.ts";
 import { metricsOf } from "./volume_metrics.ts";
-import { ownEpoch, sharedEpoch } from "./shared_chunks.ts";
-import { inheritedBy, type Tables, Turns, volumeNotFound, type VolumeRow } from "../records.ts";
-import { ignoreMissing } from "../../config/missing_files.ts";
-
-export interface MountsOptions {
-  readonly nodeId: string;
-  /** Directory of all volumes' directories. */
-  readonly directory: string;
-  readonly socket: (volumeId: string) => string;
-  readonly vhostSocket?: (volumeId: string) => string;
-  readonly tables: Tables;
-  readonly store: BlockStore;
-  /** The key of an encrypted volume. @throws KeyGone */
-  readonly keyOf: (volumeId: string) => Promise<VolumeKey>;
-  readonly log: Log;
-  readonly reserveBytes: number;
-  /** RAM for the read cache of the next volume. */
-  readonly cacheBytes: (mounted: number) => number;
-  /** Files that each of so many volumes' chunks may be kept in, when those there are take so many bytes; none unless given. */
-  readonly cacheFiles?: (keptBytes: number, volumes: number) => number;
-  /** Log files of 32 MiB that one volume may hold. */
-  readonly segmentBudget?: number;
-  readonly spacePatienceMs?: number;
-  /** How long is waited each time before a log is read again that the disk could not read. */
-  readonly readAgainMs?: readonly number[];
-  /** How long a stop waits for engines to end. */
-  readonly stopPatienceMs?: number;
-}
 
 /** Half of what the service has for its stop: a log is synced in far less, unless the disk beneath it answers nothing. */
 const usualStopPatienceMs = 30_000;
@@ -77,8 +49,8 @@ export class Mounts {
   readonly #stopping = new AbortController();
   readonly #reopenings: Reopenings;
   readonly #restarts = new Restarts();
-  /** The object store, for what is given up when the service stops. */
-  readonly #store: BlockStore;
+  readonly #beginnings: Beginnings;
+  readonly #endings: Endings;
   /** The row that an engine began with, until it was told what changed that meanwhile. */
   readonly #untold = new WeakMap<MountedVolume, Row<VolumeRow>>();
   readonly #unwatch: () => void;
@@ -87,7 +59,6 @@ export class Mounts {
 
   constructor(options: MountsOptions) {
     this.#o = options;
-    this.#store = untilAborted(options.store, this.#stopping.signal);
     this.#givenUp.promise.catch(() => {});
     this.#left = new LeftCaches(options.directory);
     this.cacheShares = new CacheShares({
@@ -103,6 +74,22 @@ export class Mounts {
       reopen: (volumeId, volume) => this.#reopen(volumeId, volume),
       log: options.log,
       signal: this.#stopping.signal,
+    });
+    this.#beginnings = new Beginnings(options, {
+      store: untilAborted(options.store, this.#stopping.signal),
+      left: this.#left,
+      cacheShares: this.cacheShares,
+      count: () => this.#mounted.size,
+      goOn: () => this.#goOn(),
+      signal: this.#stopping.signal,
+    });
+    this.#endings = new Endings(options, {
+      left: this.#left,
+      cacheShares: this.cacheShares,
+      ended: (volumeId) => void this.#mounted.delete(volumeId),
+      setAside: (volumeId) => this.#forget(volumeId),
+      remove: (volumeId) => this.forget(volumeId),
+      serveOn: (volumeId) => void this.#revive(volumeId),
     });
     this.#unwatch = options.tables.volumes.watch(({ key, row }) => this.#hold(key, row?.value));
   }
@@ -170,11 +157,6 @@ export class Mounts {
 
   #directory(volumeId: string): string {
     return join(this.#o.directory, volumeId);
-  }
-
-  #vhostSocket(volumeId: string): { vhostSocket?: string } {
-    const path = this.#o.vhostSocket?.(volumeId);
-    return path === undefined ? {} : { vhostSocket: path };
   }
 
   /** When the mount or unmount that is under way, if any, is over. */
@@ -249,91 +231,16 @@ export class Mounts {
 
   /** Takes the next epoch and starts a worker. */
   async #start(row: Row<VolumeRow>): Promise<MountedVolume> {
-    const { value } = row;
-    await this.#lettingGo.get(value.volume_id);
+    const { volume_id } = row.value;
+    await this.#lettingGo.get(volume_id);
     this.#goOn();
-    const directory = this.#directory(value.volume_id);
-    const key = value.encrypted === true ? await this.#keyOf(value.volume_id) : undefined;
-    let rescue: Rescue | undefined;
-    // Those that are left are not to be given up while the directory is filled.
-    this.#left.taken(value.volume_id);
-    if (value.mounted_on === undefined || value.map_lost === true) {
-      const filled = { row: value, directory, key, inherited: this.#inherited(value.map) };
-      try {
-        rescue = await fillDirectory(this.#store, filled);
-      } catch (error) {
-        if (value.mounted_on === undefined) await this.#left.leave(value.volume_id);
-        throw error;
-      }
-    } else await checkMark(value, directory);
-    this.#goOn();
-    const { map_lost: _, ...kept } = value;
-    const taken = await this.#o.tables.volumes.update(
-      value.volume_id,
-      {
-        ...kept,
-        mounted_on: this.#o.nodeId,
-        epoch: value.epoch + 1,
-        ...(rescue === undefined ? {} : { map_lost: true }),
-      },
-      row.revision,
-    );
-    const log = this.#o.log.with({ volume_id: value.volume_id });
-    const started = performance.now();
-    const mapEpoch = ownEpoch(value.map, value.volume_id);
-    const snapshotEpoch = sharedEpoch(value, this.#o.tables);
-    const volume = await openVolume({
-      volumeId: value.volume_id,
-      sizeBytes: value.size_bytes,
-      limits: value,
-      sync: value.sync ?? "flush",
-      ...(key === undefined ? {} : { key }),
-      epoch: taken.value.epoch,
-      savedEpoch: Math.max(mapEpoch, snapshotEpoch),
-      mapEpoch,
-      snapshotEpoch,
-      directory,
-      socket: this.#o.socket(value.volume_id),
-      ...this.#vhostSocket(value.volume_id),
-      store: this.#o.store,
-      log: this.#o.log,
-      cacheBytes: this.#o.cacheBytes(this.#mounted.size),
-      cacheFiles: this.cacheShares.ofAnother,
-      segmentBudget: this.#o.segmentBudget ?? 32,
-      reserveBytes: this.#o.reserveBytes,
-      spacePatienceMs: this.#o.spacePatienceMs ?? 30_000,
-      ...(this.#o.readAgainMs === undefined ? {} : { readAgainMs: this.#o.readAgainMs }),
-      // Others' chunks give way to its log.
-      noRoom: () => this.cacheShares.share(true),
-      signal: this.#stopping.signal,
-    }, rescue ?? (() => this.#savedBase(value))).catch((error) => {
-      this.#goOn();
-      throw error;
-    });
-    const { replayed_batches, damage } = await volume.ready;
-    try {
-      await this.#noteDamage(taken.value, damage?.reason);
-      this.#goOn();
-    } catch (error) {
-      // Nobody would know of its engine, and the next try would start another on the same log.
-      await volume.stop();
-      throw error;
-    }
-    this.#mounted.set(value.volume_id, volume);
-    this.#down.delete(value.volume_id);
+    const volume = await this.#beginnings.begin(row);
+    this.#mounted.set(volume_id, volume);
+    this.#down.delete(volume_id);
     // Whoever took it over while its engine was starting found nobody here to let go of it.
-    this.#hold(value.volume_id, this.#o.tables.volumes.get(value.volume_id)?.value);
-    if (damage !== undefined) {
-      const { reason, damaged_blocks } = damage;
-      log.error("volume_damaged", { reason, damaged_blocks, served: "for reading only" });
-    }
-    log.info("volume_served", {
-      epoch: taken.value.epoch,
-      replayed_batches,
-      duration_ms: Math.round(performance.now() - started),
-    });
-    void this.#watch(value.volume_id, volume);
-    if (volume.waitsForDisk) void this.#reopenings.ask(value.volume_id, volume);
+    this.#hold(volume_id, this.#o.tables.volumes.get(volume_id)?.value);
+    void this.#watch(volume_id, volume);
+    if (volume.waitsForDisk) void this.#reopenings.ask(volume_id, volume);
     this.cacheShares.share();
     return volume;
   }
@@ -347,32 +254,6 @@ export class Mounts {
       this.#mounted.delete(volumeId);
     });
     await this.#revive(volumeId);
-  }
-
-  /** The row says why a volume is served for reading only, as long as it is. */
-  async #noteDamage(row: VolumeRow, reason: string | undefined): Promise<void> {
-    if (row.damage === reason && row.set_aside === undefined) return;
-    await this.#o.tables.volumes.modify(row.volume_id, (value) => {
-      // What was set aside may be deleted while its engine starts.
-      if (value?.state !== "ok") throw volumeNotFound(row.volume_id);
-      const { damage: _, set_aside: __, ...rest } = value;
-      return reason === undefined ? rest : { ...rest, damage: reason };
-    });
-  }
-
-  /** The map that the mount began with, for a volume whose checkpoint is lost. */
-  async #savedBase({ map }: VolumeRow): Promise<SavedBase> {
-    if (map === undefined) return { kind: "empty" };
-    try {
-      return { kind: "saved", bytes: await readMap(this.#store, map) };
-    } catch (error) {
-      return { kind: "unreachable", why: error instanceof Error ? error.message : String(error) };
-    }
-  }
-
-  /** What a map's writer began with, as far as that is still known. */
-  #inherited(map: SavedMap | undefined): SavedMap | "unknown" | undefined {
-    return map === undefined ? undefined : inheritedBy(map, this.#o.tables);
   }
 
   /** Counters of a volume that is mounted here. */
@@ -389,17 +270,6 @@ export class Mounts {
   /** What nobody but the volume named when it had begun so many snapshots. */
   async unshare(volumeId: string, chunks: readonly ChunkName[], freezes: number): Promise<void> {
     await this.#mounted.get(volumeId)?.unshare(chunks, freezes);
-  }
-
-  async #keyOf(volumeId: string): Promise<VolumeKey> {
-    try {
-      return await this.#o.keyOf(volumeId);
-    } catch (cause) {
-      if (!(cause instanceof KeyGone)) throw cause;
-      throw new AwsError("IncorrectState", `The volume cannot be opened: ${cause.message}`, {
-        cause,
-      });
-    }
   }
 
   /** Starts the worker again when it fails. */
@@ -494,65 +364,7 @@ export class Mounts {
       const row = await this.#row(volumeId);
       if (row.value.mounted_on === undefined || row.value.set_aside === true) return false;
       const volume = this.#mounted.get(volumeId) ?? await this.#start(row);
-      // Its engine has ended, and its row says that it is mounted here: it is served on, from what is on the disk.
-      const servedOn = (error: unknown): never => {
-        void this.#revive(volumeId);
-        throw error;
-      };
-      if (volume.damage !== undefined) {
-        const { value } = await this.#row(volumeId);
-        const ended = value.map_lost === true
-          ? this.#giveUp(volumeId, volume)
-          : this.#setAside(volumeId, volume);
-        await ended.catch(servedOn);
-        return false;
-      }
-      const map = await volume.unmount();
-      if (map === undefined) {
-        throw unavailable(`The object store, which is to keep '${volumeId}',`);
-      }
-      await this.#o.tables.volumes.modify(volumeId, (value) => {
-        if (value === undefined) throw volumeNotFound(volumeId);
-        // Whoever took the volume over in the meantime has a newer epoch, and a map of its own.
-        if (value.epoch !== map.epoch || value.mounted_on !== this.#o.nodeId) {
-          throw new AwsError("IncorrectState", `The volume '${volumeId}' was taken over.`);
-        }
-        const { mounted_on: _, ...rest } = value;
-        return { ...rest, map };
-      }).catch(servedOn);
-      await this.#left.leave(volumeId);
-      this.cacheShares.share();
-      this.#o.log.info("volume_unmounted", {
-        volume_id: volumeId,
-        mapped_blocks: map.mapped_blocks,
-      });
-      return true;
-    });
-  }
-
-  /** Nothing of it is here: all that there is lies in the object store. */
-  async #giveUp(volumeId: string, volume: MountedVolume): Promise<void> {
-    await volume.stop();
-    this.#mounted.delete(volumeId);
-    await this.#o.tables.volumes.modify(volumeId, (value) => {
-      if (value === undefined) throw volumeNotFound(volumeId);
-      const { mounted_on: _, map_lost: __, ...rest } = value;
-      return rest;
-    });
-    await this.forget(volumeId);
-  }
-
-  async #setAside(volumeId: string, volume: MountedVolume): Promise<void> {
-    await volume.stop();
-    this.#mounted.delete(volumeId);
-    await this.#o.tables.volumes.modify(volumeId, (value) => {
-      if (value === undefined) throw volumeNotFound(volumeId);
-      return { ...value, set_aside: true };
-    });
-    this.#forget(volumeId);
-    this.#o.log.warn("damaged_volume_set_aside", {
-      volume_id: volumeId,
-      directory: this.#directory(volumeId),
+      return await this.#endings.end(volumeId, volume);
     });
   }
 
