@@ -428,6 +428,7 @@ export async function recover(
       if (!directory.online) continue;
       try {
         for (const segment of segments) await directory.syncSegment(segment);
+        directory.leftIsSynced();
       } catch (error) {
         // It has been read whole, and all that was acknowledged is durable in it.
         if (!(error instanceof IoError) || directories.online.length <= usual.k) throw error;

@@ -45,6 +45,8 @@ export interface BlobDirectoryOptions {
   readonly segmentBytes: number;
   /** Segment ids below this have been used here before, whatever files are left. */
   readonly firstSegment: number;
+  /** The first segment into which an earlier process may have written what is not durable. */
+  readonly unsyncedFrom: number;
   /** How long a look at it may take. */
   readonly answer_ms: number;
   /** Milliseconds since 1970. */
@@ -67,6 +69,8 @@ export class BlobDirectory {
   /** Whether a look at it has had no answer yet: none is begun beside it. */
   #looking = false;
   #mayBeNamed = false;
+  /** The first segment that may have something that is not durable, and that nobody is about to sync. */
+  #unsyncedFrom: number;
   /** Writes that have had no answer yet, also of those for which nobody waits any more. */
   #unanswered = 0;
   readonly #files: SegmentFiles;
@@ -78,6 +82,7 @@ export class BlobDirectory {
     this.number = options.number;
     this.path = options.path;
     this.storeId = options.storeId;
+    this.#unsyncedFrom = options.unsyncedFrom;
     this.#refusals = new Refusals(options.now, patience * options.answer_ms);
     this.#files = new SegmentFiles(options.disk, options.path, options.answer_ms);
     this.#writer = new SegmentWriter({
@@ -179,6 +184,7 @@ export class BlobDirectory {
     this.#offline = reason ?? new DirectoryOffline(`${this.path} is offline`);
     this.#offlineSince_ms = performance.now();
     this.#epoch++;
+    this.#unsyncedFrom = Math.min(this.#unsyncedFrom, this.#writer.firstUnsynced);
     this.#writer.drop();
     this.#commits.leaveMemory();
     for (const end of this.#waiting) {
@@ -189,9 +195,10 @@ export class BlobDirectory {
 
   /**
    * Takes writes again, in a new segment.
-   * @throws IoError where nothing can be written there, other than for want of room
+   * @throws IoError where nothing can be written there, other than for want of room, or made durable
    */
   async comeBack(): Promise<void> {
+    await this.#syncLeft();
     await this.prepare();
     // Names can be read on a disk that has become read-only, or of which only that is left.
     await this.#writeIdentity(this.#options.nextNumber()).catch((error) => {
@@ -200,6 +207,15 @@ export class BlobDirectory {
     this.#refusals.forget();
     this.#files.readers.dropAll();
     this.#offline = undefined;
+  }
+
+  /** What it failed to make durable can be read there all the same, and counts as sound as it is read: until the power fails. */
+  async #syncLeft(): Promise<void> {
+    await this.#files.makeFolder();
+    for (const segment of await this.segments()) {
+      if (segment >= this.#unsyncedFrom) await this.syncSegment(segment);
+    }
+    this.leftIsSynced();
   }
 
   /** Whether the directory at the path is still ours and there, and has answered what it was asked before it went offline. */
@@ -342,6 +358,11 @@ export class BlobDirectory {
   /** Makes durable what an earlier process may have left in a segment without syncing it. */
   syncSegment(segment: number): Promise<void> {
     return this.#files.sync(segment);
+  }
+
+  /** All that earlier processes may have left was synced. */
+  leftIsSynced(): void {
+    this.#unsyncedFrom = Infinity;
   }
 
   /** A segment's size; 0 when it is gone. */

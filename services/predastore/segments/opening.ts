@@ -75,6 +75,7 @@ export function blobDirectory(
     nextNumber: () => Number(index.value("next_directory") ?? 0),
     segmentBytes: options.segment_bytes,
     firstSegment: index.segments.unused(number),
+    unsyncedFrom: index.segments.position(number)?.segment ?? 0,
     answer_ms: options.answer_ms,
     now: options.now,
     onOffline: (reason) =>

@@ -72,6 +72,11 @@ export class SegmentWriter {
     return this.#durable;
   }
 
+  /** The first segment into which something was written that is not known to be durable; Infinity where all is. */
+  get firstUnsynced(): number {
+    return Math.min(...this.#dirty.keys());
+  }
+
   /** The file of a segment, if it is the active one. */
   activeFile(segment: number): DiskFile | undefined {
     return this.#active?.id === segment ? this.#active.file : undefined;
