@@ -55,8 +55,10 @@ export class Repair {
   readonly #pace: Pace;
   #running: Promise<void> | undefined;
   #stopped = false;
-  /** What the directories were when everything was last seen to be whole. */
+  /** What the directories were all through the last sweep. */
   #sweptAt = "";
+  /** What should stand, or the directories, changed after the last sweep began. */
+  #mustSweep = true;
   #sweepAgain_ms = Infinity;
   /** Journalled extents for which nothing could be done as the directories are now. */
   readonly #stuck = new Set<number>();
@@ -81,13 +83,16 @@ export class Repair {
   /** Looks whether there is anything to do and does it; returns when it is done. */
   run(): Promise<void> {
     return this.#running ??= this.#run()
-      .catch((error) => this.#store.options.log.error("repair_failed", errorFields(error)))
+      .catch((error) => {
+        this.#mustSweep = true;
+        this.#store.options.log.error("repair_failed", errorFields(error));
+      })
       .finally(() => this.#running = undefined);
   }
 
   /** The next run sweeps whatever the directories are: what should stand has changed. */
   lookAgain(): void {
-    this.#sweptAt = "";
+    this.#mustSweep = true;
   }
 
   async stop(): Promise<void> {
@@ -100,7 +105,8 @@ export class Repair {
     const { index, directories, options: { log } } = this.#store;
     if (this.#stopped) return;
     const now = directories.state();
-    if (now !== this.#sweptAt || performance.now() > this.#sweepAgain_ms) {
+    if (this.#mustSweep || now !== this.#sweptAt || performance.now() > this.#sweepAgain_ms) {
+      this.#mustSweep = false;
       this.unrepaired = 0;
       this.#stuck.clear();
       const before = { shards: this.shards_repaired, records: this.records_repaired };
@@ -112,6 +118,8 @@ export class Repair {
       }
       if (this.#stopped) return;
       this.#sweptAt = now;
+      // A directory that failed meanwhile has not taken what was meant for it, and may be back before the next run.
+      if (directories.state() !== now) this.#mustSweep = true;
       // With every directory there, what was left can only have been a passing failure.
       const retry = this.unrepaired > 0 && directories.allWritable();
       this.#sweepAgain_ms = retry ? performance.now() + retry_ms : Infinity;
@@ -188,12 +196,27 @@ export class Repair {
    * @returns whether it is whole now
    */
   async record(record: StandingRecord, deep: boolean): Promise<boolean> {
+    for (let attempt = 0; attempt < mostAttempts; attempt++) {
+      const isWhole = await this.#recordNow(record, deep);
+      if (isWhole !== undefined) return isWhole;
+    }
+    return false;
+  }
+
+  /** @returns undefined when compaction has moved copies of it meanwhile: then it is looked at again */
+  async #recordNow(seen: StandingRecord, deep: boolean): Promise<boolean | undefined> {
     const { index, directories, reader, commits } = this.#store;
-    await this.#pace.take(record.locations.reduce((sum, { bytes }) => sum + bytes, 4096));
-    return await commits.locked([`${record.bucket}/${record.key}`], async () => {
-      const locations = index.records.locations(record.owner);
-      // Whoever replaced it has written new copies.
-      if (locations === undefined || !sameCopies(locations, record.locations)) return true;
+    await this.#pace.take(seen.locations.reduce((sum, { bytes }) => sum + bytes, 4096));
+    return await commits.locked([`${seen.bucket}/${seen.key}`], async () => {
+      const { owner } = seen;
+      const locations = index.records.locations(owner);
+      if (locations === undefined) return true;
+      // Copies that compaction has moved since are as many as before.
+      const record = {
+        ...seen,
+        locations,
+        sequence: index.records.sequence(owner) ?? seen.sequence,
+      };
       const { sound, flawed } = await this.#verifier.copies(record, deep);
       const bad = flawed.filter(({ flaw }) => flaw !== "away").map(({ location }) => location);
       const holding = new Set(sound.map(({ directory }) => directory));
@@ -208,13 +231,15 @@ export class Repair {
       using _pin = commits.pin();
       const made = (await Promise.allSettled(to.map((one) => one.commit([whole.record]))))
         .flatMap((result) => result.status === "fulfilled" ? result.value : []);
+      let isCurrent = false;
       try {
         await index.write(() => {
-          index.records.replace(record.owner, whole.from, bad, made);
+          isCurrent = index.records.replace(owner, whole.from, bad, made);
         });
       } finally {
         for (const location of made) directories.byNumber(location.directory)?.applied(location);
       }
+      if (!isCurrent) return undefined;
       this.records_repaired += made.length;
       return sound.length + made.length >= wanted;
     });
@@ -327,12 +352,4 @@ export class Repair {
       key: keyBytes(extent.key),
     });
   }
-}
-
-function sameCopies(a: readonly Location[], b: readonly Location[]): boolean {
-  return a.length === b.length && a.every((one, at) => {
-    const other = b[at];
-    return one.directory === other?.directory && one.segment === other.segment &&
-      one.offset === other.offset;
-  });
 }

@@ -4,8 +4,10 @@ import { IoError } from "../../../ffi/direct_io.ts";
 import type { Disk } from "../disk/disk.ts";
 import { FaultyDisk } from "../disk/faulty_disk.ts";
 import { realDisk } from "../disk/real_disk.ts";
+import { bucketCode } from "../operator/bucket_code.ts";
 import { Fsck } from "./fsck.ts";
 import type { Store } from "../store.ts";
+import { recordOf } from "./verify.ts";
 import { empty, flipBits, segmentsOf, truncate, zero } from "../test_damage.ts";
 import {
   bodyOf,
@@ -398,4 +400,64 @@ Deno.test("a deleted object stays deleted when compaction copied its record mean
   }
   await test.reopen({ rebuild: true });
   assert.equal(test.store.index.buckets.totals().objects, 0);
+});
+
+Deno.test("RS(2,1): what a directory did not take as it failed is brought back when it takes writes again, also where it is back before repair looks again", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(2, 1, { disk });
+  const bucket = await test.bucket();
+  await fillAll(test.store, bucket);
+  const { directories, repair } = test.store;
+  await empty(test.blobs[2] ?? "");
+  for (let look = 0; look < 3; look++) await directories.inspect();
+  assert.deepEqual(directories.all.map(({ number }) => number), [0, 1, 3]);
+  const fault = { path: test.blobs[2] ?? "", readOnly: true };
+  disk.faults.add(fault);
+  await repair.run();
+  assert.equal(directories.online.length, 2);
+  disk.faults.delete(fault);
+  await repaired(test);
+  assert.deepEqual((await check(test.store)).findings, []);
+});
+
+Deno.test("a bucket whose code is raised while repair goes through everything has copies in more directories after the next time", async () => {
+  const disk = new FaultyDisk(realDisk);
+  await using test = await testStore(1, 1, { disk, directories: 3 });
+  const bucket = await test.bucket();
+  const { directories, repair, index } = test.store;
+  const copy = index.buckets.all()[0]?.locations[0];
+  await empty(test.blobs[copy?.directory ?? 0] ?? "");
+  for (let look = 0; look < 3; look++) await directories.inspect();
+  const { promise: slow, resolve: release } = Promise.withResolvers<void>();
+  disk.faults.add({ path: test.directory, slow });
+  const { reads } = disk;
+  const running = repair.run();
+  while (disk.reads === reads) await new Promise((next) => setTimeout(next, 1));
+  // It reads the bucket's record by now.
+  await bucketCode(test.store, bucket.name, "1+2");
+  release();
+  await running;
+  await repair.run();
+  assert.deepEqual((await check(test.store)).findings, []);
+});
+
+Deno.test("RS(1,1): a record of which compaction has moved a copy since repair saw it gets those that it lacks", async () => {
+  await using test = await testStore(1, 1);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+  await test.reopen();
+  const { directories, objects, codes, compactor, repair } = test.store;
+  await empty(test.blobs[1] ?? "");
+  for (let look = 0; look < 3; look++) await directories.inspect();
+  assert.deepEqual(directories.all.map(({ number }) => number), [0, 2]);
+  const find = () => {
+    const object = objects.find(bucket, "k");
+    assert.ok(object !== undefined);
+    return recordOf(object, codes);
+  };
+  const seen = find();
+  await compactor.run(2);
+  assert.notDeepEqual(find().locations, seen.locations);
+  assert.equal(await repair.record(seen, false), true);
+  assert.deepEqual(find().locations.map(({ directory }) => directory).sort(), [0, 2]);
 });
