@@ -259,3 +259,23 @@ Deno.test("RS(2,1): what was deleted while a directory was away stays so when it
   assert.deepEqual(listed(), ["big"]);
   assert.deepEqual(waiting(), []);
 });
+
+Deno.test("RS(2,1): where a body stood before it was moved is not looked at when a directory that was away at a start says it", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 900_000)));
+  const away = `${test.blobs[2]}.away`;
+  await Deno.rename(test.blobs[2] ?? "", away);
+  await test.crash();
+  await test.store.compactor.run(2);
+  assert.ok(test.store.compactor.segments_removed >= 2);
+  await test.reopen({
+    between: async () => {
+      await Deno.remove(test.blobs[2] ?? "", { recursive: true });
+      await Deno.rename(away, test.blobs[2] ?? "");
+    },
+  });
+  assert.deepEqual(test.store.directories.online.map(({ number }) => number), [0, 1, 2]);
+  assert.equal(test.store.recovery?.extents_refused, 0);
+  same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 900_000));
+});

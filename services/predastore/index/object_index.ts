@@ -17,6 +17,7 @@ import { HeardTable } from "./heard.ts";
 import { ObjectTable } from "./objects.ts";
 import { Outbox } from "./outbox.ts";
 import { RecordCopies } from "./records.ts";
+import { RefusedTable } from "./refused.ts";
 import { SegmentTable } from "./segments.ts";
 import { SettingsTable } from "./settings.ts";
 import { UntoldTable } from "./untold.ts";
@@ -35,6 +36,7 @@ export class ObjectIndex implements Disposable {
   readonly buckets: BucketTable;
   readonly untold: UntoldTable;
   readonly heard: HeardTable;
+  readonly refused: RefusedTable;
 
   /** @param at its file, or a database that is open already */
   constructor(at: string | IndexDatabase) {
@@ -51,6 +53,7 @@ export class ObjectIndex implements Disposable {
     this.records = new RecordCopies(database, segments);
     this.untold = new UntoldTable(database);
     this.heard = new HeardTable(database);
+    this.refused = new RefusedTable(database);
   }
 
   /** Whether the file is sound enough to go on with. */

@@ -37,8 +37,8 @@ import {
   type RecordHeader,
   type RecordType,
   recordTypes,
-  smallRecord,
 } from "../segments/record.ts";
+import { refusedRecords } from "../segments/refused.ts";
 import { GoneRecords } from "./gone_records.ts";
 import { Reading, type Tail } from "./reading.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
@@ -242,6 +242,10 @@ export async function recover(
   for (const meta of index.untold.ofType(recordTypes.refused)) {
     refuse(JSON.parse(decoder.decode(meta)) as RefusedMeta);
   }
+  // And of those that one may have lost since.
+  for (const { meta } of index.refused.all()) {
+    refuse(JSON.parse(decoder.decode(meta)) as RefusedMeta);
+  }
 
   index.marks.begin();
   index.heard.clear();
@@ -339,6 +343,9 @@ export async function recover(
       };
       if (checked.has(record.header.sequence)) return apply;
       if (surely(extent) && !isLate(record, extent)) return apply;
+      // Where it stood before it was moved nobody looks any more.
+      const known = index.extents.find(extent.id)?.revision ?? 0;
+      if (known > record.header.sequence) return apply;
       return whole(extent).then((sound) => {
         if (sound) {
           checked.add(record.header.sequence);
@@ -435,10 +442,7 @@ export async function recover(
         directory.goOffline(error);
       }
     }
-    if (newlyRefused.length > 0) {
-      const meta: RefusedMeta = { revisions: newlyRefused, partial: true };
-      const sequence = ++highest_sequence;
-      const record = smallRecord(recordTypes.refused, sequence, meta);
+    for (const record of refusedRecords(newlyRefused, () => ++highest_sequence)) {
       const copies = await directories.commit(usual, directories.online, [record]);
       directories.applied(copies);
       const heard = new Set(copies[0]?.map(({ directory }) => directory));

@@ -44,6 +44,7 @@ create table if not exists untold (directory integer, sequence integer, type int
   primary key (directory, sequence)) without rowid;
 create table if not exists heard (sequence integer, type integer, meta blob, directories text,
   primary key (sequence, type)) without rowid;
+create table if not exists refused (sequence integer primary key, meta blob);
 create table if not exists graves (bucket integer, key blob, version text, sequence integer,
   primary key (bucket, key, version)) without rowid;
 create table if not exists gone (id text primary key) without rowid;

@@ -8,7 +8,7 @@
  */
 import type { ObjectIndex } from "../index/object_index.ts";
 import type { BlobDirectory } from "./blob_directory.ts";
-import type { SmallRecord } from "./record.ts";
+import { recordTypes, type SmallRecord } from "./record.ts";
 
 /** Records that are told at once. */
 const atOnce = 256;
@@ -59,6 +59,7 @@ export class Untold {
    * @param isHeard whether it stands in some directory
    */
   add(directories: readonly number[], record: SmallRecord, isHeard: boolean): void {
+    if (record.type === recordTypes.refused) this.#index.refused.add(record);
     const listed = directories.filter((directory) => !this.#isLeftOut(directory));
     // What stands nowhere yet is listed for somebody.
     for (const directory of isHeard || listed.length > 0 ? listed : directories) {
@@ -71,7 +72,7 @@ export class Untold {
   }
 
   note(directories: readonly number[], record: SmallRecord, isHeard: boolean): void {
-    if (directories.length === 0) return;
+    if (directories.length === 0 && record.type !== recordTypes.refused) return;
     try {
       this.#index.transaction(() => this.add(directories, record, isHeard));
     } catch {
@@ -130,9 +131,11 @@ export class Untold {
 
   /**
    * Inside a transaction: a new directory has nothing of what others were not told, which must be there when they are back,
-   * whoever is gone by then, and however long their lists become.
+   * whoever is gone by then, and however long their lists become. Nor has it what is refused, which it will have to say
+   * when the others are gone.
    */
   added(directory: number): void {
+    for (const record of this.#index.refused.all()) this.#index.untold.add(directory, record);
     const next = Number(this.#index.value("next_directory") ?? 0);
     for (let other = 0; other < next; other++) {
       if (other === directory) continue;
