@@ -291,6 +291,19 @@ class FaultHistory {
     this.#machine.onBegun = () => {};
     for (const [path, disk] of this.#pulled) this.#putBack(path, disk);
     for (const path of this.#paths) this.#machine.fail(path, undefined);
+    // One that refused writes again and again is left alone for a minute.
+    this.#clock += 2 * 60_000;
+    await this.#bringBack();
+    // That a disk was pulled and put back between two looks shows in the first write that fails there.
+    if (this.#store.directories.online.length < this.#paths.length) await this.#bringBack();
+    await this.#whole();
+    this.#harmed.clear();
+    this.#settled = true;
+    await this.#check("healed");
+    this.#tell("healed");
+  }
+
+  async #bringBack(): Promise<void> {
     // One that comes back empty is adopted at the second look.
     for (let look = 0; look < 3; look++) await this.#look();
     if (this.#store.directories.online.length < this.#paths.length) {
@@ -301,11 +314,6 @@ class FaultHistory {
     }
     await this.#store.scrub.run();
     await this.#store.repair.run();
-    await this.#whole();
-    this.#harmed.clear();
-    this.#settled = true;
-    await this.#check("healed");
-    this.#tell("healed");
   }
 
   async #whole(): Promise<void> {
