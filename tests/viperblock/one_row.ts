@@ -35,7 +35,9 @@ export interface OneRow extends AsyncDisposable {
 export async function startOneRow(
   through: (store: BlockStore) => BlockStore = (store) => store,
   lines: { write(line: string): void } = { write: () => {} },
-  options: Pick<MountsOptions, "readAgainMs" | "stopPatienceMs"> & { readonly on?: string } = {},
+  options: Pick<MountsOptions, "readAgainMs" | "startPatienceMs" | "stopPatienceMs"> & {
+    readonly on?: string;
+  } = {},
 ): Promise<OneRow> {
   const { on = "/var/tmp", ...also } = options;
   const directory = await Deno.makeTempDir({ prefix: "mulga-row-", dir: on });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createLog } from "../../services/log/log.ts";
 import { AskedDisk } from "../../services/viperblock/mounts/asked_disk.ts";
+import { WorkerFailed } from "../../services/viperblock/mounts/mount_options.ts";
 import { openVolume } from "../../services/viperblock/mounts/open_volume.ts";
 import { directoryStore } from "./bare_engine.ts";
 import { run } from "./engine.ts";
@@ -50,6 +51,7 @@ Deno.test(
     const asked = new AskedDisk(directory);
     try {
       assert.match(volume.damage?.reason ?? "", /^the log takes no writes: /);
+      await assert.rejects(volume.freeze(), WorkerFailed);
       assert.ok(volume.waitsForDisk);
       await using client = await connect();
       assert.deepEqual(new Uint8Array(await client.read(0, 4096)), content);

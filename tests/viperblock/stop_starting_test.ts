@@ -1,6 +1,7 @@
 /** Volumes whose engines are starting while the service stops: whoever waited for the stop finds nothing of them at work. */
 import assert from "node:assert/strict";
 import { checkpointName } from "../../services/viperblock/format.ts";
+import { until } from "../kit/until.ts";
 import { startOneRow, volume_id } from "./one_row.ts";
 
 /** Rings that this process has open. */
@@ -66,4 +67,30 @@ Deno.test("a volume whose log is to be read again later holds up no stop", async
   await mounts.stop();
   await mounting;
   assert.equal(world.openLogs(), 0);
+});
+
+Deno.test("a volume whose engine does not come to its beginning holds up the start of the others' service for a while only", async () => {
+  const given = Promise.withResolvers<void>();
+  const map = { key: "maps/vol-row/1", parts: 1, epoch: 1, mapped_blocks: 1, owners: [] };
+  await using world = await startOneRow(
+    (store) => ({
+      ...store,
+      async get() {
+        await given.promise;
+        return undefined;
+      },
+    }),
+    undefined,
+    { startPatienceMs: 50 },
+  );
+  const { mounts } = world;
+  world.row = { ...world.row, mounted_on: "node-1", map_lost: true, map };
+  let isRestored = false;
+  const restored = mounts.restore().then(() => isRestored = true);
+  await until("the others are served", () => isRestored);
+  assert.deepEqual([mounts.count, [...mounts.down.keys()]], [0, [volume_id]]);
+  given.resolve();
+  await until("it is served", () => mounts.count === 1);
+  assert.deepEqual([...mounts.down], []);
+  await restored;
 });

@@ -158,6 +158,8 @@ export class MountedVolume {
     if (this.#over || this.#unmounting !== undefined) {
       throw new WorkerFailed("the volume is being unmounted", false);
     }
+    // Its engine knows of no moment.
+    if (this.#damage !== undefined) throw new WorkerFailed("the volume can only be read", false);
     return await this.#freezings.begin((key) => this.#send({ kind: "freeze", key }));
   }
 

@@ -33,6 +33,10 @@ import { metricsOf } from "./volume_metrics.ts";
 /** Half of what the service has for its stop: a log is synced in far less, unless the disk beneath it answers nothing. */
 const usualStopPatienceMs = 30_000;
 
+/** Far above what opening any volume takes whose disk and store answer. */
+const usualStartPatienceMs = 60_000;
+const notBegun = "its engine has not begun yet";
+
 /** Trying again brings nothing: what there is of the volume is not enough to serve it. */
 const isFinal = (error: unknown) =>
   error instanceof WorkerFailed && error.damaged && !error.mayPass;
@@ -336,14 +340,19 @@ export class Mounts {
     this.cacheShares.share();
   }
 
-  /** Serves again, after a restart, what the table says is mounted here. */
+  /**
+   * Serves again, after a restart, what the table says is mounted here. What takes longer than others should wait for is served
+   * when it can be.
+   */
   async restore(): Promise<void> {
     await this.#findLeft();
     const mine = this.#o.tables.volumes.list()
       .filter(({ value }) =>
         value.mounted_on === this.#o.nodeId && value.state === "ok" && value.set_aside === undefined
       );
-    await Promise.all(mine.map(async ({ key }) => {
+    const waiting = new Set(mine.map(({ key }) => key));
+    const over = new AbortController();
+    const all = Promise.all(mine.map(async ({ key }) => {
       try {
         await this.mount(key);
       } catch (error) {
@@ -351,8 +360,17 @@ export class Mounts {
         this.#o.log.error("volume_not_served", { volume_id: key, ...errorFields(error) });
         this.#down.set(key, error instanceof Error ? error.message : String(error));
         if (!isFinal(error)) void this.#revive(key);
+      } finally {
+        waiting.delete(key);
       }
-    }));
+    })).finally(() => over.abort());
+    const patience = this.#o.startPatienceMs ?? usualStartPatienceMs;
+    await Promise.race([all, systemTime.pause(patience, over.signal)]);
+    for (const key of waiting) {
+      if (this.#mounted.has(key)) continue;
+      this.#o.log.error("volume_not_served", { volume_id: key, error: notBegun });
+      this.#down.set(key, notBegun);
+    }
   }
 
   /**

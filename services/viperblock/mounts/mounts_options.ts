@@ -25,6 +25,8 @@ export interface MountsOptions {
   readonly spacePatienceMs?: number;
   /** How long is waited each time before a log is read again that the disk could not read. */
   readonly readAgainMs?: readonly number[];
+  /** How long a start waits for engines to begin. */
+  readonly startPatienceMs?: number;
   /** How long a stop waits for engines to end. */
   readonly stopPatienceMs?: number;
 }
