@@ -10,7 +10,7 @@ import { collect, keptBy, stillNeeded } from "./chunks/collector.ts";
 import type { KeyRing } from "./encryption/key_ring.ts";
 import type { BlockStore } from "./maps/map_objects.ts";
 import type { Mounts } from "./mounts/mounts.ts";
-import { type Tables, Turns } from "./records.ts";
+import { type Tables, Turns, type VolumeRow } from "./records.ts";
 import { untilDone } from "./retries.ts";
 
 export interface ReferencesOptions {
@@ -79,6 +79,19 @@ export class References {
       if (row === undefined) return;
       void this.#untilRemoved(row, () => volumes.get(volumeId), () => this.removeVolume(volumeId));
     }
+  }
+
+  /** Removes a volume that is to be filled unseen, if the tables took its row after all: its maker heard that they did not. */
+  async giveUpUnheard({ volume_id, epoch }: VolumeRow): Promise<void> {
+    await untilDone(async () => {
+      const found = (await this.#o.tables.volumes.read(volume_id))?.value;
+      if (found?.state === "deleting" && found.epoch === epoch) await this.removeVolume(volume_id);
+    }, {
+      signal: this.#stopping.signal,
+      firstPauseMs: this.#o.firstPauseMs,
+      failed: (error) =>
+        this.#o.log.warn("deletion_waits", { id: volume_id, ...errorFields(error) }),
+    });
   }
 
   /** Removes a snapshot that is marked as `deleting`. */

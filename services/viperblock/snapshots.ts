@@ -274,12 +274,16 @@ export class Snapshots {
       throw unavailable(`The snapshot '${snapshot_id}', which is being made,`);
     }
     await this.#o.copies.makeKey(volume_id);
-    const made = await volumes.create(volume_id, {
+    const row: VolumeRow = {
       volume_id,
       size_bytes,
       epoch: newCopyEpoch(),
       state: "deleting",
       encrypted: true,
+    };
+    const made = await volumes.create(volume_id, row).catch((error) => {
+      if (!(error instanceof Conflict)) void this.#o.references.giveUpUnheard(row);
+      throw error;
     });
     return made.value;
   }

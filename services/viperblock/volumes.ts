@@ -96,7 +96,10 @@ export class Volumes {
         const { value } = await this.#o.tables.volumes.create(volumeId, first);
         return mustCopy ? { row: value, source } : describedVolume(value);
       } catch (error) {
-        if (!(error instanceof Conflict)) throw error;
+        if (!(error instanceof Conflict)) {
+          if (mustCopy) void this.#o.references.giveUpUnheard(first);
+          throw error;
+        }
         const winner = await this.#o.tables.volumes.read(volumeId);
         if (winner === undefined) throw error;
         return this.#same(winner.value, size, snapshotId, wanted);
