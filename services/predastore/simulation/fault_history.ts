@@ -46,6 +46,8 @@ class FaultHistory {
   #content = 0;
   /** An index that a power cut may leave. */
   #old: IndexFiles | undefined;
+  /** The index as it was when the machine stopped: what the process does after that is none. */
+  #atCrash: IndexFiles | undefined;
   /** What is away, with what it has. */
   readonly #pulled = new Map<string, SimulatedDisk>();
   /** Of some directory, as it was some time ago. */
@@ -140,11 +142,13 @@ class FaultHistory {
         if (this.#machine.crashed) throw new Error("it opened on a machine that stopped");
         this.#machine.crash_at = Infinity;
         this.#old = readIndex(this.#folder);
+        const machine = this.#machine;
+        machine.onCrash = () => this.#atCrash = readIndex(this.#folder);
         const { makeDurable } = store.index;
         // What was made durable is never found older.
         store.index.makeDurable = async () => {
           await makeDurable.call(store.index);
-          this.#old = readIndex(this.#folder);
+          if (!machine.crashed) this.#old = readIndex(this.#folder);
         };
         return;
       } catch (error) {
@@ -267,10 +271,10 @@ class FaultHistory {
   async #startAgain(why: string): Promise<void> {
     const fate = this.#pick(["lost", "lost", "current", "older"] as const);
     this.#tell(`${why}; the index is ${fate}`);
-    if (fate !== "current") forget(this.#folder, "index.db");
-    if (fate === "older" && this.#old !== undefined) {
-      writeIndex(this.#folder, this.#old, "index.db");
-    }
+    const found = fate === "older" ? this.#old : fate === "current" ? this.#atCrash : undefined;
+    if (fate !== "current" || found !== undefined) forget(this.#folder, "index.db");
+    if (found !== undefined) writeIndex(this.#folder, found, "index.db");
+    this.#atCrash = undefined;
     for (const [path, disk] of this.#pulled) if (this.#once(3)) this.#putBack(path, disk);
     for (const path of this.#harmed) {
       if (this.#pulled.has(path) || !this.#settled || !this.#once(3) || this.#left_out.has("cut")) {

@@ -34,6 +34,8 @@ export class Machine implements Disk {
   crashed = false;
   /** Called when an operation is begun and has not ended. */
   onBegun: (operation: number) => void = () => {};
+  /** Called when it stops. */
+  onCrash: () => void = () => {};
 
   constructor(random: Random) {
     this.#random = random;
@@ -52,6 +54,7 @@ export class Machine implements Disk {
 
   /** Nothing answers any more. */
   crash(): void {
+    if (!this.crashed) this.onCrash();
     this.crashed = true;
     for (const { disk } of this.#mounts.values()) stop(disk);
   }
