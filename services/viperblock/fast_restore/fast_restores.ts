@@ -13,6 +13,7 @@ import { errorFields, type Log } from "../../log/log.ts";
 import { chunkKey, segmentBytes } from "../format.ts";
 import { type BlockStore, mapChunks, mapPartKey, type SavedMap } from "../maps/map_objects.ts";
 import type { FastRestore } from "../contract.ts";
+import { systemTime } from "../mounts/orders.ts";
 import {
   checkSnapshotId,
   isSnapshot,
@@ -33,7 +34,12 @@ export interface FastRestoresOptions {
   /** Bytes of the disk that new data may take; less than none when the reserve is eaten into. */
   readonly availableBytes: () => number;
   readonly log: Log;
+  /** How long a stop waits for a copy that is being made. */
+  readonly stopPatienceMs?: number;
 }
+
+/** Half a copy is removed by the next start; what volumes there are is to be stopped meanwhile. */
+const usualStopPatienceMs = 2000;
 
 type Progress = Pick<FastRestore, "objects" | "kept_objects" | "kept_bytes" | "waits_for">;
 
@@ -212,6 +218,9 @@ export class FastRestores {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#unwatch();
-    await this.#running;
+    const over = new AbortController();
+    const running = Promise.resolve(this.#running).finally(() => over.abort());
+    const patience = this.#o.stopPatienceMs ?? usualStopPatienceMs;
+    await Promise.race([running, systemTime.pause(patience, over.signal)]);
   }
 }

@@ -43,6 +43,8 @@ export class KeptObjects implements BlockStore {
   readonly #log: Log;
   /** Bytes of the objects that there are copies of, by their keys. */
   readonly #kept = new Map<string, number>();
+  /** There are no copies but these. */
+  #knowsAll = true;
   /** Bytes of all copies. */
   bytes = 0;
   /** Reads that copies answered. */
@@ -60,14 +62,30 @@ export class KeptObjects implements BlockStore {
 
   /** Takes up the copies that are there. */
   static async open(store: BlockStore, directory: string, log: Log): Promise<KeptObjects> {
-    await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
     const objects = new KeptObjects(store, directory, log);
-    for await (const { name } of Deno.readDir(directory)) {
-      const path = join(directory, name);
-      if (name.endsWith(".part")) await Deno.remove(path);
-      else objects.#note(decodeURIComponent(name), (await Deno.stat(path)).size);
+    try {
+      await Deno.mkdir(directory, { recursive: true, mode: 0o700 });
+      for await (const { name } of Deno.readDir(directory)) await objects.#take(name);
+    } catch (error) {
+      objects.#missed(error);
     }
     return objects;
+  }
+
+  async #take(name: string): Promise<void> {
+    const path = join(this.#directory, name);
+    try {
+      if (name.endsWith(".part")) await Deno.remove(path);
+      else this.#note(decodeURIComponent(name), (await Deno.stat(path)).size);
+    } catch (error) {
+      this.#missed(error);
+    }
+  }
+
+  /** Volumes are served without what the disk does not give. */
+  #missed(error: unknown): void {
+    if (this.#knowsAll) this.#log.error("kept_objects_not_read", errorFields(error));
+    this.#knowsAll = false;
   }
 
   #path(key: string): string {
@@ -112,9 +130,10 @@ export class KeptObjects implements BlockStore {
   /** Removes a copy; that there is none is no error. */
   async drop(key: string): Promise<void> {
     const bytes = this.#kept.get(key);
-    if (bytes === undefined) return;
+    // One that is not known now would be found by a later start.
+    if (bytes === undefined && this.#knowsAll) return;
     this.#kept.delete(key);
-    this.bytes -= bytes;
+    this.bytes -= bytes ?? 0;
     await Deno.remove(this.#path(key)).catch(ignoreMissing);
   }
 

@@ -136,3 +136,19 @@ Deno.test("what is deleted or written anew has no copy any more, and half of a c
     await assert.rejects(Deno.stat(`${path}.part`), Deno.errors.NotFound);
   });
 });
+
+Deno.test("copies that the disk does not give are no reason not to begin: their objects are read from the store", async () => {
+  await withCopy(100_000, async ({ store, directory, object, path }) => {
+    await Deno.remove(path);
+    // What it leads to is not there.
+    await Deno.symlink(`${directory}/gone`, path);
+    const again = await KeptObjects.open(store, directory, testLog);
+    assert.equal(again.has(key), false);
+    assert.deepEqual(await again.get(key), object);
+    await again.put(key, object);
+    await assert.rejects(Deno.lstat(path), Deno.errors.NotFound, "no later start finds it");
+    await Deno.writeTextFile(`${directory}/file`, "");
+    const none = await KeptObjects.open(store, `${directory}/file`, testLog);
+    assert.deepEqual(await none.get(key), object);
+  });
+});
