@@ -36,7 +36,7 @@ async function newSegments({ store }: TestStore): Promise<void> {
 
 /** Compacts the segments of all directories that are given. */
 async function compact({ store }: TestStore, which: (segment: number, first: number) => boolean) {
-  for (const directory of store.directories.all) {
+  for (const directory of store.directories.online) {
     const segments = await directory.segments();
     for (const segment of segments) {
       if (segment >= directory.activeSegment || !which(segment, segments[0] ?? 0)) continue;
@@ -197,6 +197,31 @@ Deno.test("RS(2,1): an upload that was completed while a directory was away does
   await Deno.rename(`${blob}.away`, blob);
   await test.store.directories.inspect();
   await test.store.objects.delete(bucket, "big");
+  for (const other of test.blobs.slice(0, 2)) {
+    await test.reopen({ between: () => Deno.remove(other, { recursive: true }) });
+    await test.store.repair.run();
+  }
+  await test.reopen({ rebuild: true });
+  assert.deepEqual(pending(test), []);
+});
+
+Deno.test("RS(2,1): an upload that was completed while a directory was away does not wait again when that is back and the index was lost before", async () => {
+  await using test = await testStore(2, 1);
+  const bucket = await test.bucket();
+  const upload = await begin(test, bucket, "big");
+  await putPart(test, bucket, upload, 1);
+  const blob = test.blobs[2] ?? "";
+  await Deno.rename(blob, `${blob}.away`);
+  await Deno.writeTextFile(blob, "");
+  await test.store.directories.inspect();
+  await complete(test, bucket, upload);
+  await test.store.objects.delete(bucket, "big");
+  await newSegments(test);
+  await compact(test, () => true);
+  await test.reopen({ rebuild: true });
+  await Deno.remove(blob);
+  await test.reopen({ between: () => Deno.rename(`${blob}.away`, blob) });
+  assert.deepEqual(pending(test), []);
   for (const other of test.blobs.slice(0, 2)) {
     await test.reopen({ between: () => Deno.remove(other, { recursive: true }) });
     await test.store.repair.run();

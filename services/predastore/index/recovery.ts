@@ -39,7 +39,9 @@ import {
   recordTypes,
 } from "../segments/record.ts";
 import { refusedRecords } from "../segments/refused.ts";
+import { behindAt } from "../segments/untold.ts";
 import { GoneRecords } from "./gone_records.ts";
+import { markUntold } from "./untold_marks.ts";
 import { Reading, type Tail } from "./reading.ts";
 import { type ScannedRecord, scanSegment } from "../segments/segment_scan.ts";
 import { hasMore } from "../segments/unread.ts";
@@ -104,7 +106,8 @@ const lastTypes = new Set<RecordType>([
 /**
  * What the index may not have. A directory with segments of which it knows nothing, because it was made again while
  * that one was away, may hold what the others say is deleted; and so may one that was away at the last start, when the others
- * were read on, with what it has beyond its place. Then all of them are read from their beginning, those that are known first.
+ * were read on, or is behind, with what it has beyond its place. Then all of them are read from their beginning, those that
+ * are known first.
  */
 async function unread(index: ObjectIndex, directories: Directories): Promise<{
   readonly tails: readonly Tail[];
@@ -118,10 +121,14 @@ async function unread(index: ObjectIndex, directories: Directories): Promise<{
   })));
   const present = index.value("recovered")?.split(",").map(Number);
   const wasAway = (number: number) => present !== undefined && !present.includes(number);
+  // What it has to be told is not listed.
+  const isBehind = (number: number) => index.value(behindAt(number)) !== undefined;
   let stranger = false;
   for (const { directory, segments, position } of all) {
     if (position === undefined) stranger ||= segments.length > 0;
-    else if (wasAway(directory.number)) stranger ||= await hasMore(directory, segments, position);
+    else if (wasAway(directory.number) || isBehind(directory.number)) {
+      stranger ||= await hasMore(directory, segments, position);
+    }
   }
   const start = { segment: 0, offset: 0 };
   const tails = all.toSorted((a, b) =>
@@ -239,7 +246,7 @@ export async function recover(
     }
   };
   // Of those no directory may have heard yet.
-  for (const meta of index.untold.ofType(recordTypes.refused)) {
+  for (const { meta } of index.untold.ofType(recordTypes.refused)) {
     refuse(JSON.parse(decoder.decode(meta)) as RefusedMeta);
   }
   // And of those that one may have lost since.
@@ -284,6 +291,7 @@ export async function recover(
       await reading.breathe();
     }
 
+    index.transaction(() => markUntold(index));
     const surely = (extent: ExtentRecord) =>
       extent.stripes.every((stripe) =>
         stripe.shards.every((place) => {

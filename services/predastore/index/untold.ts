@@ -43,9 +43,11 @@ export class UntoldTable {
   }
 
   /** Those of one type, whoever is to be told. */
-  ofType(type: RecordType): Bytes[] {
-    return this.#database.all("select distinct meta from untold where type = ?", type)
-      .map((row) => row["meta"] as Bytes);
+  ofType(type: RecordType): { readonly sequence: number; readonly meta: Bytes }[] {
+    return this.#database.all(
+      "select distinct sequence, meta from untold where type = ?",
+      type,
+    ).map((row) => ({ sequence: row["sequence"] as number, meta: row["meta"] as Bytes }));
   }
 
   remove(directory: number, sequence: number): void {
@@ -75,12 +77,13 @@ export class UntoldTable {
   }
 
   /**
-   * Those that stand in other directories as they are: all but what says that an upload was completed, which follows from
-   * objects. Of these there are no more than uploads that had begun when the directory was there.
+   * Those that stand in other directories as they are: all but what says that an upload was completed where that follows
+   * from its object alone. Of these there are no more than uploads that had begun when the directory was there.
    */
   forgetTold(directory: number): void {
     this.#database.run(
-      `delete from untold where directory = ? and not (type = ? and cast(meta as text) like '%"upTo":%')`,
+      `delete from untold where directory = ? and not
+         (type = ? and cast(meta as text) like '%"upTo":%' and cast(meta as text) not like '%"partial":true%')`,
       directory,
       recordTypes.uploadGone,
     );

@@ -168,26 +168,38 @@ export class Uploads {
       };
       const code = this.#codes.of(object.meta);
       const cause = currentCause();
-      // Who has anything of the upload hears that it has ended, now or when it is there again.
-      const holders = new Set(
-        [upload, ...this.#index.uploads.parts(upload.id)]
-          .flatMap(({ locations }) => locations.map(({ directory }) => directory)),
-      );
-      const ended: UploadGoneMeta = { upload: upload.id, upTo: {} };
+      const holders = [upload, ...this.#index.uploads.parts(upload.id)]
+        .flatMap(({ locations }) => locations.map(({ directory }) => directory));
+      const to = [
+        ...this.#directories.place(bucket.id, upload.key, code),
+        ...[...new Set(holders)].map((number) => this.#directories.byNumber(number)),
+      ];
+      // Those that have something of it hear that it has ended; and so do those that may have what they failed to make durable.
+      const others = [...holders, ...this.#directories.writable().map(({ number }) => number)];
+      const ended = (more: { readonly partial?: true }) => {
+        const meta: UploadGoneMeta = { upload: upload.id, upTo: {}, ...more };
+        return smallRecord(recordTypes.uploadGone, sequence, meta);
+      };
+      const heard = new Set<number>();
       await this.#commits.commit(
         code,
-        [
-          ...this.#directories.place(bucket.id, upload.key, code),
-          ...[...holders].map((number) => this.#directories.byNumber(number)),
-        ],
+        to,
         [smallRecord(recordTypes.object, sequence, object)],
         ([locations = []]) => {
           this.#index.objects.apply(object, sequence, locations, cause);
-          for (const { directory } of locations) holders.delete(directory);
-          const gone = smallRecord(recordTypes.uploadGone, sequence, ended);
-          for (const number of holders) this.#index.untold.add(number, gone);
+          for (const { directory } of locations) heard.add(directory);
+          const gone = ended({});
+          for (const number of new Set(others).difference(heard)) {
+            this.#index.untold.add(number, gone);
+          }
         },
       );
+      const mustWait = this.#directories.all.some((one) =>
+        !heard.has(one.number) && (!one.online || to.includes(one))
+      );
+      // Under the object's number, which is never refused any more. It may be long until they hear of it: an index that is
+      // made again meanwhile must know that they did not.
+      if (mustWait) await this.#directories.tell(ended({ partial: true }));
       return stored({ etag, size, modified_ms, meta }, version);
     });
   }

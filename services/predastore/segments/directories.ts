@@ -258,11 +258,11 @@ export class Directories {
     const [sequence] = revisions;
     if (sequence === undefined) return;
     const meta: RefusedMeta = { revisions, partial: true };
-    await this.#tell(smallRecord(recordTypes.refused, sequence, meta));
+    await this.tell(smallRecord(recordTypes.refused, sequence, meta));
   }
 
   /** Writes into all directories what must not be forgotten with any of them; those that do not take it now are told later. */
-  async #tell(record: SmallRecord): Promise<void> {
+  async tell(record: SmallRecord): Promise<void> {
     const heard = new Set<number>();
     await Promise.allSettled(this.online.map(async (one) => {
       for (const location of await one.commit([record])) one.applied(location);

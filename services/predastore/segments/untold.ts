@@ -28,7 +28,8 @@ interface Kept {
   readonly isHeard: boolean;
 }
 
-const behindAt = (directory: number) => `directory_behind ${directory}`;
+/** Where the index says that a directory is behind. */
+export const behindAt = (directory: number) => `directory_behind ${directory}`;
 
 export class Untold {
   readonly #index: ObjectIndex;

@@ -66,8 +66,9 @@ export class EndedUploads {
       return { counts: !index.uploads.exists(upload), record: this.#record(upload, sequence) };
     }
     if (type !== recordTypes.uploadGone) return undefined;
-    const { upload, upTo } = readMeta<UploadGoneMeta>(record);
-    if (upTo === undefined) return undefined;
+    const { upload, upTo, partial } = readMeta<UploadGoneMeta>(record);
+    // What some directory did not hear of is kept as it is, for good.
+    if (upTo === undefined || partial === true) return undefined;
     const known = Object.entries(upTo);
     if (known.length === 0) return { counts: true, record: this.#record(upload, sequence) };
     const counts = known.some(([number, last]) =>

@@ -1,0 +1,124 @@
+/**
+ * What a directory has of a write that it could not make durable: when the directory is there again, it brings nothing back
+ * that was removed while it was away.
+ */
+import assert from "node:assert/strict";
+import { IoError } from "../../ffi/direct_io.ts";
+import type { Disk } from "./disk/disk.ts";
+import { realDisk } from "./disk/real_disk.ts";
+import { until } from "../../tests/kit/until.ts";
+import { bodyOf, bytesOf, type TestStore, testStore } from "./test_store.ts";
+
+const meta = { headers: {}, user: {} };
+
+/** RS(2,1) with a third directory that writes what it is told, and fails to make it durable while it `fails`. */
+async function storeWithFailingSyncs(most_untold = 100) {
+  const failing = { fails: false, path: "" };
+  const disk: Disk = {
+    ...realDisk,
+    open: async (path, options) => {
+      const file = await realDisk.open(path, options);
+      return {
+        write: (bytes, offset) => file.write(bytes, offset),
+        read: (bytes, offset) => file.read(bytes, offset),
+        sync: async () => {
+          if (failing.fails && path.startsWith(failing.path)) {
+            throw new IoError("EIO", "fdatasync", path);
+          }
+          await file.sync();
+        },
+        [Symbol.dispose]: () => file[Symbol.dispose](),
+      };
+    },
+  };
+  const test = await testStore(2, 1, { disk, most_untold });
+  failing.path = test.blobs[2] ?? "";
+  return { test, failing };
+}
+
+const begin = async ({ store }: TestStore, key: string) => {
+  const bucket = store.buckets.find("bucket");
+  assert.ok(bucket !== undefined);
+  const { id } = await store.uploads.create(bucket, key, meta);
+  return { bucket, upload: store.uploads.find(bucket, key, id) };
+};
+
+/** What is made, which ends with how it is removed. */
+const removed: Readonly<Record<string, (test: TestStore) => Promise<() => Promise<unknown>>>> = {
+  "an upload that was given up": async (test) => {
+    const { bucket, upload } = await begin(test, "k");
+    return () => test.store.uploads.abort(bucket, upload);
+  },
+  "an upload that was completed": async (test) => {
+    const { bucket, upload } = await begin(test, "k");
+    return async () => {
+      const { objects, uploads } = test.store;
+      await uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(1, 100)));
+      await uploads.complete(bucket, upload, (parts) => ({ parts, etag: "e", meta }));
+      await objects.delete(bucket, "k");
+    };
+  },
+  "an object that was deleted": async ({ store }) => {
+    const bucket = store.buckets.find("bucket");
+    assert.ok(bucket !== undefined);
+    await store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+    return () => store.objects.delete(bucket, "k");
+  },
+  "a version that was deleted": async ({ store }) => {
+    const bucket = store.buckets.find("versions");
+    assert.ok(bucket !== undefined);
+    const { version = "" } = await store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+    return () => store.objects.deleteVersion(bucket, "k", version);
+  },
+  "a bucket that was removed": async ({ store }) => {
+    const { bucket } = await store.buckets.create("removed", "123456789012", "r");
+    return () => store.buckets.delete(bucket);
+  },
+};
+
+/** Nothing but these two buckets. */
+function nothingIsLeft({ store: { directories, index } }: TestStore): void {
+  assert.equal(directories.online.length, 3);
+  assert.deepEqual(index.buckets.all().map(({ name }) => name), ["bucket", "versions"]);
+  for (const { id } of index.buckets.all()) {
+    const left = index.objects.listVersionsFrom(id, new Uint8Array(0), Infinity, 9);
+    assert.deepEqual(left.map(({ key }) => key), []);
+  }
+  assert.deepEqual([...index.uploads.all()].map(({ key }) => key), []);
+  assert.deepEqual([...index.extents.ids()], []);
+}
+
+for (const [what, make] of Object.entries(removed)) {
+  for (const list of ["", ", which has more to hear than is listed"]) {
+    Deno.test(`RS(2,1): ${what} does not come back with a directory that had failed to make it durable${list}`, async () => {
+      const { test: made, failing } = await storeWithFailingSyncs(list === "" ? 100 : 5);
+      await using test = made;
+      const bucket = await test.bucket();
+      const versions = await test.bucket("versions");
+      await test.store.buckets.set(versions, () => ({ versioning: "Enabled" }));
+      failing.fails = true;
+      const remove = await make(test);
+      failing.fails = false;
+      assert.equal(test.store.directories.online.length, 2);
+      await remove();
+      for (let at = 0; at < 10; at++) {
+        await test.store.objects.put(bucket, "other", bodyOf(bytesOf(at, 100)));
+        await test.store.objects.delete(bucket, "other");
+      }
+      // It is there again at the next start, which reads what it has beyond what the index knows.
+      await test.reopen();
+      nothingIsLeft(test);
+      // And has heard of it: the others may go.
+      await until("it has caught up", async () => {
+        await test.store.directories.inspect();
+        return test.store.index.value("directory_behind 2") === undefined;
+      });
+      for (const other of test.blobs.slice(0, 2)) {
+        await test.reopen({ between: () => Deno.remove(other, { recursive: true }) });
+        await test.store.repair.run();
+      }
+      await test.reopen({ rebuild: true });
+      nothingIsLeft(test);
+    });
+  }
+}
