@@ -115,7 +115,7 @@ export class Clients {
         const row = await this.#beginUpload(store, bucket, key);
         await store.uploads.putPart(bucket, row, 1, bodyOf(contentOf(seed), "a"));
         if (abort) await this.model.end(row.id, () => store.uploads.abort(bucket, row));
-        else this.#left.set(key, { id: row.id, seed });
+        else if (!this.model.hasStopped()) this.#left.set(key, { id: row.id, seed });
         return;
       }
       case "complete": {
@@ -155,7 +155,7 @@ export class Clients {
 
   async #beginUpload(store: Store, bucket: BucketRow, key: string): Promise<UploadRow> {
     const { id } = await store.uploads.create(bucket, key, { headers: {}, user: {} });
-    this.model.uploads.set(id, "waiting");
+    if (!this.model.hasStopped()) this.model.uploads.set(id, "waiting");
     return store.uploads.find(bucket, key, id);
   }
 
@@ -179,13 +179,13 @@ export class Clients {
     for (const key of this.model.keys.keys()) {
       const object = store.objects.find(bucket, key);
       // What came while the rules were looked at stays as it is.
-      if (object?.meta.storage_class !== movedTo) continue;
+      if (object?.meta.storage_class !== movedTo || this.model.hasStopped()) continue;
       this.model.moved.set(key, Number(object.etag));
     }
   }
 
   #noteVersion(key: string, version: string | undefined, seed: number): void {
-    if (version === undefined) return;
+    if (version === undefined || this.model.hasStopped()) return;
     let versions = this.model.versions.get(key);
     if (versions === undefined) this.model.versions.set(key, versions = new Map());
     versions.set(version, seed);

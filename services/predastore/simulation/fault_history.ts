@@ -70,6 +70,7 @@ class FaultHistory {
     this.#machine = new Machine(random);
     for (const path of this.#paths) this.#machine.mount(path);
     this.#clients.model.failedIsNone = () => !this.#machine.crashed;
+    this.#clients.model.hasStopped = () => this.#machine.crashed;
     this.#tell(`${k}+${m} in ${this.#paths.length}${this.#versioned ? ", versions" : ""}`);
   }
 

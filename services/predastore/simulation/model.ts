@@ -29,6 +29,9 @@ export class Model {
   /** Whether what failed is known to be none; a machine that stopped leaves it open. */
   failedIsNone: () => boolean = () => false;
 
+  /** A machine that has stopped answers nobody: what comes to its end in the process after that is not acknowledged. */
+  hasStopped: () => boolean = () => false;
+
   /** Versions that were deleted, or are on their way to it. */
   readonly deleted = new Map<string, "going" | "gone">();
 
@@ -55,6 +58,7 @@ export class Model {
       if (this.failedIsNone()) known.open.delete(to);
       throw error;
     }
+    if (this.hasStopped()) return;
     known.sure = to;
     known.open.delete(to);
   }
@@ -68,7 +72,7 @@ export class Model {
       if (this.failedIsNone()) this.uploads.set(upload, "waiting");
       throw error;
     }
-    this.uploads.set(upload, "ended");
+    if (!this.hasStopped()) this.uploads.set(upload, "ended");
   }
 
   /** Deletes a version for good. */
@@ -80,7 +84,7 @@ export class Model {
     this.deleted.set(id, "going");
     try {
       await this.change(key, [...versions.values()].at(-1) ?? 0, work);
-      this.deleted.set(id, "gone");
+      if (!this.hasStopped()) this.deleted.set(id, "gone");
     } catch (error) {
       if (this.failedIsNone()) {
         this.deleted.delete(id);
