@@ -1,9 +1,10 @@
 /**
  * What a directory has of a write that it could not make durable: when the directory is there again, it brings nothing back
- * that was removed while it was away.
+ * that was removed while it was away. And what one has alone of a removal that a crash broke off stays removed without it.
  */
 import assert from "node:assert/strict";
 import { IoError } from "../../ffi/direct_io.ts";
+import { cp } from "node:fs/promises";
 import type { Disk } from "./disk/disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
 import { until } from "../../tests/kit/until.ts";
@@ -43,36 +44,46 @@ const begin = async ({ store }: TestStore, key: string) => {
   return { bucket, upload: store.uploads.find(bucket, key, id) };
 };
 
-/** What is made, which ends with how it is removed. */
-const removed: Readonly<Record<string, (test: TestStore) => Promise<() => Promise<unknown>>>> = {
+interface Made {
+  remove(): Promise<unknown>;
+  /** What is still to be done then that nothing is left. */
+  afterwards?(): Promise<unknown>;
+}
+
+/** What is made, and then removed. */
+const removed: Readonly<Record<string, (test: TestStore) => Promise<Made>>> = {
   "an upload that was given up": async (test) => {
     const { bucket, upload } = await begin(test, "k");
-    return () => test.store.uploads.abort(bucket, upload);
+    return { remove: () => test.store.uploads.abort(bucket, upload) };
   },
   "an upload that was completed": async (test) => {
     const { bucket, upload } = await begin(test, "k");
-    return async () => {
-      const { objects, uploads } = test.store;
-      await uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(1, 100)));
-      await uploads.complete(bucket, upload, (parts) => ({ parts, etag: "e", meta }));
-      await objects.delete(bucket, "k");
+    await test.store.uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(1, 100)));
+    const choose: Parameters<typeof test.store.uploads.complete>[2] = (parts) => ({
+      parts,
+      etag: "e",
+      meta,
+    });
+    return {
+      remove: () => test.store.uploads.complete(bucket, upload, choose),
+      afterwards: () => test.store.objects.delete(bucket, "k"),
     };
   },
-  "an object that was deleted": async ({ store }) => {
-    const bucket = store.buckets.find("bucket");
+  "an object that was deleted": async (test) => {
+    const bucket = test.store.buckets.find("bucket");
     assert.ok(bucket !== undefined);
-    await store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
-    return () => store.objects.delete(bucket, "k");
+    await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+    return { remove: () => test.store.objects.delete(bucket, "k") };
   },
-  "a version that was deleted": async ({ store }) => {
-    const bucket = store.buckets.find("versions");
+  "a version that was deleted": async (test) => {
+    const bucket = test.store.buckets.find("versions");
     assert.ok(bucket !== undefined);
-    const { version = "" } = await store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
-    return () => store.objects.deleteVersion(bucket, "k", version);
+    const { version = "" } = await test.store.objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+    return { remove: () => test.store.objects.deleteVersion(bucket, "k", version) };
   },
-  "a bucket that was removed": async ({ store }) => {
-    const { bucket } = await store.buckets.create("removed", "123456789012", "r");
-    return () => store.buckets.delete(bucket);
+  "a bucket that was removed": async (test) => {
+    const { bucket } = await test.store.buckets.create("removed", "123456789012", "r");
+    return { remove: () => test.store.buckets.delete(bucket) };
   },
 };
 
@@ -91,16 +102,17 @@ function nothingIsLeft({ store: { directories, index } }: TestStore): void {
 for (const [what, make] of Object.entries(removed)) {
   for (const list of ["", ", which has more to hear than is listed"]) {
     Deno.test(`RS(2,1): ${what} does not come back with a directory that had failed to make it durable${list}`, async () => {
-      const { test: made, failing } = await storeWithFailingSyncs(list === "" ? 100 : 5);
-      await using test = made;
+      const { test: opened, failing } = await storeWithFailingSyncs(list === "" ? 100 : 5);
+      await using test = opened;
       const bucket = await test.bucket();
       const versions = await test.bucket("versions");
       await test.store.buckets.set(versions, () => ({ versioning: "Enabled" }));
       failing.fails = true;
-      const remove = await make(test);
+      const made = await make(test);
       failing.fails = false;
       assert.equal(test.store.directories.online.length, 2);
-      await remove();
+      await made.remove();
+      await made.afterwards?.();
       for (let at = 0; at < 10; at++) {
         await test.store.objects.put(bucket, "other", bodyOf(bytesOf(at, 100)));
         await test.store.objects.delete(bucket, "other");
@@ -115,6 +127,46 @@ for (const [what, make] of Object.entries(removed)) {
       });
       for (const other of test.blobs.slice(0, 2)) {
         await test.reopen({ between: () => Deno.remove(other, { recursive: true }) });
+        await test.store.repair.run();
+      }
+      await test.reopen({ rebuild: true });
+      nothingIsLeft(test);
+    });
+  }
+}
+
+for (const [what, make] of Object.entries(removed)) {
+  for (const away of [false, true]) {
+    Deno.test(`RS(1,2): ${what} as a crash broke that off, which one directory alone had heard of${away ? " while another was away" : ""}, is not there again without it`, async () => {
+      await using test = await testStore(1, 2);
+      await test.bucket();
+      const versions = await test.bucket("versions");
+      await test.store.buckets.set(versions, () => ({ versioning: "Enabled" }));
+      const made = await make(test);
+      const [heard, ...others] = test.blobs;
+      for (const blob of others) await cp(blob, `${blob}.before`, { recursive: true });
+      await made.remove();
+      const lose = (blob = "") => Deno.remove(blob, { recursive: true });
+      const putBack = async (blob = "") => {
+        await lose(blob);
+        await Deno.rename(`${blob}.before`, blob);
+      };
+      const [second, third] = others;
+      await test.reopen({
+        rebuild: true,
+        between: async () => {
+          await putBack(second);
+          if (!away) return await putBack(third);
+          await lose(third);
+          await Deno.writeTextFile(third ?? "", "");
+        },
+      });
+      await made.afterwards?.();
+      await test.reopen({ rebuild: true });
+      if (away) await test.reopen({ between: () => putBack(third) });
+      nothingIsLeft(test);
+      for (const blob of [heard, second]) {
+        await test.reopen({ between: () => lose(blob) });
         await test.store.repair.run();
       }
       await test.reopen({ rebuild: true });

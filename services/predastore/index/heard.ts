@@ -20,11 +20,12 @@ export class HeardTable {
     this.#database = database;
   }
 
-  /** A record stands in a directory. */
+  /** A record stands in a directory; one that is kept for good counts more than one that is not. */
   add(type: RecordType, sequence: number, meta: Bytes, directory: number): void {
     this.#database.run(
       `insert into heard values (?, ?, ?, ?)
-       on conflict do update set directories = directories || ',' || excluded.directories`,
+       on conflict do update set directories = directories || ',' || excluded.directories,
+         meta = case when cast(excluded.meta as text) like '%"partial":true%' then excluded.meta else meta end`,
       sequence,
       type,
       meta,

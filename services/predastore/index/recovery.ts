@@ -184,7 +184,11 @@ export async function recover(
   /** Extents that are sound enough, and not whole. */
   const short = new Set<number>();
   const { tails, isKnown } = await unread(index, directories);
-  const gone = new GoneRecords(index.heard, tails);
+  const gone = new GoneRecords(
+    index.heard,
+    tails,
+    () => directories.all.some(({ online }) => !online),
+  );
 
   const reading = await Reading.of(tails, log, onProgress);
   const pass = async (
@@ -254,6 +258,12 @@ export async function recover(
     refuse(JSON.parse(decoder.decode(meta)) as RefusedMeta);
   }
 
+  /** Whether a record was durable where it stands before others were written there. */
+  const isSure = ({ location }: ScannedRecord) => {
+    const upTo = durable.get(location.directory);
+    return upTo !== undefined && before(location, upTo);
+  };
+
   index.marks.begin();
   index.heard.clear();
   try {
@@ -263,11 +273,11 @@ export async function recover(
         case recordTypes.bucketGone: {
           const { id } = readMeta<{ id: number }>(record);
           goneBuckets.set(sequence, id);
-          return gone.found(record);
+          return gone.found(record, isSure(record));
         }
         case recordTypes.refused:
           refuse(readMeta<RefusedMeta>(record));
-          return gone.found(record);
+          return gone.found(record, isSure(record));
         default:
           return undefined;
       }
@@ -384,7 +394,7 @@ export async function recover(
           return () => index.uploads.apply(upload, [record.location]);
         }
         case recordTypes.uploadGone: {
-          const noteHeard = gone.found(record);
+          const noteHeard = gone.found(record, isSure(record));
           const { upload } = readMeta<UploadGoneMeta>(record);
           return () => {
             noteHeard();
@@ -404,10 +414,14 @@ export async function recover(
       switch (type) {
         case recordTypes.object: {
           const object = readMeta<ObjectRecord>(record);
-          const { revision = 0 } = object;
+          const { revision = 0, upload } = object;
           if (refused.has(revision)) return undefined;
+          const noteHeard = upload === undefined || isSure(record)
+            ? undefined
+            : gone.foundEnd(record, upload);
           highest_sequence = Math.max(highest_sequence, revision);
           return () => {
+            noteHeard?.();
             if (object.extents?.some(([id]) => index.extents.find(id) === undefined)) {
               const known = index.objects.findLatest(object.bucket, object.key);
               // A newer one in the index has already taken its extents away.
@@ -420,7 +434,7 @@ export async function recover(
         }
         case recordTypes.tombstone: {
           const { bucket, key, version, lifecycle } = readMeta<TombstoneMeta>(record);
-          const noteHeard = gone.found(record);
+          const noteHeard = gone.found(record, isSure(record));
           return () => {
             noteHeard();
             index.objects.applyTombstone(bucket, key, sequence, version, lifecycle === true);
