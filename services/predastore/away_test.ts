@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { FaultyDisk } from "./disk/faulty_disk.ts";
 import { realDisk } from "./disk/real_disk.ts";
-import { readMeta, type TombstoneMeta } from "./index/recovery.ts";
+import type { TombstoneMeta } from "./index/gone_meta.ts";
+import { readMeta } from "./index/recovery.ts";
 import { recordTypes, smallRecord } from "./segments/record.ts";
 import { scanSegment } from "./segments/segment_scan.ts";
 import { segmentsOf } from "./test_damage.ts";

@@ -8,7 +8,9 @@ import { runFaultHistory } from "../../services/predastore/simulation/fault_hist
 /** With what does not happen in each. */
 const seeds: readonly (readonly [number, readonly string[]])[] = [
   ...[4, 20, 21].map((seed) => [seed, ["pull", "fail", "older"]] as const),
-  ...[14, 19, 34, 38, 48, 55].map((seed) => [seed, ["fail", "older", "cut", "rot"]] as const),
+  ...[14, 19, 34, 38, 48, 55, 1033, 1047, 1086, 1120, 1129, 1145].map((seed) =>
+    [seed, ["fail", "older", "cut", "rot"]] as const
+  ),
   ...[1, 6, 8, 11, 12].map((seed) => [seed, ["older"]] as const),
 ];
 

@@ -3,13 +3,13 @@
  * was to be told is not known any more where the index is lost, or older than they are.
  *
  * These are the ones of which that is known as they are written, and all that the index may not have had: as the store ended
- * they may have been on their way, and by now what they say is seen. So may those that stand last in a directory: a crash may have
- * left them in that alone, and were it lost next, what they took away would be there again. A directory that has heard of one already hears of it
- * once more where it is not read from its beginning, which changes nothing.
+ * they may have been on their way, and by now what they say is seen. So may those that stand last in a directory: a crash may
+ * have left them in that alone, and were it lost next, what they took away would be there again. A directory that has heard of
+ * one already hears of it once more where it is not read from its beginning, which changes nothing.
  */
 import { type RecordType, recordTypes, type SmallRecord } from "../segments/record.ts";
 import type { ScannedRecord } from "../segments/segment_scan.ts";
-import type { UploadGoneMeta } from "./recovery.ts";
+import type { UploadGoneMeta } from "./gone_meta.ts";
 import type { HeardTable } from "./heard.ts";
 import type { Tail } from "./reading.ts";
 

@@ -40,6 +40,7 @@ import {
 } from "../segments/record.ts";
 import { refusedRecords } from "../segments/refused.ts";
 import { behindAt } from "../segments/untold.ts";
+import type { TombstoneMeta, UploadGoneMeta } from "./gone_meta.ts";
 import { GoneRecords } from "./gone_records.ts";
 import { markUntold } from "./untold_marks.ts";
 import { Reading, type Tail } from "./reading.ts";
@@ -57,27 +58,6 @@ export type ExtentMeta = Omit<ExtentRecord, "stripes"> & { readonly layout: stri
 export function extentOf(meta: ExtentMeta): ExtentRecord {
   const { layout, ...rest } = meta;
   return { ...rest, stripes: unpackLayout(Uint8Array.fromBase64(layout), meta.k + meta.m) };
-}
-
-/** One version is gone for good; without an id the null version. */
-export interface TombstoneMeta {
-  readonly bucket: number;
-  readonly key: string;
-  readonly version?: string;
-  readonly lifecycle?: true;
-  /** Some directory that may hold what this deletes did not hear of it. */
-  readonly partial?: true;
-}
-
-/** An upload was given up, or completed: then the record has the number of that which completed it. */
-export interface UploadGoneMeta {
-  readonly upload: string;
-  readonly partial?: true;
-  /**
-   * It was completed, and nothing of the upload stands in later segments than these, by directory. Empty where a directory
-   * was away or may be put back, of which one cannot tell.
-   */
-  readonly upTo?: Readonly<Record<string, number>>;
 }
 
 export interface RecoveryReport {

@@ -8,7 +8,7 @@
 import { recordTypes } from "../segments/record.ts";
 import type { ObjectIndex } from "./object_index.ts";
 import { keyBytes } from "./columns.ts";
-import type { TombstoneMeta, UploadGoneMeta } from "./recovery.ts";
+import type { TombstoneMeta, UploadGoneMeta } from "./gone_meta.ts";
 
 const decoder = new TextDecoder();
 

@@ -19,7 +19,7 @@ import type { BucketRow, ObjectMeta, ObjectRecord, ObjectRow, Revised } from "..
 import type { PieceMemory } from "../extents/piece_memory.ts";
 import type { Progress } from "../index/progress.ts";
 import { recordTypes, smallRecord } from "../segments/record.ts";
-import type { TombstoneMeta } from "../index/recovery.ts";
+import type { TombstoneMeta } from "../index/gone_meta.ts";
 import type { SealedSource } from "../encryption/sealed_body.ts";
 import type { Sealing } from "../encryption/sealing.ts";
 import type { SmallBodies } from "../extents/small_bodies.ts";

@@ -22,7 +22,7 @@ import type {
 } from "../index/rows.ts";
 import { always, type Precondition, stored, type StoredObject, versionFor } from "./objects.ts";
 import type { Progress } from "../index/progress.ts";
-import type { UploadGoneMeta } from "../index/recovery.ts";
+import type { UploadGoneMeta } from "../index/gone_meta.ts";
 import { recordTypes, smallRecord } from "../segments/record.ts";
 
 const noSuchUpload = () =>

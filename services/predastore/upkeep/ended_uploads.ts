@@ -10,7 +10,8 @@
 import type { BlobDirectory } from "../segments/blob_directory.ts";
 import type { Directories } from "../segments/directories.ts";
 import type { ObjectIndex } from "../index/object_index.ts";
-import { readMeta, type UploadGoneMeta } from "../index/recovery.ts";
+import type { UploadGoneMeta } from "../index/gone_meta.ts";
+import { readMeta } from "../index/recovery.ts";
 import type { ObjectRecord } from "../index/rows.ts";
 import { recordTypes, type SmallRecord, smallRecord } from "../segments/record.ts";
 import type { ScannedRecord } from "../segments/segment_scan.ts";
