@@ -12,19 +12,24 @@ import { bodyOf, bytesOf, type TestStore, testStore } from "./test_store.ts";
 
 const meta = { headers: {}, user: {} };
 
-/** RS(2,1) with a third directory that writes what it is told, and fails to make it durable while it `fails`. */
-async function storeWithFailingSyncs(most_untold = 100) {
+/** RS(2,1) with a third directory that writes what it is told, and says that it could not make it durable while it `fails`. */
+async function storeWithFailingSyncs(most_untold: number, code: "EIO" | "ENOSPC") {
   const failing = { fails: false, path: "" };
   const disk: Disk = {
     ...realDisk,
     open: async (path, options) => {
       const file = await realDisk.open(path, options);
       return {
-        write: (bytes, offset) => file.write(bytes, offset),
+        write: async (bytes, offset) => {
+          await file.write(bytes, offset);
+          if (code === "ENOSPC" && failing.fails && path.startsWith(failing.path)) {
+            throw new IoError(code, "pwrite", path);
+          }
+        },
         read: (bytes, offset) => file.read(bytes, offset),
         sync: async () => {
           if (failing.fails && path.startsWith(failing.path)) {
-            throw new IoError("EIO", "fdatasync", path);
+            throw new IoError(code, "fdatasync", path);
           }
           await file.sync();
         },
@@ -100,9 +105,12 @@ function nothingIsLeft({ store: { directories, index } }: TestStore): void {
 }
 
 for (const [what, make] of Object.entries(removed)) {
-  for (const list of ["", ", which has more to hear than is listed"]) {
+  for (const list of ["", ", which has more to hear than is listed", " for want of room"]) {
     Deno.test(`RS(2,1): ${what} does not come back with a directory that had failed to make it durable${list}`, async () => {
-      const { test: opened, failing } = await storeWithFailingSyncs(list === "" ? 100 : 5);
+      const { test: opened, failing } = await storeWithFailingSyncs(
+        list.includes("listed") ? 5 : 100,
+        list.includes("room") ? "ENOSPC" : "EIO",
+      );
       await using test = opened;
       const bucket = await test.bucket();
       const versions = await test.bucket("versions");
@@ -110,7 +118,7 @@ for (const [what, make] of Object.entries(removed)) {
       failing.fails = true;
       const made = await make(test);
       failing.fails = false;
-      assert.equal(test.store.directories.online.length, 2);
+      assert.equal(test.store.directories.writable().length, 2);
       await made.remove();
       await made.afterwards?.();
       for (let at = 0; at < 10; at++) {

@@ -175,7 +175,8 @@ export class Uploads {
         ...[...new Set(holders)].map((number) => this.#directories.byNumber(number)),
       ];
       // Those that have something of it hear that it has ended; and so do those that may have what they failed to make durable.
-      const others = [...holders, ...this.#directories.writable().map(({ number }) => number)];
+      const writable = this.#directories.writable();
+      const others = [...holders, ...writable.map(({ number }) => number)];
       const ended = (more: { readonly partial?: true }) => {
         const meta: UploadGoneMeta = { upload: upload.id, upTo: {}, ...more };
         return smallRecord(recordTypes.uploadGone, sequence, meta);
@@ -195,7 +196,7 @@ export class Uploads {
         },
       );
       const mustWait = this.#directories.all.some((one) =>
-        !heard.has(one.number) && (!one.online || to.includes(one))
+        !heard.has(one.number) && (!writable.includes(one) || to.includes(one))
       );
       // Under the object's number, which is never refused any more. It may be long until they hear of it: an index that is
       // made again meanwhile must know that they did not.
