@@ -331,3 +331,50 @@ Deno.test("RS(2,1): where too few directories take writes nothing is written int
   assert.equal(test.store.index.untold.count(1), 0);
   same(await contentOf(test.store, test.store.objects.find(bucket, "k")), bytesOf(1, 100));
 });
+
+for (const how of ["after a stop", "after kill -9", "with an index that is lost"] as const) {
+  for (
+    const what of [
+      "an object",
+      "an upload that was completed",
+      "an upload that was given up",
+    ] as const
+  ) {
+    Deno.test(`RS(2,1): of what one directory failed to sync nothing that was gone before it was back returns with it: ${what}, ${how}`, async () => {
+      const { disk, wanted } = failing();
+      await using test = await testStore(2, 1, { disk });
+      const bucket = await test.bucket();
+      const { uploads, objects, directories, index } = test.store;
+      // It takes the record, and does not say so.
+      wanted.noSync = test.blobs[0] ?? "";
+      if (what === "an object") {
+        await objects.put(bucket, "k", bodyOf(bytesOf(1, 100)));
+        await objects.delete(bucket, "k");
+      } else {
+        const { id } = await uploads.create(bucket, "k", { headers: {}, user: {} });
+        const upload = uploads.find(bucket, "k", id);
+        await uploads.putPart(bucket, upload, 1, bodyOf(bytesOf(2, 200)));
+        if (what === "an upload that was given up") await uploads.abort(bucket, upload);
+        else {
+          const meta = { headers: {}, user: {} };
+          await uploads.complete(bucket, upload, (parts) => ({ parts, etag: "e", meta }));
+        }
+      }
+      assert.equal(directories.all[0]?.online, false);
+      // So much that the index notes how far it has read the others.
+      await objects.put(bucket, "much", bodyOf(bytesOf(3, 40 << 20)));
+      await objects.put(bucket, "more", bodyOf(bytesOf(4, 100)));
+      assert.ok((index.segments.position(1)?.offset ?? 0) > 1 << 20);
+      delete wanted.noSync;
+      if (how === "after kill -9") await test.crash();
+      else await test.reopen({ rebuild: how === "with an index that is lost" });
+      assert.equal(test.store.directories.online.length, 3);
+      const listed = test.store.index.objects.listFrom(bucket.id, new Uint8Array(0), true, 9);
+      const left = what === "an upload that was completed"
+        ? ["k", "more", "much"]
+        : ["more", "much"];
+      assert.deepEqual(listed.map(({ key }) => key), left);
+      assert.deepEqual([...test.store.index.uploads.all()].map(({ key }) => key), []);
+    });
+  }
+}
