@@ -6,8 +6,7 @@ import type { TombstoneMeta } from "./index/gone_meta.ts";
 import { readMeta } from "./index/recovery.ts";
 import { recordTypes, smallRecord } from "./segments/record.ts";
 import { scanSegment } from "./segments/segment_scan.ts";
-import { segmentsOf } from "./test_damage.ts";
-import { Fsck } from "./upkeep/fsck.ts";
+import { replaceOthers, segmentsOf } from "./test_damage.ts";
 import { removeIndex } from "./store.ts";
 import { bodyOf, bytesOf, contentOf, type TestStore, testStore } from "./test_store.ts";
 
@@ -39,18 +38,6 @@ async function onlyKeptIsThere(test: TestStore): Promise<void> {
   assert.deepEqual([...index.uploads.all()].map(({ key }) => key), []);
   const content = await contentOf(test.store, objects.find(bucket, "kept"));
   assert.ok(Buffer.compare(content, bytesOf(1, 100_000)) === 0, "bytes differ");
-}
-
-/** Each of the others is lost, one after the other, and what it had is made anew. */
-async function replaceOthers(test: TestStore, victim: number): Promise<void> {
-  for (const [at, blob] of test.blobs.entries()) {
-    if (at === victim) continue;
-    await test.reopen({ between: () => Deno.remove(blob, { recursive: true }) });
-    await test.store.repair.run();
-    const report = await new Fsck(test.store).run(new AbortController().signal);
-    assert.deepEqual(report.findings, []);
-    assert.equal(report.full_redundancy, true);
-  }
 }
 
 for (

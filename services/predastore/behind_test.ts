@@ -1,6 +1,6 @@
 /** What a directory that stays away has to be told does not grow for ever, and it hears of all of it. */
 import assert from "node:assert/strict";
-import { Fsck } from "./upkeep/fsck.ts";
+import { replaceOthers } from "./test_damage.ts";
 import { bodyOf, bytesOf, contentOf, same, type TestStore, testStore } from "./test_store.ts";
 
 const meta = { headers: {}, user: {} };
@@ -60,18 +60,6 @@ async function catchesUp(test: TestStore, number: number): Promise<void> {
   }
   assert.equal(isBehind(test, number), false);
   assert.equal(test.store.index.untold.count(number), 0);
-}
-
-/** Each of the others is lost, one after the other, and what it had is made anew. */
-async function replaceOthers(test: TestStore, victim: number): Promise<void> {
-  for (const [at, blob] of test.blobs.entries()) {
-    if (at === victim) continue;
-    await test.reopen({ between: () => Deno.remove(blob, { recursive: true }) });
-    await test.store.repair.run();
-    const report = await new Fsck(test.store).run(new AbortController().signal);
-    assert.deepEqual(report.findings, []);
-    assert.equal(report.full_redundancy, true);
-  }
 }
 
 for (

@@ -1,5 +1,8 @@
 /** What tests do to a storage directory behind the store's back. */
+import assert from "node:assert/strict";
 import { join } from "node:path";
+import { Fsck } from "./upkeep/fsck.ts";
+import type { TestStore } from "./test_store.ts";
 
 /** Paths of its segments, oldest first. */
 export async function segmentsOf(blob: string): Promise<string[]> {
@@ -32,5 +35,17 @@ export async function truncate(blob: string): Promise<void> {
 export async function zero(blob: string): Promise<void> {
   for (const path of await segmentsOf(blob)) {
     await Deno.writeFile(path, new Uint8Array((await Deno.stat(path)).size));
+  }
+}
+
+/** Each of the others is lost, one after the other, and what it had is made anew. */
+export async function replaceOthers(test: TestStore, victim: number): Promise<void> {
+  for (const [at, blob] of test.blobs.entries()) {
+    if (at === victim) continue;
+    await test.reopen({ between: () => Deno.remove(blob, { recursive: true }) });
+    await test.store.repair.run();
+    const report = await new Fsck(test.store).run(new AbortController().signal);
+    assert.deepEqual(report.findings, []);
+    assert.equal(report.full_redundancy, true);
   }
 }

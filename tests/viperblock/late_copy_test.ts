@@ -5,7 +5,7 @@ import { blockBytes } from "../../services/viperblock/format.ts";
 import type { SavedMap } from "../../services/viperblock/maps/map_objects.ts";
 import { readBlocks, readStoredMap } from "../../services/viperblock/maps/stored_map.ts";
 import { until } from "../kit/until.ts";
-import { startLateWorld } from "./late_world.ts";
+import { encryptedCopy, startLateWorld } from "./late_world.ts";
 
 const size_bytes = 2 * directBlockBytes;
 const blocks = size_bytes / blockBytes;
@@ -14,22 +14,14 @@ for (const late of ["chunks/", "maps/"] as const) {
   for (const what of ["volume", "snapshot"] as const) {
     Deno.test(`what a failed encrypted copy had on its way to ${late} is not in the ${what} that is made after it`, async () => {
       await using world = await startLateWorld();
-      const { late: held, store, tables, volumes, snapshots } = world;
+      const { late: held, store, tables } = world;
       const direct = world.process();
       await direct.open({ snapshot_id: "snap-plain", size_bytes });
       for (const index of [0, 1]) {
         await direct.write("snap-plain", index, new Uint8Array(directBlockBytes).fill(7));
       }
       await direct.seal({ snapshot_id: "snap-plain" });
-      const copy = () =>
-        what === "volume"
-          ? volumes.create({
-            volume_id: "vol-1",
-            size_bytes,
-            snapshot_id: "snap-plain",
-            encrypted: true,
-          })
-          : snapshots.copy("snap-plain", "snap-1", true);
+      const copy = () => encryptedCopy(world, what, size_bytes);
       held.holds = late;
       const failing = copy();
       await until("something of it is under way", () => held.held.length === 1);

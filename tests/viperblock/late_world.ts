@@ -129,3 +129,18 @@ export async function startLateWorld(patience: { readonly namePatienceMs?: numbe
     },
   };
 }
+
+/** Asks for an encrypted copy of the plain snapshot `snap-plain`: the volume `vol-1` or the snapshot `snap-1`. */
+export function encryptedCopy(
+  { volumes, snapshots }: Awaited<ReturnType<typeof startLateWorld>>,
+  what: "volume" | "snapshot",
+  size_bytes: number,
+): Promise<unknown> {
+  if (what === "snapshot") return snapshots.copy("snap-plain", "snap-1", true);
+  return volumes.create({
+    volume_id: "vol-1",
+    size_bytes,
+    snapshot_id: "snap-plain",
+    encrypted: true,
+  });
+}
