@@ -1,12 +1,11 @@
 /** Bucket policies with the real identity: they let others in, keep one's own out, and deny above all. */
 import assert from "node:assert/strict";
-import { Agent } from "node:https";
-import * as Iam from "@aws-sdk/client-iam";
 import * as S3 from "@aws-sdk/client-s3";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
-import { adminCredentials, createAccount } from "../../services/identity/contract.ts";
+import { createAccount } from "../../services/identity/contract.ts";
 import { systemBuckets } from "../../services/predastore/contract.ts";
 import { startNode } from "../kit/node.ts";
+import { bucketUsers } from "./bucket_users.ts";
 import { answered } from "./answered.ts";
 import { keptAlive, refused, textOf } from "./steps.ts";
 
@@ -15,32 +14,9 @@ Deno.test({
   ...keptAlive,
   fn: async (t) => {
     await using node = await startNode();
-    for (const name of ["identity", "predastore", "gateway"] as const) {
-      await (await node.start(name)).healthy();
-    }
-    const operator = await node.bus("operator");
-    const admin = await operator.ask(adminCredentials, null);
+    const { operator, admin, httpsAgent, s3Of, boss, iam, ada } = await bucketUsers(node);
     const tenant = await operator.ask(createAccount, { name: "tenant" });
-    const httpsAgent = new Agent({ ca: await Deno.readTextFile(node.paths.tls.ca) });
-    const settings = (accessKeyId: string, secretAccessKey: string) => ({
-      region: node.config.region,
-      endpoint: node.endpoint,
-      credentials: { accessKeyId, secretAccessKey },
-      maxAttempts: 1,
-      requestHandler: { httpsAgent },
-    });
-    const s3Of = (accessKeyId: string, secret: string) =>
-      new S3.S3Client({
-        ...settings(accessKeyId, secret),
-        endpoint: `https://localhost:${node.config.ports.s3}`,
-        forcePathStyle: true,
-      });
-    const boss = s3Of(admin.access_key_id, admin.secret_access_key);
     const other = s3Of(tenant.access_key_id, tenant.secret_access_key);
-    const iam = new Iam.IAMClient(settings(admin.access_key_id, admin.secret_access_key));
-    await iam.send(new Iam.CreateUserCommand({ UserName: "ada" }));
-    const { AccessKey } = await iam.send(new Iam.CreateAccessKeyCommand({ UserName: "ada" }));
-    const ada = s3Of(AccessKey?.AccessKeyId ?? "", AccessKey?.SecretAccessKey ?? "");
 
     const Bucket = "policies";
     await boss.send(new S3.CreateBucketCommand({ Bucket }));
